@@ -1,0 +1,101 @@
+"""Where a peer can be reached: multiaddrs, and contacts made of them.
+
+Understood forms, in the text notation of multiformats (``multiaddr`` specification):
+
+- ``/ip4/127.0.0.1/tcp/7771``, ``/ip6/::1/tcp/7771``, ``/dns4/relay.example.org/tcp/7771`` (also ``dns``, ``dns6``),
+  each optionally followed by ``/p2p/PEER``: a direct address;
+- a direct address with ``/p2p/RELAY/p2p-circuit``, optionally followed by ``/p2p/PEER``: reached through a relay that holds a
+  connection to the peer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from fluvial.identity import PeerId
+
+_HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One way to a peer; ``peer`` is None while it is not known who answers there.
+
+    ``relay`` names the relay of a circuit address: host and port are then the relay's.
+    """
+
+    host_kind: str
+    host: str
+    port: int
+    peer: PeerId | None = None
+    relay: PeerId | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """The address that ``text`` spells.
+
+        Raises:
+            ValueError: the text is none of the understood forms; the message says what was expected.
+        """
+        parts = text.split("/")
+        if len(parts) < 5 or parts[0] or parts[1] not in _HOST_KINDS or parts[3] != "tcp":
+            raise ValueError(f"{text!r} is no address like /ip4/127.0.0.1/tcp/7771[/p2p/12D3KooW…]")
+        kind, host = parts[1], parts[2]
+        _check_host(text, kind, host)
+        if not parts[4].isascii() or not parts[4].isdigit() or int(parts[4]) > 65535:
+            raise ValueError(f"{text!r}: {parts[4]!r} is no TCP port")
+        first, relay, rest = None, None, parts[5:]
+        if rest[:1] == ["p2p"] and len(rest) >= 2:
+            first, rest = PeerId.parse(rest[1]), rest[2:]
+        if rest[:1] == ["p2p-circuit"]:
+            if first is None:
+                raise ValueError(f"{text!r}: /p2p-circuit needs the relay's /p2p/… before it")
+            relay, first, rest = first, None, rest[1:]
+            if rest[:1] == ["p2p"] and len(rest) == 2:
+                first, rest = PeerId.parse(rest[1]), []
+        if rest:
+            raise ValueError(f"{text!r}: cannot read {'/'.join(rest)!r} at its end")
+        return cls(host_kind=kind, host=host, port=int(parts[4]), peer=first, relay=relay)
+
+    def with_peer(self, peer: PeerId) -> Address:
+        """The same way, saying who is at its end."""
+        return Address(host_kind=self.host_kind, host=self.host, port=self.port, peer=peer, relay=self.relay)
+
+    def __str__(self) -> str:
+        """The multiaddr text."""
+        circuit = f"/p2p/{self.relay}/p2p-circuit" if self.relay else ""
+        end = f"/p2p/{self.peer}" if self.peer else ""
+        return f"/{self.host_kind}/{self.host}/tcp/{self.port}{circuit}{end}"
+
+
+def _check_host(text: str, kind: str, host: str) -> None:
+    if kind.startswith("ip"):
+        try:
+            version = ipaddress.ip_address(host).version
+        except ValueError:
+            raise ValueError(f"{text!r}: {host!r} is no IP address") from None
+        if version != int(kind[2:]):
+            raise ValueError(f"{text!r}: {host!r} is no IPv{kind[2:]} address")
+    elif not host or len(host) > 253:
+        raise ValueError(f"{text!r}: a host name is missing or too long")
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A peer and the ways to it, best first; no way at all means: only over a connection that is open already."""
+
+    peer: PeerId
+    addresses: tuple[Address, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Contact:
+        """A contact from one address that ends in ``/p2p/PEER``.
+
+        Raises:
+            ValueError: the text is no address or does not say who is there.
+        """
+        address = Address.parse(text)
+        if address.peer is None:
+            raise ValueError(f"{text!r} does not say who is there: add /p2p/12D3KooW…")
+        return cls(address.peer, (address,))

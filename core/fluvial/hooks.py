@@ -1,0 +1,84 @@
+"""The book of contracts: every hook that a plugin may implement.
+
+Hooks are synchronous and rare: they build or observe. Work per message goes through the objects of ``seats.py``. All hooks run on
+the node's event-loop thread and must not block. Write an implementation as a module-level function (or a method of a plugin object)
+marked with ``fluvial.hookimpl``; take only the arguments you need.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+
+if TYPE_CHECKING:
+    from fluvial.effectors import Call
+    from fluvial.identity import PeerId
+    from fluvial.particle import Particle
+    from fluvial.seats import Registry
+
+GROUP: Final = "fluvial"
+"""The entry-point group in which plugins announce themselves."""
+
+hookspec: Final = pluggy.HookspecMarker("fluvial")
+hookimpl: Final = pluggy.HookimplMarker("fluvial")
+
+
+@hookspec
+def fluvial_register(registry: Registry) -> None:
+    """Offer candidates for seats, and effectors.
+
+    When: once per process, after all enabled plugins are imported and before any seat is filled.
+    May / must not: call the registry; no I/O, no threads, nothing that costs time: other commands than ``run`` call it too.
+    Results: none; offers are collected in the registry.
+    Order: by entry-point name; it has no influence on who takes a seat, the config decides that.
+    Errors: an exception marks this plugin as failed and withdraws its offers; other plugins are not affected.
+    Since: 0.1.
+    """
+
+
+@hookspec
+def fluvial_peer_connected(peer: PeerId) -> None:
+    """A mutually authenticated connection with a peer stands.
+
+    When: after the handshake, for the first connection with that peer. May / must not: observe; no blocking.
+    Results: ignored. Order: undefined. Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """
+
+
+@hookspec
+def fluvial_peer_disconnected(peer: PeerId) -> None:
+    """The last connection with a peer is gone.
+
+    When: after the fact, whoever closed it. May / must not: observe; no blocking.
+    Results: ignored. Order: undefined. Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """
+
+
+@hookspec
+def fluvial_particle_received(particle: Particle, sender: PeerId) -> None:
+    """A particle was accepted: checked, authorized and stored.
+
+    When: after the transaction that makes it durable, before its flow is advanced; again for every further copy that brings new data.
+    May / must not: observe; no blocking. Results: ignored. Order: undefined.
+    Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """
+
+
+@hookspec
+def fluvial_particle_refused(sender: PeerId, particle_id: str, reason: str) -> None:
+    """A particle was refused; ``reason`` is the word that the metric ``fluvial_particles_total`` carries as outcome.
+
+    ``particle_id`` is what the sender claims (nothing of it is verified) and empty if it could not even be read.
+    When: after the refusal. May / must not: observe; no blocking. Results: ignored. Order: undefined.
+    Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """
+
+
+@hookspec
+def fluvial_call_done(call: Call, status: int, seconds: float) -> None:
+    """A service call ended; ``status`` is 0 for success, else the error's number.
+
+    When: after the outcome is known, perhaps before it is durable. May / must not: observe; no blocking.
+    Results: ignored. Order: undefined. Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """

@@ -1,0 +1,177 @@
+"""Who a peer is: an Ed25519 key pair, and the peer id that names its public half.
+
+Source: libp2p peer-id specification, "Ed25519" and "Peer Ids": the id is the base58 (Bitcoin alphabet) text of the
+identity multihash ``00 24`` over the protobuf ``08 01 12 20`` + 32 key bytes; all such ids begin with ``12D3KooW``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fluvial.errors import ConfigError
+
+PUBLIC_KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+_ID_PREFIX: Final = bytes.fromhex("002408011220")
+_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
+
+
+def base58_encode(data: bytes) -> str:
+    """Bitcoin's base58 of ``data``; a leading zero byte becomes a leading ``1``."""
+    number = int.from_bytes(data, "big")
+    digits = []
+    while number:
+        number, digit = divmod(number, 58)
+        digits.append(_ALPHABET[digit])
+    zeros = len(data) - len(data.lstrip(b"\0"))
+    return "1" * zeros + "".join(reversed(digits))
+
+
+def base58_decode(text: str) -> bytes:
+    """The bytes behind a base58 text.
+
+    Raises:
+        ValueError: a character is not of the alphabet.
+    """
+    number = 0
+    for character in text:
+        if character not in _DIGITS:
+            raise ValueError(f"{character!r} is no base58 character")
+        number = number * 58 + _DIGITS[character]
+    zeros = len(text) - len(text.lstrip("1"))
+    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+class PeerId(str):
+    """The text that names a peer, ``12D3KooW…``; made only by :meth:`parse` and :meth:`from_public_key`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> PeerId:
+        """``text`` as a peer id.
+
+        Raises:
+            ValueError: it is not the id of an Ed25519 key.
+        """
+        _public_key(text)
+        return cls(text)
+
+    @classmethod
+    def from_public_key(cls, public_key: bytes) -> PeerId:
+        """The id of a 32-byte Ed25519 public key."""
+        return _peer_id(bytes(public_key))
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32-byte Ed25519 public key that the id spells."""
+        return _public_key(str(self))
+
+
+@lru_cache(maxsize=4096)
+def _peer_id(public_key: bytes) -> PeerId:
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes, not {len(public_key)}")
+    return PeerId(base58_encode(_ID_PREFIX + public_key))
+
+
+@lru_cache(maxsize=4096)
+def _public_key(text: str) -> bytes:
+    if not 50 <= len(text) <= 54:
+        raise ValueError(f"{text[:80]!r} is no peer id: it should have 52 characters, 12D3KooW…")
+    data = base58_decode(text)
+    if len(data) != len(_ID_PREFIX) + PUBLIC_KEY_BYTES or not data.startswith(_ID_PREFIX):
+        raise ValueError(f"{text!r} is no id of an Ed25519 peer (12D3KooW…)")
+    return data[len(_ID_PREFIX) :]
+
+
+@lru_cache(maxsize=4096)
+def _verifier(public_key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether ``signature`` (64 bytes) over ``message`` was made with the key behind ``public_key`` (32 bytes)."""
+    try:
+        _verifier(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class KeyPair:
+    """An Ed25519 key pair; the private half never leaves the object but to its file."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private = private_key
+        self.public_key: Final[bytes] = private_key.public_key().public_bytes_raw()
+        self.peer_id: Final[PeerId] = PeerId.from_public_key(self.public_key)
+
+    @classmethod
+    def generate(cls) -> KeyPair:
+        """A new key pair from the operating system's randomness."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> KeyPair:
+        """The key pair of a 32-byte Ed25519 seed; for tests and simulations."""
+        return cls(Ed25519PrivateKey.from_private_bytes(secret))
+
+    @classmethod
+    def load(cls, path: Path) -> KeyPair:
+        """The key pair in a PEM file (PKCS #8, unencrypted).
+
+        Raises:
+            ConfigError: the file is missing, unreadable or holds another kind of key.
+        """
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: the peer's key cannot be read: {error.strerror}", hint="`fluvial init` makes one"
+            ) from error
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ConfigError(f"{path}: this is no unencrypted PEM private key: {error}") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(f"{path}: the key is not Ed25519", hint="`fluvial init` makes one of the right kind")
+        return cls(key)
+
+    def save(self, path: Path) -> None:
+        """Write the private key as PEM (PKCS #8), readable by the owner only; never overwrites.
+
+        Raises:
+            ConfigError: the file exists already or cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{path}: a key is there already", hint="a peer's key is its identity; move the file away first"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"{path}: the key cannot be written: {error.strerror}") from error
+        with os.fdopen(handle, "wb") as file:
+            file.write(self.private_pem())
+
+    def private_pem(self) -> bytes:
+        """The private key as PEM (PKCS #8, unencrypted)."""
+        return self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """A 64-byte Ed25519 signature over ``message`` (RFC 8032)."""
+        return self._private.sign(message)
+
+    def __repr__(self) -> str:
+        """Shows the public half only."""
+        return f"KeyPair({self.peer_id})"

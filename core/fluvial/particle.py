@@ -1,0 +1,178 @@
+"""The particle: a script with signed, immutable metadata, and the data that grows on its way.
+
+What the initiator signs are the canonical bytes of :class:`Header` behind a domain tag; the script is covered by its hash. The SHA-256
+of those bytes is the particle's *key*: it names the particle everywhere inside of fluvial (an id is only the initiator's word), and
+every signature in the data binds to it, so that no result can be used under another script, id or initiator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NewType
+
+import msgspec
+
+from fluvial.addresses import Address
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, PeerId, verify
+
+ParticleKey = NewType("ParticleKey", bytes)
+"""SHA-256 of the signed header: 32 bytes."""
+
+SIGNING_TAG: Final = b"fluvial/particle/1\0"
+ID_CHARACTERS_MAX: Final = 128
+REPLY_ADDRESSES_MAX: Final = 8
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What the initiator signs.
+
+    Attributes:
+        network: name of the network for which the particle is meant.
+        id: chosen by the initiator, usually a UUID; 1 to 128 characters.
+        initiator: Ed25519 public key, 32 bytes.
+        timestamp_ms: when it began, milliseconds since 1970.
+        ttl_ms: how long it lives from then on.
+        max_hops: how often a copy of it may be handed from peer to peer, one after the other.
+        script_hash: SHA-256 of the script's UTF-8 bytes.
+        reply_to: multiaddrs under which the initiator can be reached while the particle lives.
+    """
+
+    network: str
+    id: str
+    initiator: bytes
+    timestamp_ms: int
+    ttl_ms: int
+    max_hops: int
+    script_hash: bytes
+    reply_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Particle:
+    """A header, the initiator's signature over it, and the script."""
+
+    header: Header
+    signature: bytes
+    script: str
+
+    @classmethod
+    def create(
+        cls,
+        keys: KeyPair,
+        script: str,
+        *,
+        particle_id: str,
+        timestamp_ms: int,
+        ttl_ms: int,
+        max_hops: int,
+        network: str,
+        reply_to: tuple[str, ...] = (),
+    ) -> Particle:
+        """A new particle of the owner of ``keys``, signed."""
+        header = Header(
+            network=network,
+            id=particle_id,
+            initiator=keys.public_key,
+            timestamp_ms=timestamp_ms,
+            ttl_ms=ttl_ms,
+            max_hops=max_hops,
+            script_hash=hash_script(script),
+            reply_to=reply_to,
+        )
+        return cls(header, keys.sign(SIGNING_TAG + encode(header)), script)
+
+    @cached_property
+    def key(self) -> ParticleKey:
+        """SHA-256 of the signed header."""
+        return ParticleKey(hashlib.sha256(SIGNING_TAG + encode(self.header)).digest())
+
+    @property
+    def id(self) -> str:
+        """The initiator's name for it."""
+        return self.header.id
+
+    @cached_property
+    def initiator(self) -> PeerId:
+        """The peer that began it."""
+        return PeerId.from_public_key(self.header.initiator)
+
+    @property
+    def deadline_ms(self) -> int:
+        """When it dies, milliseconds since 1970."""
+        return self.header.timestamp_ms + self.header.ttl_ms
+
+    def signed_by_initiator(self) -> bool:
+        """Whether the signature is the initiator's."""
+        return verify(self.header.initiator, self.signature, SIGNING_TAG + encode(self.header))
+
+    def has_its_script(self) -> bool:
+        """Whether the script is the one that was signed."""
+        return hash_script(self.script) == self.header.script_hash
+
+
+def hash_script(script: str) -> bytes:
+    """SHA-256 of a script's UTF-8 bytes."""
+    return hashlib.sha256(script.encode()).digest()
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is handed from peer to peer: a particle and its data.
+
+    Attributes:
+        to: public key of the peer it is for; a relay passes it on if that is not itself.
+        hops: how many peers this copy has been handed to, this one included.
+        header, signature, script: the particle.
+        data: canonical bytes of ``fluvial.air.data.Data``.
+    """
+
+    to: bytes
+    hops: int
+    header: Header
+    signature: bytes
+    script: str
+    data: bytes
+
+    @property
+    def particle(self) -> Particle:
+        """The immutable part."""
+        return Particle(self.header, self.signature, self.script)
+
+
+def encode_delivery(delivery: Delivery) -> bytes:
+    """The canonical bytes of a delivery."""
+    return encode(delivery)
+
+
+def decode_delivery(data: bytes) -> Delivery:
+    """The delivery that canonical bytes stand for, its shape checked; signatures are not looked at here.
+
+    Raises:
+        RemoteProtocolError: the bytes are no delivery, or a field has an impossible value.
+    """
+    delivery = decode(data, Delivery, what="particle")
+    header = delivery.header
+    problem = ""
+    if len(delivery.to) != PUBLIC_KEY_BYTES or len(header.initiator) != PUBLIC_KEY_BYTES:
+        problem = "a peer's key does not have 32 bytes"
+    elif len(delivery.signature) != SIGNATURE_BYTES or len(header.script_hash) != 32:
+        problem = "signature or script hash have the wrong size"
+    elif not 1 <= len(header.id) <= ID_CHARACTERS_MAX:
+        problem = f"its id does not have 1 to {ID_CHARACTERS_MAX} characters"
+    elif min(header.timestamp_ms, header.ttl_ms, header.max_hops, delivery.hops) < 0:
+        problem = "a number is negative"
+    elif header.timestamp_ms + header.ttl_ms >= 2**63:
+        problem = "timestamp and ttl overflow"
+    elif len(header.reply_to) > REPLY_ADDRESSES_MAX:
+        problem = f"it has more than {REPLY_ADDRESSES_MAX} reply addresses"
+    if problem:
+        raise RemoteProtocolError(f"this is no particle: {problem}")
+    for text in header.reply_to:
+        try:
+            Address.parse(text)
+        except ValueError as error:
+            raise RemoteProtocolError(f"this is no particle: {error}") from error
+    return delivery
