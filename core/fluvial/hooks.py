@@ -2,7 +2,7 @@
 
 Hooks are synchronous and rare: they build or observe. Work per message goes through the objects of ``seats.py``. All hooks run on
 the node's event-loop thread and must not block. Write an implementation as a module-level function (or a method of a plugin object)
-marked with ``fluvial.hookimpl``; take only the arguments you need.
+marked with ``fluvial.hookimpl``; take only the arguments you need. Coroutine functions and hook wrappers are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def fluvial_register(registry: Registry) -> None:
     May / must not: call the registry; no I/O, no threads, nothing that costs time: other commands than ``run`` call it too.
     Results: none; offers are collected in the registry.
     Order: by entry-point name; it has no influence on who takes a seat, the config decides that.
-    Errors: an exception marks this plugin as failed and withdraws its offers; other plugins are not affected.
+    Errors: an exception marks this plugin as failed and withdraws its offers; other plugins are not affected. A name that another
+    plugin offers too is no error yet: both stay loaded, and a config that names it is refused.
     Since: 0.1.
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+import msgspec
 import structlog
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
@@ -276,7 +277,7 @@ class Offer:
         factory: ``(surroundings, options) -> object of the seat's protocol``; for an effector, its class.
         options: the msgspec Struct that describes the keys of its config section.
         plugin: entry-point name of the plugin that offers it.
-        distribution: ``name version`` of the installed distribution.
+        distribution: ``name version`` of the installed distribution, or the file of a one-file plugin.
     """
 
     kind: str
@@ -291,7 +292,7 @@ class Registry:
     """Collects the offers of all plugins; handed to every ``fluvial_register`` hook."""
 
     def __init__(self) -> None:
-        self._offers: dict[tuple[str, str], Offer] = {}
+        self._offers: dict[tuple[str, str], tuple[Offer, ...]] = {}
         self._plugin = "core"
         self._distribution = "fluvial"
 
@@ -326,24 +327,35 @@ class Registry:
         self._add("effector", name, effector, effector.config_type())
 
     def offers(self, kind: str | None = None) -> Sequence[Offer]:
-        """All offers, or those of one kind, sorted by kind and name."""
-        return [offer for (of, _), offer in sorted(self._offers.items()) if kind in (None, of)]
+        """All offers, or those of one kind, sorted by kind and name; two of one name stand side by side."""
+        return [offer for (of, _), same in sorted(self._offers.items()) if kind in (None, of) for offer in same]
 
     def get(self, kind: str, name: str) -> Offer | None:
-        """The offer of a name, or None."""
-        return self._offers.get((kind, name))
+        """The only offer of a name, or None.
+
+        Raises:
+            PluginError: two plugins offer the name. Neither wins, whatever the order in which they were loaded.
+        """
+        same = self._offers.get((kind, name), ())
+        if len(same) > 1:
+            raise PluginError(
+                f"{kind} {name!r} is offered by {' and by '.join(f'{one.plugin} ({one.distribution})' for one in same)}",
+                hint="uninstall all but one of them or add their names to `disabled` in [plugins]",
+            )
+        return same[0] if same else None
 
     def withdraw(self, plugin: str) -> None:
         """Forget the offers of a plugin that failed while it was making them."""
-        self._offers = {key: offer for key, offer in self._offers.items() if offer.plugin != plugin}
+        kept = {key: tuple(one for one in same if one.plugin != plugin) for key, same in self._offers.items()}
+        self._offers = {key: same for key, same in kept.items() if same}
 
     def _add(self, kind: str, name: str, factory: Callable[..., Any], options: type[Any]) -> None:
-        if (taken := self._offers.get((kind, name))) is not None:
-            raise PluginError(
-                f"{self._plugin} ({self._distribution}) offers {kind} {name!r}, "
-                f"which {taken.plugin} ({taken.distribution}) offers already",
-                hint="uninstall one of the two or add its entry point to [plugins] disabled",
-            )
-        self._offers[kind, name] = Offer(
+        if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
+            raise PluginError(f"the options of {kind} {name!r} are {options!r}, which is no msgspec.Struct")
+        same = self._offers.get((kind, name), ())
+        if any(one.plugin == self._plugin for one in same):
+            raise PluginError(f"{kind} {name!r} is offered twice by {self._plugin} ({self._distribution})")
+        offer = Offer(
             kind=kind, name=name, factory=factory, options=options, plugin=self._plugin, distribution=self._distribution
         )
+        self._offers[kind, name] = (*same, offer)

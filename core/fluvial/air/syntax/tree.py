@@ -77,11 +77,22 @@ Lambda: TypeAlias = Path | Length
 # --- operands -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal:
-    """A string, number, boolean or the empty array written in the script."""
+    """A string, number, boolean or the empty array written in the script.
+
+    Literals are equal when they are the same JSON text: ``1``, ``1.0`` and ``true`` are three, as are ``0.0`` and ``-0.0``.
+    """
 
     value: JsonScalar | tuple[()]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Literal):
+            return NotImplemented
+        return repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,192 @@
+"""Batches: what one peer adds between two departures of a particle, under one signature; and what travels.
+
+A batch is a list of items: :class:`Step` marks, each followed by the facts of that step. Its Merkle root is ``content.merkle_root`` over
+the canonical bytes of the items. What is signed is::
+
+    "fluvial/batch/1\\0" ‖ particle key (32) ‖ signer's public key (32) ‖ Merkle root (32)
+
+and the SHA-256 of that is the batch's id. The particle's key covers its id, its initiator and the hash of its script, so nothing in a batch
+can be used elsewhere. A step names the batches that its signer knew (its own earlier one among them): with them a receiver repeats
+the steps in the signer's order. Batches never change: each is signed once and verified once by each peer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NewType
+
+import msgspec
+
+from fluvial.air.data.content import ContentId, Json, content_id, merkle_root
+from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PUBLIC_KEY_BYTES, PeerId, verify
+
+BatchId = NewType("BatchId", bytes)
+"""32 bytes."""
+
+SIGNING_TAG: Final = b"fluvial/batch/1\0"
+
+
+class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A batch as it is encoded.
+
+    Attributes:
+        signer: Ed25519 public key, 32 bytes.
+        items: steps and facts, beginning with a step.
+        signature: 64 bytes.
+    """
+
+    signer: bytes
+    items: tuple[Item, ...]
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch whose signature is known to be right: made by :meth:`seal` or :meth:`verified`, never by hand."""
+
+    id: BatchId
+    signer: PeerId
+    signed: Signed
+
+    @classmethod
+    def seal(cls, particle: bytes, signer: PeerId, items: Sequence[Item], sign: Callable[[bytes], bytes]) -> Batch:
+        """Sign items of one's own.
+
+        Args:
+            particle: the particle's key, 32 bytes.
+            signer: who signs.
+            items: steps and facts, beginning with a step.
+            sign: makes the signer's Ed25519 signature over a message.
+        """
+        message = _message(particle, signer.public_key, items)
+        signed = Signed(signer.public_key, tuple(items), sign(message))
+        return cls(_id(message), signer, signed)
+
+    @classmethod
+    def verified(cls, particle: bytes, signed: Signed) -> Batch:
+        """Check a received batch.
+
+        Raises:
+            RemoteProtocolError: it is malformed, or the signature is not its signer's for this particle and this script.
+        """
+        if len(signed.signer) != PUBLIC_KEY_BYTES:
+            raise RemoteProtocolError("a batch's signer has no key of 32 bytes")
+        signer = PeerId.from_public_key(signed.signer)
+        if not signed.items or not isinstance(signed.items[0], Step):
+            raise RemoteProtocolError(f"a batch of {signer} does not begin with a step")
+        if problem := next(filter(None, map(_problem, signed.items)), ""):
+            raise RemoteProtocolError(f"a batch of {signer} has {problem}")
+        message = _message(particle, signed.signer, signed.items)
+        if not verify(signed.signer, signed.signature, message):
+            raise RemoteProtocolError(f"a batch is not signed by {signer} for this particle")
+        return cls(_id(message), signer, signed)
+
+    @classmethod
+    def stored(cls, particle: bytes, signed: Signed) -> Batch:
+        """A batch from this peer's own log, which was verified when it came in."""
+        signer = PeerId.from_public_key(signed.signer)
+        return cls(_id(_message(particle, signed.signer, signed.items)), signer, signed)
+
+    def steps(self) -> Sequence[tuple[Step, list[Fact]]]:
+        """The facts of each step, in order."""
+        steps: list[tuple[Step, list[Fact]]] = []
+        for item in self.signed.items:
+            if isinstance(item, Step):
+                steps.append((item, []))
+            else:
+                steps[-1][1].append(item)
+        return steps
+
+    def contents(self) -> set[ContentId]:
+        """Ids of the values that its facts speak of."""
+        ids: set[ContentId] = set()
+        for item in self.signed.items:
+            if isinstance(item, Result):
+                ids.add(item.value)
+            elif isinstance(item, Canon):
+                ids.update(element.value for element in item.elements)
+        return ids
+
+
+def _problem(item: Item) -> str:
+    """What is impossible about an item; empty if nothing is."""
+    if isinstance(item, Step):
+        return "" if all(len(batch) == 32 for batch in item.seen) else "a step that names no batch"
+    if len(item.frame) not in (0, FRAME_BYTES) or not 0 <= item.node < 2**32:
+        return "a fact about an impossible instance"
+    if isinstance(item, Failure) and item.status == 0:
+        return "a failure with status 0"
+    if isinstance(item, Canon) and any(element.source not in SOURCES for element in item.elements):
+        return "a canon element of an unknown source"
+    return ""
+
+
+def _message(particle: bytes, signer: bytes, items: Sequence[Item]) -> bytes:
+    return SIGNING_TAG + particle + signer + merkle_root([encode(item) for item in items])
+
+
+def _id(message: bytes) -> BatchId:
+    return BatchId(hashlib.sha256(message).digest())
+
+
+class Data(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What travels with a particle.
+
+    Attributes:
+        batches: in an order in which each comes after those that its steps name.
+        contents: the values that their facts speak of, each once.
+    """
+
+    batches: tuple[Signed, ...] = ()
+    contents: tuple[Json, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Data that was checked: every batch and every content id is right."""
+
+    batches: tuple[Batch, ...]
+    contents: Mapping[ContentId, Json]
+
+
+def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> bytes:
+    """The canonical bytes of what travels: the batches and the contents that their facts speak of."""
+    needed: set[ContentId] = set()
+    for batch in batches:
+        needed |= batch.contents()
+    return encode(Data(tuple(batch.signed for batch in batches), tuple(contents[key] for key in sorted(needed))))
+
+
+def decode_data(data: bytes) -> Data:
+    """The shape of received data; nothing is verified here. Empty bytes are empty data.
+
+    Raises:
+        RemoteProtocolError: the bytes are no canonical encoding of data.
+    """
+    return decode(data, Data, what="particle data") if data else Data()
+
+
+def check_data(particle: bytes, data: Data) -> Known:
+    """Verify every signature and compute every content id.
+
+    Args:
+        particle: the particle's key, 32 bytes.
+        data: what was received.
+
+    Raises:
+        RemoteProtocolError: a batch is malformed or not signed by its signer for this particle, or a value it speaks of is missing.
+    """
+    try:
+        contents = {content_id(value): value for value in data.contents}
+    except (OverflowError, TypeError, ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"a content is no JSON value: {error}") from error
+    batches = tuple(Batch.verified(particle, signed) for signed in data.batches)
+    for batch in batches:
+        if not batch.contents() <= contents.keys():
+            raise RemoteProtocolError(f"a batch of {batch.signer} speaks of a value that is missing or was altered")
+    return Known(batches, contents)

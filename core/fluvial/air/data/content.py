@@ -1,0 +1,67 @@
+"""Content ids: a value's id is the root of a Merkle tree over its JSON structure.
+
+A value whose canonical bytes (``fluvial.encoding``) are at most :data:`LEAF_BYTES_MAX` is a leaf; a larger text or number is a leaf too,
+a larger array or object is a node over the ids of its parts. So a part of a large value, or nothing of it, can stand for the
+whole without a change of the id, and small values cost one hash.
+
+::
+
+    leaf(v)            = H(00 ‖ encode(v))
+    node([a, b, …])    = H(01 ‖ tree(id(a), id(b), …))
+    node({k: a, …})    = H(02 ‖ tree(H(00 ‖ encode(k)) ‖ id(a), …))      in ascending order of the keys' UTF-8 bytes
+
+``H`` is SHA-256 and ``tree`` the Merkle tree hash of RFC 6962 §2.1 over the given byte strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final, NewType, TypeAlias
+
+from fluvial.encoding import encode
+
+Json: TypeAlias = Any
+"""None, bool, int (-2**63 … 2**64 - 1), float, str, list or dict with str keys."""
+
+ContentId = NewType("ContentId", bytes)
+"""32 bytes."""
+
+LEAF_BYTES_MAX: Final = 256
+"""Below this a proof for a part would cost more than the value; the longest proof step is 32 bytes."""
+
+_LEAF, _ARRAY, _OBJECT = b"\x00", b"\x01", b"\x02"
+
+
+def content_id(value: Json) -> ContentId:
+    """The id of a JSON value.
+
+    Raises:
+        OverflowError, TypeError, ValueError: it is no JSON value within the limits of :data:`Json`.
+        RecursionError: it is nested too deeply; callers bound depth where values come in.
+    """
+    encoded = encode(value)
+    if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, list | dict):
+        return ContentId(hashlib.sha256(_LEAF + encoded).digest())
+    if isinstance(value, list):
+        return ContentId(_hash(_ARRAY + merkle_root([content_id(item) for item in value])))
+    keys = sorted(value, key=str.encode)
+    return ContentId(_hash(_OBJECT + merkle_root([content_id(key) + content_id(value[key]) for key in keys])))
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """The Merkle tree hash of byte strings: 32 bytes.
+
+    Source: RFC 6962 §2.1. Built level by level: pairs from the left, a lone last node goes up unchanged, which is the same tree.
+    """
+    if not leaves:
+        return _hash(b"")
+    level = [_hash(b"\x00" + leaf) for leaf in leaves]
+    while len(level) > 1:
+        pairs = [_hash(b"\x01" + level[i] + level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(pairs) * 2 :]
+    return level[0]
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

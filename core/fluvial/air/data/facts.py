@@ -1,0 +1,178 @@
+"""Facts: all that is stored, signed and sent of a flow. What can be computed from facts is not stored.
+
+A fact is about one run-time *instance* of an instruction, named by (frame, node):
+
+- ``node`` is the instruction's number in the script (``syntax.tree``);
+- ``frame`` is empty outside of folds, else :func:`iteration_frame` of the fold iteration in which the instruction is met.
+
+The same instance has the same name on every peer, whatever the order of arrival. Whose fact it is, is said by the batch that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from fluvial.air.data.content import ContentId
+
+FRAME_BYTES: Final = 16
+ROOT_FRAME: Final = b""
+
+
+class Instance(NamedTuple):
+    """The name of one run-time instance of an instruction."""
+
+    frame: bytes
+    node: int
+
+
+def iteration_frame(base: bytes, fold: int, element: bytes) -> bytes:
+    """The frame of one iteration of a fold: 16 bytes.
+
+    Args:
+        base: the frame in which the fold stands.
+        fold: number of the fold instruction.
+        element: :func:`index_element` or :func:`written_element` of the element it runs for.
+    """
+    return hashlib.sha256(base + fold.to_bytes(4, "big") + element).digest()[:FRAME_BYTES]
+
+
+def index_element(index: int) -> bytes:
+    """Names an element of something that is the same on all peers: an array, a canonicalised stream or map."""
+    return b"i" + index.to_bytes(4, "big")
+
+
+def written_element(writer: Instance) -> bytes:
+    """Names an element of a stream or stream map, whose order is local: by the instance that wrote it."""
+    return b"w" + writer.frame + writer.node.to_bytes(4, "big")
+
+
+class Tetraplet(NamedTuple):
+    """Where a value comes from: the call that made it and the path into its result; texts are empty where nothing applies."""
+
+    peer: str
+    service: str = ""
+    function: str = ""
+    lens: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of everything in a batch: encoded as an array that begins with its tag."""
+
+
+class Argument(Record, frozen=True):
+    """Names an argument by the value it is a part of, so that a fact can be checked when contents are gone.
+
+    Attributes:
+        root: content id of the whole value (a call's result, an array that a canon fixed, a literal).
+        path: field names and indices that lead to the argument; empty for the whole.
+    """
+
+    root: ContentId
+    path: tuple[str | int, ...] = ()
+
+
+class Result(Record, frozen=True, tag="result"):
+    """The signer's service answered a call.
+
+    Attributes:
+        frame, node: the call's instance.
+        service, function: what was called.
+        arguments: what it was called with.
+        value: content id of the answer.
+    """
+
+    frame: bytes
+    node: int
+    service: str
+    function: str
+    arguments: tuple[Argument, ...]
+    value: ContentId
+
+
+class Failure(Record, frozen=True, tag="failure"):
+    """The signer's service failed a call.
+
+    Attributes:
+        status: the service's error number, not 0.
+        message: what the service said, usually a JSON text.
+        others: as for :class:`Result`.
+    """
+
+    frame: bytes
+    node: int
+    service: str
+    function: str
+    arguments: tuple[Argument, ...]
+    status: int
+    message: str
+
+
+class Source(IntEnum):
+    """How a value came about; decides how much of its tetraplet ``ap`` keeps."""
+
+    LITERAL = 0
+    CALL = 1
+    CANON = 2
+
+
+SOURCES: Final = frozenset(Source)
+
+
+class Element(Record, frozen=True):
+    """One element that a canon fixed.
+
+    Attributes:
+        value: its content id.
+        origin: its tetraplet.
+        source: how the value came about, a :class:`Source`.
+        frame, node: the instance that wrote it.
+    """
+
+    value: ContentId
+    origin: Tetraplet
+    source: int
+    frame: bytes
+    node: int
+
+
+class Canon(Record, frozen=True, tag="canon"):
+    """The signer fixed the content of a stream or map."""
+
+    frame: bytes
+    node: int
+    elements: tuple[Element, ...]
+
+
+class Sent(Record, frozen=True, tag="sent"):
+    """The signer has handed the particle on for a call or canon of another peer; ``complete``: all arguments were known to it."""
+
+    frame: bytes
+    node: int
+    complete: bool
+
+
+class Taken(Record, frozen=True, tag="taken"):
+    """The signer is making this call; its result will come from there."""
+
+    frame: bytes
+    node: int
+
+
+class Step(Record, frozen=True, tag="step"):
+    """Begins a step inside a batch: the facts after it were added together, when these further batches were known to the signer."""
+
+    seen: tuple[bytes, ...] = ()
+
+
+Outcome: TypeAlias = Result | Failure
+Fact: TypeAlias = Result | Failure | Canon | Sent | Taken
+Item: TypeAlias = Result | Failure | Canon | Sent | Taken | Step
+
+
+def instance_of(fact: Fact) -> Instance:
+    """The instance that a fact is about."""
+    return Instance(fact.frame, fact.node)

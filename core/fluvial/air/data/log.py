@@ -1,0 +1,60 @@
+"""What a peer keeps of a particle: records in the order in which things happened, enough to rebuild the machine.
+
+The order of stream elements is not a function of the set of facts alone: it depends on the order of arrival. So the local log is kept, too.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from fluvial.air.data.batch import Signed
+from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Canon, Failure, Result, Sent, Taken
+from fluvial.encoding import decode, encode
+
+
+class LogRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of the records."""
+
+
+class Merged(LogRecord, frozen=True, tag="merged"):
+    """Batches arrived, with the values they speak of; in the order in which they were taken in."""
+
+    batches: tuple[Signed, ...]
+    contents: tuple[Json, ...]
+
+
+class Stepped(LogRecord, frozen=True, tag="stepped"):
+    """This peer added facts, with the values they speak of.
+
+    ``evaluated`` is false when the run that the facts came with was undone: they count, but nothing was done with them yet.
+    """
+
+    facts: tuple[Result | Failure | Canon | Sent | Taken, ...]
+    contents: tuple[Json, ...]
+    evaluated: bool = True
+
+
+class Sealed(LogRecord, frozen=True, tag="sealed"):
+    """The steps since the last seal were signed and given away as this batch."""
+
+    batch: Signed
+
+
+Record: TypeAlias = Merged | Stepped | Sealed
+
+
+def encode_record(record: Record) -> bytes:
+    """The bytes to store."""
+    return encode(record)
+
+
+def decode_record(data: bytes) -> Record:
+    """The record that stored bytes stand for.
+
+    Raises:
+        RemoteProtocolError: they are none; what was stored here can only be damaged.
+    """
+    return decode(data, Record, what="log record")  # type: ignore[arg-type]  # a union is no type to mypy

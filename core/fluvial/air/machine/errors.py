@@ -1,0 +1,146 @@
+"""What can go wrong in a flow, with the reference's codes and, for the catchable ones, its messages, since scripts see both.
+
+Codes 10000 to 19999 are catchable by ``xor``; from 20000 on an error ends the run, which is then undone.
+Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors are our own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from fluvial.air.data.content import Json
+
+if TYPE_CHECKING:
+    from fluvial.air.data.facts import Tetraplet
+    from fluvial.air.syntax.tree import Instruction
+
+_text = msgspec.json.Encoder(order="deterministic")
+
+NO_ERROR: Final[Json] = {"error_code": 0, "message": ""}
+"""What ``:error:`` and ``%last_error%`` are before there was an error."""
+
+
+def json_text(value: Json) -> str:
+    """Compact JSON with sorted keys, numbers written as the reference writes them."""
+    return _text.encode(value).decode()
+
+
+class AirError(Exception):
+    """An error of a run.
+
+    Attributes:
+        code: the error's number.
+        message: its text.
+        instruction: the innermost instruction that failed, once it is known.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.instruction: Instruction | None = None
+
+
+class Catchable(AirError):
+    """An error that ``xor`` catches.
+
+    Attributes:
+        report: the object that ``:error:`` shows; None until the failing instruction has reported it.
+        origin: tetraplet of the call that failed; None for other instructions.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.report: Json = None
+        self.origin: Tetraplet | None = None
+
+
+class Uncatchable(AirError):
+    """An error that ends the run; what the run did is undone."""
+
+
+class Waiting(Exception):  # noqa: N818 - it is no error
+    """A name has no value yet: the instruction that needs it waits."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def service_failed(status: int, message: str) -> Catchable:
+    """A call failed; ``message`` is what the service said, as it stands."""
+    return Catchable(10000, f"Local service error, ret_code is {status}, error message is '{message}'")
+
+
+def no_match() -> Catchable:
+    """``match`` of unequal values."""
+    return Catchable(10001, "compared values do not match")
+
+
+def no_mismatch() -> Catchable:
+    """``mismatch`` of equal values."""
+    return Catchable(10002, "compared values do not mismatch")
+
+
+def not_an_array(value: Json, expression: str) -> Catchable:
+    """``fold`` over something that is no array."""
+    return Catchable(10005, f"expression '{expression}' returned non-array value '{json_text(value)}' for fold iterable")
+
+
+def failed_by_script(error: Json) -> Catchable:
+    """``fail`` with an error object."""
+    return Catchable(10006, f"fail with '{json_text(error)}' is used without corresponding xor")
+
+
+def bad_lambda(message: str) -> Catchable:
+    """A path does not fit the value it is applied to."""
+    return Catchable(10007, message)
+
+
+def bad_error_object(message: str) -> Catchable:
+    """``fail`` with something that is no error object."""
+    return Catchable(10008, message)
+
+
+def cleared_by_new(name: str) -> Catchable:
+    """A name is read inside its ``new`` before it was set there."""
+    return Catchable(10009, f"variable with name '{name}' was cleared by new and then wasn't set")
+
+
+def no_length(value: Json) -> Catchable:
+    """``.length`` of something that is no array."""
+    return Catchable(10010, f"the length functor could applied only to an array-like value, but it's applied to '{json_text(value)}'")
+
+
+def not_a_string(name: str, value: Json) -> Catchable:
+    """Peer, service or function of a call is no string."""
+    return Catchable(10011, f"call cannot resolve non-String triplet variable part `{name}` with value '{json_text(value)}'")
+
+
+def bad_map_key(name: str) -> Catchable:
+    """The key of a pair is neither a string nor an integer; ``name`` has its sigil."""
+    return Catchable(10012, f"unsupported type for {name} map's key")
+
+
+def iterator_shadowed(name: str) -> Uncatchable:
+    """An instruction would set a name that is the iterator of a fold around it."""
+    return Uncatchable(20004, f"`{name}` is the iterator of a fold around this instruction and cannot be set")
+
+
+def already_set(name: str) -> Uncatchable:
+    """A scalar outside of folds is set a second time."""
+    return Uncatchable(
+        20007, f"`{name}` is set already; outside of fold a name can be set once only, use another name or `new {name}`"
+    )
+
+
+def stream_too_long(name: str, limit: int) -> Uncatchable:
+    """A stream holds as many elements as it may."""
+    return Uncatchable(20013, f"stream {name} would have more than {limit} elements")
+
+
+def too_much(what: str, limit: int) -> Uncatchable:
+    """A limit of the interpreter is reached that the reference does not have."""
+    return Uncatchable(20100, f"the flow has more than {limit} {what}, which is what this peer allows")

@@ -1,0 +1,171 @@
+"""Lambdas applied to values: paths with fields and indices, and ``.length``.
+
+Source: AquaVM 0.62, lambda applier; tetraplets as in docs/air.md, "Where values come from".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Source, Tetraplet
+from fluvial.air.machine.errors import bad_lambda, json_text, no_length
+from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, MapKey, Value, Whole, is_integer, is_map_key
+from fluvial.air.syntax.lambdas import lambda_text
+from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Length, Path
+
+if TYPE_CHECKING:
+    from fluvial.air.machine.scopes import Scope
+
+INDEX_LIMIT: Final = 2**32
+"""Indices are below it."""
+
+
+def part_of(value: Value, path: Lambda, scope: Scope) -> Value:
+    """A part of a scalar or iterator: the path is added to its tetraplet.
+
+    Raises:
+        Catchable: 10007 or 10010, the path does not fit.
+        Waiting: a name in the path has no value yet.
+    """
+    if isinstance(path, Length):
+        return _length(value)
+    json, steps = _follow(value.json, path.accessors, scope)
+    origin = value.origins[0]
+    origins = (origin._replace(lens=origin.lens + lambda_text(path)),)
+    return replace(value, json=json, origins=origins, path=value.path + steps)
+
+
+def _length(value: Value) -> Value:
+    if not isinstance(value.json, list):
+        raise no_length(value.json)
+    return _computed(len(value.json), Tetraplet("", lens=".length"), value.source, volatile=value.volatile)
+
+
+def part_of_error(value: Value, path: Lambda, scope: Scope) -> Value:
+    """A part of ``:error:`` or ``%last_error%``: the tetraplet stays what it is.
+
+    Raises:
+        Catchable: 10007 or 10010. Waiting: as for :func:`part_of`.
+    """
+    if isinstance(path, Length):
+        return replace(_length(value), origins=value.origins)
+    json, steps = _follow(value.json, path.accessors, scope)
+    return replace(value, json=json, path=value.path + steps)
+
+
+def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str) -> Value:
+    """An element of a canonicalised stream, or a part of one: with the tetraplet of the element.
+
+    Raises:
+        Catchable: 10007. Waiting: as for :func:`part_of`.
+    """
+    if isinstance(path, Length):
+        # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
+        return _computed(len(canon.elements), Tetraplet(me, service=".length"), Source.CANON)
+    element = canon.elements[_element_index(len(canon.elements), path.accessors[0], scope)]
+    json, steps = _follow(element.json, path.accessors[1:], scope)
+    return replace(element, json=json, path=element.path + steps)
+
+
+def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str) -> Value:
+    """The values of a key of a canonicalised map, one of them, or a part of one.
+
+    Raises:
+        Catchable: 10007. Waiting: as for :func:`part_of`.
+    """
+    if isinstance(path, Length):
+        return _computed(len(canon.pairs), Tetraplet(me, lens="length"), Source.CANON)
+    values = canon.values(_map_key(path.accessors[0], scope))
+    rest = path.accessors[1:]
+    if values is None or not rest:
+        json = [value.json for value in values or ()]
+        return _computed(json, Tetraplet(canon.peer, lens=lambda_text(path)), Source.CANON)
+    element = values[_element_index(len(values), rest[0], scope)]
+    json, steps = _follow(element.json, rest[1:], scope)
+    origin = element.origins[0]
+    lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
+    return replace(element, json=json, path=element.path + steps, origins=(origin._replace(lens=lens),), source=Source.CANON)
+
+
+def _computed(json: Json, origin: Tetraplet, source: Source, *, volatile: bool = False) -> Value:
+    return Value(json, (origin,), source, Whole(json), volatile=volatile)
+
+
+def _follow(json: Json, accessors: tuple[Accessor, ...], scope: Scope) -> tuple[Json, tuple[str | int, ...]]:
+    steps: list[str | int] = []
+    for accessor in accessors:
+        step = _step(accessor, scope)
+        json = _field(json, step) if isinstance(step, str) else _item(json, step)
+        steps.append(step)
+    return json, tuple(steps)
+
+
+def _step(accessor: Accessor, scope: Scope) -> str | int:
+    match accessor:
+        case Field(name):
+            return name
+        case Index(index):
+            return index
+        case ByName(name):
+            key = scope.scalar(name).json
+            if isinstance(key, str):
+                return key
+            if isinstance(key, bool) or not isinstance(key, int | float):
+                raise bad_lambda(f"scalar accessor `{json_text(key)}` should has number or string type")
+            return _index(key)
+
+
+def _index(number: Json) -> int:
+    if not is_integer(number) or not 0 <= number < INDEX_LIMIT:
+        raise bad_lambda(f"index accessor `{json_text(number)} can't be converted to u32`")
+    return int(number)
+
+
+def _field(json: Json, name: str) -> Json:
+    if not isinstance(json, dict):
+        raise bad_lambda(f"value '{json_text(json)}' is not an map-type to match field accessor with field_name = '{name}'")
+    if name not in json:
+        raise bad_lambda(f"value '{json_text(json)}' does not contain element with field name = '{name}'")
+    return json[name]
+
+
+def _item(json: Json, index: int) -> Json:
+    if not isinstance(json, list):
+        raise bad_lambda(f"value '{json_text(json)}' is not an array-type to match array accessor with idx = '{index}'")
+    if index >= len(json):
+        raise bad_lambda(f"value '{json_text(json)}' does not contain element for idx = '{index}'")
+    return json[index]
+
+
+def _element_index(size: int, accessor: Accessor, scope: Scope) -> int:
+    match accessor:
+        case Field(name):
+            raise bad_lambda(f"field accessor (with field name = '{name}') can't be applied to a stream")
+        case Index(index):
+            pass
+        case ByName(name):
+            key = scope.scalar(name).json
+            if isinstance(key, bool) or not isinstance(key, int | float):
+                raise bad_lambda(f"stream accessor `{json_text(key)}` should has number (u32) type")
+            index = _index(key)
+    if index >= size:
+        raise bad_lambda(f"lambda is applied to a stream that have only '{size}' elements, but '{index}' requested")
+    return index
+
+
+def _map_key(accessor: Accessor, scope: Scope) -> MapKey:
+    match accessor:
+        case Field(name):
+            return name
+        case Index(index):
+            return index
+        case ByName(name):
+            if scope.is_iterator(name):
+                raise bad_lambda("canon stream map accessor must not be iterable")
+            key = scope.scalar(name).json
+            if not is_map_key(key):
+                raise bad_lambda(f"canon stream map accessor `{json_text(key)}` should be either string or number")
+            found: MapKey = key
+            return found

@@ -1,0 +1,194 @@
+"""The stack of instructions that are being read, and the tree that grows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fluvial.air.syntax.checks import Checks
+from fluvial.air.syntax.errors import AirSyntaxError, Source, TooLarge
+from fluvial.air.syntax.operands import Operands
+from fluvial.air.syntax.reader import Group, Node
+from fluvial.air.syntax.tree import (
+    ByName,
+    Canon,
+    CanonMap,
+    CanonStream,
+    Fold,
+    InitPeerId,
+    Instruction,
+    Lambda,
+    Next,
+    PairPeer,
+    PairService,
+    Par,
+    Path,
+    Position,
+    Scalar,
+    Seq,
+    Stream,
+    Triplet,
+    Xor,
+)
+
+NESTING_MAX = 2_000
+"""The deepest nesting of instructions, a chain of ``seq`` being one level; far beyond what people or compilers write."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """An instruction whose inner instructions are being read.
+
+    Attributes:
+        kind: what instruction it is.
+        pending: its inner instructions still to be read, the next one last.
+        build: makes the instruction of its finished inner ones.
+        iterator: of a fold, its iterator.
+        over_stream: of a fold, whether it runs over a stream or stream map.
+        mark: of a fold, how many names were defined before it (``Checks.mark``).
+        peer_before: of a fold, the peer of the last call before it.
+        children: its finished inner instructions.
+        ends_in: the iterator whose ``next`` ends what was read so far.
+    """
+
+    kind: type[Instruction]
+    pending: list[Group]
+    build: Callable[[list[Instruction]], Instruction]
+    iterator: str = ""
+    over_stream: bool = False
+    mark: int = 0
+    peer_before: Triplet = field(default_factory=InitPeerId)
+    children: list[Instruction] = field(default_factory=list)
+    ends_in: str | None = None
+    _torn: bool = False
+
+    def add(self, child: Instruction, ends_in: str | None) -> None:
+        """Take a finished inner instruction; ``ends_in`` is the iterator whose ``next`` ends it."""
+        first = not self.children
+        self.children.append(child)
+        if self.kind is Fold:
+            if first and self.over_stream and ends_in != self.iterator:
+                self.ends_in = ends_in
+        elif first:
+            self.ends_in = ends_in
+        elif self.kind is Xor:
+            # `next` of two different folds in the branches: which one ends it depends on the run
+            self.ends_in = None if self.ends_in and ends_in else self.ends_in or ends_in
+        else:
+            self._torn = self._torn or self.ends_in is not None
+            self.ends_in = None if self._torn else ends_in
+
+
+class Builder:
+    """Builds one script's tree, instruction by instruction in text order.
+
+    Args:
+        source: the script.
+        nodes: its parts.
+        paper: whether it is known to have an older form, so that peers may be pairs.
+    """
+
+    def __init__(self, source: Source, nodes: list[Node], *, paper: bool) -> None:
+        self.source = source
+        self.checks = Checks(source, nodes)
+        self.operands = Operands(source, self.checks)
+        self.size = 0
+        self.last_peer: Triplet = InitPeerId()
+        self._paper = paper
+        self._frames: list[Frame] = []
+
+    def number(self) -> int:
+        """The next instruction's number; to be taken when an instruction begins."""
+        self.size += 1
+        return self.size - 1
+
+    def at(self, group: Group) -> Position:
+        """Where an instruction begins."""
+        return self.source.position(group.start)
+
+    def error(self, kind: type[AirSyntaxError], problem: str, node: Node, hint: str = "") -> AirSyntaxError:
+        """An error about a part of the script, to be raised."""
+        return self.operands.error(kind, problem, node, hint)
+
+    def peer(self, operand: Triplet) -> Triplet:
+        """A peer as the script means it: in a paper script a value may name a peer and a service."""
+        if self._paper and isinstance(operand, Scalar | CanonStream | CanonMap):
+            return PairPeer(operand)
+        return operand
+
+    @property
+    def in_seq(self) -> bool:
+        """Whether the instruction that is met now stands directly in a ``seq``."""
+        return bool(self._frames) and self._frames[-1].kind is Seq
+
+    def put_in_seq(self, parts: list[Group]) -> None:
+        """Give parts to the ``seq`` around."""
+        self._frames[-1].pending += reversed(parts)
+
+    def open(self, frame: Frame, start: Node) -> None:
+        """Begin an instruction with inner ones."""
+        if len(self._frames) >= NESTING_MAX:
+            hint = "nested `seq` count as one level; flatten the others, or loop with `fold`"
+            raise self.error(TooLarge, f"more than {NESTING_MAX:,} instructions are nested here", start, hint)
+        self._frames.append(frame)
+
+    def fix_streams(self, group: Group) -> None:
+        """Canonicalise the streams that an instruction reads in the white paper's way, before it in its ``seq``."""
+        reads = self.operands.take_reads()
+        if not reads:
+            return
+        at = self.at(group)
+        if not self.in_seq:
+            number = self.number()
+            self.open(Frame(Seq, [], lambda inner: Seq(number=number, at=at, children=tuple(inner))), group)
+        for read in reads:
+            fixed = Canon(
+                number=self.number(),
+                at=at,
+                peer=self.last_peer,
+                source=Stream(read.stream),
+                target=CanonStream(read.now),
+            )
+            self._frames[-1].add(fixed, None)
+
+    def next_part(self) -> Group:
+        """The instruction to read next."""
+        frame = self._frames[-1]
+        part = frame.pending.pop()
+        if frame.ends_in is not None and frame.kind in (Seq, Par):
+            self.checks.after_next(frame.ends_in, part)
+        return part
+
+    def deliver(self, instruction: Instruction) -> Instruction | None:
+        """Give a finished instruction to the one around it; the whole tree once nothing is around."""
+        ends_in = instruction.iterator if isinstance(instruction, Next) else None
+        while self._frames:
+            frame = self._frames[-1]
+            frame.add(instruction, ends_in)
+            if frame.pending:
+                return None
+            self._frames.pop()
+            instruction, ends_in = frame.build(frame.children), frame.ends_in
+            if frame.kind is Fold:
+                self._close_fold(frame)
+        return instruction
+
+    def open_fold(self, frame: Frame, group: Group) -> None:
+        """Begin a fold."""
+        frame.peer_before = self.last_peer
+        self.open(frame, group)
+
+    def _close_fold(self, frame: Frame) -> None:
+        self.checks.close_fold(frame.iterator)
+        if any(self.checks.is_defined_after(name, frame.mark) for name in _names(self.last_peer)):
+            self.last_peer = frame.peer_before
+
+
+def _names(operand: Triplet) -> list[str]:
+    """The names that a peer is known by."""
+    value = operand.value if isinstance(operand, PairPeer | PairService) else operand
+    if not isinstance(value, Scalar | CanonStream | CanonMap):
+        return []
+    path: Lambda | None = value.path
+    indices = [a.name for a in path.accessors if isinstance(a, ByName)] if isinstance(path, Path) else []
+    return [value.name, *indices]

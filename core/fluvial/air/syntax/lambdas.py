@@ -1,0 +1,111 @@
+"""Lambdas: what hangs on a value, as text and as tree.
+
+``.length`` alone, or ``.$`` followed by accessors: ``.name``, ``.[3]``, ``.[x]``; the dot before a bracket may be left out, and each
+accessor may end in ``!``, which means nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Length, Path
+
+INDEX_MAX = 2**32 - 1
+
+NAME_CHARS = r"0-9A-Za-z_\-\u0080-\U0010ffff"
+"""Letters, digits, ``_``, ``-`` as the inside of a character class; letters beyond ASCII are looked at by ``is_name``."""
+
+_ACCESSOR = re.compile(
+    rf"(?: \.?\[ (?: (?P<index>[0-9]+) | (?P<by>(?![0-9])[{NAME_CHARS}]+) ) \] | \.(?P<field>(?![0-9])[{NAME_CHARS}]+) ) !?",
+    re.VERBOSE,
+)
+
+
+class LambdaError(ValueError):
+    """A text that is no lambda.
+
+    Args:
+        problem: what is wrong.
+        offset: where in the text.
+        hint: what to write instead.
+    """
+
+    def __init__(self, problem: str, offset: int, hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+        self.hint = hint
+
+
+def parse_lambda(text: str) -> Lambda:
+    """The lambda that a text is, from its first dot on.
+
+    Raises:
+        LambdaError: it is none.
+    """
+    if text == ".length":
+        return Length()
+    if not text.startswith(".$"):
+        hint = "write `.$` first, as in `.$.name` or `.$.[0]`; only `.length` stands alone"
+        raise LambdaError("a lambda begins with `.$`", 0, hint)
+    accessors: list[Accessor] = []
+    offset = 2
+    while offset < len(text):
+        found = _ACCESSOR.match(text, offset)
+        if found is None or not is_name(found["by"] or found["field"] or ""):
+            raise LambdaError(f"`{text[offset:][:20]}` is no accessor", offset, _accessor_hint(text[offset:]))
+        accessors.append(_accessor(found, offset))
+        offset = found.end()
+    if not accessors:
+        raise LambdaError("nothing follows `.$`", 0, "leave `.$` away for the whole value, or name a part: `.$.name`")
+    return Path(tuple(accessors))
+
+
+def lambda_text(path: Lambda | None) -> str:
+    """The normalised text of a lambda, such as ``.$.a.[0].b`` or ``.length``; empty for none."""
+    if path is None:
+        return ""
+    if isinstance(path, Length):
+        return ".length"
+    return ".$." + ".".join(map(_accessor_text, path.accessors))
+
+
+def is_name(text: str) -> bool:
+    """Whether the characters beyond ASCII in a text may stand in names: letters, digits and marks of any script.
+
+    Deviation: AquaVM takes the vowel signs of a script, but not its other combining marks; here all may stand in names.
+    """
+    return text.isascii() or all(c.isascii() or c.isalnum() or _is_mark(c) for c in text)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
+
+
+def _accessor(found: re.Match[str], offset: int) -> Accessor:
+    if found["field"]:
+        return Field(found["field"])
+    if found["by"]:
+        return ByName(found["by"])
+    digits = found["index"].lstrip("0") or "0"
+    if len(digits) > len(str(INDEX_MAX)) or int(digits) > INDEX_MAX:
+        raise LambdaError("the index is too large", offset, f"the largest index is {INDEX_MAX}")
+    return Index(int(digits))
+
+
+def _accessor_text(accessor: Accessor) -> str:
+    match accessor:
+        case Field(name):
+            return name
+        case Index(index):
+            return f"[{index}]"
+        case ByName(name):
+            return f"[{name}]"
+
+
+def _accessor_hint(rest: str) -> str:
+    number = re.match(r"\.([0-9]+)", rest)
+    if number:
+        return f"an index is written `.[{number[1]}]`"
+    return "accessors are `.name`, `.[0]` and `.[name]`"

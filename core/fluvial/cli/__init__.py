@@ -1,0 +1,1 @@
+"""The command ``fluvial``: each command a thin module over the rest of core, imported only when it runs."""

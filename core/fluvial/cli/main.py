@@ -1,0 +1,87 @@
+"""The root of the command line: finds commands by the table below, and turns errors into text and exit codes.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by policy, 4 unreachable.
+
+This module and those of the commands import nothing heavy at their top, so that ``--help`` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from fluvial import __version__
+from fluvial.cli.context import common_options
+from fluvial.errors import FluvialError, Refused, Unreachable
+
+COMMANDS: Final[dict[str, str]] = {
+    "init": "fluvial.cli.init:init",
+    "config": "fluvial.cli.config:config",
+    "plugins": "fluvial.cli.plugins:plugins",
+    "key": "fluvial.cli.key:key",
+    "explain": "fluvial.cli.explain:explain",
+}
+"""Where each command is: ``module:object``, in the order of ``--help``."""
+
+EXIT_FAILED: Final = 1
+EXIT_REFUSED: Final = 3
+EXIT_UNREACHABLE: Final = 4
+
+
+class Failure(click.ClickException):
+    """A FluvialError on its way to the terminal: what, where, what next, code."""
+
+    def __init__(self, error: FluvialError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # click only reads it
+        """By who must act."""
+        if isinstance(self.error, Refused):
+            return EXIT_REFUSED
+        return EXIT_UNREACHABLE if isinstance(self.error, Unreachable) else EXIT_FAILED
+
+    def show(self, file: Any = None) -> None:
+        """Write the error to stderr."""
+        text = str(self.error)
+        if self.error.code not in text:  # errors in scripts say it themselves, behind the place
+            text = f"{click.style('error', fg='red', bold=True)} {self.error.code}: {text}"
+        click.echo(text, file=file, err=file is None)
+        click.echo(f"    `fluvial explain {self.error.code}` says more", file=file, err=file is None)
+
+
+class Root(click.Group):
+    """The group of all commands; imports the module of a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors that fluvial raises on purpose become a :class:`Failure`."""
+        try:
+            return super().invoke(ctx)
+        except FluvialError as error:
+            raise Failure(error) from error
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fluvial")
+@common_options
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Fluvial, a peer-to-peer runtime for applications that nobody owns alone."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

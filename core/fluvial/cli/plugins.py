@@ -1,0 +1,75 @@
+"""``fluvial plugins``: what is installed, what it offers and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fluvial.cli.context import Invocation, common_options, pass_invocation, table
+
+if TYPE_CHECKING:
+    from fluvial.config import Document
+    from fluvial.plugins import PluginRecord, Plugins
+    from fluvial.seats import Offer
+
+
+@click.group()
+def plugins() -> None:
+    """Look at the installed plugins."""
+
+
+@plugins.command("list")
+@common_options
+@pass_invocation
+def list_(invocation: Invocation) -> None:
+    """List the installed plugins, what they offer, and the errors of those that failed."""
+    from fluvial.config import installed_plugins
+
+    document = invocation.document(required=False)
+    found = installed_plugins(document)
+    rows = [row for record in found.records for row in _rows(found, document, record)]
+    invocation.print(rows, lambda: _table(rows))
+
+
+def _rows(found: Plugins, document: Document, record: PluginRecord) -> Iterator[dict[str, Any]]:
+    """One row for each offer of a plugin; one row for a plugin that offers nothing."""
+    common = {"plugin": record.name, "distribution": record.distribution, "version": record.version}
+    if not record.offers:
+        state = "watching" if record.state == "loaded" else record.state
+        yield {"seat": None, "name": None, **common, "state": state, "error": record.error or None}
+    for offer in record.offers:
+        rivals = [one.distribution for one in found.offers_of(offer.kind, offer.name) if one is not offer]
+        error = f"also offered by {' and '.join(rivals)}; none can be used" if rivals else None
+        standing = "contested" if rivals else "in use" if _used(document, offer) else "installed"
+        yield {"seat": offer.kind, "name": offer.name, **common, "state": standing, "error": error}
+
+
+def _used(document: Document, offer: Offer) -> bool:
+    """Whether the config names the offer; looks at the raw values, so that a config with mistakes elsewhere will do."""
+    from fluvial.config import SEAT_DEFAULTS
+
+    if offer.kind == "effector":
+        return document.has(("effectors", offer.name))
+    section = document.values.get(offer.kind, {})
+    default = dict(SEAT_DEFAULTS).get(offer.kind)  # type: ignore[call-overload]  # a seat's name
+    return isinstance(section, dict) and section.get("kind", default) == offer.name
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [("SEAT", "NAME", "PLUGIN", "VERSION", "STATE")]
+    for row in rows:
+        state = (
+            row["state"] if row["state"] not in ("failed", "contested") else click.style(row["state"].upper(), fg="red")
+        )
+        lines.append(
+            (
+                row["seat"] or "–",
+                row["name"] or row["plugin"],
+                row["distribution"],
+                row["version"] or "–",
+                f"{state} {row['error']}" if row["error"] else state,
+            )
+        )
+    return table(lines)

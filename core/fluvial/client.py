@@ -1,0 +1,197 @@
+"""A peer without an address of its own: connects to a relay, runs flows, hands back their results.
+
+::
+
+    async with connect("/ip4/127.0.0.1/tcp/7771/p2p/12D3KooW…") as peer:
+        async with peer.run(SCRIPT, relay=peer.relay_id, city="Oslo", ttl_s=5) as particle:
+            (celsius,) = await particle.result()
+
+Names that a script reads without defining them are taken from the keyword arguments: the script is preceded by calls
+``(call %init_peer_id% ("load" NAME) [] NAME)``, which the client answers. A call of service ``return`` on the initiator ends the run with its
+arguments as the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+import structlog
+
+from fluvial.addresses import Contact
+from fluvial.air.syntax import free_names
+from fluvial.config import from_values, load
+from fluvial.effectors import Call, Effector
+from fluvial.errors import ConfigError, ServiceError, Unreachable
+from fluvial.identity import KeyPair, PeerId
+from fluvial.node import Node, running
+from fluvial.particle import Particle
+from fluvial.plugins import Plugins
+from fluvial.services import Status
+from fluvial.telemetry import make_logger
+
+TTL_S: Final = 30.0
+LOAD: Final = "load"
+RETURN: Final = "return"
+CONNECT_S: Final = 10.0
+
+
+class Flow:
+    """A particle of this client while it runs; an asynchronous context manager."""
+
+    def __init__(self, node: Node, particle: Particle, values: Mapping[str, Any]) -> None:
+        self._node = node
+        self._values = values
+        self._done = anyio.Event()
+        self._result: Sequence[Any] = ()
+        self.particle: Final = particle
+
+    @property
+    def particle_id(self) -> str:
+        """The particle's id, for ``fluvial particle show``."""
+        return self.particle.id
+
+    async def __aenter__(self) -> Self:
+        self._node.bind(self.particle, {LOAD: self._load, RETURN: self._return})
+        await self._node.submit(self.particle)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._node.services.release(self.particle.id)
+
+    async def result(self) -> Sequence[Any]:
+        """The arguments of the script's call of service ``return``.
+
+        Raises:
+            Unreachable: the particle died before that call was made.
+        """
+        seconds = self.particle.header.ttl_ms / 1000
+        with anyio.move_on_after(seconds):
+            await self._done.wait()
+            return self._result
+        raise Unreachable(
+            f"particle {self.particle.id} came to no result within {seconds:g} s",
+            hint="look at it with `fluvial particle show` on a peer that it passed; a script ends with "
+            '(call %init_peer_id% ("return" "") […])',
+        )
+
+    async def _load(self, call: Call) -> Any:
+        if call.function not in self._values:
+            there = ", ".join(sorted(self._values)) or "none"
+            raise ServiceError(Status.UNKNOWN_FUNCTION, f"the run was given no value {call.function!r}; given are: {there}")
+        return self._values[call.function]
+
+    async def _return(self, call: Call) -> None:
+        self._result = tuple(call.arguments)
+        self._done.set()
+
+
+class Client:
+    """A connected client; made by :func:`connect`.
+
+    Attributes:
+        node: the peer that it is.
+        relay_id: the relay it is connected to.
+    """
+
+    def __init__(self, node: Node, relay_id: PeerId) -> None:
+        self.node: Final = node
+        self.relay_id: Final = relay_id
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The client's own id."""
+        return self.node.peer_id
+
+    def run(self, script: str, *, ttl_s: float = TTL_S, particle_id: str | None = None, **values: Any) -> Flow:
+        """A run of a script, which begins when its block is entered.
+
+        Args:
+            script: AIR text.
+            ttl_s: how long the particle may live, in seconds.
+            particle_id: its id; a UUID by default.
+            values: for names that the script reads and does not define, and for its calls of service ``load``.
+
+        Raises:
+            AirSyntaxError: the script is wrong.
+            ConfigError: it reads a name that nobody gave a value.
+        """
+        particle = self.node.particle(
+            with_values(script, values), ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id
+        )
+        return Flow(self.node, particle, values)
+
+    async def serve(self, effector: Effector[Any]) -> None:
+        """Answer calls of any particle that comes here with a native service."""
+        await self.node.serve(effector)
+
+
+def with_values(script: str, values: Mapping[str, Any]) -> str:
+    """The script with a call of ``load`` in front for every name that it reads and does not define.
+
+    Raises:
+        AirSyntaxError: the script is wrong. ConfigError: a name has no value.
+    """
+    names = free_names(script)
+    if missing := [name for name in names if name not in values]:
+        raise ConfigError(
+            f"the script reads {', '.join(f'`{name}`' for name in missing)}, which it does not define",
+            hint="give a value: --set NAME=VALUE on the command line, NAME=value in Python",
+        )
+    for name in reversed(names):
+        script = f'(seq (call %init_peer_id% ("{LOAD}" "{name}") [] {name})\n{script})'
+    return script
+
+
+@asynccontextmanager
+async def connect(
+    relay: str,
+    *,
+    keys: KeyPair | None = None,
+    network: str = "fluvial",
+    peers: Sequence[str] = (),
+    storage_url: str = "sqlite://",
+    plugins: Plugins | None = None,
+    log: structlog.stdlib.BoundLogger | None = None,
+) -> AsyncIterator[Client]:
+    """A client that is connected to a relay while the block runs.
+
+    Args:
+        relay: the relay's address, ending in ``/p2p/12D3KooW…``.
+        keys: who the client is; a fresh key pair by default.
+        network: name of the network.
+        peers: addresses of further peers that it may dial.
+        storage_url: where it keeps its particles; in memory by default.
+        plugins: loaded plugins; the installed ones by default.
+        log: its logger; by default warnings and errors go to stderr.
+
+    Raises:
+        Unreachable: the relay does not answer. ConfigError: an address or name is not usable.
+    """
+    values = {
+        "network": network,
+        "relays": [relay],
+        "routing": {"kind": "static", "peers": list(peers)},
+        "storage": {"url": storage_url},
+    }
+    configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
+    contact = Contact.parse(relay)
+    log = log or make_logger(log_format="console", log_level="warning")
+    async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
+        await _connected(node, contact)
+        yield Client(node, contact.peer)
+
+
+async def _connected(node: Node, relay: Contact) -> None:
+    with anyio.move_on_after(CONNECT_S):
+        while relay.peer not in node.transport.connected():
+            await anyio.sleep(0.01)
+        return
+    raise Unreachable(f"the relay {relay.addresses[0]} does not answer", hint="is it running, and is its id right?")

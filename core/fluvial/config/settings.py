@@ -1,0 +1,187 @@
+"""The settings of a node: core's own sections as Structs, and what the loader makes of a whole ``fluvial.toml``.
+
+The descriptions are what ``fluvial init`` writes as comments and ``fluvial config schema`` exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fluvial.addresses import Contact
+from fluvial.seats import Offer, SeatName
+
+SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
+    "transport": "tcp",
+    "routing": "static",
+    "authorization": "signatures",
+    "execution": "native",
+    "consensus": "none",
+}
+"""The offer that takes a seat of which the config says nothing."""
+
+NETWORK_CHARACTERS_MAX: Final = 64
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of ``fluvial.toml``."""
+
+
+class IdentitySection(_Section, frozen=True):
+    """``[identity]``."""
+
+    key_file: Annotated[str, Meta(description="the peer's Ed25519 key (PEM), made by `fluvial init`, mode 0600")] = (
+        "secrets/peer.key"
+    )
+
+
+class PluginsSection(_Section, frozen=True):
+    """``[plugins]``."""
+
+    disabled: Annotated[tuple[str, ...], Meta(description="entry-point names never to import")] = ()
+    on_failure: Annotated[
+        Literal["quarantine", "refuse"],
+        Meta(description="a plugin that cannot be loaded: quarantine it and run without, or refuse to start"),
+    ] = "quarantine"
+    path: Annotated[str, Meta(description="folder with one-file plugins, such as plugins.d; empty for none")] = ""
+
+
+class ParticlesSection(_Section, frozen=True):
+    """``[particles]``: the limits of what this peer accepts."""
+
+    ttl_ms_max: Annotated[int, Meta(ge=1, description="longest life of a particle")] = 120_000
+    clock_skew_ms_max: Annotated[int, Meta(ge=0, description="how far ahead an initiator's clock may be")] = 30_000
+    hops_max: Annotated[int, Meta(ge=1, description="most hops that a particle may ask for")] = 64
+    script_bytes_max: Annotated[int, Meta(ge=1, description="largest script")] = 1_048_576
+    data_bytes_max: Annotated[int, Meta(ge=1, description="most data that a particle may carry")] = 8_388_608
+    live_max: Annotated[int, Meta(ge=1, description="most particles alive here at one time")] = 10_000
+
+
+class ServicesSection(_Section, frozen=True):
+    """``[services]``: how much calls may take."""
+
+    timeout_s: Annotated[
+        float, Meta(gt=0, description="seconds for a call where neither function nor effector set their own limit")
+    ] = 20.0
+    execution_timeout_s: Annotated[float, Meta(gt=0, description="seconds for a call to the execution seat")] = 120.0
+    calls_max: Annotated[int, Meta(ge=1, description="calls in progress, all services together")] = 1_024
+    service_calls_max: Annotated[
+        int, Meta(ge=1, description="calls in progress for one service that does not set its own limit")
+    ] = 128
+    waiting_max: Annotated[int, Meta(ge=0, description="calls that wait for a place, for each service")] = 256
+    waiting_s_max: Annotated[float, Meta(gt=0, description="seconds that a call waits for its place")] = 20.0
+    threads_max: Annotated[int, Meta(ge=1, description="threads for functions that are no coroutines")] = 64
+    result_bytes_max: Annotated[int, Meta(ge=1, description="largest result of a call")] = 1_048_576
+
+
+class StorageSection(_Section, frozen=True):
+    """``[storage]``."""
+
+    url: Annotated[str, Meta(min_length=1, description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")] = (
+        "sqlite:///state/fluvial.db"
+    )
+    keep_ms: Annotated[int, Meta(ge=0, description="how long a finished particle stays for inspection")] = 3_600_000
+
+
+class TelemetrySection(_Section, frozen=True):
+    """``[telemetry]``."""
+
+    log_format: Annotated[Literal["console", "json"], Meta(description="for people or for machines")] = "console"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="the least that is logged")] = (
+        "info"
+    )
+
+
+class CoreSections(_Section, frozen=True):
+    """The keys of ``fluvial.toml`` that core itself reads; the seats and ``[effectors.NAME]`` belong to plugins."""
+
+    network: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=NETWORK_CHARACTERS_MAX,
+            description="name of the network; peers of different networks never talk to each other",
+        ),
+    ] = "fluvial"
+    relays: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="peers to stay connected to (/ip4/…/p2p/…); one without listen addresses is reached through them"
+        ),
+    ] = ()
+    identity: IdentitySection = IdentitySection()
+    plugins: PluginsSection = PluginsSection()
+    particles: ParticlesSection = ParticlesSection()
+    services: ServicesSection = ServicesSection()
+    storage: StorageSection = StorageSection()
+    telemetry: TelemetrySection = TelemetrySection()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who takes a seat, or an effector that is switched on, with its checked options."""
+
+    offer: Offer
+    options: msgspec.Struct
+
+    @property
+    def kind(self) -> str:
+        """The name by which the config chose it."""
+        return self.offer.name
+
+    def build(self, surroundings: Any) -> Any:
+        """The object for the seat; an effector is made of its options alone."""
+        if self.offer.kind == "effector":
+            return self.offer.factory(self.options)
+        return self.offer.factory(surroundings, self.options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a node, checked.
+
+    Attributes:
+        base_dir: the folder of ``fluvial.toml``; relative paths start there.
+        network: name of the network.
+        relays: peers to stay connected to.
+        seats: who takes each of the five seats.
+        effectors: the effectors switched on, by name.
+    """
+
+    base_dir: Path
+    network: str
+    relays: tuple[Contact, ...]
+    identity: IdentitySection
+    plugins: PluginsSection
+    particles: ParticlesSection
+    services: ServicesSection
+    storage: StorageSection
+    telemetry: TelemetrySection
+    seats: Mapping[SeatName, Choice]
+    effectors: Mapping[str, Choice]
+
+    @property
+    def key_file(self) -> Path:
+        """Where the peer's key lies."""
+        return self.base_dir / self.identity.key_file
+
+    @property
+    def storage_url(self) -> str:
+        """The database's URL; a relative path of SQLite made absolute."""
+        return resolve_sqlite(self.storage.url, self.base_dir)
+
+
+def resolve_sqlite(url: str, base_dir: Path) -> str:
+    """``url`` with the relative path of a SQLite file made absolute; other URLs as they are.
+
+    Source: SQLAlchemy, "SQLite dialect, connect strings": three slashes and a relative path, or four and an absolute one.
+    """
+    scheme, found, path = url.partition(":///")
+    if not found or not scheme.startswith("sqlite") or path in ("", ":memory:") or path.startswith("file:"):
+        return url
+    return f"{scheme}:///{base_dir.absolute() / path}"

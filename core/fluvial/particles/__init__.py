@@ -1,0 +1,1 @@
+"""The way of a particle through a peer: inbox, actor, journal, outbox."""

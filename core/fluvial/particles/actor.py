@@ -1,0 +1,239 @@
+"""One particle on this peer: its machine, its calls in flight, its journal. Runs of one particle are strictly one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import anyio
+import msgspec
+import structlog
+
+from fluvial.air.data.batch import Known, encode_data
+from fluvial.air.data.log import Record, encode_record
+from fluvial.air.machine.evaluation import Request
+from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
+from fluvial.clock import Clock
+from fluvial.effectors import Call, Tetraplet
+from fluvial.errors import RemoteProtocolError, ServiceError
+from fluvial.identity import KeyPair, PeerId
+from fluvial.observers import Observers
+from fluvial.particle import Delivery, Particle
+from fluvial.particles.journal import ARRIVED, Arrival, kind_of
+from fluvial.particles.outbox import Outbox
+from fluvial.encoding import encode
+from fluvial.seats import Authorization
+from fluvial.services.dispatcher import Services
+from fluvial.services.status import Status
+from fluvial.storage.particle_rows import JournalEntry
+from fluvial.storage.particles import ParticleStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What an actor works with: the same objects for all particles of a peer."""
+
+    keys: KeyPair
+    clock: Clock
+    store: ParticleStore
+    services: Services
+    authorization: Authorization
+    observers: Observers
+    outbox: Outbox
+    tasks: anyio.abc.TaskGroup
+    log: structlog.stdlib.BoundLogger
+
+
+class Actor:
+    """See the module's docstring.
+
+    Args:
+        particle: the particle.
+        machine: its machine, new or restored.
+        around: what it works with.
+        sender: who handed it over first; this peer itself for a particle of its own.
+        entries: how many journal entries are stored; None if it is not stored at all yet: its first run will do it.
+        hops: the most hops that a copy had made when it came here.
+        on_broken: called when its state in memory can no longer be trusted; it must be dropped then.
+    """
+
+    def __init__(
+        self,
+        particle: Particle,
+        machine: Machine,
+        around: Surroundings,
+        *,
+        sender: PeerId,
+        entries: int | None = None,
+        hops: int = 0,
+        on_broken: Callable[[Actor], None],
+    ) -> None:
+        self.particle = particle
+        self.finished = False
+        self._machine = machine
+        self._around = around
+        self._sender = sender
+        self._stored = entries is not None
+        self._entries = entries or 0
+        self._hops = hops
+        self._on_broken = on_broken
+        self._lock = anyio.Lock()
+        self._outcomes: dict[int, CallOutcome] = {}
+        self._calls: set[anyio.CancelScope] = set()
+        self._log = around.log.bind(particle=particle.id)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be dropped from memory now: no call in flight, nobody waiting for it."""
+        return not self._calls and not self._outcomes and not self._lock.locked()
+
+    # --- runs
+
+    async def begin(self) -> None:
+        """The first run of a particle of this peer's own; also goes on with a restored one. Raises as :meth:`merge`."""
+        await self._run(lambda: self._machine.merge(Known((), {})), ())
+
+    async def merge(self, known: Known, arrival: Arrival) -> bool:
+        """Take in what came with a copy of the particle; returns when that is durable. False if nothing of it was new.
+
+        Raises:
+            RemoteProtocolError: the data do not hold together; nothing was taken in.
+            StorageError: it could not be stored; the actor is broken then.
+        """
+        self._hops = max(self._hops, arrival.hops)
+        return await self._run(lambda: self._machine.merge(known), (encode(arrival),))
+
+    async def parcel(self, to: PeerId) -> Delivery:
+        """What to hand to a peer now: all of it is durable."""
+        async with self._lock:
+            header = self.particle.header
+            data = encode_data(self._machine.batches(), self._machine.contents())
+            return Delivery(to.public_key, self._hops + 1, header, self.particle.signature, self.particle.script, data)
+
+    def stop(self) -> None:
+        """End the calls in flight."""
+        for scope in tuple(self._calls):
+            scope.cancel()
+
+    async def _run(self, advance: Callable[[], Effects], arrivals: Sequence[bytes]) -> bool:
+        async with self._lock:
+            try:
+                effects = advance()
+            except RemoteProtocolError:
+                if not self._stored:
+                    self._on_broken(self)
+                raise
+            await self._commit(effects, arrivals if effects.records else ())
+            self._carry_out(effects)
+            return bool(effects.records)
+
+    async def _commit(self, effects: Effects, arrivals: Sequence[bytes]) -> None:
+        records = list(effects.records)
+        if effects.next_peers and (sealed := self._machine.seal(self._around.keys.sign)) is not None:
+            records.append(sealed)
+        peers = tuple(peer for peer in map(_peer_id, effects.next_peers) if peer is not None)
+        for lost in set(effects.next_peers) - set(peers):
+            self._log.warning("delivery_impossible", to=lost, error="this is no peer id")
+        if self._stored and not records and not peers and effects.finished == self.finished:
+            return
+        now_ms = self._around.clock.now_ms()
+        kinds = [*((ARRIVED, data) for data in arrivals), *((kind_of(record), encode_record(record)) for record in records)]
+        entries = [JournalEntry(self._entries + i, now_ms, kind, data) for i, (kind, data) in enumerate(kinds)]
+        try:
+            await self._store(entries, peers, now_ms, finished=effects.finished)
+        except BaseException:
+            # The machine is ahead of the store: it must be rebuilt from there.
+            self._on_broken(self)
+            raise
+        self._entries += len(entries)
+        self._around.outbox.wake(self.particle.key, peers)
+
+    async def _store(self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool) -> None:
+        store, particle = self._around.store, self.particle
+        if not self._stored:
+            await store.admit(
+                particle, sender=self._sender, hops=self._hops, now_ms=now_ms, entries=entries, peers=peers
+            )
+            self._stored = True
+            entries, peers = (), ()
+        if entries or peers or finished:
+            await store.record(particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=finished)
+
+    def _carry_out(self, effects: Effects) -> None:
+        for request in effects.requests:
+            self._around.tasks.start_soon(self._call, request)
+        if effects.error is not None:
+            error = effects.error
+            at = str(error.instruction.at) if error.instruction is not None else ""
+            self._log.info("flow_failed", code=error.code, error=error.message, at=at)
+        if effects.finished and not self.finished:
+            self._log.info("particle_finished")
+        self.finished = effects.finished
+
+    # --- calls
+
+    async def _call(self, request: Request) -> None:
+        with anyio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                self._outcomes[request.number] = await self._outcome(request)
+                self._calls.discard(scope)
+                await self._resolve()
+            except Exception:  # noqa: BLE001 - the root of a task: one particle must not end the node
+                self._log.exception("particle_broken")
+                self._on_broken(self)
+            finally:
+                self._calls.discard(scope)
+
+    async def _outcome(self, request: Request) -> CallOutcome:
+        call = self._as_call(request)
+        began = anyio.current_time()
+        outcome: CallOutcome
+        decision = await self._around.authorization.permit(call)
+        try:
+            if not decision.allowed:
+                raise ServiceError(Status.NOT_ALLOWED, f"{call.service}.{call.function} is not allowed: {decision.explanation}")
+            outcome = Answered(await self._around.services.call(call))
+        except ServiceError as error:
+            outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
+        status = outcome.status if isinstance(outcome, Failed) else 0
+        seconds = anyio.current_time() - began
+        self._around.observers.call_done(call, status, seconds)
+        self._log.info("call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6))
+        self._log.debug(
+            "call_values",
+            service=call.service,
+            function=call.function,
+            arguments=list(call.arguments),
+            outcome=outcome.value if isinstance(outcome, Answered) else outcome.message,
+        )
+        return outcome
+
+    async def _resolve(self) -> None:
+        """Hand in every outcome that is there; whoever comes first does it for the others."""
+        async with self._lock:
+            if not self._outcomes:
+                return
+            outcomes, self._outcomes = self._outcomes, {}
+            effects = self._machine.resolve(outcomes)
+            await self._commit(effects, ())
+            self._carry_out(effects)
+
+    def _as_call(self, request: Request) -> Call:
+        return Call(
+            particle_id=self.particle.id,
+            initiator=self.particle.initiator,
+            service=request.service,
+            function=request.function,
+            arguments=request.arguments,
+            tetraplets=[[Tetraplet(*origin) for origin in origins] for origins in request.tetraplets],
+            timestamp_ms=self.particle.header.timestamp_ms,
+            ttl_ms=self.particle.header.ttl_ms,
+        )
+
+
+def _peer_id(text: str) -> PeerId | None:
+    try:
+        return PeerId.parse(text)
+    except ValueError:
+        return None

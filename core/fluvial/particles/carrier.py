@@ -1,0 +1,62 @@
+"""Hands a delivery to a peer: over an open connection, by dialling it, or through a relay that is connected to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fluvial.addresses import Address, Contact
+from fluvial.errors import Unreachable
+from fluvial.identity import PeerId
+from fluvial.particle import Delivery, encode_delivery
+from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
+from fluvial.seats import Routing, Transport
+
+ANSWER_TIMEOUT_S: Final = 15.0
+"""For the receiver to check, store and answer."""
+
+
+class Carrier:
+    """See the module's docstring."""
+
+    def __init__(self, me: PeerId, transport: Transport, routing: Routing) -> None:
+        self._me = me
+        self._transport = transport
+        self._routing = routing
+
+    async def carry(self, delivery: Delivery) -> Receipt:
+        """Deliver to ``delivery.to``.
+
+        Raises:
+            Unreachable: no way led to the peer. RemoteProtocolError: what answered there does not keep to the protocol.
+            LocalProtocolError: the delivery is larger than the transport's frames.
+        """
+        peer = PeerId.from_public_key(delivery.to)
+        payload = encode_delivery(delivery)
+        contact = await self._routing.find(peer) or Contact(peer)
+        direct = tuple(address for address in contact.addresses if address.relay is None)
+        circuits = [address for address in contact.addresses if address.relay not in (None, self._me)]
+        failure = Unreachable(f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?")
+        if direct or peer in self._transport.connected():
+            try:
+                return await self._ask(Contact(peer, direct), payload)
+            except Unreachable as error:
+                failure = error
+        for circuit in circuits:
+            assert circuit.relay is not None
+            way = Address(host_kind=circuit.host_kind, host=circuit.host, port=circuit.port, peer=circuit.relay)
+            try:
+                receipt = await self._ask(Contact(circuit.relay, (way,)), payload)
+            except Unreachable as error:
+                failure = error
+                continue
+            if receipt.reason != "unreachable":
+                return receipt
+            failure = Unreachable(receipt.explanation)
+        raise failure
+
+    async def pass_on(self, peer: PeerId, payload: bytes) -> Receipt:
+        """As a relay: hand encoded bytes to a peer that is connected now; raises as :meth:`carry`."""
+        return await self._ask(Contact(peer), payload)
+
+    async def _ask(self, contact: Contact, payload: bytes) -> Receipt:
+        return decode_receipt(await self._transport.request(contact, PROTOCOL, payload, timeout_s=ANSWER_TIMEOUT_S))

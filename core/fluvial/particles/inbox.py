@@ -1,0 +1,125 @@
+"""Takes in what other peers hand over: inspected, authorized, verified, stored; refused ones end here with a reason."""
+
+from __future__ import annotations
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from fluvial.addresses import Address, Contact
+from fluvial.air.data.batch import check_data, decode_data
+from fluvial.clock import Clock
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.identity import PeerId
+from fluvial.observers import Observers
+from fluvial.particle import Delivery, Particle, decode_delivery
+from fluvial.particles.carrier import Carrier
+from fluvial.particles.inspection import Limits, inspect
+from fluvial.particles.journal import Arrival
+from fluvial.particles.keeper import Keeper
+from fluvial.particles.receipt import Receipt
+from fluvial.seats import Authorization, Routing
+
+
+class Inbox:
+    """See the module's docstring.
+
+    Args:
+        me: this peer.
+        network: its network.
+        limits: what it accepts.
+        keeper: has the particles.
+        carrier: for what is meant for a peer that this one is the relay of.
+        authorization, routing: the seats.
+        clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        *,
+        network: str,
+        limits: Limits,
+        keeper: Keeper,
+        carrier: Carrier,
+        authorization: Authorization,
+        routing: Routing,
+        clock: Clock,
+        observers: Observers,
+        metrics: CollectorRegistry,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._me = me
+        self._network = network
+        self._limits = limits
+        self._keeper = keeper
+        self._carrier = carrier
+        self._authorization = authorization
+        self._routing = routing
+        self._clock = clock
+        self._observers = observers
+        self._log = log
+        self._outcomes = Counter("fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics)
+
+    async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
+        """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""
+        particle_id = ""
+        try:
+            delivery = decode_delivery(payload)
+            particle_id = delivery.header.id
+            outcome = await self._take_in(sender, delivery, payload)
+        except Refused as error:
+            return self._refused(sender, particle_id, error.reason, error)
+        except RemoteProtocolError as error:
+            return self._refused(sender, particle_id, "malformed", error)
+        except Unreachable as error:
+            return self._refused(sender, particle_id, "unreachable", error)
+        except StorageError as error:
+            self._log.error("storage_failed", particle=particle_id, error=error.message)
+            return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
+        self._outcomes.labels(outcome).inc()
+        return Receipt()
+
+    async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
+        inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
+        particle = delivery.particle
+        decision = await self._authorization.admit(particle, sender)
+        if not decision.allowed:
+            raise Refused(decision.explanation, reason=decision.reason)
+        if delivery.to != self._me.public_key:
+            return await self._pass_on(delivery, payload)
+        known = check_data(particle.key, decode_data(delivery.data))
+        actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
+        fresh = await actor.merge(known, Arrival(sender.public_key, delivery.hops))
+        self._learn_reply_addresses(particle)
+        if fresh:
+            self._observers.particle_received(particle, sender)
+        self._log.info(
+            "particle_accepted" if fresh else "particle_repeated",
+            particle=particle.id,
+            sender=sender,
+            hop=delivery.hops,
+            bytes=len(payload),
+            signatures=len(known.batches) + 1,
+        )
+        return "accepted" if fresh else "repeated"
+
+    async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
+        """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
+        to = PeerId.from_public_key(delivery.to)
+        receipt = await self._carrier.pass_on(to, payload)
+        if not receipt.settled:
+            raise Refused(receipt.explanation, reason=receipt.reason)
+        self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
+        return "relayed"
+
+    def _learn_reply_addresses(self, particle: Particle) -> None:
+        if particle.initiator != self._me and particle.header.reply_to:
+            addresses = tuple(Address.parse(text).with_peer(particle.initiator) for text in particle.header.reply_to)
+            self._routing.learn(Contact(particle.initiator, addresses))
+
+    def _refused(self, sender: PeerId, particle_id: str, reason: str, error: FluvialError) -> Receipt:
+        self._outcomes.labels(reason).inc()
+        self._observers.particle_refused(sender, particle_id, reason)
+        log = self._log.debug if reason == "replay" else self._log.warning
+        log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
+        return Receipt(reason, error.message)

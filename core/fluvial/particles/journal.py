@@ -1,0 +1,40 @@
+"""What stands in a particle's journal: the machine's log records, and who handed the particle over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.storage.particle_rows import JournalEntry
+
+ARRIVED: Final = "arrived"
+_KINDS: Final[dict[type[Record], str]] = {Merged: "merged", Stepped: "stepped", Sealed: "sealed"}
+
+
+class Arrival(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A copy of the particle came in; the record after it says what was new.
+
+    Attributes:
+        sender: public key of the peer that handed it over.
+        hops: how many peers that copy had been handed to.
+    """
+
+    sender: bytes
+    hops: int
+
+
+def kind_of(record: Record) -> str:
+    """The word under which a record of the machine is stored."""
+    return _KINDS[type(record)]
+
+
+def records_of(entries: Iterable[JournalEntry]) -> Iterator[Record]:
+    """The machine's records among journal entries.
+
+    Raises:
+        RemoteProtocolError: an entry is damaged.
+    """
+    return (decode_record(entry.payload) for entry in entries if entry.kind != ARRIVED)

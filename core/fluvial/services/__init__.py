@@ -1,0 +1,20 @@
+"""Who answers a call: the dispatcher, effectors made callable, native services, and the built-in ones (``builtin``)."""
+
+from fluvial.services.accounts import Accounts
+from fluvial.services.dispatcher import Handler, Limits, Services
+from fluvial.services.interface import FunctionInterface, Interface, Parameter
+from fluvial.services.service import Service, describe
+from fluvial.services.status import Status
+
+__all__ = [
+    "Accounts",
+    "FunctionInterface",
+    "Handler",
+    "Interface",
+    "Limits",
+    "Parameter",
+    "Service",
+    "Services",
+    "Status",
+    "describe",
+]

@@ -1,0 +1,117 @@
+"""What calls cost and how they ended: metrics for the operator, counters per service for the ``stat`` service."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from fluvial.clock import Clock
+from fluvial.services.status import Status
+
+Kind: TypeAlias = Literal["builtin", "effector", "native", "particle", "execution", "unknown"]
+"""Who answers: metrics carry this instead of service ids, which scripts could make up without end."""
+
+SERIES_MAX: Final = 5
+"""How many of the last calls ``stat`` shows one by one, as in the reference."""
+
+COUNTED_MAX: Final = 4_096
+"""How many functions are counted one by one, all services together; further ones are in the metrics only."""
+
+OUTCOMES: Final[dict[int, str]] = {
+    0: "ok",
+    Status.UNKNOWN_SERVICE: "unknown_service",
+    Status.UNKNOWN_FUNCTION: "unknown_function",
+    Status.TIMED_OUT: "timed_out",
+    Status.BAD_ARGUMENTS: "bad_arguments",
+    Status.FAILED: "failed",
+    Status.BUSY: "busy",
+    Status.NO_RESULT: "no_result",
+    Status.NOT_ALLOWED: "not_allowed",
+}
+"""The metric's outcome for each status; any other status is ``error``, a call that was cancelled is ``cancelled``."""
+
+CANCELLED: Final = "cancelled"
+
+
+@dataclass(slots=True)
+class Counts:
+    """The calls of one function or service.
+
+    Attributes:
+        calls, failures: all calls, and those of them that failed.
+        seconds: total time of the calls that succeeded.
+        series: seconds of the last of these.
+        times_s: when the last calls ended, seconds since 1970.
+    """
+
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    series: deque[float] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
+    times_s: deque[int] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
+
+    def add(self, *, failed: bool, seconds: float, time_s: int) -> None:
+        """One more call."""
+        self.calls += 1
+        self.times_s.append(time_s)
+        if failed:
+            self.failures += 1
+        else:
+            self.seconds += seconds
+            self.series.append(seconds)
+
+
+class Accounts:
+    """Counts calls.
+
+    Args:
+        metrics: gets ``fluvial_service_calls_total{service_kind,outcome}`` and ``fluvial_service_call_seconds{service_kind}``.
+        clock: dates the calls in the counters.
+    """
+
+    def __init__(self, *, metrics: CollectorRegistry, clock: Clock) -> None:
+        self._clock = clock
+        self._functions: dict[str, dict[str, Counts]] = {}
+        self._services: dict[str, Counts] = {}
+        self._counted = 0
+        self._calls = Counter(
+            "fluvial_service_calls", "Service calls by how they ended.", ["service_kind", "outcome"], registry=metrics
+        )
+        self._seconds = Histogram(
+            "fluvial_service_call_seconds",
+            "Time of service calls, waiting for a place included.",
+            ["service_kind"],
+            registry=metrics,
+        )
+
+    def observe(self, kind: Kind, outcome: str, seconds: float) -> None:
+        """One call into the metrics."""
+        self._calls.labels(kind, outcome).inc()
+        self._seconds.labels(kind).observe(seconds)
+
+    def count(self, service: str, function: str, *, failed: bool, seconds: float) -> None:
+        """One call into the counters; only for functions that are there."""
+        functions = self._functions.get(service, {})
+        if function not in functions:
+            if self._counted >= COUNTED_MAX:
+                return
+            self._counted += 1
+            functions = self._functions.setdefault(service, functions)
+            functions[function] = Counts()
+        time_s = self._clock.now_ms() // 1000
+        for counts in (functions[function], self._services.setdefault(service, Counts())):
+            counts.add(failed=failed, seconds=seconds, time_s=time_s)
+
+    def of(self, service: str) -> tuple[Counts, dict[str, Counts]] | None:
+        """The counts of a service and of each of its functions; None if it was never called."""
+        if (total := self._services.get(service)) is None:
+            return None
+        return total, self._functions[service]
+
+    def forget(self, service: str) -> None:
+        """Drop the counters of a service that is gone."""
+        self._services.pop(service, None)
+        self._counted -= len(self._functions.pop(service, {}))

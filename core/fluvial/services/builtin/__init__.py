@@ -1,0 +1,47 @@
+"""The services that every peer has; the book of them is ``docs/services.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from fluvial.clock import Clock
+from fluvial.effectors import Effector
+from fluvial.identity import KeyPair
+from fluvial.seats import Routing, Transport
+from fluvial.services.builtin.arrays import Array
+from fluvial.services.builtin.console import Console
+from fluvial.services.builtin.numbers import Cmp, Math
+from fluvial.services.builtin.objects import Debug, JsonService
+from fluvial.services.builtin.op import Op
+from fluvial.services.builtin.peer import PING_PROTOCOL, Peer, Versions
+from fluvial.services.builtin.sig import Sig
+from fluvial.services.builtin.stat import Stat
+from fluvial.services.dispatcher import Services
+
+__all__ = ["BUILTINS", "PING_PROTOCOL", "Versions", "serve_builtins"]
+
+BUILTINS: Final[Sequence[type[Effector[Any]]]] = (Op, Math, Cmp, Array, JsonService, Debug, Console, Peer, Sig, Stat)
+"""Their classes, in the order of the book."""
+
+
+async def serve_builtins(
+    services: Services,
+    *,
+    keys: KeyPair,
+    transport: Transport,
+    routing: Routing,
+    clock: Clock,
+    versions: Versions,
+    log: structlog.stdlib.BoundLogger,
+) -> None:
+    """Let ``services`` answer with all built-in services; before any other, so that they have their names."""
+    peer = Peer(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
+    console = Console(peer=keys.peer_id, log=log)
+    effectors: Sequence[Effector[Any]] = (
+        Op(), Math(), Cmp(), Array(), JsonService(), Debug(), console, peer, Sig(keys), Stat(services)
+    )  # fmt: skip
+    for effector in effectors:
+        await services.serve(effector, kind="builtin")

@@ -1,0 +1,60 @@
+"""``array``: sums, sets of strings, slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fluvial.effectors import I64, U64, Effector, NoConfig, function
+from fluvial.errors import ServiceError
+from fluvial.services.builtin.numbers import checked
+from fluvial.services.status import Status
+
+
+class Array(Effector[NoConfig]):
+    """Operations on arrays. Those on strings drop duplicates and keep the order in which elements first appear."""
+
+    # Deviation: the order of the set operations is defined here; the reference gives any, another one on each peer and each run.
+
+    service_id = "array"
+
+    @function(inline=True)
+    def sum(self, xs: list[I64]) -> I64:
+        """The sum of all numbers."""
+        return checked(sum(xs), "the sum")
+
+    @function(inline=True)
+    def length(self, array: list[Any]) -> int:
+        """How many elements an array has."""
+        return len(array)
+
+    @function(inline=True)
+    def dedup(self, xs: list[str]) -> list[str]:
+        """Each string once."""
+        return list(dict.fromkeys(xs))
+
+    @function(inline=True)
+    def intersect(self, xs: list[str], ys: list[str]) -> list[str]:
+        """The strings that are in both, in the order of `xs`."""
+        others = set(ys)
+        return [x for x in dict.fromkeys(xs) if x in others]
+
+    @function(inline=True)
+    def diff(self, xs: list[str], ys: list[str]) -> list[str]:
+        """The strings of `xs` that are not in `ys`."""
+        others = set(ys)
+        return [x for x in dict.fromkeys(xs) if x not in others]
+
+    @function(inline=True)
+    def sdiff(self, xs: list[str], ys: list[str]) -> list[str]:
+        """The strings that are in one of the two only, those of `xs` first."""
+        return [*self.diff(xs, ys), *self.diff(ys, xs)]
+
+    @function(inline=True)
+    def slice(self, array: list[Any], from_: U64, to: U64) -> list[Any]:
+        """The elements from index `from_` to before index `to`; of an empty array always none."""
+        if array and not from_ <= to <= len(array):
+            raise ServiceError(
+                Status.NO_RESULT,
+                f"no elements {from_} to {to} in an array of {len(array)}: 0 <= from <= to <= {len(array)}",
+            )
+        return array[from_:to]

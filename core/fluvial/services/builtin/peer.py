@@ -1,0 +1,165 @@
+"""``peer``: who answers, what time it is there, and whom it knows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import msgspec
+
+from fluvial.addresses import Address, Contact
+from fluvial.clock import Clock
+from fluvial.effectors import U64, Call, Effector, NoConfig, function
+from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
+from fluvial.identity import KeyPair, PeerId
+from fluvial.seats import Routing, Transport
+from fluvial.services.builtin.op import NOTHING
+from fluvial.services.status import Status
+
+PING_PROTOCOL: Final = "/fluvial/ping/1"
+"""A request with an empty payload. Any answer to it, even that it is not understood, comes over a connection that stands."""
+
+CONNECT_S_MAX: Final = 10.0
+TIMEOUT_MS_MAX: Final = 600_000
+"""The longest pause of ``timeout``, ten minutes: more than particles live in any sensible configuration."""
+
+ADDRESSES_MAX: Final = 16
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``identify`` says of the program: versions of the node and of its AIR."""
+
+    node: str
+    air: str
+
+
+class Info(msgspec.Struct, frozen=True):
+    """What ``identify`` gives; the last three fields are the reference's, for things that are not part of Fluvial."""
+
+    external_addresses: list[str]
+    node_version: str
+    air_version: str
+    spell_version: str = ""
+    allowed_binaries: list[str] = []
+    vm_info: None = None
+
+
+class PeerContact(msgspec.Struct, frozen=True):
+    """A peer and the addresses known of it."""
+
+    peer_id: PeerId
+    addresses: list[str]
+
+
+class Peer(Effector[NoConfig]):
+    """The peer that answers, and its neighbours.
+
+    Args:
+        keys: this peer's key pair.
+        transport: asked for addresses and connections.
+        routing: asked for contacts.
+        clock: tells the time.
+        versions: for ``identify``.
+    """
+
+    service_id = "peer"
+    calls_max = 512  # mostly pauses, which cost nothing but their place
+
+    def __init__(
+        self, *, keys: KeyPair, transport: Transport, routing: Routing, clock: Clock, versions: Versions
+    ) -> None:
+        super().__init__()
+        self._peer = keys.peer_id
+        self._transport = transport
+        self._routing = routing
+        self._clock = clock
+        self._versions = versions
+
+    @function(inline=True)
+    def identify(self) -> Info:
+        """Addresses and versions of the peer."""
+        return Info([str(each) for each in self._transport.addresses], self._versions.node, self._versions.air)
+
+    @function(inline=True)
+    def timestamp_ms(self) -> U64:
+        """Milliseconds since 1970."""
+        return self._clock.now_ms()
+
+    @function(inline=True)
+    def timestamp_sec(self) -> U64:
+        """Seconds since 1970."""
+        return self._clock.now_ms() // 1_000
+
+    @function(inline=True)
+    def is_connected(self, peer: PeerId) -> bool:
+        """Whether a connection with a peer stands."""
+        return peer in self._transport.connected()
+
+    @function
+    async def connect(self, call: Call, peer: PeerId, addresses: list[str] | None = None) -> bool:
+        """Whether a connection with a peer stands or could be made within ten seconds.
+
+        Tried are the addresses given, or else those that this peer knows. Only for particles that it began itself (else status 8).
+        """
+        if call.initiator != self._peer:
+            raise ServiceError(
+                Status.NOT_ALLOWED,
+                f"peer {self._peer} makes connections only for particles that it began itself, not for those of {call.initiator}",
+            )
+        given = _addresses(peer, addresses or [])
+        if peer == self._peer:
+            raise ServiceError(Status.NO_RESULT, "a peer has no connection with itself")
+        if peer in self._transport.connected():
+            return True
+        with anyio.move_on_after(CONNECT_S_MAX):
+            contact = Contact(peer, given) if given else await self._routing.find(peer)
+            return contact is not None and await self._answers(contact)
+        return False
+
+    async def _answers(self, contact: Contact) -> bool:
+        try:
+            await self._transport.request(contact, PING_PROTOCOL, b"", timeout_s=CONNECT_S_MAX)
+        except RemoteProtocolError:
+            return True
+        except Unreachable:
+            return False
+        return True
+
+    @function(inline=True)
+    def get_contact(self, peer: PeerId) -> PeerContact | None:
+        """A peer and its addresses, as far as the peer that answers knows them without asking others; null if it does not know it."""
+        # Deviation: the reference node gives an empty string for a peer that it does not know.
+        if peer == self._peer:
+            return PeerContact(peer, [str(each) for each in self._transport.addresses])
+        known = next((each for each in self._routing.contacts() if each.peer == peer), None)
+        if known is None and peer not in self._transport.connected():
+            return None
+        return PeerContact(peer, [str(each) for each in known.addresses] if known else [])
+
+    @function(timeout_s=TIMEOUT_MS_MAX / 1_000 + 10)
+    async def timeout(self, duration_ms: U64 | str, message: str | None = None) -> str:
+        """`message`, or the empty string, after so many milliseconds (a number, or its digits as a string), at most 600,000.
+
+        Meant for the other branch of a `par`.
+        """
+        if isinstance(duration_ms, str) and not (duration_ms.isascii() and duration_ms.isdigit()):
+            raise ServiceError(Status.BAD_ARGUMENTS, f"{duration_ms[:60]!r} is no number of milliseconds")
+        if len(str(duration_ms)) > 20 or (milliseconds := int(duration_ms)) > TIMEOUT_MS_MAX:
+            raise ServiceError(
+                Status.BAD_ARGUMENTS, f"a pause of more than {TIMEOUT_MS_MAX:,} milliseconds is too long"
+            )
+        await anyio.sleep(milliseconds / 1_000)
+        return NOTHING if message is None else message
+
+
+def _addresses(peer: PeerId, texts: list[str]) -> tuple[Address, ...]:
+    if len(texts) > ADDRESSES_MAX:
+        raise ServiceError(Status.BAD_ARGUMENTS, f"{len(texts)} addresses are too many: at most {ADDRESSES_MAX}")
+    try:
+        addresses = [Address.parse(text) for text in texts]
+    except ValueError as error:
+        raise ServiceError(Status.BAD_ARGUMENTS, str(error)) from error
+    for address in addresses:
+        if address.peer not in (None, peer):
+            raise ServiceError(Status.BAD_ARGUMENTS, f"the address {address} is not one of {peer}")
+    return tuple(address.with_peer(peer) for address in addresses)

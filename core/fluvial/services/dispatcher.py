@@ -1,0 +1,268 @@
+"""The one object that answers calls: it finds who is meant, keeps the limits, and accounts for the outcome.
+
+Who answers, in this order: a service of the table (built-in, effector or native; an id is there once), a handler bound for this very
+particle (how a client answers its own script's ``load`` and ``return`` calls), the execution seat. Whether the call is *allowed* is
+asked of the authorization before, by the caller of :meth:`Services.call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import anyio
+import msgspec
+import structlog
+
+from fluvial.effectors import Call, Effector
+from fluvial.errors import PluginError, ResourceLimit, ServiceError
+from fluvial.identity import PeerId
+from fluvial.seats import Execution, Json
+from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
+from fluvial.services.gate import Gate
+from fluvial.services.interface import Interface
+from fluvial.services.service import Service, contained
+from fluvial.services.status import Status, listed, shortened
+from fluvial.services.threads import Threads
+from fluvial.services.values import RESULT_BYTES_MAX, to_json
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
+"""Answers all functions of one service for one particle; fails with ServiceError, status 2 for a function it does not know."""
+
+BOUND_MAX: Final = 100_000
+"""Handlers bound at one time, all particles together."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much calls may take.
+
+    Attributes:
+        timeout_s: time limit of a call where neither function nor effector set their own, in seconds.
+        execution_timeout_s: time limit of a call to the execution seat, whose services have limits of their own below it.
+        calls_max: calls in progress, all services together.
+        service_calls_max: calls in progress for one service that does not set its own limit.
+        waiting_max: calls that wait for a place, for each service.
+        waiting_s_max: how long a call waits for its place, in seconds.
+        threads_max: threads for functions that are no coroutines.
+        result_bytes_max: canonical encoding of one result, in bytes.
+    """
+
+    timeout_s: float = 20.0
+    execution_timeout_s: float = 120.0
+    calls_max: int = 1_024
+    service_calls_max: int = 128
+    waiting_max: int = 256
+    waiting_s_max: float = 20.0
+    threads_max: int = 64
+    result_bytes_max: int = RESULT_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    service: Service
+    kind: Kind
+
+
+class Services:
+    """All services of a peer.
+
+    Args:
+        peer: this peer; bound handlers answer only to particles that it began.
+        accounts: where calls are counted.
+        log: a logger bound to the peer.
+        execution: who sits in the execution seat, if anybody; its own ``run`` is the caller's business.
+        limits: see :class:`Limits`.
+    """
+
+    def __init__(
+        self,
+        *,
+        peer: PeerId,
+        accounts: Accounts,
+        log: structlog.stdlib.BoundLogger,
+        execution: Execution | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.accounts = accounts
+        self._peer = peer
+        self._log = log
+        self._execution = execution
+        self._limits = limits or Limits()
+        self._threads = Threads(self._limits.threads_max)
+        self._gate = Gate(
+            calls_max=self._limits.calls_max,
+            waiting_max=self._limits.waiting_max,
+            waiting_s_max=self._limits.waiting_s_max,
+        )
+        self._table: dict[str, _Entry] = {}
+        self._starting: set[str] = set()
+        self._bound: dict[str, dict[str, Handler]] = {}
+        self._bound_count = 0
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    async def serve(self, effector: Effector[Any], *, kind: Kind = "native") -> None:
+        """Start an effector and answer calls with it.
+
+        Args:
+            effector: the object whose functions are called.
+            kind: how metrics call it: ``builtin``, ``effector`` (switched on in the config) or ``native`` (added at run time).
+
+        Raises:
+            PluginError: its class is unusable, its service id is taken, or its ``start`` failed.
+        """
+        service = Service(
+            effector, threads=self._threads, log=self._log, result_bytes_max=self._limits.result_bytes_max
+        )
+        if (taken := self._table.get(service.id)) is not None or service.id in self._starting:
+            by = type(taken.service.effector).__qualname__ if taken else "another one that is being started"
+            raise PluginError(
+                f"{type(effector).__qualname__} cannot serve {service.id!r}: {by} does",
+                hint="choose another service_id",
+            )
+        self._starting.add(service.id)
+        try:
+            await service.start()
+            self._table[service.id] = _Entry(service, kind)
+        finally:
+            self._starting.discard(service.id)
+        self._log.info("service_started", service=service.id, kind=kind)
+
+    async def withdraw(self, service_id: str) -> None:
+        """Answer no more calls for a service and stop its effector; calls in progress go on.
+
+        Raises:
+            PluginError: there is no such service in the table, or its ``stop`` failed.
+        """
+        entry = self._table.pop(service_id, None)
+        if entry is None:
+            raise PluginError(f"no service {service_id!r} to withdraw; there are: {listed(list(self._table))}")
+        self.accounts.forget(service_id)
+        await entry.service.stop()
+        self._log.info("service_stopped", service=service_id, kind=entry.kind)
+
+    async def close(self) -> None:
+        """Stop all effectors, the last started first; those that fail are logged."""
+        with anyio.CancelScope(shield=True):  # each stop has its own deadline
+            for service_id in reversed(list(self._table)):
+                try:
+                    await self.withdraw(service_id)
+                except PluginError as error:
+                    self._log.error("service_stop_failed", service=service_id, error=error.message)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def bind(self, particle_id: str, service: str, handler: Handler) -> None:
+        """Answer the calls that one particle, begun by this peer, makes to a service; until :meth:`release`.
+
+        Raises:
+            PluginError: the table has a service of that name, or the particle has such a handler already.
+            ResourceLimit: too many handlers are bound.
+        """
+        handlers = self._bound.get(particle_id, {})
+        if service in self._table or service in handlers:
+            raise PluginError(f"particle {particle_id}: service {service!r} is there already", hint="use another name")
+        if self._bound_count >= BOUND_MAX:
+            raise ResourceLimit(
+                f"{BOUND_MAX:,} handlers are bound to particles", hint="release those of finished particles"
+            )
+        self._bound.setdefault(particle_id, handlers)[service] = handler
+        self._bound_count += 1
+
+    def release(self, particle_id: str) -> None:
+        """Forget the handlers of a particle; without effect if there are none."""
+        self._bound_count -= len(self._bound.pop(particle_id, {}))
+
+    def interfaces(self) -> Mapping[str, Interface]:
+        """The interfaces of the table's services by id."""
+        return {service_id: entry.service.interface for service_id, entry in self._table.items()}
+
+    def functions(self) -> Mapping[str, Sequence[str]]:
+        """The functions of every service that any particle can call, by service id; the table hides the execution's equals."""
+        table = {service_id: tuple(interface.functions) for service_id, interface in self.interfaces().items()}
+        return {**(self._execution.services() if self._execution else {}), **table}
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    async def call(self, call: Call) -> Json:
+        """The result of a service call.
+
+        Raises:
+            ServiceError: with one of :class:`Status`, or a number of the service's own.
+        """
+        began = anyio.current_time()
+        kind = self._kind(call)
+        outcome = CANCELLED
+        try:
+            value = await self._answer(kind, call)
+            outcome = OUTCOMES[0]
+            return value
+        except ServiceError as error:
+            outcome = OUTCOMES.get(error.status, "error")
+            raise
+        finally:
+            seconds = anyio.current_time() - began
+            self.accounts.observe(kind, outcome, seconds)
+            if self._is_counted(kind, call):
+                self.accounts.count(call.service, call.function, failed=outcome != OUTCOMES[0], seconds=seconds)
+            self._log.debug(
+                "service_called",
+                service=shortened(call.service, 80),
+                function=shortened(call.function, 80),
+                particle=call.particle_id,
+                outcome=outcome,
+                seconds=round(seconds, 6),
+            )
+
+    def _kind(self, call: Call) -> Kind:
+        if (entry := self._table.get(call.service)) is not None:
+            return entry.kind
+        if call.initiator == self._peer and call.service in self._bound.get(call.particle_id, {}):
+            return "particle"
+        return "unknown" if self._execution is None else "execution"
+
+    def _is_counted(self, kind: Kind, call: Call) -> bool:
+        if (entry := self._table.get(call.service)) is not None:
+            return call.function in entry.service.interface.functions
+        if kind != "execution" or self._execution is None:
+            return False
+        return call.function in self._execution.services().get(call.service, ())
+
+    async def _answer(self, kind: Kind, call: Call) -> Json:
+        timeout_s = self._limits.timeout_s
+        if (entry := self._table.get(call.service)) is not None:
+            service = entry.service
+            if service.is_inline(call.function):
+                return await service.call(call, timeout_s=timeout_s)
+            most = service.effector.calls_max or self._limits.service_calls_max
+            async with self._gate.place(service.id, most):
+                return await service.call(call, timeout_s=timeout_s)
+        if kind == "particle":
+            return await self._foreign(call, self._bound[call.particle_id][call.service], timeout_s)
+        if self._execution is None:
+            raise self._unknown_service(call)
+        try:
+            return await self._foreign(call, self._execution.call, self._limits.execution_timeout_s)
+        except ServiceError as error:
+            if error.status == Status.UNKNOWN_SERVICE and call.service not in self._execution.services():
+                raise self._unknown_service(call) from error
+            raise
+
+    async def _foreign(self, call: Call, handler: Handler, timeout_s: float) -> Json:
+        async with self._gate.place(call.service, self._limits.service_calls_max):
+            value = await contained(lambda: handler(call), call=call, timeout_s=timeout_s, log=self._log)
+        return to_json(value, of=f"{call.service}.{call.function}", bytes_max=self._limits.result_bytes_max)
+
+    def _unknown_service(self, call: Call) -> ServiceError:
+        there = listed(list(self.functions()), most=20)
+        return ServiceError(
+            Status.UNKNOWN_SERVICE, f"no service {shortened(call.service, 80)!r} on this peer; there are: {there}"
+        )

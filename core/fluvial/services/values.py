@@ -1,0 +1,114 @@
+"""What a function returned, as a JSON value that can be signed and sent; or a clear error why it cannot."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Set
+from typing import Any, Final
+
+import msgspec
+
+from fluvial.encoding import encode
+from fluvial.errors import ServiceError
+from fluvial.seats import Json
+from fluvial.services.status import Status
+
+DEPTH_MAX: Final = 128
+"""Arrays and objects within each other; serde_json, which reads values in the reference, has the same limit."""
+
+RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Default limit of one result in its canonical encoding: half of the default limit of a particle's data."""
+
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
+
+
+def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
+    """``value`` made of nothing but None, bool, int, float, str, list and dict.
+
+    Structs, dataclasses, tuples, sets (sorted), enums, dates and the like become what msgspec makes of them.
+
+    Args:
+        value: what the function returned.
+        of: ``service.function``, for the error.
+        bytes_max: limit of the canonical encoding in bytes.
+
+    Raises:
+        ServiceError: status 5; it is no JSON value, or too large or too deep.
+    """
+    try:
+        plain = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
+        if problem := why_not_json(plain):
+            raise _unusable(of, problem)
+        size = len(encode(plain))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _unusable(of, str(error)) from error
+    except RecursionError as error:
+        raise _unusable(of, f"it is nested deeper than {DEPTH_MAX} levels") from error
+    if size > bytes_max:
+        raise _unusable(of, f"its {size:,} bytes are more than the limit of {bytes_max:,}")
+    return plain
+
+
+def why_not_json(value: Any) -> str:
+    """Why a value of Python's own types is no JSON value, naming the place; empty if it is one."""
+    level: list[Any] = [value]
+    for _ in range(DEPTH_MAX + 1):
+        below: list[Any] = []
+        for item in level:
+            if type(item) is list:
+                below.extend(item)
+            elif type(item) is dict:
+                below.extend(item.values())
+            if _problem(item):
+                return _located(value)
+        if not below:
+            return ""
+        level = below
+    return f"it is nested deeper than {DEPTH_MAX} levels"
+
+
+def _problem(item: Any) -> str:
+    """What is wrong with one item, its children not looked at."""
+    kind = type(item)
+    if kind is float and not math.isfinite(item):
+        return f"{item} is no JSON number"
+    if kind is int and not INTEGER_MIN <= item <= INTEGER_MAX:
+        return "the integer does not fit in 64 bits"
+    if kind is dict:
+        return next((f"the key {key!r} is not a string" for key in item if type(key) is not str), "")
+    return ""
+
+
+def _located(value: Any) -> str:
+    """The first problem of a value that has one, with the path to it."""
+    pending = deque([(value, "$")])
+    while pending:
+        item, path = pending.popleft()
+        if problem := _problem(item):
+            return f"{problem}, at {path}"
+        if type(item) is list:
+            pending.extend((child, f"{path}[{index}]") for index, child in enumerate(item))
+        elif type(item) is dict:
+            pending.extend((child, f"{path}.{key}") for key, child in item.items())
+    raise AssertionError("a value without a problem was asked for its problem")
+
+
+def _plain_base(value: Any) -> Any:
+    """For msgspec, which knows only the exact types: subclasses of them (such as PeerId), and other mappings and sets."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list | tuple | Set):
+        return list(value)
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} is no JSON value")
+
+
+def _unusable(of: str, problem: str) -> ServiceError:
+    return ServiceError(Status.FAILED, f"{of} returned what cannot be used: {problem}")

@@ -1,0 +1,1 @@
+"""Whole networks in one process with virtual time: scenarios that play one particle to quiescence."""

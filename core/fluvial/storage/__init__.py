@@ -1,0 +1,38 @@
+"""Where a peer keeps what it must not forget.
+
+Rule: what a peer promises is in the database before a byte of it leaves; nothing accepted is lost; after ``kill -9`` it goes on.
+
+How it works. One dedicated thread writes (``writer.py``): all writes that wait are put into one transaction (*group commit*), and a
+caller's ``await`` returns only after its COMMIT. Reads run in worker threads over connections of their own, each in one snapshot, and
+see everything that was acknowledged before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the
+store is opened (``schema.py``). One process at a time writes to a database; others may open it read-only meanwhile.
+
+A table group is its tables (``particle_tables.py``), its values (``particle_rows.py``) and a store class over
+:class:`~fluvial.storage.database.Database` (``particles.py``), which ``store.py`` makes a field of :class:`Store`; one module if it is
+small. Its tables are made by a new file in ``migrations/versions/``.
+"""
+
+from fluvial.storage.database import Database
+from fluvial.storage.particle_rows import (
+    Admission,
+    JournalEntry,
+    OutboxRow,
+    ParticleState,
+    ParticleSummary,
+    StoredParticle,
+)
+from fluvial.storage.particles import ParticleStore
+from fluvial.storage.store import Store, open_store
+
+__all__ = [
+    "Admission",
+    "Database",
+    "JournalEntry",
+    "OutboxRow",
+    "ParticleState",
+    "ParticleStore",
+    "ParticleSummary",
+    "Store",
+    "StoredParticle",
+    "open_store",
+]

@@ -1,0 +1,86 @@
+"""Turns the errors of databases into :class:`StorageError`, with what the operator can do.
+
+Statements and their parameters never get into a message: they may hold users' data.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
+
+from fluvial.errors import StorageError
+
+_SQLITE_HINTS: Final = {
+    "SQLITE_BUSY": "another program holds a lock on the file: close it and try again",
+    "SQLITE_LOCKED": "another program holds a lock on the file: close it and try again",
+    "SQLITE_READONLY": "the user that runs this must be allowed to write to the file and to its folder",
+    "SQLITE_PERM": "the user that runs this must be allowed to read and write the file and its folder",
+    "SQLITE_CANTOPEN": "the folder must exist, and the user that runs this must be allowed to read and write there",
+    "SQLITE_CORRUPT": "the file is damaged: stop the node, then restore a backup or try `sqlite3 FILE .recover`",
+    "SQLITE_NOTADB": "the file is something else or is damaged: name another file or restore a backup",
+    "SQLITE_FULL": "free some space on the disk",
+    "SQLITE_IOERR": "the disk failed to read or write: check it and the system's log",
+    "SQLITE_TOOBIG": "one value is larger than SQLite can hold",
+}
+"""By primary result code; an extended code such as ``SQLITE_READONLY_DBMOVED`` begins with its primary one.
+
+Source: SQLite documentation, "Result and Error Codes"."""
+
+_POSTGRESQL_HINTS: Final = {
+    "08": "is the server running, and are host and port right?",
+    "22": "a value does not fit its column",
+    "25006": "the server or this user may only read; name a primary server and a user that may write",
+    "28": "user or password are wrong, or pg_hba.conf does not let this user in",
+    "3D000": "make the database first: `createdb NAME`",
+    "42501": "the user lacks a right: let it own the database, or grant it CREATE on the schema",
+    "53100": "free some space on the server's disk",
+    "53300": "the server has no connection left: raise max_connections or close other clients",
+    "53": "the server lacks resources: see its log",
+    "55P03": "another session holds a lock: find it in pg_stat_activity",
+    "57014": "the server took too long: see its load and its log",
+    "57P": "the server is stopping or restarting: try again",
+    "58": "the server's disk or files fail: see its log",
+    "XX": "the server's data may be damaged: see its log",
+}
+"""By SQLSTATE, or the beginning of one. Source: PostgreSQL documentation, appendix A."""
+
+
+def storage_error(error: Exception, where: str) -> StorageError:
+    """What to raise for an error of SQLAlchemy or of a database driver.
+
+    Args:
+        error: the error; becomes the cause of the returned one.
+        where: the database, without a password.
+    """
+    origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(error, TimeoutError):
+        text, hint = "all connections stayed busy", "the database is too slow for what is asked of it"
+    else:
+        lines = str(origin).strip().splitlines() or [type(origin).__name__]
+        # SQLAlchemy's own errors append a link to their page in further lines.
+        text, hint = lines[0], _hint(origin)
+    failure = StorageError(f"{where}: {text}", hint=hint)
+    failure.__cause__ = error
+    return failure
+
+
+def _hint(origin: BaseException) -> str:
+    name = getattr(origin, "sqlite_errorname", None)
+    if isinstance(name, str):
+        return next((hint for code, hint in _SQLITE_HINTS.items() if name.startswith(code)), "")
+    if hasattr(origin, "sqlstate"):  # psycopg; None where there was no server to give one
+        state = origin.sqlstate or "08"
+        return next((_POSTGRESQL_HINTS[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL_HINTS), "")
+    if isinstance(origin, OverflowError):
+        return "a number does not fit 64 bits"
+    return ""
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Whether an exception comes from SQLAlchemy or straight from one of the drivers (PEP 249 ``Error``)."""
+    return (
+        isinstance(error, (SQLAlchemyError, OverflowError))
+        or hasattr(error, "sqlite_errorname")
+        or hasattr(error, "sqlstate")
+    )

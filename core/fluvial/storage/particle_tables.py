@@ -1,0 +1,63 @@
+"""The tables of particles.
+
+- ``scripts``: text by hash; many particles share one.
+- ``particles``: one row per particle ever admitted. It is also the replay guard, so it outlives the particle's deadline.
+- ``journal``: what happened to a particle, append-only, numbered from 0 without gaps.
+- ``outbox``: who must still be handed a particle; one row per pair.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text
+
+from fluvial.identity import SIGNATURE_BYTES
+from fluvial.storage.tables import SortedText, metadata
+
+HASH_BYTES: Final = 32
+
+scripts: Final = Table(
+    "scripts",
+    metadata,
+    Column("hash", LargeBinary(HASH_BYTES), primary_key=True),
+    Column("text", LargeBinary, nullable=False),  # UTF-8: PostgreSQL's TEXT refuses NUL
+)
+
+particles: Final = Table(
+    "particles",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), primary_key=True),
+    Column("id", SortedText, nullable=False, index=True),  # for searching; the exact id is in the header
+    Column("header", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(SIGNATURE_BYTES), nullable=False),
+    Column("script_hash", LargeBinary(HASH_BYTES), ForeignKey(scripts.c.hash), nullable=False, index=True),
+    Column("deadline_ms", BigInteger, nullable=False, index=True),
+    Column("received_at_ms", BigInteger, nullable=False, index=True),
+    Column("sender", Text, nullable=False),
+    Column("hops", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("entries", BigInteger, nullable=False),  # length of the journal: the next seq
+    Column("revision", BigInteger, nullable=False),  # counts the writes: the next outbox version
+)
+
+journal: Final = Table(
+    "journal",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), ForeignKey(particles.c.key, ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), ForeignKey(particles.c.key, ondelete="CASCADE"), primary_key=True),
+    Column("peer", Text, primary_key=True, index=True),
+    Column("version", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("last_error", Text, nullable=False),
+)

@@ -1,0 +1,152 @@
+"""SQLite: a file in write-ahead-log mode, or a database in memory.
+
+Durability: in WAL mode a commit is an append to the ``-wal`` file, which the next opener replays, so it survives ``kill -9`` as soon as
+it is written; ``synchronous=FULL`` syncs the log at every commit, so it survives a loss of power too (with ``NORMAL`` it would not).
+Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous".
+
+The only writer: beside ``NAME.db`` lies an empty ``NAME.db-owner``, a SQLite file of its own that the writing process keeps locked. Unlike
+a pid file the lock goes when the process goes, however that happens, and it does not hinder readers of the database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
+
+from fluvial.errors import StorageError
+from fluvial.storage.backend import READERS_MAX, Backend
+from fluvial.storage.failures import storage_error
+
+OLDEST_VERSION: Final = (3, 35, 0)
+"""The first with RETURNING."""
+
+LOG_BYTES_KEPT: Final = 64 * 2**20
+"""A log that grew beyond this under load is cut back at the next checkpoint."""
+
+
+def in_memory(*, read_only: bool) -> Backend:
+    """A new database that lives as long as its single connection.
+
+    Raises:
+        StorageError: it should be read-only, or the SQLite library is too old.
+    """
+    if read_only:
+        raise StorageError("sqlite://: a database in memory is empty when it is opened; reading alone makes no sense")
+    _check_version()
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False),
+        poolclass=StaticPool,
+        hide_parameters=True,
+    )
+    _on_connect(engine, "PRAGMA foreign_keys = ON")
+    _on_begin(engine, "BEGIN IMMEDIATE")
+    return Backend(where="sqlite://", writer=engine, reader=engine, shared=True, release=lambda: None)
+
+
+def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
+    """The database in a file, made if it is not there (but not for reading alone).
+
+    Raises:
+        StorageError: another process writes to it, it cannot be opened, or the SQLite library is too old.
+    """
+    _check_version()
+    where = f"SQLite database {path}"
+    if not path.parent.is_dir():
+        raise StorageError(f"{where}: the folder {path.parent} does not exist", hint="make it, or name another")
+    if read_only and not path.exists():
+        raise StorageError(f"{where}: there is no such file", hint="it is made when the node runs for the first time")
+    mode = "ro" if read_only else "rw"
+    reader = _file_engine(path, mode=mode, connections=READERS_MAX, busy_timeout_s=busy_timeout_s)
+    _on_connect(reader, "PRAGMA query_only = ON")
+    _on_begin(reader, "BEGIN")
+    if read_only:
+        return Backend(where=where, writer=None, reader=reader, shared=False, release=lambda: None)
+    release = _claim(path, where, busy_timeout_s)
+    writer = _file_engine(path, mode="rwc", connections=1, busy_timeout_s=busy_timeout_s)
+    _on_connect(
+        writer,
+        "PRAGMA synchronous = FULL",
+        "PRAGMA fullfsync = ON",  # macOS: without it the disk's cache may still lose what was synced
+        "PRAGMA foreign_keys = ON",
+        f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}",
+        check=lambda connection: _use_log(connection, where),
+    )
+    _on_begin(writer, "BEGIN IMMEDIATE")
+    return Backend(where=where, writer=writer, reader=reader, shared=False, release=release)
+
+
+def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: float) -> Engine:
+    def open_file() -> sqlite3.Connection:
+        # isolation_level None: the driver begins no transaction on its own, _on_begin says how they begin.
+        return sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,  # the pool hands a connection to one thread at a time
+        )
+
+    return create_engine(
+        "sqlite://",
+        creator=open_file,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+
+def _check_version() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise StorageError(
+            f"the SQLite library of this Python is {sqlite3.sqlite_version}, too old",
+            hint=f"SQLite {oldest} or newer is needed; use a newer Python, or PostgreSQL",
+        )
+
+
+def _use_log(connection: sqlite3.Connection, where: str) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StorageError(
+            f"{where}: its file system cannot hold a write-ahead log (journal mode stays {mode!r})",
+            hint="put the file on a local disk, not on a network share",
+        )
+
+
+def _on_connect(engine: Engine, *statements: str, check: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        check(connection)
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _on_begin(engine: Engine, statement: str) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+
+def _claim(path: Path, where: str, busy_timeout_s: float) -> Callable[[], None]:
+    """Become the only writer; returns what ends that."""
+    owner = path.with_name(path.name + "-owner")
+    lock: sqlite3.Connection | None = None
+    try:
+        lock = sqlite3.connect(owner, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if lock is not None:
+            lock.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise storage_error(error, f"{where}: {owner.name}") from error
+        raise StorageError(
+            f"{where}: another process writes to it",
+            hint="stop the other node, or give this one a database of its own",
+        ) from error
+    return lock.close

@@ -1,0 +1,96 @@
+"""Finding out which of a peer's addresses answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import anyio
+from anyio.abc import SocketStream
+from fluvial.addresses import Address, Contact
+from fluvial.errors import Unreachable
+
+from fluvial_transport_tcp.handshake import Link
+from fluvial_transport_tcp.secure import HandshakeFailed
+
+STAGGER_S: Final = 0.25
+"""Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
+ADDRESSES_DIALLED_MAX: Final = 16
+"""Of one contact; whoever announces more is not worth the sockets."""
+_FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+
+
+def dialable(contact: Contact) -> tuple[Address, ...]:
+    """The addresses of a contact that lead straight to it, best first; those through relays are another layer's work."""
+    direct = (
+        address
+        for address in contact.addresses
+        if address.relay is None and address.port and address.peer in (None, contact.peer)
+    )
+    return tuple(dict.fromkeys(direct))[:ADDRESSES_DIALLED_MAX]
+
+
+async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awaitable[Link]]) -> Link:
+    """A link over the first of the addresses where the right peer answers; the caller sets the deadline.
+
+    Args:
+        addresses: best first.
+        shake: authenticates a stream, and closes it if that fails.
+
+    Raises:
+        Unreachable: none of them will do; the message says what became of each.
+    """
+    failures: dict[Address, str] = {}
+    while remaining := [address for address in addresses if address not in failures]:
+        found = await _first_connected(remaining, failures)
+        if found is None:
+            break
+        address, stream = found
+        try:
+            return await shake(stream)
+        except HandshakeFailed as error:
+            failures[address] = error.message
+    raise Unreachable("; ".join(f"{address}: {why}" for address, why in failures.items()))
+
+
+async def _first_connected(
+    addresses: Sequence[Address], failures: dict[Address, str]
+) -> tuple[Address, SocketStream] | None:
+    """The first TCP connection that stands; attempts begin one after the other and run beside each other."""
+    found: list[tuple[Address, SocketStream]] = []
+
+    async def attempt(address: Address, over: anyio.Event) -> None:
+        try:
+            found.append((address, await _connect(address)))
+        except (OSError, UnicodeError) as error:  # a host name that IDNA cannot encode is a UnicodeError
+            failures[address] = str(error.__cause__ or error)
+            over.set()
+        else:
+            group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for address in addresses:
+                over = anyio.Event()
+                group.start_soon(attempt, address, over)
+                with anyio.move_on_after(STAGGER_S):
+                    await over.wait()
+    except BaseException:
+        await _close(found)
+        raise
+    await _close(found[1:])
+    return found[0] if found else None
+
+
+async def _connect(address: Address) -> SocketStream:
+    host = address.host
+    if (family := _FAMILIES.get(address.host_kind)) is not None:
+        host = str((await anyio.getaddrinfo(host, address.port, family=family, type=socket.SOCK_STREAM))[0][4][0])
+    return await anyio.connect_tcp(host, address.port)
+
+
+async def _close(found: Sequence[tuple[Address, SocketStream]]) -> None:
+    with anyio.CancelScope(shield=True):
+        for _, stream in found:
+            await stream.aclose()

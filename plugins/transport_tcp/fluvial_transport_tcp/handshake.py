@@ -1,0 +1,193 @@
+"""From a fresh TCP stream to a link: TLS, then one Hello from each side, under one limit of time and one of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+import anyio
+import msgspec
+from anyio.abc import SocketAttribute, SocketStream
+from fluvial.addresses import Address
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PeerId
+
+from fluvial_transport_tcp.framing import Decoder, Kind, Message, encode_frame
+from fluvial_transport_tcp.options import ADDRESSES_MAX, FRAME_BYTES_MIN
+from fluvial_transport_tcp.secure import HandshakeFailed, Session
+
+HANDSHAKE_BYTES_MAX: Final = 16_384
+"""What a peer may send until its Hello is complete; ours send 1 KB and at most 4 KB of addresses."""
+HELLO_FRAME_BYTES_MAX: Final = 8_192
+FAREWELL_S: Final = 1.0
+"""Time to tell the other side why it is refused, before it is cut off."""
+
+GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+"""What a stream raises when the connection is no more."""
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What each side says first.
+
+    Attributes:
+        addresses: multiaddrs under which the sender can be dialled; none for a client.
+        frame_bytes_max: largest frame that it takes.
+        window_bytes: how much may be on its way to it or being handled there.
+    """
+
+    addresses: tuple[str, ...]
+    frame_bytes_max: int
+    window_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A stream whose other end has proven to be ``peer``; ``decoder`` and ``session`` may hold what it sent behind its Hello."""
+
+    stream: SocketStream
+    session: Session
+    decoder: Decoder
+    peer: PeerId
+    dialled: bool
+    hello: Hello
+    addresses: tuple[Address, ...]
+
+
+async def shake_hands(
+    stream: SocketStream,
+    session: Session,
+    hello: Hello,
+    *,
+    dialled: bool,
+    timeout_s: float,
+    refuse: Callable[[PeerId], str] = lambda peer: "",
+) -> Link:
+    """Authenticate the other end of a stream; the stream stays the caller's to close.
+
+    Args:
+        stream: connected, nothing sent or received yet.
+        session: of the side that matches ``dialled``.
+        hello: what to say.
+        dialled: whether this side dialled.
+        timeout_s: for all of it.
+        refuse: asked with the proven id before this side says hello; a text is told to the other side instead, and ends it.
+
+    Raises:
+        HandshakeFailed: whatever went wrong; the other side has been told, as far as it listens.
+    """
+    exchange = _Exchange(stream, session)
+    try:
+        with anyio.fail_after(timeout_s):
+            peer = await exchange.authenticate()
+            if refusal := refuse(peer):
+                raise HandshakeFailed(f"{peer} is refused: {refusal}", outcome="full")
+            await exchange.say(Message(Kind.HELLO, body=encode(hello)))
+            theirs = await exchange.hear_hello()
+    except HandshakeFailed as error:
+        await exchange.tell(error)
+        raise
+    except RemoteProtocolError as error:
+        failure = HandshakeFailed(f"no proper hello: {error.message}", outcome="hello")
+        await exchange.tell(failure)
+        raise failure from error
+    except TimeoutError as error:
+        raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
+    except GONE as error:
+        raise HandshakeFailed("the other side closed the connection during the handshake", outcome="closed") from error
+    seen_host = stream.extra(SocketAttribute.remote_address)[0]  # noqa: S610 - not Django's
+    exchange.decoder.frame_bytes_max = hello.frame_bytes_max
+    return Link(
+        stream=stream,
+        session=session,
+        decoder=exchange.decoder,
+        peer=peer,
+        dialled=dialled,
+        hello=theirs,
+        addresses=_announced(theirs, peer, str(seen_host)),
+    )
+
+
+class _Exchange:
+    """The bytes that go to and fro, counted."""
+
+    def __init__(self, stream: SocketStream, session: Session) -> None:
+        self._stream = stream
+        self._session = session
+        self._received = 0
+        self.decoder = Decoder(HELLO_FRAME_BYTES_MAX)
+
+    async def authenticate(self) -> PeerId:
+        while True:
+            peer = self._session.handshake()
+            if data := self._session.outgoing():
+                await self._stream.send(data)
+            if peer is not None:
+                return peer
+            await self._more()
+
+    async def say(self, message: Message) -> None:
+        await self._stream.send(self._session.seal(b"".join(encode_frame(message))))
+
+    async def hear_hello(self) -> Hello:
+        while (message := self.decoder.next_message()) is None:
+            if data := self._session.read():
+                self.decoder.feed(data)
+            else:
+                await self._more()
+        if message.kind is Kind.GOODBYE:
+            raise HandshakeFailed(f"the other side refused: {_text(message.body)}", outcome="refused")
+        if message.kind is not Kind.HELLO:
+            raise RemoteProtocolError(f"it begins with a {message.kind.name}")
+        return _checked(decode(message.body, Hello, what="hello"))
+
+    async def tell(self, error: HandshakeFailed) -> None:
+        """Send the TLS alert that a failure left, or a goodbye; whether it arrives does not matter."""
+        with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
+            if data := self._session.outgoing():
+                await self._stream.send(data)
+            elif error.outcome in ("full", "network", "hello", "self"):
+                await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()))
+
+    async def _more(self) -> None:
+        room = HANDSHAKE_BYTES_MAX - self._received
+        if room <= 0:
+            raise HandshakeFailed(f"no handshake within {HANDSHAKE_BYTES_MAX} bytes", outcome="bytes")
+        data = await self._stream.receive(room)
+        self._received += len(data)
+        self._session.feed(data)
+
+
+def _checked(hello: Hello) -> Hello:
+    if len(hello.addresses) > ADDRESSES_MAX:
+        raise RemoteProtocolError(f"it announces more than {ADDRESSES_MAX} addresses")
+    if hello.frame_bytes_max < FRAME_BYTES_MIN or hello.window_bytes < 2 * hello.frame_bytes_max:
+        raise RemoteProtocolError(
+            f"it takes frames of {hello.frame_bytes_max} bytes in a window of {hello.window_bytes}; "
+            f"{FRAME_BYTES_MIN} and twice the frame are the least"
+        )
+    return hello
+
+
+def _announced(hello: Hello, peer: PeerId, seen_host: str) -> tuple[Address, ...]:
+    """The addresses in a Hello; who listens on all interfaces (0.0.0.0, ::) is given the host that is seen here."""
+    addresses = []
+    for text in hello.addresses:
+        try:
+            address = Address.parse(text)
+        except ValueError as error:
+            raise HandshakeFailed(f"{peer} announces what is no address: {error}", outcome="hello") from error
+        if address.peer not in (None, peer):
+            raise HandshakeFailed(f"{peer} announces an address of {address.peer}", outcome="hello")
+        if address.relay is None and address.host_kind.startswith("ip") and ip_address(address.host).is_unspecified:
+            kind = f"ip{ip_address(seen_host).version}"
+            address = Address(host_kind=kind, host=seen_host, port=address.port)
+        addresses.append(address.with_peer(peer))
+    return tuple(addresses)
+
+
+def _text(body: bytes) -> str:
+    return body[:1024].decode(errors="replace")

@@ -1,0 +1,226 @@
+"""An encrypted channel between two peers that prove their Ed25519 keys, without I/O.
+
+TLS 1.3 from the standard library, in both directions with a certificate whose key *is* the peer's key. OpenSSL's chain check cannot
+be taught through ``ssl`` to accept a certificate that nobody vouches for, so every leaf is issued by one certificate authority whose
+private key is public knowledge: it is derived below from a constant, and anybody can issue anything with it.
+
+Why that is safe: authentication does not come from the authority. A TLS 1.3 handshake ends only if the other side has signed the
+transcript with the private key of its leaf (CertificateVerify, RFC 8446 4.4.3); that key alone makes the peer id, here as on the
+other side, and the dialler compares it with the id it dialled. What must therefore *never* be concluded from a certificate that
+passes the chain check: that it was issued by someone, that its names, dates or extensions mean anything, or that its chain does.
+Nothing but the leaf's public key is read.
+
+Further rules: TLS 1.3 only; no session tickets and no resumption, so that every connection proves its keys anew; the network is
+the ALPN protocol, ``fluvial/1/<network>``, and a peer of another network is refused. The end of a connection is not authenticated
+by TLS (no close_notify is sent): frames have lengths and a goodbye, so a truncated stream is seen one level up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import ssl
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.x509.oid import NameOID
+from fluvial.errors import ConfigError, RemoteProtocolError
+from fluvial.identity import KeyPair, PeerId
+
+ALPN_BYTES_MAX: Final = 255
+RECORD_BYTES: Final = 16_384
+"""Most plaintext that one TLS record carries (RFC 8446 5.1)."""
+
+_AUTHORITY_SEED: Final = hashlib.sha256(
+    b"fluvial/transport_tcp/1: this authority vouches for nothing, its key is public"
+).digest()
+_AUTHORITY_NAME: Final = "fluvial: vouches for nothing"
+_LEAF_NAME: Final = "fluvial peer"
+# No clock should ever keep two peers apart; 99991231235959Z is X.509's "no well-defined expiration date" (RFC 5280 4.1.2.5).
+_NOT_BEFORE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+class HandshakeFailed(RemoteProtocolError):
+    """The other side could not prove what it had to; ``outcome`` is one word of a closed list, for metrics."""
+
+    def __init__(self, message: str, *, outcome: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+def public_authority() -> Ed25519PrivateKey:
+    """The private key of the authority that issues every leaf; public knowledge, see the module's docstring."""
+    return Ed25519PrivateKey.from_private_bytes(_AUTHORITY_SEED)
+
+
+class Credentials:
+    """A peer's half of every handshake: its leaf certificate, its key and the network, ready in two TLS contexts.
+
+    Args:
+        keys: the peer's key pair.
+        network: name of the network; ASCII, at most 245 characters.
+
+    Raises:
+        ConfigError: the network's name cannot be used.
+    """
+
+    def __init__(self, keys: KeyPair, network: str) -> None:
+        self.peer_id: Final = keys.peer_id
+        self.network: Final = network
+        self.protocol: Final = f"fluvial/1/{network}"
+        if not network or not self.protocol.isascii() or len(self.protocol) > ALPN_BYTES_MAX:
+            raise ConfigError(
+                f"the network's name {network[:80]!r} cannot be used by the tcp transport",
+                hint=f"choose 1 to {ALPN_BYTES_MAX - len('fluvial/1/')} ASCII characters",
+            )
+        private_key = cast(Ed25519PrivateKey, serialization.load_pem_private_key(keys.private_pem(), password=None))
+        leaf = _certificate(private_key.public_key(), _LEAF_NAME, is_authority=False)
+        self._server = self._context(ssl.PROTOCOL_TLS_SERVER, private_key, leaf)
+        self._server.num_tickets = 0
+        self._client = self._context(ssl.PROTOCOL_TLS_CLIENT, private_key, leaf)
+
+    def accept(self) -> Session:
+        """The session of a connection that was accepted: whoever it is."""
+        return Session(self, self._server, dialled=None)
+
+    def dial(self, peer: PeerId) -> Session:
+        """The session of a connection that was dialled: only this peer will do."""
+        return Session(self, self._client, dialled=peer)
+
+    def _context(self, side: int, private_key: Ed25519PrivateKey, leaf: x509.Certificate) -> ssl.SSLContext:
+        context = ssl.SSLContext(side)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.options |= ssl.OP_NO_TICKET
+        context.set_alpn_protocols([self.protocol])
+        authority = _certificate(public_authority().public_key(), _AUTHORITY_NAME, is_authority=True)
+        context.load_verify_locations(cadata=authority.public_bytes(serialization.Encoding.DER))
+        _load(context, private_key, leaf)
+        return context
+
+
+def _certificate(public_key: Ed25519PublicKey, name: str, *, is_authority: bool) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name(_AUTHORITY_NAME))
+        .public_key(public_key)
+        .serial_number(1 if is_authority else 2)
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .sign(public_authority(), None)
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _load(context: ssl.SSLContext, private_key: Ed25519PrivateKey, leaf: x509.Certificate) -> None:
+    """Give a context its certificate; ``ssl`` reads them from files only, so the key goes through one, encrypted, for a moment."""
+    password = secrets.token_hex(32)
+    pem = private_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password.encode()),
+    )
+    with tempfile.TemporaryDirectory(prefix="fluvial-") as folder:
+        path = Path(folder) / "leaf.pem"
+        path.write_bytes(pem + leaf.public_bytes(serialization.Encoding.PEM))
+        context.load_cert_chain(path, password=password)
+
+
+class Session:
+    """One connection's encryption: bytes from the wire in, bytes for the wire out; made by :class:`Credentials`."""
+
+    def __init__(self, credentials: Credentials, context: ssl.SSLContext, *, dialled: PeerId | None) -> None:
+        self._credentials = credentials
+        self._dialled = dialled
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=dialled is None)
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes from the wire."""
+        self._incoming.write(data)
+
+    def outgoing(self) -> bytes:
+        """What must be written to the wire now; perhaps nothing, after a failure perhaps the alert that tells it."""
+        return self._outgoing.read()
+
+    def handshake(self) -> PeerId | None:
+        """Go on as far as the bytes that were fed allow; the proven id of the other side once that is known, else None.
+
+        When the dialling side has got here, the accepting one may still refuse it: only its first message shows that it did not.
+
+        Raises:
+            HandshakeFailed: this is no TLS 1.3, or the other side is not who it should be.
+        """
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLError as error:
+            raise HandshakeFailed(f"the TLS handshake failed: {_reason(error)}", outcome="tls") from error
+        return self._identify()
+
+    def read(self) -> bytes:
+        """Decrypted bytes, at most one record's; empty if more bytes from the wire are needed.
+
+        Raises:
+            RemoteProtocolError: what was fed is no valid TLS, or the other side reports an error or ends the session.
+        """
+        try:
+            return self._tls.read(RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            raise RemoteProtocolError(f"the TLS session failed: {_reason(error)}") from error
+
+    def seal(self, data: bytes | memoryview) -> bytes:
+        """``data`` encrypted, behind whatever else must be written to the wire first.
+
+        Raises:
+            RemoteProtocolError: the other side has ended the session.
+        """
+        try:
+            if len(data):
+                self._tls.write(data)
+        except ssl.SSLError as error:
+            raise RemoteProtocolError(f"the TLS session failed: {_reason(error)}") from error
+        return self._outgoing.read()
+
+    def _identify(self) -> PeerId:
+        peer = self._leaf_peer()
+        if self._dialled is not None and peer != self._dialled:
+            raise HandshakeFailed(f"{peer} answers there, not {self._dialled}", outcome="wrong_peer")
+        if peer == self._credentials.peer_id:
+            raise HandshakeFailed("the other side has this peer's own key", outcome="self")
+        if self._tls.selected_alpn_protocol() != self._credentials.protocol:
+            raise HandshakeFailed(f"{peer} is not in the network {self._credentials.network!r}", outcome="network")
+        return peer
+
+    def _leaf_peer(self) -> PeerId:
+        der = self._tls.getpeercert(binary_form=True)
+        if self._tls.version() != "TLSv1.3" or not der:
+            raise HandshakeFailed("the other side shows no certificate over TLS 1.3", outcome="tls")
+        try:
+            key = x509.load_der_x509_certificate(der).public_key()
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+            raise HandshakeFailed(f"the other side's certificate cannot be read: {error}", outcome="key") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise HandshakeFailed("the other side's key is not Ed25519", outcome="key")
+        return PeerId.from_public_key(key.public_bytes_raw())
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).lower().replace("_", " ")
