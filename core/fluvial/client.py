@@ -8,7 +8,7 @@
 
 Names that a script reads without defining them are taken from the keyword arguments: the script is preceded by calls
 ``(call %init_peer_id% ("load" NAME) [] NAME)``, which the client answers. A call of service ``return`` on the initiator ends the run with its
-arguments as the result.
+arguments as the result; other calls can be named as ends instead (``until=("chat.delivered", "chat.error")``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,15 +25,15 @@ import anyio
 import structlog
 
 from fluvial.addresses import Contact
-from fluvial.air.syntax import free_names
+from fluvial.air.syntax import UndefinedName, parse
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
-from fluvial.errors import ConfigError, ServiceError, Unreachable
+from fluvial.errors import ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
 from fluvial.particle import Particle
 from fluvial.plugins import Plugins
-from fluvial.services import Status
+from fluvial.services import Handler, Status
 from fluvial.telemetry import make_logger
 
 TTL_S: Final = 30.0
@@ -41,14 +42,27 @@ RETURN: Final = "return"
 CONNECT_S: Final = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: the call of the script that ended it."""
+
+    service: str
+    function: str
+    arguments: tuple[Any, ...]
+
+
 class Flow:
     """A particle of this client while it runs; an asynchronous context manager."""
 
-    def __init__(self, node: Node, particle: Particle, values: Mapping[str, Any]) -> None:
+    def __init__(self, node: Node, particle: Particle, values: Mapping[str, Any], until: Sequence[str]) -> None:
         self._node = node
         self._values = values
+        self._ends: dict[str, set[str]] = {}
+        for end in until:
+            service, _, function = end.partition(".")
+            self._ends.setdefault(service, set()).add(function)
         self._done = anyio.Event()
-        self._result: Sequence[Any] = ()
+        self._ending: Ending | None = None
         self.particle: Final = particle
 
     @property
@@ -57,7 +71,8 @@ class Flow:
         return self.particle.id
 
     async def __aenter__(self) -> Self:
-        self._node.bind(self.particle, {LOAD: self._load, RETURN: self._return})
+        handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
+        self._node.bind(self.particle, {LOAD: self._load, **handlers})
         await self._node.submit(self.particle)
         return self
 
@@ -67,30 +82,41 @@ class Flow:
         self._node.services.release(self.particle.id)
 
     async def result(self) -> Sequence[Any]:
-        """The arguments of the script's call of service ``return``.
+        """The arguments of the call that ended the run; raises as :meth:`ending`."""
+        return (await self.ending()).arguments
+
+    async def ending(self) -> Ending:
+        """The call that ended the run.
 
         Raises:
-            Unreachable: the particle died before that call was made.
+            Unreachable: the particle died before such a call was made.
         """
         seconds = self.particle.header.ttl_ms / 1000
         with anyio.move_on_after(seconds):
             await self._done.wait()
-            return self._result
-        raise Unreachable(
-            f"particle {self.particle.id} came to no result within {seconds:g} s",
-            hint="look at it with `fluvial particle show` on a peer that it passed; a script ends with "
-            '(call %init_peer_id% ("return" "") […])',
-        )
+        if self._ending is None:
+            raise Unreachable(
+                f"particle {self.particle.id} came to no result within {seconds:g} s",
+                hint="`fluvial particle show` tells what it waits for, on a peer that it has passed; a script ends with "
+                '(call %init_peer_id% ("return" "") […])',
+            )
+        return self._ending
 
     async def _load(self, call: Call) -> Any:
         if call.function not in self._values:
             there = ", ".join(sorted(self._values)) or "none"
-            raise ServiceError(Status.UNKNOWN_FUNCTION, f"the run was given no value {call.function!r}; given are: {there}")
+            raise ServiceError(
+                Status.UNKNOWN_FUNCTION, f"the run was given no value {call.function!r}; given are: {there}"
+            )
         return self._values[call.function]
 
-    async def _return(self, call: Call) -> None:
-        self._result = tuple(call.arguments)
-        self._done.set()
+    async def _end(self, call: Call) -> None:
+        functions = self._ends[call.service]
+        if "" not in functions and call.function not in functions:
+            raise ServiceError(Status.UNKNOWN_FUNCTION, f"{call.service}.{call.function} is no end of this run")
+        if self._ending is None:
+            self._ending = Ending(call.service, call.function, tuple(call.arguments))
+            self._done.set()
 
 
 class Client:
@@ -110,23 +136,31 @@ class Client:
         """The client's own id."""
         return self.node.peer_id
 
-    def run(self, script: str, *, ttl_s: float = TTL_S, particle_id: str | None = None, **values: Any) -> Flow:
+    def run(
+        self,
+        script: str,
+        *,
+        ttl_s: float = TTL_S,
+        particle_id: str | None = None,
+        until: Sequence[str] = (RETURN,),
+        **values: Any,
+    ) -> Flow:
         """A run of a script, which begins when its block is entered.
 
         Args:
             script: AIR text.
             ttl_s: how long the particle may live, in seconds.
             particle_id: its id; a UUID by default.
+            until: calls on this client that end the run, ``service.function``, or ``service`` for any of its functions.
             values: for names that the script reads and does not define, and for its calls of service ``load``.
 
         Raises:
-            AirSyntaxError: the script is wrong.
-            ConfigError: it reads a name that nobody gave a value.
+            AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
         """
         particle = self.node.particle(
             with_values(script, values), ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id
         )
-        return Flow(self.node, particle, values)
+        return Flow(self.node, particle, values, until)
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
@@ -134,20 +168,23 @@ class Client:
 
 
 def with_values(script: str, values: Mapping[str, Any]) -> str:
-    """The script with a call of ``load`` in front for every name that it reads and does not define.
+    """The script with a call of ``load`` in front for every value whose name it reads and does not define.
 
     Raises:
-        AirSyntaxError: the script is wrong. ConfigError: a name has no value.
+        AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
     """
-    names = free_names(script)
-    if missing := [name for name in names if name not in values]:
-        raise ConfigError(
-            f"the script reads {', '.join(f'`{name}`' for name in missing)}, which it does not define",
-            hint="give a value: --set NAME=VALUE on the command line, NAME=value in Python",
-        )
-    for name in reversed(names):
-        script = f'(seq (call %init_peer_id% ("{LOAD}" "{name}") [] {name})\n{script})'
-    return script
+    loaded: set[str] = set()
+    while True:
+        try:
+            parse(script)
+        except UndefinedName as error:
+            if error.undefined not in values or error.undefined in loaded:
+                raise
+            loaded.add(error.undefined)
+            # On the first line, so that positions in errors stay right for all others.
+            script = f'(seq (call %init_peer_id% ("{LOAD}" "{error.undefined}") [] {error.undefined}) {script})'
+        else:
+            return script
 
 
 @asynccontextmanager
@@ -191,7 +228,7 @@ async def connect(
 
 async def _connected(node: Node, relay: Contact) -> None:
     with anyio.move_on_after(CONNECT_S):
-        while relay.peer not in node.transport.connected():
+        while relay.peer not in node.transport.connected():  # noqa: ASYNC110 - only the node watches the transport
             await anyio.sleep(0.01)
         return
     raise Unreachable(f"the relay {relay.addresses[0]} does not answer", hint="is it running, and is its id right?")

@@ -47,7 +47,7 @@ def decode(data: bytes, kind: type[T], *, what: str) -> T:
         RemoteProtocolError: the bytes are no canonical encoding of such a record.
     """
     try:
-        value: T = _decoder(kind).decode(data)
+        value: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # types are hashable
         again = _encoder.encode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
         raise RemoteProtocolError(f"this is no {what}: {error}") from error

@@ -169,25 +169,28 @@ class Node:
             FluvialError: something that the peer needs is not to be had.
         """
         settings = self._settings
-        async with open_store(settings.storage_url, base_dir=settings.base_dir) as store, self.services:
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(self._execution_run)
-                await self._start_services()
-                await tasks.start(self._transport_run)
-                await tasks.start(self._routing_run)
-                await self._start_particles(store, tasks)
-                for relay in settings.relays:
-                    self.transport.keep(relay)
-                self._ready.set()
-                self.log.info(
-                    "peer_started",
-                    version=__version__,
-                    network=settings.network,
-                    addresses=[str(address) for address in self.addresses],
-                    seats={seat: choice.kind for seat, choice in settings.seats.items()},
-                )
-                task_status.started()
-                await anyio.sleep_forever()
+        async with (
+            open_store(settings.storage_url, base_dir=settings.base_dir) as store,
+            self.services,
+            anyio.create_task_group() as tasks,
+        ):
+            await tasks.start(self._execution_run)
+            await self._start_services()
+            await tasks.start(self._transport_run)
+            await tasks.start(self._routing_run)
+            await self._start_particles(store, tasks)
+            for relay in settings.relays:
+                self.transport.keep(relay)
+            self._ready.set()
+            self.log.info(
+                "peer_started",
+                version=__version__,
+                network=settings.network,
+                addresses=[str(address) for address in self.addresses],
+                seats={seat: choice.kind for seat, choice in settings.seats.items()},
+            )
+            task_status.started()
+            await anyio.sleep_forever()
 
     async def _execution_run(self, *, task_status: TaskStatus[None]) -> None:
         await self._execution.run(task_status=task_status)
@@ -222,9 +225,7 @@ class Node:
             live_max=section.live_max,
         )
         carrier = Carrier(self.peer_id, self.transport, self.routing)
-        outbox = Outbox(
-            store.particles, carrier, clock=self._clock, rng=self._rng, metrics=self.metrics, log=self.log
-        )
+        outbox = Outbox(store.particles, carrier, clock=self._clock, rng=self._rng, metrics=self.metrics, log=self.log)
         around = ActorSurroundings(
             keys=self.keys,
             clock=self._clock,

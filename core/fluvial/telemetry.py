@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import IO, Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
 
 def make_logger(
-    *, log_format: Literal["console", "json"], log_level: str, file: IO[str] | None = None
+    *, log_format: Literal["console", "json"], log_level: str, file: TextIO | None = None
 ) -> structlog.stdlib.BoundLogger:
     """A logger that writes to ``file`` (stderr by default); fields are bound with ``log.bind(peer=…)``.
 

@@ -87,8 +87,8 @@ class PostgresServer:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End all sessions and the server ("fast shutdown")."""
-        self._process.send_signal(signal.SIGINT)
+        """End the server without saving anything ("immediate shutdown"): its data is thrown away."""
+        self._process.send_signal(signal.SIGQUIT)
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

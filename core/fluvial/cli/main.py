@@ -18,7 +18,12 @@ from fluvial.cli.context import common_options
 from fluvial.errors import FluvialError, Refused, Unreachable
 
 COMMANDS: Final[dict[str, str]] = {
+    "demo": "fluvial.cli.demo:demo",
     "init": "fluvial.cli.init:init",
+    "run": "fluvial.cli.run:run",
+    "call": "fluvial.cli.flow:call",
+    "flow": "fluvial.cli.flow:flow",
+    "air": "fluvial.cli.air:air",
     "config": "fluvial.cli.config:config",
     "plugins": "fluvial.cli.plugins:plugins",
     "key": "fluvial.cli.key:key",
@@ -50,8 +55,9 @@ class Failure(click.ClickException):
         text = str(self.error)
         if self.error.code not in text:  # errors in scripts say it themselves, behind the place
             text = f"{click.style('error', fg='red', bold=True)} {self.error.code}: {text}"
-        click.echo(text, file=file, err=file is None)
-        click.echo(f"    `fluvial explain {self.error.code}` says more", file=file, err=file is None)
+        text += f"\n    `fluvial explain {self.error.code}` says more"
+        # The context, which knows about colours, is gone when an error is shown.
+        click.echo(text, file=file, err=file is None, color=False if os.environ.get("NO_COLOR") else None)
 
 
 class Root(click.Group):

@@ -128,7 +128,9 @@ def read_text(text: str, *, name: str, base_dir: Path) -> Document:
         match = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
         reason, place = (match[1], f"{name}:{match[2]}:{match[3]}") if match else (str(error), name)
         raise ConfigError(f"{place}: this is no TOML: {reason}") from error
-    origins = {path: Origin("file", f"{name}:{line}") for path, line in key_lines(text)}
+    origins: dict[KeyPath, Origin] = {}
+    for path, line in key_lines(text):
+        origins.setdefault(path, Origin("file", f"{name}:{line}"))  # `a.b = 1` and `a.c = 2` both mention a
     return Document(name=name, base_dir=base_dir, values=values, origins=origins)
 
 

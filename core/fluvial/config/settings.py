@@ -76,7 +76,7 @@ class ServicesSection(_Section, frozen=True):
     waiting_max: Annotated[int, Meta(ge=0, description="calls that wait for a place, for each service")] = 256
     waiting_s_max: Annotated[float, Meta(gt=0, description="seconds that a call waits for its place")] = 20.0
     threads_max: Annotated[int, Meta(ge=1, description="threads for functions that are no coroutines")] = 64
-    result_bytes_max: Annotated[int, Meta(ge=1, description="largest result of a call")] = 1_048_576
+    result_bytes_max: Annotated[int, Meta(ge=1, description="largest result of a call")] = 4_194_304
 
 
 class StorageSection(_Section, frozen=True):

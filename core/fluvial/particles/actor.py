@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -10,18 +10,18 @@ import msgspec
 import structlog
 
 from fluvial.air.data.batch import Known, encode_data
-from fluvial.air.data.log import Record, encode_record
+from fluvial.air.data.log import encode_record
 from fluvial.air.machine.evaluation import Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.clock import Clock
 from fluvial.effectors import Call, Tetraplet
+from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError, ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.journal import ARRIVED, Arrival, kind_of
 from fluvial.particles.outbox import Outbox
-from fluvial.encoding import encode
 from fluvial.seats import Authorization
 from fluvial.services.dispatcher import Services
 from fluvial.services.status import Status
@@ -137,7 +137,10 @@ class Actor:
         if self._stored and not records and not peers and effects.finished == self.finished:
             return
         now_ms = self._around.clock.now_ms()
-        kinds = [*((ARRIVED, data) for data in arrivals), *((kind_of(record), encode_record(record)) for record in records)]
+        kinds = [
+            *((ARRIVED, data) for data in arrivals),
+            *((kind_of(record), encode_record(record)) for record in records),
+        ]
         entries = [JournalEntry(self._entries + i, now_ms, kind, data) for i, (kind, data) in enumerate(kinds)]
         try:
             await self._store(entries, peers, now_ms, finished=effects.finished)
@@ -148,7 +151,9 @@ class Actor:
         self._entries += len(entries)
         self._around.outbox.wake(self.particle.key, peers)
 
-    async def _store(self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool) -> None:
+    async def _store(
+        self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
+    ) -> None:
         store, particle = self._around.store, self.particle
         if not self._stored:
             await store.admit(
@@ -192,18 +197,24 @@ class Actor:
         decision = await self._around.authorization.permit(call)
         try:
             if not decision.allowed:
-                raise ServiceError(Status.NOT_ALLOWED, f"{call.service}.{call.function} is not allowed: {decision.explanation}")
+                raise ServiceError(
+                    Status.NOT_ALLOWED, f"{call.service}.{call.function} is not allowed: {decision.explanation}"
+                )
             outcome = Answered(await self._around.services.call(call))
         except ServiceError as error:
             outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
         status = outcome.status if isinstance(outcome, Failed) else 0
         seconds = anyio.current_time() - began
         self._around.observers.call_done(call, status, seconds)
-        self._log.info("call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6))
+        self._log.info(
+            "call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6)
+        )
         self._log.debug(
             "call_values",
             service=call.service,
             function=call.function,
+            status=status,
+            seconds=round(seconds, 6),
             arguments=list(call.arguments),
             outcome=outcome.value if isinstance(outcome, Answered) else outcome.message,
         )

@@ -35,7 +35,9 @@ class Carrier:
         contact = await self._routing.find(peer) or Contact(peer)
         direct = tuple(address for address in contact.addresses if address.relay is None)
         circuits = [address for address in contact.addresses if address.relay not in (None, self._me)]
-        failure = Unreachable(f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?")
+        failure = Unreachable(
+            f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?"
+        )
         if direct or peer in self._transport.connected():
             try:
                 return await self._ask(Contact(peer, direct), payload)

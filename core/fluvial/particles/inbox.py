@@ -58,7 +58,9 @@ class Inbox:
         self._clock = clock
         self._observers = observers
         self._log = log
-        self._outcomes = Counter("fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics)
+        self._outcomes = Counter(
+            "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
+        )
 
     async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
         """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""

@@ -59,6 +59,8 @@ def inspect(delivery: Delivery, *, network: str, limits: Limits, now_ms: int) ->
     if (size := len(delivery.script.encode())) > limits.script_bytes_max:
         raise Refused(f"its script has {size} bytes, {limits.script_bytes_max} are allowed", reason="size")
     if len(delivery.data) > limits.data_bytes_max:
-        raise Refused(f"it carries {len(delivery.data)} bytes of data, {limits.data_bytes_max} are allowed", reason="size")
+        raise Refused(
+            f"it carries {len(delivery.data)} bytes of data, {limits.data_bytes_max} are allowed", reason="size"
+        )
     if not particle.has_its_script():
         raise Refused("its script is not the one that the initiator signed", reason="script_hash")

@@ -118,7 +118,9 @@ class Outbox:
             log.info("delivery_failed", error=error.message, again_in_ms=row.deadline_ms - self._clock.now_ms())
             await self._store.attempt_failed(row.key, row.peer, error.message)
             return False
-        return await self._settle(row, receipt, log.bind(particle=delivery.header.id), anyio.current_time() - began, delivery)
+        return await self._settle(
+            row, receipt, log.bind(particle=delivery.header.id), anyio.current_time() - began, delivery
+        )
 
     async def _settle(
         self, row: OutboxRow, receipt: Receipt, log: structlog.stdlib.BoundLogger, seconds: float, delivery: Delivery

@@ -117,9 +117,9 @@ class Services:
             effector, threads=self._threads, log=self._log, result_bytes_max=self._limits.result_bytes_max
         )
         if (taken := self._table.get(service.id)) is not None or service.id in self._starting:
-            by = type(taken.service.effector).__qualname__ if taken else "another one that is being started"
+            by = type(taken.service.effector).__name__ if taken else "another one that is being started"
             raise PluginError(
-                f"{type(effector).__qualname__} cannot serve {service.id!r}: {by} does",
+                f"{type(effector).__name__} cannot serve {service.id!r}: {by} does",
                 hint="choose another service_id",
             )
         self._starting.add(service.id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, cast
 
 import anyio
 import structlog
@@ -28,8 +29,8 @@ START_S_MAX: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Function:
+    attribute: str
     declaration: Declaration
-    method: Callable[..., Any]
     signature: Signature
     doc: str
     is_async: bool
@@ -45,10 +46,11 @@ def describe(effector: type[Effector[Any]]) -> Interface:
     Raises:
         PluginError: it has no service id, or a function that scripts could not call; the message says what to change.
     """
-    return _reflect(effector, effector)[0]
+    return _reflect(cast(Any, effector))[0]  # Any: mypy takes classes for unhashable
 
 
-def _reflect(effector: type[Effector[Any]], of: Any) -> tuple[Interface, dict[str, _Function]]:
+@lru_cache(maxsize=256)
+def _reflect(effector: type[Effector[Any]]) -> tuple[Interface, Mapping[str, _Function]]:
     effector.config_type()
     service_id, name = effector.service_id, f"{effector.__module__}.{effector.__qualname__}"
     if not 1 <= len(service_id) <= SERVICE_ID_CHARACTERS_MAX:
@@ -56,14 +58,16 @@ def _reflect(effector: type[Effector[Any]], of: Any) -> tuple[Interface, dict[st
     texts = Texts()
     functions = {}
     for attribute, declaration in effector.declared().items():
-        if not inspect.isfunction(inspect.getattr_static(effector, attribute)):
-            raise PluginError(f"effector {name}: {attribute} is no plain method", hint="put @function on `def` or `async def`")
-        method = getattr(of, attribute)
+        method = inspect.getattr_static(effector, attribute)
+        if not inspect.isfunction(method):
+            raise PluginError(
+                f"effector {name}: {attribute} is no plain method", hint="put @function on `def` or `async def`"
+            )
         is_async = inspect.iscoroutinefunction(method)
         if declaration.inline and is_async:
             raise PluginError(f"effector {name}: {attribute} is async, which inline=True is not for")
         functions[declaration.name] = _Function(
-            declaration, method, Signature.of(getattr(effector, attribute), texts), docstring(method), is_async
+            attribute, declaration, Signature.of(method, texts), docstring(method), is_async
         )
     if not functions:
         raise PluginError(f"effector {name} has no function", hint="mark its methods with @function")
@@ -92,7 +96,7 @@ class Service:
         log: structlog.stdlib.BoundLogger,
         result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> None:
-        self.interface, self._functions = _reflect(type(effector), effector)
+        self.interface, self._functions = _reflect(cast(Any, type(effector)))
         self.effector = effector
         self._threads = threads
         self._log = log
@@ -120,7 +124,7 @@ class Service:
         await self._change(self.effector.stop)
 
     async def _change(self, change: Callable[[], Awaitable[None]]) -> None:
-        what = f"effector {type(self.effector).__qualname__} (service {self.id!r}): {change.__name__}()"
+        what = f"effector {type(self.effector).__name__} (service {self.id!r}): {change.__name__}()"
         with anyio.move_on_after(START_S_MAX) as scope:
             try:
                 await change()
@@ -152,7 +156,7 @@ class Service:
                 f"it has: {listed(list(self._functions))}",
             )
         arguments = function.signature.read(call)
-        work = functools.partial(function.method, *arguments)
+        work = functools.partial(getattr(self.effector, function.attribute), *arguments)
         limits = (function.declaration.timeout_s, self.effector.timeout_s, timeout_s)
         value = await contained(
             lambda: self._run(function, work),

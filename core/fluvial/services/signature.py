@@ -85,6 +85,7 @@ class Signature:
         return [*first, *rest]
 
     def _check_count(self, call: Call, given: int) -> None:
+        # Deviation: the reference node does not look at surplus arguments of most functions; they are mistakes of the script.
         least = sum(not parameter.optional for parameter in self.parameters)
         variadic = bool(self.parameters) and self.parameters[-1].variadic
         most = len(self.parameters)

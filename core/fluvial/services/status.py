@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Final
 
 
+# Deviation: the reference node fails every call with 1, so that a script cannot tell a missing service from one that said no.
 class Status(IntEnum):
     """Why a call failed; scripts see it as the error's code. :data:`MEANINGS` explains each."""
 

@@ -41,14 +41,14 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
         plain = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
         if problem := why_not_json(plain):
             raise _unusable(of, problem)
-        size = len(encode(plain))
+        data = encode(plain)
     except (TypeError, ValueError, OverflowError) as error:
         raise _unusable(of, str(error)) from error
     except RecursionError as error:
         raise _unusable(of, f"it is nested deeper than {DEPTH_MAX} levels") from error
-    if size > bytes_max:
-        raise _unusable(of, f"its {size:,} bytes are more than the limit of {bytes_max:,}")
-    return plain
+    if len(data) > bytes_max:
+        raise _unusable(of, f"its {len(data):,} bytes are more than the limit of {bytes_max:,}")
+    return msgspec.msgpack.decode(data)  # lists for tuples, and nothing in common with what the function keeps
 
 
 def why_not_json(value: Any) -> str:
@@ -57,7 +57,7 @@ def why_not_json(value: Any) -> str:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            if type(item) is list:
+            if type(item) in (list, tuple):
                 below.extend(item)
             elif type(item) is dict:
                 below.extend(item.values())
@@ -88,7 +88,7 @@ def _located(value: Any) -> str:
         item, path = pending.popleft()
         if problem := _problem(item):
             return f"{problem}, at {path}"
-        if type(item) is list:
+        if type(item) in (list, tuple):
             pending.extend((child, f"{path}[{index}]") for index, child in enumerate(item))
         elif type(item) is dict:
             pending.extend((child, f"{path}.{key}") for key, child in item.items())

@@ -118,7 +118,12 @@ class _Network:
         if name not in self._hosts:
             me = self._names.keys[name].peer_id
             machine = Machine(
-                script, self._particle.key, me, initiator=self._particle.initiator, timestamp_ms=TIMESTAMP_MS, ttl_ms=TTL_MS
+                script,
+                self._particle.key,
+                me,
+                initiator=self._particle.initiator,
+                timestamp_ms=TIMESTAMP_MS,
+                ttl_ms=TTL_MS,
             )
             self._hosts[name] = _Host(name, machine)
         return self._hosts[name]

@@ -28,7 +28,7 @@ _SQLITE_HINTS: Final = {
 Source: SQLite documentation, "Result and Error Codes"."""
 
 _POSTGRESQL_HINTS: Final = {
-    "08": "is the server running, and are host and port right?",
+    "08": "is the server running, do host, port, user and password fit, and does the database exist (`createdb NAME`)?",
     "22": "a value does not fit its column",
     "25006": "the server or this user may only read; name a primary server and a user that may write",
     "28": "user or password are wrong, or pg_hba.conf does not let this user in",
@@ -69,7 +69,7 @@ def _hint(origin: BaseException) -> str:
     name = getattr(origin, "sqlite_errorname", None)
     if isinstance(name, str):
         return next((hint for code, hint in _SQLITE_HINTS.items() if name.startswith(code)), "")
-    if hasattr(origin, "sqlstate"):  # psycopg; None where there was no server to give one
+    if hasattr(origin, "sqlstate"):  # psycopg; None while there is no connection yet
         state = origin.sqlstate or "08"
         return next((_POSTGRESQL_HINTS[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL_HINTS), "")
     if isinstance(origin, OverflowError):

@@ -31,7 +31,7 @@ def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
     where = f"PostgreSQL database {url.render_as_string(hide_password=True)}"
     reader = _engine(url, connections=READERS_MAX, isolation_level="REPEATABLE READ")
 
-    @event.listens_for(reader, "connect")
+    @event.listens_for(reader, "connect", insert=True)  # before SQLAlchemy asks the server about itself
     def prepare_reader(connection: Any, _record: object) -> None:
         _prepare(connection, where)
         connection.read_only = True
@@ -40,7 +40,7 @@ def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
         return Backend(where=where, writer=None, reader=reader, shared=False, release=lambda: None)
     writer = _engine(url, connections=1, isolation_level="READ COMMITTED")
 
-    @event.listens_for(writer, "connect")
+    @event.listens_for(writer, "connect", insert=True)
     def prepare_writer(connection: Any, _record: object) -> None:
         _prepare(connection, where)
         _claim(connection, where, busy_timeout_s)

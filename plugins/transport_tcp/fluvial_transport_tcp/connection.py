@@ -359,7 +359,7 @@ class Connection:
                     self._metrics.queued_bytes.dec(len(piece))
                     self._room.give(len(piece))
                 elif self._goodbye_sent and self._goodbye_heard:
-                    self.cut(self._reason, self._text)
+                    return self.cut(self._reason, self._text)
                 else:
                     self._wake = anyio.Event()
                     await self._wake.wait()

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry
-
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
 from fluvial.services import Accounts, Limits, Services
+from prometheus_client import CollectorRegistry
 
 KEYS = KeyPair.from_secret(b"\x01" * 32)
 STRANGER = KeyPair.from_secret(b"\x02" * 32)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture(scope="module", autouse=True)
+def plain_logs() -> Iterator[None]:
+    """Tracebacks as plain text: structlog's default colours them, which takes longer than all these tests."""
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

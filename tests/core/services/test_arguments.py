@@ -8,15 +8,14 @@ from typing import Any, Literal, NewType, NotRequired, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fluvial.effectors import I64, U8, U32, U64, Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.services import Services, describe
 from fluvial.services.hints import Texts
 from fluvial.services.signature import Signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 Celsius = NewType("Celsius", float)
 
@@ -131,7 +130,9 @@ def signature_of(hint: Any) -> Signature:
 
 
 @pytest.mark.parametrize(("hint", "text", "given_", "received"), ACCEPTED)
-def test_a_fitting_argument_arrives_as_the_hint_says(hint: Any, text: str, given_: Any, received: Any, call: Any) -> None:
+def test_a_fitting_argument_arrives_as_the_hint_says(
+    hint: Any, text: str, given_: Any, received: Any, call: Any
+) -> None:
     signature = signature_of(hint)
 
     (value,) = signature.read(call("one.take", given_))
@@ -258,7 +259,7 @@ SIGNATURES = [signature_of(hint) for hint in {repr(row[0]): row[0] for row in AC
 def test_any_json_value_is_either_taken_or_refused_with_status_4(argument: Any, which: Signature) -> None:
     call = Call(particle_id="p", initiator=PEER, service="one", function="take", arguments=[argument])
     try:
-        assert len(which.read(call)) == 1
+        outcome = (0, len(which.read(call)))
     except ServiceError as error:
-        assert error.status == 4
-        assert "'value', must be" in error.message
+        outcome = (error.status, error.message.count("'value', must be"))
+    assert outcome in ((0, 1), (4, 1))

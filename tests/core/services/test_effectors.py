@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import PluginError, ServiceError
 from fluvial.seats import Registry
@@ -153,11 +152,11 @@ def broken(**members: Any) -> type[Effector[Any]]:
     return type("Broken", (Effector,), {"service_id": "broken", **members})
 
 
-def no_hint(self, city) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def no_hint(self, city) -> str:  # type: ignore[no-untyped-def]
     return str(city)
 
 
-def no_return(self: Any, city: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def no_return(self: Any, city: str):  # type: ignore[no-untyped-def]
     return city
 
 

@@ -21,28 +21,19 @@ def postgres_server() -> Iterator[PostgresServer]:
     yield from server_for_session()
 
 
-def _url(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    if kind == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        with server.database() as url:
-            yield url
-    else:
-        yield {"sqlite": "sqlite:///peer.db", "memory": "sqlite://"}[kind]
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty database of each kind."""
-    yield from _url(request.param, request)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def lasting_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty database of each kind that can be opened a second time."""
-    yield from _url(request.param, request)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of each kind that lasts."""
+    if request.param == "sqlite":
+        yield "sqlite:///peer.db"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        with server.database() as address:
+            yield address
 
 
 @pytest.fixture
 async def store(url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    """An open store on each kind of database; in memory it is test_model.py's."""
     async with open_store(url, base_dir=tmp_path) as opened:
         yield opened

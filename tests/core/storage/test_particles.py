@@ -122,13 +122,13 @@ async def test_entries_state_and_outbox_are_recorded_together(store: Store) -> N
     )
 
 
-@pytest.mark.parametrize("seq", [0, 1, 3, 100])
-async def test_a_gap_or_a_duplicate_is_refused_whole(store: Store, seq: int) -> None:
+async def test_a_gap_or_a_duplicate_is_refused_whole(store: Store) -> None:
     key = await admit(store, "a")
     await store.particles.record(key, now_ms=NOW_MS, entries=[entry(0), entry(1)])
     before = await store.particles.load(key)
-    with pytest.raises(StorageError, match=f"journal entry {seq} does not follow: 2 comes next"):
-        await store.particles.record(key, now_ms=NOW_MS, entries=[entry(seq)], peers=[peer(3)], finished=True)
+    for seq in (0, 1, 3, 100):
+        with pytest.raises(StorageError, match=f"journal entry {seq} does not follow: 2 comes next"):
+            await store.particles.record(key, now_ms=NOW_MS, entries=[entry(seq)], peers=[peer(3)], finished=True)
     assert await store.particles.load(key) == before
 
 
@@ -225,22 +225,21 @@ async def test_live_particles_are_the_unfinished_and_unexpired_oldest_first(stor
     assert await store.particles.live(NOW_MS - 1) == [expired, old, new]
 
 
-@pytest.mark.parametrize(
-    ("prefix", "names"),
-    [
-        ("chat", ["chat", "chat-1", "chat\U0010ffff", "chat\0x"]),
-        ("chat-", ["chat-1"]),
-        ("Chat", ["Chat"]),
-        ("%", ["%"]),
-        ("_", []),
-        ("chat\0", ["chat\0x"]),
-        ("", ["%", "Chat", "chat", "chat-1", "chat\0x", "chau", "chat\U0010ffff"]),
-    ],
-)
-async def test_find_goes_by_the_beginning_of_the_id(store: Store, prefix: str, names: list[str]) -> None:
-    for name in ("%", "Chat", "chat", "chat-1", "chat\U0010ffff", "chat\0x", "chau"):
+async def test_find_goes_by_the_beginning_of_the_id(store: Store) -> None:
+    names = {"%", "Chat", "chat", "chat-1", "chat\U0010ffff", "chat\0x", "chau"}
+    for name in names:
         await admit(store, name)
-    assert {summary.id for summary in await store.particles.find(prefix)} == set(names)
+    expected = {
+        "chat": {"chat", "chat-1", "chat\U0010ffff", "chat\0x"},
+        "chat-": {"chat-1"},
+        "Chat": {"Chat"},
+        "%": {"%"},
+        "_": set(),
+        "chat\0": {"chat\0x"},
+        "": names,
+    }
+    for prefix, found in expected.items():
+        assert {summary.id for summary in await store.particles.find(prefix)} == found, prefix
 
 
 async def test_a_summary_says_what_there_is(store: Store) -> None:

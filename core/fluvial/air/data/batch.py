@@ -3,7 +3,7 @@
 A batch is a list of items: :class:`Step` marks, each followed by the facts of that step. Its Merkle root is ``content.merkle_root`` over
 the canonical bytes of the items. What is signed is::
 
-    "fluvial/batch/1\\0" ‖ particle key (32) ‖ signer's public key (32) ‖ Merkle root (32)
+    "fluvial/batch/1" ‖ 00 ‖ particle key (32) ‖ signer's public key (32) ‖ Merkle root (32)
 
 and the SHA-256 of that is the batch's id. The particle's key covers its id, its initiator and the hash of its script, so nothing in a batch
 can be used elsewhere. A step names the batches that its signer knew (its own earlier one among them): with them a receiver repeats
@@ -13,7 +13,7 @@ the steps in the signer's order. Batches never change: each is signed once and v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -111,6 +111,44 @@ class Batch:
             elif isinstance(item, Canon):
                 ids.update(element.value for element in item.elements)
         return ids
+
+
+def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:
+    """The steps of new batches in their signers' order: a new batch that a step names comes right before that step.
+
+    Args:
+        fresh: batches that came together.
+        known: ids of those that were here before.
+
+    Raises:
+        RemoteProtocolError: a step names a batch that is in neither, or batches name each other in a circle.
+    """
+    done = set(known)
+    named = {seen for batch in fresh.values() for step, _ in batch.steps() for seen in step.seen}
+    for head in [batch for batch in fresh.values() if batch.id not in named]:
+        done.add(head.id)
+        stack: list[tuple[Batch, Iterator[tuple[Step, list[Fact]]]]] = [(head, iter(head.steps()))]
+        waiting: list[tuple[Step, list[Fact]] | None] = [None]
+        while stack:
+            batch, steps = stack[-1]
+            now = waiting[-1] or next(steps, None)
+            if now is None:
+                stack.pop()
+                waiting.pop()
+                continue
+            before = next((BatchId(seen) for seen in now[0].seen if seen not in done), None)
+            if before is None:
+                waiting[-1] = None
+                yield batch, now[1]
+            elif before in fresh:
+                done.add(before)
+                waiting[-1] = now
+                stack.append((fresh[before], iter(fresh[before].steps())))
+                waiting.append(None)
+            else:
+                raise RemoteProtocolError(f"a batch of {batch.signer} follows one that is not here")
+    if not done >= fresh.keys():
+        raise RemoteProtocolError("batches name each other in a circle")
 
 
 def _problem(item: Item) -> str:

@@ -61,7 +61,7 @@ class Uncatchable(AirError):
     """An error that ends the run; what the run did is undone."""
 
 
-class Waiting(Exception):  # noqa: N818 - it is no error
+class Waiting(Exception):
     """A name has no value yet: the instruction that needs it waits."""
 
     def __init__(self, name: str) -> None:
@@ -86,7 +86,9 @@ def no_mismatch() -> Catchable:
 
 def not_an_array(value: Json, expression: str) -> Catchable:
     """``fold`` over something that is no array."""
-    return Catchable(10005, f"expression '{expression}' returned non-array value '{json_text(value)}' for fold iterable")
+    return Catchable(
+        10005, f"expression '{expression}' returned non-array value '{json_text(value)}' for fold iterable"
+    )
 
 
 def failed_by_script(error: Json) -> Catchable:
@@ -111,12 +113,16 @@ def cleared_by_new(name: str) -> Catchable:
 
 def no_length(value: Json) -> Catchable:
     """``.length`` of something that is no array."""
-    return Catchable(10010, f"the length functor could applied only to an array-like value, but it's applied to '{json_text(value)}'")
+    return Catchable(
+        10010, f"the length functor could applied only to an array-like value, but it's applied to '{json_text(value)}'"
+    )
 
 
 def not_a_string(name: str, value: Json) -> Catchable:
     """Peer, service or function of a call is no string."""
-    return Catchable(10011, f"call cannot resolve non-String triplet variable part `{name}` with value '{json_text(value)}'")
+    return Catchable(
+        10011, f"call cannot resolve non-String triplet variable part `{name}` with value '{json_text(value)}'"
+    )
 
 
 def bad_map_key(name: str) -> Catchable:

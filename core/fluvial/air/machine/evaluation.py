@@ -15,6 +15,7 @@ Deviation: whoever learns the last argument sends once more; the reference does 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,7 +27,6 @@ from fluvial.air.data.facts import (
     Failure,
     Instance,
     Outcome,
-    Result,
     Sent,
     Source,
     Taken,
@@ -102,6 +102,21 @@ class Wait:
     peer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A call or canon that an evaluation came to.
+
+    Attributes:
+        instruction: which.
+        call: peer, service and function; only the peer for a canon.
+        arguments: JSON values; None while one of them is not known.
+    """
+
+    instruction: tree.Call | tree.Canon
+    call: Tetraplet
+    arguments: tuple[Json, ...] | None = ()
+
+
 @dataclass(slots=True)
 class Findings:
     """What an evaluation came to.
@@ -122,7 +137,16 @@ class Findings:
 
 
 class Evaluation:
-    """Walks a script once. ``act`` is false while received steps are repeated: then nothing new is requested, sent or fixed."""
+    """Walks a script once.
+
+    Args:
+        environment, knowledge: what the script may know.
+        memories: where elements of streams stand; outlive the evaluation.
+        in_flight: calls that this peer's services are at work on.
+        first_number: number of the first new request.
+        act: false while received steps are repeated: then nothing new is requested, sent or fixed.
+        trace: gets every call and canon that is met.
+    """
 
     def __init__(
         self,
@@ -133,6 +157,7 @@ class Evaluation:
         first_number: int,
         *,
         act: bool,
+        trace: dict[Instance, Met] | None = None,
     ) -> None:
         self.findings: Final = Findings()
         self._environment = environment
@@ -142,6 +167,7 @@ class Evaluation:
         self._in_flight = in_flight
         self._number = first_number
         self._act = act
+        self._trace = trace
         self._complete = True
         self._visits = 0
         self._depth = 0
@@ -261,7 +287,12 @@ class Evaluation:
 
     def _fail_literal(self, node: tree.FailLiteral, frame: bytes, scope: Scope) -> None:
         initiator = self._environment.initiator
-        error = {"error_code": node.error_code, "message": node.message, "instruction": head(node), "peer_id": initiator}
+        error = {
+            "error_code": node.error_code,
+            "message": node.message,
+            "instruction": head(node),
+            "peer_id": initiator,
+        }
         self._fail(error, Tetraplet(initiator))
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
@@ -329,17 +360,22 @@ class Evaluation:
         for generations in stream.passes():
             for generation in generations:
                 elements = tuple((written_element(entry.writer), entry.value) for entry in generation)
-                try:
+                # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
+                with suppress(Catchable):
                     self._iterate(node, elements, 0, frame, scope, of_stream=True)
-                except Catchable:
-                    # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-                    pass
                 complete = complete or self._complete
         self._wait(node, frame, f"more elements of `{stream.name}` may come")
         self._complete = complete
 
     def _iterate(
-        self, node: tree.Fold, elements: Sequence[tuple[bytes, Value]], index: int, base: bytes, scope: Scope, *, of_stream: bool
+        self,
+        node: tree.Fold,
+        elements: Sequence[tuple[bytes, Value]],
+        index: int,
+        base: bytes,
+        scope: Scope,
+        *,
+        of_stream: bool,
     ) -> None:
         frame = iteration_frame(base, node.number, elements[index][0])
         iteration = Iteration(node, tuple(elements), index, base, frame, scope, of_stream)
@@ -363,13 +399,17 @@ class Evaluation:
     def _canon(self, node: tree.Canon, frame: bytes, scope: Scope) -> None:
         peer = self._operands.text(node.peer, scope)
         instance = Instance(frame, node.number)
+        if self._trace is not None:
+            self._trace[instance] = Met(node, Tetraplet(peer))
         fact = self._knowledge.canon(instance, peer)
         if fact is not None and not self._well_formed(node, fact):
             fact = None
         if fact is None and peer == self._me and self._act:
             fact = self._fix(node, instance, scope)
         if fact is None:
-            self._wait(node, frame, f"{peer} has not fixed `{node.source.name}` yet", peer if peer != self._me else None)
+            self._wait(
+                node, frame, f"{peer} has not fixed `{node.source.name}` yet", peer if peer != self._me else None
+            )
             if peer != self._me:
                 self._send(instance, peer, complete=True)
             return
@@ -432,6 +472,10 @@ class Evaluation:
             arguments = tuple(self._operands.value(argument, scope) for argument in node.arguments)
         except Waiting as waiting:
             arguments, missing = None, waiting.name
+        if self._trace is not None:
+            self._trace[instance] = Met(
+                node, call, None if arguments is None else tuple(value.json for value in arguments)
+            )
         outcome = self._knowledge.outcome(instance, call.peer)
         if outcome is not None and arguments is not None and self._fits(outcome, call, arguments):
             self._use(node, instance, scope, call, outcome)
@@ -455,7 +499,8 @@ class Evaluation:
         if (outcome.service, outcome.function, len(outcome.arguments)) != (call.service, call.function, len(arguments)):
             return False
         return all(
-            value.volatile or value.argument == claimed for value, claimed in zip(arguments, outcome.arguments, strict=True)
+            value.volatile or value.argument == claimed
+            for value, claimed in zip(arguments, outcome.arguments, strict=True)
         )
 
     def _use(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet, outcome: Outcome) -> None:

@@ -86,7 +86,9 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str)
     json, steps = _follow(element.json, rest[1:], scope)
     origin = element.origins[0]
     lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
-    return replace(element, json=json, path=element.path + steps, origins=(origin._replace(lens=lens),), source=Source.CANON)
+    return replace(
+        element, json=json, path=element.path + steps, origins=(origin._replace(lens=lens),), source=Source.CANON
+    )
 
 
 def _computed(json: Json, origin: Tetraplet, source: Source, *, volatile: bool = False) -> Value:
@@ -125,7 +127,9 @@ def _index(number: Json) -> int:
 
 def _field(json: Json, name: str) -> Json:
     if not isinstance(json, dict):
-        raise bad_lambda(f"value '{json_text(json)}' is not an map-type to match field accessor with field_name = '{name}'")
+        raise bad_lambda(
+            f"value '{json_text(json)}' is not an map-type to match field accessor with field_name = '{name}'"
+        )
     if name not in json:
         raise bad_lambda(f"value '{json_text(json)}' does not contain element with field name = '{name}'")
     return json[name]

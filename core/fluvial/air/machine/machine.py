@@ -16,18 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from fluvial.air.data.batch import Batch, BatchId, Known
+from fluvial.air.data.batch import Batch, BatchId, Known, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
-from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation, Findings, Request, Wait
+from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation, Findings, Met, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import StreamKey
 from fluvial.air.machine.streams import StreamMemory
 from fluvial.air.syntax.tree import Script
-from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
 PYTHON_FRAMES_PER_LEVEL: Final = 6
@@ -95,7 +94,9 @@ class Machine:
         initiator, timestamp_ms, ttl_ms: of the particle.
     """
 
-    def __init__(self, script: Script, particle: bytes, me: PeerId, *, initiator: str, timestamp_ms: int, ttl_ms: int) -> None:
+    def __init__(
+        self, script: Script, particle: bytes, me: PeerId, *, initiator: str, timestamp_ms: int, ttl_ms: int
+    ) -> None:
         self._script = script
         self._particle = particle
         self._me = me
@@ -114,7 +115,7 @@ class Machine:
             RemoteProtocolError: a batch names another one that neither came with it nor is here; nothing was taken in.
         """
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
-        steps = list(self._unroll(fresh))
+        steps = list(unroll(fresh, self._state.batches.keys()))
         merged: list[Record] = []
         if fresh:
             needed = set().union(*(batch.contents() for batch in fresh.values()))
@@ -187,6 +188,24 @@ class Machine:
         """The values that facts speak of, and more."""
         return self._state.knowledge.contents
 
+    def trace(self) -> Mapping[Instance, Met]:
+        """The calls and canons that an evaluation comes to now, with their arguments; for people, changes nothing that matters."""
+        trace: dict[Instance, Met] = {}
+        try:
+            self._evaluate(act=False, trace=trace)
+        except Uncatchable:
+            self._rebuild()
+        return trace
+
+    def state(self) -> tuple[Sequence[Wait], AirError | None]:
+        """What waits now, and what would end a run now; for people, changes nothing that matters."""
+        try:
+            findings, error = self._evaluate(act=False)
+        except Uncatchable as uncatchable:
+            self._rebuild()
+            return (), uncatchable
+        return findings.waits, error
+
     # --- runs
 
     def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Json]) -> Effects:
@@ -210,10 +229,16 @@ class Machine:
             finished=not findings.waits and not self._in_flight,
         )
 
-    def _evaluate(self, *, act: bool) -> tuple[Findings, Catchable | None]:
+    def _evaluate(self, *, act: bool, trace: dict[Instance, Met] | None = None) -> tuple[Findings, Catchable | None]:
         in_flight = {request.instance for request in self._in_flight.values()}
         evaluation = Evaluation(
-            self._environment, self._state.knowledge, self._state.memories, in_flight, self._next_number, act=act
+            self._environment,
+            self._state.knowledge,
+            self._state.memories,
+            in_flight,
+            self._next_number,
+            act=act,
+            trace=trace,
         )
         error = None
         with _deep_recursion():
@@ -226,7 +251,9 @@ class Machine:
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Json]) -> Outcome:
         frame, node = request.instance
         if isinstance(outcome, Failed):
-            return Failure(frame, node, request.service, request.function, request.names, outcome.status, outcome.message)
+            return Failure(
+                frame, node, request.service, request.function, request.names, outcome.status, outcome.message
+            )
         value = content_id(outcome.value)
         contents[value] = outcome.value
         return Result(frame, node, request.service, request.function, request.names, value)
@@ -240,31 +267,6 @@ class Machine:
             self._evaluate(act=False)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
-
-    def _unroll(self, fresh: Mapping[BatchId, Batch]) -> Iterator[tuple[Batch, list[Fact]]]:
-        """The steps of new batches, a batch that a step names unrolled right before that step."""
-        done: set[BatchId] = set(self._state.batches)
-        named = {seen for batch in fresh.values() for step, _ in batch.steps() for seen in step.seen}
-        heads = [batch for batch in fresh.values() if batch.id not in named]
-        for head in heads:
-            done.add(head.id)
-            stack: list[tuple[Batch, list[tuple[Step, list[Fact]]], int]] = [(head, list(head.steps()), 0)]
-            while stack:
-                batch, steps, position = stack.pop()
-                if position == len(steps):
-                    continue
-                step, facts = steps[position]
-                before = next((BatchId(seen) for seen in step.seen if seen not in done), None)
-                if before is None:
-                    stack.append((batch, steps, position + 1))
-                    yield batch, facts
-                elif before in fresh:
-                    done.add(before)
-                    stack += [(batch, steps, position), (fresh[before], list(fresh[before].steps()), 0)]
-                else:
-                    raise RemoteProtocolError(f"a batch of {batch.signer} follows one that is not here")
-        if not done >= fresh.keys():
-            raise RemoteProtocolError("batches name each other in a circle")
 
     def _stepped(self, record: Stepped) -> None:
         self._state.unsealed.append(Step(tuple(self._state.unseen)))
@@ -286,7 +288,7 @@ class Machine:
                     self._relearn(record.contents)
                     batches = [Batch.stored(self._particle, signed) for signed in record.batches]
                     fresh = {batch.id: batch for batch in batches}
-                    self._take_in(fresh, list(self._unroll(fresh)))
+                    self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
                 case Stepped():
                     self._relearn(record.contents)
                     for fact in record.facts:

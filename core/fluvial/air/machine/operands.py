@@ -93,7 +93,11 @@ class Operands:
                 return pairs.whole() if path is None else part_of_canon_map(pairs, path, scope, environment.me)
             case tree.Error(path):
                 caught = scope.caught
-                value = self._error_value(NO_ERROR, None) if caught is None else self._error_value(caught.report, caught.origin)
+                value = (
+                    self._error_value(NO_ERROR, None)
+                    if caught is None
+                    else self._error_value(caught.report, caught.origin)
+                )
                 return value if path is None else part_of_error(value, path, scope)
             case tree.LastError(path):
                 return self._last_error if path is None else part_of_error(self._last_error, path, scope)
@@ -166,7 +170,9 @@ class Operands:
             case tree.Stream() | tree.StreamMap():
                 raise AssertionError("a fold over a stream asks the stream")
 
-    def _elements(self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, scope: Scope) -> Sequence[Value]:
+    def _elements(
+        self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, scope: Scope
+    ) -> Sequence[Value]:
         value = self.value(operand, scope)
         path = None if isinstance(operand, tree.Literal) else operand.path
         if isinstance(operand, tree.CanonMap) and path is not None:
@@ -181,7 +187,12 @@ class Operands:
             raise errors.not_an_array(value.json, expression)
         origin = value.origins[0]
         return [
-            replace(value, json=json, path=(*value.path, index), origins=(origin._replace(lens=f"{origin.lens}.$.[{index}]"),))
+            replace(
+                value,
+                json=json,
+                path=(*value.path, index),
+                origins=(origin._replace(lens=f"{origin.lens}.$.[{index}]"),),
+            )
             for index, json in enumerate(value.json)
         ]
 

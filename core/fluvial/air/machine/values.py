@@ -99,7 +99,11 @@ class CanonMapValue:
 
     def values(self, key: MapKey) -> Sequence[Value] | None:
         """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""
-        found = [replace(pair, json=pair.json["value"], path=(*pair.path, "value")) for pair in self.pairs if pair.json["key"] == key]
+        found = [
+            replace(pair, json=pair.json["value"], path=(*pair.path, "value"))
+            for pair in self.pairs
+            if pair.json["key"] == key
+        ]
         return found or None
 
     def whole(self) -> Value:
@@ -142,7 +146,11 @@ def same_json(left: Json, right: Json) -> bool:
         return type(left) is type(right) and bool(left == right)
     if isinstance(left, list):
         return isinstance(right, list) and len(left) == len(right) and all(map(same_json, left, right))
-    return isinstance(right, dict) and left.keys() == right.keys() and all(same_json(left[key], right[key]) for key in left)
+    return (
+        isinstance(right, dict)
+        and left.keys() == right.keys()
+        and all(same_json(left[key], right[key]) for key in left)
+    )
 
 
 def element_of(value: Value, writer: Instance) -> Element:

@@ -5,7 +5,7 @@ objects do. ``tree`` has the instructions and operands. What is refused raises a
 """
 
 from fluvial.air.syntax import tree
-from fluvial.air.syntax.errors import AirSyntaxError
+from fluvial.air.syntax.errors import AirSyntaxError, UndefinedName
 from fluvial.air.syntax.formatter import format_text
 from fluvial.air.syntax.lambdas import LambdaError, lambda_text, parse_lambda
 from fluvial.air.syntax.parser import decode, parse, parse_bytes
@@ -16,6 +16,7 @@ __all__ = [
     "AirSyntaxError",
     "LambdaError",
     "Script",
+    "UndefinedName",
     "decode",
     "format_text",
     "head",

@@ -24,7 +24,9 @@ from fluvial.air.syntax.errors import (
 from fluvial.air.syntax.reader import Group, Node, Word
 from fluvial.suggestions import did_you_mean
 
+# comparing costs the product of the lengths; names beyond these are not typing errors
 _NAMES_COMPARED_MAX = 500
+_NAME_COMPARED_CHARS = 60
 
 
 @dataclass(slots=True)
@@ -78,7 +80,9 @@ class Checks:
         else:
             problem, hint = f"{shown(name)} is not defined", self._undefined_hint(name)
         at = max(0, word.text.find(name))
-        raise self._source.error(UndefinedName, problem, word.start + at, len(name), hint=hint)
+        error = self._source.error(UndefinedName, problem, word.start + at, len(name), hint=hint)
+        error.undefined = name
+        raise error
 
     def open_fold(self, iterator: Word, start: int, *, over_stream: bool) -> None:
         """A fold's body begins."""
@@ -130,7 +134,7 @@ class Checks:
         bare = name.lstrip("#$%")
         if name == bare and "$" + bare in self._defined:
             return f"`${bare}` is a stream; fix its content with `(canon PEER ${bare} #{bare})` and read `#{bare}`"
-        recent = islice(reversed(self._defined), _NAMES_COMPARED_MAX)
+        recent = islice(reversed(self._defined), _NAMES_COMPARED_MAX if len(name) <= _NAME_COMPARED_CHARS else 0)
         return did_you_mean(name, recent) or "a call, ap, canon, new or fold before this place must define it"
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from typing import TypeVar
 
 from fluvial.air.syntax.tree import Position
 from fluvial.errors import FluvialError
@@ -61,6 +62,9 @@ class AirSyntaxError(FluvialError):
         if self.hint:
             shown.append(f"help: {self.hint}")
         return "\n".join(shown)
+
+
+ErrorT = TypeVar("ErrorT", bound=AirSyntaxError)
 
 
 class UnbalancedBrackets(AirSyntaxError):
@@ -124,9 +128,14 @@ class TooLarge(AirSyntaxError):
 
 
 class UndefinedName(AirSyntaxError):
-    """A name is read that nothing earlier in the text defines."""
+    """A name is read that nothing earlier in the text defines.
+
+    Attributes:
+        undefined: the name.
+    """
 
     code = "A012"
+    undefined: str = ""
 
 
 class NextOutsideFold(AirSyntaxError):
@@ -183,9 +192,7 @@ class Source:
         line = bisect_right(self._line_starts, offset)
         return Position(line, offset - self._line_starts[line - 1] + 1)
 
-    def error(
-        self, kind: type[AirSyntaxError], problem: str, offset: int, length: int = 1, *, hint: str = ""
-    ) -> AirSyntaxError:
+    def error(self, kind: type[ErrorT], problem: str, offset: int, length: int = 1, *, hint: str = "") -> ErrorT:
         """An error about ``length`` characters at ``offset``, to be raised."""
         at = self.position(offset)
         excerpt = _excerpt(self._line(at.line), at.column - 1, length)

@@ -70,8 +70,8 @@ def _parts(builder: Builder, group: Group, least: int, most: int) -> list[Node]:
     if least <= len(parts) <= most:
         return parts
     name = cast(Word, group.items[0]).text
-    wanted = f"{least}" if least == most else f"{least} to {most}"
-    problem = f"`{name}` takes {wanted} part{'' if wanted == '1' else 's'}, here are {len(parts)}"
+    wanted = str(least) if least == most else f"{least} or {most}"
+    problem = f"`{name}` takes {wanted} part{'' if wanted == '1' else 's'}, not {len(parts)}"
     raise builder.error(WrongShape, problem, group.items[0] if len(parts) < least else parts[most], _usage(name))
 
 

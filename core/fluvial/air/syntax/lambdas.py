@@ -47,13 +47,13 @@ def parse_lambda(text: str) -> Lambda:
     if text == ".length":
         return Length()
     if not text.startswith(".$"):
-        hint = "write `.$` first, as in `.$.name` or `.$.[0]`; only `.length` stands alone"
+        hint = f"did you mean `.${text}`?" if _ACCESSOR.match(text) else "write `.$.name`, `.$.[0]` or `.length`"
         raise LambdaError("a lambda begins with `.$`", 0, hint)
     accessors: list[Accessor] = []
     offset = 2
     while offset < len(text):
         found = _ACCESSOR.match(text, offset)
-        if found is None or not is_name(found["by"] or found["field"] or ""):
+        if found is None or not is_name(found[0]):
             raise LambdaError(f"`{text[offset:][:20]}` is no accessor", offset, _accessor_hint(text[offset:]))
         accessors.append(_accessor(found, offset))
         offset = found.end()
@@ -84,11 +84,12 @@ def _is_mark(character: str) -> bool:
 
 
 def _accessor(found: re.Match[str], offset: int) -> Accessor:
-    if found["field"]:
-        return Field(found["field"])
-    if found["by"]:
-        return ByName(found["by"])
-    digits = found["index"].lstrip("0") or "0"
+    text = found[found.lastgroup or 0]
+    if found.lastgroup == "field":
+        return Field(text)
+    if found.lastgroup == "by":
+        return ByName(text)
+    digits = text.lstrip("0") or "0"
     if len(digits) > len(str(INDEX_MAX)) or int(digits) > INDEX_MAX:
         raise LambdaError("the index is too large", offset, f"the largest index is {INDEX_MAX}")
     return Index(int(digits))

@@ -38,6 +38,7 @@ and what follows it in its ``seq`` simply follows. This is its exact meaning:
 - The test never fails, it waits; so a handler around it catches nothing of it. A part that is not there yet waits too.
 - What follows stands outside of the fold and of the ``xor``: its errors go where they went before.
 - The empty stream is never tested.
+- P tests what the flow brings to it; nothing is sent for the sake of the test that would not go to P anyway for its ``canon``.
 - ``new`` gives every execution, such as one per iteration of a fold around it, a count of its own.
 
 If a test reads two streams, the fold over the second one is the left branch of a ``par`` in the body of the first, in the place of
@@ -100,15 +101,16 @@ class FreshNames:
 
     def __init__(self, text: str) -> None:
         self._taken = set(re.findall(r"[\w-]+", text))
+        self._reads: dict[str, int] = {}
 
     def read_of(self, stream: str) -> Read:
         """Fresh names for one more read of a stream."""
         bare = stream.removeprefix("$")
-        number = ""
-        while any(f"{bare}_{part}{number}" in self._taken for part in ("now", "seen", "it")):
-            number = str(int(number or 1) + 1)
-        self._taken.add(f"{bare}_now{number}")
-        return Read(stream, f"#{bare}_now{number}", f"${bare}_seen{number}", f"{bare}_it{number}")
+        while True:
+            count = self._reads[stream] = self._reads.get(stream, 0) + 1
+            number = str(count) if count > 1 else ""
+            if not any(f"{bare}_{part}{number}" in self._taken for part in ("now", "seen", "it")):
+                return Read(stream, f"#{bare}_now{number}", f"${bare}_seen{number}", f"{bare}_it{number}")
 
 
 def waiting_test(

@@ -35,7 +35,7 @@ WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Unicode's White_Space property as the inside of a character class (``\\s`` has four control characters more)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Word:
     """A name, number or reserved word, with all that hangs on it."""
 
@@ -43,7 +43,7 @@ class Word:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quoted:
     """A string literal; ``text`` has its quotes."""
 
@@ -51,7 +51,7 @@ class Quoted:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Comment:
     """From ``;`` to the end of the line."""
 
@@ -133,7 +133,7 @@ def read(source: Source, *, comments: bool = False) -> list[Node]:
             hint = "split the flow into several scripts, or load data instead of writing it as literals"
             raise source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", found.start(), hint=hint)
     if around:
-        raise _unclosed_error(source, around)
+        raise _unclosed_error(source, top, around)
     return top
 
 
@@ -158,14 +158,38 @@ def _opening(group: Group) -> str:
     return f"`{group.bracket}{first.text[:20] if isinstance(first, Word) else '…'}`"
 
 
-def _unclosed_error(source: Source, around: list[Group]) -> AirSyntaxError:
-    inner, outer = around[-1], around[0]
-    count = len(around)
-    problem = f"{_opening(inner)} is never closed"
+def _unclosed_error(source: Source, top: list[Node], around: list[Group]) -> AirSyntaxError:
+    inner = around[-1]
     hint = f"add `{_CLOSING[inner.bracket]}` where it ends"
-    if count > 1:
-        hint = f"{count} brackets are open at the end of the text, from {source.position(outer.start)} on"
-    return source.error(UnbalancedBrackets, problem, inner.start, hint=hint)
+    if len(around) > 1:
+        outer = source.position(around[0].start)
+        hint = f"{len(around):,} brackets are open at the end of the text, the outermost since {outer}"
+    suspect = _outdented(source, top)
+    if suspect is not None:
+        group, item = suspect
+        closing, begin = source.position(item.start), source.position(group.start)
+        hint += f"; by the indentation, {_opening(group)} of {begin} should be closed before {closing}"
+    return source.error(UnbalancedBrackets, f"{_opening(inner)} is never closed", inner.start, hint=hint)
+
+
+def _outdented(source: Source, top: list[Node]) -> tuple[Group, Node] | None:
+    """The last group that holds something which stands no further in than the group itself, with that."""
+    found: tuple[Group, Node] | None = None
+    waiting: list[Node] = list(top)
+    while waiting:
+        group = waiting.pop()
+        if not isinstance(group, Group):
+            continue
+        waiting += group.items
+        at = source.position(group.start)
+        for item in group.items[1:]:
+            inside = source.position(item.start)
+            chain = _opening(group) == "`(seq`" and isinstance(item, Group) and _opening(item) == "`(seq`"
+            if inside.line > at.line and inside.column <= at.column and not chain:
+                if found is None or group.start > found[0].start:
+                    found = (group, item)
+                break
+    return found
 
 
 def _piece_error(source: Source, offset: int) -> AirSyntaxError:

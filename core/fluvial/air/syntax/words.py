@@ -159,8 +159,8 @@ def _number(text: str, is_float: bool, word: Word, source: Source) -> Literal:
 def _name_error(word: Word, source: Source) -> AirSyntaxError:
     """Say which character keeps a word from being a name."""
     text = word.text
-    if text.endswith("[]"):
-        hint = f"`name[]` is the white paper's way to write the output of a call; here write `${text[:-2]}` or a value"
+    if "[]" in text:
+        hint = "`name[]` is the white paper's way to write the output of a call and stands nowhere else"
         return source.error(BadWord, f"{shown(text)} cannot stand here", word.start, len(text), hint=hint)
     if text[0] == ".":
         return source.error(BadWord, "a name is missing before the dot", word.start, len(text))

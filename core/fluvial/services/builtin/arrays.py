@@ -20,6 +20,7 @@ class Array(Effector[NoConfig]):
     @function(inline=True)
     def sum(self, xs: list[I64]) -> I64:
         """The sum of all numbers."""
+        # Deviation: only the sum itself must fit; the reference fails if a part of it, in the order given, does not.
         return checked(sum(xs), "the sum")
 
     @function(inline=True)

@@ -142,6 +142,7 @@ class Peer(Effector[NoConfig]):
 
         Meant for the other branch of a `par`.
         """
+        # Deviation: bounded; in the reference node a script may hold a task for as long as its particle's ttl says.
         if isinstance(duration_ms, str) and not (duration_ms.isascii() and duration_ms.isdigit()):
             raise ServiceError(Status.BAD_ARGUMENTS, f"{duration_ms[:60]!r} is no number of milliseconds")
         if len(str(duration_ms)) > 20 or (milliseconds := int(duration_ms)) > TIMEOUT_MS_MAX:

@@ -1,0 +1,58 @@
+# make demo and make test are all a newcomer needs; each sets .venv up first (Python >= 3.11 with pip is enough).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Two workers: what the build machine has. `make test JOBS=8` where there is more.
+JOBS   ?= 2
+
+MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
+
+.PHONY: setup demo test check lint types imports bench constraints clean
+
+setup: $(READY)
+
+# uv, inside of the environment, for speed; where it cannot be had pip does the same more slowly.
+$(READY): $(MANIFESTS)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv || echo "no uv here: using pip"
+	@if test -x $(BIN)/uv; then \
+		VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-dev.txt; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
+	fi
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/fluvial demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: lint types imports test
+
+lint: $(READY)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+
+types: $(READY)
+	$(BIN)/mypy core/fluvial $(wildcard plugins/*/fluvial_*) hatch_build.py
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+# Newest versions of everything, without the names of any host.
+constraints: $(READY)
+	grep -v '^-c' requirements-dev.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url - | grep -v '^-e' > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find core plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +

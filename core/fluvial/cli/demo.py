@@ -1,0 +1,156 @@
+"""``fluvial demo``: the white paper's chat over six processes, told while it happens and drawn afterwards."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fluvial.cli.context import Invocation, common_options, pass_invocation
+
+if TYPE_CHECKING:
+    from fluvial.demo.network import Network
+    from fluvial.demo.telling import Teller
+
+NAMES = ("bob", "carol")
+
+
+@click.command()
+@click.option("--message", default="hello from the white paper", show_default=True, help="What alice says.")
+@click.option("--offline", type=click.Choice(NAMES), help="A member that is not there.")
+@click.option("--keep", is_flag=True, help="Leave the network up until Ctrl-C, to send more messages.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".fluvial-demo"),
+    show_default=True,
+    help="Where the peers' folders and the drawing go.",
+)
+@common_options
+@pass_invocation
+def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, keep: bool) -> None:
+    """Run the white paper's chat over six processes on this machine.
+
+    alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help.
+    """
+    from fluvial.cli.serving import run_client
+
+    async def work() -> bool:
+        return await _play(folder.absolute(), message, offline, keep=keep)
+
+    if not run_client(work):
+        raise click.exceptions.Exit(1)
+
+
+async def _play(folder: Path, message: str, offline: str | None, *, keep: bool) -> bool:
+    """The whole demo; whether the chat came to the end that was expected."""
+    import anyio
+
+    from fluvial.demo.network import SERVERS, START_S, Network, run_peer
+    from fluvial.demo.telling import Teller
+
+    network = Network.prepare(folder)
+    teller = Teller(network.names, click.echo, lambda text, colour: click.style(text, fg=colour))
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as starting:
+            with anyio.fail_after(START_S):
+                for name in SERVERS:
+                    if name != offline:
+                        starting.start_soon(tasks.start, run_peer, network.members[name], teller.hear)
+        up = len(SERVERS) - (offline is not None)
+        click.echo(
+            f"{up} peers up in {anyio.current_time() - began:.1f} s on 127.0.0.1 (tcp, tls 1.3, ed25519); "
+            f"data in {folder}, alice is the {_ordinal(up + 1)} process\n"
+        )
+        delivered = await _send(network, teller, message, ttl_s=6 if offline else 30)
+        _sum_up(teller, delivered=delivered, offline=offline)
+        await _draw(network, folder / "chat.html", folder / "chat.svg")
+        if keep:
+            await _keep(network)
+        tasks.cancel_scope.cancel()
+    return delivered is (offline is None)
+
+
+async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float) -> bool:
+    """Alice's process: runs the flow and ends; whether the chat said that the message was delivered."""
+    import anyio
+
+    from fluvial.demo.network import INITIATOR, events, stop
+
+    words = [*network.flow_command(message, ttl_s=ttl_s), "--store", "--log", "debug", "--json"]
+    async with await anyio.open_process([sys.executable, "-m", "fluvial", *words], stdin=None) as process:
+        output = b""
+
+        async def read() -> None:
+            nonlocal output
+            assert process.stdout is not None
+            async for chunk in process.stdout:
+                output += chunk
+
+        try:
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(read)
+                async for event in events(process):
+                    await teller.hear(INITIATOR, event)
+            await process.wait()
+        finally:
+            await stop(process)
+    return b"chat.delivered" in output
+
+
+def _sum_up(teller: Teller, *, delivered: bool, offline: str | None) -> None:
+    tally = teller.tally
+    figures = (
+        f"{tally.calls} calls, {tally.hops} hops (longest path {tally.longest_path}), {tally.bytes:,} bytes, "
+        f"{tally.signatures} signatures checked, {(tally.last_s - tally.first_s) * 1000:.0f} ms"
+    )
+    if delivered:
+        click.echo(f"\n{click.style('✓ delivered', fg='green', bold=True)} to bob and carol: {figures}")
+        return
+    lost = ", ".join(f"{name} ({error})" for name, error in tally.unreachable.items()) or "nobody"
+    mark = click.style("✗ not delivered to everybody", fg="yellow", bold=True)
+    click.echo(f"\n{mark}: {figures}\n  lost on the way to: {lost}")
+    if offline:
+        click.echo(f"  {offline} was offline; the others have the message, and every peer is well")
+
+
+async def _draw(network: Network, page: Path, picture: Path) -> None:
+    """The sequence diagram, from the stores of all six peers."""
+    from fluvial.config import load, read
+    from fluvial.storage import open_store
+    from fluvial.story.html import render as html
+    from fluvial.story.merging import merge_stories
+    from fluvial.story.story import tell
+    from fluvial.story.svg import render as svg
+
+    stories = []
+    for member in network.members.values():
+        settings = load(read(member.config)).settings
+        if not (member.folder / "state" / "fluvial.db").exists():
+            continue
+        async with open_store(settings.storage_url, base_dir=settings.base_dir, read_only=True) as store:
+            for summary in await store.particles.recent(1):
+                if (stored := await store.particles.load(summary.key)) is not None:
+                    stories.append(tell(stored, member.peer_id))
+    story = merge_stories(stories)
+    page.write_text(html(story, names=network.names), encoding="utf-8")
+    picture.write_text(svg(story, names=network.names), encoding="utf-8")
+    click.echo(f"  drawn from the stores of {len(stories)} peers: {page}")
+    click.echo(f"  the same as text: fluvial particle list --config {network.members['relay'].config}")
+
+
+async def _keep(network: Network) -> None:
+    import anyio
+
+    command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30)])
+    click.echo(f"\nThe network stays up. Send more messages with:\n\n  {command}\n\nCtrl-C ends it.")
+    await anyio.sleep_forever()
+
+
+def _ordinal(number: int) -> str:
+    return {5: "fifth", 6: "sixth"}.get(number, f"{number}th")

@@ -1,0 +1,177 @@
+"""``fluvial flow run`` and ``fluvial call``: particles from the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from fluvial.cli.context import Invocation, common_options, pass_invocation
+from fluvial.cli.reaching import Reach, reach, reach_options
+
+if TYPE_CHECKING:
+    from fluvial.client import Ending
+
+_CALL: Final = re.compile(r"\s*([^\s.()]+)\.([^\s()]+)\s*\((.*)\)\s*", re.DOTALL)
+TTL_S: Final = 30.0
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@click.group()
+def flow() -> None:
+    """Run flows."""
+
+
+@flow.command("run")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--arg",
+    "-a",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value for a name that the script reads or loads; JSON, or a plain text. May be repeated.",
+)
+@click.option(
+    "--until",
+    multiple=True,
+    default=("return",),
+    metavar="SERVICE[.FUNCTION]",
+    help="A call on this client that ends the run. May be repeated.  [default: return]",
+)
+@click.option("--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live.")
+@click.option("--id", "particle_id", help="The particle's id.  [default: a UUID]")
+@click.option("--store", is_flag=True, help="Keep the particle in the store of the settings, not in memory.")
+@click.option("--log", "log_level", type=click.Choice(LEVELS), help="Log to stderr as the settings say, from this level on.")
+@reach_options
+@common_options
+@pass_invocation
+def run(
+    invocation: Invocation,
+    file: Any,
+    arguments: tuple[str, ...],
+    until: tuple[str, ...],
+    ttl_s: float,
+    particle_id: str | None,
+    relay: str | None,
+    network: str | None,
+    key_file: Path | None,
+    *,
+    store: bool,
+    log_level: str | None,
+) -> None:
+    """Run the AIR script in FILE as a client and print what it returns.
+
+    A script hands its results back with (call %init_peer_id% ("return" "") [...]).
+    """
+    from fluvial.air.syntax import decode, parse
+    from fluvial.client import with_values
+    from fluvial.telemetry import make_logger
+
+    script = decode(file.read(), name=file.name)
+    values = dict(_argument(text) for text in arguments)
+    parse(with_values(script, values), name=file.name)
+    way = reach(invocation, relay=relay, network=network, key_file=key_file)
+    if store or log_level:
+        settings = invocation.configuration().settings
+        if store:
+            way = replace(way, storage_url=settings.storage_url)
+        if log_level:
+            way = replace(way, log=make_logger(log_format=settings.telemetry.log_format, log_level=log_level))
+    ending, found_id = _run(way, script, values, until, ttl_s, particle_id)
+    report = {"particle": found_id, "ended_by": f"{ending.service}.{ending.function}", "result": list(ending.arguments)}
+    invocation.print(report, lambda: [*_lines(ending, default=until == ("return",)), f"particle {found_id}"])
+
+
+@click.command()
+@click.argument("expression", metavar="CALL")
+@click.option("--on", "peer", metavar="PEER", help="The peer that is called.  [default: the relay]")
+@click.option("--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live.")
+@reach_options
+@common_options
+@pass_invocation
+def call(
+    invocation: Invocation,
+    expression: str,
+    peer: str | None,
+    ttl_s: float,
+    relay: str | None,
+    network: str | None,
+    key_file: Path | None,
+) -> None:
+    """Call one function of a service and print its result: fluvial call 'weather.temperature("Oslo")'."""
+    import msgspec
+
+    from fluvial.addresses import Contact
+
+    service, function, given = _parsed(expression)
+    way = reach(invocation, relay=relay, network=network, key_file=key_file)
+    values: dict[str, Any] = {f"argument_{number}": value for number, value in enumerate(given)}
+    script = (
+        f'(xor (seq (call "{peer or Contact.parse(way.relay).peer}" ("{service}" "{function}") [{" ".join(values)}] result)'
+        ' (call %init_peer_id% ("return" "result") [result]))'
+        ' (call %init_peer_id% ("return" "error") [:error:]))'
+    )
+    ending, _ = _run(way, script, values, ("return",), ttl_s, None)
+    (answer,) = ending.arguments
+    if ending.function == "error":
+        from fluvial.errors import ServiceError
+
+        raise ServiceError(int(answer["error_code"]), str(answer["message"]))
+    invocation.print(answer, lambda: [msgspec.json.encode(answer).decode()])
+
+
+def _run(
+    way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
+) -> tuple[Ending, str]:
+    from fluvial.cli.serving import run_client
+
+    async def work() -> tuple[Ending, str]:
+        async with (
+            way.connect() as client,
+            client.run(script, ttl_s=ttl_s, particle_id=particle_id, until=until, **values) as particle,
+        ):
+            return await particle.ending(), particle.particle_id
+
+    return run_client(work)
+
+
+def _lines(ending: Ending, *, default: bool) -> list[str]:
+    import msgspec
+
+    texts = [msgspec.json.encode(argument).decode() for argument in ending.arguments]
+    return texts if default else [f"{ending.service}.{ending.function}({', '.join(texts)})"]
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise click.UsageError(f"--arg {text!r}: expected NAME=VALUE")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    """JSON, or the text itself if it is none."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _parsed(expression: str) -> tuple[str, str, list[Any]]:
+    import msgspec
+
+    found = _CALL.fullmatch(expression)
+    try:
+        if found is None:
+            raise ValueError("it does not have the form SERVICE.FUNCTION(ARGUMENTS)")
+        if '"' in found[1] + found[2]:
+            raise ValueError("names of services and functions have no quotes")
+        return found[1], found[2], msgspec.json.decode(f"[{found[3]}]", type=list[Any])
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise click.UsageError(f"{expression!r} is no call: {error}; write 'weather.temperature(\"Oslo\")'") from error

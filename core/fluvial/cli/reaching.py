@@ -1,0 +1,87 @@
+"""Which network commands that run flows talk to: a relay given by hand, or the peer of the ``fluvial.toml`` at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fluvial.cli.context import CONFIG_FILE, Invocation
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    import structlog
+
+    from fluvial.client import Client
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where to connect to."""
+
+    relay: str
+    network: str
+    key_file: Path | None
+    storage_url: str = "sqlite://"
+    log: structlog.stdlib.BoundLogger | None = None
+
+    def connect(self) -> AbstractAsyncContextManager[Client]:
+        """A client that is connected while its block runs; raises as ``fluvial.client.connect``."""
+        from fluvial.client import connect
+        from fluvial.identity import KeyPair
+
+        keys = KeyPair.load(self.key_file) if self.key_file is not None else None
+        return connect(self.relay, network=self.network, keys=keys, storage_url=self.storage_url, log=self.log)
+
+
+def reach_options(command: CommandT) -> CommandT:
+    """Give a command ``--relay``, ``--network`` and ``--key``; :func:`reach` makes a Reach of them."""
+    for decorate in (
+        click.option(
+            "--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), help="Act as the peer of this key file."
+        ),
+        click.option("--network", metavar="NAME", help="The network's name.  [default: that of the settings, or fluvial]"),
+        click.option(
+            "--relay",
+            metavar="ADDRESS",
+            envvar="FLUVIAL_RELAY",
+            help=f"The peer to go through: /ip4/…/tcp/…/p2p/12D3KooW…  [default: the peer of ./{CONFIG_FILE}]",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def reach(invocation: Invocation, *, relay: str | None, network: str | None, key_file: Path | None) -> Reach:
+    """What the options say.
+
+    Raises:
+        ConfigError: there is neither a relay nor a peer of our own with an address.
+    """
+    from fluvial.errors import ConfigError
+
+    here = invocation.config or Path(CONFIG_FILE)
+    if relay is not None:
+        if network is None and (invocation.config is not None or here.exists()):
+            network = invocation.configuration().settings.network
+        return Reach(relay, network or "fluvial", key_file)
+    if invocation.config is None and not here.exists():
+        raise ConfigError(
+            "there is no peer to go through",
+            hint=f"give --relay ADDRESS, or run this in the folder of a peer that listens (with its {CONFIG_FILE})",
+        )
+    settings = invocation.configuration().settings
+    from fluvial.identity import KeyPair
+
+    listen = getattr(settings.seats["transport"].options, "listen", ())
+    if not listen:
+        raise ConfigError(f"the peer of {here} listens nowhere", hint="give --relay ADDRESS")
+    me = KeyPair.load(settings.key_file).peer_id
+    address = str(listen[0]).replace("/ip4/0.0.0.0/", "/ip4/127.0.0.1/").replace("/ip6/::/", "/ip6/::1/")
+    return Reach(address if "/p2p/" in address else f"{address}/p2p/{me}", network or settings.network, key_file)

@@ -1,0 +1,207 @@
+"""The folders, settings and processes of the demo's peers."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgspec
+import tomlkit
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from fluvial.addresses import Address
+from fluvial.errors import FluvialError
+from fluvial.identity import KeyPair, PeerId
+
+INITIATOR: Final = "alice"
+MEMBERS: Final = ("bob", "carol")
+SERVERS: Final = ("relay", "members", "history", *MEMBERS)
+CHAT_ID: Final = "room-1"
+CONFIG: Final = "fluvial.toml"
+START_S: Final = 30.0
+STOP_S: Final = 5.0
+LINE_BYTES_MAX: Final = 1_048_576
+
+Heard = Callable[[str, dict[str, Any]], Awaitable[None]]
+"""Called with a peer's name and one of its log events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One peer of the demo.
+
+    Attributes:
+        name: how people call it.
+        folder: where its settings, key and store are.
+        peer_id: who it is.
+        address: where it listens; None for the initiator, a client.
+    """
+
+    name: str
+    folder: Path
+    peer_id: PeerId
+    address: Address | None
+
+    @property
+    def config(self) -> Path:
+        """Its settings."""
+        return self.folder / CONFIG
+
+
+class Network:
+    """The demo's peers, written to a folder by :meth:`prepare`."""
+
+    def __init__(self, folder: Path, members: Mapping[str, Member]) -> None:
+        self.folder: Final = folder
+        self.members: Final = members
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Network:
+        """Keys, settings and the script, made anew in a folder of the demo's own.
+
+        Raises:
+            FluvialError: the folder is there and is not an earlier demo's.
+        """
+        marker = folder / "THIS-IS-A-FLUVIAL-DEMO"
+        if folder.exists():
+            if not marker.exists():
+                raise FluvialError(f"{folder} is there and was not made by the demo", hint="give another folder with --dir")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        marker.write_text("Made by `fluvial demo`, which deletes this folder at its next start.\n")
+        package = resources.files("fluvial.demo")
+        (folder / "chat.air").write_text((package / "chat.air").read_text(encoding="utf-8"), encoding="utf-8")
+        plugins = folder / "plugins.d"
+        plugins.mkdir()
+        (plugins / "chat_services.py").write_text((package / "chat_services.py").read_text(encoding="utf-8"), encoding="utf-8")
+        ports = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
+        members = {name: _member(folder, name, ports.get(name)) for name in (INITIATOR, *SERVERS)}
+        network = cls(folder, members)
+        for member in members.values():
+            settings = tomlkit.dumps(network._settings(member))
+            member.config.write_text(settings, encoding="utf-8")
+        return network
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names by peer id."""
+        return {member.peer_id: member.name for member in self.members.values()}
+
+    def address(self, name: str) -> str:
+        """The multiaddr of a peer that listens."""
+        return str(self.members[name].address)
+
+    def flow_command(self, message: str, *, ttl_s: float) -> list[str]:
+        """The words behind ``fluvial`` that send a message to the chat as the initiator."""
+        alice = self.members[INITIATOR]
+        return [
+            *("flow", "run", str(self.folder / "chat.air"), "--config", str(alice.config)),
+            *("--relay", self.address("relay"), "--key", str(alice.folder / "secrets/peer.key")),
+            *("--arg", f"relay={self.members['relay'].peer_id}", "--arg", f"chat_id={CHAT_ID}", "--arg", f"message={message}"),
+            *("--until", "chat.delivered", "--until", "chat.error", "--ttl", f"{ttl_s:g}"),
+        ]
+
+    def _settings(self, member: Member) -> dict[str, Any]:
+        others = [str(one.address) for one in self.members.values() if one.address is not None and one is not member]
+        settings: dict[str, Any] = {
+            "network": "demo",
+            "plugins": {"path": str(self.folder / "plugins.d")},
+            "transport": {"kind": "tcp", "listen": [] if member.address is None else [_listen(member.address)]},
+            "routing": {"kind": "static", "peers": others},
+            "telemetry": {"log_format": "json", "log_level": "debug"},
+        }
+        if member.address is None:
+            settings["relays"] = [self.address("relay")]
+        if effectors := self._effectors(member):
+            settings["effectors"] = effectors
+        return settings
+
+    def _effectors(self, member: Member) -> dict[str, Any]:
+        people = [str(self.members[name].peer_id) for name in (INITIATOR, *MEMBERS)]
+        backend = {
+            "members": {"peer": str(self.members["members"].peer_id), "service": "members"},
+            "history": {"peer": str(self.members["history"].peer_id), "service": "history"},
+        }
+        of: dict[str, dict[str, Any]] = {"relay": {"app": {"chats": {CHAT_ID: backend}}}, "members": {"members": {"peers": people}}}
+        if member.name in MEMBERS:
+            return {"chat": {"nickname": member.name}}
+        return of.get(member.name, {})
+
+
+async def run_peer(member: Member, heard: Heard, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    """``fluvial run`` as a process of its own until cancelled; started when the peer says that it is.
+
+    Raises:
+        FluvialError: it ended by itself.
+    """
+    command = [sys.executable, "-m", "fluvial", "run", "--config", str(member.config)]
+    async with await anyio.open_process(command, stdin=None, stdout=None, cwd=member.folder) as process:
+        started = False
+        try:
+            async for event in events(process):
+                await heard(member.name, event)
+                if event.get("event") == "peer_started" and not started:
+                    started = True
+                    task_status.started()
+            raise FluvialError(f"{member.name} ended by itself", hint=f"try `fluvial run --config {member.config}`")
+        finally:
+            await stop(process)
+
+
+async def events(process: Process) -> Any:
+    """The log events that a process writes to stderr; other lines as ``{"event": "output", "text": …}``."""
+    assert process.stderr is not None
+    stream = BufferedByteReceiveStream(process.stderr)
+    while True:
+        try:
+            line = await stream.receive_until(b"\n", LINE_BYTES_MAX)
+        except (anyio.IncompleteRead, anyio.ClosedResourceError):
+            return
+        try:
+            event = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            event = {"event": "output", "text": line.decode(errors="replace")}
+        yield event if isinstance(event, dict) else {"event": "output", "text": str(event)}
+
+
+async def stop(process: Process) -> None:
+    """End a process that we started: politely, then not."""
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            with anyio.move_on_after(STOP_S):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _member(folder: Path, name: str, port: int | None) -> Member:
+    home = folder / name
+    (home / "state").mkdir(parents=True)
+    keys = KeyPair.generate()
+    keys.save(home / "secrets" / "peer.key")
+    address = None if port is None else Address(host_kind="ip4", host="127.0.0.1", port=port, peer=keys.peer_id)
+    return Member(name, home, keys.peer_id, address)
+
+
+def _listen(address: Address) -> str:
+    return str(Address(host_kind=address.host_kind, host=address.host, port=address.port))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

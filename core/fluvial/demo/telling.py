@@ -1,0 +1,93 @@
+"""Tells what happens in the demo while it happens, from the log events of all its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+TEXT_MAX: Final = 48
+"""Characters of a value that are shown."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been counted.
+
+    Attributes:
+        calls, hops, bytes, signatures: made, made, carried by them, and checked.
+        longest_path: most peers that one copy was handed to.
+        unreachable: peers that could not be reached, each with the last error.
+        first_s, last_s: when the first and the last thing happened, seconds since 1970.
+    """
+
+    calls: int = 0
+    hops: int = 0
+    bytes: int = 0
+    signatures: int = 0
+    longest_path: int = 0
+    unreachable: dict[str, str] = field(default_factory=dict)
+    first_s: float = 0.0
+    last_s: float = 0.0
+
+
+class Teller:
+    """Prints a line per call and hop of one particle and counts them.
+
+    Args:
+        names: names by peer id.
+        say: prints a line.
+        paint: colours a text: ``paint(text, colour)``.
+    """
+
+    def __init__(self, names: dict[str, str], say: Callable[[str], None], paint: Callable[[str, str], str]) -> None:
+        self.tally: Final = Tally()
+        self._names = names
+        self._say = say
+        self._paint = paint
+
+    async def hear(self, name: str, event: dict[str, Any]) -> None:
+        """Take in an event of the peer of this name."""
+        match event.get("event"):
+            case "call_values":
+                self.tally.calls += 1
+                self._line(event, name, self._call(event))
+            case "particle_accepted":
+                self.tally.hops += 1
+                self.tally.bytes += int(event["bytes"])
+                self.tally.signatures += int(event["signatures"])
+                self.tally.longest_path = max(self.tally.longest_path, int(event["hop"]))
+                came = f"⇐ {self._name(event['sender'])}   hop {event['hop']}, {event['bytes']} bytes, "
+                self._line(event, name, self._paint(f"{came}{event['signatures']} signatures ✓", "bright_black"))
+            case "delivery_failed":
+                to = self._name(event["to"])
+                if to not in self.tally.unreachable:
+                    self._line(event, name, self._paint(f"✗ cannot reach {to}: {event['error']}; tries again", "yellow"))
+                self.tally.unreachable[to] = str(event["error"])
+            case "particle_refused" | "flow_failed" | "particle_broken" | "storage_failed":
+                self._line(event, name, self._paint(f"✗ {event['event']}: {event.get('error', '')}", "red"))
+
+    def _call(self, event: dict[str, Any]) -> str:
+        arguments = ", ".join(self._value(value) for value in event["arguments"])
+        call = self._paint(f"{event['service']}.{event['function']}", "cyan") + f"({arguments})"
+        if event["status"]:
+            return f"{call} {self._paint('✗ ' + self._value(event['outcome']), 'red')}"
+        return f"{call} → {self._paint(self._value(event['outcome']), 'green')}   {event['seconds'] * 1000:.1f} ms"
+
+    def _line(self, event: dict[str, Any], name: str, text: str) -> None:
+        now = datetime.fromisoformat(event["timestamp"]).timestamp()
+        self.tally.first_s = self.tally.first_s or now
+        self.tally.last_s = now
+        self._say(f"{max(0.0, now - self.tally.first_s):7.3f}  {name:<8} {text}")
+
+    def _name(self, peer_id: str) -> str:
+        return self._names.get(peer_id, peer_id)
+
+    def _value(self, value: Any) -> str:
+        text = msgspec.json.encode(value).decode()
+        for peer_id, name in self._names.items():
+            text = text.replace(f'"{peer_id}"', f"@{name}").replace(peer_id, f"@{name}")
+        return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"

@@ -1,0 +1,258 @@
+"""The story of a particle: who was asked what, what came back, where the particle went, what it waits for.
+
+Everything in it comes from the journal of one peer: facts that their peers signed, and the peer's own notes of arrivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from fluvial.air.data.batch import Batch, BatchId, unroll
+from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
+from fluvial.air.data.log import Merged, Sealed, Stepped, decode_record
+from fluvial.air.machine.evaluation import Met
+from fluvial.air.machine.machine import Machine
+from fluvial.air.syntax import head, parse
+from fluvial.encoding import decode
+from fluvial.identity import PeerId
+from fluvial.particles.journal import ARRIVED, Arrival, records_of
+from fluvial.storage.particle_rows import JournalEntry, StoredParticle
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened.
+
+    Attributes:
+        kind: ``call`` a service answered; ``failure`` it failed; ``canon`` a stream was fixed; ``hop`` the particle was sent on;
+            ``arrival`` a copy came to the peer whose journal this is.
+        peer: who did it: the one who answered, fixed, sent or handed over.
+        to: the receiver of a hop (empty while it is not known) or of an arrival.
+        instruction: the instruction it is about, as text.
+        at: ``line:column`` of that instruction in the script.
+        instance: names the run-time instance of that instruction, the same on every peer; empty for arrivals.
+        service, function, arguments: of a call.
+        value: what came back, or the elements that were fixed.
+        error: what a failed service said.
+        hop: number of peers the arriving copy had been handed to.
+        known_at_ms: when this peer learned of it, milliseconds since 1970.
+        signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals.
+    """
+
+    kind: Literal["call", "failure", "canon", "hop", "arrival"]
+    peer: str
+    to: str = ""
+    instruction: str = ""
+    at: str = ""
+    instance: str = ""
+    service: str = ""
+    function: str = ""
+    arguments: list[Json] | None = None
+    value: Json = None
+    error: str = ""
+    hop: int = 0
+    known_at_ms: int = 0
+    signed: str = ""
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An instruction that waits.
+
+    Attributes:
+        instruction, at: which, and where it stands.
+        instance: names its run-time instance, as in events.
+        reason: what for.
+        peer: the other peer that has to do something; empty for anything else.
+    """
+
+    instruction: str
+    at: str
+    reason: str
+    instance: str = ""
+    peer: str = ""
+
+
+class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer that this peer could not hand the particle to so far.
+
+    Attributes:
+        peer: who should get it.
+        attempts: how often it was tried.
+        error: why it failed last; empty before the first failure.
+    """
+
+    peer: str
+    attempts: int
+    error: str
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one peer knows of a particle.
+
+    Attributes:
+        particle_id, initiator: which particle.
+        told_by: the peer whose journal this is.
+        script: its text.
+        began_ms, ttl_ms: the initiator's clock when it began, and how long it lives.
+        state: ``live`` or ``finished`` on that peer.
+        peers: everyone in it, in the order of appearance, the initiator first.
+        events: in the order in which this peer learned of them.
+        waits: what the flow waits for, as far as this peer knows.
+        undelivered: whom this peer could not reach.
+        error: what ended the last run, if something did.
+    """
+
+    particle_id: str
+    initiator: str
+    told_by: str
+    script: str
+    began_ms: int
+    ttl_ms: int
+    state: str
+    peers: list[str]
+    events: list[Event]
+    waits: list[Waiting]
+    undelivered: list[Undelivered]
+    error: str = ""
+
+
+OWN: Final = "own"
+VERIFIED: Final = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A fact on its way into the story."""
+
+    signer: str
+    fact: Fact
+    known_at_ms: int
+    signed: str
+
+
+def tell(stored: StoredParticle, me: PeerId) -> Story:
+    """The story of a stored particle.
+
+    Args:
+        stored: all that a peer's store has of it.
+        me: that peer.
+
+    Raises:
+        RemoteProtocolError: the journal is damaged.
+    """
+    return _Teller(stored, me).story()
+
+
+class _Teller:
+    def __init__(self, stored: StoredParticle, me: PeerId) -> None:
+        self._stored = stored
+        self._me = me
+        header = stored.particle.header
+        self._machine = Machine.restore(
+            parse(stored.particle.script),
+            stored.particle.key,
+            me,
+            list(records_of(stored.journal)),
+            initiator=stored.particle.initiator,
+            timestamp_ms=header.timestamp_ms,
+            ttl_ms=header.ttl_ms,
+        )
+        self._met: Mapping[Instance, Met] = self._machine.trace()
+        self._contents = self._machine.contents()
+        self._known: set[BatchId] = set()
+
+    def story(self) -> Story:
+        stored, header = self._stored, self._stored.particle.header
+        events = [event for entry in stored.journal for event in self._events(entry)]
+        waits, error = self._machine.state()
+        peers = {str(stored.particle.initiator): None}
+        for event in events:
+            peers.update(dict.fromkeys(peer for peer in (event.peer, event.to) if peer))
+        for waiting in waits:
+            peers.update({waiting.peer: None} if waiting.peer else {})
+        return Story(
+            particle_id=header.id,
+            initiator=stored.particle.initiator,
+            told_by=self._me,
+            script=stored.particle.script,
+            began_ms=header.timestamp_ms,
+            ttl_ms=header.ttl_ms,
+            state=stored.state.value,
+            peers=list(peers),
+            events=events,
+            waits=[
+                Waiting(
+                    instruction=head(wait.instruction),
+                    at=str(wait.instruction.at),
+                    reason=wait.reason,
+                    instance=_name(wait.instance),
+                    peer=wait.peer or "",
+                )
+                for wait in waits
+            ],
+            undelivered=[
+                Undelivered(peer=row.peer, attempts=row.attempts, error=row.last_error) for row in stored.outbox
+            ],
+            error="" if error is None else f"{error.code}: {error.message}",
+        )
+
+    def _events(self, entry: JournalEntry) -> Iterator[Event]:
+        if entry.kind == ARRIVED:
+            arrival = decode(entry.payload, Arrival, what="arrival")
+            sender = PeerId.from_public_key(arrival.sender)
+            yield Event(kind="arrival", peer=sender, to=self._me, hop=arrival.hops, known_at_ms=entry.at_ms)
+            return
+        for noted in self._noted(entry):
+            if (event := self._event(noted)) is not None:
+                yield event
+
+    def _noted(self, entry: JournalEntry) -> Iterator[_Noted]:
+        record = decode_record(entry.payload)
+        match record:
+            case Merged():
+                fresh = {
+                    batch.id: batch
+                    for batch in (Batch.stored(self._stored.particle.key, one) for one in record.batches)
+                }
+                for batch, facts in unroll(fresh, self._known):
+                    yield from (_Noted(batch.signer, fact, entry.at_ms, VERIFIED) for fact in facts)
+                self._known.update(fresh)
+            case Stepped():
+                yield from (_Noted(self._me, fact, entry.at_ms, OWN) for fact in record.facts)
+            case Sealed():
+                self._known.add(Batch.stored(self._stored.particle.key, record.batch).id)
+
+    def _event(self, noted: _Noted) -> Event | None:
+        fact = noted.fact
+        if isinstance(fact, Taken):
+            return None
+        instance = instance_of(fact)
+        met = self._met.get(instance)
+        base = Event(
+            kind="hop",
+            peer=noted.signer,
+            instruction="" if met is None else head(met.instruction),
+            at="" if met is None else str(met.instruction.at),
+            instance=_name(instance),
+            known_at_ms=noted.known_at_ms,
+            signed=noted.signed,
+        )
+        if isinstance(fact, Sent):
+            return replace(base, to="" if met is None else met.call.peer)
+        if isinstance(fact, Canon):
+            return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])
+        arguments = None if met is None or met.arguments is None else list(met.arguments)
+        call = replace(base, kind="call", service=fact.service, function=fact.function, arguments=arguments)
+        if isinstance(fact, Failure):
+            return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
+        return replace(call, value=self._contents.get(fact.value))
+
+
+def _name(instance: Instance) -> str:
+    """``NODE`` outside of folds, ``NODE@FRAME`` (hexadecimal) in an iteration."""
+    return f"{instance.node}@{instance.frame.hex()}" if instance.frame else str(instance.node)

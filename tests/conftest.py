@@ -1,0 +1,48 @@
+"""What holds for all tests: fluvial runs on asyncio, and on the build machine nothing is skipped.
+
+A skip says that something is missing on this machine (PostgreSQL, say). On a developer's machine that is fine; where ``CI=true`` is
+set everything must be there, so a skip fails. The one exception are compliance kits: what a plugin declares not to offer is no
+shortcoming of the machine; such skips begin with ``not offered:``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+NOT_OFFERED = "not offered:"
+ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _skip_fails((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _skip_fails((yield))
+
+
+def _skip_fails(report: ReportT) -> ReportT:
+    expected = hasattr(report, "wasxfail")
+    if os.environ.get("CI") == "true" and report.outcome == "skipped" and not expected:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(NOT_OFFERED):
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{reason}\nCI=true: everything that a test needs must be there, so this skip is a failure"
+            )
+    return report

@@ -1,0 +1,65 @@
+"""A stranger's plugin, from a folder outside of the repository, comes in through the same door as our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.third_party import BROKEN, WEATHER, Site, write_distribution
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Where a working and a broken plugin are installed."""
+    folder = tmp_path_factory.mktemp("strangers")
+    site = Site(folder / "site")
+    site.install(write_distribution(folder, "fluvial-effector-weather", WEATHER, entry_point="effector_weather"))
+    site.install(write_distribution(folder, "fluvial-effector-foo", BROKEN, entry_point="effector_foo"))
+    return site
+
+
+def plugins(site: Site, folder: Path) -> dict[str, dict[str, Any]]:
+    done = site.fluvial("plugins", "list", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return {row["plugin"]: row for row in json.loads(done.stdout)}
+
+
+def test_it_appears_in_the_list(site: Site, tmp_path: Path) -> None:
+    row = plugins(site, tmp_path)["effector_weather"]
+    assert row == {
+        "seat": "effector",
+        "name": "weather",
+        "plugin": "effector_weather",
+        "distribution": "fluvial-effector-weather",
+        "version": "0.1.0",
+        "state": "installed",
+        "error": None,
+    }
+
+
+def test_a_broken_one_appears_with_its_error_while_the_others_work(site: Site, tmp_path: Path) -> None:
+    rows = plugins(site, tmp_path)
+    assert rows["effector_foo"]["state"] == "failed"
+    assert rows["effector_foo"]["error"] == (
+        "ModuleNotFoundError: No module named 'libfoo_that_nobody_has' (fluvial_effector_foo.py:2)"
+    )
+    assert rows["core"]["state"] == "in use"
+
+
+def test_a_config_switches_it_on_with_its_own_keys(site: Site, tmp_path: Path) -> None:
+    assert site.fluvial("init", cwd=tmp_path).returncode == 0
+    with (tmp_path / "fluvial.toml").open("a") as file:
+        file.write('[effectors.weather]\nstation_file = "station.json"\n')
+    assert plugins(site, tmp_path)["effector_weather"]["state"] == "in use"
+    checked = site.fluvial("config", "check", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "warn  plugin effector_foo (fluvial-effector-foo 0.1.0) failed: ModuleNotFoundError" in checked.stdout
+    wrong = site.fluvial("config", "check", "--set", "effectors.weather.station=x", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "keys offered by fluvial-effector-weather 0.1.0: station_file" in wrong.stderr
+    strict = site.fluvial("config", "check", "--set", "plugins.on_failure=refuse", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "effector_foo (fluvial-effector-foo 0.1.0) failed" in strict.stderr

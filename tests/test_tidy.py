@@ -1,0 +1,190 @@
+"""The house style, as far as a machine can judge it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pluggy
+import pytest
+
+import fluvial
+from fluvial import hooks
+from fluvial.cli.explain import explanations
+from fluvial.config.settings import CoreSections
+
+ROOT: Final = Path(__file__).parent.parent
+FUNCTION_LINES_MAX: Final = 70
+MODULE_LINES_MAX: Final = 500
+ALLOWED_LONGER: Final[dict[str, str]] = {}
+"""Modules or ``module:function`` that may be longer, each with the reason."""
+BANNED: Final = {
+    "asyncio": "anyio owns every task",
+    "concurrent": "anyio owns every thread",
+    "marshal": "not a format for what others send",
+    "pickle": "runs what it reads",
+    "pytest_asyncio": "anyio's plugin runs our tests",
+    "requests": "blocks the event loop",
+    "trio": "fluvial runs on asyncio through anyio",
+}
+ALLOWED_IMPORTS: Final = {
+    ("core/fluvial/storage/writer.py", "asyncio"): "its thread tells the loop without waiting, for which anyio has nothing"
+}
+HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
+TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
+NOT_OURS: Final = {".git", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
+
+
+def _ours(path: Path) -> bool:
+    return not any(part in NOT_OURS or part.endswith("_cache") for part in path.relative_to(ROOT).parts)
+
+
+PACKAGES: Final = sorted(
+    path for top in ("core", "plugins") for path in (ROOT / top).rglob("*.py") if _ours(path) and path.is_file()
+)
+PLUGINS: Final = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in PACKAGES:
+        yield name(path), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def table(path: Path) -> dict[str, object]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_package_under_test_is_the_checkouts() -> None:
+    assert Path(fluvial.__file__).is_relative_to(ROOT / "core"), "`make setup` mends it"
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = [
+        f"{module}:{node.name} has {lines} lines"
+        for module, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES_MAX
+        and f"{module}:{node.name}" not in ALLOWED_LONGER
+    ]
+    assert long == []
+
+
+def test_modules_are_about_one_noun() -> None:
+    lengths = {name(path): path.read_text(encoding="utf-8").count("\n") for path in PACKAGES}
+    assert [one for one in lengths.items() if one[1] > MODULE_LINES_MAX and one[0] not in ALLOWED_LONGER] == []
+
+
+def test_banned_modules_are_not_imported() -> None:
+    found = [
+        f"{module}:{node.lineno} imports {imported}: {BANNED[imported.partition('.')[0]]}"
+        for module, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for imported in ([one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if imported.partition(".")[0] in BANNED and (module, imported) not in ALLOWED_IMPORTS
+    ]
+    assert found == []
+
+
+def test_every_hook_is_a_contract() -> None:
+    manager = pluggy.PluginManager("fluvial")
+    manager.add_hookspecs(hooks)
+    specifications = [hook for hook in vars(manager.hook) if hook.startswith("fluvial_")]
+    assert specifications
+    lacking = {
+        hook: missing
+        for hook in specifications
+        if (missing := [part for part in HOOK_PARTS if part not in (getattr(hooks, hook).__doc__ or "")])
+    }
+    assert lacking == {}
+
+
+def test_every_metric_is_prefixed_and_documented() -> None:
+    metrics = [
+        (module, node)
+        for module, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Counter", "Gauge", "Histogram", "Summary", "Info")
+        and any(keyword.arg == "registry" for keyword in node.keywords)
+    ]
+    assert metrics
+    for module, node in metrics:
+        where = f"{module}:{node.lineno}"
+        texts = [argument.value for argument in node.args[:2] if isinstance(argument, ast.Constant)]
+        assert len(texts) == 2, f"{where}: a metric's name and description stand there as texts"
+        assert re.fullmatch(r"fluvial_[a-z0-9_]+", str(texts[0])), f"{where}: {texts[0]}"
+        assert texts[1], where
+
+
+def test_every_error_code_is_explained_and_used_once() -> None:
+    codes = Counter(
+        code
+        for path in PACKAGES
+        for code in re.findall(
+            r'^    code(?:: ClassVar\[str\])? = "(\w+)"$', path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    assert len(codes) > 10
+    assert set(codes) == set(explanations())
+    assert [code for code, uses in codes.items() if uses > 1] == []
+    for code, text in explanations().items():
+        assert set(text) == {"title", "meaning", "remedy"}, code
+        assert all(part.strip() for part in text.values()), code
+
+
+def test_every_setting_of_core_is_described() -> None:
+    silent = []
+    for section in msgspec.structs.fields(CoreSections):
+        inner = msgspec.structs.fields(section.type) if isinstance(section.default, msgspec.Struct) else (section,)
+        silent += [one.name for one in inner if "description=" not in str(one.type)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+def test_every_plugin_is_a_member_of_the_workspace(plugin: Path) -> None:
+    package = f"fluvial_{plugin.name}"
+    project = table(plugin / "pyproject.toml")["project"]
+    assert isinstance(project, dict)
+    assert project["name"] == package.replace("_", "-")
+    assert list(project["entry-points"]) == ["fluvial"]
+    assert (plugin / package / "py.typed").exists()
+    assert (plugin / "README.md").exists()
+    assert f"-e ./plugins/{plugin.name}" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+    linter = msgspec.convert(table(ROOT / "pyproject.toml"), dict)["tool"]["importlinter"]
+    assert package in linter["root_packages"]
+    independent = next(one for one in linter["contracts"] if one["type"] == "independence")
+    assert package in independent["modules"]
+    forbidden = [one for one in linter["contracts"] if one["type"] == "forbidden"]
+    assert any(package in one["forbidden_modules"] for one in forbidden)
+    assert any(package in one["source_modules"] for one in forbidden)
+
+
+def test_no_file_knows_a_machine() -> None:
+    machine = re.compile(r"(?<![\w.])/(?:root|home|Users|work)/\w|/tmp/(?:venv|clone)")
+    found = []
+    for path in ROOT.rglob("*"):
+        if path.suffix in TEXT_FILES and _ours(path) and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{name(path)}: {match[0]}" for match in machine.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "requirements-dev.txt"])
+def test_requirements_name_no_host(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert "://" not in text
+    if file == "constraints.txt":
+        assert [line for line in text.splitlines() if not re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", line)] == []
