@@ -49,7 +49,7 @@ bench: $(READY)
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)
-	grep -v '^-c' requirements-dev.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	{ grep -v '^-c' requirements-dev.txt; echo uv; } | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--no-header --no-annotate --no-emit-index-url - | grep -v '^-e' > constraints.new
 	mv constraints.new constraints.txt
 

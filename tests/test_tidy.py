@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import tomllib
 from collections import Counter
@@ -10,16 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import fluvial
 import msgspec
 import pluggy
 import pytest
-
-import fluvial
 from fluvial import hooks
 from fluvial.cli.explain import explanations
 from fluvial.config.settings import CoreSections
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).resolve().parent.parent
 FUNCTION_LINES_MAX: Final = 70
 MODULE_LINES_MAX: Final = 500
 ALLOWED_LONGER: Final[dict[str, str]] = {}
@@ -34,25 +34,38 @@ BANNED: Final = {
     "trio": "fluvial runs on asyncio through anyio",
 }
 ALLOWED_IMPORTS: Final = {
-    ("core/fluvial/storage/writer.py", "asyncio"): "its thread tells the loop without waiting, for which anyio has nothing"
+    (
+        "core/fluvial/storage/writer.py",
+        "asyncio",
+    ): "its thread tells the loop without waiting, for which anyio has nothing"
 }
 HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
 TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
 NOT_OURS: Final = {".git", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
 
 
-def _ours(path: Path) -> bool:
-    return not any(part in NOT_OURS or part.endswith("_cache") for part in path.relative_to(ROOT).parts)
+def files(*tops: str) -> list[Path]:
+    """The files in some folders of the checkout, without environments, caches and build output."""
+    found = []
+    for top in tops:
+        for folder, inner, names in os.walk(ROOT / top):
+            inner[:] = [
+                one
+                for one in inner
+                if one not in NOT_OURS
+                and not one.endswith(("_cache", ".egg-info"))
+                and not Path(folder, one, "pyvenv.cfg").exists()
+            ]
+            found += [Path(folder, one) for one in names]
+    return sorted(found)
 
 
-PACKAGES: Final = sorted(
-    path for top in ("core", "plugins") for path in (ROOT / top).rglob("*.py") if _ours(path) and path.is_file()
-)
+PACKAGES: Final = [path for path in files("core", "plugins") if path.suffix == ".py"]
 PLUGINS: Final = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
 def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.resolve().relative_to(ROOT).as_posix()
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
@@ -125,7 +138,7 @@ def test_every_metric_is_prefixed_and_documented() -> None:
         where = f"{module}:{node.lineno}"
         texts = [argument.value for argument in node.args[:2] if isinstance(argument, ast.Constant)]
         assert len(texts) == 2, f"{where}: a metric's name and description stand there as texts"
-        assert re.fullmatch(r"fluvial_[a-z0-9_]+", str(texts[0])), f"{where}: {texts[0]}"
+        assert re.fullmatch(r"fluvial_[a-z0-9_]+", str(texts[0])), f"{where}: {texts[0]!r}"
         assert texts[1], where
 
 
@@ -175,8 +188,8 @@ def test_every_plugin_is_a_member_of_the_workspace(plugin: Path) -> None:
 def test_no_file_knows_a_machine() -> None:
     machine = re.compile(r"(?<![\w.])/(?:root|home|Users|work)/\w|/tmp/(?:venv|clone)")
     found = []
-    for path in ROOT.rglob("*"):
-        if path.suffix in TEXT_FILES and _ours(path) and path.is_file():
+    for path in files("."):
+        if path.suffix in TEXT_FILES:
             text = path.read_text(encoding="utf-8", errors="replace")
             found += [f"{name(path)}: {match[0]}" for match in machine.finditer(text)]
     assert found == []

@@ -9,9 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fluvial.config import Configuration, InvalidSettings, entries, from_values, installed_plugins, load, read
 from fluvial.config.document import key_lines, parse_value
 from fluvial.config.schema import json_schema
@@ -22,6 +19,8 @@ from fluvial.identity import KeyPair
 from fluvial.particles.inspection import Limits as ParticleLimits
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.services import Limits as ServiceLimits
+from hypothesis import given
+from hypothesis import strategies as st
 
 PEER = KeyPair.from_secret(b"\x01" * 32).peer_id
 ADDRESS = f"/ip4/127.0.0.1/tcp/7771/p2p/{PEER}"
@@ -151,8 +150,10 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
             ]
         )
     ) == [
-        "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, consensus, effectors, "
-        "execution, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport",
+        (
+            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, consensus, effectors, "
+            "execution, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
+        ),
         "fluvial.toml:13: `particles.hops_max`: expected `int` >= 1",
         "fluvial.toml:14: `particles.ttl_ms_max`: expected `int`, got `str`",
         "fluvial.toml:2: `relays`: 'nowhere' is no address like /ip4/127.0.0.1/tcp/7771[/p2p/12D3KooW…]",
@@ -161,8 +162,10 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
             f"{make.file.parent}/", ""
         ),
         "fluvial.toml:6: `transport.listen[1]`: expected `str`, got `int`",
-        "fluvial.toml:11: no loaded plugin offers routing 'statc'\n    did you mean `static`?\n    "
-        f"installed for routing: static ({make.plugins.select('routing', 'static').distribution})",
+        (
+            "fluvial.toml:11: no loaded plugin offers routing 'statc'\n    did you mean `static`?\n    "
+            f"installed for routing: static ({make.plugins.select('routing', 'static').distribution})"
+        ),
         "fluvial.toml:15: `effectors.weather.station_file` is missing",
         "fluvial.toml:16: no loaded plugin offers effector 'wether'\n    did you mean `weather`?\n    "
         f"installed for effector: weather ({make.file.parent}/plugins.d/wire.py)".replace(f"{make.file.parent}/", ""),
@@ -213,7 +216,7 @@ def test_a_broken_plugin_is_left_out_or_refused_as_the_operator_says(tmp_path: P
     configuration = load(from_values({"transport": "wire"}, base_dir=tmp_path), plugins=plugins)
     assert [record.name for record in configuration.plugins.failed] == ["sick"]
     strict = from_values({"transport": "wire", "plugins": {"on_failure": "refuse"}}, base_dir=tmp_path)
-    with pytest.raises(PluginError, match="sick .* failed: ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"sick .* failed: ZeroDivisionError"):
         load(strict, plugins=plugins)
 
 

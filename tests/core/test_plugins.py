@@ -10,13 +10,12 @@ from pathlib import Path
 import pluggy
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry
-
 from fluvial import hooks
 from fluvial.errors import PluginError
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.plugins import PluginRecord, Plugins, load_plugins
+from prometheus_client import CollectorRegistry
 
 PEER = KeyPair.from_secret(b"\x01" * 32).peer_id
 HEAD = "import msgspec\nfrom fluvial import hookimpl\nfrom fluvial.effectors import Effector, NoConfig\n"

@@ -8,8 +8,6 @@ import anyio
 import msgspec
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry
-
 from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.defaults.no_consensus import NoConsensus
@@ -25,6 +23,7 @@ from fluvial.errors import Refused
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
 from fluvial.seats import Surroundings
+from prometheus_client import CollectorRegistry
 
 ME, HER, HIM = (KeyPair.from_secret(bytes([number]) * 32) for number in (1, 2, 3))
 

@@ -21,6 +21,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
+def test_it_is_the_one_in_the_readme() -> None:
+    assert WEATHER in (Path(__file__).parents[2] / "README.md").read_text()
+
+
 def plugins(site: Site, folder: Path) -> dict[str, dict[str, Any]]:
     done = site.fluvial("plugins", "list", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr

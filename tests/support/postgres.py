@@ -25,6 +25,7 @@ import pytest
 USER: Final = "fluvial"
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 20.0
+MEMORY_BYTES_MIN: Final = 2**30
 _END_OTHER_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 _SYSTEM_USERS: Final = ("postgres", "nobody")
 
@@ -105,7 +106,8 @@ def running_server(binaries: Path, *, durable: bool = False) -> Iterator[Postgre
         durable: whether commits reach the disk (for benchmarks); tests end faster without, and none of them cuts the power.
     """
     run_as = _unprivileged_user()
-    folder = Path(tempfile.mkdtemp(prefix="fluvial-pg-"))  # short: a socket's path has at most 107 bytes
+    # The path is short, since that of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="fluvial-pg-", dir=None if durable else _memory_folder()))
     try:
         if run_as is not None:
             shutil.chown(folder, run_as)
@@ -151,6 +153,14 @@ def server_for_session() -> Iterator[PostgresServer]:
         pytest.skip(reason)
     with running_server(binaries) as server:
         yield server
+
+
+def _memory_folder() -> Path | None:
+    """A folder whose files stay in memory, if there is one with room enough; None: the usual place."""
+    folder = Path("/dev/shm")
+    if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MEMORY_BYTES_MIN:
+        return folder
+    return None
 
 
 def _unprivileged_user() -> str | None:

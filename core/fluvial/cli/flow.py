@@ -42,10 +42,14 @@ def flow() -> None:
     metavar="SERVICE[.FUNCTION]",
     help="A call on this client that ends the run. May be repeated.  [default: return]",
 )
-@click.option("--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live.")
+@click.option(
+    "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
+)
 @click.option("--id", "particle_id", help="The particle's id.  [default: a UUID]")
 @click.option("--store", is_flag=True, help="Keep the particle in the store of the settings, not in memory.")
-@click.option("--log", "log_level", type=click.Choice(LEVELS), help="Log to stderr as the settings say, from this level on.")
+@click.option(
+    "--log", "log_level", type=click.Choice(LEVELS), help="Log to stderr as the settings say, from this level on."
+)
 @reach_options
 @common_options
 @pass_invocation
@@ -89,7 +93,9 @@ def run(
 @click.command()
 @click.argument("expression", metavar="CALL")
 @click.option("--on", "peer", metavar="PEER", help="The peer that is called.  [default: the relay]")
-@click.option("--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live.")
+@click.option(
+    "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
+)
 @reach_options
 @common_options
 @pass_invocation

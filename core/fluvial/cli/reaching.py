@@ -44,9 +44,14 @@ def reach_options(command: CommandT) -> CommandT:
     """Give a command ``--relay``, ``--network`` and ``--key``; :func:`reach` makes a Reach of them."""
     for decorate in (
         click.option(
-            "--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), help="Act as the peer of this key file."
+            "--key",
+            "key_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Act as the peer of this key file.",
         ),
-        click.option("--network", metavar="NAME", help="The network's name.  [default: that of the settings, or fluvial]"),
+        click.option(
+            "--network", metavar="NAME", help="The network's name.  [default: that of the settings, or fluvial]"
+        ),
         click.option(
             "--relay",
             metavar="ADDRESS",

@@ -74,7 +74,9 @@ class Network:
         marker = folder / "THIS-IS-A-FLUVIAL-DEMO"
         if folder.exists():
             if not marker.exists():
-                raise FluvialError(f"{folder} is there and was not made by the demo", hint="give another folder with --dir")
+                raise FluvialError(
+                    f"{folder} is there and was not made by the demo", hint="give another folder with --dir"
+                )
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         marker.write_text("Made by `fluvial demo`, which deletes this folder at its next start.\n")
@@ -82,7 +84,9 @@ class Network:
         (folder / "chat.air").write_text((package / "chat.air").read_text(encoding="utf-8"), encoding="utf-8")
         plugins = folder / "plugins.d"
         plugins.mkdir()
-        (plugins / "chat_services.py").write_text((package / "chat_services.py").read_text(encoding="utf-8"), encoding="utf-8")
+        (plugins / "chat_services.py").write_text(
+            (package / "chat_services.py").read_text(encoding="utf-8"), encoding="utf-8"
+        )
         ports = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
         members = {name: _member(folder, name, ports.get(name)) for name in (INITIATOR, *SERVERS)}
         network = cls(folder, members)
@@ -106,7 +110,14 @@ class Network:
         return [
             *("flow", "run", str(self.folder / "chat.air"), "--config", str(alice.config)),
             *("--relay", self.address("relay"), "--key", str(alice.folder / "secrets/peer.key")),
-            *("--arg", f"relay={self.members['relay'].peer_id}", "--arg", f"chat_id={CHAT_ID}", "--arg", f"message={message}"),
+            *(
+                "--arg",
+                f"relay={self.members['relay'].peer_id}",
+                "--arg",
+                f"chat_id={CHAT_ID}",
+                "--arg",
+                f"message={message}",
+            ),
             *("--until", "chat.delivered", "--until", "chat.error", "--ttl", f"{ttl_s:g}"),
         ]
 
@@ -131,7 +142,10 @@ class Network:
             "members": {"peer": str(self.members["members"].peer_id), "service": "members"},
             "history": {"peer": str(self.members["history"].peer_id), "service": "history"},
         }
-        of: dict[str, dict[str, Any]] = {"relay": {"app": {"chats": {CHAT_ID: backend}}}, "members": {"members": {"peers": people}}}
+        of: dict[str, dict[str, Any]] = {
+            "relay": {"app": {"chats": {CHAT_ID: backend}}},
+            "members": {"members": {"peers": people}},
+        }
         if member.name in MEMBERS:
             return {"chat": {"nickname": member.name}}
         return of.get(member.name, {})

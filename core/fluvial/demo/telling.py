@@ -65,7 +65,9 @@ class Teller:
             case "delivery_failed":
                 to = self._name(event["to"])
                 if to not in self.tally.unreachable:
-                    self._line(event, name, self._paint(f"✗ cannot reach {to}: {event['error']}; tries again", "yellow"))
+                    self._line(
+                        event, name, self._paint(f"✗ cannot reach {to}: {event['error']}; tries again", "yellow")
+                    )
                 self.tally.unreachable[to] = str(event["error"])
             case "particle_refused" | "flow_failed" | "particle_broken" | "storage_failed":
                 self._line(event, name, self._paint(f"✗ {event['event']}: {event.get('error', '')}", "red"))

@@ -11,7 +11,7 @@ import structlog
 
 from fluvial.air.data.batch import Known, encode_data
 from fluvial.air.data.log import encode_record
-from fluvial.air.machine.evaluation import Request
+from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.clock import Clock
 from fluvial.effectors import Call, Tetraplet

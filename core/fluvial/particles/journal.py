@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.encoding import decode
 from fluvial.storage.particle_rows import JournalEntry
 
 ARRIVED: Final = "arrived"
@@ -38,3 +39,13 @@ def records_of(entries: Iterable[JournalEntry]) -> Iterator[Record]:
         RemoteProtocolError: an entry is damaged.
     """
     return (decode_record(entry.payload) for entry in entries if entry.kind != ARRIVED)
+
+
+def hops_of(entries: Iterable[JournalEntry]) -> int:
+    """The most hops that a copy of the particle had made when it came here again; 0 if none came.
+
+    Raises:
+        RemoteProtocolError: an entry is damaged.
+    """
+    arrivals = (decode(entry.payload, Arrival, what="arrival") for entry in entries if entry.kind == ARRIVED)
+    return max((arrival.hops for arrival in arrivals), default=0)

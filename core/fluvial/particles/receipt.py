@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
 
 PROTOCOL: Final = "particle/1"
 """Name of the request that hands a ``Delivery`` over and is answered with a :class:`Receipt`."""
@@ -17,6 +18,15 @@ REPLAY: Final = "replay"
 
 TEMPORARY: Final = frozenset({"busy", "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
+
+REASONS: Final = TEMPORARY | {
+    *(REPLAY, "malformed", "network", "expired", "future", "ttl", "hops", "size", "script_hash"),
+    *("signature", "script", "broken"),
+}
+"""The reasons of core. A seat of authorization may have more of its own."""
+
+REASON_CHARACTERS_MAX: Final = 32
+EXPLANATION_CHARACTERS_MAX: Final = 500
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -30,6 +40,11 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     reason: str = ACCEPTED
     explanation: str = ""
 
+    @classmethod
+    def refusal(cls, reason: str, explanation: str) -> Receipt:
+        """The receipt of a refused delivery, its texts cut to what a receiver takes."""
+        return cls(reason[:REASON_CHARACTERS_MAX], explanation[:EXPLANATION_CHARACTERS_MAX])
+
     @property
     def settled(self) -> bool:
         """Whether the sender has nothing more to do for this peer."""
@@ -40,6 +55,13 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         """Whether trying again may help."""
         return self.reason in TEMPORARY
 
+    @property
+    def label(self) -> str:
+        """The reason as a metric's label: other peers' own words, of which there is no end, are ``other``."""
+        if self.reason == ACCEPTED:
+            return "accepted"
+        return self.reason if self.reason in REASONS else "other"
+
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """The canonical bytes of a receipt."""
@@ -48,4 +70,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 def decode_receipt(data: bytes) -> Receipt:
     """The receipt that canonical bytes stand for; raises RemoteProtocolError if they are none."""
-    return decode(data, Receipt, what="receipt")
+    receipt = decode(data, Receipt, what="receipt")
+    if len(receipt.reason) > REASON_CHARACTERS_MAX or len(receipt.explanation) > EXPLANATION_CHARACTERS_MAX:
+        raise RemoteProtocolError("this is no receipt: its texts are too long")
+    return receipt

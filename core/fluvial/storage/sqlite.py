@@ -10,6 +10,7 @@ a pid file the lock goes when the process goes, however that happens, and it doe
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,12 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
     _on_begin(reader, "BEGIN")
     if read_only:
         return Backend(where=where, writer=None, reader=reader, shared=False, release=lambda: None)
+    if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        # SQLite would open it for reading and complain at the first write only.
+        raise StorageError(
+            f"{where}: the file may not be written",
+            hint="the user that runs this must be allowed to write to the file and to its folder",
+        )
     release = _claim(path, where, busy_timeout_s)
     writer = _file_engine(path, mode="rwc", connections=1, busy_timeout_s=busy_timeout_s)
     _on_connect(

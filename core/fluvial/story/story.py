@@ -16,7 +16,7 @@ from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
 from fluvial.air.data.log import Merged, Sealed, Stepped, decode_record
-from fluvial.air.machine.evaluation import Met
+from fluvial.air.machine.findings import Met
 from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import decode
@@ -36,7 +36,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instruction: the instruction it is about, as text.
         at: ``line:column`` of that instruction in the script.
         instance: names the run-time instance of that instruction, the same on every peer; empty for arrivals.
-        service, function, arguments: of a call.
+        service, function: of a call, or of the call for which a particle was sent on.
+        arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
         error: what a failed service said.
         hop: number of peers the arriving copy had been handed to.
@@ -243,7 +244,9 @@ class _Teller:
             signed=noted.signed,
         )
         if isinstance(fact, Sent):
-            return replace(base, to="" if met is None else met.call.peer)
+            if met is None:
+                return base
+            return replace(base, to=met.call.peer, service=met.call.service, function=met.call.function)
         if isinstance(fact, Canon):
             return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])
         arguments = None if met is None or met.arguments is None else list(met.arguments)

@@ -417,6 +417,8 @@ class Connection:
         self._metrics.queued_bytes.dec(unsent)
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
             if self._reason in ENDED_BY_US and self._writing_at is None and not self._goodbye_sent:
+                if alert := self._link.session.outgoing():
+                    await self._link.stream.send(alert)
                 goodbye = Message(Kind.GOODBYE, 0, self._reason, self._text.encode()[:TEXT_BYTES_MAX])
                 await self._link.stream.send(self._link.session.seal(b"".join(encode_frame(goodbye))))
         with anyio.CancelScope(shield=True):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-
 from fluvial import __version__
 from fluvial.cli import main as root
 from fluvial.cli.explain import explanations

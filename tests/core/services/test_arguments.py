@@ -122,7 +122,8 @@ def make_effector(hint: Any) -> Effector[NoConfig]:
         return None
 
     take.__annotations__ = {"value": hint, "return": None}
-    return type("One", (Effector,), {"service_id": "one", "take": function(take)})()
+    made: Effector[NoConfig] = type("One", (Effector,), {"service_id": "one", "take": function(take)})()
+    return made
 
 
 def signature_of(hint: Any) -> Signature:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -148,7 +147,6 @@ class Blocking(Effector[NoConfig]):
     """Plain functions, which run in threads."""
 
     service_id = "blocking"
-    timeout_s = 0.05
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +162,7 @@ class Blocking(Effector[NoConfig]):
         """Whether this is the main thread."""
         return threading.current_thread() is threading.main_thread()
 
-    @function
+    @function(timeout_s=0.05)
     def hang(self) -> str:
         self.go.wait(10)
         return "late"
@@ -219,16 +217,14 @@ async def test_a_job_that_is_given_up_before_it_began_gives_its_place_back() -> 
 
 
 async def test_the_event_loop_goes_on_while_a_function_blocks() -> None:
-    threads, ticks = Threads(1), 0
+    go, answers = threading.Event(), []
 
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await anyio.sleep(0.002)
-            ticks += 1
+    async def block() -> None:
+        answers.append(await Threads(1).run(lambda: go.wait(10)))
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tick)
-        await threads.run(lambda: time.sleep(0.05))
-        tasks.cancel_scope.cancel()
-    assert ticks > 2
+        tasks.start_soon(block)
+        await settle()
+        assert answers == []
+        go.set()
+    assert answers == [True]

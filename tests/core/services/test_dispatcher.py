@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -24,7 +24,7 @@ class Echo(Effector[NoConfig]):
     """Gives back, breaks, or takes its time."""
 
     service_id = "echo"
-    timeout_s = 5.0
+    timeout_s: ClassVar[float | None] = 5.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,15 +182,19 @@ async def test_an_id_is_served_once(services: Services, call: Any) -> None:
 
 
 async def test_two_that_start_at_once_do_not_get_one_id(services: Services) -> None:
+    began, go = anyio.Event(), anyio.Event()
+
     class Slow(Echo):
         async def start(self) -> None:
-            await anyio.sleep(0.02)
+            began.set()
+            await go.wait()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(services.serve, Slow())
-        await anyio.sleep(0.005)
+        await began.wait()
         with pytest.raises(PluginError, match="another one that is being started"):
             await services.serve(Echo())
+        go.set()
 
 
 async def test_an_effector_that_cannot_start_is_not_there(services: Services, call: Any) -> None:

@@ -18,7 +18,7 @@ from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
 from sqlalchemy import Connection, Engine, event, func, insert, select, text
 
-from tests.support.particles import NOW_MS, make_particle, peer
+from tests.core.storage.samples import NOW_MS, make_particle, peer
 from tests.support.postgres import PostgresServer
 
 

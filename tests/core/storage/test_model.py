@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.support.particles import NOW_MS, TTL_MS, make_particle, peer
+from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
 
 PARTICLES = [make_particle(f"p{number}", script=f"({number % 2})", timestamp_ms=NOW_MS + number) for number in range(4)]
 PEERS = [peer(number) for number in (2, 3, 4)]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 
 import anyio
@@ -15,10 +20,11 @@ from fluvial.storage import Store, open_store
 from fluvial.storage.tables import VERSION_TABLE, metadata
 from sqlalchemy import Connection, text
 
-from tests.support.particles import NOW_MS, make_particle, peer
+from tests.core.storage.samples import NOW_MS, make_particle, peer
 from tests.support.postgres import PostgresServer
 
 SQLITE = "sqlite:///peer.db"
+NOBODY = 65534
 
 
 async def open_and_close(url: str, base_dir: Path, *, read_only: bool = False, busy_timeout_s: float = 0.05) -> None:
@@ -86,6 +92,19 @@ async def test_many_stores_may_be_opened_at_once_in_one_process(tmp_path: Path) 
         for number in range(4):
             tasks.start_soon(open_and_close, f"sqlite:///{number}.db", tmp_path)
             tasks.start_soon(open_and_close, "sqlite://", tmp_path)
+
+
+async def test_commits_are_synced_to_the_disk_whatever_the_servers_default_is(url: str, tmp_path: Path) -> None:
+    if url.startswith("sqlite"):
+        expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    else:
+        url += "&options=-csynchronous_commit%3Doff"
+        expected = {"synchronous_commit": "on"}
+    command = "PRAGMA" if url.startswith("sqlite") else "SHOW"
+    async with open_store(url, base_dir=tmp_path) as store:
+        for name, value in expected.items():
+            ask = methodcaller("scalar", text(f"{command} {name}"))
+            assert await store.database.write(ask) == value, name
 
 
 # --- reading only -----------------------------------------------------------------------------------------------------
@@ -181,13 +200,26 @@ async def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     assert raised.value.hint
 
 
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may write to any file; be nobody for the time of the block."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 async def test_a_file_that_may_not_be_written_is_reported(file: Path) -> None:
-    os.chmod(file, 0o400)
-    if os.access(file, os.W_OK):
-        pytest.skip("this user may write to files without write permission")
-    with pytest.raises(StorageError, match="readonly") as raised:
-        await open_and_close(SQLITE, file.parent)
-    assert "must be allowed to write" in raised.value.hint
+    with tempfile.TemporaryDirectory() as name:  # nobody may not enter pytest's own folder
+        os.chmod(name, 0o755)
+        os.chmod(shutil.copy(file, name), 0o444)
+        with without_privileges(), pytest.raises(StorageError, match="the file may not be written") as raised:
+            await open_and_close(SQLITE, Path(name))
+        assert "must be allowed to write" in raised.value.hint
 
 
 async def test_a_relative_file_lies_in_the_base_folder_and_odd_names_are_taken_as_they_are(tmp_path: Path) -> None:

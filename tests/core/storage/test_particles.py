@@ -10,7 +10,7 @@ from fluvial.storage.particle_tables import scripts
 from fluvial.storage.particles import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from sqlalchemy import func, select, text
 
-from tests.support.particles import NOW_MS, TTL_MS, make_particle, peer
+from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
 
 MISSING = ParticleKey(b"\7" * 32)
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-HANDSHAKE, APPLICATION_DATA = 22, 23
+CHANGE_CIPHER_SPEC, HANDSHAKE = 20, 22
 CLIENT_HELLO, CERTIFICATE, CERTIFICATE_VERIFY, FINISHED = 1, 11, 15, 20
 
 
@@ -95,8 +95,11 @@ def _is_complete(flight: bytes) -> bool:
 
 
 async def _receive_record(stream: BufferedByteReceiveStream) -> bytes:
-    header = await stream.receive_exactly(5)
-    return await stream.receive_exactly(int.from_bytes(header[3:], "big"))
+    while True:
+        header = await stream.receive_exactly(5)
+        data = await stream.receive_exactly(int.from_bytes(header[3:], "big"))
+        if header[0] != CHANGE_CIPHER_SPEC:  # for middleboxes only (RFC 8446 D.4)
+            return data
 
 
 def _handshake_secret(shared: bytes) -> bytes:

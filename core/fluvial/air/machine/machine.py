@@ -21,7 +21,8 @@ from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
-from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation, Findings, Met, Request, Wait
+from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation
+from fluvial.air.machine.findings import Findings, Met, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import StreamKey

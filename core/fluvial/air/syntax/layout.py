@@ -83,7 +83,7 @@ class _Layout:
         self._source = source_text
         self._widths = _widths(nodes)
         self._lines: list[str] = []
-        self._only_closing = False  # whether the last line is closing brackets and nothing else
+        self._closing_level: int | None = None  # of the last line, if it is closing brackets and nothing else
         self._tasks: list[_Task] = []
         self._plan(nodes, 0, 0)
 
@@ -113,7 +113,7 @@ class _Layout:
 
     def _line(self, text: str, level: int) -> None:
         self._lines.append(" " * (INDENT * min(level, LEVELS_INDENTED_MAX)) + text)
-        self._only_closing = False
+        self._closing_level = None
 
     def _fits(self, width: int, column: int) -> bool:
         return column + width <= COLUMNS_MAX or (width <= _COLUMNS_MIN and column <= COLUMNS_MAX)
@@ -122,7 +122,7 @@ class _Layout:
         text = _flat(task.node)
         if task.newlines == 0 and self._lines:
             self._lines[-1] += "  " + text
-            self._only_closing = False
+            self._closing_level = None
         else:
             self._blank(task)
             self._line(text, task.level)
@@ -163,13 +163,11 @@ class _Layout:
         return text, count
 
     def _close(self, task: _Close) -> None:
-        if self._only_closing and self._lines[-1].startswith(
-            " " * (INDENT * min(task.level, LEVELS_INDENTED_MAX)) + ")"
-        ):
+        if self._closing_level == task.level:
             self._lines[-1] += task.bracket
             return
         self._line(task.bracket, task.level)
-        self._only_closing = True
+        self._closing_level = task.level
 
 
 def _end(node: Node) -> int:

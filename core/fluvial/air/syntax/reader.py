@@ -35,6 +35,9 @@ WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Unicode's White_Space property as the inside of a character class (``\\s`` has four control characters more)."""
 
 
+# Not frozen, for speed: scripts have many of them.
+
+
 @dataclass(slots=True)
 class Word:
     """A name, number or reserved word, with all that hangs on it."""
@@ -166,15 +169,15 @@ def _unclosed_error(source: Source, top: list[Node], around: list[Group]) -> Air
         hint = f"{len(around):,} brackets are open at the end of the text, the outermost since {outer}"
     suspect = _outdented(source, top)
     if suspect is not None:
-        group, item = suspect
-        closing, begin = source.position(item.start), source.position(group.start)
-        hint += f"; by the indentation, {_opening(group)} of {begin} should be closed before {closing}"
+        group, offset = suspect
+        before, begin = source.position(offset), source.position(group.start)
+        hint += f"; by the indentation, {_opening(group)} of {begin} should be closed before {before}"
     return source.error(UnbalancedBrackets, f"{_opening(inner)} is never closed", inner.start, hint=hint)
 
 
-def _outdented(source: Source, top: list[Node]) -> tuple[Group, Node] | None:
-    """The last group that holds something which stands no further in than the group itself, with that."""
-    found: tuple[Group, Node] | None = None
+def _outdented(source: Source, top: list[Node]) -> tuple[Group, int] | None:
+    """The last group that goes on, or ends, further out than it began; with the offset where it does."""
+    found: tuple[Group, int] | None = None
     waiting: list[Node] = list(top)
     while waiting:
         group = waiting.pop()
@@ -182,13 +185,16 @@ def _outdented(source: Source, top: list[Node]) -> tuple[Group, Node] | None:
             continue
         waiting += group.items
         at = source.position(group.start)
+        chain = _opening(group) == "`(seq`"
         for item in group.items[1:]:
             inside = source.position(item.start)
-            chain = _opening(group) == "`(seq`" and isinstance(item, Group) and _opening(item) == "`(seq`"
-            if inside.line > at.line and inside.column <= at.column and not chain:
-                if found is None or group.start > found[0].start:
-                    found = (group, item)
+            goes_on = inside.column < at.column or (inside.column == at.column and not chain)
+            if inside.line > at.line and goes_on and (found is None or group.start > found[0].start):
+                found = (group, item.start)
                 break
+        end = source.position(max(group.start, group.end - 1))
+        if end.line > at.line and end.column < at.column and (found is None or group.start > found[0].start):
+            found = (group, group.end - 1)
     return found
 
 

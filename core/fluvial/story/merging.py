@@ -1,0 +1,172 @@
+"""Several peers' stories of one particle become one story."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Final, TypeAlias
+
+from msgspec.structs import replace
+
+from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
+from fluvial.story.wording import json_text, told_by
+
+FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
+
+_Key: TypeAlias = tuple[str, ...]
+"""What is the same of one event in all stories; the last number tells equal events of one story apart."""
+
+
+def merge_stories(stories: Sequence[Story]) -> Story:
+    """The story that the peers would tell together.
+
+    An event that several know is told once, with the time of whoever knew it first. What caused an event comes before it, even
+    where clocks differ; among the others the earlier one comes first, then the one of the earlier story. What a peer waits for is
+    left out where another one has the answer, or knows all that this peer knows and more and does not wait for it.
+
+    Args:
+        stories: of the same particle, at least one, told by different peers or by one at different times.
+
+    Raises:
+        ValueError: there is none, or they are of different particles.
+    """
+    if not stories:
+        raise ValueError("there are no stories to merge")
+    first = stories[0]
+    same = (first.particle_id, first.initiator, first.script, first.began_ms)
+    for story in stories:
+        if (story.particle_id, story.initiator, story.script, story.began_ms) != same:
+            raise ValueError(f"the stories are of different particles: {first.particle_id!r}, {story.particle_id!r}")
+    keyed = [list(zip(_keys(story.events), story.events, strict=True)) for story in stories]
+    events = _in_order(stories, keyed)
+    ahead = _ahead(stories, keyed)
+    waits = _waits(ahead, events)
+    peers = [first.initiator, *_peers(events, waits), *(peer for story in stories for peer in story.peers)]
+    errors = dict.fromkeys(story.error for story in ahead if story.error)
+    return replace(
+        first,
+        told_by=" ".join(dict.fromkeys(peer for story in stories for peer in told_by(story))),
+        state="live" if any(story.state == "live" for story in stories) else first.state,
+        peers=list(dict.fromkeys(peers)),
+        events=events,
+        waits=waits,
+        undelivered=_undelivered(stories),
+        error="; ".join(errors),
+    )
+
+
+def _keys(events: Iterable[Event]) -> Iterator[_Key]:
+    """The name of each event; what a fact says is part of it, so that two lies about one instance are two events."""
+    times: Counter[tuple[str, ...]] = Counter()
+    for event in events:
+        if event.kind == "arrival":
+            said = (event.to, str(event.hop))
+        elif event.kind == "hop":  # where to and what for is not known to everybody
+            said = (event.instance,)
+        else:
+            said = (event.instance, event.service, event.function, event.error, json_text(event.value))
+        key = (event.kind, event.peer, *said)
+        times[key] += 1
+        yield (*key, str(times[key]))
+
+
+def _together(events: Sequence[Event]) -> Event:
+    """One event from what several stories know of it: each knows the fact, but perhaps not where it leads."""
+    first = min(events, key=lambda event: event.known_at_ms)
+    best = max(events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None))
+    return replace(
+        best,
+        known_at_ms=first.known_at_ms,
+        signed=VERIFIED if any(event.signed == VERIFIED for event in events) else best.signed,
+    )
+
+
+# --- order
+
+
+def _in_order(stories: Sequence[Story], keyed: Sequence[Sequence[tuple[_Key, Event]]]) -> list[Event]:
+    """All events, each once; of those whose causes have come, the earliest comes next."""
+    versions: dict[_Key, list[Event]] = defaultdict(list)
+    causes: dict[_Key, set[_Key]] = defaultdict(set)
+    for story, pairs in zip(stories, keyed, strict=True):
+        for key, event in pairs:
+            versions[key].append(event)
+        for key, before in _causes(story, pairs):
+            causes[key].add(before)
+    merged = {key: _together(known) for key, known in versions.items()}
+    times = {key: (event.known_at_ms, rank, key) for rank, (key, event) in enumerate(merged.items())}
+    sorter = TopologicalSorter({key: causes[key] for key in merged})
+    try:
+        sorter.prepare()
+    except CycleError:  # impossible unless a journal was tampered with: then the clocks are all there is
+        return [merged[key] for key in sorted(merged, key=times.__getitem__)]
+    ready: list[tuple[int, int, _Key]] = []
+    order: list[Event] = []
+    while sorter.is_active():
+        for key in sorter.get_ready():
+            heapq.heappush(ready, times[key])
+        key = heapq.heappop(ready)[-1]
+        order.append(merged[key])
+        sorter.done(key)
+    return order
+
+
+def _causes(story: Story, pairs: Sequence[tuple[_Key, Event]]) -> Iterator[tuple[_Key, _Key]]:
+    """Pairs of an event and one that came before it for sure: a peer's own event follows all that this peer knew then.
+
+    An arrival is written down before the facts that came with it, but those had happened already.
+    """
+    tellers = told_by(story)
+    if len(tellers) != 1:  # a merged story: its order is not one peer's
+        return
+    since: list[_Key] = []
+    arrival: _Key | None = None
+    for key, event in pairs:
+        if event.kind == "arrival":
+            yield from ((key, before) for before in since)
+            since, arrival = [key], key
+        elif event.peer == tellers[0]:
+            yield from ((key, before) for before in since)
+            since, arrival = [key], None
+        else:
+            since.append(key)
+            if arrival is not None:
+                yield arrival, key
+
+
+# --- what is open
+
+
+def _ahead(stories: Sequence[Story], keyed: Sequence[Sequence[tuple[_Key, Event]]]) -> list[Story]:
+    """The stories that none of the others outdoes: more facts never make a flow go less far."""
+    known = [{key for key, event in pairs if event.kind in FACTS_THAT_ANSWER} for pairs in keyed]
+    return [story for story, mine in zip(stories, known, strict=True) if not any(mine < other for other in known)]
+
+
+def _waits(stories: Sequence[Story], events: Sequence[Event]) -> list[Waiting]:
+    """What is waited for, once for each instance: the one that names a peer tells more."""
+    answered = {event.instance for event in events if event.kind in FACTS_THAT_ANSWER}
+    waits: dict[str, Waiting] = {}
+    for waiting in (waiting for story in stories for waiting in story.waits):
+        name = waiting.instance or f"{waiting.at} {waiting.instruction}"
+        if waiting.instance not in answered and not (name in waits and waits[name].peer):
+            waits[name] = waiting
+    return list(waits.values())
+
+
+def _undelivered(stories: Sequence[Story]) -> list[Undelivered]:
+    rows: dict[str, Undelivered] = {}
+    for one in (one for story in stories for one in story.undelivered):
+        before = rows.get(one.peer, Undelivered(peer=one.peer, attempts=0, error=""))
+        rows[one.peer] = Undelivered(
+            peer=one.peer, attempts=before.attempts + one.attempts, error=one.error or before.error
+        )
+    return list(rows.values())
+
+
+def _peers(events: Sequence[Event], waits: Sequence[Waiting]) -> Iterator[str]:
+    for event in events:
+        yield from (peer for peer in (event.peer, event.to) if peer)
+    yield from (waiting.peer for waiting in waits if waiting.peer)

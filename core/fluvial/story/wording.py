@@ -1,0 +1,194 @@
+"""How peers, times and values of a story are put into words; the same words in all renderings.
+
+What is shown was written by strangers: it is made harmless here (no control characters, nothing that turns the direction of text) and
+cut to the limits below. Whole texts are in the JSON form.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from fluvial.air.data.content import Json
+from fluvial.story.story import OWN, VERIFIED, Event, Story, Waiting
+
+SHORT_ID_CHARACTERS: Final = 6
+"""The end of a peer id that stands for the whole; longer where two peers of a story end alike."""
+
+NAME_CHARACTERS_MAX: Final = 24
+ARGUMENT_CHARACTERS_MAX: Final = 40
+VALUE_CHARACTERS_MAX: Final = 60
+INSTRUCTION_CHARACTERS_MAX: Final = 60
+REASON_CHARACTERS_MAX: Final = 160
+TOOLTIP_CHARACTERS_MAX: Final = 4_000
+TITLE_CHARACTERS_MAX: Final = 80
+
+_ID_CHARACTERS_MIN: Final = 20
+"""A peer's text that is shorter is shown whole and not looked for in other texts."""
+
+_json = msgspec.json.Encoder(order="deterministic")
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that cannot be seen written as an escape, such as ``\n``, ``\x1b`` or ``\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def cut(text: str, columns_max: int) -> str:
+    """The text, at most so wide; an ellipsis stands for what was cut off. Wide (East Asian) characters count twice."""
+    if columns(text) <= columns_max:
+        return text
+    width, kept = 1, 0
+    for one in text:
+        width += _columns(one)
+        if width > columns_max:
+            break
+        kept += 1
+    return text[:kept] + "…"
+
+
+def columns(text: str) -> int:
+    """How many columns of a fixed-width font the text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+class Wording:
+    """The words for one story.
+
+    Args:
+        story: whose peers and beginning count.
+        names: peer id to the name that people use; other peers are called by the end of their id.
+    """
+
+    def __init__(self, story: Story, names: Mapping[str, str]) -> None:
+        self._began_ms = story.began_ms
+        peers = sorted({*story.peers, *told_by(story)})
+        self._short = dict(zip(peers, _ends(peers), strict=True))
+        self._names = {peer: cut(printable(name), NAME_CHARACTERS_MAX) for peer, name in names.items() if name}
+        long = sorted((peer for peer in {*peers, *names} if len(peer) >= _ID_CHARACTERS_MIN), key=len, reverse=True)
+        self._ids = re.compile("|".join(map(re.escape, long)) or r"(?!)")
+
+    def peer(self, peer: str) -> str:
+        """What a peer is called."""
+        return self._names.get(peer) or self.short(peer)
+
+    def short(self, peer: str) -> str:
+        """The end of a peer's id; all of it if it is short."""
+        return self._short.get(peer) or _ends([peer])[0]
+
+    def seconds(self, at_ms: int) -> str:
+        """A time as seconds since the particle's beginning: ``0.031``; negative where clocks differ."""
+        return f"{(at_ms - self._began_ms) / 1000:.3f}"
+
+    def text(self, text: str, columns_max: int) -> str:
+        """A stranger's text, made harmless and short, the ids of peers replaced by what they are called."""
+        return cut(printable(self._ids.sub(lambda found: self.peer(found[0]), text.strip())), columns_max)
+
+    def value(self, value: Json, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
+        """A JSON value as short text."""
+        return self.text(json_text(value), columns_max)
+
+    def call(self, event: Event, columns_max: int = ARGUMENT_CHARACTERS_MAX) -> str:
+        """A call as people write it: ``members.is_member("alice")``; ``…`` for arguments that are not known."""
+        arguments = "…"
+        if event.arguments is not None:
+            arguments = ", ".join(self.value(argument, columns_max) for argument in event.arguments)
+        service = self.text(event.service, columns_max)
+        return f"{service}.{self.text(event.function, columns_max)}({arguments})"
+
+    def canon(self, event: Event, columns_max: int = INSTRUCTION_CHARACTERS_MAX) -> str:
+        """A canon without its peer: ``canon $stream #fixed``."""
+        return self.text("canon " + " ".join(event.instruction.split()[-2:]), columns_max)
+
+    def purpose(self, event: Event, columns_max: int = INSTRUCTION_CHARACTERS_MAX) -> str:
+        """What a particle was sent on for: ``members.is_member``, else the instruction; empty if that is not known."""
+        name = f"{event.service}.{event.function}" if event.service or event.function else event.instruction
+        return self.text(name, columns_max)
+
+    def outcome(self, event: Event, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
+        """What came of a call: its value or its error."""
+        if event.kind == "failure":
+            return self.text(event.error, columns_max)
+        return self.value(event.value, columns_max)
+
+
+def json_text(value: Json) -> str:
+    """A value as compact JSON with sorted keys."""
+    return _json.encode(value).decode()
+
+
+def told_by(story: Story) -> list[str]:
+    """The peers whose journals a story comes from."""
+    return story.told_by.split()
+
+
+def title(story: Story) -> str:
+    """What a story is called: the comment that the script begins with, else the particle's id."""
+    first = story.script.lstrip().partition("\n")[0]
+    comment = first.lstrip(";").strip() if first.startswith(";") else ""
+    return cut(printable(comment or f"Particle {story.particle_id}"), TITLE_CHARACTERS_MAX)
+
+
+def moment(at_ms: int) -> str:
+    """A time as ``2023-11-14 22:13:20.000 UTC``; beyond the calendar as a plain number."""
+    try:
+        when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return f"{at_ms} ms after 1970"
+    return f"{when:%Y-%m-%d %H:%M:%S}.{at_ms % 1000:03d} UTC"
+
+
+def duration(ms: int) -> str:
+    """A length of time: ``120 s``, ``0.091 s``."""
+    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+def figures(story: Story) -> dict[str, str]:
+    """The story in numbers, by what they count, in the order in which they are shown."""
+    kinds = Counter(event.kind for event in story.events)
+    signed = Counter(event.signed for event in story.events)
+    last_ms = max((event.known_at_ms for event in story.events), default=story.began_ms)
+    return {
+        "took": duration(last_ms - story.began_ms),
+        "peers": str(len(story.peers)),
+        "calls": str(kinds["call"] + kinds["failure"]),
+        **({"failed": str(kinds["failure"])} if kinds["failure"] else {}),
+        "hops": str(kinds["hop"]),
+        "facts verified": str(signed[VERIFIED]),
+        **({"own facts": str(signed[OWN])} if signed[OWN] else {}),
+    }
+
+
+def asked_at_ms(story: Story, waiting: Waiting) -> int | None:
+    """When the particle was sent on for an instruction that waits; None if it was not or that is not known."""
+    hops = (event for event in story.events if event.kind == "hop" and event.instance == waiting.instance != "")
+    return next((event.known_at_ms for event in hops if not waiting.peer or event.to == waiting.peer), None)
+
+
+def _ends(peers: Sequence[str]) -> list[str]:
+    """The ends of ids, long enough to tell them apart."""
+    for length in range(SHORT_ID_CHARACTERS, NAME_CHARACTERS_MAX):
+        ends = [_end(peer, length) for peer in peers]
+        if len(set(ends)) == len(peers):
+            break
+    return ends
+
+
+def _end(peer: str, length: int) -> str:
+    if len(peer) < _ID_CHARACTERS_MIN:
+        return printable(peer) or "?"
+    return "…" + printable(peer[-length:])
