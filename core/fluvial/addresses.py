@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from fluvial.identity import PeerId
 
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
+ADDRESS_CHARACTERS_MAX: Final = 512
+"""Longest text of an address: a host name of 253 characters and two peer ids fit in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class Address:
         Raises:
             ValueError: the text is none of the understood forms; the message says what was expected.
         """
+        if len(text) > ADDRESS_CHARACTERS_MAX:
+            raise ValueError(f"{text[:80]!r}… is no address: it has more than {ADDRESS_CHARACTERS_MAX} characters")
         parts = text.split("/")
         if len(parts) < 5 or parts[0] or parts[1] not in _HOST_KINDS or parts[3] != "tcp":
             raise ValueError(f"{text!r} is no address like /ip4/127.0.0.1/tcp/7771[/p2p/12D3KooW…]")

@@ -73,7 +73,11 @@ class Flow:
     async def __aenter__(self) -> Self:
         handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
         self._node.bind(self.particle, {LOAD: self._load, **handlers})
-        await self._node.submit(self.particle)
+        try:
+            await self._node.submit(self.particle)
+        except BaseException:
+            self._node.services.release(self.particle.id)
+            raise
         return self
 
     async def __aexit__(

@@ -49,7 +49,7 @@ def decode(data: bytes, kind: type[T], *, what: str) -> T:
     try:
         value: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # types are hashable
         again = _encoder.encode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RemoteProtocolError(f"this is no {what}: {error}") from error
     if again != data:
         raise RemoteProtocolError(f"this {what} is not in the canonical encoding")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import CollectorRegistry, Gauge
@@ -18,7 +19,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration
 from fluvial.effectors import Effector
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle
@@ -58,6 +59,7 @@ class Node:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         log: structlog.stdlib.BoundLogger | None = None,
+        serves: Sequence[Effector[Any]] = (),
     ) -> None:
         settings = self._settings = configuration.settings
         self.keys: Final = keys or KeyPair.load(settings.key_file)
@@ -89,10 +91,12 @@ class Node:
             accounts=Accounts(metrics=self.metrics, clock=self._clock),
             log=self.log,
             execution=self._execution,
-            limits=ServiceLimits(timeout_s=settings.services.timeout_s),
+            limits=ServiceLimits(**msgspec.structs.asdict(settings.services)),
         )
+        self._serves = tuple(serves)
         self._inbox: Inbox | None = None
         self._keeper: Keeper | None = None
+        self._outbox: Outbox | None = None
         self._ready = anyio.Event()
         Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self.metrics).set_function(
             lambda: len(self.transport.connected())
@@ -196,7 +200,7 @@ class Node:
         await self._execution.run(task_status=task_status)
 
     async def _transport_run(self, *, task_status: TaskStatus[None]) -> None:
-        await self.transport.run(self._receive, self, task_status=task_status)
+        await self.transport.run(self.receive, self, task_status=task_status)
 
     async def _routing_run(self, *, task_status: TaskStatus[None]) -> None:
         await self.routing.run(task_status=task_status)
@@ -213,17 +217,11 @@ class Node:
         )
         for choice in self._settings.effectors.values():
             await self.services.serve(choice.build(self._surroundings), kind="effector")
+        for effector in self._serves:
+            await self.services.serve(effector)
 
     async def _start_particles(self, store: Store, tasks: TaskGroup) -> None:
-        section = self._settings.particles
-        limits = Limits(
-            ttl_ms_max=section.ttl_ms_max,
-            clock_skew_ms_max=section.clock_skew_ms_max,
-            hops_max=section.hops_max,
-            script_bytes_max=section.script_bytes_max,
-            data_bytes_max=section.data_bytes_max,
-            live_max=section.live_max,
-        )
+        limits = Limits(**msgspec.structs.asdict(self._settings.particles))
         carrier = Carrier(self.peer_id, self.transport, self.routing)
         outbox = Outbox(store.particles, carrier, clock=self._clock, rng=self._rng, metrics=self.metrics, log=self.log)
         around = ActorSurroundings(
@@ -253,12 +251,14 @@ class Node:
             log=self.log,
         )
         await outbox.start(tasks, keeper.parcel)
+        self._outbox = outbox
         await keeper.resume()
         tasks.start_soon(keeper.sweep)
 
     # --- what the transport tells
 
-    async def _receive(self, sender: PeerId, protocol: str, payload: bytes) -> bytes:
+    async def receive(self, sender: PeerId, protocol: str, payload: bytes) -> bytes:
+        """Called by the transport; raises RemoteProtocolError for a protocol that this peer does not speak."""
         await self._ready.wait()
         if protocol == PROTOCOL:
             assert self._inbox is not None
@@ -272,6 +272,8 @@ class Node:
         self.log.info("peer_connected", other=contact.peer)
         if contact.addresses:
             self.routing.learn(contact)
+        if self._outbox is not None:
+            self._outbox.wake((contact.peer,))
         self._observers.peer_connected(contact.peer)
 
     def peer_disconnected(self, peer: PeerId) -> None:
@@ -288,6 +290,7 @@ async def running(
     clock: Clock | None = None,
     rng: random.Random | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
+    serves: Sequence[Effector[Any]] = (),
 ) -> AsyncIterator[Node]:
     """A peer that runs while the block does.
 
@@ -297,16 +300,34 @@ async def running(
         clock: the machine's clock by default.
         rng: randomness for pauses.
         log: a logger as the config says by default.
+        serves: native services that are there from the first particle on, also for those that a restart goes on with.
 
     Raises:
-        FluvialError: something that the peer needs is not to be had.
+        FluvialError: something that the peer needs is not to be had. What the block raises comes out as it is.
     """
-    node = Node(configuration, keys=keys, clock=clock, rng=rng, log=log)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_run, node)
-        yield node
-        tasks.cancel_scope.cancel()
+    node = Node(configuration, keys=keys, clock=clock, rng=rng, log=log, serves=serves)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(_run, node)
+            yield node
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise root_cause(group) from None
 
 
 async def _run(node: Node, *, task_status: TaskStatus[None]) -> None:
     await node.run(task_status=task_status)
+
+
+def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What the task groups wrapped: their only error, or the first of ours; the group itself if there are several others."""
+    errors: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(reversed(error.exceptions))
+        else:
+            errors.append(error)
+    ours = [error for error in errors if isinstance(error, FluvialError)]
+    return errors[0] if len(errors) == 1 else next(iter(ours), group)

@@ -24,6 +24,7 @@ ParticleKey = NewType("ParticleKey", bytes)
 
 SIGNING_TAG: Final = b"fluvial/particle/1\0"
 ID_CHARACTERS_MAX: Final = 128
+NETWORK_CHARACTERS_MAX: Final = 128
 REPLY_ADDRESSES_MAX: Final = 8
 
 
@@ -162,6 +163,8 @@ def decode_delivery(data: bytes) -> Delivery:
         problem = "signature or script hash have the wrong size"
     elif not 1 <= len(header.id) <= ID_CHARACTERS_MAX:
         problem = f"its id does not have 1 to {ID_CHARACTERS_MAX} characters"
+    elif len(header.network) > NETWORK_CHARACTERS_MAX:
+        problem = f"its network's name has more than {NETWORK_CHARACTERS_MAX} characters"
     elif min(header.timestamp_ms, header.ttl_ms, header.max_hops, delivery.hops) < 0:
         problem = "a number is negative"
     elif header.timestamp_ms + header.ttl_ms >= 2**63:

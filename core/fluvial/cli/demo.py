@@ -14,6 +14,7 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 if TYPE_CHECKING:
     from fluvial.demo.network import Network
     from fluvial.demo.telling import Teller
+    from fluvial.story.story import Story
 
 NAMES = ("bob", "carol")
 
@@ -37,43 +38,40 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
 
     alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help.
     """
-    from fluvial.cli.serving import run_client
+    from fluvial.cli import serving
+    from fluvial.demo.network import Network
+    from fluvial.demo.telling import Teller
+    from fluvial.story.merging import merge_stories
 
-    async def work() -> bool:
-        return await _play(folder.absolute(), message, offline, keep=keep)
+    network = Network.prepare(folder.absolute())
+    came_as_expected = False
 
-    if not run_client(work):
+    async def work() -> None:
+        nonlocal came_as_expected
+        teller = Teller(network.names, click.echo, lambda text, colour: click.style(text, fg=colour))
+        async with network.running(offline, teller.hear) as seconds:
+            _introduce(network, seconds, offline)
+            delivered = await _send(network, teller, message, ttl_s=6 if offline else 30)
+            _sum_up(teller, delivered=delivered, offline=offline)
+            _draw(network, merge_stories(await _stories(network)))
+            lost = set(teller.tally.unreachable)
+            came_as_expected = delivered if offline is None else not delivered and lost == {offline}
+            if keep:
+                await _keep(network)
+
+    serving.run(lambda: serving.until_signalled(work))
+    if not came_as_expected:
         raise click.exceptions.Exit(1)
 
 
-async def _play(folder: Path, message: str, offline: str | None, *, keep: bool) -> bool:
-    """The whole demo; whether the chat came to the end that was expected."""
-    import anyio
+def _introduce(network: Network, seconds: float, offline: str | None) -> None:
+    from fluvial.demo.network import SERVERS
 
-    from fluvial.demo.network import SERVERS, START_S, Network, run_peer
-    from fluvial.demo.telling import Teller
-
-    network = Network.prepare(folder)
-    teller = Teller(network.names, click.echo, lambda text, colour: click.style(text, fg=colour))
-    began = anyio.current_time()
-    async with anyio.create_task_group() as tasks:
-        async with anyio.create_task_group() as starting:
-            with anyio.fail_after(START_S):
-                for name in SERVERS:
-                    if name != offline:
-                        starting.start_soon(tasks.start, run_peer, network.members[name], teller.hear)
-        up = len(SERVERS) - (offline is not None)
-        click.echo(
-            f"{up} peers up in {anyio.current_time() - began:.1f} s on 127.0.0.1 (tcp, tls 1.3, ed25519); "
-            f"data in {folder}, alice is the {_ordinal(up + 1)} process\n"
-        )
-        delivered = await _send(network, teller, message, ttl_s=6 if offline else 30)
-        _sum_up(teller, delivered=delivered, offline=offline)
-        await _draw(network, folder / "chat.html", folder / "chat.svg")
-        if keep:
-            await _keep(network)
-        tasks.cancel_scope.cancel()
-    return delivered is (offline is None)
+    up = len(SERVERS) - (offline is not None)
+    click.echo(
+        f"{up} peers up in {seconds:.1f} s on 127.0.0.1 (tcp, tls 1.3, ed25519); "
+        f"data in {network.folder}, alice is the {_ordinal(up + 1)} process\n"
+    )
 
 
 async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float) -> bool:
@@ -83,7 +81,9 @@ async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float)
     from fluvial.demo.network import INITIATOR, events, stop
 
     words = [*network.flow_command(message, ttl_s=ttl_s), "--store", "--log", "debug", "--json"]
-    async with await anyio.open_process([sys.executable, "-m", "fluvial", *words], stdin=None) as process:
+    async with await anyio.open_process(
+        [sys.executable, "-m", "fluvial", *words], stdin=None, start_new_session=True
+    ) as process:
         output = b""
 
         async def read() -> None:
@@ -119,16 +119,13 @@ def _sum_up(teller: Teller, *, delivered: bool, offline: str | None) -> None:
         click.echo(f"  {offline} was offline; the others have the message, and every peer is well")
 
 
-async def _draw(network: Network, page: Path, picture: Path) -> None:
-    """The sequence diagram, from the stores of all six peers."""
+async def _stories(network: Network) -> list[Story]:
+    """What each peer's store knows of the chat."""
     from fluvial.config import load, read
     from fluvial.storage import open_store
-    from fluvial.story.html import render as html
-    from fluvial.story.merging import merge_stories
     from fluvial.story.story import tell
-    from fluvial.story.svg import render as svg
 
-    stories = []
+    stories: list[Story] = []
     for member in network.members.values():
         settings = load(read(member.config)).settings
         if not (member.folder / "state" / "fluvial.db").exists():
@@ -137,10 +134,17 @@ async def _draw(network: Network, page: Path, picture: Path) -> None:
             for summary in await store.particles.recent(1):
                 if (stored := await store.particles.load(summary.key)) is not None:
                     stories.append(tell(stored, member.peer_id))
-    story = merge_stories(stories)
+    return stories
+
+
+def _draw(network: Network, story: Story) -> None:
+    from fluvial.story.html import render as html
+    from fluvial.story.svg import render as svg
+
+    page, picture = network.folder / "chat.html", network.folder / "chat.svg"
     page.write_text(html(story, names=network.names), encoding="utf-8")
     picture.write_text(svg(story, names=network.names), encoding="utf-8")
-    click.echo(f"  drawn from the stores of {len(stories)} peers: {page}")
+    click.echo(f"  drawn from the peers' stores: {page}")
     click.echo(f"  the same as text: fluvial particle list --config {network.members['relay'].config}")
 
 

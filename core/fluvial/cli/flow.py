@@ -133,7 +133,7 @@ def call(
 def _run(
     way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
 ) -> tuple[Ending, str]:
-    from fluvial.cli.serving import run_client
+    from fluvial.cli import serving
 
     async def work() -> tuple[Ending, str]:
         async with (
@@ -142,7 +142,7 @@ def _run(
         ):
             return await particle.ending(), particle.particle_id
 
-    return run_client(work)
+    return serving.run(work)
 
 
 def _lines(ending: Ending, *, default: bool) -> list[str]:

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "fluvial.cli.run:run",
     "call": "fluvial.cli.flow:call",
     "flow": "fluvial.cli.flow:flow",
+    "particle": "fluvial.cli.particle:particle",
     "air": "fluvial.cli.air:air",
     "config": "fluvial.cli.config:config",
     "plugins": "fluvial.cli.plugins:plugins",

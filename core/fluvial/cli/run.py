@@ -12,10 +12,8 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 @pass_invocation
 def run(invocation: Invocation) -> None:
     """Run the peer until SIGINT or SIGTERM."""
-    import anyio
-
-    from fluvial.cli.serving import serve_until_signalled
+    from fluvial.cli import serving
     from fluvial.node import Node
 
     node = Node(invocation.configuration())
-    anyio.run(serve_until_signalled, node)
+    serving.run(lambda: serving.serve(node))

@@ -1,61 +1,61 @@
-"""Runs a node until the operating system asks it to stop; opens up the errors of task groups."""
+"""Runs what commands need an event loop for: until it is done, or until the operating system asks it to stop."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeVar
 
 import anyio
 
-from fluvial.errors import FluvialError
-from fluvial.node import Node
+from fluvial.node import Node, root_cause
 
 T = TypeVar("T")
 
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-async def serve_until_signalled(node: Node) -> None:
-    """Run a peer until SIGINT or SIGTERM.
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """What ``work`` returns, run in an event loop; an error of ours comes out of the task groups as it is."""
+
+    async def unwrapped() -> T:
+        try:
+            return await work()
+        except BaseExceptionGroup as group:
+            raise root_cause(group) from None
+
+    return anyio.run(unwrapped)
+
+
+async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signals | None:
+    """Do something until it ends or one of :data:`STOP_SIGNALS` comes, then cancel it.
+
+    Returns:
+        The signal; None if the work came to its own end.
+    """
+    caught: list[signal.Signals] = []
+
+    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
+        caught.append(await anext(signals))
+        tasks.cancel_scope.cancel()
+
+    with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch, signals)
+            await work()
+            tasks.cancel_scope.cancel()
+    return next(iter(caught), None)
+
+
+async def serve(node: Node) -> None:
+    """Run a peer until it is told to stop.
 
     Raises:
         FluvialError: something that the peer needs is not to be had.
     """
-    try:
-        async with anyio.create_task_group() as tasks:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                await tasks.start(_run, node)
-                async for number in signals:
-                    node.log.info("peer_stopping", signal=signal.Signals(number).name)
-                    tasks.cancel_scope.cancel()
-                    break
-    except BaseExceptionGroup as group:
-        raise _single(group) from group
-    node.log.info("peer_stopped")
 
+    async def work() -> None:
+        await node.run(task_status=anyio.TASK_STATUS_IGNORED)
 
-def run_client(work: Callable[[], Awaitable[T]]) -> T:
-    """Run something that uses a client; an error of ours comes out of the task groups as it is."""
-
-    async def outer() -> T:
-        try:
-            return await work()
-        except BaseExceptionGroup as group:
-            raise _single(group) from group
-
-    return anyio.run(outer)
-
-
-async def _run(node: Node, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    await node.run(task_status=task_status)
-
-
-def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of ours in a group, or the group."""
-    leaves: list[BaseException] = [group]
-    while leaves:
-        error = leaves.pop()
-        if isinstance(error, FluvialError):
-            return error
-        if isinstance(error, BaseExceptionGroup):
-            leaves.extend(error.exceptions)
-    return group
+    stopped_by = await until_signalled(work)
+    node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")

@@ -20,8 +20,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys (and places in arrays of tables) that lead to a value: ``("routing", "peers")``."""
 
 ENVIRONMENT_PREFIX: Final = "FLUVIAL_"
-NOT_SETTINGS: Final = frozenset({"FLUVIAL_CONFIG", "FLUVIAL_RELEASE"})
-"""Variables with the prefix that do not stand for a key of the file: where the file is, and how the root is built."""
+NOT_SETTINGS: Final = frozenset({"FLUVIAL_CONFIG", "FLUVIAL_CONFORMANCE", "FLUVIAL_RELAY", "FLUVIAL_RELEASE"})
+"""Variables with the prefix that do not stand for a key of the file: where the file or a relay is, how the root is built or tested."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,8 @@ MEMBERS: Final = ("bob", "carol")
 SERVERS: Final = ("relay", "members", "history", *MEMBERS)
 CHAT_ID: Final = "room-1"
 CONFIG: Final = "fluvial.toml"
-START_S: Final = 30.0
+START_S: Final = 120.0
+"""For all peers together to start, on a machine that has other things to do."""
 STOP_S: Final = 5.0
 LINE_BYTES_MAX: Final = 1_048_576
 
@@ -121,6 +123,30 @@ class Network:
             *("--until", "chat.delivered", "--until", "chat.error", "--ttl", f"{ttl_s:g}"),
         ]
 
+    @asynccontextmanager
+    async def running(self, offline: str | None, heard: Heard) -> AsyncIterator[float]:
+        """All peers but the initiator and an offline one, while the block runs; gives the seconds that they took to start.
+
+        Raises:
+            FluvialError: one of them ended by itself, or they did not start within :data:`START_S`.
+        """
+        waiting = {name for name in SERVERS if name != offline}
+
+        async def start(name: str) -> None:
+            await tasks.start(run_peer, self.members[name], heard)
+            waiting.remove(name)
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(START_S):
+                async with anyio.create_task_group() as starting:
+                    for name in sorted(waiting):
+                        starting.start_soon(start, name)
+            if waiting:
+                raise FluvialError(f"{', '.join(sorted(waiting))} did not start within {START_S:g} s")
+            yield anyio.current_time() - began
+            tasks.cancel_scope.cancel()
+
     def _settings(self, member: Member) -> dict[str, Any]:
         others = [str(one.address) for one in self.members.values() if one.address is not None and one is not member]
         settings: dict[str, Any] = {
@@ -154,11 +180,15 @@ class Network:
 async def run_peer(member: Member, heard: Heard, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     """``fluvial run`` as a process of its own until cancelled; started when the peer says that it is.
 
+    The process has a session of its own: Ctrl-C in a terminal is for the demo, which then stops its peers.
+
     Raises:
         FluvialError: it ended by itself.
     """
     command = [sys.executable, "-m", "fluvial", "run", "--config", str(member.config)]
-    async with await anyio.open_process(command, stdin=None, stdout=None, cwd=member.folder) as process:
+    async with await anyio.open_process(
+        command, stdin=None, stdout=None, cwd=member.folder, start_new_session=True
+    ) as process:
         started = False
         try:
             async for event in events(process):

@@ -16,10 +16,11 @@ from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, 
 from fluvial.clock import Clock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.encoding import encode
-from fluvial.errors import RemoteProtocolError, ServiceError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ServiceError, StorageError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle
+from fluvial.particles.containment import contained
 from fluvial.particles.journal import ARRIVED, Arrival, kind_of
 from fluvial.particles.outbox import Outbox
 from fluvial.seats import Authorization
@@ -54,7 +55,7 @@ class Actor:
         sender: who handed it over first; this peer itself for a particle of its own.
         entries: how many journal entries are stored; None if it is not stored at all yet: its first run will do it.
         hops: the most hops that a copy had made when it came here.
-        on_broken: called when its state in memory can no longer be trusted; it must be dropped then.
+        on_broken: called with the reason, once, when its state in memory can no longer be trusted; it must be dropped then.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Actor:
         sender: PeerId,
         entries: int | None = None,
         hops: int = 0,
-        on_broken: Callable[[Actor], None],
+        on_broken: Callable[[Actor, BaseException], None],
     ) -> None:
         self.particle = particle
         self.finished = False
@@ -77,6 +78,7 @@ class Actor:
         self._entries = entries or 0
         self._hops = hops
         self._on_broken = on_broken
+        self._broken = False
         self._lock = anyio.Lock()
         self._outcomes: dict[int, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
@@ -99,13 +101,15 @@ class Actor:
         Raises:
             RemoteProtocolError: the data do not hold together; nothing was taken in.
             StorageError: it could not be stored; the actor is broken then.
+            Refused: ``busy``, the actor is broken: ask the keeper for another one; ``broken``, the machine cannot go on.
         """
         self._hops = max(self._hops, arrival.hops)
         return await self._run(lambda: self._machine.merge(known), (encode(arrival),))
 
     async def parcel(self, to: PeerId) -> Delivery:
-        """What to hand to a peer now: all of it is durable."""
+        """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
+            self._check()
             header = self.particle.header
             data = encode_data(self._machine.batches(), self._machine.contents())
             return Delivery(to.public_key, self._hops + 1, header, self.particle.signature, self.particle.script, data)
@@ -117,15 +121,33 @@ class Actor:
 
     async def _run(self, advance: Callable[[], Effects], arrivals: Sequence[bytes]) -> bool:
         async with self._lock:
-            try:
-                effects = advance()
-            except RemoteProtocolError:
-                if not self._stored:
-                    self._on_broken(self)
-                raise
+            self._check()
+            effects = self._advance(advance)
             await self._commit(effects, arrivals if effects.records else ())
             self._carry_out(effects)
             return bool(effects.records)
+
+    def _advance(self, advance: Callable[[], Effects]) -> Effects:
+        try:
+            with contained(self._log):
+                return advance()
+        except RemoteProtocolError as error:
+            if not self._stored:
+                self._break(error)  # nothing came of it: it need not be remembered
+            raise
+        except Refused as error:
+            self._break(error)
+            raise
+
+    def _check(self) -> None:
+        """Whoever waited for the lock may find the actor broken."""
+        if self._broken:
+            raise Refused("the particle is being read from the store again", reason="busy")
+
+    def _break(self, error: BaseException) -> None:
+        if not self._broken:
+            self._broken = True
+            self._on_broken(self, error)
 
     async def _commit(self, effects: Effects, arrivals: Sequence[bytes]) -> None:
         records = list(effects.records)
@@ -143,13 +165,15 @@ class Actor:
         ]
         entries = [JournalEntry(self._entries + i, now_ms, kind, data) for i, (kind, data) in enumerate(kinds)]
         try:
-            await self._store(entries, peers, now_ms, finished=effects.finished)
-        except BaseException:
+            # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
+            with anyio.CancelScope(shield=True):
+                await self._store(entries, peers, now_ms, finished=effects.finished)
+        except BaseException as error:
             # The machine is ahead of the store: it must be rebuilt from there.
-            self._on_broken(self)
+            self._break(error)
             raise
         self._entries += len(entries)
-        self._around.outbox.wake(self.particle.key, peers)
+        self._around.outbox.wake(peers)
 
     async def _store(
         self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
@@ -178,15 +202,18 @@ class Actor:
     # --- calls
 
     async def _call(self, request: Request) -> None:
+        """The root of a call's task."""
         with anyio.CancelScope() as scope:
             self._calls.add(scope)
             try:
-                self._outcomes[request.number] = await self._outcome(request)
-                self._calls.discard(scope)
+                with contained(self._log):
+                    self._outcomes[request.number] = await self._outcome(request)
+                self._calls.discard(scope)  # from here on nobody ends it
                 await self._resolve()
-            except Exception:  # noqa: BLE001 - the root of a task: one particle must not end the node
-                self._log.exception("particle_broken")
-                self._on_broken(self)
+            except FluvialError as error:
+                if isinstance(error, StorageError):
+                    self._log.error("storage_failed", error=error.message)
+                self._break(error)
             finally:
                 self._calls.discard(scope)
 
@@ -223,10 +250,10 @@ class Actor:
     async def _resolve(self) -> None:
         """Hand in every outcome that is there; whoever comes first does it for the others."""
         async with self._lock:
-            if not self._outcomes:
+            if self._broken or not self._outcomes:
                 return
             outcomes, self._outcomes = self._outcomes, {}
-            effects = self._machine.resolve(outcomes)
+            effects = self._advance(lambda: self._machine.resolve(outcomes))
             await self._commit(effects, ())
             self._carry_out(effects)
 

@@ -6,13 +6,13 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.addresses import Address, Contact
-from fluvial.air.data.batch import check_data, decode_data
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
 from fluvial.particles.carrier import Carrier
+from fluvial.particles.contents import read_data
 from fluvial.particles.inspection import Limits, inspect
 from fluvial.particles.journal import Arrival
 from fluvial.particles.keeper import Keeper
@@ -89,7 +89,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = check_data(particle.key, decode_data(delivery.data))
+        known = read_data(particle.key, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, Arrival(sender.public_key, delivery.hops))
         self._learn_reply_addresses(particle)
@@ -108,9 +108,14 @@ class Inbox:
     async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
         to = PeerId.from_public_key(delivery.to)
-        receipt = await self._carrier.pass_on(to, payload)
+        try:
+            receipt = await self._carrier.pass_on(to, payload)
+        except RemoteProtocolError as error:  # of the receiver, not of the sender
+            raise Unreachable(error.message) from error
+        except LocalProtocolError as error:
+            raise Refused(error.message, reason="size") from error
         if not receipt.settled:
-            raise Refused(receipt.explanation, reason=receipt.reason)
+            raise Refused(receipt.explanation, reason=receipt.label)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
 
@@ -124,4 +129,4 @@ class Inbox:
         self._observers.particle_refused(sender, particle_id, reason)
         log = self._log.debug if reason == "replay" else self._log.warning
         log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
-        return Receipt(reason, error.message)
+        return Receipt.refusal(reason, error.message)

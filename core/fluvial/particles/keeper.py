@@ -9,18 +9,22 @@ import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.machine.machine import Machine
-from fluvial.errors import FluvialError, Refused
+from fluvial.errors import FluvialError, Refused, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle, ParticleKey
 from fluvial.particles.actor import Actor, Surroundings
+from fluvial.particles.containment import contained
 from fluvial.particles.inspection import Limits
-from fluvial.particles.journal import records_of
+from fluvial.particles.journal import hops_of, records_of
 from fluvial.particles.scripts import Scripts
 from fluvial.storage.particle_rows import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
+"""How often memory is rid of what has died, and particles that a failing store has stopped are taken up again."""
 PURGE_S: Final = 30.0
-"""How often memory and store are rid of particles that are dead."""
+"""How often the store is rid of what died long ago."""
+OPENED_AT_ONCE: Final = 64
+"""Particles that are looked up in the store at the same time; a particle is never opened twice at once."""
 
 
 class Keeper:
@@ -39,7 +43,8 @@ class Keeper:
         self._keep_ms = keep_ms
         self._scripts = Scripts()
         self._actors: OrderedDict[ParticleKey, Actor] = OrderedDict()
-        self._opening = anyio.Lock()
+        self._stopped: dict[ParticleKey, None] = {}  # in the order in which they are to be taken up
+        self._opening = tuple(anyio.Lock() for _ in range(OPENED_AT_ONCE))
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
 
@@ -52,26 +57,22 @@ class Keeper:
             Refused: ``replay``, it is finished here; ``script``, it does not parse; ``busy``, too many are alive.
             StorageError: the store could not be read.
         """
-        async with self._opening:
-            if (actor := self._in_memory(particle.key)) is not None:
-                if actor.finished:
-                    raise Refused("the particle is finished on this peer", reason="replay")
-                return actor
-            if (stored := await self._around.store.load(particle.key)) is not None:
-                if stored.state is ParticleState.FINISHED:
-                    raise Refused("the particle is finished on this peer", reason="replay")
-                return self._restore(stored)
-            self._make_room()
-            machine = self._machine(particle)
-            return self._keep(Actor(particle, machine, self._around, sender=sender, hops=hops, on_broken=self._drop))
+        async with self._door(particle.key):
+            actor = await self._open(particle.key)
+            if actor is None:
+                self._make_room()
+                machine = self._machine(particle)
+                return self._keep(
+                    Actor(particle, machine, self._around, sender=sender, hops=hops, on_broken=self._broken)
+                )
+            if actor.finished:
+                raise Refused("the particle is finished on this peer", reason="replay")
+            return actor
 
     async def find(self, key: ParticleKey) -> Actor | None:
         """The actor of a particle that was admitted before; None if it is gone."""
-        async with self._opening:
-            if (actor := self._in_memory(key)) is not None:
-                return actor
-            stored = await self._around.store.load(key)
-            return None if stored is None else self._restore(stored)
+        async with self._door(key):
+            return await self._open(key)
 
     async def parcel(self, key: ParticleKey, to: PeerId) -> Delivery | None:
         """What to hand to a peer now; None if the particle is gone."""
@@ -81,69 +82,117 @@ class Keeper:
     # --- life
 
     async def resume(self) -> None:
-        """After a restart: go on with every particle that is alive, asking again for calls whose outcome was not recorded."""
-        for key in await self._around.store.live(self._around.clock.now_ms()):
-            try:
-                if (actor := await self.find(key)) is not None:
-                    await actor.begin()
-            except FluvialError as error:
-                self._around.log.error("particle_not_resumed", key=key.hex(), error=error.message)
+        """After a restart: go on with every particle that is alive, asking again for calls whose outcome was not recorded.
+
+        Raises:
+            StorageError: the store cannot be read or written.
+        """
+        self._stopped = dict.fromkeys(await self._around.store.live(self._around.clock.now_ms()))
+        await self._take_up()
 
     async def sweep(self) -> None:
-        """Bury what has died, for ever."""
+        """Bury what has died and take up what was stopped, for ever; a failing store only puts that off."""
         purged = anyio.current_time()
         while True:
             await anyio.sleep(SWEEP_S)
-            now_ms = self._around.clock.now_ms()
-            for actor in [actor for actor in self._actors.values() if actor.particle.deadline_ms <= now_ms]:
-                if not actor.finished:
-                    self._around.log.info("particle_expired", particle=actor.particle.id)
-                self._drop(actor)
-            if anyio.current_time() - purged > PURGE_S:
-                purged = anyio.current_time()
-                skew_ms = self._limits.clock_skew_ms_max
-                await self._around.store.purge(now_ms, keep_ms=self._keep_ms, skew_ms=skew_ms)
+            self._bury()
+            try:
+                await self._take_up()
+                if anyio.current_time() - purged > PURGE_S:
+                    purged = anyio.current_time()
+                    await self._purge()
+            except StorageError as error:
+                self._around.log.error("storage_failed", error=error.message)
+
+    def _bury(self) -> None:
+        now_ms = self._around.clock.now_ms()
+        for actor in [actor for actor in self._actors.values() if actor.particle.deadline_ms <= now_ms]:
+            if not actor.finished:
+                self._around.log.info("particle_expired", particle=actor.particle.id)
+            self._drop(actor)
+
+    async def _purge(self) -> None:
+        skew_ms = self._limits.clock_skew_ms_max
+        while await self._around.store.purge(self._around.clock.now_ms(), keep_ms=self._keep_ms, skew_ms=skew_ms):
+            pass
+
+    async def _take_up(self) -> None:
+        """Go on with the particles that a restart or a failing store has stopped; if the store fails, with the rest another time."""
+        for key in tuple(self._stopped):
+            try:
+                await self._go_on(key)
+            except StorageError:
+                raise
+            except FluvialError as error:  # no room, say
+                self._around.log.warning("particle_not_resumed", key=key.hex(), error=error.message)
+            else:
+                self._stopped.pop(key, None)
+
+    async def _go_on(self, key: ParticleKey) -> None:
+        """Do whatever is left to do for a particle, as far as the store knows it."""
+        async with self._door(key):
+            stored = await self._around.store.load(key)
+            if stored is None or stored.particle.deadline_ms <= self._around.clock.now_ms():
+                return
+            actor = self._actors.get(key) or self._restore(stored)
+        self._around.outbox.wake(row.peer for row in stored.outbox)
+        await actor.begin()
+        self._around.log.info("particle_resumed", particle=stored.particle.id)
+
+    def _broken(self, actor: Actor, error: BaseException) -> None:
+        self._drop(actor)
+        if isinstance(error, StorageError):
+            self._stopped[actor.particle.key] = None
 
     # --- memory
 
-    def _in_memory(self, key: ParticleKey) -> Actor | None:
-        actor = self._actors.get(key)
-        if actor is not None:
+    def _door(self, key: ParticleKey) -> anyio.Lock:
+        return self._opening[key[0] % OPENED_AT_ONCE]
+
+    async def _open(self, key: ParticleKey) -> Actor | None:
+        """From memory or from the store; behind the particle's door."""
+        if (actor := self._actors.get(key)) is not None:
             self._actors.move_to_end(key)
-        return actor
+            return actor
+        stored = await self._around.store.load(key)
+        return None if stored is None else self._restore(stored)
 
     def _restore(self, stored: StoredParticle) -> Actor:
         self._make_room()
         particle = stored.particle
-        machine = Machine.restore(
-            self._scripts.of(particle),
-            particle.key,
-            self._around.keys.peer_id,
-            list(records_of(stored.journal)),
-            initiator=particle.initiator,
-            timestamp_ms=particle.header.timestamp_ms,
-            ttl_ms=particle.header.ttl_ms,
-        )
+        with contained(self._around.log.bind(particle=particle.id)):
+            machine = self._machine(particle, restored=stored)
         actor = Actor(
             particle,
             machine,
             self._around,
             sender=stored.sender,
             entries=len(stored.journal),
-            hops=stored.hops,
-            on_broken=self._drop,
+            hops=max(stored.hops, hops_of(stored.journal)),
+            on_broken=self._broken,
         )
         actor.finished = stored.state is ParticleState.FINISHED
         return self._keep(actor)
 
-    def _machine(self, particle: Particle) -> Machine:
-        return Machine(
-            self._scripts.of(particle),
+    def _machine(self, particle: Particle, *, restored: StoredParticle | None = None) -> Machine:
+        script, me, header = self._scripts.of(particle), self._around.keys.peer_id, particle.header
+        if restored is None:
+            return Machine(
+                script,
+                particle.key,
+                me,
+                initiator=particle.initiator,
+                timestamp_ms=header.timestamp_ms,
+                ttl_ms=header.ttl_ms,
+            )
+        return Machine.restore(
+            script,
             particle.key,
-            self._around.keys.peer_id,
+            me,
+            list(records_of(restored.journal)),
             initiator=particle.initiator,
-            timestamp_ms=particle.header.timestamp_ms,
-            ttl_ms=particle.header.ttl_ms,
+            timestamp_ms=header.timestamp_ms,
+            ttl_ms=header.ttl_ms,
         )
 
     def _keep(self, actor: Actor) -> Actor:

@@ -7,7 +7,8 @@ try again with growing jittered pauses. Delivering twice does no harm: merging i
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -15,7 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError
+from fluvial.errors import FluvialError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, ParticleKey
 from fluvial.particles.carrier import Carrier
@@ -24,12 +25,29 @@ from fluvial.storage.particle_rows import OutboxRow
 from fluvial.storage.particles import ParticleStore
 
 PAUSE_S_FIRST: Final = 0.1
-PAUSE_S_MAX: Final = 10.0
+PAUSE_S_MAX: Final = 5.0
 LANES_MAX: Final = 256
 """Peers that are served at the same time; others wait for a place."""
+LANE_DELIVERIES_MAX: Final = 16
+"""Particles that are handed to one peer at the same time; the receiver stores them together."""
 
 Parcel = Callable[[ParticleKey, PeerId], Awaitable[Delivery | None]]
 """What to hand to a peer now; None if the particle is gone."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """One try of everything that waits for a peer.
+
+    Attributes:
+        rows: what nobody has taken up yet.
+        failed: whether something is left to try again.
+        unreachable: whether the peer is away, so that the rest need not be tried.
+    """
+
+    rows: Iterator[OutboxRow]
+    failed: bool = False
+    unreachable: bool = False
 
 
 class Outbox:
@@ -68,11 +86,10 @@ class Outbox:
         """Go on with what the store has; lanes live in ``tasks``."""
         self._tasks = tasks
         self._parcel = parcel
-        for row in await self._store.outbox_rows(self._clock.now_ms()):
-            self.wake(row.key, (row.peer,))
+        self.wake(row.peer for row in await self._store.outbox_rows(self._clock.now_ms()))
 
-    def wake(self, key: ParticleKey, peers: Iterable[PeerId]) -> None:
-        """These peers have something new to get; the rows are stored already."""
+    def wake(self, peers: Iterable[PeerId]) -> None:
+        """Try now: these peers have something new to get, which is stored already, or can be reached again."""
         for peer in peers:
             if (event := self._lanes.get(peer)) is not None:
                 event.set()
@@ -87,51 +104,87 @@ class Outbox:
         try:
             while True:
                 self._lanes[peer] = anyio.Event()
-                async with self._places:
-                    rows = await self._store.outbox_rows(self._clock.now_ms(), peer=peer)
-                    failed = [row for row in rows if not await self._deliver(row)]
-                if failed:
-                    with anyio.move_on_after(pause_s * self._rng.uniform(0.5, 1.5)):
-                        await self._lanes[peer].wait()
+                if not await self._deliver_all(peer):
+                    await self._pause(peer, pause_s * self._rng.uniform(0.5, 1.5))
                     pause_s = min(pause_s * 2, PAUSE_S_MAX)
-                elif not self._lanes[peer].is_set():
-                    return
-                else:
+                elif self._lanes[peer].is_set():
                     pause_s = PAUSE_S_FIRST
+                else:
+                    return
         finally:
             self._lanes.pop(peer, None)
             self._busy.dec()
 
-    async def _deliver(self, row: OutboxRow) -> bool:
-        """One try; whether there is nothing left to try for this row."""
+    async def _pause(self, peer: PeerId, pause_s: float) -> None:
+        await anyio.sleep(PAUSE_S_FIRST / 2)  # whoever asks for it: not more often
+        with anyio.move_on_after(pause_s):
+            await self._lanes[peer].wait()
+
+    async def _deliver_all(self, peer: PeerId) -> bool:
+        """One try of everything that waits for a peer, several at the same time; whether nothing is left."""
+        async with self._places:
+            try:
+                rows = await self._store.outbox_rows(self._clock.now_ms(), peer=peer)
+            except StorageError as error:
+                self._log.error("storage_failed", to=peer, error=error.message)
+                return False
+            tries = _Round(iter(rows))
+            async with anyio.create_task_group() as group:
+                for _ in rows[:LANE_DELIVERIES_MAX]:
+                    group.start_soon(self._work, tries)
+        return not tries.failed
+
+    async def _work(self, tries: _Round) -> None:
+        for row in tries.rows:
+            log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
+            try:
+                if not await self._deliver(row, log):
+                    tries.failed = True
+            except StorageError as error:
+                self._outcomes.labels("storage").inc()
+                log.error("storage_failed", error=error.message)
+                tries.failed = True
+            except Unreachable:
+                tries.failed = tries.unreachable = True
+            if tries.unreachable:
+                return
+
+    async def _deliver(self, row: OutboxRow, log: structlog.stdlib.BoundLogger) -> bool:
+        """One try; whether there is nothing left to try for this row.
+
+        Raises:
+            Unreachable: the peer is away. StorageError: what became of it could not be noted.
+        """
         assert self._parcel is not None
-        log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
+        began = anyio.current_time()
         try:
             delivery = await self._parcel(row.key, row.peer)
             if delivery is None:
                 await self._store.delivered(row.key, row.peer, row.version)
                 return True
-            began = anyio.current_time()
+            log = log.bind(particle=delivery.header.id)
             receipt = await self._carrier.carry(delivery)
+        except StorageError:
+            raise
         except FluvialError as error:
-            self._outcomes.labels("unreachable").inc()
-            log.info("delivery_failed", error=error.message, again_in_ms=row.deadline_ms - self._clock.now_ms())
+            away = isinstance(error, Unreachable)
+            self._outcomes.labels("unreachable" if away else "failed").inc()
+            log.info("delivery_failed", error=error.message, again_for_ms=row.deadline_ms - self._clock.now_ms())
             await self._store.attempt_failed(row.key, row.peer, error.message)
+            if away:
+                raise
             return False
-        return await self._settle(
-            row, receipt, log.bind(particle=delivery.header.id), anyio.current_time() - began, delivery
-        )
-
-    async def _settle(
-        self, row: OutboxRow, receipt: Receipt, log: structlog.stdlib.BoundLogger, seconds: float, delivery: Delivery
-    ) -> bool:
-        self._outcomes.labels(receipt.reason or "accepted").inc()
+        self._outcomes.labels(receipt.label).inc()
         if receipt.settled:
-            log.info("particle_sent", hop=delivery.hops, bytes=len(delivery.data), seconds=round(seconds, 6))
+            seconds = round(anyio.current_time() - began, 6)
+            log.info("particle_sent", hop=delivery.hops, bytes=len(delivery.data), seconds=seconds)
         else:
-            log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
-            await self._store.attempt_failed(row.key, row.peer, f"{receipt.reason}: {receipt.explanation}")
+            await self._refused(row, receipt, log)
             if receipt.temporary:
                 return False
         await self._store.delivered(row.key, row.peer, row.version)
         return True
+
+    async def _refused(self, row: OutboxRow, receipt: Receipt, log: structlog.stdlib.BoundLogger) -> None:
+        log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
+        await self._store.attempt_failed(row.key, row.peer, f"{receipt.reason}: {receipt.explanation}")

@@ -39,6 +39,17 @@ class ServiceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: ServiceError | msgspec.UnsetType = msgspec.UNSET
     returns_each: list[Json] | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def problem(self) -> str:
+        """Why the row cannot answer a call; empty if it can."""
+        if isinstance(self.error, ServiceError) and self.error.code == 0:
+            return "an error's code must not be 0, which means success"
+        if isinstance(self.echo, int) and self.echo < 0:
+            return f"echo counts arguments from 0, there is no argument {self.echo}"
+        if self.returns_each == []:
+            return "returns_each needs at least one value"
+        return ""
+
 
 class Seeded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Deliveries in a pseudo-random order."""
@@ -84,6 +95,9 @@ class Scenario(msgspec.Struct, frozen=True):
             raise ConfigError(f"{path}: this is no scenario: {error}") from error
         if scenario.init_peer.removeprefix("@") not in {peer.removeprefix("@") for peer in scenario.peers}:
             raise ConfigError(f"{path}: init_peer {scenario.init_peer!r} is not among the peers")
+        for number, row in enumerate(scenario.services):
+            if problem := row.problem:
+                raise ConfigError(f"{path}: services[{number}]: {problem}")
         return scenario
 
 

@@ -94,7 +94,9 @@ def rows(story: Story) -> list[Row]:
 
 def lanes(story: Story, drawn: Sequence[Row]) -> list[str]:
     """The peers that have a lane, the initiator first."""
-    others = [row.peer if isinstance(row, Open) else row.undelivered.peer for row in drawn if isinstance(row, Open | Missing)]
+    others = [
+        row.peer if isinstance(row, Open) else row.undelivered.peer for row in drawn if isinstance(row, Open | Missing)
+    ]
     return list(dict.fromkeys([*story.peers, *others]))
 
 

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
+from fluvial.storage.particle_rows import ParticleState
 from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
 from fluvial.story.wording import json_text, told_by
 
@@ -39,6 +40,8 @@ def merge_stories(stories: Sequence[Story]) -> Story:
     for story in stories:
         if (story.particle_id, story.initiator, story.script, story.began_ms) != same:
             raise ValueError(f"the stories are of different particles: {first.particle_id!r}, {story.particle_id!r}")
+    if all(story == first for story in stories):
+        return first
     keyed = [list(zip(_keys(story.events), story.events, strict=True)) for story in stories]
     events = _in_order(stories, keyed)
     ahead = _ahead(stories, keyed)
@@ -48,7 +51,7 @@ def merge_stories(stories: Sequence[Story]) -> Story:
     return replace(
         first,
         told_by=" ".join(dict.fromkeys(peer for story in stories for peer in told_by(story))),
-        state="live" if any(story.state == "live" for story in stories) else first.state,
+        state=(ParticleState.LIVE if waits else ParticleState.FINISHED).value,
         peers=list(dict.fromkeys(peers)),
         events=events,
         waits=waits,
@@ -61,6 +64,7 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
     """The name of each event; what a fact says is part of it, so that two lies about one instance are two events."""
     times: Counter[tuple[str, ...]] = Counter()
     for event in events:
+        said: tuple[str, ...]
         if event.kind == "arrival":
             said = (event.to, str(event.hop))
         elif event.kind == "hop":  # where to and what for is not known to everybody
@@ -167,6 +171,6 @@ def _undelivered(stories: Sequence[Story]) -> list[Undelivered]:
 
 
 def _peers(events: Sequence[Event], waits: Sequence[Waiting]) -> Iterator[str]:
-    for event in events:
+    for event in sorted(events, key=lambda event: event.kind == "arrival"):
         yield from (peer for peer in (event.peer, event.to) if peer)
     yield from (waiting.peer for waiting in waits if waiting.peer)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from textwrap import wrap
 from typing import Final
 
-from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, cut, printable
+from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, columns, cut, printable
 
 MONO_WIDTH: Final = 0.603
 """Width of a column of the widest common fixed-width font (DejaVu Sans Mono), in units of its size."""
@@ -16,18 +15,18 @@ SANS_WIDTH: Final = 0.6
 
 ARROW_HEAD: Final = 8.0
 
+BLANK_FROM: Final = 0.6
+"""A line is broken at a blank that lies behind this part of it."""
 
-def text(x: float, y: float, content: str, classes: str, *, anchor: str = "") -> str:
+
+def text(x: float, y: float, content: str, classes: str) -> str:
     """One line of text; ``y`` is its baseline."""
-    how = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{_n(x)}" y="{_n(y)}" class="{classes}"{how}>{safe(content)}</text>'
+    return f'<text x="{_n(x)}" y="{_n(y)}" class="{classes}">{safe(content)}</text>'
 
 
 def box(x: float, y: float, width: float, height: float, classes: str, *, round_by: float = 6) -> str:
     """A rectangle with round corners."""
-    return (
-        f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" rx="{_n(round_by)}" class="{classes}"/>'
-    )
+    return f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" rx="{_n(round_by)}" class="{classes}"/>'
 
 
 def line(x: float, y: float, to_x: float, to_y: float, classes: str) -> str:
@@ -59,6 +58,11 @@ def seal(x: float, y: float) -> str:
     )
 
 
+def small_seal(x: float, y: float) -> str:
+    """The same mark at the beginning of an arrow."""
+    return f'<g transform="translate({_n(x)} {_n(y)}) scale(0.72)">{seal(0, 0)}</g>'
+
+
 def ring(x: float, y: float) -> str:
     """The mark of a fact of the teller's own."""
     return f'<circle cx="{_n(x)}" cy="{_n(y)}" r="5.5" class="own"/>'
@@ -69,23 +73,46 @@ def group(tooltip: str, *parts: str) -> str:
     return f"<g><title>{safe(cut(tooltip, TOOLTIP_CHARACTERS_MAX))}</title>{''.join(parts)}</g>"
 
 
+def labelled(x: float, y: float, label: str, content: str) -> str:
+    """A text with a paler one before it."""
+    return f'<text x="{_n(x)}" y="{_n(y)}"><tspan class="label">{safe(label)}</tspan> {safe(content)}</text>'
+
+
+def moved(x: float, y: float, markup: str) -> str:
+    """Markup whose origin comes to lie at (x, y)."""
+    return f'<g transform="translate({_n(x)} {_n(y)})">\n{markup}\n</g>'
+
+
 def safe(content: str) -> str:
     """A text for XML: control characters as visible escapes, line ends kept, markup escaped."""
     return escape("\n".join(map(printable, content.split("\n"))))
 
 
 def wrapped(content: str, columns_max: int, *, lines_max: int) -> list[str]:
-    """A text as at most so many lines, broken at blanks where there are any; an ellipsis stands for the rest."""
-    lines = wrap(content, columns_max, break_on_hyphens=False) or [""]
-    kept = lines[:lines_max]
-    if len(lines) > lines_max:
-        kept[-1] = cut(kept[-1] + " " + lines[lines_max], columns_max)
-    return [cut(line, columns_max) for line in kept]
+    """A text as at most so many lines, broken at a blank near the end of a line, else anywhere; an ellipsis stands for the rest."""
+    lines: list[str] = []
+    while content and len(lines) < lines_max - 1 and columns(content) > columns_max:
+        full = cut(content, columns_max + 1).removesuffix("…")
+        blank = full.rfind(" ")
+        end = blank if blank > len(full) * BLANK_FROM else len(full)
+        lines.append(content[:end].rstrip())
+        content = content[end:].lstrip()
+    return [*lines, cut(content, columns_max)] if content or not lines else lines
 
 
 def mono_columns(width: float, size: float) -> int:
     """How many columns of the fixed-width font fit into a width."""
     return max(int(width / (size * MONO_WIDTH)), 1)
+
+
+def sans_columns(width: float, size: float) -> int:
+    """How many characters of a proportional font fit into a width, as an estimate."""
+    return max(int(width / (size * SANS_WIDTH)), 1)
+
+
+def sans_width(content: str, size: float) -> float:
+    """How wide a text is in a proportional font, as an estimate."""
+    return columns(content) * size * SANS_WIDTH
 
 
 def _n(number: float) -> str:

@@ -97,10 +97,10 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         particle_id, initiator: which particle.
-        told_by: the peer whose journal this is.
+        told_by: the peer whose journal this is; of a merged story all of them, with blanks between.
         script: its text.
         began_ms, ttl_ms: the initiator's clock when it began, and how long it lives.
-        state: ``live`` or ``finished`` on that peer.
+        state: ``live`` or ``finished`` on that peer; a merged story is live while something waits.
         peers: everyone in it, in the order of appearance, the initiator first.
         events: in the order in which this peer learned of them.
         waits: what the flow waits for, as far as this peer knows.
@@ -172,14 +172,15 @@ class _Teller:
         events = [event for entry in stored.journal for event in self._events(entry)]
         waits, error = self._machine.state()
         peers = {str(stored.particle.initiator): None}
-        for event in events:
+        # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
+        for event in sorted(events, key=lambda event: event.kind == "arrival"):
             peers.update(dict.fromkeys(peer for peer in (event.peer, event.to) if peer))
         for waiting in waits:
             peers.update({waiting.peer: None} if waiting.peer else {})
         return Story(
             particle_id=header.id,
-            initiator=stored.particle.initiator,
-            told_by=self._me,
+            initiator=str(stored.particle.initiator),
+            told_by=str(self._me),
             script=stored.particle.script,
             began_ms=header.timestamp_ms,
             ttl_ms=header.ttl_ms,
@@ -192,12 +193,12 @@ class _Teller:
                     at=str(wait.instruction.at),
                     reason=wait.reason,
                     instance=_name(wait.instance),
-                    peer=wait.peer or "",
+                    peer=str(wait.peer or ""),
                 )
                 for wait in waits
             ],
             undelivered=[
-                Undelivered(peer=row.peer, attempts=row.attempts, error=row.last_error) for row in stored.outbox
+                Undelivered(peer=str(row.peer), attempts=row.attempts, error=row.last_error) for row in stored.outbox
             ],
             error="" if error is None else f"{error.code}: {error.message}",
         )
@@ -206,7 +207,7 @@ class _Teller:
         if entry.kind == ARRIVED:
             arrival = decode(entry.payload, Arrival, what="arrival")
             sender = PeerId.from_public_key(arrival.sender)
-            yield Event(kind="arrival", peer=sender, to=self._me, hop=arrival.hops, known_at_ms=entry.at_ms)
+            yield Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=entry.at_ms)
             return
         for noted in self._noted(entry):
             if (event := self._event(noted)) is not None:
@@ -221,10 +222,10 @@ class _Teller:
                     for batch in (Batch.stored(self._stored.particle.key, one) for one in record.batches)
                 }
                 for batch, facts in unroll(fresh, self._known):
-                    yield from (_Noted(batch.signer, fact, entry.at_ms, VERIFIED) for fact in facts)
+                    yield from (_Noted(str(batch.signer), fact, entry.at_ms, VERIFIED) for fact in facts)
                 self._known.update(fresh)
             case Stepped():
-                yield from (_Noted(self._me, fact, entry.at_ms, OWN) for fact in record.facts)
+                yield from (_Noted(str(self._me), fact, entry.at_ms, OWN) for fact in record.facts)
             case Sealed():
                 self._known.add(Batch.stored(self._stored.particle.key, record.batch).id)
 
@@ -246,7 +247,7 @@ class _Teller:
         if isinstance(fact, Sent):
             if met is None:
                 return base
-            return replace(base, to=met.call.peer, service=met.call.service, function=met.call.function)
+            return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
         if isinstance(fact, Canon):
             return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])
         arguments = None if met is None or met.arguments is None else list(met.arguments)

@@ -19,6 +19,7 @@ CSS: Final = f"""
 .fs .tag {{ font-size: 10px; font-weight: 650; fill: #ffffff; text-anchor: middle; }}
 .fs .fact {{ font-size: 11.5px; }}
 .fs .outcome {{ fill: #4b5563; }}
+.fs .small {{ font-size: 11px; }}
 .fs .over {{ font-size: 11px; text-anchor: middle; paint-order: stroke; stroke: #ffffff; stroke-width: 5px; stroke-linejoin: round; }}
 .fs .page {{ fill: #ffffff; }}
 .fs .head {{ fill: #f3f4f6; stroke: #d1d5db; }}
@@ -66,4 +67,55 @@ CSS: Final = f"""
 .fs .verified {{ stroke: #4ade80; }}
 .fs .seal {{ fill: #052e16; stroke: #22c55e; }}
 }}
+"""
+
+PAGE_CSS: Final = f"""
+body {{ margin: 0; font: 15px/1.5 {SANS}; color: #1f2937; background: #ffffff; }}
+main {{ max-width: 1500px; margin: 0 auto; padding: 0 16px 48px; }}
+section {{ margin: 0 28px; }}
+figure {{ margin: 0; overflow-x: auto; }}
+figure svg {{ display: block; margin: 0 auto; }}
+h2 {{ font-size: 17px; margin: 36px 0 10px; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-size: 13px; }}
+th, td {{ text-align: left; font-weight: 400; padding: 4px 12px 4px 0; border-bottom: 1px solid #e5e7eb; vertical-align: top; }}
+thead th {{ font-weight: 600; color: #4b5563; }}
+tbody th {{ white-space: nowrap; font-weight: 600; }}
+td.number {{ font-family: {MONO}; font-size: 12px; white-space: nowrap; }}
+td.code, pre, code {{ font-family: {MONO}; font-size: 12px; }}
+td.code {{ overflow-wrap: anywhere; }}
+tr.failure td.code {{ color: #b91c1c; }}
+table.script tbody th {{ text-align: right; color: #6b7280; font-weight: 400; font-family: {MONO}; font-size: 12px; user-select: none; }}
+table.script tbody th, table.script td {{ border: 0; padding-top: 1px; padding-bottom: 1px; }}
+table.script td.state {{ color: #4b5563; font-size: 12px; white-space: nowrap; }}
+table.script code {{ white-space: pre; tab-size: 4; }}
+table.script tr.done {{ background: #f0fdf4; }}
+table.script tr.failed {{ background: #fef2f2; }}
+table.script tr.waits {{ background: #fffbeb; }}
+table.script tr.sent {{ background: #f8fafc; }}
+tr:target {{ outline: 2px solid #6366f1; }}
+mark {{ color: inherit; border-radius: 3px; font-weight: 700; background: none; }}
+mark.done {{ background: #bbf7d0; }}
+mark.failed {{ background: #fecaca; }}
+mark.waits {{ background: #fde68a; }}
+mark.sent {{ background: #e2e8f0; }}
+a {{ color: #4338ca; }}
+pre {{ overflow-x: auto; }}
+summary {{ cursor: pointer; }}
+@media (prefers-color-scheme: dark) {{
+body {{ color: #e5e7eb; background: #0f172a; }}
+th, td {{ border-color: #1e293b; }}
+thead th, table.script td.state {{ color: #9ca3af; }}
+tr.failure td.code {{ color: #fca5a5; }}
+table.script tr.done {{ background: #052e16; }}
+table.script tr.failed {{ background: #450a0a; }}
+table.script tr.waits {{ background: #3a2408; }}
+table.script tr.sent {{ background: #1e293b; }}
+mark.done {{ background: #166534; }}
+mark.failed {{ background: #991b1b; }}
+mark.waits {{ background: #92400e; }}
+mark.sent {{ background: #475569; }}
+a {{ color: #a5b4fc; }}
+}}
+@media print {{ figure, .wide {{ overflow: visible; }} }}
 """

@@ -37,7 +37,7 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES, now_ms: int | N
         now_ms: milliseconds since 1970; if given, waits say how long.
     """
     wording = Wording(story, names)
-    lines = [*_head(story, wording), "", *_events(story, wording), "", *_open(story, wording, now_ms)]
+    lines = [*_head(story, wording), "", *_events(story, wording), "", *open_points(story, wording, now_ms=now_ms)]
     lines.append(", ".join(f"{name} {figure}" for name, figure in figures(story).items()))
     return "\n".join(lines) + "\n"
 
@@ -85,7 +85,8 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
-def _open(story: Story, wording: Wording, now_ms: int | None) -> Iterator[str]:
+def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) -> Iterator[str]:
+    """What is not settled: waits, peers that could not be reached, the error that ended the last run."""
     for waiting in story.waits:
         yield f"waits: {_waiting(story, waiting, wording, now_ms)}"
     for undelivered in story.undelivered:

@@ -115,9 +115,10 @@ class Wording:
         return self.text("canon " + " ".join(event.instruction.split()[-2:]), columns_max)
 
     def purpose(self, event: Event, columns_max: int = INSTRUCTION_CHARACTERS_MAX) -> str:
-        """What a particle was sent on for: ``members.is_member``, else the instruction; empty if that is not known."""
-        name = f"{event.service}.{event.function}" if event.service or event.function else event.instruction
-        return self.text(name, columns_max)
+        """What a particle was sent on for: ``members.is_member``, ``canon $stream #fixed``; empty if that is not known."""
+        if event.service or event.function:
+            return self.text(f"{event.service}.{event.function}", columns_max)
+        return self.canon(event, columns_max) if event.instruction else ""
 
     def outcome(self, event: Event, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
         """What came of a call: its value or its error."""
@@ -154,7 +155,7 @@ def moment(at_ms: int) -> str:
 
 def duration(ms: int) -> str:
     """A length of time: ``120 s``, ``0.091 s``."""
-    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + " s"
+    return f"{ms // 1000} s" if ms % 1000 == 0 else f"{ms / 1000:.3f} s"
 
 
 def figures(story: Story) -> dict[str, str]:

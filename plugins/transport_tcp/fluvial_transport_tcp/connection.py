@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import structlog
 from anyio import CancelScope
-from anyio.abc import TaskGroup
 from fluvial.errors import FluvialError, RemoteProtocolError, ResourceLimit
 from fluvial.identity import PeerId
 from fluvial.seats import Receive
@@ -30,9 +29,11 @@ from fluvial.seats import Receive
 from fluvial_transport_tcp.allowance import Allowance, AllowanceClosed
 from fluvial_transport_tcp.framing import Kind, Message, Outbox, encode_frame, frame_bytes
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
+from fluvial_transport_tcp.liveness import Liveness
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.requests import Requests
+from fluvial_transport_tcp.workers import Workers
 
 MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
@@ -50,6 +51,13 @@ ENDED_BY_US: Final = frozenset({"protocol", "silent", "stalled", "stopping", "di
 
 class NotSent(Exception):
     """The connection took no more messages before this one was in its queue: use another connection."""
+
+
+class _Work(NamedTuple):
+    """A message to be handled, and the share of our window that it takes until it is."""
+
+    message: Message
+    charge: int
 
 
 class Connection:
@@ -93,19 +101,20 @@ class Connection:
         self._outbox = Outbox()
         self._wake = anyio.Event()
         self._requests = Requests()
-        self._handlers: TaskGroup  # while it runs
+        self._workers: Workers[_Work] = Workers(
+            handle=self._handle, give_up=self._give_up, timeout_s=options.handling_timeout_s
+        )
         self._wire: CancelScope | None = None
-        self._handling = 0
         self._one_way_charge = 0  # sent and not credited yet
         self._credit_owed = 0  # handled and not told yet
         self._pong: int | None = None  # to be sent
         self._ping = False  # to be sent
-        self._pinged = False
-        self._heard = self._active = False  # since the last tick
-        self._heard_at = self._active_at = self.opened_at
-        self._paused = False
-        self._writing_at: float | None = None
-        self._leaving_at = 0.0
+        self._life = Liveness(
+            self.opened_at,
+            keepalive_s=options.keepalive_s,
+            silence_max_s=options.silence_max_s,
+            leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
+        )
         self._reason = self._text = ""
         self._goodbye_sent = self._goodbye_heard = False
 
@@ -126,8 +135,8 @@ class Connection:
 
     async def run(self) -> None:
         """Read and write until the connection ends, and then until everything received is handled; never raises for the other side."""
-        async with anyio.create_task_group() as handlers:
-            self._handlers = handlers
+        async with anyio.create_task_group() as group:
+            self._workers.start(group)
             try:
                 async with anyio.create_task_group() as wire:
                     self._wire = wire.cancel_scope
@@ -137,17 +146,22 @@ class Connection:
                     wire.start_soon(self._read)
             finally:
                 self.cut("stopping", "this peer stops")
+                self._workers.close()
                 await self._farewell()
 
-    async def request(self, protocol: str, payload: bytes) -> bytes:
-        """Send and wait for the answer; the caller sets the deadline and has checked the size.
+    async def request(self, protocol: str, payload: bytes, *, size: int) -> bytes:
+        """Send and wait for the answer; the caller sets the deadline.
+
+        Args:
+            protocol: at most 255 bytes.
+            payload: what to send.
+            size: of the frame, at most ``frame_bytes_max``.
 
         Raises:
             NotSent: the connection takes no more messages.
             RemoteProtocolError: the answer is an error.
             Unreachable: the connection broke before the answer.
         """
-        size = frame_bytes(protocol, payload)
         charge = await self._admitted(size)
         pending = self._requests.open(protocol, charge)
         self._put(Message(Kind.REQUEST, pending.id, protocol, payload))
@@ -157,13 +171,13 @@ class Connection:
             self._requests.abandon(pending)
             self._say_goodbye_if_due()
 
-    async def send(self, protocol: str, payload: bytes) -> None:
-        """Put a one-way message into the queue; the caller sets the deadline and has checked the size.
+    async def send(self, protocol: str, payload: bytes, *, size: int) -> None:
+        """Put a one-way message into the queue; arguments and deadline as for :meth:`request`.
 
         Raises:
             NotSent: the connection takes no more messages.
         """
-        self._one_way_charge += await self._admitted(frame_bytes(protocol, payload))
+        self._one_way_charge += await self._admitted(size)
         self._put(Message(Kind.ONE_WAY, 0, protocol, payload))
 
     def retire(self, reason: str, text: str) -> None:
@@ -181,7 +195,12 @@ class Connection:
 
     def idle_s(self, now: float) -> float:
         """Seconds since the last message other than signs of life, 0 while one is under way; as of the last tick."""
-        return 0.0 if self._requests.waiting or self._handling or self._outbox else now - self._active_at
+        return 0.0 if self._requests.waiting or self._workers.busy or self._outbox else self._life.idle_s(now)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written."""
+        return self._outbox.size
 
     def tick(self, now: float) -> None:
         """Look after the connection: signs of life and deadlines.
@@ -189,20 +208,12 @@ class Connection:
         Args:
             now: ``anyio.current_time()``; call it every second or so.
         """
-        if self._heard:
-            self._heard, self._heard_at, self._pinged = False, now, False
-        if self._active:
-            self._active, self._active_at = False, now
-        options = self._options
-        silent_s = 0.0 if self._paused else now - self._heard_at
-        if not self.usable and now - self._leaving_at > options.handling_timeout_s + DRAIN_SLACK_S:
-            self.cut("stalled", "a goodbye was not answered")
-        elif self._writing_at is not None and now - self._writing_at > options.silence_max_s:
-            self.cut("stalled", f"no bytes were taken for {options.silence_max_s:g} s")
-        elif silent_s > options.silence_max_s:
-            self.cut("silent", f"no sign of life for {options.silence_max_s:g} s")
-        elif silent_s > options.keepalive_s and not self._pinged:
-            self._pinged = self._ping = True
+        self._workers.tick(now)
+        verdict = self._life.judge(now)
+        if verdict.reason:
+            self.cut(verdict.reason, verdict.text)
+        elif verdict.ask:
+            self._ping = True
             self._wake.set()
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -213,8 +224,8 @@ class Connection:
             while True:
                 await self._take_messages()
                 data = await link.stream.receive(READ_BYTES)
-                self._heard = True
-                self._metrics.bytes_in.inc(len(data))
+                self._life.heard = True
+                self._metrics.bytes_in += len(data)
                 link.session.feed(data)
         except RemoteProtocolError as error:
             self.cut("protocol", error.message)
@@ -225,7 +236,7 @@ class Connection:
         session, decoder, counters = self._link.session, self._link.decoder, self._metrics.messages_in
         while True:
             while (message := decoder.next_message()) is not None:
-                counters[message.kind].inc()
+                counters[message.kind] += 1
                 await self._take(message)
             if not (data := session.read()):
                 return
@@ -257,19 +268,18 @@ class Connection:
             raise RemoteProtocolError("it begins something new after its goodbye")
         charge = MESSAGE_COST_BYTES + frame_bytes(message.label, message.body)
         if not self._window.free(charge):
-            self._paused = True
+            self._life.paused = True
         await self._window.take(charge)
-        self._paused = False
-        self._heard = self._active = True
-        self._handling += 1
-        self._handlers.start_soon(self._handle, message, charge)
+        self._life.paused = False
+        self._life.heard = self._life.active = True
+        self._workers.add(_Work(message, charge))
 
     def _take_answer(self, message: Message) -> None:
         pending = self._requests.settle(message)
         self._credit.give(pending.charge)
-        self._active = True
+        self._life.active = True
         if pending.abandoned:
-            self._metrics.dropped("late")
+            self._metrics.dropped["late"] += 1
 
     def _take_goodbye(self, message: Message) -> None:
         if self._goodbye_heard:
@@ -280,25 +290,23 @@ class Connection:
         self.retire("goodbye", f"the other side said goodbye: {text}")
         self._wake.set()
 
-    async def _handle(self, message: Message, charge: int) -> None:
-        reply: Message | None = None
-        try:
-            with anyio.move_on_after(self._options.handling_timeout_s):
-                reply = await self._reply(message)
-            if reply is None:
-                reply = self._error(message, ResourceLimit(f"not done within {self._options.handling_timeout_s:g} s"))
-            if message.kind is Kind.REQUEST:
-                with suppress(AllowanceClosed):  # the connection is gone, and with it whoever waits for the answer
-                    await self._room.take(frame_bytes(reply.label, reply.body))
-                    self._put(reply)
-            elif reply.kind is Kind.ERROR:
-                self._metrics.dropped("refused")
-        finally:
-            self._handling -= 1
-            self._window.give(charge)
-            if message.kind is Kind.ONE_WAY:
-                self._credit_owed += charge
-                self._wake.set()
+    async def _handle(self, work: _Work) -> None:
+        await self._finish(work, await self._reply(work.message))
+
+    async def _give_up(self, work: _Work) -> None:
+        late = ResourceLimit(f"not done within {self._options.handling_timeout_s:g} s")
+        await self._finish(work, self._error(work.message, late))
+
+    async def _finish(self, work: _Work, reply: Message) -> None:
+        if work.message.kind is Kind.REQUEST:
+            with suppress(AllowanceClosed):  # the connection is gone, and with it whoever waits for the answer
+                await self._room.take(frame_bytes(reply.label, reply.body))
+                self._put(reply)
+        else:
+            self._metrics.dropped["refused"] += reply.kind is Kind.ERROR
+            self._credit_owed += work.charge
+            self._wake.set()
+        self._window.give(work.charge)
 
     async def _reply(self, message: Message) -> Message:
         try:
@@ -330,14 +338,13 @@ class Connection:
         if not self.usable:
             self._room.give(size)
             raise NotSent
-        self._active = True
+        self._life.active = True
         return charge
 
     def _put(self, message: Message) -> None:
         """Into the queue, in which there is room."""
         self._outbox.put(message)
-        self._metrics.messages_out[message.kind].inc()
-        self._metrics.queued_bytes.inc(frame_bytes(message.label, message.body))
+        self._metrics.messages_out[message.kind] += 1
         self._wake.set()
 
     def _put_control(self, message: Message) -> None:
@@ -352,11 +359,10 @@ class Connection:
                 piece = self._outbox.take(WRITE_BYTES)
                 sealed = session.seal(piece)
                 if sealed:
-                    self._writing_at = anyio.current_time()
+                    self._life.writing_at = anyio.current_time()
                     await stream.send(sealed)
-                    self._writing_at = None
-                    self._metrics.bytes_out.inc(len(sealed))
-                    self._metrics.queued_bytes.dec(len(piece))
+                    self._life.writing_at = None
+                    self._metrics.bytes_out += len(sealed)
                     self._room.give(len(piece))
                 elif self._goodbye_sent and self._goodbye_heard:
                     return self.cut(self._reason, self._text)
@@ -384,7 +390,7 @@ class Connection:
 
     def _leave(self) -> None:
         if self.usable:
-            self._leaving_at = anyio.current_time()
+            self._life.leaving_at = anyio.current_time()
             self._credit.close()
             self.left.set()
             self._on_left(self)
@@ -404,19 +410,15 @@ class Connection:
         self._leave()
         self._room.close()
         self._requests.fail_all(text)
-        self._metrics.closed(reason)
+        self._metrics.closed[reason] += 1
         self._log.debug("connection ended", reason=reason, text=text)
         if self._wire is not None:
             self._wire.cancel()
 
     async def _farewell(self) -> None:
         """Say why, if this side cut the connection and the stream is between two records, and close it."""
-        unsent = 0
-        while piece := self._outbox.take(WRITE_BYTES):
-            unsent += len(piece)
-        self._metrics.queued_bytes.dec(unsent)
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
-            if self._reason in ENDED_BY_US and self._writing_at is None and not self._goodbye_sent:
+            if self._reason in ENDED_BY_US and self._life.writing_at is None and not self._goodbye_sent:
                 if alert := self._link.session.outgoing():
                     await self._link.stream.send(alert)
                 goodbye = Message(Kind.GOODBYE, 0, self._reason, self._text.encode()[:TEXT_BYTES_MAX])

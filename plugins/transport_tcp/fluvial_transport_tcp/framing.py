@@ -75,7 +75,7 @@ _KINDS: Final = {int(kind): kind for kind in Kind}
 
 def frame_bytes(label: str, body: bytes) -> int:
     """Size of a message as a frame, before encryption."""
-    return HEADER_BYTES + len(label.encode()) + len(body)
+    return HEADER_BYTES + len(label if label.isascii() else label.encode()) + len(body)
 
 
 def encode_frame(message: Message) -> tuple[bytes, ...]:
@@ -154,17 +154,20 @@ class Decoder:
 
 
 class Outbox:
-    """Frames that wait to be written, in order; the bound is its user's."""
+    """Frames that wait to be written, in order; ``size`` is theirs in bytes, and the bound is the user's."""
 
     def __init__(self) -> None:
         self._pieces: deque[bytes | memoryview] = deque()
+        self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self._pieces)
 
     def put(self, message: Message) -> None:
         """Add a message."""
-        self._pieces.extend(encode_frame(message))
+        for piece in encode_frame(message):
+            self._pieces.append(piece)
+            self.size += len(piece)
 
     def take(self, bytes_max: int) -> bytes | memoryview:
         """The next bytes: small pieces together, a long one slice by slice and never copied; empty if there are none."""
@@ -181,4 +184,5 @@ class Outbox:
                 piece = view[:room]
             parts.append(piece)
             room -= len(piece)
+        self.size -= bytes_max - room
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,52 +1,67 @@
-"""What the transport counts."""
+"""What the transport counts, in plain numbers that cost nothing where messages pass; prometheus reads them when it is asked."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from fluvial_transport_tcp.framing import Kind
 
 
-class Metrics:
-    """The transport's metrics in one registry; attributes for hot paths are labelled beforehand."""
+class Metrics(Collector):
+    """The transport's metrics in one registry.
+
+    Attributes:
+        bytes_in, bytes_out: on the wire, encrypted.
+        messages_in, messages_out: by kind, which is the index.
+        handshakes: by outcome.
+        closed: connections that ended, by reason.
+        dropped: messages that came to nothing: one-way ones ``refused`` by the node, answers that came ``late``.
+        connections: how many stand now.
+        queued_bytes: how much waits to be written now, over all connections.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        size = Counter(
-            "fluvial_transport_bytes_total", "Bytes on the wire, encrypted", ["direction"], registry=registry
-        )
-        messages = Counter(
-            "fluvial_transport_messages_total", "Messages by kind", ["direction", "kind"], registry=registry
-        )
-        self.bytes_in: Final = size.labels("in")
-        self.bytes_out: Final = size.labels("out")
-        self.messages_in: Final = {kind: messages.labels("in", kind.name.lower()) for kind in Kind}
-        self.messages_out: Final = {kind: messages.labels("out", kind.name.lower()) for kind in Kind}
-        self.connections: Final = Gauge(
-            "fluvial_transport_connections", "Authenticated connections that stand", registry=registry
-        )
-        self.queued_bytes: Final = Gauge(
-            "fluvial_transport_queued_bytes", "Bytes that wait to be written, over all connections", registry=registry
-        )
-        self._handshakes = Counter(
-            "fluvial_transport_handshakes_total", "Handshakes by outcome", ["outcome"], registry=registry
-        )
-        self._closed = Counter(
-            "fluvial_transport_closed_total", "Connections that ended, by reason", ["reason"], registry=registry
-        )
-        self._dropped = Counter(
-            "fluvial_transport_dropped_total", "Messages that came to nothing, by reason", ["reason"], registry=registry
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.messages_in: Final = [0] * (max(Kind) + 1)
+        self.messages_out: Final = [0] * (max(Kind) + 1)
+        self.handshakes: Final[Counter[str]] = Counter()
+        self.closed: Final[Counter[str]] = Counter()
+        self.dropped: Final[Counter[str]] = Counter()
+        self.connections: Callable[[], int] = lambda: 0
+        self.queued_bytes: Callable[[], int] = lambda: 0
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus: the present values."""
+        size = CounterMetricFamily("fluvial_transport_bytes", "Bytes on the wire, encrypted", labels=["direction"])
+        size.add_metric(["in"], self.bytes_in)
+        size.add_metric(["out"], self.bytes_out)
+        messages = CounterMetricFamily("fluvial_transport_messages", "Messages by kind", labels=["direction", "kind"])
+        for kind in Kind:
+            messages.add_metric(["in", kind.name.lower()], self.messages_in[kind])
+            messages.add_metric(["out", kind.name.lower()], self.messages_out[kind])
+        return (
+            size,
+            messages,
+            _by("fluvial_transport_handshakes", "Handshakes by outcome", "outcome", self.handshakes),
+            _by("fluvial_transport_closed", "Connections that ended, by reason", "reason", self.closed),
+            _by("fluvial_transport_dropped", "Messages that came to nothing, by reason", "reason", self.dropped),
+            GaugeMetricFamily("fluvial_transport_connections", "Connections that stand", value=self.connections()),
+            GaugeMetricFamily(
+                "fluvial_transport_queued_bytes", "Bytes that wait to be written", value=self.queued_bytes()
+            ),
         )
 
-    def handshake(self, outcome: str) -> None:
-        """A handshake ended: ``ok`` or what was wrong."""
-        self._handshakes.labels(outcome).inc()
 
-    def closed(self, reason: str) -> None:
-        """A connection ended."""
-        self._closed.labels(reason).inc()
-
-    def dropped(self, reason: str) -> None:
-        """Messages were dropped: one-way ones ``refused`` by the node, answers that came ``late``."""
-        self._dropped.labels(reason).inc()
+def _by(name: str, documentation: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, documentation, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

@@ -31,9 +31,10 @@ class Table:
         self._own = own
         self._most = connections_max
         self._together_s = together_s
-        self._metrics = metrics
         self._all: set[Connection] = set()
         self._used: dict[PeerId, Connection] = {}
+        metrics.connections = lambda: len(self._all)
+        metrics.queued_bytes = lambda: sum(connection.queued_bytes for connection in self._all)
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._all))
@@ -62,7 +63,6 @@ class Table:
     def add(self, connection: Connection) -> bool:
         """Take in a connection that begins to run; True if it is the first one in use with its peer."""
         self._all.add(connection)
-        self._metrics.connections.set(len(self._all))
         old = self._used.get(connection.peer)
         if old is None:
             self._used[connection.peer] = connection
@@ -83,7 +83,6 @@ class Table:
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
         self._all.discard(connection)
-        self._metrics.connections.set(len(self._all))
 
     def _preferred(self, old: Connection, new: Connection) -> Connection:
         """When both sides dialled at once, both keep the one that the smaller peer id dialled; else the newer one.

@@ -36,14 +36,15 @@ TICK_S: Final = 1.0
 """How often connections are looked after, at least."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Running:
-    """What there is only while the transport runs."""
+    """What there is only while the transport runs; when it stops, nothing new is begun."""
 
     work: TaskGroup  # listeners, handshakes, dials and keepers: cancelled at once
     wires: TaskGroup  # connections: cancelled after their goodbyes
     receive: Receive
     watcher: PeerWatcher
+    stopping: bool = False
 
 
 class _Dial:
@@ -113,6 +114,8 @@ class TcpTransport:
                         self._start_work(work, listeners)
                         task_status.started()
                 finally:
+                    if self._running is not None:
+                        self._running.stopping = True
                     stop.set()
         finally:
             self._running = None
@@ -128,7 +131,7 @@ class TcpTransport:
                     connection = await self._connection(contact)
                     self._check_fits(connection, size)
                     with suppress(NotSent):
-                        return await connection.request(protocol, payload)
+                        return await connection.request(protocol, payload, size=size)
         except TimeoutError as error:
             raise Unreachable(f"{contact.peer}: no answer to {protocol} within {timeout_s:g} s") from error
 
@@ -141,7 +144,7 @@ class TcpTransport:
                     connection = await self._connection(contact)
                     self._check_fits(connection, size)
                     with suppress(NotSent):
-                        return await connection.send(protocol, payload)
+                        return await connection.send(protocol, payload, size=size)
         except TimeoutError as error:
             raise Unreachable(
                 f"{contact.peer}: {protocol} could not be sent within {self._options.send_timeout_s:g} s"
@@ -163,7 +166,7 @@ class TcpTransport:
             ),
             log=self._log,
         )
-        if self._running is not None:
+        if self._running is not None and not self._running.stopping:
             self._running.work.start_soon(keeper.run)
 
     def connected(self) -> frozenset[PeerId]:
@@ -207,7 +210,7 @@ class TcpTransport:
 
     async def _look_after(self) -> None:
         options = self._options
-        period_s = min(TICK_S, options.keepalive_s / 4, options.idle_s / 4)
+        period_s = min(TICK_S, options.keepalive_s / 4, options.idle_s / 4, options.handling_timeout_s / 4)
         while True:
             await anyio.sleep(period_s)
             now = anyio.current_time()
@@ -222,7 +225,7 @@ class TcpTransport:
             link = await self._shake(stream, peer=None)
             self._admit(link)
         if scope.cancelled_caught:
-            self._metrics.handshake("crowded")
+            self._metrics.handshakes["crowded"] += 1
 
     async def _dial(self, peer: PeerId, addresses: Sequence[Address], dialling: _Dial) -> None:
         timeout_s = self._options.dial_timeout_s
@@ -253,14 +256,14 @@ class TcpTransport:
                 refuse=self._table.refusal,
             )
         except HandshakeFailed as error:
-            self._metrics.handshake(error.outcome)
+            self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
             raise
         finally:
             if link is None:
                 with anyio.CancelScope(shield=True):
                     await stream.aclose()
-        self._metrics.handshake("ok")
+        self._metrics.handshakes["ok"] += 1
         return link
 
     # --- connections --------------------------------------------------------------------------------------------------
@@ -293,7 +296,7 @@ class TcpTransport:
             raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
 
     def _in_operation(self) -> _Running:
-        if self._running is None:
+        if self._running is None or self._running.stopping:
             raise Unreachable("this peer's transport is not running")
         return self._running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,18 +17,19 @@ from fluvial.clock import SystemClock
 from fluvial.identity import KeyPair
 from fluvial.seats import Receive, Surroundings
 from fluvial.testing.transport import WAIT_S, Peer
-from prometheus_client import CollectorRegistry
-
 from fluvial_transport_tcp.framing import Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.secure import Credentials
 from fluvial_transport_tcp.transport import TcpTransport
+from prometheus_client import CollectorRegistry
 
 NETWORK = "test"
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-SMALL = {"frame_bytes_max": 65_536, "window_bytes": 131_072}
+SMALL: dict[str, Any] = {"frame_bytes_max": 65_536, "window_bytes": 131_072}
 """The smallest limits: two messages of 30 KB fill a window."""
+
+QUIET = structlog.make_filtering_bound_logger(logging.WARNING)
 
 
 class TcpPeer(Peer):
@@ -54,7 +56,13 @@ class StartPeer:
         self._base_dir = base_dir
 
     async def __call__(
-        self, *, keys: KeyPair | None = None, receive: Receive | None = None, network: str = NETWORK, **options: Any
+        self,
+        *,
+        keys: KeyPair | None = None,
+        receive: Receive | None = None,
+        network: str = NETWORK,
+        quiet: bool = False,
+        **options: Any,
     ) -> TcpPeer:
         keys = keys or KeyPair.generate()
         surroundings = Surroundings(
@@ -62,7 +70,7 @@ class StartPeer:
             network=network,
             clock=SystemClock(),
             metrics=CollectorRegistry(),
-            log=structlog.get_logger(),
+            log=structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=QUIET if quiet else None),
             base_dir=self._base_dir,
         )
         transport = TcpTransport(surroundings, Options(**{"listen": (LOOPBACK,), **options}), rng=random.Random(1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from fluvial.seats import Surroundings, Transport
 from fluvial.testing.transport import BuildTransport, TransportConformance
-
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.transport import TcpTransport
 

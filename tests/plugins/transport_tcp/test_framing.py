@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import pytest
 from fluvial.errors import RemoteProtocolError
+from fluvial_transport_tcp.framing import HEADER_BYTES, Decoder, Kind, Message, Outbox, encode_frame, frame_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-
-from fluvial_transport_tcp.framing import HEADER_BYTES, Decoder, Kind, Message, Outbox, encode_frame, frame_bytes
 
 FRAME_BYTES_MAX = 4096
 ids = st.integers(0, 2**32 - 1)
@@ -52,13 +52,11 @@ def test_messages_arrive_however_the_bytes_are_cut(sent: list[Message], cuts: li
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=20))
 def test_any_bytes_are_messages_or_an_error(chunks: list[bytes]) -> None:
     decoder = Decoder(FRAME_BYTES_MAX)
-    try:
+    with suppress(RemoteProtocolError):
         for chunk in chunks:
             for message in decode_all(decoder, chunk):
                 assert decode_all(Decoder(FRAME_BYTES_MAX), frame(message)) == [message]
             assert decoder.buffered <= FRAME_BYTES_MAX
-    except RemoteProtocolError as error:
-        assert error.message
 
 
 @given(messages, st.data())
@@ -102,7 +100,11 @@ def test_labels_that_do_not_fit_are_not_encoded() -> None:
         encode_frame(Message(Kind.ONE_WAY, 0, "ü" * 128))
 
 
-@given(st.lists(st.builds(Message, st.just(Kind.ONE_WAY), st.just(0), st.just("p"), st.binary(max_size=90_000)), max_size=4))
+@given(
+    st.lists(
+        st.builds(Message, st.just(Kind.ONE_WAY), st.just(0), st.just("p"), st.binary(max_size=90_000)), max_size=4
+    )
+)
 def test_the_outbox_gives_out_all_bytes_in_order_and_bounded_pieces(sent: list[Message]) -> None:
     outbox = Outbox()
     for message in sent:

@@ -9,7 +9,6 @@ from types import ModuleType
 import msgspec
 import pytest
 from fluvial.seats import Registry
-
 from fluvial_transport_tcp.keeping import pause_s
 from fluvial_transport_tcp.options import Options
 

@@ -13,9 +13,9 @@ from contextlib import suppress
 import anyio
 from fluvial.errors import RemoteProtocolError
 from fluvial.testing.transport import eventually
-
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from tests.plugins.transport_tcp.peers import StartPeer, TcpPeer, stranger
+
+from tests.plugins.transport_tcp.peers import SMALL, StartPeer, TcpPeer, stranger
 
 AT_THE_PORT = 5000
 IN_THE_CHANNEL = 5000
@@ -26,7 +26,7 @@ ENDS = (anyio.EndOfStream, anyio.BrokenResourceError)
 
 
 async def test_random_bytes_at_the_port(start: StartPeer) -> None:
-    peer, friend = await start(handshakes_max=2 * AT_ONCE, handshake_timeout_s=5), await start()
+    peer, friend = await start(quiet=True, handshakes_max=2 * AT_ONCE, handshake_timeout_s=5), await start()
     await friend.request(peer, b"before")
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with anyio.create_task_group() as group:
@@ -41,7 +41,7 @@ async def test_random_bytes_at_the_port(start: StartPeer) -> None:
 
 async def test_random_bytes_in_the_channel(start: StartPeer) -> None:
     """Whole frames that look almost right; who errs is cut off and comes again."""
-    peer, friend, rng = await start(), await start(), random.Random(7)
+    peer, friend, rng = await start(quiet=True, **SMALL), await start(), random.Random(7)
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     inputs = errors = 0
     with anyio.fail_after(60):
@@ -51,7 +51,7 @@ async def test_random_bytes_in_the_channel(start: StartPeer) -> None:
                     for _ in range(100):
                         inputs += 1
                         await other.say_bytes(almost_a_frame(rng))
-                    await other.say_bytes(b"\xff" * 10)
+                    await other.say_bytes(b"\xff" * 2 * SMALL["frame_bytes_max"])  # no frame is so long
                 with suppress(RemoteProtocolError):
                     while await other.hear() is not None:
                         pass

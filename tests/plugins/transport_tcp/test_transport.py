@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
@@ -9,9 +12,9 @@ from fluvial.addresses import Address, Contact
 from fluvial.errors import ConfigError, LocalProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.transport import ECHO, eventually
-
 from fluvial_transport_tcp.framing import Kind
 from fluvial_transport_tcp.secure import HandshakeFailed
+
 from tests.plugins.transport_tcp.peers import LOOPBACK, StartPeer, TcpPeer, stranger
 
 
@@ -29,15 +32,10 @@ class TestListening:
             await other.transport.disconnect(peer.id)
             assert await other.request(Contact(peer.id, (address,)), b"hello") == b"hello"
 
-    async def test_a_port_that_is_taken_is_the_operators_problem(self, start: StartPeer, tmp_path: object) -> None:
+    async def test_a_port_that_is_taken_is_the_operators_problem(self, start: StartPeer) -> None:
         peer = await start()
-        with pytest.raises(BaseExceptionGroup) as raised:
+        with pytest.raises(ConfigError, match=f"cannot listen on /ip4/127.0.0.1/tcp/{peer.port}: "):
             await start(listen=(LOOPBACK, f"/ip4/127.0.0.1/tcp/{peer.port}"))
-        error: BaseException = raised.value
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        assert isinstance(error, ConfigError)
-        assert f"cannot listen on /ip4/127.0.0.1/tcp/{peer.port}" in error.message
 
     async def test_other_addresses_may_be_announced(self, start: StartPeer) -> None:
         peer, other = await start(announce=("/dns4/peer.example.org/tcp/443",)), await start()
@@ -56,16 +54,9 @@ class TestListening:
 class TestDialling:
     async def test_the_first_address_that_answers_is_used(self, start: StartPeer) -> None:
         """Dead ones, and those where somebody else listens, only cost time."""
-        one, other, somebody, gone = await start(), await start(), await start(), await start()
-        await gone.stop()
-        contact = Contact(
-            other.id,
-            (
-                *at(other, f"/ip4/127.0.0.1/tcp/{gone.keys.peer_id and somebody.port}").addresses,
-                *at(other, "/ip4/127.0.0.1/tcp/1").addresses,
-                *other.contact.addresses,
-            ),
-        )
+        one, other, somebody = await start(), await start(), await start()
+        elsewhere = at(other, f"/ip4/127.0.0.1/tcp/{somebody.port}", "/ip4/127.0.0.1/tcp/1")
+        contact = Contact(other.id, (*elsewhere.addresses, *other.contact.addresses))
         assert await one.request(contact, b"hello") == b"hello"
         assert somebody.connections == []
 
@@ -75,7 +66,9 @@ class TestDialling:
         async with await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=0) as full:
             port = full.extra(SocketAttribute.local_port)
             async with await anyio.connect_tcp("127.0.0.1", port):
-                contact = Contact(other.id, (*at(other, f"/ip4/127.0.0.1/tcp/{port}").addresses, *other.contact.addresses))
+                contact = Contact(
+                    other.id, (*at(other, f"/ip4/127.0.0.1/tcp/{port}").addresses, *other.contact.addresses)
+                )
                 with anyio.fail_after(3):
                     assert await one.request(contact, b"hello") == b"hello"
 
@@ -115,7 +108,7 @@ class TestDialling:
         async with anyio.create_task_group() as group:
 
             async def with_a_bad_address() -> None:
-                with pytest.raises(Unreachable):
+                with suppress(Unreachable):  # or it takes the connection that stands meanwhile
                     await one.request(at(other, "/ip4/127.0.0.1/tcp/1"), b"bad")
 
             group.start_soon(with_a_bad_address)
@@ -150,7 +143,9 @@ class TestTwoConnections:
                 group.start_soon(other.request, one, b"%d" % number)
         for peer in (one, other):
             assert sorted(int(message.payload) for message in peer.received) == list(range(20))
-            await eventually(lambda peer=peer: peer.metric("connections") == 1, "one connection is left")
+        await eventually(
+            lambda: one.metric("connections") == other.metric("connections") == 1, "one connection is left"
+        )
         superseded = sum(peer.metric("closed_total", reason="superseded") for peer in (one, other))
         assert superseded >= 1, "they did not dial at once, so nothing was tested"
 
@@ -180,7 +175,7 @@ class TestTwoConnections:
 
 class TestKeeping:
     async def test_it_comes_back_after_the_other_side_restarts(self, start: StartPeer) -> None:
-        quick = {"reconnect_min_s": 0.05, "reconnect_max_s": 0.2}
+        quick: dict[str, Any] = {"reconnect_min_s": 0.05, "reconnect_max_s": 0.2}
         client, relay = await start(listen=(), **quick), await start()
         client.transport.keep(relay.contact)
         await eventually(lambda: len(client.connections) == 1, "a first connection")
@@ -212,9 +207,9 @@ class TestKeeping:
     async def test_idle_connections_are_closed_by_who_dialled_them(self, start: StartPeer) -> None:
         one, other = await start(idle_s=0.2), await start(idle_s=0.2)
         await one.request(other, b"hello")
-        await eventually(lambda: one.transport.connected() == frozenset(), "the idle connection is closed")
-        assert one.metric("closed_total", reason="idle") == 1
+        await eventually(lambda: one.metric("closed_total", reason="idle") == 1, "the idle connection is closed")
         assert other.metric("closed_total", reason="goodbye") == 1
+        assert one.transport.connected() == other.transport.connected() == frozenset()
         assert await one.request(other, b"again") == b"again"
 
     async def test_kept_connections_are_not_idle(self, start: StartPeer) -> None:

@@ -19,7 +19,7 @@ from typing import Final, NewType
 
 import msgspec
 
-from fluvial.air.data.content import ContentId, Json, content_id, merkle_root
+from fluvial.air.data.content import ContentId, Json, check_json, content_id, merkle_root
 from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
@@ -123,32 +123,32 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
     Raises:
         RemoteProtocolError: a step names a batch that is in neither, or batches name each other in a circle.
     """
-    done = set(known)
+    begun = set(known)
     named = {seen for batch in fresh.values() for step, _ in batch.steps() for seen in step.seen}
     for head in [batch for batch in fresh.values() if batch.id not in named]:
-        done.add(head.id)
-        stack: list[tuple[Batch, Iterator[tuple[Step, list[Fact]]]]] = [(head, iter(head.steps()))]
-        waiting: list[tuple[Step, list[Fact]] | None] = [None]
+        begun.add(head.id)
+        stack = [(head, _story(head))]
         while stack:
-            batch, steps = stack[-1]
-            now = waiting[-1] or next(steps, None)
+            batch, story = stack[-1]
+            now = next(story, None)
             if now is None:
                 stack.pop()
-                waiting.pop()
-                continue
-            before = next((BatchId(seen) for seen in now[0].seen if seen not in done), None)
-            if before is None:
-                waiting[-1] = None
-                yield batch, now[1]
-            elif before in fresh:
-                done.add(before)
-                waiting[-1] = now
-                stack.append((fresh[before], iter(fresh[before].steps())))
-                waiting.append(None)
-            else:
+            elif isinstance(now, list):
+                yield batch, now
+            elif now in fresh and now not in begun:
+                begun.add(now)
+                stack.append((fresh[now], _story(fresh[now])))
+            elif now not in begun:
                 raise RemoteProtocolError(f"a batch of {batch.signer} follows one that is not here")
-    if not done >= fresh.keys():
+    if not begun >= fresh.keys():
         raise RemoteProtocolError("batches name each other in a circle")
+
+
+def _story(batch: Batch) -> Iterator[BatchId | list[Fact]]:
+    """What a batch tells, in order: the batches that a step names, then the step's facts."""
+    for step, facts in batch.steps():
+        yield from map(BatchId, step.seen)
+        yield facts
 
 
 def _problem(item: Item) -> str:
@@ -220,9 +220,11 @@ def check_data(particle: bytes, data: Data) -> Known:
         RemoteProtocolError: a batch is malformed or not signed by its signer for this particle, or a value it speaks of is missing.
     """
     try:
-        contents = {content_id(value): value for value in data.contents}
-    except (OverflowError, TypeError, ValueError, RecursionError) as error:
-        raise RemoteProtocolError(f"a content is no JSON value: {error}") from error
+        for value in data.contents:
+            check_json(value)
+    except ValueError as error:
+        raise RemoteProtocolError(f"a content cannot be used: {error}") from error
+    contents = {content_id(value): value for value in data.contents}
     batches = tuple(Batch.verified(particle, signed) for signed in data.batches)
     for batch in batches:
         if not batch.contents() <= contents.keys():

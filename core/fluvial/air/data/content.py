@@ -16,7 +16,9 @@ whole without a change of the id, and small values cost one hash.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, Final, NewType, TypeAlias
 
 from fluvial.encoding import encode
@@ -30,7 +32,57 @@ ContentId = NewType("ContentId", bytes)
 LEAF_BYTES_MAX: Final = 256
 """Below this a proof for a part would cost more than the value; the longest proof step is 32 bytes."""
 
+JSON_DEPTH_MAX: Final = 128
+"""Arrays and objects within each other; serde_json, which reads values in the reference, has the same limit."""
+
+VALUE_SIZE: Final = 8
+"""What :func:`check_json` counts for a value besides the characters of a text: about its memory in bytes."""
+
+_ATOMS: Final = frozenset((type(None), bool, int))
 _LEAF, _ARRAY, _OBJECT = b"\x00", b"\x01", b"\x02"
+
+
+def check_json(value: Json, size_max: int = sys.maxsize) -> int:
+    """See that a value is JSON and within the limits, before anything recursive or costly is done with it.
+
+    Args:
+        value: anything.
+        size_max: limit of what is returned.
+
+    Returns:
+        Its size: :data:`VALUE_SIZE` for every value in it, one for every character of its texts and keys, each as often as it occurs.
+
+    Raises:
+        ValueError: it is no JSON, nested deeper than :data:`JSON_DEPTH_MAX`, or larger than ``size_max``.
+    """
+    size = VALUE_SIZE
+    level: list[Json] = [value]
+    for _ in range(JSON_DEPTH_MAX + 1):
+        below: list[Json] = []
+        for item in level:
+            kind = type(item)
+            if kind is str:
+                size += len(item)
+            elif kind is list:
+                below += item
+            elif kind is dict:
+                below += item.values()
+                size += sum(map(_key_size, item))
+            elif kind not in _ATOMS and not (kind is float and isfinite(item)):
+                raise ValueError(f"{item!r:.80} is no JSON value")
+            if size + len(below) * VALUE_SIZE > size_max:
+                raise ValueError(f"a value is larger than {size_max}")
+        if not below:
+            return size
+        size += len(below) * VALUE_SIZE
+        level = below
+    raise ValueError(f"a value is nested deeper than {JSON_DEPTH_MAX} levels")
+
+
+def _key_size(key: object) -> int:
+    if type(key) is not str:
+        raise ValueError(f"the key {key!r:.80} is no text")
+    return len(key)
 
 
 def content_id(value: Json) -> ContentId:
@@ -38,7 +90,7 @@ def content_id(value: Json) -> ContentId:
 
     Raises:
         OverflowError, TypeError, ValueError: it is no JSON value within the limits of :data:`Json`.
-        RecursionError: it is nested too deeply; callers bound depth where values come in.
+        RecursionError: it is nested too deeply; :func:`check_json` bounds depth where values come in.
     """
     encoded = encode(value)
     if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, list | dict):

@@ -22,9 +22,20 @@ NO_ERROR: Final[Json] = {"error_code": 0, "message": ""}
 """What ``:error:`` and ``%last_error%`` are before there was an error."""
 
 
+TEXT_BYTES_MAX: Final = 1_048_576
+"""Longest text of a value inside an error: texts of errors about errors double with every step."""
+
+
 def json_text(value: Json) -> str:
-    """Compact JSON with sorted keys, numbers written as the reference writes them."""
-    return _text.encode(value).decode()
+    """Compact JSON with sorted keys, numbers written as the reference writes them.
+
+    Raises:
+        Uncatchable: 20100, it is longer than an error's text may be.
+    """
+    text = _text.encode(value)
+    if len(text) > TEXT_BYTES_MAX:
+        raise too_much("bytes in the text of an error", TEXT_BYTES_MAX)
+    return text.decode()
 
 
 class AirError(Exception):
@@ -145,6 +156,11 @@ def already_set(name: str) -> Uncatchable:
 def stream_too_long(name: str, limit: int) -> Uncatchable:
     """A stream holds as many elements as it may."""
     return Uncatchable(20013, f"stream {name} would have more than {limit} elements")
+
+
+def unfit_to_fix(name: str, problem: str) -> Uncatchable:
+    """A canon would fix what other peers refuse; a limit of the interpreter that the reference does not have."""
+    return Uncatchable(20100, f"canon cannot fix {name}: {problem}")
 
 
 def too_much(what: str, limit: int) -> Uncatchable:

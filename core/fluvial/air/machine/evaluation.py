@@ -45,7 +45,7 @@ from fluvial.air.machine.values import (
     CanonStreamValue,
     Value,
     Whole,
-    element_of,
+    elements_of,
     first_values,
     is_pair,
     literal,
@@ -56,7 +56,7 @@ from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
 VISITS_MAX: Final = 300_000
-"""Instructions that one evaluation may execute: exponential scripts exist."""
+"""Instructions that one evaluation may execute, arguments and elements of folds included: exponential scripts exist."""
 
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
@@ -114,10 +114,8 @@ class Evaluation:
     # --- walking
 
     def _execute(self, node: tree.Instruction, frame: bytes, scope: Scope) -> None:
-        self._visits += 1
+        self._visit(1)
         self._depth += 1
-        if self._visits > VISITS_MAX:
-            raise errors.too_much("executed instructions", VISITS_MAX)
         if self._depth > DEPTH_MAX:
             raise errors.too_much("instructions nested in one another", DEPTH_MAX)
         try:
@@ -134,6 +132,11 @@ class Evaluation:
             raise
         finally:
             self._depth -= 1
+
+    def _visit(self, count: int) -> None:
+        self._visits += count
+        if self._visits > VISITS_MAX:
+            raise errors.too_much("executed instructions", VISITS_MAX)
 
     def _wait(self, node: tree.Instruction, frame: bytes, reason: str, peer: str | None = None) -> None:
         self._complete = False
@@ -202,8 +205,8 @@ class Evaluation:
         self._execute(node.body, frame, scope)
 
     def _equal(self, node: tree.Match | tree.Mismatch, scope: Scope) -> bool:
-        left = self._operands.value(node.left, scope)
-        return same_json(left.json, self._operands.value(node.right, scope).json)
+        left = self._value(node.left, scope)
+        return same_json(left.json, self._value(node.right, scope).json)
 
     def _null(self, node: tree.Null, frame: bytes, scope: Scope) -> None:
         pass
@@ -237,12 +240,16 @@ class Evaluation:
 
     def _new(self, node: tree.New, frame: bytes, scope: Scope) -> None:
         instance = Instance(frame, node.number)
-        inner = scope.renew(node.target.name, instance)
         if isinstance(node.target, tree.Stream | tree.StreamMap):
             self._stream(instance, node.target.name)
-        self._execute(node.body, frame, inner)
+        self._execute(node.body, frame, scope.renew(node.target.name, instance))
 
     # --- values
+
+    def _value(self, operand: tree.Value, scope: Scope) -> Value:
+        value = self._operands.value(operand, scope)
+        self._visit(len(value.origins))
+        return value
 
     def _ap(self, node: tree.Ap, frame: bytes, scope: Scope) -> None:
         value = self._operands.to_bind(node.argument, scope)
@@ -273,6 +280,7 @@ class Evaluation:
             self._fold_stream(node, frame, scope, scope.stream(node.iterable.name))
             return
         values = self._operands.iterable(node.iterable, scope)
+        self._visit(len(values))
         if values:
             elements = tuple((index_element(i), value) for i, value in enumerate(values))
             self._iterate(node, elements, 0, frame, scope, of_stream=False)
@@ -363,17 +371,17 @@ class Evaluation:
         stream = self._streams.get(scope.stream(node.source.name))
         entries = stream.entries() if stream is not None else ()
         if isinstance(node.target, tree.Scalar):
-            whole = literal(first_values(entry.value for entry in entries), self._me)
-            fixed = [(whole, instance)]
+            fixed = [(literal(first_values(entry.value for entry in entries), self._me), instance)]
         else:
             fixed = [(entry.value, entry.writer) for entry in entries]
-        elements = []
-        for value, writer in fixed:
-            element = element_of(value, writer)
-            self.findings.contents[element.value] = value.json
-            elements.append(element)
-        self._knowledge.learn(self.findings.contents)
-        fact = Canon(instance.frame, instance.node, tuple(elements))
+        try:
+            elements = elements_of(fixed)
+        except ValueError as error:
+            raise errors.unfit_to_fix(node.source.name, str(error)) from error
+        contents = {element.value: value.json for element, (value, _) in zip(elements, fixed, strict=True)}
+        self.findings.contents.update(contents)
+        self._knowledge.learn(contents)
+        fact = Canon(instance.frame, instance.node, elements)
         self._add(fact)
         return fact
 
@@ -395,7 +403,7 @@ class Evaluation:
         arguments: tuple[Value, ...] | None
         missing = ""
         try:
-            arguments = tuple(self._operands.value(argument, scope) for argument in node.arguments)
+            arguments = tuple(self._value(argument, scope) for argument in node.arguments)
         except Waiting as waiting:
             arguments, missing = None, waiting.name
         if self._trace is not None:

@@ -87,10 +87,10 @@ class Operands:
                 return literal(environment.initiator, environment.initiator)
             case tree.CanonStream(name, path):
                 canon = self._canon_stream(name, scope)
-                return canon.whole() if path is None else part_of_canon(canon, path, scope, environment.me)
+                return canon.whole if path is None else part_of_canon(canon, path, scope, environment.me)
             case tree.CanonMap(name, path):
                 pairs = self._canon_map(name, scope)
-                return pairs.whole() if path is None else part_of_canon_map(pairs, path, scope, environment.me)
+                return pairs.whole if path is None else part_of_canon_map(pairs, path, scope, environment.me)
             case tree.Error(path):
                 caught = scope.caught
                 value = (
@@ -113,7 +113,7 @@ class Operands:
                 return self._canon_stream(name, scope).bound()
             case tree.CanonMap(name, None):
                 pairs = self._canon_map(name, scope)
-                return replace(pairs.whole(), origins=(Tetraplet(pairs.peer),))
+                return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
             case tree.Scalar(name, None) if not scope.is_iterator(name):
                 return scope.scalar(name)
             case _:

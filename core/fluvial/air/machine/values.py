@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
-from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.content import ContentId, Json, check_json, content_id
 from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
+
+CANON_SIZE_MAX: Final = 8_388_608
+"""Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
 
 
 class Whole:
@@ -69,13 +73,14 @@ def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
     return Value(json, (Tetraplet(initiator),), Source.LITERAL, Whole(json), volatile=volatile)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CanonStreamValue:
     """The content of a stream, fixed by ``peer``."""
 
     peer: str
     elements: tuple[Value, ...]
 
+    @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an array, with the tetraplet of each element."""
         json = [element.json for element in self.elements]
@@ -84,13 +89,13 @@ class CanonStreamValue:
 
     def bound(self) -> Value:
         """All of it as ``ap`` binds it: an array that the canon's peer vouches for."""
-        return replace(self.whole(), origins=(Tetraplet(self.peer),))
+        return replace(self.whole, origins=(Tetraplet(self.peer),))
 
 
 MapKey = str | int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CanonMapValue:
     """The pairs of a stream map, fixed by ``peer``; each pair is an object with ``key`` and ``value``."""
 
@@ -106,6 +111,7 @@ class CanonMapValue:
         ]
         return found or None
 
+    @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an object of arrays, with the tetraplet of each pair."""
         json: dict[str, list[Json]] = {}
@@ -153,9 +159,20 @@ def same_json(left: Json, right: Json) -> bool:
     )
 
 
-def element_of(value: Value, writer: Instance) -> Element:
-    """How a canon's fact names a stream's element."""
-    return Element(content_id(value.json), value.origins[0], value.source, writer.frame, writer.node)
+def elements_of(values: Iterable[tuple[Value, Instance]]) -> tuple[Element, ...]:
+    """How a canon's fact names what it fixes: values, each with the instance that wrote it.
+
+    Raises:
+        ValueError: values that other peers refuse. Canons of canons double a value, or nest it deeper, with every step.
+    """
+    elements = []
+    size = 0
+    for value, writer in values:
+        size += check_json(value.json, CANON_SIZE_MAX)
+        if size > CANON_SIZE_MAX:
+            raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
+        elements.append(Element(content_id(value.json), value.origins[0], value.source, writer.frame, writer.node))
+    return tuple(elements)
 
 
 def value_of(element: Element, json: Json) -> Value:

@@ -1,0 +1,63 @@
+"""Whether a connection is alive, idle or stuck: marks left by its tasks, judged now and then; time is passed in."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Verdict(NamedTuple):
+    """What is to be done: nothing, or ask for a sign of life, or cut the connection for a reason."""
+
+    ask: bool = False
+    reason: str = ""
+    text: str = ""
+
+
+class Liveness:
+    """Marks of one connection; setting one costs nothing, so the clock is read only when they are judged.
+
+    Args:
+        now: when the connection began, seconds of a clock that never goes back, as all times here.
+        keepalive_s: silence after which a sign of life is asked for.
+        silence_max_s: silence, or time in which no bytes were taken, after which the connection is dead.
+        leaving_max_s: time for both sides to say goodbye.
+
+    Attributes:
+        heard: set when bytes came in.
+        active: set when a message came or went, other than signs of life.
+        paused: true while this side does not read.
+        writing_at: when the write began that is not done, else None.
+        leaving_at: when the connection began to take no more messages, else None.
+    """
+
+    def __init__(self, now: float, *, keepalive_s: float, silence_max_s: float, leaving_max_s: float) -> None:
+        self.heard = self.active = self.paused = False
+        self.writing_at: float | None = None
+        self.leaving_at: float | None = None
+        self._keepalive_s: Final = keepalive_s
+        self._silence_max_s: Final = silence_max_s
+        self._leaving_max_s: Final = leaving_max_s
+        self._heard_at = self._active_at = now
+        self._asked = False
+
+    def idle_s(self, now: float) -> float:
+        """Seconds since the last message, as of the last judgement."""
+        return now - self._active_at
+
+    def judge(self, now: float) -> Verdict:
+        """What the marks mean; call it every second or so."""
+        if self.heard:
+            self.heard, self._heard_at, self._asked = False, now, False
+        if self.active:
+            self.active, self._active_at = False, now
+        silence_s = 0.0 if self.paused else now - self._heard_at
+        if self.leaving_at is not None and now - self.leaving_at > self._leaving_max_s:
+            return Verdict(reason="stalled", text="a goodbye was not answered")
+        if self.writing_at is not None and now - self.writing_at > self._silence_max_s:
+            return Verdict(reason="stalled", text=f"no bytes were taken for {self._silence_max_s:g} s")
+        if silence_s > self._silence_max_s:
+            return Verdict(reason="silent", text=f"no sign of life for {self._silence_max_s:g} s")
+        if silence_s > self._keepalive_s and not self._asked:
+            self._asked = True
+            return Verdict(ask=True)
+        return Verdict()

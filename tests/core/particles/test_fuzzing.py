@@ -1,0 +1,225 @@
+"""Ten thousand spoilt deliveries: each gets its receipt, the peer goes on, and its memory stays bounded.
+
+Half of them are real deliveries with a few bytes changed, which mostly end at a decoder or a signature. The other half are changed
+by somebody who holds the keys: a value anywhere in a header or a fact is replaced and everything is signed again, so that it reaches
+the AIR machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgspec
+import pytest
+from fluvial.air.data.batch import SIGNING_TAG as BATCH_TAG
+from fluvial.air.data.content import content_id, merkle_root
+from fluvial.encoding import encode
+from fluvial.identity import PeerId
+from fluvial.particle import SIGNING_TAG, Delivery, Particle, encode_delivery
+from fluvial.particles.receipt import PROTOCOL, REASONS, decode_receipt
+
+from tests.support.deliveries import SENDER, answered, make_delivery, make_particle
+from tests.support.nodes import WAIT_S, Peer, id_of, peer
+
+pytestmark = pytest.mark.anyio
+
+INPUTS: Final = 10_000
+SEED: Final = 20_250_101
+LIVE_MAX: Final = 50
+RECEIVER: Final = id_of("receiver")
+
+SCRIPTS: Final[Sequence[tuple[str, tuple[Any, ...]]]] = (
+    (
+        f'(seq (call %init_peer_id% ("l" "x") [] x) (seq (call "{RECEIVER}" ("op" "identity") [x.$.[0]] y) (call %init_peer_id% ("r" "") [y])))',
+        ([{"a": 1}, 2],),
+    ),
+    (
+        f"""(seq (call %init_peer_id% ("l" "list") [] list)
+             (seq (fold list x (par (seq (call %init_peer_id% ("l" "each") [x] $all) (null)) (next x)))
+             (seq (canon %init_peer_id% $all #all)
+                  (call "{RECEIVER}" ("op" "concat_strings") [#all.$.[0] #all.$.[1]] z))))""",
+        (["a", "b"], "c", "d"),
+    ),
+    (
+        """(xor (call %init_peer_id% ("l" "x") [] x)
+                 (null))""".replace("(null)", f'(call "{RECEIVER}" ("op" "identity") [:error:] y)'),
+        (1,),
+    ),
+    (
+        f"""(seq (call %init_peer_id% ("l" "peer") [] peer)
+             (par (call peer ("op" "identity") ["x"] $s)
+                  (fold $s i (seq (call "{RECEIVER}" ("op" "identity") [i]) (next i)))))""",
+        (str(RECEIVER),),
+    ),
+    (
+        f"""(seq (ap ("k" 1) %map) (seq (canon %init_peer_id% %map #%m)
+             (seq (match #%m.$.k.[0] 1 (null)) (call "{RECEIVER}" ("op" "identity") [#%m.$.k.[0]] y))))""",
+        (),
+    ),
+)
+"""Scripts in which the sender makes calls and fixes streams before the receiver's turn, and the values of these calls."""
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def receiver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peer]:
+    folder: Path = tmp_path_factory.mktemp("receiver")
+    settings = {"storage": {"url": "sqlite://"}, "particles": {"live_max": LIVE_MAX}}
+    async with peer("receiver", folder, listen=None, **settings) as running:
+        yield running
+
+
+NOISE: Final[Sequence[Any]] = (
+    *(None, True, 0, -1, 1, 7, 2**31, 2**32, 2**63 - 1, 2**63, -(2**63), 0.5, float("inf")),
+    *("", "x", "\0", "result", "canon", str(RECEIVER), str(SENDER.peer_id), "é" * 500),
+    *(b"", bytes(16), bytes(32), bytes(64)),
+    *([], [[]], ["sent", b"", 1, True], [0] * 300, {}, {"key": 1, "value": 2}, {"error_code": 1, "message": "x"}),
+)
+"""What may stand where it does not belong."""
+
+
+def spoil(value: Any, rng: random.Random) -> Any:
+    """A nested value with one place in it changed, mostly to something of the same type."""
+    if isinstance(value, list) and value and rng.random() < 0.95:
+        at = rng.randrange(len(value))
+        match rng.randrange(16):
+            case 0:
+                return value[:at] + value[at + 1 :]
+            case 1:
+                return value[: at + 1] + value[at:]
+            case 2:
+                return rng.sample(value, len(value))
+            case _:
+                return [*value[:at], spoil(value[at], rng), *value[at + 1 :]]
+    if isinstance(value, dict) and value and rng.random() < 0.8:
+        key = rng.choice(sorted(value))
+        return {**value, key: spoil(value[key], rng)}
+    if type(value) is int and rng.random() < 0.8:
+        return value + rng.choice((-1, 1, 2, 10))
+    if isinstance(value, bytes) and rng.random() < 0.6:
+        return rng.randbytes(len(value))
+    alike = [one for one in NOISE if type(one) is type(value)]
+    return rng.choice(alike if alike and rng.random() < 0.8 else NOISE)
+
+
+def with_ids_of(value: Any, ids: Mapping[bytes, bytes]) -> Any:
+    """Facts that speak of the spoilt values instead of the real ones."""
+    if isinstance(value, list):
+        return [with_ids_of(one, ids) for one in value]
+    return ids.get(value, value) if isinstance(value, bytes) else value
+
+
+def with_changed_bytes(payloads: Sequence[bytes], rng: random.Random) -> bytes:
+    """A real delivery with a few bytes other than they were."""
+    data = bytearray(rng.choice(payloads))
+    for _ in range(rng.randint(1, 4)):
+        at, size = rng.randrange(len(data) + 1), rng.randint(0, 8)
+        match rng.randrange(5):
+            case 0:
+                data[at : at + size] = rng.randbytes(size)
+            case 1:
+                del data[at : at + size]
+            case 2:
+                data[at:at] = rng.randbytes(size)
+            case 3:
+                del data[at:]
+            case _:
+                other = rng.choice(payloads)
+                data[at:] = other[at:]
+    return bytes(data)
+
+
+def signed_again(fields: Any, rng: random.Random) -> bytes:
+    """A decoded delivery, spoilt in its header or its data by the one who signs both."""
+    to, hops, header, signature, script, data = fields
+    header = [*header[:1], f"f{rng.getrandbits(64)}", *header[2:]]
+    batches, contents = msgspec.msgpack.decode(data)
+    if rng.random() < 0.15:
+        header = spoil(header, rng)
+    signed_header = SIGNING_TAG + _encode(header)
+    signature = SENDER.sign(signed_header)
+    key = hashlib.sha256(signed_header).digest()
+    if contents and rng.random() < 0.6:
+        at = rng.randrange(len(contents))
+        changed = spoil(contents[at], rng)
+        batches = with_ids_of(batches, {content_id(contents[at]): _content_id(changed)})
+        contents = [*contents[:at], changed, *contents[at + 1 :]]
+    batches = [_sealed(key, batch, rng) for batch in batches]
+    return _encode([to, hops, header, signature, script, _encode([batches, contents])])
+
+
+def _sealed(key: bytes, batch: Any, rng: random.Random) -> Any:
+    signer, items, _ = batch
+    if rng.random() < 0.6:
+        items = spoil(items, rng)
+    leaves = [_encode(item) for item in items] if isinstance(items, list) else []
+    return [signer, items, SENDER.sign(BATCH_TAG + key + signer + merkle_root(leaves))]
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return encode(value)
+    except (TypeError, ValueError, OverflowError):
+        return msgspec.msgpack.encode(str(value))
+
+
+def _content_id(value: Any) -> bytes:
+    try:
+        return content_id(value)
+    except (TypeError, ValueError, OverflowError):
+        return bytes(32)
+
+
+def deliveries() -> Sequence[bytes]:
+    """Real ones, of every script."""
+    found = [encode_delivery(make_delivery(RECEIVER))]
+    for script, values in SCRIPTS:
+        particle: Particle = make_particle(script)
+        data = answered(particle, SENDER, *values)
+        delivery = Delivery(RECEIVER.public_key, 1, particle.header, particle.signature, particle.script, data)
+        found.append(encode_delivery(delivery))
+    return found
+
+
+async def receive(receiver: Peer, payload: bytes) -> str:
+    with anyio.fail_after(WAIT_S):
+        answer = await receiver.node.receive(SENDER.peer_id, PROTOCOL, payload)
+    return decode_receipt(answer).reason
+
+
+async def test_the_real_ones_are_accepted(receiver: Peer) -> None:
+    for payload in deliveries():
+        assert await receive(receiver, payload) == ""
+
+
+@pytest.mark.parametrize("how", ["with changed bytes", "signed again"])
+async def test_spoilt_deliveries(receiver: Peer, how: str) -> None:
+    rng = random.Random(f"{SEED} {how}")
+    real = deliveries()
+    decoded = [msgspec.msgpack.decode(payload) for payload in real]
+    make: Callable[[], bytes] = {
+        "with changed bytes": lambda: with_changed_bytes(real, rng),
+        "signed again": lambda: signed_again(rng.choice(decoded), rng),
+    }[how]
+    reasons: dict[str, int] = {}
+    for _ in range(INPUTS // 2):
+        reason = await receive(receiver, make())
+        reasons[reason] = reasons.get(reason, 0) + 1
+    assert set(reasons) - {""} <= REASONS - {"broken", "storage"}
+    assert reasons["malformed"] > 100
+    assert receiver.events("particle_broken") == []
+    assert receiver.metric("fluvial_particles_in_memory") <= LIVE_MAX
+    assert await receive(receiver, encode_delivery(make_delivery(RECEIVER, particle_id=f"after {how}"))) == ""
+
+
+def test_the_receiver_is_who_the_scripts_name() -> None:
+    assert PeerId.parse(RECEIVER) == RECEIVER

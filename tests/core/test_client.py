@@ -1,0 +1,223 @@
+"""The client: runs scripts, gives them values, hands back what they return."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fluvial.air.syntax import AirSyntaxError, UndefinedName
+from fluvial.client import Client, connect, with_values
+from fluvial.effectors import Effector, NoConfig, function
+from fluvial.errors import ConfigError, FluvialError, Unreachable
+
+from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer
+
+pytestmark = pytest.mark.anyio
+
+RETURN_X = '(call %init_peer_id% ("return" "") [x])'
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def relay(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peer]:
+    async with peer("relay", tmp_path_factory.mktemp("relay"), serves=[Work()]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def client(relay: Peer) -> AsyncIterator[Client]:
+    async with connect(relay.address, network=NETWORK) as connected:
+        yield connected
+
+
+async def result(client: Client, script: str, **options: Any) -> list[Any]:
+    async with client.run(script, **options) as flow:
+        return list(await flow.result())
+
+
+async def test_it_gets_back_what_the_script_returns(client: Client) -> None:
+    script = f'(seq (call "{client.relay_id}" ("work" "step") [41] x) (call %init_peer_id% ("return" "") [x "and" []]))'
+    assert await result(client, script) == [42, "and", []]
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 2**63, 1.5, "ü\0", [], {"a": [{"b": None}]}])
+async def test_names_that_the_script_does_not_define_are_values_of_the_run(client: Client, value: Any) -> None:
+    script = f'(seq (call "{client.relay_id}" ("op" "identity") [given] x) {RETURN_X})'
+    assert await result(client, script, given=value) == [value]
+
+
+async def test_load_answers_for_values(client: Client) -> None:
+    script = f'(seq (call %init_peer_id% ("load" "city") [] x) {RETURN_X})'
+    assert await result(client, script, city="Oslo") == ["Oslo"]
+
+
+async def test_load_says_what_values_there_are(client: Client) -> None:
+    script = """
+        (xor (call %init_peer_id% ("load" "town") [] x)
+             (call %init_peer_id% ("return" "") [:error:.$.message :error:.$.error_code]))"""
+    message, code = await result(client, script, city="Oslo")
+    assert "no value 'town'; given are: city" in message
+    assert code == 10000
+
+
+async def test_a_name_without_a_value_is_told_before_anything_runs(client: Client) -> None:
+    with pytest.raises(UndefinedName, match="town"):
+        client.run('(call %init_peer_id% ("return" "") [town])', city="Oslo")
+    with pytest.raises(AirSyntaxError):
+        client.run("(call")
+
+
+async def test_other_calls_can_end_a_run(client: Client) -> None:
+    script = '(call %init_peer_id% ("chat" "error") ["no"])'
+    async with client.run(script, until=("chat.delivered", "chat.error")) as flow:
+        ending = await flow.ending()
+    assert (ending.service, ending.function, ending.arguments) == ("chat", "error", ("no",))
+
+
+async def test_any_function_of_a_service_can_end_a_run(client: Client) -> None:
+    async with client.run('(call %init_peer_id% ("chat" "whatever") [])', until=("chat",)) as flow:
+        assert (await flow.ending()).function == "whatever"
+
+
+async def test_a_call_that_is_no_end_fails_in_the_script(client: Client) -> None:
+    script = '(xor (call %init_peer_id% ("chat" "other") []) (call %init_peer_id% ("chat" "end") [:error:.$.message]))'
+    async with client.run(script, until=("chat.end",)) as flow:
+        (message,) = await flow.result()
+    assert "chat.other is no end of this run" in message
+
+
+async def test_the_first_end_counts(client: Client) -> None:
+    script = '(seq (call %init_peer_id% ("return" "") [1]) (call %init_peer_id% ("return" "") [2]))'
+    assert await result(client, script) == [1]
+
+
+async def test_service_errors_are_the_scripts_to_catch(client: Client) -> None:
+    script = f"""
+        (xor (call "{client.relay_id}" ("work" "fail") ["no tea"] x)
+             (call %init_peer_id% ("return" "") [:error:.$.error_code :error:.$.message :error:.$.peer_id]))"""
+    code, message, where = await result(client, script)
+    assert code == 10000
+    assert "418" in message
+    assert "no tea" in message
+    assert where == client.relay_id
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ('("nobody" "f") []', "no service 'nobody'"),
+        ('("work" "nothing") []', "no function 'nothing'; it has: fail, hold, step"),
+        ('("work" "step") ["x"]', "value"),
+        ('("work" "step") []', "value"),
+    ],
+)
+async def test_wrong_calls_say_what_is_wrong(client: Client, call: str, says: str) -> None:
+    script = f'(xor (call "{client.relay_id}" {call} x) (call %init_peer_id% ("return" "") [:error:.$.message]))'
+    (message,) = await result(client, script)
+    assert says in message
+
+
+async def test_a_run_without_a_result_ends_with_its_time(client: Client) -> None:
+    with pytest.raises(Unreachable, match=r"came to no result within 0\.3 s"):
+        await result(client, "(null)", ttl_s=0.3)
+
+
+async def test_errors_come_out_of_the_clients_block_as_they_are(relay: Peer) -> None:
+    with pytest.raises(Unreachable, match="came to no result"):
+        async with connect(relay.address, network=NETWORK) as client:
+            await result(client, "(null)", ttl_s=0.05)
+    with pytest.raises(ZeroDivisionError):
+        async with connect(relay.address, network=NETWORK):
+            raise ZeroDivisionError
+
+
+async def test_a_client_can_serve(client: Client) -> None:
+    class Greeter(Effector[NoConfig]):
+        service_id = "greeter"
+
+        @function
+        async def greet(self, name: str) -> str:
+            return f"hello {name}"
+
+    await client.serve(Greeter())
+    # Named by its id, so that the particle goes to the relay and back.
+    script = f"""
+        (seq (call "{client.relay_id}" ("op" "identity") ["you"] name)
+             (seq (call "{client.peer_id}" ("greeter" "greet") [name] x) {RETURN_X}))"""
+    assert await result(client, script) == ["hello you"]
+
+
+async def test_many_runs_at_once_keep_their_values_apart(client: Client) -> None:
+    script = f'(seq (call "{client.relay_id}" ("op" "identity") [given] x) {RETURN_X})'
+    found: dict[int, Any] = {}
+
+    async def run(number: int) -> None:
+        (found[number],) = await result(client, script, given=number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(run, number)
+    assert found == {number: number for number in range(20)}
+
+
+async def test_handlers_of_a_finished_run_are_forgotten(client: Client) -> None:
+    async with client.run('(call %init_peer_id% ("return" "") [1])') as flow:
+        await flow.result()
+    script = f'(seq (call %init_peer_id% ("load" "x") [] x) {RETURN_X})'
+    async with client.run(script, particle_id=flow.particle_id, x=1) as again:
+        assert list(await again.result()) == [1]
+
+
+async def test_a_relay_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.client.CONNECT_S", 0.3)
+    with pytest.raises(Unreachable, match="does not answer"):
+        async with connect(f"/ip4/127.0.0.1/tcp/1/p2p/{id_of('nobody')}"):
+            raise AssertionError("connected")
+
+
+async def test_a_relay_that_is_somebody_else_is_unreachable(relay: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.client.CONNECT_S", 0.5)
+    address = relay.address.replace(relay.peer_id, id_of("nobody"))
+    with pytest.raises(Unreachable):
+        async with connect(address, network=NETWORK):
+            raise AssertionError("connected")
+
+
+async def test_a_relay_must_say_who_it_is(relay: Peer) -> None:
+    with pytest.raises(ConfigError, match="add /p2p/"):
+        async with connect(relay.address.partition("/p2p/")[0]):
+            raise AssertionError("connected")
+
+
+async def test_keys_make_the_client_who_it_is(relay: Peer) -> None:
+    async with connect(relay.address, network=NETWORK, keys=keys_of("alice")) as client:
+        assert client.peer_id == id_of("alice")
+        assert client.relay_id == relay.peer_id
+
+
+async def test_a_client_can_keep_its_particles(relay: Peer, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/client.db"
+    async with connect(relay.address, network=NETWORK, keys=keys_of("bob"), storage_url=url) as client:
+        assert await result(client, '(call %init_peer_id% ("return" "") [1])') == [1]
+    assert (tmp_path / "client.db").stat().st_size > 0
+
+
+def test_positions_in_errors_stay_right_for_later_lines() -> None:
+    script = with_values("(seq\n (null)\n (call %init_peer_id% (a b) [c]))", {"a": 1, "b": 2, "c": 3})
+    assert script.count("\n") == 2
+    with pytest.raises(UndefinedName):
+        with_values(script.replace("[c]", "[d]"), {"a": 1})
+
+
+async def test_it_needs_a_transport(relay: Peer) -> None:
+    async with AsyncExitStack() as stack:
+        with pytest.raises(FluvialError):
+            await stack.enter_async_context(connect(relay.address, network="x" * 65))
