@@ -153,11 +153,11 @@ class KeyPair:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as error:
-            raise ConfigError(
-                f"{path}: a key is there already", hint="a peer's key is its identity; move the file away first"
-            ) from error
         except OSError as error:
+            if path.exists():
+                raise ConfigError(
+                    f"{path}: a key is there already", hint="a peer's key is its identity; move the file away first"
+                ) from error
             raise ConfigError(f"{path}: the key cannot be written: {error.strerror}") from error
         with os.fdopen(handle, "wb") as file:
             file.write(self.private_pem())

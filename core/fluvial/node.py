@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from fluvial import __version__
 from fluvial.addresses import Address, Contact
 from fluvial.clock import Clock, SystemClock
-from fluvial.config import Configuration
+from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
-from fluvial.errors import FluvialError, RemoteProtocolError
+from fluvial.errors import ConfigError, FluvialError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle
@@ -173,6 +173,7 @@ class Node:
             FluvialError: something that the peer needs is not to be had.
         """
         settings = self._settings
+        _make_state_folder(settings)
         async with (
             open_store(settings.storage_url, base_dir=settings.base_dir) as store,
             self.services,
@@ -317,6 +318,18 @@ async def running(
 
 async def _run(node: Node, *, task_status: TaskStatus[None]) -> None:
     await node.run(task_status=task_status)
+
+
+def _make_state_folder(settings: Settings) -> None:
+    """A relative SQLite path, such as the default's, lies in the peer's own folder: nobody has to make room for it."""
+    _, found, path = settings.storage.url.partition("sqlite:///")
+    if not found or not path or path.startswith("/"):
+        return
+    folder = (settings.base_dir / path).parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: this folder for the peer's state cannot be made: {error.strerror}") from error
 
 
 def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
-
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
 

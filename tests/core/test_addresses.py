@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from fluvial.addresses import ADDRESS_CHARACTERS_MAX, Address, Contact
 from fluvial.identity import KeyPair
@@ -82,10 +84,8 @@ def test_what_is_wrong_with_an_address_is_said(text: str, problem: str) -> None:
 )
 def test_random_parts_are_read_or_refused(parts: list[str]) -> None:
     text = "/".join(parts)
-    try:
+    with suppress(ValueError):
         assert str(Address.parse(text)) == text
-    except ValueError as error:
-        assert str(error)
 
 
 def test_contact_needs_to_know_who_is_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ JSON = st.recursive(
         st.lists(inner, max_size=5)
         | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), inner, max_size=5)
     ),
-    max_leaves=20,
+    max_leaves=12,
 )
 
 
@@ -79,7 +80,7 @@ def _head(length: int, short: tuple[int, int], long: dict[int, int]) -> bytes:
     return bytes([long[size]]) + length.to_bytes(size, "big")
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(JSON)
 def test_encoding_is_the_book_s(value: Any) -> None:
     assert encode(value) == pack(value)
@@ -129,7 +130,7 @@ def test_order_of_keys_is_irrelevant(value: dict[str, int], random: Any) -> None
     ids=bytes.hex,
 )
 def test_another_spelling_is_refused(right: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="this pair is not in the canonical encoding|this is no pair"):
+    with pytest.raises(RemoteProtocolError, match=r"this pair is not in the canonical encoding|this is no pair"):
         decode(b"\x92\x01" + right, Pair, what="pair")
 
 
@@ -158,24 +159,20 @@ def test_bottomless_nesting_is_refused() -> None:
         decode(b"\x92\x01" + b"\x91" * 1_000_000 + b"\x01", Pair, what="pair")
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.binary(max_size=60))
 def test_random_bytes_are_canonical_or_refused(data: bytes) -> None:
-    try:
+    with suppress(RemoteProtocolError):
         assert encode(decode(data, Pair, what="pair")) == data
-    except RemoteProtocolError:
-        pass
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(JSON, st.data())
 def test_changed_bytes_are_canonical_or_refused(value: Any, data: st.DataObject) -> None:
     changed = bytearray(encode([1, value]))
     changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(RemoteProtocolError):
         assert encode(decode(bytes(changed), Pair, what="pair")) == changed
-    except RemoteProtocolError:
-        pass
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1])

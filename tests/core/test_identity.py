@@ -47,11 +47,22 @@ def test_characters_outside_of_base58_are_refused(text: str) -> None:
         base58_decode(text)
 
 
-def test_peer_id_is_the_libp2p_one() -> None:
-    # libp2p peer-ids specification, test vector of an Ed25519 key
-    public = bytes.fromhex("1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e")
-    assert PeerId.from_public_key(public) == "12D3KooWBtp1AcgWfmKqcHmXPVpAzNxPPNbNGbHHXNyVLfoNRUqT" or True
-    assert base58_decode(PeerId.from_public_key(public)).hex() == "002408011220" + public.hex()
+@pytest.mark.parametrize(
+    ("public", "peer"),
+    [  # libp2p peer-ids specification: the key of its test vectors, and its sample id
+        (
+            "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e",
+            "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq",
+        ),
+        (
+            "2ffa35a99d3a3cfbb17bb7c1dc5561b18a8dcca4df38dc613ea859c37eb1336b",
+            "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
+        ),
+    ],
+)
+def test_peer_id_is_the_libp2p_one(public: str, peer: str) -> None:
+    assert PeerId.from_public_key(bytes.fromhex(public)) == peer
+    assert PeerId.parse(peer).public_key.hex() == public
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -88,6 +88,23 @@ async def test_a_third_peer_reaches_a_client_through_its_relay(tmp_path: Path) -
         assert relay.outcomes("accepted") == 0
 
 
+async def test_a_peer_finds_the_way_back_to_a_client_after_a_restart(tmp_path: Path) -> None:
+    """The way stands in the particle, not only in the memory of a routing."""
+    first, second = Work(), Work()
+    second.open.set()
+    async with (
+        peer("relay", tmp_path) as relay,
+        peer("client", tmp_path, listen=None, relays=[relay]) as client,
+        AsyncExitStack() as stack,
+    ):
+        async with peer("third", tmp_path, serves=[first]) as third:
+            client.node.routing.learn(Contact.parse(third.address))
+            run = await stack.enter_async_context(flow(client, chain([third.peer_id], function="hold")))
+            await until(lambda: first.held == 1)
+        async with peer("third", tmp_path, listen=None, serves=[second]):  # nobody can dial it now
+            assert await returned(run) == 1
+
+
 async def test_a_client_that_comes_back_gets_what_waits_for_it(tmp_path: Path) -> None:
     work = Work()
     async with peer("relay", tmp_path) as relay, peer("worker", tmp_path, serves=[work]) as worker:

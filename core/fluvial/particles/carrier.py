@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
-from fluvial.particle import Delivery, encode_delivery
+from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 from fluvial.seats import Routing, Transport
 
@@ -32,9 +33,9 @@ class Carrier:
         """
         peer = PeerId.from_public_key(delivery.to)
         payload = encode_delivery(delivery)
-        contact = await self._routing.find(peer) or Contact(peer)
-        direct = tuple(address for address in contact.addresses if address.relay is None)
-        circuits = [address for address in contact.addresses if address.relay not in (None, self._me)]
+        ways = await self._ways(peer, delivery.header)
+        direct = tuple(address for address in ways if address.relay is None)
+        circuits = [address for address in ways if address.relay not in (None, self._me)]
         failure = Unreachable(
             f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?"
         )
@@ -55,6 +56,15 @@ class Carrier:
                 return receipt
             failure = Unreachable(receipt.explanation)
         raise failure
+
+    async def _ways(self, peer: PeerId, header: Header) -> Sequence[Address]:
+        """The addresses that the routing knows; to the initiator also those that came with the particle."""
+        contact = await self._routing.find(peer)
+        known = contact.addresses if contact is not None else ()
+        if header.initiator != peer.public_key:
+            return known
+        told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
+        return tuple(dict.fromkeys((*known, *told)))
 
     async def pass_on(self, peer: PeerId, payload: bytes) -> Receipt:
         """As a relay: hand encoded bytes to a peer that is connected now; raises as :meth:`carry`."""

@@ -100,15 +100,15 @@ class Outbox:
 
     async def _lane(self, peer: PeerId) -> None:
         self._busy.inc()
-        pause_s = PAUSE_S_FIRST
+        pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
         try:
             while True:
                 self._lanes[peer] = anyio.Event()
-                if not await self._deliver_all(peer):
+                if not await self._deliver_all(peer, at_once):
                     await self._pause(peer, pause_s * self._rng.uniform(0.5, 1.5))
-                    pause_s = min(pause_s * 2, PAUSE_S_MAX)
+                    pause_s, at_once = min(pause_s * 2, PAUSE_S_MAX), 1
                 elif self._lanes[peer].is_set():
-                    pause_s = PAUSE_S_FIRST
+                    pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
                 else:
                     return
         finally:
@@ -116,12 +116,12 @@ class Outbox:
             self._busy.dec()
 
     async def _pause(self, peer: PeerId, pause_s: float) -> None:
-        await anyio.sleep(PAUSE_S_FIRST / 2)  # whoever asks for it: not more often
-        with anyio.move_on_after(pause_s):
+        await anyio.sleep(min(pause_s, PAUSE_S_FIRST))  # whoever asks for it: not more often
+        with anyio.move_on_after(pause_s - PAUSE_S_FIRST):
             await self._lanes[peer].wait()
 
-    async def _deliver_all(self, peer: PeerId) -> bool:
-        """One try of everything that waits for a peer, several at the same time; whether nothing is left."""
+    async def _deliver_all(self, peer: PeerId, at_once: int) -> bool:
+        """One try of everything that waits for a peer, so many at the same time; whether nothing is left."""
         async with self._places:
             try:
                 rows = await self._store.outbox_rows(self._clock.now_ms(), peer=peer)
@@ -130,7 +130,7 @@ class Outbox:
                 return False
             tries = _Round(iter(rows))
             async with anyio.create_task_group() as group:
-                for _ in rows[:LANE_DELIVERIES_MAX]:
+                for _ in rows[:at_once]:
                     group.start_soon(self._work, tries)
         return not tries.failed
 

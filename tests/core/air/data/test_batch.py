@@ -1,0 +1,291 @@
+"""Batches: what their signature covers, what is refused, and in which order steps are taken in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from fluvial.air.data.batch import (
+    Batch,
+    BatchId,
+    Data,
+    Signed,
+    check_data,
+    decode_data,
+    encode_data,
+    unroll,
+)
+from fluvial.air.data.content import content_id
+from fluvial.air.data.facts import (
+    Argument,
+    Canon,
+    Element,
+    Fact,
+    Failure,
+    Item,
+    Result,
+    Sent,
+    Source,
+    Step,
+    Taken,
+    Tetraplet,
+)
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import KeyPair
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+KEYS = KeyPair.from_secret(b"signer".ljust(32, b"."))
+OTHER = KeyPair.from_secret(b"other".ljust(32, b"."))
+PARTICLE = b"P" * 32
+FRAME = b"F" * 16
+VALUE = content_id({"k": "value"})
+ARGUMENT = Argument(content_id(1), ("a", 0))
+ELEMENT = Element(VALUE, Tetraplet("peer", "s", "f", ".$.x"), Source.CALL, FRAME, 3)
+
+RESULT = Result(b"", 1, "s", "f", (ARGUMENT,), VALUE)
+FAILURE = Failure(FRAME, 2, "s", "f", (), 1, '"bad"')
+CANON = Canon(b"", 3, (ELEMENT,))
+SENT = Sent(b"", 4, True)
+TAKEN = Taken(b"", 5)
+STEP = Step((b"B" * 32,))
+ITEMS: tuple[Item, ...] = (Step(), RESULT, FAILURE, STEP, CANON, SENT, TAKEN)
+
+
+def seal(items: tuple[Item, ...] = ITEMS, keys: KeyPair = KEYS, particle: bytes = PARTICLE) -> Batch:
+    return Batch.seal(particle, keys.peer_id, items, keys.sign)
+
+
+def change(record: Any, **fields: Any) -> Any:
+    return msgspec.structs.replace(record, **fields)
+
+
+def test_sealed_batch_verifies_and_keeps_its_id() -> None:
+    batch = seal()
+    assert Batch.verified(PARTICLE, batch.signed) == batch
+    assert Batch.stored(PARTICLE, batch.signed) == batch
+    assert batch.signer == KEYS.peer_id
+
+
+OTHERS: dict[type[Any], dict[str, Any]] = {
+    Step: {"seen": (b"C" * 32,)},
+    Argument: {"root": content_id(2), "path": ("a", 1)},
+    Result: {"frame": FRAME, "node": 9, "service": "t", "function": "g", "arguments": (), "value": content_id(2)},
+    Failure: {
+        "frame": b"",
+        "node": 9,
+        "service": "t",
+        "function": "g",
+        "arguments": (ARGUMENT,),
+        "status": 2,
+        "message": '"worse"',
+    },
+    Element: {"value": content_id(2), "origin": Tetraplet("peer"), "source": Source.CANON, "frame": b"", "node": 9},
+    Canon: {"frame": FRAME, "node": 9, "elements": ()},
+    Sent: {"frame": FRAME, "node": 9, "complete": False},
+    Taken: {"frame": FRAME, "node": 9},
+}
+"""For every record another value for every field."""
+
+
+def test_no_field_is_left_out_below() -> None:
+    assert all(set(fields) == set(kind.__struct_fields__) for kind, fields in OTHERS.items())
+
+
+@pytest.mark.parametrize("index", range(len(ITEMS)), ids=[type(item).__name__ for item in ITEMS])
+def test_every_field_of_every_fact_is_signed(index: int) -> None:
+    item = ITEMS[index]
+    for field, other in OTHERS[type(item)].items():
+        refuse(index, change(item, **{field: other}))
+
+
+@pytest.mark.parametrize("field", OTHERS[Argument])
+def test_arguments_of_results_are_signed(field: str) -> None:
+    refuse(1, change(RESULT, arguments=(change(ARGUMENT, **{field: OTHERS[Argument][field]}),)))
+
+
+@pytest.mark.parametrize("field", OTHERS[Element])
+def test_elements_of_canons_are_signed(field: str) -> None:
+    refuse(4, change(CANON, elements=(change(ELEMENT, **{field: OTHERS[Element][field]}),)))
+
+
+def test_kinds_of_facts_are_signed() -> None:
+    refuse(6, Sent(TAKEN.frame, TAKEN.node, False))
+
+
+def refuse(index: int, other: Item) -> None:
+    assert other != ITEMS[index]
+    signed = change(seal().signed, items=(*ITEMS[:index], other, *ITEMS[index + 1 :]))
+    with pytest.raises(RemoteProtocolError, match="not signed by"):
+        Batch.verified(PARTICLE, signed)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [ITEMS[:-1], (*ITEMS, TAKEN), (*ITEMS[:5], TAKEN, SENT), (Step(), *ITEMS[1:3], *ITEMS[4:])],
+    ids=["one less", "one more", "another order", "steps joined"],
+)
+def test_number_and_order_of_items_are_signed(items: tuple[Item, ...]) -> None:
+    with pytest.raises(RemoteProtocolError, match="not signed by"):
+        Batch.verified(PARTICLE, change(seal().signed, items=items))
+
+
+def test_batch_of_another_signer_or_particle_is_refused() -> None:
+    for altered, particle in [
+        (change(seal().signed, signer=OTHER.public_key), PARTICLE),
+        (change(seal().signed, signature=seal(keys=OTHER).signed.signature), PARTICLE),
+        (change(seal().signed, signature=bytes(64)), PARTICLE),
+        (change(seal().signed, signature=b""), PARTICLE),
+        (seal().signed, b"Q" * 32),
+    ]:
+        with pytest.raises(RemoteProtocolError, match="not signed by"):
+            Batch.verified(particle, altered)
+    assert seal().id != seal(particle=b"Q" * 32).id != seal(keys=OTHER).id
+
+
+@pytest.mark.parametrize(
+    ("signed", "problem"),
+    [
+        (Signed(b"", ITEMS, b""), "32 bytes"),
+        (Signed(KEYS.public_key, (), b""), "does not begin with a step"),
+        (Signed(KEYS.public_key, (SENT,), b""), "does not begin with a step"),
+        (seal((Step((b"short",)),)).signed, "names no batch"),
+        (seal((Step(), Sent(b"x" * 15, 1, True))).signed, "impossible instance"),
+        (seal((Step(), Sent(b"", -1, True))).signed, "impossible instance"),
+        (seal((Step(), Sent(b"", 2**32, True))).signed, "impossible instance"),
+        (seal((Step(), change(FAILURE, status=0))).signed, "status 0"),
+        (seal((Step(), change(CANON, elements=(change(ELEMENT, source=3),)))).signed, "unknown source"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_impossible_facts_are_refused_though_signed(signed: Signed, problem: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=problem):
+        Batch.verified(PARTICLE, signed)
+
+
+# --- what travels
+
+
+def test_data_come_back_with_the_contents_that_facts_speak_of() -> None:
+    batch = seal()
+    contents = {VALUE: {"k": "value"}, content_id("unused"): "unused"}
+    known = check_data(PARTICLE, decode_data(encode_data([batch], contents)))
+    assert known.batches == (batch,)
+    assert known.contents == {VALUE: {"k": "value"}}
+    assert decode_data(b"") == Data()
+
+
+def test_missing_or_altered_value_is_refused() -> None:
+    for contents in ((), ({"k": "other"},)):
+        with pytest.raises(RemoteProtocolError, match="missing or was altered"):
+            check_data(PARTICLE, Data((seal().signed,), contents))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xc4\x01x",
+        b"\xc7\x01\x05x",
+        b"\xd6\xff\x00\x00\x00\x00",
+        b"\xcb\x7f\xf8" + bytes(6),
+        b"\xcb\x7f\xf0" + bytes(6),
+        b"\x81\x01\x02",
+        b"\x91" * 129 + b"\xc0",
+    ],
+    ids=["binary", "extension", "timestamp", "NaN", "infinity", "integer key", "too deep"],
+)
+def test_contents_that_are_no_json_are_refused(content: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        check_data(PARTICLE, decode_data(b"\x92\x90\x91" + content))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=100))
+def test_random_data_are_refused(data: bytes) -> None:
+    try:
+        check_data(PARTICLE, decode_data(data))
+    except RemoteProtocolError:
+        return
+    assert decode_data(data).batches == ()
+
+
+# --- the order of steps
+
+
+def batch(name: str, *steps: tuple[str, ...]) -> Batch:
+    """A batch with made-up ids: each step names other batches, and has one fact that names batch and step."""
+    items: list[Item] = []
+    for number, seen in enumerate(steps):
+        items += [Step(tuple(map(key, seen))), Taken(b"", ord(name) * 100 + number)]
+    return Batch(key(name), KEYS.peer_id, Signed(KEYS.public_key, tuple(items), b""))
+
+
+def key(name: str) -> BatchId:
+    return BatchId(name.encode().ljust(32, b"."))
+
+
+def order(*batches: Batch, known: str = "") -> list[str]:
+    """The steps as ``batch name + number``."""
+    fresh = {item.id: item for item in batches}
+    return [spell(facts) for _, facts in unroll(fresh, list(map(key, known)))]
+
+
+def spell(facts: list[Fact]) -> str:
+    (fact,) = facts
+    return f"{chr(fact.node // 100)}{fact.node % 100}"
+
+
+def test_steps_of_one_batch_keep_their_order() -> None:
+    assert order(batch("A", (), (), ())) == ["A0", "A1", "A2"]
+
+
+def test_named_batch_comes_right_before_the_step_that_names_it() -> None:
+    a, b = batch("A", (), ("B",), ()), batch("B", (), ())
+    assert order(a, b) == order(b, a) == ["A0", "B0", "B1", "A1", "A2"]
+
+
+def test_batches_interleave_as_their_signers_saw_them() -> None:
+    # D worked once, B saw that between its own steps, C saw B and D
+    b, c, d = batch("B", (), ("D",)), batch("C", (), ("B", "D"), ()), batch("D", ())
+    for batches in [(b, c, d), (d, c, b), (c, d, b)]:
+        assert order(*batches) == ["C0", "B0", "D0", "B1", "C1", "C2"]
+
+
+def test_batch_that_was_here_before_is_not_repeated() -> None:
+    assert order(batch("A", ("B",), ("C",)), batch("C", ("B",)), known="B") == ["A0", "C0", "A1"]
+    assert order(known="AB") == []
+
+
+def test_unrelated_batches_follow_in_the_order_of_arrival() -> None:
+    assert order(batch("B", ()), batch("A", ())) == ["B0", "A0"]
+
+
+def test_missing_predecessor_is_said() -> None:
+    with pytest.raises(RemoteProtocolError, match="follows one that is not here"):
+        order(batch("A", (), ("B",)))
+
+
+def test_circle_of_batches_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="in a circle"):
+        order(batch("A", ("B",)), batch("B", ("A",)))
+    with pytest.raises(RemoteProtocolError, match="in a circle"):
+        order(batch("A", ("A",)))
+
+
+def test_long_chains_and_wide_steps_are_unrolled_in_linear_time() -> None:
+    fresh: dict[BatchId, Batch] = {}
+    before: tuple[bytes, ...] = ()
+    for number in range(5_000):
+        name = BatchId(number.to_bytes(32, "big"))
+        fresh[name] = Batch(name, KEYS.peer_id, Signed(KEYS.public_key, (Step(before), Taken(b"", number)), b""))
+        before = (name,)
+    wide = BatchId(b"W" * 32)
+    fresh[wide] = Batch(wide, KEYS.peer_id, Signed(KEYS.public_key, (Step(tuple(fresh)), Taken(b"", 5_000)), b""))
+    steps = [facts[0].node for _, facts in unroll(fresh, ())]
+    assert steps == list(range(5_001))
+
+
+def test_ids_of_batches_are_content_addresses() -> None:
+    ids = {seal(items).id for items in (ITEMS, ITEMS[:-1], (Step(),))}
+    assert sorted(map(len, ids)) == [32, 32, 32]

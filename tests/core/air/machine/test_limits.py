@@ -1,0 +1,118 @@
+"""What a script can be made to cost is bounded: an error that ends the run, never a crash, never a standstill."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from fluvial.air.machine import evaluation
+from fluvial.air.machine.errors import TEXT_BYTES_MAX
+from fluvial.air.machine.evaluation import DEPTH_MAX
+from fluvial.air.machine.streams import ELEMENTS_MAX
+
+from tests.core.air.machine.flows import Flow
+
+LIST = '(call "@a" ("s" "l") [] xs)'
+
+
+def fold(body: str) -> str:
+    return f"(seq {LIST} (fold xs x {body}))"
+
+
+def test_fold_of_5000_elements() -> None:
+    script = f'(seq {LIST} (seq (fold xs x (seq (null) (next x))) (call "@a" ("s" "end") [])))'
+    assert Flow(script, {"s.l": list(range(5_000))}).run().made == ["a s.l", "a s.end"]
+
+
+def test_error_comes_out_of_5000_nested_iterations() -> None:
+    script = f'(seq {LIST} (fold xs x (xor (next x) (fail 1 "on the way out")) (fail 2 "innermost")))'
+    flow = Flow(script, {"s.l": list(range(5_000))}).run()
+    assert flow.codes == [("a", 10006)]
+
+
+def test_calls_in_1000_parallel_iterations() -> None:
+    flow = Flow(fold('(par (call "@a" ("s" "f") [x]) (next x))'), {"s.l": list(range(1_000))}).run()
+    assert flow.arguments_of("s.f") == [[number] for number in range(1_000)]
+
+
+def test_depth_is_bounded_and_the_recursion_limit_restored() -> None:
+    limit = sys.getrecursionlimit()
+    flow = Flow(fold("(seq (null) (next x))"), {"s.l": list(range(DEPTH_MAX))}).run()
+    assert flow.codes == [("a", 20100)]
+    assert "nested in one another" in flow.errors[0][1].message
+    assert sys.getrecursionlimit() == limit
+
+
+def test_exponential_script_ends() -> None:
+    body = "(null)"
+    for name in "abcdef":
+        body = f"(fold xs {name} (seq {body} (next {name})))"
+    started = time.monotonic()
+    flow = Flow(f"(seq {LIST} {body})", {"s.l": list(range(100))}).run()
+    assert flow.codes == [("a", 20100)]
+    assert "executed instructions" in flow.errors[0][1].message
+    assert time.monotonic() - started < 30
+
+
+def test_elements_that_a_fold_does_not_reach_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "VISITS_MAX", 10_000)
+    flow = Flow(fold("(seq (fold xs y (null)) (next x))"), {"s.l": list(range(1_000))}).run()
+    assert flow.codes == [("a", 20100)]
+
+
+def test_elements_of_canons_as_arguments_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "VISITS_MAX", 10_000)
+    collect = f"{fold('(par (ap x $s) (next x))')}"
+    arguments = " ".join(["#c"] * 100)
+    script = f'(seq {collect} (seq (canon "@a" $s #c) (call "@a" ("s" "f") [{arguments}])))'
+    flow = Flow(script, {"s.l": list(range(500))}).run()
+    assert flow.codes == [("a", 20100)]
+    assert flow.made == ["a s.l"]
+
+
+@pytest.mark.parametrize(("count", "codes"), [(ELEMENTS_MAX, []), (ELEMENTS_MAX + 1, [("a", 20013)])])
+def test_streams_hold_1023_elements(count: int, codes: list[tuple[str, int]]) -> None:
+    script = f'(seq {fold("(seq (ap x $s) (next x))")} (seq (canon "@a" $s #c) (call "@a" ("s" "n") [#c.length])))'
+    flow = Flow(script, {"s.l": list(range(count))}).run()
+    assert flow.codes == codes
+    assert flow.arguments_of("s.n") == ([] if codes else [[ELEMENTS_MAX]])
+
+
+def test_endless_stream_fold_ends() -> None:
+    flow = Flow("(seq (ap 1 $s) (fold $s x (seq (ap x $s) (next x)) (null)))").run()
+    assert flow.codes == [("a", 20013)]
+
+
+def test_canons_of_canons_do_not_double_without_end() -> None:
+    body = '(seq (seq (canon "@a" $s #c) (ap #c $s)) (next x))'
+    started = time.monotonic()
+    flow = Flow(fold(body), {"s.l": list(range(100))}).run()
+    assert flow.codes == [("a", 20100)]
+    assert "canon cannot fix $s: its values are larger" in flow.errors[0][1].message
+    assert time.monotonic() - started < 30
+
+
+def test_canons_of_canons_do_not_nest_deeper_than_peers_take() -> None:
+    chain = "(ap 1 $s0)"
+    for level in range(140):
+        chain = f'(seq {chain} (seq (canon "@a" $s{level} #c{level}) (ap #c{level} $s{level + 1})))'
+    flow = Flow(chain).run()
+    assert flow.codes == [("a", 20100)]
+    assert "nested deeper than 128" in flow.errors[0][1].message
+
+
+def test_errors_about_errors_do_not_double_without_end() -> None:
+    script = '(fail 1 "x")'
+    for level in range(60):
+        script = f"(xor {script} (seq (ap :error: e{level}) (fail e{level})))"
+    flow = Flow(script).run()
+    assert flow.codes == [("a", 20100)]
+    assert str(TEXT_BYTES_MAX) in flow.errors[0][1].message
+
+
+def test_1500_nested_instructions_run() -> None:
+    script = '(call "@a" ("s" "f") [])'
+    for _ in range(300):
+        script = f"(par (xor (seq (null) {script}) (null)) (null))"
+    assert Flow(script).run().made == ["a s.f"]

@@ -1,0 +1,160 @@
+"""The command line against a running peer: the way from `fluvial init` to results, and how it ends when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import START_S, STOP_S, fluvial, free_port, wait_until
+
+Command = "subprocess.CompletedProcess[str]"
+
+
+class Home:
+    """A folder in which ``fluvial init`` was run, with its peer running."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.variables = variables
+        self.port = free_port()
+        self._log = folder / "log"
+
+    def fluvial(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return fluvial(*arguments, cwd=self.folder, variables=self.variables)
+
+    def run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """``fluvial run``, as soon as it works."""
+        started = self.log.count("peer_started")
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "fluvial", "run", *arguments]
+            process = subprocess.Popen(command, cwd=self.folder, env=dict(self.variables), stdout=log, stderr=log)
+        wait_until(
+            lambda: self.log.count("peer_started") > started or process.poll() is not None,
+            within_s=START_S,
+            what="the peer starts",
+        )
+        assert process.poll() is None, self.log
+        return process
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, variables: Mapping[str, str]) -> Iterator[Home]:
+    home = Home(tmp_path_factory.mktemp("home"), variables)
+    done = home.fluvial("init", "--listen", f"/ip4/127.0.0.1/tcp/{home.port}")
+    assert done.returncode == 0, done.stderr
+    process = home.run()
+    yield home
+    process.send_signal(signal.SIGTERM)
+    process.wait(STOP_S)
+
+
+def test_call(home: Home) -> None:
+    done = home.fluvial("call", 'op.identity("x")')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '"x"\n', "")
+    done = home.fluvial("call", 'array.slice(["a", "b", "c"], 1, 3)', "--json")
+    assert json.loads(done.stdout) == ["b", "c"]
+
+
+def test_flow_run_and_what_the_peer_knows_of_it(home: Home) -> None:
+    (home.folder / "hello.air").write_text(
+        '(seq (call peer ("op" "concat_strings") ["hello " name] greeting)\n'
+        '     (call %init_peer_id% ("return" "") [greeting]))\n'
+    )
+    peer_id = json.loads(home.fluvial("key", "show", "--json").stdout)["peer_id"]
+    done = home.fluvial(
+        "flow", "run", "hello.air", "--arg", f"peer={peer_id}", "--arg", "name=world", "--id", "hello-1"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ['"hello world"', "particle hello-1"]
+    listed = home.fluvial("particle", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert "hello-1" in listed.stdout
+    shown = home.fluvial("particle", "show", "hello-1")
+    assert shown.returncode == 0, shown.stderr
+    assert "op.concat_strings" in shown.stdout
+
+
+def test_a_script_from_stdin(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fluvial", "flow", "run", "-"],
+        input='(call %init_peer_id% ("return" "") ["from stdin"])',
+        cwd=home.folder,
+        env=dict(home.variables),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('"from stdin"\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("call", "op.nothing()"), 1, "no function 'nothing'"),
+        (("call", "nobody.at_home()"), 1, "no service 'nobody'"),
+        (("call", "op.identity(x)"), 2, "is no call"),
+        (("call", "op"), 2, "SERVICE.FUNCTION(ARGUMENTS)"),
+        (("call", "op.identity()", "--relay", "nonsense"), 1, "is no address"),
+        (("call", "op.identity()", "--on", "12D3KooW"), 1, "12D3KooW"),
+        (("call", "peer.timeout(5000)", "--ttl", "0.3"), 4, "came to no result within 0.3 s"),
+        (("flow", "run", "missing.air"), 2, "missing.air"),
+        (("flow", "run", "wrong.air"), 1, "wrong.air:1:"),
+        (("flow", "run", "unknown.air"), 1, "city"),
+        (("flow", "run", "unknown.air", "--arg", "city"), 2, "expected NAME=VALUE"),
+        (("run", "--set", 'transport.listen=["/ip4/127.0.0.1/tcp/70000"]'), 1, "70000"),
+        (("run", "--config", "nowhere.toml"), 1, "nowhere.toml"),
+        (("run",), 1, "another process writes to it"),
+    ],
+)
+def test_errors_come_without_tracebacks(home: Home, arguments: tuple[str, ...], code: int, says: str) -> None:
+    (home.folder / "wrong.air").write_text("(seq (null)")
+    (home.folder / "unknown.air").write_text('(call %init_peer_id% ("return" "") [city])')
+    done = home.fluvial(*arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ExceptionGroup" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_in_use_is_told(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path, home.variables)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
+        assert other.fluvial("init", "--listen", address).returncode == 0
+        done = other.fluvial("run")
+    assert done.returncode == 1
+    assert f"F101: {address}" in done.stderr.replace("cannot listen on ", "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(home: Home, tmp_path: Path, how: signal.Signals) -> None:
+    other = Home(tmp_path, home.variables)
+    other.fluvial("init", "--listen", f"/ip4/127.0.0.1/tcp/{other.port}")
+    process = other.run()
+    process.send_signal(how)
+    assert process.wait(STOP_S) == 0
+    assert "peer_stopped" in other.log
+    assert "Traceback" not in other.log
+
+
+def test_a_relay_that_is_not_there_is_unreachable(home: Home) -> None:
+    peer_id = "12D3KooWJcqAmKbLJkJ8sZZH2xoVxn8NY7QNxJJgFgu9JeVCexSe"
+    done = home.fluvial("call", "op.identity()", "--relay", f"/ip4/127.0.0.1/tcp/{free_port()}/p2p/{peer_id}")
+    assert done.returncode == 4
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,67 @@
+"""A stranger's effector, installed with pip from outside of the repository, answers scripts on a running peer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import NETWORK, PeerProcess, fluvial
+from tests.support.third_party import BROKEN, WEATHER, Site, write_distribution
+
+FLOW = """
+(seq (call station ("weather" "temperature") [city] celsius)
+     (seq (call %init_peer_id% ("math" "add") [celsius 1] more)
+          (call %init_peer_id% ("return" "") [city celsius more])))
+"""
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory, variables: Mapping[str, str]) -> Iterator[PeerProcess]:
+    """A running peer that has a working and a broken plugin of strangers."""
+    folder = tmp_path_factory.mktemp("strangers")
+    site = Site(folder / "site")
+    site.install(write_distribution(folder, "fluvial-effector-weather", WEATHER, entry_point="effector_weather"))
+    site.install(write_distribution(folder, "fluvial-effector-foo", BROKEN, entry_point="effector_foo"))
+    readings = folder / "station.json"
+    readings.write_text(json.dumps({"Oslo": 3.5}))
+    peer = PeerProcess(
+        folder / "peer",
+        {**variables, "PYTHONPATH": str(site.folder)},
+        effectors={"weather": {"station_file": str(readings)}},
+    )
+    peer.start()
+    yield peer
+    peer.close()
+
+
+def reach(station: PeerProcess) -> tuple[str, ...]:
+    return ("--relay", station.address, "--network", NETWORK)
+
+
+def test_it_is_called_from_a_script(station: PeerProcess, tmp_path: Path, variables: Mapping[str, str]) -> None:
+    """By a client who knows nothing of the plugin."""
+    (tmp_path / "flow.air").write_text(FLOW)
+    arguments = ("--arg", f"station={station.peer_id}", "--arg", "city=Oslo")
+    done = fluvial("flow", "run", "flow.air", *arguments, *reach(station), "--json", cwd=tmp_path, variables=variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"] == ["Oslo", 3.5, 4.5]
+
+
+def test_its_errors_are_told(station: PeerProcess, tmp_path: Path, variables: Mapping[str, str]) -> None:
+    done = fluvial("call", 'weather.temperature("Ur")', *reach(station), cwd=tmp_path, variables=variables)
+    assert done.returncode == 1
+    assert "no reading for 'Ur'" in done.stderr
+    assert "404" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_plugin_is_told_while_the_peer_runs(station: PeerProcess) -> None:
+    (failed,) = station.events("plugin_failed")
+    assert failed["plugin"] == "effector_foo"
+    assert "No module named 'libfoo_that_nobody_has'" in failed["error"]
+    assert [event["service"] for event in station.events("service_started") if event["kind"] == "effector"] == [
+        "weather"
+    ]
