@@ -25,6 +25,8 @@ import anyio
 import structlog
 
 from fluvial.addresses import Contact
+from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.machine import Effects
 from fluvial.air.syntax import UndefinedName, parse
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
@@ -34,12 +36,17 @@ from fluvial.node import Node, running
 from fluvial.particle import Particle
 from fluvial.plugins import Plugins
 from fluvial.services import Handler, Status
+from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.telemetry import make_logger
 
 TTL_S: Final = 30.0
 LOAD: Final = "load"
 RETURN: Final = "return"
 CONNECT_S: Final = 10.0
+
+
+WAITS_SHOWN: Final = 3
+_HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class Flow:
             self._ends.setdefault(service, set()).add(function)
         self._done = anyio.Event()
         self._ending: Ending | None = None
+        self._last = Effects()
         self.particle: Final = particle
 
     @property
@@ -72,18 +80,18 @@ class Flow:
 
     async def __aenter__(self) -> Self:
         handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
-        self._node.bind(self.particle, {LOAD: self._load, **handlers})
+        self._node.bind(self.particle, {LOAD: self._load, **handlers}, self._ran)
         try:
             await self._node.submit(self.particle)
         except BaseException:
-            self._node.services.release(self.particle.id)
+            self._node.release(self.particle)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._node.services.release(self.particle.id)
+        self._node.release(self.particle)
 
     async def result(self) -> Sequence[Any]:
         """The arguments of the call that ended the run; raises as :meth:`ending`."""
@@ -93,18 +101,34 @@ class Flow:
         """The call that ended the run.
 
         Raises:
+            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught.
             Unreachable: the particle died before such a call was made.
         """
-        seconds = self.particle.header.ttl_ms / 1000
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(self.particle.header.ttl_ms / 1000):
             await self._done.wait()
         if self._ending is None:
-            raise Unreachable(
-                f"particle {self.particle.id} came to no result within {seconds:g} s",
-                hint="`fluvial particle show` tells what it waits for, on a peer that it has passed; a script ends with "
-                '(call %init_peer_id% ("return" "") […])',
-            )
+            raise self._over() if self._last.finished else self._dead()
         return self._ending
+
+    def _over(self) -> ServiceError:
+        if (error := self._last.error) is not None:
+            return ServiceError(error.code, f"the script failed{_place(error)}: {error.message}")
+        return ServiceError(Status.NO_RESULT, f"the script came to its end without a result; {_HOW_TO_END}")
+
+    def _dead(self) -> Unreachable:
+        why = [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._last.waits[:WAITS_SHOWN]]
+        if (error := self._last.error) is not None:
+            why.append(f"{error.message}{_place(error)}")
+        seconds = self.particle.header.ttl_ms / 1000
+        return Unreachable(
+            f"particle {self.particle.id} came to no result within {seconds:g} s: {'; '.join(why)}",
+            hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
+        )
+
+    def _ran(self, effects: Effects) -> None:
+        self._last = effects
+        if effects.finished:
+            self._done.set()
 
     async def _load(self, call: Call) -> Any:
         if call.function not in self._values:
@@ -171,8 +195,17 @@ class Client:
         await self.node.serve(effector)
 
 
-def with_values(script: str, values: Mapping[str, Any]) -> str:
+def _place(error: AirError) -> str:
+    return f" at line {error.instruction.at.line}" if error.instruction is not None else ""
+
+
+def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> str:
     """The script with a call of ``load`` in front for every value whose name it reads and does not define.
+
+    Args:
+        script: AIR text.
+        values: by name.
+        name: how errors call the script.
 
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
@@ -180,7 +213,7 @@ def with_values(script: str, values: Mapping[str, Any]) -> str:
     loaded: set[str] = set()
     while True:
         try:
-            parse(script)
+            parse(script, name=name)
         except UndefinedName as error:
             if error.undefined not in values or error.undefined in loaded:
                 raise
@@ -231,8 +264,10 @@ async def connect(
 
 
 async def _connected(node: Node, relay: Contact) -> None:
-    with anyio.move_on_after(CONNECT_S):
-        while relay.peer not in node.transport.connected():  # noqa: ASYNC110 - only the node watches the transport
-            await anyio.sleep(0.01)
-        return
-    raise Unreachable(f"the relay {relay.addresses[0]} does not answer", hint="is it running, and is its id right?")
+    try:
+        await node.transport.request(relay, PING_PROTOCOL, b"", timeout_s=CONNECT_S)
+    except Unreachable as error:
+        raise Unreachable(
+            f"the relay does not answer: {error.message}",
+            hint="is it running, is it of the same network, and is its id right?",
+        ) from error

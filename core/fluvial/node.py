@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,13 +16,14 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Address, Contact
+from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
-from fluvial.particle import Particle
+from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Surroundings as ActorSurroundings
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.inbox import Inbox
@@ -94,6 +95,7 @@ class Node:
             limits=ServiceLimits(**msgspec.structs.asdict(settings.services)),
         )
         self._serves = tuple(serves)
+        self._watches: dict[ParticleKey, Callable[[Effects], None]] = {}
         self._inbox: Inbox | None = None
         self._keeper: Keeper | None = None
         self._outbox: Outbox | None = None
@@ -159,10 +161,33 @@ class Node:
         """Answer the calls of all particles with a native service; raises PluginError if it cannot be started."""
         await self.services.serve(effector)
 
-    def bind(self, particle: Particle, handlers: Mapping[str, Handler]) -> None:
-        """Answer calls that one particle of this peer makes here, by service id; until its end or ``services.release``."""
-        for service, handler in handlers.items():
-            self.services.bind(particle.id, service, handler)
+    def bind(self, particle: Particle, handlers: Mapping[str, Handler], watch: Callable[[Effects], None]) -> None:
+        """Answer calls that one particle of this peer makes here; until :meth:`release`.
+
+        Args:
+            particle: which.
+            handlers: who answers, by service id.
+            watch: told what each of the particle's runs on this peer came to.
+
+        Raises:
+            PluginError, ResourceLimit: as ``Services.bind``; nothing is bound then.
+        """
+        try:
+            for service, handler in handlers.items():
+                self.services.bind(particle.id, service, handler)
+        except FluvialError:
+            self.services.release(particle.id)
+            raise
+        self._watches[particle.key] = watch
+
+    def release(self, particle: Particle) -> None:
+        """Undo :meth:`bind`."""
+        self.services.release(particle.id)
+        self._watches.pop(particle.key, None)
+
+    def _ran(self, particle: Particle, effects: Effects) -> None:
+        if (watch := self._watches.get(particle.key)) is not None:
+            watch(effects)
 
     # --- life
 
@@ -234,6 +259,7 @@ class Node:
             observers=self._observers,
             outbox=outbox,
             tasks=tasks,
+            on_run=self._ran,
             log=self.log,
         )
         keep_ms = self._settings.storage.keep_ms

@@ -13,7 +13,7 @@ from tests.support.third_party import BROKEN, WEATHER, Site, write_distribution
 
 FLOW = """
 (seq (call station ("weather" "temperature") [city] celsius)
-     (seq (call %init_peer_id% ("math" "add") [celsius 1] more)
+     (seq (call %init_peer_id% ("op" "concat_strings") [city "!"] more)
           (call %init_peer_id% ("return" "") [city celsius more])))
 """
 
@@ -47,7 +47,7 @@ def test_it_is_called_from_a_script(station: PeerProcess, tmp_path: Path, variab
     arguments = ("--arg", f"station={station.peer_id}", "--arg", "city=Oslo")
     done = fluvial("flow", "run", "flow.air", *arguments, *reach(station), "--json", cwd=tmp_path, variables=variables)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["result"] == ["Oslo", 3.5, 4.5]
+    assert json.loads(done.stdout)["result"] == ["Oslo", 3.5, "Oslo!"]
 
 
 def test_its_errors_are_told(station: PeerProcess, tmp_path: Path, variables: Mapping[str, str]) -> None:

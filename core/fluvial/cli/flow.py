@@ -71,13 +71,13 @@ def run(
 
     A script hands its results back with (call %init_peer_id% ("return" "") [...]).
     """
-    from fluvial.air.syntax import decode, parse
+    from fluvial.air.syntax import decode
     from fluvial.client import with_values
     from fluvial.telemetry import make_logger
 
     script = decode(file.read(), name=file.name)
     values = dict(_argument(text) for text in arguments)
-    parse(with_values(script, values), name=file.name)
+    with_values(script, values, name=file.name)
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
     if store or log_level:
         settings = invocation.configuration().settings
@@ -90,9 +90,18 @@ def run(
     invocation.print(report, lambda: [*_lines(ending, default=until == ("return",)), f"particle {found_id}"])
 
 
+def _peer_id(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from fluvial.identity import PeerId
+
+    try:
+        return None if value is None else PeerId.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command()
 @click.argument("expression", metavar="CALL")
-@click.option("--on", "peer", metavar="PEER", help="The peer that is called.  [default: the relay]")
+@click.option("--on", "peer", metavar="PEER", callback=_peer_id, help="The peer that is called.  [default: the relay]")
 @click.option(
     "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
 )

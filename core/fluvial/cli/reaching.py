@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import structlog
 
     from fluvial.client import Client
+
+_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to dial what listens everywhere
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -55,12 +57,22 @@ def reach_options(command: CommandT) -> CommandT:
         click.option(
             "--relay",
             metavar="ADDRESS",
+            callback=_contact,
             envvar="FLUVIAL_RELAY",
             help=f"The peer to go through: /ip4/…/tcp/…/p2p/12D3KooW…  [default: the peer of ./{CONFIG_FILE}]",
         ),
     ):
         command = decorate(command)
     return command
+
+
+def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from fluvial.addresses import Contact
+
+    try:
+        return None if value is None else str(Contact.parse(value).addresses[0])
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def reach(invocation: Invocation, *, relay: str | None, network: str | None, key_file: Path | None) -> Reach:
@@ -82,11 +94,16 @@ def reach(invocation: Invocation, *, relay: str | None, network: str | None, key
             hint=f"give --relay ADDRESS, or run this in the folder of a peer that listens (with its {CONFIG_FILE})",
         )
     settings = invocation.configuration().settings
+    from fluvial.addresses import Address
     from fluvial.identity import KeyPair
 
     listen = getattr(settings.seats["transport"].options, "listen", ())
     if not listen:
         raise ConfigError(f"the peer of {here} listens nowhere", hint="give --relay ADDRESS")
-    me = KeyPair.load(settings.key_file).peer_id
-    address = str(listen[0]).replace("/ip4/0.0.0.0/", "/ip4/127.0.0.1/").replace("/ip6/::/", "/ip6/::1/")
-    return Reach(address if "/p2p/" in address else f"{address}/p2p/{me}", network or settings.network, key_file)
+    address = Address.parse(str(listen[0]))
+    if not address.port:
+        raise ConfigError(f"the peer of {here} listens on whatever port it gets", hint="give --relay ADDRESS")
+    way = replace(
+        address, host=_THIS_MACHINE.get(address.host, address.host), peer=KeyPair.load(settings.key_file).peer_id
+    )
+    return Reach(str(way), network or settings.network, key_file)

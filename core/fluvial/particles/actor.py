@@ -32,7 +32,10 @@ from fluvial.storage.particles import ParticleStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What an actor works with: the same objects for all particles of a peer."""
+    """What an actor works with: the same objects for all particles of a peer.
+
+    ``on_run`` is told what each run came to, once that is durable.
+    """
 
     keys: KeyPair
     clock: Clock
@@ -42,6 +45,7 @@ class Surroundings:
     observers: Observers
     outbox: Outbox
     tasks: anyio.abc.TaskGroup
+    on_run: Callable[[Particle, Effects], None]
     log: structlog.stdlib.BoundLogger
 
 
@@ -198,6 +202,7 @@ class Actor:
         if effects.finished and not self.finished:
             self._log.info("particle_finished")
         self.finished = effects.finished
+        self._around.on_run(self.particle, effects)
 
     # --- calls
 

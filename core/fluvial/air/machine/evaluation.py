@@ -95,7 +95,6 @@ class Evaluation:
         self._act = act
         self._trace = trace
         self._complete = True
-        self._visits = 0
         self._depth = 0
         self._streams: dict[StreamKey, Stream] = {}
         self._operands = Operands(environment)
@@ -134,8 +133,8 @@ class Evaluation:
             self._depth -= 1
 
     def _visit(self, count: int) -> None:
-        self._visits += count
-        if self._visits > VISITS_MAX:
+        self.findings.visits += count
+        if self.findings.visits > VISITS_MAX:
             raise errors.too_much("executed instructions", VISITS_MAX)
 
     def _wait(self, node: tree.Instruction, frame: bytes, reason: str, peer: str | None = None) -> None:

@@ -73,6 +73,7 @@ class Findings:
         requests: calls for this peer that nobody is at work on.
         next_peers: where the particle must go, without repetitions.
         waits: instructions that wait.
+        visits: executed instructions, arguments and elements of folds included.
     """
 
     facts: list[Canon | Sent | Taken] = field(default_factory=list)
@@ -80,3 +81,4 @@ class Findings:
     requests: list[Request] = field(default_factory=list)
     next_peers: dict[str, None] = field(default_factory=dict)
     waits: list[Wait] = field(default_factory=list)
+    visits: int = 0

@@ -20,7 +20,7 @@ from fluvial.air.data.batch import Batch, BatchId, Known, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
-from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
+from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, too_much
 from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation
 from fluvial.air.machine.findings import Findings, Met, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
@@ -29,6 +29,9 @@ from fluvial.air.machine.scopes import StreamKey
 from fluvial.air.machine.streams import StreamMemory
 from fluvial.air.syntax.tree import Script
 from fluvial.identity import PeerId
+
+MERGE_VISITS_MAX: Final = 5_000_000
+"""Instructions that may be executed while the steps of one arrival are repeated: each step is evaluated, and there may be many."""
 
 PYTHON_FRAMES_PER_LEVEL: Final = 6
 """Python calls per nested instruction, with a margin; CPython 3.11 keeps them off the C stack."""
@@ -262,10 +265,14 @@ class Machine:
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> None:
+        visits = 0
         for batch, facts in steps:
             for fact in facts:
                 self._state.knowledge.add(fact, batch.signer)
-            self._evaluate(act=False)
+            findings, _ = self._evaluate(act=False)
+            visits += findings.visits
+            if visits > MERGE_VISITS_MAX:
+                raise too_much("instructions to repeat", MERGE_VISITS_MAX)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 

@@ -26,6 +26,7 @@ from fluvial.air.data.facts import (
     index_element,
     iteration_frame,
 )
+from fluvial.air.machine import machine
 from fluvial.air.machine.machine import Answered, Effects
 from fluvial.air.syntax.tree import walk
 
@@ -187,7 +188,7 @@ def test_random_lies_never_raise() -> None:
     nodes = [node.number for node in walk(Flow(BUSY).script.root)]
     fold = next(node.number for node in walk(Flow(BUSY).script.root) if type(node).__name__ == "Fold")
     frames = [b"", b"x" * 16, *(iteration_frame(b"", fold, index_element(index)) for index in range(3))]
-    for _ in range(150):
+    for _ in range(80):
         flow = Flow(BUSY, services)
         flow.arrive("a", b"")
         for _ in range(rng.randint(1, 4)):
@@ -242,3 +243,17 @@ def test_facts_of_a_liar_survive_a_restart() -> None:
     ).records
     batches = flow.machine("a").batches()
     assert flow.restart("a").batches() == batches
+
+
+def test_steps_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MERGE_VISITS_MAX", 1_000)
+    flow = Flow(CALL)
+    before = flow.merge("a", b"")
+    items = [Step() for _ in range(1_000)]
+    keys = flow.names.keys["c"]
+    data = encode_data([Batch.seal(flow.particle.key, keys.peer_id, items, keys.sign)], {})
+    effects = flow.merge("a", data)
+    assert effects.error is not None
+    assert (effects.error.code, effects.records) == (20100, ())
+    assert flow.machine("a").batches() == ()
+    assert (*flow.machine("a").state()[0],) == before.waits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from fluvial.identity import PeerId
 from fluvial.simulation import network
 from fluvial.simulation.scenario import Scenario
 
-from tests.conformance.comparison import play, scenario_files
+from tests.conformance.comparison import Observation, play, scenario_files
 from tests.core.air.machine.flows import NOTHING, Flow
 
 CONFORMANCE: Final = Path(__file__).parents[3] / "conformance"
@@ -113,13 +114,17 @@ class Doubled(Careful):
         return effects
 
 
+@cache
+def observed(name: str) -> Observation:
+    return play(msgspec.convert(SCENARIOS[name], Scenario))
+
+
 @pytest.mark.parametrize("machine", [Forgetful, Doubled])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_flow_goes_the_same_way(name: str, machine: type[Careful], monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = msgspec.convert(SCENARIOS[name], Scenario)
-    expected = play(scenario)
+    expected = observed(name)
     monkeypatch.setattr(network, "Machine", machine)
-    assert play(scenario) == expected
+    assert observed.__wrapped__(name) == expected
 
 
 # --- in small

@@ -1,0 +1,49 @@
+"""Authorization ``members``: serves the particles of listed peers, and lets nobody but this peer call ``run-console``."""
+
+from typing import Annotated
+
+import msgspec
+from fluvial import hookimpl
+from fluvial.effectors import Call
+from fluvial.identity import PeerId
+from fluvial.particle import Particle
+from fluvial.seats import ALLOWED, Decision, Registry, Surroundings
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of ``[authorization]`` next to ``kind = "members"``."""
+
+    peers: Annotated[tuple[str, ...], msgspec.Meta(description="whose particles are served, next to this peer's own")]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no peer id; the error names the key."""
+        for text in self.peers:
+            PeerId.parse(text)
+
+
+class Members:
+    """Takes the seat."""
+
+    def __init__(self, surroundings: Surroundings, options: Options) -> None:
+        self._me = surroundings.keys.peer_id
+        self._members = {self._me, *options.peers}
+
+    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+        """Whether the particle is a member's: the signature first, since nobody has checked it before."""
+        if not particle.signed_by_initiator():
+            return Decision(False, "signature", f"the signature is not that of {particle.initiator}")
+        if particle.initiator not in self._members:
+            return Decision(False, "stranger", f"{particle.initiator} is no member here")
+        return ALLOWED
+
+    async def permit(self, call: Call) -> Decision:
+        """Whether the call may be made: the console is this peer's own."""
+        if call.service == "run-console" and call.initiator != self._me:
+            return Decision(False, "console", "only the peer itself may print")
+        return ALLOWED
+
+
+@hookimpl
+def fluvial_register(registry: Registry) -> None:
+    """Offer the authorization."""
+    registry.authorization("members", Members, options=Options)
