@@ -2,88 +2,95 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from fluvial import hooks
+from fluvial.client import connect
 from fluvial.config import from_values, load
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError
+from fluvial.node import Node, running
+from fluvial.telemetry import make_logger
 from fluvial.testing.effector import EffectorConformance
 
 from tests.docs.pages import ROOT, section, words
-from tests.support.nodes import id_of, keys_of, peer, until
+from tests.support.nodes import LISTEN, id_of, keys_of, until
 
 pytestmark = pytest.mark.anyio
 
+ASK = """
+(xor
+  (seq
+    (call relay ("weather" "temperature") ["Oslo"] celsius)
+    (call relay ("weather" "temperature") ["Nowhere"]))
+  (call %init_peer_id% ("return" "") [celsius :error:.$.message]))
+"""
+GREET = '(seq (call relay ("op" "identity") ["hi"] x) (call %init_peer_id% ("return" "") [x]))'
 
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+@asynccontextmanager
+async def peer_with(plugin: str, folder: Path, **sections: Any) -> AsyncIterator[Node]:
+    """A peer that finds an example in its folder of one-file plugins, as an operator would set it up."""
+    (folder / "plugins.d").mkdir()
+    (folder / "plugins.d" / plugin).write_text((ROOT / "examples" / plugin).read_text())
+    values = {
+        "plugins": {"path": "plugins.d"},
+        "storage": {"url": "sqlite://"},
+        "transport": {"listen": [LISTEN]},
+        **sections,
+    }
+    log = make_logger(log_format="json", log_level="error")
+    async with running(load(from_values(values, base_dir=folder)), keys=keys_of("me"), log=log) as node:
+        yield node
 
 
 class TestWeather(EffectorConformance):
     @pytest.fixture
     def effector(self, tmp_path: Path) -> Effector[Any]:
         (tmp_path / "station.json").write_text('{"Oslo": -3}')
-        weather = example("weather")
+        weather = _example("weather")
         effector: Effector[Any] = weather.Weather(weather.Config(station_file=str(tmp_path / "station.json")))
         return effector
 
 
-def script(peer_id: str) -> str:
-    return f"""
-        (xor (seq (call "{peer_id}" ("weather" "temperature") ["Oslo"] x)
-                  (call "{peer_id}" ("weather" "temperature") ["Nowhere"] y))
-             (call "{peer_id}" ("run-console" "print") [x :error:.$.message]))"""
-
-
 async def test_a_peer_with_the_weather(tmp_path: Path) -> None:
-    (tmp_path / "plugins.d").mkdir()
-    (tmp_path / "plugins.d" / "weather.py").write_text((ROOT / "examples/weather.py").read_text())
-    (tmp_path / "station.json").write_text(json.dumps({"Oslo": -3}))
-    values = {
-        "plugins": {"path": "plugins.d"},
-        "storage": {"url": "sqlite://"},
-        "effectors": {"weather": {"station_file": str(tmp_path / "station.json")}},
-    }
-    configuration = load(from_values(values, base_dir=tmp_path))
-    weather = configuration.settings.effectors["weather"]
-    async with peer("a", tmp_path, serves=[weather.build(None)]) as one:
-        await one.node.submit(one.node.particle(script(one.peer_id), ttl_ms=10_000))
-        await until(lambda: len(one.watcher.calls) == 3)
-        assert [status for *_, status in one.watcher.calls] == [0, 404, 0]
+    station = tmp_path / "station.json"
+    station.write_text(json.dumps({"Oslo": -3}))
+    async with (
+        peer_with("weather.py", tmp_path, effectors={"weather": {"station_file": str(station)}}) as node,
+        connect(str(node.addresses[0])) as client,
+        client.run(ASK, relay=client.relay_id) as flow,
+    ):
+        # The error is met on the peer, which sends the particle back for its handler.
+        celsius, message = await flow.result()
+    assert celsius == -3.0
+    assert "ret_code is 404" in message
+    assert "no reading for 'Nowhere'" in message
 
 
 async def test_a_peer_that_serves_members_only(tmp_path: Path) -> None:
-    members = example("members")
-    options = members.Options(peers=(id_of("friend"),))
-
-    class Surroundings:
-        keys = keys_of("me")
-
-    async with peer("friend", tmp_path) as friend, peer("stranger", tmp_path) as stranger:
-        seat = members.Members(Surroundings(), options)
-        allowed = await seat.admit(friend.node.particle("(null)", ttl_ms=1000), friend.peer_id)
-        refused = await seat.admit(stranger.node.particle("(null)", ttl_ms=1000), friend.peer_id)
-    assert allowed.allowed
-    assert (refused.allowed, refused.reason) == (False, "stranger")
+    section = {"kind": "members", "peers": [id_of("friend")]}
+    async with peer_with("members.py", tmp_path, authorization=section) as node:
+        relay = str(node.addresses[0])
+        async with connect(relay, keys=keys_of("friend")) as friend, friend.run(GREET, relay=friend.relay_id) as flow:
+            assert await flow.result() == ("hi",)
+        async with connect(relay, keys=keys_of("stranger")) as stranger, stranger.run(GREET, relay=stranger.relay_id):
+            await until(lambda: node.metrics.get_sample_value("fluvial_particles_total", {"outcome": "stranger"}))
 
 
 async def test_a_member_that_is_no_peer_id_is_told_by_its_place(tmp_path: Path) -> None:
-    (tmp_path / "members.py").write_text((ROOT / "examples/members.py").read_text())
-    values = {"plugins": {"path": "."}, "authorization": {"kind": "members", "peers": ["bob"]}}
     with pytest.raises(ConfigError, match=r"authorization.*'bob' is no peer id"):
-        load(from_values(values, base_dir=tmp_path))
+        async with peer_with("members.py", tmp_path, authorization={"kind": "members", "peers": ["bob"]}):
+            pass
 
 
 def test_every_hook_is_described() -> None:
@@ -92,7 +99,17 @@ def test_every_hook_is_described() -> None:
 
 
 def test_the_kits_named_exist() -> None:
-    for word in words(section("plugins.md", "## Conformance kits")):
-        if word.startswith("fluvial.testing."):
-            module, _, kit = word.rpartition(".")
-            assert hasattr(importlib.import_module(module), kit)
+    kits = [word for word in words(section("plugins.md", "## Conformance kits")) if word.startswith("fluvial.testing.")]
+    assert kits
+    for kit in kits:
+        module, _, name = kit.rpartition(".")
+        assert hasattr(importlib.import_module(module), name)
+
+
+def _example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
