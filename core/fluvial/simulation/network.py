@@ -10,6 +10,7 @@ import msgspec
 
 from fluvial.air.data.batch import Known, check_data, decode_data, encode_data
 from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Instance
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.particle import Particle
@@ -146,8 +147,8 @@ class _Network:
             message = self._names.to_names(effects.error.message)
             self._failures.append(RunFailed("@" + host.name, effects.error.code, message))
 
-    def _answers(self, host: _Host, effects: Effects) -> Mapping[int, CallOutcome]:
-        outcomes: dict[int, CallOutcome] = {}
+    def _answers(self, host: _Host, effects: Effects) -> Mapping[Instance, CallOutcome]:
+        outcomes: dict[Instance, CallOutcome] = {}
         for request in effects.requests:
             tetraplets = [
                 [{"peer": t.peer, "service": t.service, "function": t.function, "lens": t.lens} for t in origins]
@@ -165,7 +166,7 @@ class _Network:
             )
             answer = self._services.answer(host.name, request.service, request.function, request.arguments)
             failed = isinstance(answer, ServiceError)
-            outcomes[request.number] = Failed(answer.code, answer.message) if failed else Answered(answer)
+            outcomes[request.instance] = Failed(answer.code, answer.message) if failed else Answered(answer)
         return outcomes
 
     def _send(self, host: _Host, peers: Sequence[str]) -> None:

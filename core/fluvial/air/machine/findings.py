@@ -1,20 +1,22 @@
-"""What an evaluation comes to: new facts, calls to make, peers to go to, instructions that wait."""
+"""What an evaluation comes to: new facts, calls to make, peers to go to; and what people want to know of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
 
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Argument, Canon, Instance, Sent, Taken, Tetraplet
 from fluvial.air.syntax import tree
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A call that this peer's services have to answer.
 
     Attributes:
-        number: names the request towards the machine.
         instance: the call's instance.
         at: where the call stands in the script.
         service, function: what to call.
@@ -22,7 +24,6 @@ class Request:
         names: how facts name the arguments.
     """
 
-    number: int
     instance: Instance
     at: tree.Position
     service: str
@@ -50,7 +51,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """A call or canon that an evaluation came to.
+    """A call or canon that was come to.
 
     Attributes:
         instruction: which.
@@ -63,22 +64,24 @@ class Met:
     arguments: tuple[Json, ...] | None = ()
 
 
-@dataclass(slots=True)
+Observer: TypeAlias = Callable[[tuple[bytes, int], Met], None]
+"""Told of every call and canon that is come to: its instance and what it is; again when more is known."""
+
+
 class Findings:
-    """What an evaluation came to.
+    """What one step came to.
 
     Attributes:
         facts: new facts of this peer, in the order in which they were found.
         contents: the values that new canons speak of.
         requests: calls for this peer that nobody is at work on.
         next_peers: where the particle must go, without repetitions.
-        waits: instructions that wait.
-        visits: executed instructions, arguments and elements of folds included.
     """
 
-    facts: list[Canon | Sent | Taken] = field(default_factory=list)
-    contents: dict[ContentId, Json] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    next_peers: dict[str, None] = field(default_factory=dict)
-    waits: list[Wait] = field(default_factory=list)
-    visits: int = 0
+    __slots__ = ("contents", "facts", "next_peers", "requests")
+
+    def __init__(self) -> None:
+        self.facts: list[Canon | Sent | Taken] = []
+        self.contents: dict[ContentId, Json] = {}
+        self.requests: list[Request] = []
+        self.next_peers: dict[str, None] = {}

@@ -5,8 +5,9 @@ Source: AquaVM 0.62, lambda applier; tetraplets as in docs/air.md, "Where values
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Source, Tetraplet

@@ -13,25 +13,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from fluvial.air.data.batch import Batch, BatchId, Known, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
-from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, too_much
-from fluvial.air.machine.evaluation import DEPTH_MAX, Evaluation
-from fluvial.air.machine.findings import Findings, Met, Request, Wait
+from fluvial.air.machine.errors import AirError, Uncatchable
+from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
+from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
-from fluvial.air.machine.scopes import StreamKey
-from fluvial.air.machine.streams import StreamMemory
 from fluvial.air.syntax.tree import Script
 from fluvial.identity import PeerId
-
-MERGE_VISITS_MAX: Final = 5_000_000
-"""Instructions that may be executed while the steps of one arrival are repeated: each step is evaluated, and there may be many."""
 
 PYTHON_FRAMES_PER_LEVEL: Final = 6
 """Python calls per nested instruction, with a margin; CPython 3.11 keeps them off the C stack."""
@@ -64,28 +59,44 @@ class Effects:
         requests: calls to make; their outcomes are handed to :meth:`Machine.resolve`.
         next_peers: peers that the particle must go to.
         error: what ended the run, if something did.
-        waits: instructions that wait.
-        finished: nothing waits: no fact of any peer can change what this peer does.
+        finished: no fact of any peer can change any more what this peer does.
     """
 
     records: tuple[Record, ...] = ()
     requests: tuple[Request, ...] = ()
     next_peers: tuple[str, ...] = ()
     error: AirError | None = None
-    waits: tuple[Wait, ...] = ()
     finished: bool = False
 
 
-@dataclass(slots=True)
 class _State:
-    """All that a run changes."""
+    """All that a run changes.
 
-    knowledge: Knowledge = field(default_factory=Knowledge)
-    memories: dict[StreamKey, StreamMemory] = field(default_factory=dict)
-    batches: dict[BatchId, Batch] = field(default_factory=dict)
-    unsealed: list[Item] = field(default_factory=list)
-    unseen: list[BatchId] = field(default_factory=list)
-    """Batches that came in after the last own step."""
+    Attributes:
+        knowledge, evaluator: what is known, and what it has come to.
+        batches: all batches, each after those that its steps name.
+        unsealed: own steps that were not given away yet.
+        unseen: batches that came in after the last own step.
+        unheeded: facts that are known, but whose run was undone.
+    """
+
+    __slots__ = ("batches", "evaluator", "knowledge", "unheeded", "unsealed", "unseen")
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.knowledge = evaluator.knowledge
+        self.batches: dict[BatchId, Batch] = {}
+        self.unsealed: list[Item] = []
+        self.unseen: list[BatchId] = []
+        self.unheeded: list[Fact] = []
+
+    def step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Findings:
+        """Take in facts of a signer as one step."""
+        for fact in facts:
+            self.knowledge.add(fact, signer)
+        heeded = [*self.unheeded, *facts]
+        self.unheeded.clear()
+        return self.evaluator.step(heeded, act=act)
 
 
 class Machine:
@@ -96,19 +107,28 @@ class Machine:
         particle: the particle's key, 32 bytes.
         me: the peer on which it runs.
         initiator, timestamp_ms, ttl_ms: of the particle.
+        observer: told of every call and canon that is come to; for people.
     """
 
     def __init__(
-        self, script: Script, particle: bytes, me: PeerId, *, initiator: str, timestamp_ms: int, ttl_ms: int
+        self,
+        script: Script,
+        particle: bytes,
+        me: PeerId,
+        *,
+        initiator: str,
+        timestamp_ms: int,
+        ttl_ms: int,
+        observer: Observer | None = None,
     ) -> None:
         self._script = script
         self._particle = particle
         self._me = me
         self._environment = Environment(str(me), str(initiator), timestamp_ms, ttl_ms)
-        self._state = _State()
+        self._observer = observer
+        self._in_flight: dict[Instance, Request] = {}
         self._log: list[Record] = []
-        self._in_flight: dict[int, Request] = {}
-        self._next_number = 1
+        self._state = self._new_state()
 
     # --- inputs
 
@@ -134,15 +154,15 @@ class Machine:
             self._rebuild()
             return Effects(error=error)
 
-    def resolve(self, outcomes: Mapping[int, CallOutcome]) -> Effects:
-        """Take in outcomes of requests, by number, and go on. Unknown numbers are a bug of the host (KeyError)."""
-        facts: list[Outcome] = []
+    def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
+        """Take in outcomes of requests, by instance and in this order, and go on.
+
+        Raises:
+            KeyError: there was no such request, or it has been answered: a bug of the host.
+        """
         contents: dict[ContentId, Json] = {}
-        for number in sorted(outcomes):
-            facts.append(self._fact(self._in_flight.pop(number), outcomes[number], contents))
+        facts = [self._fact(self._in_flight.pop(instance), outcomes[instance], contents) for instance in outcomes]
         self._state.knowledge.learn(contents)
-        for fact in facts:
-            self._state.knowledge.add(fact, self._me)
         try:
             return self._act([], facts, contents)
         except Uncatchable as error:
@@ -172,12 +192,15 @@ class Machine:
         initiator: str,
         timestamp_ms: int,
         ttl_ms: int,
+        observer: Observer | None = None,
     ) -> Machine:
         """The machine as it was when these records were written, without the calls that were in flight.
 
         ``merge`` with nothing asks for those calls again.
         """
-        machine = cls(script, particle, me, initiator=initiator, timestamp_ms=timestamp_ms, ttl_ms=ttl_ms)
+        machine = cls(
+            script, particle, me, initiator=initiator, timestamp_ms=timestamp_ms, ttl_ms=ttl_ms, observer=observer
+        )
         machine._log = list(records)
         machine._rebuild()
         return machine
@@ -192,28 +215,20 @@ class Machine:
         """The values that facts speak of, and more."""
         return self._state.knowledge.contents
 
-    def trace(self) -> Mapping[Instance, Met]:
-        """The calls and canons that an evaluation comes to now, with their arguments; for people, changes nothing that matters."""
-        trace: dict[Instance, Met] = {}
-        try:
-            self._evaluate(act=False, trace=trace)
-        except Uncatchable:
-            self._rebuild()
-        return trace
+    def waits(self) -> Sequence[Wait]:
+        """What waits now, in script order; for people."""
+        return self._state.evaluator.waits()
 
-    def state(self) -> tuple[Sequence[Wait], AirError | None]:
-        """What waits now, and what would end a run now; for people, changes nothing that matters."""
-        try:
-            findings, error = self._evaluate(act=False)
-        except Uncatchable as uncatchable:
-            self._rebuild()
-            return (), uncatchable
-        return findings.waits, error
+    @property
+    def error(self) -> AirError | None:
+        """What ended the script, if something did that nothing caught."""
+        return self._state.evaluator.error
 
     # --- runs
 
     def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Json]) -> Effects:
-        findings, error = self._evaluate(act=True)
+        with _deep_recursion():
+            findings = self._state.step(facts, self._me, act=True)
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
@@ -222,35 +237,14 @@ class Machine:
             records.append(step)
         self._log.extend(records)
         for request in findings.requests:
-            self._in_flight[request.number] = request
-            self._next_number = request.number + 1
+            self._in_flight[request.instance] = request
         return Effects(
             records=tuple(records),
             requests=tuple(findings.requests),
             next_peers=tuple(findings.next_peers),
-            error=error,
-            waits=tuple(findings.waits),
-            finished=not findings.waits and not self._in_flight,
+            error=self._state.evaluator.error,
+            finished=self._state.evaluator.finished and not self._in_flight,
         )
-
-    def _evaluate(self, *, act: bool, trace: dict[Instance, Met] | None = None) -> tuple[Findings, Catchable | None]:
-        in_flight = {request.instance for request in self._in_flight.values()}
-        evaluation = Evaluation(
-            self._environment,
-            self._state.knowledge,
-            self._state.memories,
-            in_flight,
-            self._next_number,
-            act=act,
-            trace=trace,
-        )
-        error = None
-        with _deep_recursion():
-            try:
-                evaluation.run(self._script)
-            except Catchable as caught:
-                error = caught
-        return evaluation.findings, error
 
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Json]) -> Outcome:
         frame, node = request.instance
@@ -265,14 +259,9 @@ class Machine:
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> None:
-        visits = 0
-        for batch, facts in steps:
-            for fact in facts:
-                self._state.knowledge.add(fact, batch.signer)
-            findings, _ = self._evaluate(act=False)
-            visits += findings.visits
-            if visits > MERGE_VISITS_MAX:
-                raise too_much("instructions to repeat", MERGE_VISITS_MAX)
+        with _deep_recursion():
+            for batch, facts in steps:
+                self._state.step(facts, batch.signer, act=False)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 
@@ -289,7 +278,7 @@ class Machine:
 
     def _rebuild(self) -> None:
         """The state that the log leads to; calls in flight are not part of it."""
-        self._state = _State()
+        self._state = self._new_state()
         for record in self._log:
             match record:
                 case Merged():
@@ -299,13 +288,22 @@ class Machine:
                     self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
                 case Stepped():
                     self._relearn(record.contents)
-                    for fact in record.facts:
-                        self._state.knowledge.add(fact, self._me)
-                    if record.evaluated:
-                        self._evaluate(act=False)
+                    self._repeat(record)
                     self._stepped(record)
                 case Sealed():
                     self._sealed(record)
+
+    def _repeat(self, record: Stepped) -> None:
+        if record.evaluated:
+            with _deep_recursion():
+                self._state.step(record.facts, self._me, act=False)
+            return
+        for fact in record.facts:
+            self._state.knowledge.add(fact, self._me)
+        self._state.unheeded.extend(record.facts)
+
+    def _new_state(self) -> _State:
+        return _State(Evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
 
     def _relearn(self, contents: Sequence[Json]) -> None:
         self._state.knowledge.learn({content_id(json): json for json in contents})

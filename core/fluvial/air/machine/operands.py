@@ -1,18 +1,18 @@
-"""Operands evaluated: what the arguments, targets' peers and iterables of instructions stand for.
-
-Also keeps ``%last_error%``: the innermost failing instruction sets it, unless the error is a failed test or it is locked. Setting locks
-it; the start of a handler and the end of a ``par`` with a branch that did not fail unlock it. Source: AquaVM 0.62, last error descriptor.
-"""
+"""Operands evaluated: what the arguments, targets' peers and iterables of instructions stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Source, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
+from fluvial.air.machine.instances import Inst
+from fluvial.air.machine.last_error import LastError
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
@@ -45,42 +45,26 @@ class Environment:
 
 
 class Operands:
-    """Turns operands into values; the error register lives as long as one evaluation."""
+    """Turns operands into values, at the position of the instruction that has them."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, last_error: LastError) -> None:
         self._environment = environment
-        self._last_error = self._error_value(NO_ERROR, None)
-        self._locked = False
-
-    # --- %last_error%
-
-    def set_last_error(self, error: Json, origin: Tetraplet | None, *, always: bool = False) -> None:
-        """Remember an error object, unless the register is locked (``always``: also then)."""
-        if always or not self._locked:
-            self._last_error = self._error_value(error, origin)
-            self._locked = True
-
-    def unlock_last_error(self) -> None:
-        """The next error may be remembered again."""
-        self._locked = False
-
-    def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
-        value = literal(error, self._environment.initiator, volatile=True)
-        return value if origin is None else replace(value, origins=(origin,))
+        self._last_error = last_error
 
     # --- values
 
-    def value(self, operand: tree.Value, scope: Scope) -> Value:
+    def value(self, operand: tree.Value, inst: Inst) -> Value:
         """An operand as an argument.
 
         Raises:
             Waiting: a name has no value yet. Catchable: a lambda does not fit, or a name was cleared by ``new``.
         """
+        scope = inst.scope
+        if isinstance(operand, tree.Scalar):
+            value = scope.scalar(operand.name)
+            return value if operand.path is None else part_of(value, operand.path, scope)
         environment = self._environment
         match operand:
-            case tree.Scalar(name, path):
-                value = scope.scalar(name)
-                return value if path is None else part_of(value, path, scope)
             case tree.Literal(json):
                 return literal([] if json == () else json, environment.initiator)
             case tree.InitPeerId():
@@ -100,14 +84,20 @@ class Operands:
                 )
                 return value if path is None else part_of_error(value, path, scope)
             case tree.LastError(path):
-                return self._last_error if path is None else part_of_error(self._last_error, path, scope)
+                value = self._error_value(*self._last_error.at(inst.key))
+                return value if path is None else part_of_error(value, path, scope)
             case tree.Timestamp():
                 return literal(environment.timestamp_ms, environment.initiator)
             case tree.Ttl():
                 return literal(environment.ttl_ms, environment.initiator)
 
-    def to_bind(self, operand: tree.Value, scope: Scope) -> Value:
+    def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
+        value = literal(error, self._environment.initiator, volatile=True)
+        return value if origin is None else replace(value, origins=(origin,))
+
+    def to_bind(self, operand: tree.Value, inst: Inst) -> Value:
         """An operand as ``ap`` binds it; raises as :meth:`value`."""
+        scope = inst.scope
         match operand:
             case tree.CanonStream(name, None):
                 return self._canon_stream(name, scope).bound()
@@ -117,9 +107,9 @@ class Operands:
             case tree.Scalar(name, None) if not scope.is_iterator(name):
                 return scope.scalar(name)
             case _:
-                return self.value(operand, scope).settled()
+                return self.value(operand, inst).settled()
 
-    def text(self, operand: tree.Triplet, scope: Scope) -> str:
+    def text(self, operand: tree.Triplet, inst: Inst) -> str:
         """Peer, service or function of a call.
 
         Raises:
@@ -128,16 +118,16 @@ class Operands:
         if isinstance(operand, tree.Literal) and isinstance(operand.value, str):
             return operand.value
         if isinstance(operand, tree.PairPeer | tree.PairService):
-            return self._of_pair(operand, scope)
-        value = self.value(operand, scope)
+            return self._of_pair(operand, inst)
+        value = self.value(operand, inst)
         if not isinstance(value.json, str):
             assert isinstance(operand, tree.Scalar | tree.CanonStream | tree.CanonMap)
             raise errors.not_a_string(operand.name, value.json)
         return value.json
 
-    def _of_pair(self, operand: tree.PairPeer | tree.PairService, scope: Scope) -> str:
+    def _of_pair(self, operand: tree.PairPeer | tree.PairService, inst: Inst) -> str:
         """White paper form: the peer or the service of a value that names both; a string is its own peer."""
-        json = self.value(operand.value, scope).json
+        json = self.value(operand.value, inst).json
         wanted: Json = None
         names = ("peer", "peer_id", "peer_pk") if isinstance(operand, tree.PairPeer) else ("service", "service_id")
         if isinstance(json, str) and isinstance(operand, tree.PairPeer):
@@ -150,30 +140,32 @@ class Operands:
             raise errors.not_a_string(operand.value.name, json)
         return wanted
 
-    def map_key(self, operand: tree.Key, scope: Scope, map_name: str) -> MapKey:
+    def map_key(self, operand: tree.Key, inst: Inst, map_name: str) -> MapKey:
         """The key of a pair; raises as :meth:`value`, or Catchable 10012."""
-        json = self.value(operand, scope).json
+        json = self.value(operand, inst).json
         if not is_map_key(json):
             raise errors.bad_map_key(map_name)
         key: MapKey = json
         return key
 
-    def iterable(self, operand: tree.Iterable, scope: Scope) -> Sequence[Value]:
+    def iterable(self, operand: tree.Iterable, inst: Inst) -> Sequence[Value]:
         """What a fold over something fixed runs over; raises as :meth:`value`, or Catchable 10005."""
+        scope = inst.scope
         match operand:
             case tree.CanonStream(name, None):
                 return self._canon_stream(name, scope).elements
             case tree.CanonMap(name, None):
                 return self._canon_map(name, scope).pairs
             case tree.Literal() | tree.Scalar() | tree.CanonStream() | tree.CanonMap():
-                return self._elements(operand, scope)
+                return self._elements(operand, inst)
             case tree.Stream() | tree.StreamMap():
                 raise AssertionError("a fold over a stream asks the stream")
 
     def _elements(
-        self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, scope: Scope
+        self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, inst: Inst
     ) -> Sequence[Value]:
-        value = self.value(operand, scope)
+        scope = inst.scope
+        value = self.value(operand, inst)
         path = None if isinstance(operand, tree.Literal) else operand.path
         if isinstance(operand, tree.CanonMap) and path is not None:
             pairs = self._canon_map(operand.name, scope)

@@ -6,11 +6,13 @@ A scope is the script's outermost one, one iteration of a fold, the inside of a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.errors import Catchable, Waiting, already_set, cleared_by_new, iterator_shadowed
+from fluvial.air.machine.instances import Inst, Key
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
 from fluvial.air.syntax.tree import Fold
 
@@ -29,15 +31,17 @@ class Iteration:
         index: which element this one is for.
         base: the frame in which the fold, or the ``next`` that began this iteration, stands.
         frame: the frame of this iteration.
+        chain: where the chain of iterations that this one belongs to begins, as a position.
         scope: the scope of the fold.
         of_stream: whether it runs over a stream or stream map.
     """
 
     fold: Fold
-    elements: tuple[tuple[bytes, Value], ...]
+    elements: Sequence[tuple[bytes, Value]]
     index: int
     base: bytes
     frame: bytes
+    chain: Key
     scope: Scope
     of_stream: bool
 
@@ -50,7 +54,7 @@ class Iteration:
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
 
-    __slots__ = ("_bound", "_caught", "_in_fold", "_iteration", "_only", "_parent", "_stream")
+    __slots__ = ("_awaited", "_bound", "_caught", "_in_fold", "_iteration", "_only", "_parent", "_stream")
 
     def __init__(self, parent: Scope | None = None) -> None:
         self._parent: Final = parent
@@ -60,6 +64,7 @@ class Scope:
         self._stream: Instance | None = None
         self._iteration: Iteration | None = None
         self._caught: Catchable | None = None
+        self._awaited: dict[str, list[Inst]] | None = None
 
     # --- opening scopes
 
@@ -157,14 +162,29 @@ class Scope:
         if name in self._holder(name)._bound and not self._in_fold:
             raise already_set(name)
 
-    def set(self, name: str, bound: Bound) -> None:
+    def set(self, name: str, bound: Bound) -> list[Inst]:
         """Give a name a value here.
+
+        Returns:
+            The instances that waited for it.
 
         Raises:
             Uncatchable: 20004 or 20007, as :meth:`check_settable`.
         """
         self.check_settable(name)
-        self._holder(name)._bound[name] = bound
+        holder = self._holder(name)
+        holder._bound[name] = bound
+        return holder._awaited.pop(name, []) if holder._awaited else []
+
+    def await_name(self, name: str, waiting: Inst) -> None:
+        """Be told by :meth:`set` when the name gets a value, in whichever scope of the chain."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope._only is None:
+                if scope._awaited is None:
+                    scope._awaited = {}
+                scope._awaited.setdefault(name, []).append(waiting)
+            scope = scope._parent
 
     def _holder(self, name: str) -> Scope:
         """The scope in which a value set here is kept: the ``new`` of the name, the iteration, or the outermost."""

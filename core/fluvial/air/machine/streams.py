@@ -1,86 +1,114 @@
-"""Streams: append-only, ordered locally.
+"""Streams: append-only, ordered locally; what a peer learned first stands first.
 
-An element's *generation* is the evaluation, refined by the passes of folds, in which its writer was first met on this peer. Generations are
-remembered from evaluation to evaluation and never change; elements are read by generation and, inside one, in the order of writing.
-Two peers may hold the same elements in different orders; only a canon makes an order common.
+Elements written between two boundaries form one *generation*: a step of the log is one, and so is the beginning and the end of each pass of a
+fold over the stream. A fold visits generation by generation. Which elements an instruction sees is a matter of positions alone: those
+whose writers stand before it, and for a fold also those inside of it. Two peers may hold the same elements in different orders;
+only a canon makes an order common.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.errors import stream_too_long
+from fluvial.air.machine.instances import BEYOND, Inst, Key
 from fluvial.air.machine.values import Value
 
 ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
 
-class StreamMemory:
-    """Where each writer's element stands; outlives evaluations."""
-
-    __slots__ = ("_generation", "_places")
-
-    def __init__(self) -> None:
-        self._generation = 0
-        self._places: dict[Instance, tuple[int, int]] = {}
-
-    def begin_generation(self) -> None:
-        """Elements whose writers are first met from now on come after all before."""
-        self._generation += 1
-
-    def place(self, writer: Instance) -> tuple[int, int]:
-        """(generation, position) of a writer's element, decided when it is first asked for."""
-        return self._places.setdefault(writer, (self._generation, len(self._places)))
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Entry:
-    """An element of a stream with its place and its writer."""
+class Element(NamedTuple):
+    """An element: its generation, who wrote it at which position, and the value."""
 
     generation: int
-    position: int
-    writer: Instance = field(compare=False)
-    value: Value = field(compare=False)
+    writer: Instance
+    key: Key
+    value: Value
+
+
+class Chain(NamedTuple):
+    """The elements of one generation that a fold visits together.
+
+    ``pass_number`` is 1 for elements from outside of the fold, one more than the writer's for those written inside of it;
+    ``end`` is where to look for the next chain.
+    """
+
+    elements: tuple[Element, ...]
+    pass_number: int
+    end: int
 
 
 class Stream:
-    """The elements that one evaluation has met so far, so that what is written later in the script is not seen earlier."""
+    """The elements known on this peer, and the folds that run over them."""
 
-    __slots__ = ("_entries", "_memory", "name")
+    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "name")
 
-    def __init__(self, name: str, memory: StreamMemory) -> None:
+    def __init__(self, name: str) -> None:
         self.name: Final = name
-        self._memory: Final = memory
-        self._entries: list[Entry] = []
+        self._elements: list[Element] = []
+        self._folds: list[tuple[Key, Inst]] = []
+        self._generation = 0
+        self._boundary: tuple[int, Key] = (-1, ())
 
-    def append(self, writer: Instance, value: Value) -> None:
-        """Add an element.
+    def append(self, step: int, writer: Instance, key: Key, value: Value) -> None:
+        """Add an element in a step.
 
         Raises:
             Uncatchable: 20013, it is one too many.
         """
-        if len(self._entries) >= ELEMENTS_MAX:
+        if len(self._elements) >= ELEMENTS_MAX:
             raise stream_too_long(self.name, ELEMENTS_MAX)
-        insort(self._entries, Entry(*self._memory.place(writer), writer, value))
+        boundary = (step, self._last_boundary(key))
+        if boundary != self._boundary:
+            self._generation += 1
+            self._boundary = boundary
+        self._elements.append(Element(self._generation, writer, key, value))
 
-    def entries(self) -> tuple[Entry, ...]:
-        """All elements, in local order."""
-        return tuple(self._entries)
+    def watch(self, fold: Inst) -> None:
+        """A fold runs over the stream; ``fold.index`` counts the elements that it has looked at."""
+        insort(self._folds, (fold.key, fold), key=lambda watched: watched[0])
 
-    def passes(self) -> Iterator[list[tuple[Entry, ...]]]:
-        """The passes of a fold: each is the list of generations not visited so far; ends when a pass has added nothing."""
-        visited: set[Instance] = set()
-        while True:
-            fresh = [entry for entry in self._entries if entry.writer not in visited]
-            if not fresh:
-                return
-            visited.update(entry.writer for entry in fresh)
-            self._memory.begin_generation()
-            yield [tuple(group) for _, group in groupby(fresh, key=lambda entry: entry.generation)]
-            self._memory.begin_generation()
+    def watchers(self, key: Key) -> Iterator[tuple[Key, Inst]]:
+        """The folds that see an element written at this position, each with the position at which it will visit it."""
+        for fold_key, fold in self._folds:
+            if key < (*fold_key, BEYOND):
+                yield (*fold_key, _pass_number(fold_key, key), self._generation), fold
+
+    def visible(self, key: Key) -> list[Element]:
+        """The elements whose writers stand before a position, in local order."""
+        return [element for element in self._elements if element.key < key]
+
+    def chain(self, fold_key: Key, start: int) -> Chain | None:
+        """What a fold visits next, having looked at ``start`` elements; None if there is nothing more."""
+        end_key = (*fold_key, BEYOND)
+        found: list[Element] = []
+        position = start
+        for position in range(start, len(self._elements)):
+            element = self._elements[position]
+            if element.key >= end_key:
+                continue
+            if found and element.generation != found[0].generation:
+                break
+            found.append(element)
+        else:
+            position = len(self._elements)
+        return Chain(tuple(found), _pass_number(fold_key, found[0].key), position) if found else None
+
+    def _last_boundary(self, key: Key) -> Key:
+        """Names the last beginning or end of a pass before a position."""
+        boundary: Key = ()
+        for fold_key, fold in self._folds:
+            if fold_key > key:
+                break
+            if fold.index:
+                inside = key[: len(fold_key)] == fold_key
+                boundary = (*fold_key, key[len(fold_key)] if inside else BEYOND)
+        return boundary
+
+
+def _pass_number(fold_key: Key, key: Key) -> int:
+    return int(key[len(fold_key)]) + 1 if key[: len(fold_key)] == fold_key else 1

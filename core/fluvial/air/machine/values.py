@@ -6,15 +6,21 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
 from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
+
+
+MapKey: TypeAlias = str | int
 
 
 class Whole:
@@ -34,8 +40,7 @@ class Whole:
         return self._id
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """A JSON value and its provenance.
 
     Attributes:
@@ -67,10 +72,15 @@ class Value:
             origin = Tetraplet(origin.peer, lens=origin.lens)
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
+    def as_pair(self, key: MapKey) -> Value:
+        """The pair of a stream map that has this value."""
+        pair = {"key": key, "value": self.json}
+        return Value(pair, self.origins, self.source, Whole(pair), (), self.volatile).settled()
+
 
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
     """A value written in the script, or taken from the particle's environment."""
-    return Value(json, (Tetraplet(initiator),), Source.LITERAL, Whole(json), volatile=volatile)
+    return Value(json, (Tetraplet(initiator),), Source.LITERAL, Whole(json), (), volatile)
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,6 @@ class CanonStreamValue:
     def bound(self) -> Value:
         """All of it as ``ap`` binds it: an array that the canon's peer vouches for."""
         return replace(self.whole, origins=(Tetraplet(self.peer),))
-
-
-MapKey = str | int
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,208 @@
+"""Calls and canons: the instructions that need a fact, and what to do while it is not there.
+
+Next peers come from exactly one thing: calls and canons that are reached, belong to another peer and have no fact by that peer.
+
+- All arguments known, and nobody has a complete ``sent``: send, write ``sent`` (complete).
+- An argument unknown, and nobody has any ``sent``: send, write ``sent`` (not complete); the waiting peer collects them.
+
+Deviation: whoever learns the last argument sends once more; the reference does not, and such flows stand still.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluvial.air.data.facts import Canon, Failure, Instance, Outcome, Sent, Source, Taken, Tetraplet
+from fluvial.air.machine import errors
+from fluvial.air.machine.errors import Catchable, Waiting
+from fluvial.air.machine.findings import Met, Request
+from fluvial.air.machine.instances import BEYOND, Inst, Status
+from fluvial.air.machine.values import (
+    CanonMapValue,
+    CanonStreamValue,
+    Value,
+    Whole,
+    elements_of,
+    first_values,
+    is_pair,
+    literal,
+    value_of,
+)
+from fluvial.air.syntax import tree
+
+if TYPE_CHECKING:
+    from fluvial.air.machine.evaluator import Evaluator
+
+
+def advance_call(machine: Evaluator, inst: Inst) -> None:
+    """``call``: use its outcome if there is one that fits, else ask the service, send the particle on, or wait.
+
+    Raises:
+        Waiting: a name has no value yet. Catchable, Uncatchable: as the instruction does.
+    """
+    node: tree.Call = inst.node
+    if inst.other is None:
+        text = machine.operands.text
+        inst.other = Tetraplet(text(node.peer, inst), text(node.service, inst), text(node.function, inst))
+    call: Tetraplet = inst.other
+    if isinstance(node.output, tree.Scalar):
+        inst.scope.check_settable(node.output.name)
+    missing: Waiting | None = None
+    if inst.child is None:
+        try:
+            inst.child = tuple(machine.value(argument, inst) for argument in node.arguments)
+        except Waiting as waiting:
+            missing = waiting
+        except Catchable as error:
+            machine.forget(inst)
+            machine.fail(inst, error, call=call)
+            return
+    arguments: tuple[Value, ...] | None = inst.child
+    if machine.observer is not None:
+        machine.observer(
+            inst.id, Met(node, call, None if arguments is None else tuple(value.json for value in arguments))
+        )
+    outcome = None if arguments is None else machine.knowledge.outcome(inst.id, call.peer)
+    if outcome is not None and arguments is not None and _fits(machine, outcome, call, arguments):
+        machine.forget(inst)
+        _use(machine, inst, call, outcome)
+        return
+    machine.await_fact(inst)
+    if call.peer != machine.me:
+        if not machine.knowledge.taken(inst.id, call.peer):
+            _send(machine, inst, call.peer, complete=arguments is not None)
+    elif arguments is not None:
+        _ask(machine, inst, call, arguments)
+    if missing is not None:
+        raise missing
+
+
+def _fits(machine: Evaluator, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+    """Whether a fact is about the call that has been come to.
+
+    A peer never doubts itself; what came out of an error register is not compared, since it may change.
+    """
+    if call.peer == machine.me:
+        return True
+    if (outcome.service, outcome.function, len(outcome.arguments)) != (call.service, call.function, len(arguments)):
+        return False
+    return all(
+        value.volatile or value.argument == claimed for value, claimed in zip(arguments, outcome.arguments, strict=True)
+    )
+
+
+def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> None:
+    if isinstance(outcome, Failure):
+        # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
+        machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Status.OPEN, call)
+        return
+    output = inst.node.output
+    if output is not None:
+        json = machine.knowledge.contents[outcome.value]
+        value = Value(json, (call,), Source.CALL, Whole(json, outcome.value))
+        if isinstance(output, tree.Scalar):
+            machine.set(inst, output.name, value)
+        else:
+            machine.append(inst, output, value)
+    inst.status = Status.KEEP
+
+
+def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value, ...]) -> None:
+    if not machine.acting:
+        machine.postpone(inst)
+        return
+    if inst.index or inst.id in machine.in_flight:
+        return
+    inst.index = 1
+    machine.findings.requests.append(
+        Request(
+            Instance(*inst.id),
+            inst.node.at,
+            call.service,
+            call.function,
+            tuple(value.json for value in arguments),
+            tuple(value.origins for value in arguments),
+            tuple(value.argument for value in arguments),
+        )
+    )
+    if not machine.knowledge.taken(inst.id, machine.me):
+        _add(machine, Taken(*inst.id))
+
+
+def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
+    if not machine.acting:
+        machine.postpone(inst)
+        return
+    sent = machine.knowledge.sent(inst.id)
+    if sent is None or (complete and not sent):
+        machine.findings.next_peers[peer] = None
+        _add(machine, Sent(*inst.id, complete))
+
+
+def _add(machine: Evaluator, fact: Canon | Sent | Taken) -> None:
+    machine.knowledge.add(fact, machine.me)
+    machine.findings.facts.append(fact)
+
+
+def advance_canon(machine: Evaluator, inst: Inst) -> None:
+    """``canon``: use what its peer has fixed, fix it here, send the particle there, or wait; raises as :func:`advance_call`."""
+    node: tree.Canon = inst.node
+    if inst.other is None:
+        inst.other = Tetraplet(machine.operands.text(node.peer, inst))
+    peer = inst.other.peer
+    if machine.observer is not None:
+        machine.observer(inst.id, Met(node, inst.other))
+    fact = machine.knowledge.canon(inst.id, peer)
+    if fact is not None and not _well_formed(machine, node, fact):
+        fact = None
+    if fact is None and peer == machine.me and machine.acting:
+        fact = _fix(machine, inst)
+    if fact is None:
+        machine.await_fact(inst)
+        if peer == machine.me:
+            machine.postpone(inst)
+        else:
+            _send(machine, inst, peer, complete=True)
+        return
+    machine.forget(inst)
+    values = tuple(value_of(element, machine.knowledge.contents[element.value]) for element in fact.elements)
+    match node.target:
+        case tree.CanonStream(name):
+            machine.set(inst, name, CanonStreamValue(peer, values))
+        case tree.CanonMap(name):
+            machine.set(inst, name, CanonMapValue(peer, values))
+        case tree.Scalar(name):
+            machine.set(inst, name, Value(values[0].json, (Tetraplet(peer),), Source.CANON, values[0].whole))
+    inst.status = Status.KEEP
+
+
+def _well_formed(machine: Evaluator, node: tree.Canon, fact: Canon) -> bool:
+    """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
+    values = [machine.knowledge.contents[element.value] for element in fact.elements]
+    match node.target:
+        case tree.Scalar():
+            return len(values) == 1 and isinstance(values[0], dict)
+        case tree.CanonMap():
+            return all(is_pair(value) for value in values)
+        case _:
+            return True
+
+
+def _fix(machine: Evaluator, inst: Inst) -> Canon:
+    node: tree.Canon = inst.node
+    stream = machine.stream(inst.scope.stream(node.source.name), node.source.name)
+    entries = stream.visible((*inst.key, BEYOND))
+    if isinstance(node.target, tree.Scalar):
+        fixed = [(literal(first_values(entry.value for entry in entries), machine.me), Instance(*inst.id))]
+    else:
+        fixed = [(entry.value, entry.writer) for entry in entries]
+    try:
+        elements = elements_of(fixed)
+    except ValueError as error:
+        raise errors.unfit_to_fix(node.source.name, str(error)) from error
+    contents = {element.value: value.json for element, (value, _) in zip(elements, fixed, strict=True)}
+    machine.findings.contents.update(contents)
+    machine.knowledge.learn(contents)
+    fact = Canon(*inst.id, elements)
+    _add(machine, fact)
+    return fact

@@ -1,0 +1,525 @@
+"""The incremental evaluator: keeps the evaluated tree, wakes only what waited for something new, and never replays.
+
+*Completeness* steers the flow: an instance is open while something in it is still to come; ``seq`` goes on when its part is complete, ``par``
+is complete when one branch is. An instruction that needs a name without a value, or a fact that is not there, waits.
+Source: AIR semantics as of AquaVM 0.62 (docs/air.md), over facts instead of a trace (docs/data.md).
+
+*Waking*: an instance that waits is registered with what it waits for: a fact with its instance, a name with the scopes that could hold it,
+an element with the stream. What comes puts it on the agenda, which is worked off in the order of positions (``instances``): so what
+happens, and in which order, is what one walk through the script would do. A change of status goes up until an instance does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, iteration_frame, written_element
+from fluvial.air.machine import errors
+from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
+from fluvial.air.machine.findings import Findings, Observer, Wait
+from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
+from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.last_error import LastError
+from fluvial.air.machine.operands import Environment, Operands
+from fluvial.air.machine.plan import plan_of
+from fluvial.air.machine.scopes import Bound, Iteration, Scope, StreamKey
+from fluvial.air.machine.streams import Stream
+from fluvial.air.machine.values import Value, same_json
+from fluvial.air.syntax import tree
+from fluvial.air.syntax.printer import head
+
+WORK_MAX: Final = 1_000_000
+"""Instances of one particle, arguments and elements of folds included: exponential scripts exist."""
+
+DEPTH_MAX: Final = 30_000
+"""Instructions nested in one another at run time: one level or more per element of a fold."""
+
+OPEN, TRUE, KEEP, FAILED = Status.OPEN, Status.TRUE, Status.KEEP, Status.FAILED
+
+
+class Evaluator:
+    """The instances of one particle on one peer.
+
+    Args:
+        script: the checked script.
+        environment, knowledge: what it may know; the owner adds facts to the knowledge before it calls :meth:`step`.
+        in_flight: the calls that this peer's services are at work on; kept by the owner.
+        observer: told of every call and canon that is met.
+    """
+
+    def __init__(
+        self,
+        script: tree.Script,
+        environment: Environment,
+        knowledge: Knowledge,
+        in_flight: Container[tuple[bytes, int]],
+        observer: Observer | None = None,
+    ) -> None:
+        self.findings = Findings()
+        self.in_flight: Final = in_flight
+        self.knowledge: Final = knowledge
+        self.me: Final = environment.me
+        self.acting = False
+        self.observer: Final = observer
+        self._script = script
+        self._plan = plan_of(script)
+        self._environment = environment
+        self.last_error: Final = LastError(used=self._plan.reads_last_error)
+        self.operands: Final = Operands(environment, self.last_error)
+        self._agenda: list[tuple[Key, int, Inst]] = []
+        self._order = count()
+        self._step = 0
+        self._work = 0
+        self._depth = 0
+        self._root: Inst | None = None
+        self._streams: dict[StreamKey, Stream] = {}
+        self._awaiting: dict[tuple[bytes, int], Inst] = {}
+        self._missing: dict[Inst, str] = {}
+        self._postponed: dict[Inst, None] = {}
+
+    # --- steps
+
+    def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
+        """Go on with new facts, which the knowledge has already.
+
+        Args:
+            facts: what is new.
+            act: whether calls may be requested, canons fixed and peers named now; what is reached without it is postponed.
+
+        Raises:
+            Uncatchable: the evaluator cannot be used any more; what came must be undone.
+        """
+        self.findings = Findings()
+        self._step += 1
+        self.acting = act
+        for fact in facts:
+            if (waiting := self._awaiting.get((fact.frame, fact.node))) is not None:
+                self.push(waiting)
+        if act:
+            for postponed in self._postponed:
+                self.push(postponed)
+            self._postponed.clear()
+        if self._root is None:
+            self._root = Inst(self._script.root, OUTSIDE, Scope(), None)
+            self.push(self._root)
+        while self._agenda:
+            self._settle(heappop(self._agenda)[2])
+        return self.findings
+
+    @property
+    def error(self) -> Catchable | None:
+        """What ended the script, if something did that nothing caught."""
+        return None if self._root is None else self._root.error
+
+    @property
+    def finished(self) -> bool:
+        """Whether no fact can change anything any more."""
+        return not self._awaiting
+
+    def waits(self) -> Sequence[Wait]:
+        """What waits now, in the order of positions."""
+        found = [(inst, inst.other) for inst in self._awaiting.values()]
+        found += [(inst, None) for inst in self._missing if inst.id not in self._awaiting]
+        return [self._wait(inst, call) for inst, call in sorted(found, key=lambda pair: pair[0].key)]
+
+    def _wait(self, inst: Inst, call: Tetraplet | None) -> Wait:
+        peer = None
+        if inst in self._missing:
+            reason = f"`{self._missing[inst]}` has no value yet"
+        elif call is not None and call.peer != self.me:
+            peer = call.peer
+            reason = f"{peer} has not {'fixed the stream' if isinstance(inst.node, tree.Canon) else 'answered'} yet"
+        else:
+            reason = "the service has not answered yet"
+        return Wait(inst.node, Instance(*inst.id), reason, peer)
+
+    # --- waiting and waking
+
+    def push(self, inst: Inst, key: Key | None = None) -> None:
+        """Let an instance look again when its turn comes: at its own position or a later one."""
+        heappush(self._agenda, (inst.key if key is None else key, next(self._order), inst))
+
+    def await_fact(self, inst: Inst) -> None:
+        """A call or canon waits for its fact."""
+        self._awaiting[inst.id] = inst
+
+    def postpone(self, inst: Inst) -> None:
+        """A call or canon that could do something now, but may not: it looks again when the evaluator acts."""
+        self._postponed[inst] = None
+
+    def forget(self, inst: Inst) -> None:
+        """A call or canon has its fact or has failed: it waits for nothing more."""
+        self._awaiting.pop(inst.id, None)
+        self._missing.pop(inst, None)
+        self._postponed.pop(inst, None)
+
+    def set(self, inst: Inst, name: str, bound: Bound) -> None:
+        """Give a name a value where an instance stands, and wake who waited for it."""
+        for waiting in inst.scope.set(name, bound):
+            if waiting.status is OPEN:
+                self.push(waiting)
+
+    def append(self, inst: Inst, target: tree.Stream | tree.StreamMap, value: Value) -> None:
+        """Append to a stream, and wake the folds that see it."""
+        key = inst.key
+        stream = self.stream(inst.scope.stream(target.name), target.name)
+        stream.append(self._step, Instance(*inst.id), key, value)
+        for visit, fold in stream.watchers(key):
+            self.push(fold, visit)
+
+    def stream(self, key: StreamKey, name: str) -> Stream:
+        """The stream or stream map that a key names."""
+        if (found := self._streams.get(key)) is None:
+            found = self._streams[key] = Stream(name)
+        return found
+
+    # --- advancing
+
+    def _settle(self, inst: Inst) -> None:
+        """Advance an instance, and those around it as long as one changes."""
+        now: Inst | None = inst
+        while now is not None:
+            before = now.status
+            if before is OPEN or isinstance(now.node, tree.Fold):
+                self._advance(now)
+            if now.status is before:
+                return
+            now = now.parent
+
+    def _advance(self, inst: Inst) -> None:
+        try:
+            _ADVANCE[type(inst.node)](self, inst)
+            if self._missing:
+                self._missing.pop(inst, None)
+        except Waiting as waiting:
+            self._missing[inst] = waiting.name
+            inst.scope.await_name(waiting.name, inst)
+        except Catchable as error:
+            self.fail(inst, error)
+        except Uncatchable as error:
+            if error.instruction is None:
+                error.instruction = inst.node
+            raise
+
+    def fail(self, inst: Inst, error: Catchable, flag: Status = KEEP, call: Tetraplet | None = None) -> None:
+        """An instance ends with an error; the innermost one notes on it what ``:error:`` and ``%last_error%`` show.
+
+        Args:
+            inst: which.
+            error: why.
+            flag: how it leaves the completeness flag.
+            call: for a call whose peer, service and function were known.
+        """
+        if error.instruction is None:
+            error.instruction = inst.node
+            report: dict[str, Json] = {
+                "error_code": error.code,
+                "message": error.message,
+                "instruction": head(inst.node),
+            }
+            peer = self.me if call is None else call.peer
+            error.report = {**report, "peer_id": peer} if isinstance(inst.node, tree.Call | tree.Canon) else report
+            error.origin = call
+            if error.code not in (10001, 10002):
+                self.last_error.set(inst.key, {**report, "peer_id": peer}, call)
+        inst.fail(error, flag)
+
+    def _start(
+        self, parent: Inst, node: tree.Instruction, place: Place | None = None, scope: Scope | None = None
+    ) -> Inst | None:
+        """Begin an instruction inside another one; None if something that stands before it must have its turn first."""
+        place = parent.place if place is None else place
+        if self._agenda:
+            key = place.key(node.number)
+            if self._agenda[0][0] < key:
+                self.push(parent, key)
+                return None
+        self._count(1)
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise errors.too_much("instructions nested in one another", DEPTH_MAX)
+        inst = Inst(node, place, parent.scope if scope is None else scope, parent)
+        self._advance(inst)
+        self._depth -= 1
+        return inst
+
+    def value(self, operand: tree.Value, inst: Inst) -> Value:
+        """An operand as an argument; raises as :meth:`Operands.value`."""
+        value = self.operands.value(operand, inst)
+        self._count(len(value.origins))
+        return value
+
+    def _count(self, more: int) -> None:
+        self._work += more
+        if self._work > WORK_MAX:
+            raise errors.too_much("executed instructions", WORK_MAX)
+
+    def _follow(self, inst: Inst) -> None:
+        """Come to what the only part came to."""
+        child: Inst = inst.child
+        if child.status is FAILED:
+            assert child.error is not None
+            inst.fail(child.error, child.flag)
+        else:
+            inst.status = child.status
+
+    # --- control
+
+    def _seq(self, inst: Inst) -> None:
+        children = inst.node.children
+        while inst.status is OPEN:
+            if inst.child is None:
+                inst.child = self._start(inst, children[inst.index])
+                if inst.child is None:
+                    return
+            status = inst.child.status
+            if status is OPEN:
+                return
+            if status is FAILED:
+                inst.fail(inst.child.error, TRUE if inst.child.flag is KEEP else inst.child.flag)
+                return
+            inst.child = None
+            inst.index += 1
+            if inst.index == len(children):
+                inst.status = TRUE
+
+    def _par(self, inst: Inst) -> None:
+        node = inst.node
+        if inst.child is None:
+            inst.child = self._start(inst, node.left)
+            if inst.child is None:
+                return
+        if inst.other is None:
+            inst.other = self._start(inst, node.right)
+            if inst.other is None:
+                return
+            self.last_error.unlock(self._end_of(inst))
+        left, right = inst.child, inst.other
+        if left.status is FAILED and right.status is FAILED:
+            self.last_error.keep_locked(self._end_of(inst))
+            inst.fail(right.error, OPEN)
+        elif _completes(left) or _completes(right):
+            inst.status = TRUE
+
+    def _end_of(self, inst: Inst) -> Key:
+        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
+
+    def _xor(self, inst: Inst) -> None:
+        node = inst.node
+        if inst.child is None:
+            inst.child = self._start(inst, node.left)
+            if inst.child is None:
+                return
+        left = inst.child
+        if left.status is not FAILED:
+            inst.status = OPEN if left.status is OPEN else TRUE
+            return
+        if not inst.index:
+            inst.index = 1
+            self.last_error.unlock(inst.place.key(node.right.number - 0.5))
+        if inst.other is None:
+            # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
+            inst.other = self._start(inst, node.right, scope=inst.scope.handle(left.error))
+            if inst.other is None:
+                return
+        right = inst.other
+        if right.status is FAILED:
+            inst.fail(right.error, TRUE if right.flag is KEEP else right.flag)
+        elif right.status is not OPEN:
+            inst.status = TRUE
+
+    def _match(self, inst: Inst) -> None:
+        node = inst.node
+        if inst.child is None:
+            if not inst.index:
+                left = self.value(node.left, inst)
+                equal = same_json(left.json, self.value(node.right, inst).json)
+                if equal is not isinstance(node, tree.Match):
+                    raise errors.no_mismatch() if equal else errors.no_match()
+                inst.index = 1
+            inst.child = self._start(inst, node.body)
+            if inst.child is None:
+                return
+        self._follow(inst)
+
+    def _null(self, inst: Inst) -> None:
+        inst.status = KEEP
+
+    def _never(self, inst: Inst) -> None:
+        """Open for ever."""
+
+    def _fail_literal(self, inst: Inst) -> None:
+        node, initiator = inst.node, self._environment.initiator
+        error = {
+            "error_code": node.error_code,
+            "message": node.message,
+            "instruction": head(node),
+            "peer_id": initiator,
+        }
+        self._throw(inst, error, Tetraplet(initiator))
+
+    def _fail_value(self, inst: Inst) -> None:
+        operand = inst.node.value
+        value = self.operands.value(operand, inst)
+        self.operands.check_error_object(value.json)
+        if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
+            self.last_error.set(inst.key, value.json, value.origins[0], always=True)
+            inst.fail(caught, OPEN)
+        else:
+            self._throw(inst, value.json, value.origins[0])
+
+    def _throw(self, inst: Inst, error: Json, origin: Tetraplet) -> None:
+        self.last_error.set(inst.key, error, origin, always=True)
+        self.fail(inst, errors.failed_by_script(error), OPEN)
+
+    def _new(self, inst: Inst) -> None:
+        if inst.child is None:
+            node = inst.node
+            instance = Instance(*inst.id)
+            if isinstance(node.target, tree.Stream | tree.StreamMap):
+                self.stream(instance, node.target.name)
+            inst.child = self._start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
+            if inst.child is None:
+                return
+        self._follow(inst)
+
+    def _ap(self, inst: Inst) -> None:
+        node = inst.node
+        value = self.operands.to_bind(node.argument, inst)
+        if isinstance(node.target, tree.Stream):
+            self.append(inst, node.target, value)
+        else:
+            self.set(inst, node.target.name, value)
+        inst.status = KEEP
+
+    def _ap_map(self, inst: Inst) -> None:
+        node = inst.node
+        value = self.operands.to_bind(node.argument, inst)
+        key = self.operands.map_key(node.key, inst, node.target.name)
+        self.append(inst, node.target, value.as_pair(key))
+        inst.status = KEEP
+
+    # --- folds
+
+    def _fold(self, inst: Inst) -> None:
+        node = inst.node
+        if isinstance(node.iterable, tree.Stream | tree.StreamMap):
+            self._fold_stream(inst)
+            return
+        if inst.child is None:
+            if inst.other is None:
+                values = self.operands.iterable(node.iterable, inst)
+                self._count(len(values))
+                inst.other = [(index_element(i), value) for i, value in enumerate(values)]
+            if not inst.other:
+                inst.status = KEEP
+                return
+            inst.child = self._iterate(
+                inst, node, inst.other, 0, inst.place.frame, (*inst.key, 0, 0), inst.scope, of_stream=False
+            )
+            if inst.child is None:
+                return
+            inst.other = None
+        self._follow(inst)
+
+    def _fold_stream(self, inst: Inst) -> None:
+        """One chain of iterations per generation; complete when one of them is, never closed."""
+        node, key = inst.node, inst.key
+        if inst.other is None:
+            name = node.iterable.name
+            inst.other = self.stream(inst.scope.stream(name), name)
+            inst.other.watch(inst)
+            inst.child = []
+        stream: Stream = inst.other
+        while (chain := stream.chain(key, inst.index)) is not None:
+            begun, inst.index = inst.index, chain.end
+            self._count(len(chain.elements))
+            elements = [(written_element(element.writer), element.value) for element in chain.elements]
+            place = (*key, chain.pass_number, chain.elements[0].generation)
+            first = self._iterate(inst, node, elements, 0, inst.place.frame, place, inst.scope, of_stream=True)
+            if first is None:
+                inst.index = begun
+                return
+            if not begun and KEEP in (first.status, first.status is FAILED and first.flag):
+                inst.status = TRUE
+            inst.child.append(first)
+        if inst.status is OPEN:
+            # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
+            inst.child = [first for first in inst.child if first.status in (OPEN, TRUE) or first.flag is TRUE]
+            if any(first.status is TRUE or (first.status is FAILED and first.flag is TRUE) for first in inst.child):
+                inst.status = TRUE
+        if inst.status is not OPEN:
+            inst.child.clear()
+
+    def _iterate(
+        self,
+        parent: Inst,
+        fold: tree.Fold,
+        elements: Sequence[tuple[bytes, Value]],
+        index: int,
+        base: bytes,
+        chain: Key,
+        scope: Scope,
+        *,
+        of_stream: bool,
+    ) -> Inst | None:
+        frame = iteration_frame(base, fold.number, elements[index][0])
+        iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
+        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
+        return self._start(parent, fold.body, place, scope.iterate(iteration))
+
+    def _next(self, inst: Inst) -> None:
+        if inst.child is None:
+            now = inst.scope.iteration(inst.node.iterator)
+            index, frame = now.index + 1, inst.place.frame
+            if index < len(now.elements):
+                # Inside an inner fold's iteration that iteration is the base, else one element would be visited twice under one id.
+                base, chain = (now.base, now.chain) if frame == now.frame else (frame, (*inst.key, 0, 0))
+                inst.child = self._iterate(
+                    inst, now.fold, now.elements, index, base, chain, now.scope, of_stream=now.of_stream
+                )
+            elif now.fold.last is not None:
+                inst.child = self._start(inst, now.fold.last, last_place(frame, now.chain, now.index))
+                inst.index = 1
+            else:
+                inst.status = OPEN if now.of_stream else KEEP
+                return
+            if inst.child is None:
+                return
+        self._follow(inst)
+        if inst.index and inst.status is KEEP:
+            inst.status = TRUE
+
+
+def _completes(branch: Inst) -> bool:
+    """Whether a branch makes its ``par`` complete.
+
+    One that is directly a ``next`` does not where the fold ends, else every ``fold … (par … (next x))`` would be complete at once.
+    """
+    return branch.status is TRUE or (branch.status is KEEP and not isinstance(branch.node, tree.Next))
+
+
+from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
+
+_ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
+    tree.Ap: Evaluator._ap,
+    tree.ApMap: Evaluator._ap_map,
+    tree.Call: advance_call,
+    tree.Canon: advance_canon,
+    tree.FailLiteral: Evaluator._fail_literal,
+    tree.FailValue: Evaluator._fail_value,
+    tree.Fold: Evaluator._fold,
+    tree.Match: Evaluator._match,
+    tree.Mismatch: Evaluator._match,
+    tree.Never: Evaluator._never,
+    tree.New: Evaluator._new,
+    tree.Next: Evaluator._next,
+    tree.Null: Evaluator._null,
+    tree.Par: Evaluator._par,
+    tree.Seq: Evaluator._seq,
+    tree.Xor: Evaluator._xor,
+}

@@ -1,0 +1,118 @@
+"""Run-time instances of instructions, and where they stand.
+
+*Position keys* order everything that happens at run time as one walk through the script would, whatever the order in which facts arrive.
+A key is that of the fold iteration in which the instance stands, followed by the instruction's number; an iteration's is the key
+of its fold followed by ``(pass, generation, phase, index)``. Phase 0 holds what stands before ``next``, 1 the last instruction and 2, with
+the index negated, what stands after ``next``. Passes and generations are 0 but in folds over streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from fluvial.air.data.facts import ROOT_FRAME
+
+if TYPE_CHECKING:
+    from fluvial.air.machine.errors import Catchable
+    from fluvial.air.machine.scopes import Scope
+    from fluvial.air.syntax.tree import Instruction
+
+Key: TypeAlias = tuple[float, ...]
+
+BEYOND: Final = float("inf")
+"""Greater than every part of a key: ``(*key, BEYOND)`` is where an instance ends."""
+
+_BEFORE, _LAST, _AFTER = 0, 1, 2
+
+
+class Status(IntEnum):
+    """What an instance has come to; it only ever goes from open to one of the others.
+
+    TRUE and KEEP are complete; KEEP leaves the completeness flag as it was before the instance. A failed one is not complete.
+    """
+
+    OPEN = 0
+    TRUE = 1
+    KEEP = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An iteration of a fold, or the script outside of folds, as data and positions name it.
+
+    Attributes:
+        frame: names it in instance ids.
+        before, after: its key, for instructions before and after ``next``.
+        next_number: number of the ``next``; instructions with greater numbers stand after it.
+    """
+
+    frame: bytes
+    before: Key
+    after: Key
+    next_number: float
+
+    def key(self, number: float) -> Key:
+        """The position of an instruction in it."""
+        return (*(self.before if number <= self.next_number else self.after), number)
+
+
+OUTSIDE: Final = Place(ROOT_FRAME, (), (), BEYOND)
+"""The script outside of all folds."""
+
+
+def iteration_place(frame: bytes, chain: Key, index: int, next_number: float) -> Place:
+    """The place of an iteration's body; ``chain`` is the fold's key with pass and generation."""
+    return Place(frame, (*chain, _BEFORE, index), (*chain, _AFTER, -index), next_number)
+
+
+def last_place(frame: bytes, chain: Key, index: int) -> Place:
+    """The place of a fold's last instruction, run after the iteration of this index."""
+    key = (*chain, _LAST, index)
+    return Place(frame, key, key, BEYOND)
+
+
+class Inst:
+    """One instance.
+
+    Attributes:
+        node: the instruction.
+        place: where it stands.
+        scope: what names mean in it.
+        parent: the instance around it; None for the outermost.
+        status: what it has come to.
+        error, flag: if it failed, why, and how the completeness flag was left (OPEN stands for false).
+        child, other, index: what the instruction's own code keeps between two wake-ups.
+    """
+
+    __slots__ = ("child", "error", "flag", "index", "node", "other", "parent", "place", "scope", "status")
+
+    def __init__(self, node: Instruction, place: Place, scope: Scope, parent: Inst | None) -> None:
+        self.node: Any = node
+        self.place = place
+        self.scope = scope
+        self.parent = parent
+        self.status = Status.OPEN
+        self.error: Catchable | None = None
+        self.flag = Status.KEEP
+        self.child: Any = None
+        self.other: Any = None
+        self.index = 0
+
+    @property
+    def key(self) -> Key:
+        """Its position."""
+        return self.place.key(self.node.number)
+
+    @property
+    def id(self) -> tuple[bytes, int]:
+        """Its name in facts; equal to the ``Instance`` of these parts."""
+        return (self.place.frame, self.node.number)
+
+    def fail(self, error: Catchable, flag: Status) -> None:
+        """It ends with an error."""
+        self.status = Status.FAILED
+        self.error = error
+        self.flag = flag
