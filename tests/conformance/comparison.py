@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from fluvial.air.machine.machine import Machine
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
 
@@ -23,9 +24,9 @@ CATCHABLE: Final = range(10_000, 20_000)
 """Only errors with these codes have messages that scripts can see."""
 
 
-def play(scenario: Scenario) -> Observation:
-    """What the simulation observes, as the JSON that ``fluvial air simulate`` prints."""
-    observation: Observation = msgspec.json.decode(msgspec.json.encode(simulate(scenario)))
+def play(scenario: Scenario, *, machine: type[Machine] = Machine) -> Observation:
+    """What the simulation observes, as the JSON that ``fluvial air simulate`` prints, with this AIR machine in every peer."""
+    observation: Observation = msgspec.json.decode(msgspec.json.encode(simulate(scenario, machine=machine)))
     return observation
 
 

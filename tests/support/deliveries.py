@@ -45,7 +45,7 @@ def answered(particle: Particle, keys: KeyPair, *values: Any) -> bytes:
     effects = machine.merge(Known((), {}))
     left = list(values)
     while effects.requests:
-        effects = machine.resolve({request.number: Answered(left.pop(0)) for request in effects.requests})
+        effects = machine.resolve({request.instance: Answered(left.pop(0)) for request in effects.requests})
     machine.seal(keys.sign)
     return encode_data(machine.batches(), machine.contents())
 

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fluvial.air.data.batch import Known, encode_data
+from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
@@ -84,7 +85,7 @@ class Actor:
         self._on_broken = on_broken
         self._broken = False
         self._lock = anyio.Lock()
-        self._outcomes: dict[int, CallOutcome] = {}
+        self._outcomes: dict[Instance, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
         self._log = around.log.bind(particle=particle.id)
 
@@ -212,7 +213,7 @@ class Actor:
             self._calls.add(scope)
             try:
                 with contained(self._log):
-                    self._outcomes[request.number] = await self._outcome(request)
+                    self._outcomes[request.instance] = await self._outcome(request)
                 self._calls.discard(scope)  # from here on nobody ends it
                 await self._resolve()
             except FluvialError as error:

@@ -69,16 +69,22 @@ class _Host:
     machine: Machine
 
 
-def simulate(scenario: Scenario) -> Observation:
-    """Play a scenario until nothing moves any more."""
-    return _Network(scenario).play()
+def simulate(scenario: Scenario, *, machine: type[Machine] = Machine) -> Observation:
+    """Play a scenario until nothing moves any more.
+
+    Args:
+        scenario: what to play.
+        machine: the AIR machine that every peer has.
+    """
+    return _Network(scenario, machine).play()
 
 
 class _Network:
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, machine: type[Machine]) -> None:
         plain = [name.removeprefix("@") for name in scenario.peers]
         absent = {name.removeprefix("@") for name in scenario.absent_peers}
         self._scenario = scenario
+        self._machine = machine
         self._present = {name: rank for rank, name in enumerate(plain) if name not in absent}
         self._names = Names([*plain, *absent])
         self._services = Services(scenario.services, self._names)
@@ -118,7 +124,7 @@ class _Network:
     def _host(self, name: str, script: Script) -> _Host:
         if name not in self._hosts:
             me = self._names.keys[name].peer_id
-            machine = Machine(
+            machine = self._machine(
                 script,
                 self._particle.key,
                 me,

@@ -154,6 +154,7 @@ class _Teller:
         self._stored = stored
         self._me = me
         header = stored.particle.header
+        self._met: dict[tuple[bytes, int], Met] = {}
         self._machine = Machine.restore(
             parse(stored.particle.script),
             stored.particle.key,
@@ -162,15 +163,15 @@ class _Teller:
             initiator=stored.particle.initiator,
             timestamp_ms=header.timestamp_ms,
             ttl_ms=header.ttl_ms,
+            observer=self._met.__setitem__,
         )
-        self._met: Mapping[Instance, Met] = self._machine.trace()
         self._contents = self._machine.contents()
         self._known: set[BatchId] = set()
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = [event for entry in stored.journal for event in self._events(entry)]
-        waits, error = self._machine.state()
+        waits, error = self._machine.waits(), self._machine.error
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):

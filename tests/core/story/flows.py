@@ -156,7 +156,7 @@ class Flow:
         while requests := [one for one in effects.requests if f"{one.service}.{one.function}" not in self._silent]:
             self._now_ms += CALL_MS
             effects = peer.machine.resolve(
-                {one.number: self._answer(peer, f"{one.service}.{one.function}", one.arguments) for one in requests}
+                {one.instance: self._answer(peer, f"{one.service}.{one.function}", one.arguments) for one in requests}
             )
             self._commit(peer, effects, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Outcome, Result, Sent, Taken, instance_of
+from fluvial.air.data.facts import Canon, Fact, Failure, Outcome, Result, Sent, Taken, instance_of
 
 
 class Knowledge:
@@ -16,10 +16,10 @@ class Knowledge:
     """
 
     def __init__(self) -> None:
-        self._outcomes: dict[tuple[Instance, str], Outcome] = {}
-        self._canons: dict[tuple[Instance, str], Canon] = {}
-        self._sent: dict[Instance, bool] = {}
-        self._taken: set[tuple[Instance, str]] = set()
+        self._outcomes: dict[tuple[tuple[bytes, int], str], Outcome] = {}
+        self._canons: dict[tuple[tuple[bytes, int], str], Canon] = {}
+        self._sent: dict[tuple[bytes, int], bool] = {}
+        self._taken: set[tuple[tuple[bytes, int], str]] = set()
         self.contents: dict[ContentId, Json] = {}
 
     def add(self, fact: Fact, signer: str) -> None:
@@ -39,18 +39,18 @@ class Knowledge:
         """Take in values; their ids are known to be right."""
         self.contents.update(contents)
 
-    def outcome(self, instance: Instance, peer: str) -> Outcome | None:
+    def outcome(self, instance: tuple[bytes, int], peer: str) -> Outcome | None:
         """What a peer's call came to."""
         return self._outcomes.get((instance, peer))
 
-    def canon(self, instance: Instance, peer: str) -> Canon | None:
+    def canon(self, instance: tuple[bytes, int], peer: str) -> Canon | None:
         """What a peer fixed."""
         return self._canons.get((instance, peer))
 
-    def sent(self, instance: Instance) -> bool | None:
+    def sent(self, instance: tuple[bytes, int]) -> bool | None:
         """Whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known."""
         return self._sent.get(instance)
 
-    def taken(self, instance: Instance, peer: str) -> bool:
+    def taken(self, instance: tuple[bytes, int], peer: str) -> bool:
         """Whether a peer is at work on a call."""
         return (instance, peer) in self._taken

@@ -91,7 +91,7 @@ class Flow:
         effects = self.merge(name, data)
         next_peers = dict.fromkeys(effects.next_peers)
         while effects.requests:
-            effects = self.resolve(name, {request.number: self.answer(name, request) for request in effects.requests})
+            effects = self.resolve(name, {request.instance: self.answer(name, request) for request in effects.requests})
             next_peers |= dict.fromkeys(effects.next_peers)
         if next_peers:
             data = self.depart(name)

@@ -156,7 +156,7 @@ def test_results_that_claim_to_be_ours_are_not() -> None:
     flow = Flow('(seq (call "@a" ("s" "f") [] x) (call "@a" ("t" "show") [x]))')
     (request,) = flow.merge("a", b"").requests
     assert lie(flow, "b", result(1, "s", "f")).requests == ()
-    flow.resolve("a", {request.number: Answered("ours")})
+    flow.resolve("a", {request.instance: Answered("ours")})
     assert [one.arguments for one in flow.effects["a"].requests] == [("ours",)]
 
 

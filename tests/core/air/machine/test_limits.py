@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-from fluvial.air.machine import evaluation
+from fluvial.air.machine import evaluator
 from fluvial.air.machine.errors import TEXT_BYTES_MAX
-from fluvial.air.machine.evaluation import DEPTH_MAX
+from fluvial.air.machine.evaluator import DEPTH_MAX
 from fluvial.air.machine.streams import ELEMENTS_MAX
 
 from tests.core.air.machine.flows import Flow
@@ -56,13 +56,13 @@ def test_exponential_script_ends() -> None:
 
 
 def test_elements_that_a_fold_does_not_reach_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "VISITS_MAX", 10_000)
+    monkeypatch.setattr(evaluator, "WORK_MAX", 10_000)
     flow = Flow(fold("(seq (fold xs y (null)) (next x))"), {"s.l": list(range(1_000))}).run()
     assert flow.codes == [("a", 20100)]
 
 
 def test_elements_of_canons_as_arguments_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "VISITS_MAX", 10_000)
+    monkeypatch.setattr(evaluator, "WORK_MAX", 10_000)
     collect = f"{fold('(par (ap x $s) (next x))')}"
     arguments = " ".join(["#c"] * 100)
     script = f'(seq {collect} (seq (canon "@a" $s #c) (call "@a" ("s" "f") [{arguments}])))'

@@ -154,7 +154,7 @@ def test_restored_machine_seals_and_sends_the_same() -> None:
 def test_unsealed_steps_are_sealed_after_a_restart() -> None:
     flow = Flow('(seq (call "@a" ("s" "f") [] x) (call "@b" ("s" "g") [x]))', {"s.f": 1})
     effects = flow.merge("a", b"")
-    flow.resolve("a", {effects.requests[0].number: Answered(1)})
+    flow.resolve("a", {effects.requests[0].instance: Answered(1)})
     sign = flow.names.keys["a"].sign
     restarted = Machine.restore(
         flow.script, flow.particle.key, flow.names.keys["a"].peer_id, flow.records["a"], **flow.environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fluvial.air.data.facts import Instance
 from fluvial.air.machine.errors import Uncatchable
 from fluvial.air.machine.machine import Answered, Failed
 
@@ -56,9 +57,9 @@ def test_nothing_of_an_undone_run_is_asked_for_or_written() -> None:
 def test_received_batches_of_an_undone_run_are_forgotten() -> None:
     flow = Flow(TWICE)
     effects = flow.merge("a", b"")
-    flow.resolve("a", {effects.requests[0].number: Answered(1)})
+    flow.resolve("a", {effects.requests[0].instance: Answered(1)})
     effects = flow.merge("b", flow.depart("a"))
-    flow.resolve("b", {effects.requests[0].number: Answered(2)})
+    flow.resolve("b", {effects.requests[0].instance: Answered(2)})
     before = flow.machine("a").batches()
     state = flow.machine("a").state()
     effects = flow.merge("a", flow.depart("b"))
@@ -80,7 +81,7 @@ def test_outcomes_stay_though_their_run_is_undone() -> None:
     """A repeated particle must not make the service do its work again."""
     flow = Flow(CLASH, {"s.g": "ok"})
     f, g = flow.merge("a", b"").requests
-    undone = flow.resolve("a", {f.number: Answered("from f"), g.number: Answered("ok")})
+    undone = flow.resolve("a", {f.instance: Answered("from f"), g.instance: Answered("ok")})
     assert undone.error is not None
     assert undone.error.code == 20007
     assert undone.requests == undone.next_peers == ()
@@ -98,17 +99,17 @@ def test_other_calls_in_flight_go_on_after_an_undone_run() -> None:
     )
     flow = Flow(script)
     slow, f, g = flow.merge("a", b"").requests
-    undone = flow.resolve("a", {f.number: Answered(1), g.number: Answered(2)})
+    undone = flow.resolve("a", {f.instance: Answered(1), g.instance: Answered(2)})
     assert undone.error is not None
-    later = flow.resolve("a", {slow.number: Failed(1, '"late"')})
+    later = flow.resolve("a", {slow.instance: Failed(1, '"late"')})
     assert later.error is not None
     assert later.error.code == 20007
     assert later.requests == ()
     assert flow.merge("a", b"").requests == ()
 
 
-def test_unknown_request_numbers_are_the_host_s_bug() -> None:
+def test_unknown_requests_are_the_host_s_bug() -> None:
     flow = Flow('(call "@a" ("s" "f") [])')
     flow.merge("a", b"")
     with pytest.raises(KeyError):
-        flow.resolve("a", {99: Answered(1)})
+        flow.resolve("a", {Instance(b"", 99): Answered(1)})

@@ -27,7 +27,7 @@ def test_own_call_waits_for_the_service() -> None:
     effects = flow.merge("a", b"")
     assert waits(flow, effects) == [("the service has not answered yet", None)]
     assert not effects.finished
-    effects = flow.resolve("a", {effects.requests[0].number: Answered(1)})
+    effects = flow.resolve("a", {effects.requests[0].instance: Answered(1)})
     assert (effects.waits, effects.finished) == ((), True)
 
 
@@ -102,7 +102,7 @@ def test_nobody_sends_for_the_same_call_twice() -> None:
     flow = Flow('(par (call "@b" ("s" "f") []) (call "@a" ("s" "g") []))')
     effects = flow.merge("a", b"")
     assert len(effects.next_peers) == 1
-    again = flow.resolve("a", {effects.requests[0].number: Answered(None)})
+    again = flow.resolve("a", {effects.requests[0].instance: Answered(None)})
     assert again.next_peers == ()
     assert flow.merge("a", b"").next_peers == ()
 
@@ -158,7 +158,7 @@ def test_state_and_trace_tell_what_is_going_on_and_change_nothing() -> None:
     effects = flow.merge("a", b"")
     assert trace() == [("@a", "f", (1,))]
     assert (*machine.state()[0],) == effects.waits
-    effects = flow.resolve("a", {effects.requests[0].number: Answered({"k": 2})})
+    effects = flow.resolve("a", {effects.requests[0].instance: Answered({"k": 2})})
     assert trace() == [("@a", "f", (1,)), ("@c", "y", ()), ("@b", "", ()), ("@b", "g", None)]
     assert (*machine.state()[0],) == effects.waits
     assert machine.state()[1] is None

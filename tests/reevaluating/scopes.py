@@ -1,0 +1,174 @@
+"""What names mean where: the chain of scopes in which an instruction is evaluated.
+
+A scope is the script's outermost one, one iteration of a fold, the inside of a ``new`` (which holds only its name), or the right part of an
+``xor`` (which holds only ``:error:``). An iteration's parent is the scope *of the fold*, not of the iteration before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from fluvial.air.data.facts import Instance
+from fluvial.air.machine.errors import Catchable, Waiting, already_set, cleared_by_new, iterator_shadowed
+from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
+from fluvial.air.syntax.tree import Fold
+
+Bound: TypeAlias = Value | CanonStreamValue | CanonMapValue
+StreamKey: TypeAlias = str | Instance
+"""A stream is named by its name, one made by ``new`` by the instance of the ``new``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One iteration of a fold.
+
+    Attributes:
+        fold: the fold.
+        elements: what it runs over, each with the name that goes into the iteration's frame.
+        index: which element this one is for.
+        base: the frame in which the fold, or the ``next`` that began this iteration, stands.
+        frame: the frame of this iteration.
+        scope: the scope of the fold.
+        of_stream: whether it runs over a stream or stream map.
+    """
+
+    fold: Fold
+    elements: tuple[tuple[bytes, Value], ...]
+    index: int
+    base: bytes
+    frame: bytes
+    scope: Scope
+    of_stream: bool
+
+    @property
+    def value(self) -> Value:
+        """The element."""
+        return self.elements[self.index][1]
+
+
+class Scope:
+    """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
+
+    __slots__ = ("_bound", "_caught", "_in_fold", "_iteration", "_only", "_parent", "_stream")
+
+    def __init__(self, parent: Scope | None = None) -> None:
+        self._parent: Final = parent
+        self._bound: Final[dict[str, Bound]] = {}
+        self._in_fold: bool = parent is not None and parent._in_fold
+        self._only: str | None = None
+        self._stream: Instance | None = None
+        self._iteration: Iteration | None = None
+        self._caught: Catchable | None = None
+
+    # --- opening scopes
+
+    def iterate(self, iteration: Iteration) -> Scope:
+        """The scope of a fold's iteration; called on the scope of the fold."""
+        scope = Scope(self)
+        scope._in_fold = True
+        scope._iteration = iteration
+        return scope
+
+    def renew(self, name: str, instance: Instance) -> Scope:
+        """The inside of a ``new``."""
+        scope = Scope(self)
+        scope._only = name
+        scope._stream = instance
+        return scope
+
+    def handle(self, caught: Catchable) -> Scope:
+        """The right part of an ``xor`` that caught an error."""
+        scope = Scope(self)
+        scope._caught = caught
+        scope._only = ":error:"
+        return scope
+
+    # --- looking up
+
+    def lookup(self, name: str) -> Bound:
+        """What a name means here.
+
+        Raises:
+            Waiting: it has no value yet. Catchable: 10009, it was cleared by ``new``.
+        """
+        scope: Scope | None = self
+        while scope is not None:
+            if (bound := scope._bound.get(name)) is not None:
+                return bound
+            if scope._only == name:
+                raise cleared_by_new(name)
+            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+                return scope._iteration.value
+            scope = scope._parent
+        raise Waiting(name)
+
+    def scalar(self, name: str) -> Value:
+        """The value of a scalar or iterator; raises as :meth:`lookup`."""
+        bound = self.lookup(name)
+        assert isinstance(bound, Value), "sigils keep the kinds of names apart"
+        return bound
+
+    def iteration(self, iterator: str) -> Iteration:
+        """The innermost iteration of the fold with this iterator; the static checks see to it that there is one."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope._iteration is not None and scope._iteration.fold.iterator == iterator:
+                return scope._iteration
+            scope = scope._parent
+        raise AssertionError(f"next {iterator} outside of its fold passed the static checks")
+
+    def is_iterator(self, name: str) -> bool:
+        """Whether the name is the iterator of a fold around, and not hidden."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope._bound or scope._only == name:
+                return False
+            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+                return True
+            scope = scope._parent
+        return False
+
+    def stream(self, name: str) -> StreamKey:
+        """Which stream or stream map a name means: the innermost ``new`` of it around, else the global one."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope._only == name and scope._stream is not None:
+                return scope._stream
+            scope = scope._parent
+        return name
+
+    @property
+    def caught(self) -> Catchable | None:
+        """The error that the innermost handler around has caught."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope._caught is not None:
+                return scope._caught
+            scope = scope._parent
+        return None
+
+    # --- setting
+
+    def check_settable(self, name: str) -> None:
+        """Raise Uncatchable 20004 or 20007 if a name may not be set here."""
+        if self.is_iterator(name):
+            raise iterator_shadowed(name)
+        if name in self._holder(name)._bound and not self._in_fold:
+            raise already_set(name)
+
+    def set(self, name: str, bound: Bound) -> None:
+        """Give a name a value here.
+
+        Raises:
+            Uncatchable: 20004 or 20007, as :meth:`check_settable`.
+        """
+        self.check_settable(name)
+        self._holder(name)._bound[name] = bound
+
+    def _holder(self, name: str) -> Scope:
+        """The scope in which a value set here is kept: the ``new`` of the name, the iteration, or the outermost."""
+        scope = self
+        while scope._parent is not None and scope._iteration is None and scope._only != name:
+            scope = scope._parent
+        return scope
