@@ -26,6 +26,7 @@ import structlog
 
 from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.air.syntax import UndefinedName, parse
 from fluvial.config import from_values, load
@@ -71,6 +72,7 @@ class Flow:
         self._done = anyio.Event()
         self._ending: Ending | None = None
         self._last = Effects()
+        self._waits: Waits = tuple
         self.particle: Final = particle
 
     @property
@@ -116,7 +118,7 @@ class Flow:
         return ServiceError(Status.NO_RESULT, f"the script came to its end without a result; {_HOW_TO_END}")
 
     def _dead(self) -> Unreachable:
-        why = [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._last.waits[:WAITS_SHOWN]]
+        why = [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
         if (error := self._last.error) is not None:
             why.append(f"{error.message}{_place(error)}")
         seconds = self.particle.header.ttl_ms / 1000
@@ -125,8 +127,9 @@ class Flow:
             hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
         )
 
-    def _ran(self, effects: Effects) -> None:
+    def _ran(self, effects: Effects, waits: Waits) -> None:
         self._last = effects
+        self._waits = waits
         if effects.finished:
             self._done.set()
 

@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Address, Contact
+from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
@@ -37,6 +38,9 @@ from fluvial.services import Limits as ServiceLimits
 from fluvial.services.builtin import PING_PROTOCOL, Versions, serve_builtins
 from fluvial.storage import Store, open_store
 from fluvial.telemetry import make_logger
+
+Watch: TypeAlias = Callable[[Effects, Waits], None]
+"""Told what each run of a particle on this peer came to, with a function that says what waits."""
 
 AIR_VERSION: Final = "0.62"
 """The version of the language that this peer speaks, as the reference counts."""
@@ -95,7 +99,7 @@ class Node:
             limits=ServiceLimits(**msgspec.structs.asdict(settings.services)),
         )
         self._serves = tuple(serves)
-        self._watches: dict[ParticleKey, Callable[[Effects], None]] = {}
+        self._watches: dict[ParticleKey, Watch] = {}
         self._inbox: Inbox | None = None
         self._keeper: Keeper | None = None
         self._outbox: Outbox | None = None
@@ -161,7 +165,7 @@ class Node:
         """Answer the calls of all particles with a native service; raises PluginError if it cannot be started."""
         await self.services.serve(effector)
 
-    def bind(self, particle: Particle, handlers: Mapping[str, Handler], watch: Callable[[Effects], None]) -> None:
+    def bind(self, particle: Particle, handlers: Mapping[str, Handler], watch: Watch) -> None:
         """Answer calls that one particle of this peer makes here; until :meth:`release`.
 
         Args:
@@ -185,9 +189,9 @@ class Node:
         self.services.release(particle.id)
         self._watches.pop(particle.key, None)
 
-    def _ran(self, particle: Particle, effects: Effects) -> None:
+    def _ran(self, particle: Particle, effects: Effects, waits: Waits) -> None:
         if (watch := self._watches.get(particle.key)) is not None:
-            watch(effects)
+            watch(effects, waits)
 
     # --- life
 

@@ -24,6 +24,7 @@ from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
+
 from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands

@@ -12,7 +12,7 @@ import structlog
 from fluvial.air.data.batch import Known, encode_data
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
-from fluvial.air.machine.findings import Request
+from fluvial.air.machine.findings import Request, Waits
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.clock import Clock
 from fluvial.effectors import Call, Tetraplet
@@ -35,7 +35,7 @@ from fluvial.storage.particles import ParticleStore
 class Surroundings:
     """What an actor works with: the same objects for all particles of a peer.
 
-    ``on_run`` is told what each run came to, once that is durable.
+    ``on_run`` is told what each run came to, once that is durable, with a function that says what waits.
     """
 
     keys: KeyPair
@@ -46,7 +46,7 @@ class Surroundings:
     observers: Observers
     outbox: Outbox
     tasks: anyio.abc.TaskGroup
-    on_run: Callable[[Particle, Effects], None]
+    on_run: Callable[[Particle, Effects, Waits], None]
     log: structlog.stdlib.BoundLogger
 
 
@@ -203,7 +203,7 @@ class Actor:
         if effects.finished and not self.finished:
             self._log.info("particle_finished")
         self.finished = effects.finished
-        self._around.on_run(self.particle, effects)
+        self._around.on_run(self.particle, effects, self._machine.waits)
 
     # --- calls
 

@@ -5,7 +5,7 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 

@@ -54,7 +54,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         except Waiting as waiting:
             missing = waiting
         except Catchable as error:
-            machine.forget(inst)
+            machine.waiters.forget(inst)
             machine.fail(inst, error, call=call)
             return
     arguments: tuple[Value, ...] | None = inst.child
@@ -64,10 +64,10 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         )
     outcome = None if arguments is None else machine.knowledge.outcome(inst.id, call.peer)
     if outcome is not None and arguments is not None and _fits(machine, outcome, call, arguments):
-        machine.forget(inst)
+        machine.waiters.forget(inst)
         _use(machine, inst, call, outcome)
         return
-    machine.await_fact(inst)
+    machine.waiters.await_fact(inst)
     if call.peer != machine.me:
         if not machine.knowledge.taken(inst.id, call.peer):
             _send(machine, inst, call.peer, complete=arguments is not None)
@@ -109,7 +109,7 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
 
 def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value, ...]) -> None:
     if not machine.acting:
-        machine.postpone(inst)
+        machine.waiters.postpone(inst)
         return
     if inst.index or inst.id in machine.in_flight:
         return
@@ -131,7 +131,7 @@ def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value
 
 def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
     if not machine.acting:
-        machine.postpone(inst)
+        machine.waiters.postpone(inst)
         return
     sent = machine.knowledge.sent(inst.id)
     if sent is None or (complete and not sent):
@@ -158,13 +158,13 @@ def advance_canon(machine: Evaluator, inst: Inst) -> None:
     if fact is None and peer == machine.me and machine.acting:
         fact = _fix(machine, inst)
     if fact is None:
-        machine.await_fact(inst)
+        machine.waiters.await_fact(inst)
         if peer == machine.me:
-            machine.postpone(inst)
+            machine.waiters.postpone(inst)
         else:
             _send(machine, inst, peer, complete=True)
         return
-    machine.forget(inst)
+    machine.waiters.forget(inst)
     values = tuple(value_of(element, machine.knowledge.contents[element.value]) for element in fact.elements)
     match node.target:
         case tree.CanonStream(name):

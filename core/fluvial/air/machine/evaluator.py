@@ -29,6 +29,7 @@ from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.scopes import Bound, Iteration, Scope, StreamKey
 from fluvial.air.machine.streams import Stream
 from fluvial.air.machine.values import Value, same_json
+from fluvial.air.machine.waiters import Waiters
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
@@ -77,9 +78,7 @@ class Evaluator:
         self._depth = 0
         self._root: Inst | None = None
         self._streams: dict[StreamKey, Stream] = {}
-        self._awaiting: dict[tuple[bytes, int], Inst] = {}
-        self._missing: dict[Inst, str] = {}
-        self._postponed: dict[Inst, None] = {}
+        self.waiters: Final = Waiters()
 
     # --- steps
 
@@ -95,14 +94,14 @@ class Evaluator:
         """
         self.findings = Findings()
         self._step += 1
+        self._count(1)
         self.acting = act
         for fact in facts:
-            if (waiting := self._awaiting.get((fact.frame, fact.node))) is not None:
+            if (waiting := self.waiters.for_fact(fact)) is not None:
                 self.push(waiting)
         if act:
-            for postponed in self._postponed:
+            for postponed in self.waiters.take_postponed():
                 self.push(postponed)
-            self._postponed.clear()
         if self._root is None:
             self._root = Inst(self._script.root, OUTSIDE, Scope(), None)
             self.push(self._root)
@@ -118,44 +117,18 @@ class Evaluator:
     @property
     def finished(self) -> bool:
         """Whether no fact can change anything any more."""
-        return not self._awaiting
+        return self.waiters.nobody
 
     def waits(self) -> Sequence[Wait]:
-        """What waits now, in the order of positions."""
-        found = [(inst, inst.other) for inst in self._awaiting.values()]
-        found += [(inst, None) for inst in self._missing if inst.id not in self._awaiting]
-        return [self._wait(inst, call) for inst, call in sorted(found, key=lambda pair: pair[0].key)]
-
-    def _wait(self, inst: Inst, call: Tetraplet | None) -> Wait:
-        peer = None
-        if inst in self._missing:
-            reason = f"`{self._missing[inst]}` has no value yet"
-        elif call is not None and call.peer != self.me:
-            peer = call.peer
-            reason = f"{peer} has not {'fixed the stream' if isinstance(inst.node, tree.Canon) else 'answered'} yet"
-        else:
-            reason = "the service has not answered yet"
-        return Wait(inst.node, Instance(*inst.id), reason, peer)
+        """What waits now, in the order of positions; for people."""
+        dry = [fold for stream in self._streams.values() for fold in stream.dry()]
+        return self.waiters.waits(self.me, dry)
 
     # --- waiting and waking
 
     def push(self, inst: Inst, key: Key | None = None) -> None:
         """Let an instance look again when its turn comes: at its own position or a later one."""
         heappush(self._agenda, (inst.key if key is None else key, next(self._order), inst))
-
-    def await_fact(self, inst: Inst) -> None:
-        """A call or canon waits for its fact."""
-        self._awaiting[inst.id] = inst
-
-    def postpone(self, inst: Inst) -> None:
-        """A call or canon that could do something now, but may not: it looks again when the evaluator acts."""
-        self._postponed[inst] = None
-
-    def forget(self, inst: Inst) -> None:
-        """A call or canon has its fact or has failed: it waits for nothing more."""
-        self._awaiting.pop(inst.id, None)
-        self._missing.pop(inst, None)
-        self._postponed.pop(inst, None)
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
@@ -193,10 +166,9 @@ class Evaluator:
     def _advance(self, inst: Inst) -> None:
         try:
             _ADVANCE[type(inst.node)](self, inst)
-            if self._missing:
-                self._missing.pop(inst, None)
+            self.waiters.misses_nothing(inst)
         except Waiting as waiting:
-            self._missing[inst] = waiting.name
+            self.waiters.misses(inst, waiting.name)
             inst.scope.await_name(waiting.name, inst)
         except Catchable as error:
             self.fail(inst, error)

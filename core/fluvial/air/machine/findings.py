@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -47,6 +47,10 @@ class Wait:
     instance: Instance
     reason: str
     peer: str | None = None
+
+
+Waits: TypeAlias = Callable[[], Sequence[Wait]]
+"""Says what waits now."""
 
 
 @dataclass(frozen=True, slots=True)

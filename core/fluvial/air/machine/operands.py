@@ -12,8 +12,8 @@ from fluvial.air.data.facts import Source, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.instances import Inst
-from fluvial.air.machine.last_error import LastError
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
+from fluvial.air.machine.last_error import LastError
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,

@@ -78,6 +78,10 @@ class Stream:
             if key < (*fold_key, BEYOND):
                 yield (*fold_key, _pass_number(fold_key, key), self._generation), fold
 
+    def dry(self) -> Iterator[Inst]:
+        """The folds that have seen no element yet."""
+        return (fold for _, fold in self._folds if not fold.index)
+
     def visible(self, key: Key) -> list[Element]:
         """The elements whose writers stand before a position, in local order."""
         return [element for element in self._elements if element.key < key]

@@ -361,3 +361,7 @@ class Script:
     root: Instruction
     size: int
     paper: bool = False
+
+    def __hash__(self) -> int:
+        """By identity: trees are deep, and what is worked out once per script is kept by the object."""
+        return id(self)

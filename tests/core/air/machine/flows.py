@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fluvial.air.data.batch import Known, check_data, decode_data, encode_data
+from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record
 from fluvial.air.machine.errors import AirError
-from fluvial.air.machine.findings import Request
+from fluvial.air.machine.findings import Observer, Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import parse
 from fluvial.particle import Particle
@@ -108,6 +109,13 @@ class Flow:
             )
         return self.machines[name]
 
+    def observe(self, name: str, observer: Observer) -> None:
+        """Give a peer a machine that tells of every call and canon it comes to."""
+        keys = self.names.keys[name]
+        self.machines[name] = Machine(
+            self.script, self.particle.key, keys.peer_id, **self.environment, observer=observer
+        )
+
     @property
     def environment(self) -> dict[str, Any]:
         return {"initiator": self.particle.initiator, "timestamp_ms": TIMESTAMP_MS, "ttl_ms": TTL_MS}
@@ -124,7 +132,7 @@ class Flow:
         known = check_data(self.particle.key, decode_data(data)) if data else NOTHING
         return self._note(name, self.machine(name).merge(known))
 
-    def resolve(self, name: str, outcomes: Mapping[int, CallOutcome]) -> Effects:
+    def resolve(self, name: str, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Only a run with outcomes."""
         return self._note(name, self.machine(name).resolve(outcomes))
 

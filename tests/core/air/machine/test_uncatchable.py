@@ -61,13 +61,13 @@ def test_received_batches_of_an_undone_run_are_forgotten() -> None:
     effects = flow.merge("b", flow.depart("a"))
     flow.resolve("b", {effects.requests[0].instance: Answered(2)})
     before = flow.machine("a").batches()
-    state = flow.machine("a").state()
+    waits = flow.machine("a").waits()
     effects = flow.merge("a", flow.depart("b"))
     assert effects.error is not None
     assert effects.error.code == 20007
     assert effects.records == ()
     assert flow.machine("a").batches() == before
-    assert flow.machine("a").state() == state
+    assert flow.machine("a").waits() == waits
 
 
 CLASH = """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fluvial.air.data.facts import Sent, Taken
 from fluvial.air.data.log import Stepped
-from fluvial.air.machine.machine import Answered, Effects, Failed
+from fluvial.air.machine.findings import Met
+from fluvial.air.machine.machine import Answered, Failed
 
 from tests.core.air.machine.flows import Flow
 
@@ -14,27 +15,27 @@ JOIN = """
 """
 
 
-def waits(flow: Flow, effects: Effects) -> list[tuple[str, str | None]]:
-    """Reason and peer of each wait, with names for ids."""
+def waits(flow: Flow, name: str) -> list[tuple[str, str | None]]:
+    """Reason and peer of each wait on a peer, with names for ids."""
     return [
         (flow.names.to_names(wait.reason), flow.names.to_names(wait.peer) if wait.peer else None)
-        for wait in effects.waits
+        for wait in flow.machine(name).waits()
     ]
 
 
 def test_own_call_waits_for_the_service() -> None:
     flow = Flow('(call "@a" ("s" "f") [])')
     effects = flow.merge("a", b"")
-    assert waits(flow, effects) == [("the service has not answered yet", None)]
+    assert waits(flow, "a") == [("the service has not answered yet", None)]
     assert not effects.finished
     effects = flow.resolve("a", {effects.requests[0].instance: Answered(1)})
-    assert (effects.waits, effects.finished) == ((), True)
+    assert (waits(flow, "a"), effects.finished) == ([], True)
 
 
 def test_call_of_another_peer_waits_for_it() -> None:
     flow = Flow('(call "@b" ("s" "f") [])')
     effects = flow.merge("a", b"")
-    assert waits(flow, effects) == [("@b has not answered yet", "@b")]
+    assert waits(flow, "a") == [("@b has not answered yet", "@b")]
     assert effects.next_peers == (flow.names.keys["b"].peer_id,)
     assert not effects.finished
 
@@ -54,14 +55,14 @@ def test_instructions_wait_for_names_and_say_which() -> None:
         if instruction == "(ap 1 y)":
             assert [request.function for request in effects.requests] == ["after"]
         else:
-            assert ("`x` has no value yet", None) in waits(flow, effects)
+            assert ("`x` has no value yet", None) in waits(flow, "a")
             assert effects.requests == ()
 
 
 def test_own_call_with_a_missing_argument_waits_and_leaves_no_fact() -> None:
     flow = Flow('(par (call "@b" ("s" "x") [] x) (call "@a" ("s" "f") [x]))')
     effects = flow.merge("a", b"")
-    assert waits(flow, effects)[1] == ("`x` has no value yet", None)
+    assert waits(flow, "a")[1] == ("`x` has no value yet", None)
     (record,) = effects.records
     assert isinstance(record, Stepped)
     assert [type(fact) for fact in record.facts] == [Sent]
@@ -73,7 +74,8 @@ def test_canon_of_another_peer_and_stream_folds_wait() -> None:
           (par (call "@c" ("s" "t") [] $t) (fold $t i (null))))
     """
     flow = Flow(script)
-    reasons = waits(flow, flow.merge("a", b""))
+    flow.merge("a", b"")
+    reasons = waits(flow, "a")
     assert ("@b has not fixed `$s` yet", "@b") in reasons
     assert ("nothing was written to `$t` yet", None) in reasons
 
@@ -113,12 +115,12 @@ def test_peer_at_work_is_not_asked_by_others() -> None:
     flow.merge("a", b"")
     effects = flow.merge("b", flow.depart("a"))
     slow, hop = effects.requests
-    effects = flow.resolve("b", {hop.number: Answered(None)})
+    effects = flow.resolve("b", {hop.instance: Answered(None)})
     assert effects.next_peers == (flow.names.keys["c"].peer_id,)
     at_c = flow.merge("c", flow.depart("b"))
     assert [request.function for request in at_c.requests] == ["on"]
     assert at_c.next_peers == (), "b has the call in hand: no one sends the particle back to it"
-    late = flow.resolve("b", {slow.number: Answered(5)})
+    late = flow.resolve("b", {slow.instance: Answered(5)})
     assert late.next_peers == (flow.names.keys["a"].peer_id,)
 
 
@@ -142,24 +144,22 @@ def test_failed_script_without_waits_is_finished() -> None:
     assert flow.codes == [("a", 10000)]
 
 
-def test_state_and_trace_tell_what_is_going_on_and_change_nothing() -> None:
+def test_an_observer_is_told_of_calls_and_canons() -> None:
     script = """
         (seq (call "@a" ("s" "f") [1] x)
           (par (call "@c" ("s" "y") [] y)
             (par (canon "@b" $s #c) (call "@b" ("s" "g") [x.$.k y]))))
     """
     flow = Flow(script)
-    machine = flow.machine("a")
+    met: dict[tuple[bytes, int], Met] = {}
+    flow.observe("a", met.__setitem__)
 
     def trace() -> list[tuple[str, str, object]]:
-        met = machine.trace().values()
-        return [(flow.names.to_names(one.call.peer), one.call.function, one.arguments) for one in met]
+        return [(flow.names.to_names(one.call.peer), one.call.function, one.arguments) for one in met.values()]
 
     effects = flow.merge("a", b"")
     assert trace() == [("@a", "f", (1,))]
-    assert (*machine.state()[0],) == effects.waits
-    effects = flow.resolve("a", {effects.requests[0].instance: Answered({"k": 2})})
+    flow.resolve("a", {effects.requests[0].instance: Answered({"k": 2})})
     assert trace() == [("@a", "f", (1,)), ("@c", "y", ()), ("@b", "", ()), ("@b", "g", None)]
-    assert (*machine.state()[0],) == effects.waits
-    assert machine.state()[1] is None
+    assert flow.machine("a").error is None
     assert flow.merge("a", b"").records == ()
