@@ -193,7 +193,7 @@ async def test_a_flow_that_needs_more_hops_than_allowed_stops(tmp_path: Path) ->
         particle = a.node.particle(script, ttl_ms=10_000, max_hops=2)
         async with Flow(a.node, particle, {}, ("return",)):
             await until(lambda: b.outcomes("hops") == 1)
-        assert a.metric("fluvial_deliveries_total", outcome="hops") == 1
+        await until(lambda: a.metric("fluvial_deliveries_total", outcome="hops") == 1)
         assert b.watcher.refused == [(a.peer_id, particle.id, "hops")]
 
 

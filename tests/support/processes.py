@@ -97,11 +97,17 @@ class PeerProcess:
         """Where it can be dialled."""
         return f"/ip4/127.0.0.1/tcp/{self.port}/p2p/{self.peer_id}"
 
-    def start(self) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *python_options: str) -> None:
         """Start the process and wait until the peer works."""
         before = len(self.events("peer_started"))
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "fluvial", "run", "--config", self.config]
+            command = [sys.executable, *python_options, "-m", "fluvial", "run", "--config", self.config]
             self._process = process = subprocess.Popen(command, stdout=log, stderr=log, env=self._variables)
         wait_until(
             lambda: len(self.events("peer_started")) > before or process.poll() is not None,
