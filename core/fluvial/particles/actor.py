@@ -84,7 +84,7 @@ class Actor:
         self._hops = hops
         self._on_broken = on_broken
         self._broken = False
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self._outcomes: dict[Instance, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
         self._log = around.log.bind(particle=particle.id)

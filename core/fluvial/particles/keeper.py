@@ -44,7 +44,7 @@ class Keeper:
         self._scripts = Scripts()
         self._actors: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._stopped: dict[ParticleKey, None] = {}  # in the order in which they are to be taken up
-        self._opening = tuple(anyio.Lock() for _ in range(OPENED_AT_ONCE))
+        self._opening = tuple(anyio.Lock(fast_acquire=True) for _ in range(OPENED_AT_ONCE))
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
 

@@ -76,7 +76,7 @@ class Outbox:
         self._rng = rng
         self._log = log
         self._lanes: dict[PeerId, anyio.Event] = {}
-        self._places = anyio.Semaphore(LANES_MAX)
+        self._places = anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._parcel: Parcel | None = None
         self._outcomes = Counter("fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics)
@@ -129,9 +129,12 @@ class Outbox:
                 self._log.error("storage_failed", to=peer, error=error.message)
                 return False
             tries = _Round(iter(rows))
-            async with anyio.create_task_group() as group:
-                for _ in rows[:at_once]:
-                    group.start_soon(self._work, tries)
+            if min(len(rows), at_once) <= 1:
+                await self._work(tries)
+            else:
+                async with anyio.create_task_group() as group:
+                    for _ in rows[:at_once]:
+                        group.start_soon(self._work, tries)
         return not tries.failed
 
     async def _work(self, tries: _Round) -> None:
