@@ -281,7 +281,7 @@ class Node:
             metrics=self.metrics,
             log=self.log,
         )
-        await outbox.start(tasks, keeper.parcel)
+        await outbox.start(tasks, keeper)
         self._outbox = outbox
         await keeper.resume()
         tasks.start_soon(keeper.sweep)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from fluvial.air.data.batch import check_data, decode_data, encode_data
+from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
@@ -180,7 +180,7 @@ def test_mutated_deliveries_are_refused_or_are_other_deliveries() -> None:
         with suppress(RemoteProtocolError):
             decoded = decode_delivery(mutated)
             assert encode_delivery(decoded) == mutated
-            known = check_data(flow.particle.key, decode_data(decoded.data))
+            known = decode_data(flow.particle.key, decoded.data)
             assert encode_data(known.batches, known.contents) == decoded.data
 
 

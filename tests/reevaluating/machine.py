@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from fluvial.air.data.batch import Batch, BatchId, Known, unroll
+from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
@@ -86,7 +86,9 @@ class Machine:
         merged: list[Record] = []
         if fresh:
             needed = set().union(*(batch.contents() for batch in fresh.values()))
-            contents = tuple(known.contents[key] for key in sorted(needed))
+            if needed - known.contents.keys() - self._state.knowledge.contents.keys():
+                raise MissingError("a batch speaks of a value that is not here")
+            contents = tuple(known.contents[key] for key in sorted(needed & known.contents.keys()))
             merged.append(Merged(tuple(batch.signed for batch in fresh.values()), contents))
         try:
             self._state.knowledge.learn(known.contents)

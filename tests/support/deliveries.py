@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fluvial.air.data.batch import Data, Known, decode_data, encode_data
+import msgspec
+from fluvial.air.data.batch import Known
+from fluvial.air.data.wire import Wire, encode_data
 from fluvial.air.machine.machine import Answered, Machine
 from fluvial.air.syntax import parse
 from fluvial.clock import SystemClock
-from fluvial.encoding import encode
+from fluvial.encoding import decode, encode
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
 
@@ -59,4 +61,5 @@ def make_delivery(receiver: PeerId, *, value: Any = "v", **fields: Any) -> Deliv
 
 def with_contents(data: bytes, *contents: Any) -> bytes:
     """The same batches with other values."""
-    return encode(Data(decode_data(data).batches, contents))
+    wire = decode(data, Wire, what="particle data")
+    return encode(msgspec.structs.replace(wire, contents=contents))

@@ -78,7 +78,11 @@ def show(files: tuple[Path, ...]) -> None:
 
 @air.command()
 @FILES
-def simulate(files: tuple[Path, ...]) -> None:
+@click.option("--timing", is_flag=True, help="Add what the interpreters took: runs, interpreter_ms, bytes_sent.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="With --timing: the median of so many."
+)
+def simulate(files: tuple[Path, ...], *, timing: bool, repeat: int) -> None:
     """Play scenario files in process and print what was observed, as one line of JSON per file."""
     import msgspec
 
@@ -86,4 +90,6 @@ def simulate(files: tuple[Path, ...]) -> None:
     from fluvial.simulation.scenario import Scenario
 
     for path in files:
-        click.echo(msgspec.json.encode(play(Scenario.load(path))).decode())
+        observation = msgspec.to_builtins(play(Scenario.load(path), repeat=repeat if timing else 0))
+        observation |= observation.pop("timing", {})
+        click.echo(msgspec.json.encode(observation).decode())

@@ -9,9 +9,11 @@ import anyio
 import msgspec
 import structlog
 
-from fluvial.air.data.batch import Known, encode_data
+from fluvial.air.data.batch import Known
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
+from fluvial.air.data.wire import encode_data
+from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Request, Waits
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.clock import Clock
@@ -50,6 +52,14 @@ class Surroundings:
     log: structlog.stdlib.BoundLogger
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A delivery, and what the receiver will have of it."""
+
+    delivery: Delivery
+    brings: Known
+
+
 class Actor:
     """See the module's docstring.
 
@@ -85,6 +95,7 @@ class Actor:
         self._on_broken = on_broken
         self._broken = False
         self._lock = anyio.Lock(fast_acquire=True)
+        self._exchange = Exchange()
         self._outcomes: dict[Instance, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
         self._log = around.log.bind(particle=particle.id)
@@ -109,15 +120,28 @@ class Actor:
             Refused: ``busy``, the actor is broken: ask the keeper for another one; ``broken``, the machine cannot go on.
         """
         self._hops = max(self._hops, arrival.hops)
-        return await self._run(lambda: self._machine.merge(known), (encode(arrival),))
+        fresh = await self._run(lambda: self._machine.merge(known), (encode(arrival),))
+        self._exchange.received(PeerId.from_public_key(arrival.sender), known)
+        return fresh
 
-    async def parcel(self, to: PeerId) -> Delivery:
+    async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
             self._check()
-            header = self.particle.header
-            data = encode_data(self._machine.batches(), self._machine.contents())
-            return Delivery(to.public_key, self._hops + 1, header, self.particle.signature, self.particle.script, data)
+            brings = self._exchange.owed(to, self._machine.batches(), self._machine.contents())
+            particle, data = self.particle, encode_data(brings.batches, brings.contents)
+            delivery = Delivery(
+                to.public_key, self._hops + 1, particle.header, particle.signature, particle.script, data
+            )
+            return Parcel(delivery, brings)
+
+    def handed_over(self, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        self._exchange.given(to, parcel.brings)
+
+    def lacks(self, peer: PeerId) -> None:
+        """A peer lacks something that it was thought to have: it gets everything the next time."""
+        self._exchange.forget(peer)
 
     def stop(self) -> None:
         """End the calls in flight."""

@@ -6,17 +6,18 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.addresses import Address, Contact
+from fluvial.air.data.batch import MissingError
+from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.contents import read_data
 from fluvial.particles.inspection import Limits, inspect
 from fluvial.particles.journal import Arrival
 from fluvial.particles.keeper import Keeper
-from fluvial.particles.receipt import Receipt
+from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.seats import Authorization, Routing
 
 
@@ -71,6 +72,8 @@ class Inbox:
             outcome = await self._take_in(sender, delivery, payload)
         except Refused as error:
             return self._refused(sender, particle_id, error.reason, error)
+        except MissingError as error:
+            return self._refused(sender, particle_id, MISSING, error)
         except RemoteProtocolError as error:
             return self._refused(sender, particle_id, "malformed", error)
         except Unreachable as error:
@@ -89,7 +92,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = read_data(particle.key, delivery.data)
+        known = decode_data(particle.key, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, Arrival(sender.public_key, delivery.hops))
         self._learn_reply_addresses(particle)

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from fluvial.air.machine.machine import Machine
 from fluvial.errors import FluvialError, Refused, StorageError
 from fluvial.identity import PeerId
-from fluvial.particle import Delivery, Particle, ParticleKey
-from fluvial.particles.actor import Actor, Surroundings
+from fluvial.particle import Particle, ParticleKey
+from fluvial.particles.actor import Actor, Parcel, Surroundings
 from fluvial.particles.containment import contained
 from fluvial.particles.inspection import Limits
 from fluvial.particles.journal import hops_of, records_of
@@ -74,10 +74,19 @@ class Keeper:
         async with self._door(key):
             return await self._open(key)
 
-    async def parcel(self, key: ParticleKey, to: PeerId) -> Delivery | None:
+    async def parcel(self, key: ParticleKey, to: PeerId) -> Parcel | None:
         """What to hand to a peer now; None if the particle is gone."""
         actor = await self.find(key)
         return None if actor is None else await actor.parcel(to)
+
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
+        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
+        if (actor := self._actors.get(key)) is None:
+            return  # who is restored from the store sends everything anyhow
+        if lacking:
+            actor.lacks(to)
+        else:
+            actor.handed_over(to, parcel)
 
     # --- life
 

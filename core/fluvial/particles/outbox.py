@@ -7,9 +7,9 @@ try again with growing jittered pauses. Delivering twice does no harm: merging i
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import structlog
@@ -18,11 +18,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, StorageError, Unreachable
 from fluvial.identity import PeerId
-from fluvial.particle import Delivery, ParticleKey
+from fluvial.particle import ParticleKey
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.receipt import Receipt
+from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.storage.particle_rows import OutboxRow
 from fluvial.storage.particles import ParticleStore
+
+if TYPE_CHECKING:
+    from fluvial.particles.actor import Parcel
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
@@ -31,8 +34,17 @@ LANES_MAX: Final = 256
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 
-Parcel = Callable[[ParticleKey, PeerId], Awaitable[Delivery | None]]
-"""What to hand to a peer now; None if the particle is gone."""
+
+class Parcels(Protocol):
+    """Who has what is to be handed over."""
+
+    async def parcel(self, key: ParticleKey, to: PeerId) -> Parcel | None:
+        """What to hand to a peer now; None if the particle is gone."""
+        ...
+
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
+        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
+        ...
 
 
 @dataclass(slots=True)
@@ -78,14 +90,14 @@ class Outbox:
         self._lanes: dict[PeerId, anyio.Event] = {}
         self._places = anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._parcel: Parcel | None = None
+        self._parcels: Parcels | None = None
         self._outcomes = Counter("fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics)
         self._busy = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
 
-    async def start(self, tasks: anyio.abc.TaskGroup, parcel: Parcel) -> None:
+    async def start(self, tasks: anyio.abc.TaskGroup, parcels: Parcels) -> None:
         """Go on with what the store has; lanes live in ``tasks``."""
         self._tasks = tasks
-        self._parcel = parcel
+        self._parcels = parcels
         self.wake(row.peer for row in await self._store.outbox_rows(self._clock.now_ms()))
 
     def wake(self, peers: Iterable[PeerId]) -> None:
@@ -158,13 +170,14 @@ class Outbox:
         Raises:
             Unreachable: the peer is away. StorageError: what became of it could not be noted.
         """
-        assert self._parcel is not None
+        assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
         try:
-            delivery = await self._parcel(row.key, row.peer)
-            if delivery is None:
+            parcel = await self._parcels.parcel(row.key, row.peer)
+            if parcel is None:
                 await self._store.delivered(row.key, row.peer, row.version)
                 return True
+            delivery = parcel.delivery
             log = log.bind(particle=delivery.header.id)
             receipt = await self._carrier.carry(delivery)
         except StorageError:
@@ -178,6 +191,8 @@ class Outbox:
                 raise
             return False
         self._outcomes.labels(receipt.label).inc()
+        if receipt.settled or receipt.reason == MISSING:
+            self._parcels.handed_over(row.key, row.peer, parcel, lacking=not receipt.settled)
         if receipt.settled:
             seconds = round(anyio.current_time() - began, 6)
             log.info("particle_sent", hop=delivery.hops, bytes=len(delivery.data), seconds=seconds)

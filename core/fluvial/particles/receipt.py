@@ -16,7 +16,10 @@ ACCEPTED: Final = ""
 REPLAY: Final = "replay"
 """The particle is finished here: nothing is lost by not taking another copy."""
 
-TEMPORARY: Final = frozenset({"busy", "storage", "unreachable"})
+MISSING: Final = "missing"
+"""The delivery builds on something that the receiver does not have: it wants everything."""
+
+TEMPORARY: Final = frozenset({"busy", MISSING, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
 
 REASONS: Final = TEMPORARY | {

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from fluvial.air.data.batch import Known, check_data, decode_data, encode_data
+from fluvial.air.data.batch import MissingError
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Instance
+from fluvial.air.data.wire import decode_data, encode_data
+from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
-from fluvial.air.syntax import AirSyntaxError, Script, parse
+from fluvial.air.syntax import AirSyntaxError, parse
 from fluvial.particle import Particle
 from fluvial.simulation.scenario import Names, Scenario, Seeded, ServiceError, Services
 
@@ -20,7 +24,6 @@ TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
 DELIVERIES_MAX: Final = 5_000
 ROUNDS_MAX: Final = 5_000
-NOTHING: Final = Known((), {})
 
 
 class CallMade(msgspec.Struct, frozen=True):
@@ -41,6 +44,20 @@ class RunFailed(msgspec.Struct, frozen=True):
     message: str
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """What the interpreters of all peers took.
+
+    Attributes:
+        runs: how often they were run.
+        interpreter_ms: decoding, verifying, parsing (once per peer), running, signing and encoding, milliseconds.
+        bytes_sent: particle data that went from peer to peer, what was asked for again included.
+    """
+
+    runs: int
+    interpreter_ms: float
+    bytes_sent: int
+
+
 class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a simulation has shown; peer ids are written ``@name``.
 
@@ -51,6 +68,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
         lost: next peers that are absent.
         final_data_bytes: size of the data that each peer would send at the end.
         truncated: the simulation was ended by a limit.
+        timing: what it took; only if that was asked for.
     """
 
     calls: list[CallMade]
@@ -59,6 +77,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: list[str]
     final_data_bytes: dict[str, int]
     truncated: bool = False
+    timing: Timing | None = None
 
 
 @dataclass(slots=True)
@@ -67,16 +86,52 @@ class _Host:
 
     name: str
     machine: Machine
+    exchange: Exchange = field(default_factory=Exchange)
 
 
-def simulate(scenario: Scenario, *, machine: type[Machine] = Machine) -> Observation:
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """A particle on its way."""
+
+    sender: str
+    to: str
+    data: bytes
+
+
+class _Meter:
+    """Counts runs and bytes, and stops the time of what an interpreter does."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.bytes_sent = 0
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def simulate(scenario: Scenario, *, machine: type[Machine] = Machine, repeat: int = 0) -> Observation:
     """Play a scenario until nothing moves any more.
 
     Args:
         scenario: what to play.
         machine: the AIR machine that every peer has.
+        repeat: measure so many cold simulations, and give the one with the median time; 0 to measure nothing.
     """
-    return _Network(scenario, machine).play()
+    if not repeat:
+        return _Network(scenario, machine).play()
+    played = []
+    for _ in range(repeat):
+        network = _Network(scenario, machine)
+        observation, meter = network.play(), network.meter
+        timing = Timing(meter.runs, round(meter.seconds * 1000, 4), meter.bytes_sent)
+        played.append(msgspec.structs.replace(observation, timing=timing))
+    return sorted(played, key=lambda one: one.timing.interpreter_ms if one.timing else 0.0)[len(played) // 2]
 
 
 class _Network:
@@ -99,54 +154,78 @@ class _Network:
             network="simulation",
         )
         self._hosts: dict[str, _Host] = {}
-        self._queue: list[tuple[str, bytes]] = []
+        self._queue: list[_Delivery] = []
+        self.meter: Final = _Meter()
         self._calls: list[CallMade] = []
         self._failures: list[RunFailed] = []
         self._lost: set[str] = set()
         self._deliveries = 0
 
     def play(self) -> Observation:
+        initiator = self._names.keys[self._initiator].peer_id
         try:
-            script = parse(self._particle.script)
+            host = self._host(self._initiator)
         except AirSyntaxError as error:
             self._failures.append(RunFailed("@" + self._initiator, 1, str(error)))
             return self._observation()
-        self._activate(self._host(self._initiator, script), NOTHING)
+        self._activate(host, b"", initiator)
         for index in _picks(self._scenario.order, self._queue):
             if self._deliveries >= DELIVERIES_MAX:
                 break
-            to, data = self._queue.pop(index)
+            delivery = self._queue.pop(index)
             self._deliveries += 1
-            known = check_data(self._particle.key, decode_data(data))
-            self._activate(self._host(to, script), known)
+            self._activate(self._host(delivery.to), delivery.data, self._names.keys[delivery.sender].peer_id)
         return self._observation()
 
-    def _host(self, name: str, script: Script) -> _Host:
+    def _host(self, name: str) -> _Host:
         if name not in self._hosts:
             me = self._names.keys[name].peer_id
-            machine = self._machine(
-                script,
-                self._particle.key,
-                me,
-                initiator=self._particle.initiator,
-                timestamp_ms=TIMESTAMP_MS,
-                ttl_ms=TTL_MS,
-            )
+            with self.meter.running():
+                machine = self._machine(
+                    parse(self._particle.script),
+                    self._particle.key,
+                    me,
+                    initiator=self._particle.initiator,
+                    timestamp_ms=TIMESTAMP_MS,
+                    ttl_ms=TTL_MS,
+                )
             self._hosts[name] = _Host(name, machine)
         return self._hosts[name]
 
-    def _activate(self, host: _Host, known: Known) -> None:
+    def _activate(self, host: _Host, data: bytes, sender: str) -> None:
         """One run on arrival, then one per round of answers, then one particle per next peer."""
         next_peers: dict[str, None] = {}
-        effects = host.machine.merge(known)
+        effects = self._arrive(host, data, sender)
         for _ in range(ROUNDS_MAX):
             self._note(host, effects)
             next_peers.update(dict.fromkeys(effects.next_peers))
             if not effects.requests:
                 break
-            effects = host.machine.resolve(self._answers(host, effects))
+            answers = self._answers(host, effects)
+            self.meter.runs += 1
+            with self.meter.running():
+                effects = host.machine.resolve(answers)
         if next_peers:
             self._send(host, list(next_peers))
+
+    def _arrive(self, host: _Host, data: bytes, sender: str) -> Effects:
+        """Take in what came; where it builds on something that overtook it, its sender is asked for everything."""
+        self.meter.runs += 1
+        with self.meter.running():
+            known = decode_data(self._particle.key, data)
+            try:
+                effects = host.machine.merge(known)
+            except MissingError:
+                known = decode_data(self._particle.key, self._everything_of(sender))
+                effects = host.machine.merge(known)
+            host.exchange.received(sender, known)
+        return effects
+
+    def _everything_of(self, peer: str) -> bytes:
+        machine = self._hosts[self._names.name(peer) or peer].machine
+        data = encode_data(machine.batches(), machine.contents())
+        self.meter.bytes_sent += len(data)
+        return data
 
     def _note(self, host: _Host, effects: Effects) -> None:
         if effects.error is not None:
@@ -176,14 +255,20 @@ class _Network:
         return outcomes
 
     def _send(self, host: _Host, peers: Sequence[str]) -> None:
-        host.machine.seal(self._names.keys[host.name].sign)
-        data = encode_data(host.machine.batches(), host.machine.contents())
-        for name in sorted((self._names.name(peer) or peer for peer in peers), key=lambda n: self._present.get(n, 0)):
-            if name in self._present:
-                self._queue.append((name, data))
-        for peer in peers:
-            if self._names.name(peer) not in self._present:
+        """To every next peer what it lacks."""
+        with self.meter.running():
+            host.machine.seal(self._names.keys[host.name].sign)
+        for peer in sorted(peers, key=lambda peer: self._present.get(self._names.name(peer) or peer, 0)):
+            name = self._names.name(peer)
+            if name not in self._present:
                 self._lost.add(self._names.to_names(peer))
+                continue
+            with self.meter.running():
+                owed = host.exchange.owed(peer, host.machine.batches(), host.machine.contents())
+                data = encode_data(owed.batches, owed.contents)
+                host.exchange.given(peer, owed)
+            self.meter.bytes_sent += len(data)
+            self._queue.append(_Delivery(host.name, name, data))
 
     def _observation(self) -> Observation:
         sizes = {

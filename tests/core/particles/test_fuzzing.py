@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import msgspec
 import pytest
-from fluvial.air.data.batch import SIGNING_TAG as BATCH_TAG
-from fluvial.air.data.content import content_id, merkle_root
-from fluvial.encoding import encode
+from fluvial.air.data.batch import Batch
+from fluvial.air.data.content import content_id
+from fluvial.air.data.wire import Wire, _from_wire
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.particle import SIGNING_TAG, Delivery, Particle, encode_delivery
 from fluvial.particles.receipt import PROTOCOL, REASONS, decode_receipt
@@ -111,13 +113,6 @@ def spoil(value: Any, rng: random.Random) -> Any:
     return rng.choice(alike if alike and rng.random() < 0.8 else NOISE)
 
 
-def with_ids_of(value: Any, ids: Mapping[bytes, bytes]) -> Any:
-    """Facts that speak of the spoilt values instead of the real ones."""
-    if isinstance(value, list):
-        return [with_ids_of(one, ids) for one in value]
-    return ids.get(value, value) if isinstance(value, bytes) else value
-
-
 def with_changed_bytes(payloads: Sequence[bytes], rng: random.Random) -> bytes:
     """A real delivery with a few bytes other than they were."""
     data = bytearray(rng.choice(payloads))
@@ -142,7 +137,7 @@ def signed_again(fields: Any, rng: random.Random) -> bytes:
     """A decoded delivery, spoilt in its header or its data by the one who signs both."""
     to, hops, header, signature, script, data = fields
     header = [*header[:1], f"f{rng.getrandbits(64)}", *header[2:]]
-    batches, contents = msgspec.msgpack.decode(data)
+    contents, ids, signers, batches = msgspec.msgpack.decode(data)
     if rng.random() < 0.15:
         header = spoil(header, rng)
     signed_header = SIGNING_TAG + _encode(header)
@@ -150,19 +145,30 @@ def signed_again(fields: Any, rng: random.Random) -> bytes:
     key = hashlib.sha256(signed_header).digest()
     if contents and rng.random() < 0.6:
         at = rng.randrange(len(contents))
-        changed = spoil(contents[at], rng)
-        batches = with_ids_of(batches, {content_id(contents[at]): _content_id(changed)})
-        contents = [*contents[:at], changed, *contents[at + 1 :]]
-    batches = [_sealed(key, batch, rng) for batch in batches]
-    return _encode([to, hops, header, signature, script, _encode([batches, contents])])
+        contents = [*contents[:at], spoil(contents[at], rng), *contents[at + 1 :]]
+    batches = [[signer, spoil(items, rng) if rng.random() < 0.6 else items, old] for signer, items, old in batches]
+    return _encode([to, hops, header, signature, script, _sealed(key, _encode([contents, ids, signers, batches]))])
 
 
-def _sealed(key: bytes, batch: Any, rng: random.Random) -> Any:
-    signer, items, _ = batch
-    if rng.random() < 0.6:
-        items = spoil(items, rng)
-    leaves = [_encode(item) for item in items] if isinstance(items, list) else []
-    return [signer, items, SENDER.sign(BATCH_TAG + key + signer + merkle_root(leaves))]
+def _sealed(key: bytes, data: bytes) -> bytes:
+    """The data with signatures that are right, where that can be."""
+    try:
+        wire = decode(data, Wire, what="particle data")
+    except RemoteProtocolError:
+        return data
+    ids: list[bytes] = [*map(_content_id, wire.contents), *wire.ids]
+    batches = []
+    for one in wire.batches:
+        try:
+            items = tuple(_from_wire(item, ids) for item in one.items)
+            batch = Batch.seal(key, SENDER.peer_id, items, SENDER.sign)
+        except (IndexError, ValueError, OverflowError, TypeError):
+            batches.append(one)
+            ids.append(bytes(32))
+        else:
+            batches.append(msgspec.structs.replace(one, signature=batch.signed.signature))
+            ids.append(batch.id)
+    return _encode(msgspec.structs.replace(wire, batches=tuple(batches)))
 
 
 def _encode(value: Any) -> bytes:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fluvial.air.data.batch import Batch, Data
+from fluvial.air.data.batch import Batch
 from fluvial.air.data.facts import Step
+from fluvial.air.data.wire import encode_data
 from fluvial.encoding import encode
 from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles.receipt import EXPLANATION_CHARACTERS_MAX
@@ -101,37 +102,41 @@ CASES: dict[str, tuple[str, str, Callable[[Peer, Delivery], Delivery]]] = {
     ),
     "data without its values": (
         "malformed",
-        "missing or was altered",
+        "stands for no id",
         lambda r, d: replace(d, data=with_contents(d.data)),
     ),
     "data with another value": (
         "malformed",
-        "missing or was altered",
+        "not signed by",
         lambda r, d: replace(d, data=with_contents(d.data, "w")),
     ),
     "data cut off": ("malformed", "no particle data", lambda r, d: replace(d, data=d.data[:-1])),
     "data of noise": ("malformed", "no particle data", lambda r, d: replace(d, data=b"\xc1" * 50)),
     "value with bytes in it": (
         "malformed",
-        "it holds a bytes",
+        "no JSON value",
         lambda r, d: replace(d, data=with_contents(d.data, "v", b"v")),
     ),
     "value without end": (
         "malformed",
-        "it holds nan",
+        "nan is no JSON value",
         lambda r, d: replace(d, data=with_contents(d.data, "v", [float("nan")])),
     ),
     "value nested too deeply": (
         "malformed",
-        "nested deeper than 256",
+        "nested deeper than 128",
         lambda r, d: replace(d, data=with_contents(d.data, "v", nested(300))),
     ),
     "value nested without end": (
         "malformed",
         "recursion",
-        lambda r, d: replace(d, data=b"\x92\x90\x91" + b"\x91" * 2000 + b"\xc0"),
+        lambda r, d: replace(d, data=b"\x94\x91" + b"\x91" * 2000 + b"\xc0\x90\x90\x90"),
     ),
-    "key that is no text": ("malformed", "no particle data", lambda r, d: replace(d, data=b"\x92\x90\x91\x81\x01\x02")),
+    "key that is no text": (
+        "malformed",
+        "no particle data",
+        lambda r, d: replace(d, data=b"\x94\x91\x81\x01\x02\x90\x90\x90"),
+    ),
     "key too short": ("malformed", "32 bytes", lambda r, d: replace(d, to=bytes(31))),
     "negative hops": ("malformed", "negative", lambda r, d: replace(d, hops=-1)),
     "reply address of noise": ("malformed", "no address", lambda r, d: alter(d, reply_to=("x",))),
@@ -221,10 +226,10 @@ async def test_a_batch_that_follows_an_unknown_one_is_refused_and_the_particle_f
     particle = make_particle(script_for(receiver.peer_id), particle_id="orphan")
     orphan = Batch.seal(particle.key, SENDER.peer_id, [Step((bytes(32),))], SENDER.sign)
     to = receiver.peer_id.public_key
-    data = encode(Data((orphan.signed,), ()))
+    data = encode_data((orphan,), {})
     delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, data)
     receipt = await sender.deliver(delivery, receiver)
-    assert (receipt.reason, "follows one that is not here" in receipt.explanation) == ("malformed", True)
+    assert (receipt.reason, "follows one that is not here" in receipt.explanation) == ("missing", True)
     in_memory = receiver.metric("fluvial_particles_in_memory")
     good = replace(delivery, data=answered(particle, SENDER, "v"))
     assert (await sender.deliver(good, receiver)).reason == ""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluvial.air.data.batch import Known, check_data, decode_data, encode_data
+from fluvial.air.data.batch import Known
 from fluvial.air.data.log import encode_record
+from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import parse
 from fluvial.encoding import encode
@@ -148,7 +149,7 @@ class Flow:
         keys = self.key(sender)
         peer = self._peer(to, keys.peer_id, hops)
         peer.hops = max(peer.hops, hops)
-        self._run(peer, check_data(self.particle.key, decode_data(data)), Arrival(keys.public_key, hops))
+        self._run(peer, decode_data(self.particle.key, data), Arrival(keys.public_key, hops))
 
     def _run(self, peer: Peer, known: Known, arrival: Arrival | None) -> None:
         effects = peer.machine.merge(known)

@@ -1,4 +1,4 @@
-"""Batches: what one peer adds between two departures of a particle, under one signature; and what travels.
+"""Batches: what one peer adds between two departures of a particle, under one signature.
 
 A batch is a list of items: :class:`Step` marks, each followed by the facts of that step. Its Merkle root is ``content.merkle_root`` over
 the canonical bytes of the items. What is signed is::
@@ -19,9 +19,9 @@ from typing import Final, NewType
 
 import msgspec
 
-from fluvial.air.data.content import ContentId, Json, check_json, content_id, merkle_root
+from fluvial.air.data.content import ContentId, Json, merkle_root
 from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step
-from fluvial.encoding import decode, encode
+from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PUBLIC_KEY_BYTES, PeerId, verify
 
@@ -43,6 +43,23 @@ class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     signer: bytes
     items: tuple[Item, ...]
     signature: bytes
+
+
+class MissingError(RemoteProtocolError):
+    """What came speaks of something that neither came with it nor is here; whoever sent it may have it.
+
+    Attributes:
+        batches, contents: what is missing, as far as it is known.
+    """
+
+    code = "F303"
+
+    def __init__(
+        self, message: str, *, batches: tuple[BatchId, ...] = (), contents: tuple[ContentId, ...] = ()
+    ) -> None:
+        super().__init__(message, hint="the sender gives all that it has when it is asked again")
+        self.batches = batches
+        self.contents = contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +156,7 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
                 begun.add(now)
                 stack.append((fresh[now], _story(fresh[now])))
             elif now not in begun:
-                raise RemoteProtocolError(f"a batch of {batch.signer} follows one that is not here")
+                raise MissingError(f"a batch of {batch.signer} follows one that is not here", batches=(now,))
     if not begun >= fresh.keys():
         raise RemoteProtocolError("batches name each other in a circle")
 
@@ -172,61 +189,14 @@ def _id(message: bytes) -> BatchId:
     return BatchId(hashlib.sha256(message).digest())
 
 
-class Data(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What travels with a particle.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Data that was checked: every batch and every content id is right.
 
     Attributes:
         batches: in an order in which each comes after those that its steps name.
-        contents: the values that their facts speak of, each once.
+        contents: values by id.
     """
-
-    batches: tuple[Signed, ...] = ()
-    contents: tuple[Json, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Data that was checked: every batch and every content id is right."""
 
     batches: tuple[Batch, ...]
     contents: Mapping[ContentId, Json]
-
-
-def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> bytes:
-    """The canonical bytes of what travels: the batches and the contents that their facts speak of."""
-    needed: set[ContentId] = set()
-    for batch in batches:
-        needed |= batch.contents()
-    return encode(Data(tuple(batch.signed for batch in batches), tuple(contents[key] for key in sorted(needed))))
-
-
-def decode_data(data: bytes) -> Data:
-    """The shape of received data; nothing is verified here. Empty bytes are empty data.
-
-    Raises:
-        RemoteProtocolError: the bytes are no canonical encoding of data.
-    """
-    return decode(data, Data, what="particle data") if data else Data()
-
-
-def check_data(particle: bytes, data: Data) -> Known:
-    """Verify every signature and compute every content id.
-
-    Args:
-        particle: the particle's key, 32 bytes.
-        data: what was received.
-
-    Raises:
-        RemoteProtocolError: a batch is malformed or not signed by its signer for this particle, or a value it speaks of is missing.
-    """
-    try:
-        for value in data.contents:
-            check_json(value)
-    except ValueError as error:
-        raise RemoteProtocolError(f"a content cannot be used: {error}") from error
-    contents = {content_id(value): value for value in data.contents}
-    batches = tuple(Batch.verified(particle, signed) for signed in data.batches)
-    for batch in batches:
-        if not batch.contents() <= contents.keys():
-            raise RemoteProtocolError(f"a batch of {batch.signer} speaks of a value that is missing or was altered")
-    return Known(batches, contents)

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from fluvial.air.data.batch import Batch, BatchId, Known, unroll
+from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
+from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step, Taken, instance_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.machine.errors import AirError, Uncatchable
 from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
@@ -136,23 +136,31 @@ class Machine:
         """Take in what came with the particle (nothing, at its beginning and after a restart) and go on.
 
         Raises:
-            RemoteProtocolError: a batch names another one that neither came with it nor is here; nothing was taken in.
+            MissingError: a batch speaks of another one or of a value that neither came with it nor is here; nothing was taken in.
+            RemoteProtocolError: batches name each other in a circle.
         """
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
         steps = list(unroll(fresh, self._state.batches.keys()))
+        contents = self._contents_for(fresh, known)
         merged: list[Record] = []
         if fresh:
-            needed = set().union(*(batch.contents() for batch in fresh.values()))
-            contents = tuple(known.contents[key] for key in sorted(needed))
-            merged.append(Merged(tuple(batch.signed for batch in fresh.values()), contents))
+            merged.append(Merged(tuple(batch.signed for batch in fresh.values()), tuple(contents.values())))
         try:
-            self._state.knowledge.learn(known.contents)
+            self._state.knowledge.learn(contents)
             self._take_in(fresh, steps)
             return self._act(merged, (), {})
         except Uncatchable as error:
             # As if the particle had not come.
             self._rebuild()
             return Effects(error=error)
+
+    def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Json]:
+        """The values that came along and that new batches speak of; the others must be here."""
+        needed = set().union(*(batch.contents() for batch in fresh.values()))
+        lacking = needed - known.contents.keys() - self._state.knowledge.contents.keys()
+        if lacking:
+            raise MissingError("a batch speaks of a value that is not here", contents=tuple(sorted(lacking)))
+        return {key: known.contents[key] for key in sorted(needed & known.contents.keys())}
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in outcomes of requests, by instance and in this order, and go on.
@@ -176,7 +184,8 @@ class Machine:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""
         if not self._state.unsealed:
             return None
-        record = Sealed(Batch.seal(self._particle, self._me, self._state.unsealed, sign).signed)
+        items = _without_dead(self._state.unsealed)
+        record = Sealed(Batch.seal(self._particle, self._me, items, sign).signed)
         self._log.append(record)
         self._sealed(record)
         return record
@@ -307,6 +316,18 @@ class Machine:
 
     def _relearn(self, contents: Sequence[Json]) -> None:
         self._state.knowledge.learn({content_id(json): json for json in contents})
+
+
+def _without_dead(items: Sequence[Item]) -> list[Item]:
+    """The items of a batch to be, without what says nothing more: who took a call that is answered, and steps without facts."""
+    answered = {instance_of(item) for item in items if isinstance(item, Result | Failure)}
+    alive = [item for item in items if not (isinstance(item, Taken) and instance_of(item) in answered)]
+    following = [*alive[1:], Step()]
+    return [
+        item
+        for position, (item, after) in enumerate(zip(alive, following, strict=True))
+        if position == 0 or not isinstance(item, Step) or item.seen or not isinstance(after, Step)
+    ]
 
 
 @contextmanager

@@ -9,11 +9,7 @@ import pytest
 from fluvial.air.data.batch import (
     Batch,
     BatchId,
-    Data,
     Signed,
-    check_data,
-    decode_data,
-    encode_data,
     unroll,
 )
 from fluvial.air.data.content import content_id
@@ -33,8 +29,6 @@ from fluvial.air.data.facts import (
 )
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEYS = KeyPair.from_secret(b"signer".ljust(32, b"."))
 OTHER = KeyPair.from_secret(b"other".ljust(32, b"."))
@@ -162,52 +156,6 @@ def test_batch_of_another_signer_or_particle_is_refused() -> None:
 def test_impossible_facts_are_refused_though_signed(signed: Signed, problem: str) -> None:
     with pytest.raises(RemoteProtocolError, match=problem):
         Batch.verified(PARTICLE, signed)
-
-
-# --- what travels
-
-
-def test_data_come_back_with_the_contents_that_facts_speak_of() -> None:
-    batch = seal()
-    contents = {VALUE: {"k": "value"}, content_id("unused"): "unused"}
-    known = check_data(PARTICLE, decode_data(encode_data([batch], contents)))
-    assert known.batches == (batch,)
-    assert known.contents == {VALUE: {"k": "value"}}
-    assert decode_data(b"") == Data()
-
-
-def test_missing_or_altered_value_is_refused() -> None:
-    for contents in ((), ({"k": "other"},)):
-        with pytest.raises(RemoteProtocolError, match="missing or was altered"):
-            check_data(PARTICLE, Data((seal().signed,), contents))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\xc4\x01x",
-        b"\xc7\x01\x05x",
-        b"\xd6\xff\x00\x00\x00\x00",
-        b"\xcb\x7f\xf8" + bytes(6),
-        b"\xcb\x7f\xf0" + bytes(6),
-        b"\x81\x01\x02",
-        b"\x91" * 129 + b"\xc0",
-    ],
-    ids=["binary", "extension", "timestamp", "NaN", "infinity", "integer key", "too deep"],
-)
-def test_contents_that_are_no_json_are_refused(content: bytes) -> None:
-    with pytest.raises(RemoteProtocolError):
-        check_data(PARTICLE, decode_data(b"\x92\x90\x91" + content))
-
-
-@settings(max_examples=200)
-@given(st.binary(max_size=100))
-def test_random_data_are_refused(data: bytes) -> None:
-    try:
-        check_data(PARTICLE, decode_data(data))
-    except RemoteProtocolError:
-        return
-    assert decode_data(data).batches == ()
 
 
 # --- the order of steps

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fluvial.air.data.batch import Known, check_data, decode_data, encode_data
+from fluvial.air.data.batch import Known
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record
+from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.findings import Observer, Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
@@ -129,7 +130,7 @@ class Flow:
 
     def merge(self, name: str, data: bytes) -> Effects:
         """Only the first run on arrival."""
-        known = check_data(self.particle.key, decode_data(data)) if data else NOTHING
+        known = decode_data(self.particle.key, data)
         return self._note(name, self.machine(name).merge(known))
 
     def resolve(self, name: str, outcomes: Mapping[Instance, CallOutcome]) -> Effects:

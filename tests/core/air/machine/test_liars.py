@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fluvial.air.data.batch import Batch, check_data, decode_data, encode_data
+from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import (
     Argument,
@@ -26,6 +26,7 @@ from fluvial.air.data.facts import (
     index_element,
     iteration_frame,
 )
+from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine import evaluator
 from fluvial.air.machine.machine import Answered, Effects
 from fluvial.air.syntax.tree import walk
@@ -53,7 +54,7 @@ def lie(flow: Flow, liar: str, *facts: Fact, to: str = "a", seen: Sequence[bytes
     items: list[Item] = [Step(tuple(seen)), *facts]
     batch = Batch.seal(flow.particle.key, keys.peer_id, items, keys.sign)
     data = encode_data([batch], {content_id(value): value for value in VALUES})
-    known = check_data(flow.particle.key, decode_data(data))
+    known = decode_data(flow.particle.key, data)
     return flow.machine(to).merge(known)
 
 

@@ -1,0 +1,251 @@
+"""How data travels: ids that the receiver can work out itself are not sent.
+
+What is signed speaks of values and batches by 32-byte ids (``facts``, ``batch``). On the way an id is a number: its place in a list that
+begins with the ids of the contents sent along, in their order; then come the ids that are sent as they are; then those of the
+batches sent along, in their order. Signers are numbers likewise, in a list of keys sent once. The receiver puts the ids back, and with them
+has the very bytes that were signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from fluvial.air.data.batch import Batch, BatchId, Known, Signed
+from fluvial.air.data.content import ContentId, Json, check_json, content_id
+from fluvial.air.data.facts import Argument, Canon, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+
+
+class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of what is encoded; numbers stand for ids."""
+
+
+class WireResult(_Wire, frozen=True, tag=0):
+    """A :class:`Result`; arguments are pairs of an id's number and a path."""
+
+    frame: bytes
+    node: int
+    service: str
+    function: str
+    arguments: tuple[tuple[int, tuple[str | int, ...]], ...]
+    value: int
+
+
+class WireFailure(_Wire, frozen=True, tag=1):
+    """A :class:`Failure`."""
+
+    frame: bytes
+    node: int
+    service: str
+    function: str
+    arguments: tuple[tuple[int, tuple[str | int, ...]], ...]
+    status: int
+    message: str
+
+
+class WireCanon(_Wire, frozen=True, tag=2):
+    """A :class:`Canon`; elements are (id's number, peer, service, function, lens, source, frame, node)."""
+
+    frame: bytes
+    node: int
+    elements: tuple[tuple[int, str, str, str, str, int, bytes, int], ...]
+
+
+class WireSent(_Wire, frozen=True, tag=3):
+    """A :class:`Sent`."""
+
+    frame: bytes
+    node: int
+    complete: bool
+
+
+class WireTaken(_Wire, frozen=True, tag=4):
+    """A :class:`Taken`."""
+
+    frame: bytes
+    node: int
+
+
+class WireStep(_Wire, frozen=True, tag=5):
+    """A :class:`Step`; ``seen`` are numbers of ids."""
+
+    seen: tuple[int, ...]
+
+
+WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep
+
+
+class WireBatch(_Wire, frozen=True):
+    """A batch: the number of its signer, its items, the signature."""
+
+    signer: int
+    items: tuple[WireItem, ...]
+    signature: bytes
+
+
+class Wire(_Wire, frozen=True):
+    """All of it.
+
+    Attributes:
+        contents: values, each once.
+        ids: ids of values and batches that are not sent along.
+        signers: public keys.
+        batches: in an order in which each comes after those that its steps name.
+    """
+
+    contents: tuple[Json, ...] = ()
+    ids: tuple[bytes, ...] = ()
+    signers: tuple[bytes, ...] = ()
+    batches: tuple[WireBatch, ...] = ()
+
+
+class _Numbers:
+    """Gives ids their numbers while data is written."""
+
+    def __init__(self, contents: Sequence[ContentId], batches: Sequence[Batch]) -> None:
+        self._known: dict[bytes, int] = {key: number for number, key in enumerate(contents)}
+        self._first = len(contents)
+        self._along = {batch.id: position for position, batch in enumerate(batches)}
+        self.ids: list[bytes] = []
+
+    def collect(self, batches: Sequence[Batch]) -> None:
+        """Find the ids that must be sent as they are, in the order in which they are first needed."""
+        for batch in batches:
+            for item in batch.signed.items:
+                for key in _ids(item):
+                    if key not in self._known and key not in self._along:
+                        self._known[key] = self._first + len(self.ids)
+                        self.ids.append(key)
+
+    def of(self, key: bytes) -> int:
+        """The number of an id."""
+        number = self._known.get(key)
+        return self._first + len(self.ids) + self._along[BatchId(key)] if number is None else number
+
+
+def _ids(item: Item) -> list[bytes]:
+    match item:
+        case Step():
+            return list(item.seen)
+        case Result():
+            return [*(argument.root for argument in item.arguments), item.value]
+        case Failure():
+            return [argument.root for argument in item.arguments]
+        case Canon():
+            return [element.value for element in item.elements]
+        case _:
+            return []
+
+
+def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> bytes:
+    """The bytes that travel.
+
+    Args:
+        batches: in an order in which each comes after those that its steps name.
+        contents: the values to send along, of those that the batches speak of.
+    """
+    spoken_of = set().union(*(batch.contents() for batch in batches))
+    keys = sorted(contents.keys() & spoken_of)
+    numbers = _Numbers(keys, batches)
+    numbers.collect(batches)
+    signers = {key: number for number, key in enumerate(dict.fromkeys(batch.signed.signer for batch in batches))}
+    written = tuple(
+        WireBatch(
+            signers[batch.signed.signer],
+            tuple(_to_wire(item, numbers) for item in batch.signed.items),
+            batch.signed.signature,
+        )
+        for batch in batches
+    )
+    return encode(Wire(tuple(contents[key] for key in keys), tuple(numbers.ids), tuple(signers), written))
+
+
+def _to_wire(item: Item, numbers: _Numbers) -> WireItem:
+    match item:
+        case Step():
+            return WireStep(tuple(numbers.of(key) for key in item.seen))
+        case Sent():
+            return WireSent(item.frame, item.node, item.complete)
+        case Taken():
+            return WireTaken(item.frame, item.node)
+        case Canon():
+            elements = tuple(
+                (numbers.of(one.value), *one.origin, one.source, one.frame, one.node) for one in item.elements
+            )
+            return WireCanon(item.frame, item.node, elements)
+        case Result() | Failure():
+            arguments = tuple((numbers.of(argument.root), argument.path) for argument in item.arguments)
+            if isinstance(item, Failure):
+                return WireFailure(
+                    item.frame, item.node, item.service, item.function, arguments, item.status, item.message
+                )
+            return WireResult(item.frame, item.node, item.service, item.function, arguments, numbers.of(item.value))
+
+
+def decode_data(particle: bytes, data: bytes) -> Known:
+    """What received bytes stand for, with every signature verified and every content id computed. Empty bytes are empty data.
+
+    Args:
+        particle: the particle's key, 32 bytes.
+        data: what was received.
+
+    Raises:
+        RemoteProtocolError: the bytes are malformed, a value is no JSON, or a batch is not signed by its signer for this particle.
+    """
+    if not data:
+        return Known((), {})
+    wire = decode(data, Wire, what="particle data")
+    try:
+        for value in wire.contents:
+            check_json(value)
+    except ValueError as error:
+        raise RemoteProtocolError(f"a content cannot be used: {error}") from error
+    if any(len(key) != 32 for key in wire.ids):
+        raise RemoteProtocolError("an id in the data does not have 32 bytes")
+    contents = {content_id(value): value for value in wire.contents}
+    ids: list[bytes] = [*contents, *wire.ids]
+    if len(ids) != len(wire.contents) + len(wire.ids):
+        raise RemoteProtocolError("a content is sent twice")
+    batches: list[Batch] = []
+    for one in wire.batches:
+        try:
+            items = tuple(_from_wire(item, ids) for item in one.items)
+            signer = _at(wire.signers, one.signer)
+        except IndexError as error:
+            raise RemoteProtocolError("a number in the data stands for no id") from error
+        batch = Batch.verified(particle, Signed(signer, items, one.signature))
+        batches.append(batch)
+        ids.append(batch.id)
+    return Known(tuple(batches), contents)
+
+
+def _at(places: Sequence[bytes], number: int) -> bytes:
+    if number < 0:
+        raise IndexError(number)
+    return places[number]
+
+
+def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
+    match item:
+        case WireStep():
+            return Step(tuple(_at(ids, number) for number in item.seen))
+        case WireSent():
+            return Sent(item.frame, item.node, item.complete)
+        case WireTaken():
+            return Taken(item.frame, item.node)
+        case WireCanon():
+            elements = tuple(
+                Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7])
+                for one in item.elements
+            )
+            return Canon(item.frame, item.node, elements)
+        case WireResult() | WireFailure():
+            arguments = tuple(Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments)
+            if isinstance(item, WireFailure):
+                return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+            value = ContentId(_at(ids, item.value))
+            return Result(item.frame, item.node, item.service, item.function, arguments, value)
