@@ -60,7 +60,7 @@ def fluvial_peer_disconnected(peer: PeerId) -> None:
 def fluvial_particle_received(particle: Particle, sender: PeerId) -> None:
     """A particle was accepted: checked, authorized and stored.
 
-    When: after the transaction that makes it durable, before its flow is advanced; again for every further copy that brings new data.
+    When: after the transaction that makes it durable; its flow has been advanced with it. Again for every further copy that brings new data.
     May / must not: observe; no blocking. Results: ignored. Order: undefined.
     Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
     """

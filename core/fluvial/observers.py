@@ -63,5 +63,5 @@ class Observers:
             except Exception as error:  # noqa: BLE001 - the plugin boundary
                 self._failures.labels(implementation.plugin_name, hook).inc()
                 self._log.warning(
-                    "observer failed", plugin=implementation.plugin_name, hook=hook, error=describe(error)
+                    "observer_failed", plugin=implementation.plugin_name, hook=hook, error=describe(error)
                 )

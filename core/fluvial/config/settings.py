@@ -85,7 +85,9 @@ class StorageSection(_Section, frozen=True):
     url: Annotated[str, Meta(min_length=1, description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")] = (
         "sqlite:///state/fluvial.db"
     )
-    keep_ms: Annotated[int, Meta(ge=0, description="how long a finished particle stays for inspection")] = 3_600_000
+    keep_ms: Annotated[int, Meta(ge=0, description="how long a particle stays for inspection after its deadline")] = (
+        3_600_000
+    )
 
 
 class TelemetrySection(_Section, frozen=True):

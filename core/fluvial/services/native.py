@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import anyio
 import msgspec
@@ -23,15 +23,17 @@ THREADS_MAX: Final = 64
 
 
 class NativeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of ``[execution] kind = "native"``.
+    """Options of ``[execution] kind = "native"``."""
 
-    Attributes:
-        services: the services to run, as ``"module:Class"``: importable subclasses of ``fluvial.effectors.Effector`` without options.
-        timeout_s: time limit of a call where neither function nor service set their own, in seconds.
-    """
-
-    services: tuple[str, ...] = ()
-    timeout_s: float = 20.0
+    services: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description='services to run, "module:Class": subclasses of fluvial.effectors.Effector without options'
+        ),
+    ] = ()
+    timeout_s: Annotated[
+        float, msgspec.Meta(gt=0, description="time limit of a call where neither function nor service has its own")
+    ] = 20.0
 
 
 class NativeExecution:

@@ -64,7 +64,7 @@ class Keeper:
                 except Unreachable as error:
                     pause = self._pause_s(failures)
                     failures += 1
-                    self._log.info("kept peer is unreachable", error=error.message, next_try_s=round(pause, 2))
+                    self._log.info("kept_peer_unreachable", error=error.message, next_try_s=round(pause, 2))
                     await anyio.sleep(pause)
                     continue
                 await connection.left.wait()

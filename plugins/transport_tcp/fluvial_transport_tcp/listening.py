@@ -41,7 +41,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _PASSING:
                     raise
-                log.warning("cannot accept connections", address=str(self.address), error=str(error))
+                log.warning("accept_failed", address=str(self.address), error=str(error))
                 await anyio.sleep(ACCEPT_PAUSE_S)
             else:
                 group.start_soon(handle, stream)
