@@ -17,7 +17,7 @@ from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 
 from tests.plugins.transport_tcp.peers import SMALL, StartPeer, TcpPeer, stranger
 
-AT_THE_PORT = 5000
+AT_THE_PORT = 10_000
 IN_THE_CHANNEL = 5000
 AT_ONCE = 20
 BYTES_MAX = 2000
