@@ -1,6 +1,6 @@
 """Ten thousand random inputs at a listening port: each ends in a counted error, none of them in more.
 
-Half of them come to the bare port, half into the channel of a peer that has proven its key; it runs alone with
+Half as many again come into the channel of a peer that has proven its key; all of it runs alone with
 ``pytest tests/plugins/transport_tcp/test_random_bytes.py``.
 """
 
