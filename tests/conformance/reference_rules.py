@@ -22,13 +22,13 @@ from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, Catchable
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
 
 from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
-from tests.reevaluating.scopes import Scope
 from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
 Rule: TypeAlias = Literal["errors", "sent", "generations"]

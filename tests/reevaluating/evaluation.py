@@ -14,7 +14,7 @@ Deviation: whoever learns the last argument sends once more; the reference does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.scopes import Iteration, Scope, StreamKey
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -55,7 +56,6 @@ from fluvial.air.syntax.printer import head
 
 from tests.reevaluating.findings import Findings
 from tests.reevaluating.operands import Operands
-from tests.reevaluating.scopes import Iteration, Scope, StreamKey
 from tests.reevaluating.streams import Stream, StreamMemory
 
 VISITS_MAX: Final = 300_000
@@ -80,7 +80,7 @@ class Evaluation:
         environment: Environment,
         knowledge: Knowledge,
         memories: dict[StreamKey, StreamMemory],
-        in_flight: frozenset[Instance] | set[Instance],
+        in_flight: Container[tuple[bytes, int]],
         *,
         act: bool,
     ) -> None:
@@ -308,7 +308,7 @@ class Evaluation:
         of_stream: bool,
     ) -> None:
         frame = iteration_frame(base, node.number, elements[index][0])
-        iteration = Iteration(node, tuple(elements), index, base, frame, scope, of_stream)
+        iteration = Iteration(node, tuple(elements), index, base, frame, (), scope, of_stream)
         self._execute(node.body, frame, scope.iterate(iteration))
 
     def _next(self, node: tree.Next, frame: bytes, scope: Scope) -> None:

@@ -14,6 +14,7 @@ from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -26,8 +27,6 @@ from fluvial.air.machine.values import (
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
 from msgspec.structs import replace
-
-from tests.reevaluating.scopes import Scope
 
 
 class Operands:

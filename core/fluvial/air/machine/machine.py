@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
@@ -108,7 +108,12 @@ class Machine:
         me: the peer on which it runs.
         initiator, timestamp_ms, ttl_ms: of the particle.
         observer: told of every call and canon that is come to; for people.
+
+    Class attributes:
+        evaluator: what evaluates the script.
     """
+
+    evaluator: ClassVar[type[Evaluator]] = Evaluator
 
     def __init__(
         self,
@@ -312,7 +317,7 @@ class Machine:
         self._state.unheeded.extend(record.facts)
 
     def _new_state(self) -> _State:
-        return _State(Evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
+        return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
 
     def _relearn(self, contents: Sequence[Json]) -> None:
         self._state.knowledge.learn({content_id(json): json for json in contents})
