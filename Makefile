@@ -9,7 +9,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup demo test check lint types imports bench constraints clean
+.PHONY: setup demo test check lint types imports bench fuzz-air constraints clean
 
 setup: $(READY)
 
@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/fluvial demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint types imports test
 
@@ -46,6 +46,11 @@ imports: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEED=7`; REFERENCE=DIR compares with AquaVM.
+SECONDS ?= 60
+fuzz-air: $(READY)
+	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REFERENCE),--reference $(REFERENCE))
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)

@@ -304,7 +304,7 @@ class Node:
         if contact.addresses:
             self.routing.learn(contact)
         if self._outbox is not None:
-            self._outbox.wake((contact.peer,))
+            self._outbox.wake(contact.peer)
         self._observers.peer_connected(contact.peer)
 
     def peer_disconnected(self, peer: PeerId) -> None:

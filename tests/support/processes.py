@@ -151,13 +151,14 @@ class PeerProcess:
 
 
 def fluvial(
-    *arguments: str | Path, cwd: Path, variables: Mapping[str, str], timeout_s: float = COMMAND_S
+    *arguments: str | Path, cwd: Path, variables: Mapping[str, str], stdin: str = "", timeout_s: float = COMMAND_S
 ) -> subprocess.CompletedProcess[str]:
     """Run ``fluvial`` in a process of its own; what it printed and its exit code."""
     return subprocess.run(
         [sys.executable, "-m", "fluvial", *arguments],
         cwd=cwd,
         env=dict(variables),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=timeout_s,

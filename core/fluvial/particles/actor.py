@@ -29,7 +29,7 @@ from fluvial.particles.outbox import Outbox
 from fluvial.seats import Authorization
 from fluvial.services.dispatcher import Services
 from fluvial.services.status import Status
-from fluvial.storage.particle_rows import JournalEntry
+from fluvial.storage.particle_rows import JournalEntry, OutboxRow
 from fluvial.storage.particles import ParticleStore
 
 
@@ -196,26 +196,39 @@ class Actor:
         try:
             # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
             with anyio.CancelScope(shield=True):
-                await self._store(entries, peers, now_ms, finished=effects.finished)
+                version = await self._store(entries, peers, now_ms, finished=effects.finished)
         except BaseException as error:
             # The machine is ahead of the store: it must be rebuilt from there.
             self._break(error)
             raise
         self._entries += len(entries)
-        self._around.outbox.wake(peers)
+        self._around.outbox.put(
+            OutboxRow(
+                key=self.particle.key,
+                peer=peer,
+                version=version,
+                since_ms=now_ms,
+                attempts=0,
+                last_error="",
+                deadline_ms=self.particle.deadline_ms,
+            )
+            for peer in peers
+        )
 
     async def _store(
         self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
-    ) -> None:
+    ) -> int:
+        """One or two transactions; the version of what is in the outbox then."""
         store, particle = self._around.store, self.particle
-        if not self._stored:
-            await store.admit(
-                particle, sender=self._sender, hops=self._hops, now_ms=now_ms, entries=entries, peers=peers
-            )
-            self._stored = True
-            entries, peers = (), ()
-        if entries or peers or finished:
-            await store.record(particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=finished)
+        if self._stored:
+            return await store.record(particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=finished)
+        admission = await store.admit(
+            particle, sender=self._sender, hops=self._hops, now_ms=now_ms, entries=entries, peers=peers
+        )
+        self._stored = True
+        if finished:
+            await store.record(particle.key, now_ms=now_ms, finished=True)
+        return admission.version
 
     def _carry_out(self, effects: Effects) -> None:
         for request in effects.requests:
@@ -260,7 +273,7 @@ class Actor:
             outcome = Answered(await self._around.services.call(call))
         except ServiceError as error:
             outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
-        status = outcome.status if isinstance(outcome, Failed) else 0
+        status = int(outcome.status) if isinstance(outcome, Failed) else 0
         seconds = anyio.current_time() - began
         self._around.observers.call_done(call, status, seconds)
         self._log.info(

@@ -144,7 +144,7 @@ class Keeper:
             if stored is None or stored.particle.deadline_ms <= self._around.clock.now_ms():
                 return
             actor = self._actors.get(key) or self._restore(stored)
-        self._around.outbox.wake(row.peer for row in stored.outbox)
+        self._around.outbox.put(stored.outbox)
         await actor.begin()
         self._around.log.info("particle_resumed", particle=stored.particle.id)
 

@@ -1,14 +1,14 @@
 """Hands particles to the peers they must go to, until they have them or the particle dies.
 
-What must be delivered is in the store before anything is sent; here are only the lanes, one per peer with something to get, which
-try again with growing jittered pauses. Delivering twice does no harm: merging is idempotent.
+What must be delivered is in the store before anything is sent. Here are the lanes, one per peer with something to get: each holds the
+rows that are left for its peer, and tries them again with growing jittered pauses. Delivering twice does no harm: merging is idempotent.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -48,18 +48,16 @@ class Parcels(Protocol):
 
 
 @dataclass(slots=True)
-class _Round:
-    """One try of everything that waits for a peer.
+class _Lane:
+    """What a peer has to get.
 
     Attributes:
-        rows: what nobody has taken up yet.
-        failed: whether something is left to try again.
-        unreachable: whether the peer is away, so that the rest need not be tried.
+        rows: by particle; a newer row of a particle takes the place of the older one.
+        woken: set when there is a reason to try now.
     """
 
-    rows: Iterator[OutboxRow]
-    failed: bool = False
-    unreachable: bool = False
+    rows: dict[ParticleKey, OutboxRow] = field(default_factory=dict)
+    woken: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Outbox:
@@ -87,7 +85,7 @@ class Outbox:
         self._clock = clock
         self._rng = rng
         self._log = log
-        self._lanes: dict[PeerId, anyio.Event] = {}
+        self._lanes: dict[PeerId, _Lane] = {}
         self._places = anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._parcels: Parcels | None = None
@@ -98,111 +96,134 @@ class Outbox:
         """Go on with what the store has; lanes live in ``tasks``."""
         self._tasks = tasks
         self._parcels = parcels
-        self.wake(row.peer for row in await self._store.outbox_rows(self._clock.now_ms()))
+        self.put(await self._store.outbox_rows(self._clock.now_ms()))
 
-    def wake(self, peers: Iterable[PeerId]) -> None:
-        """Try now: these peers have something new to get, which is stored already, or can be reached again."""
-        for peer in peers:
-            if (event := self._lanes.get(peer)) is not None:
-                event.set()
-            else:
+    def put(self, rows: Iterable[OutboxRow]) -> None:
+        """Deliver these, which are stored already."""
+        for row in rows:
+            lane = self._lanes.get(row.peer)
+            if lane is None:
                 assert self._tasks is not None, "the outbox was not started"
-                self._lanes[peer] = anyio.Event()
-                self._tasks.start_soon(self._lane, peer)
+                lane = self._lanes[row.peer] = _Lane()
+                self._tasks.start_soon(self._serve, row.peer, lane)
+            lane.rows[row.key] = row
+            lane.woken.set()
 
-    async def _lane(self, peer: PeerId) -> None:
+    def wake(self, peer: PeerId) -> None:
+        """Try now what waits for a peer: it can be reached again."""
+        if (lane := self._lanes.get(peer)) is not None:
+            lane.woken.set()
+
+    async def _serve(self, peer: PeerId, lane: _Lane) -> None:
+        """The task of a lane; ends when nothing is left to deliver."""
         self._busy.inc()
         pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
         try:
-            while True:
-                self._lanes[peer] = anyio.Event()
-                if not await self._deliver_all(peer, at_once):
-                    await self._pause(peer, pause_s * self._rng.uniform(0.5, 1.5))
-                    pause_s, at_once = min(pause_s * 2, PAUSE_S_MAX), 1
-                elif self._lanes[peer].is_set():
+            while lane.rows:
+                lane.woken = anyio.Event()
+                async with self._places:
+                    done = await self._try(lane, at_once)
+                if done:
                     pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
                 else:
-                    return
+                    await self._pause(lane, pause_s * self._rng.uniform(0.5, 1.5))
+                    pause_s, at_once = min(pause_s * 2, PAUSE_S_MAX), 1
         finally:
-            self._lanes.pop(peer, None)
+            del self._lanes[peer]
             self._busy.dec()
 
-    async def _pause(self, peer: PeerId, pause_s: float) -> None:
+    async def _pause(self, lane: _Lane, pause_s: float) -> None:
         await anyio.sleep(min(pause_s, PAUSE_S_FIRST))  # whoever asks for it: not more often
         with anyio.move_on_after(pause_s - PAUSE_S_FIRST):
-            await self._lanes[peer].wait()
+            await lane.woken.wait()
 
-    async def _deliver_all(self, peer: PeerId, at_once: int) -> bool:
-        """One try of everything that waits for a peer, so many at the same time; whether nothing is left."""
-        async with self._places:
-            try:
-                rows = await self._store.outbox_rows(self._clock.now_ms(), peer=peer)
-            except StorageError as error:
-                self._log.error("storage_failed", to=peer, error=error.message)
-                return False
-            tries = _Round(iter(rows))
-            if min(len(rows), at_once) <= 1:
-                await self._work(tries)
-            else:
-                async with anyio.create_task_group() as group:
-                    for _ in rows[:at_once]:
-                        group.start_soon(self._work, tries)
-        return not tries.failed
+    async def _try(self, lane: _Lane, at_once: int) -> bool:
+        """Try each of a lane's rows once, so many at the same time; whether all were delivered. Ends early if the peer is away."""
+        now_ms = self._clock.now_ms()
+        lane.rows = {key: row for key, row in lane.rows.items() if row.deadline_ms > now_ms}
+        rows = tuple(lane.rows.values())
+        left, failed, away = iter(rows), False, False
 
-    async def _work(self, tries: _Round) -> None:
-        for row in tries.rows:
-            log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
-            try:
-                if not await self._deliver(row, log):
-                    tries.failed = True
-            except StorageError as error:
-                self._outcomes.labels("storage").inc()
-                log.error("storage_failed", error=error.message)
-                tries.failed = True
-            except Unreachable:
-                tries.failed = tries.unreachable = True
-            if tries.unreachable:
-                return
+        async def work() -> None:
+            nonlocal failed, away
+            for row in left:
+                try:
+                    done = await self._deliver(row)
+                except Unreachable:
+                    done, away = False, True
+                failed = failed or not done
+                if lane.rows.get(row.key) is row:  # else it was asked for again meanwhile
+                    if done:
+                        del lane.rows[row.key]
+                    else:
+                        lane.rows[row.key] = replace(row, attempts=row.attempts + 1)
+                if away:
+                    return
 
-    async def _deliver(self, row: OutboxRow, log: structlog.stdlib.BoundLogger) -> bool:
+        if min(len(rows), at_once) <= 1:
+            await work()
+        else:
+            async with anyio.create_task_group() as group:
+                for _ in rows[:at_once]:
+                    group.start_soon(work)
+        return not failed
+
+    async def _deliver(self, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
 
         Raises:
-            Unreachable: the peer is away. StorageError: what became of it could not be noted.
+            Unreachable: the peer is away.
         """
-        assert self._parcels is not None, "the outbox was not started"
-        began = anyio.current_time()
+        log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
         try:
-            parcel = await self._parcels.parcel(row.key, row.peer)
-            if parcel is None:
-                await self._store.delivered(row.key, row.peer, row.version)
-                return True
-            delivery = parcel.delivery
-            log = log.bind(particle=delivery.header.id)
-            receipt = await self._carrier.carry(delivery)
-        except StorageError:
-            raise
+            receipt = await self._hand_over(row, log)
+            if receipt.temporary:
+                return False
+            await self._store.delivered(row.key, row.peer, row.version)
+            return True
+        except StorageError as error:
+            self._outcomes.labels("storage").inc()
+            log.error("storage_failed", error=error.message)
+            return False
         except FluvialError as error:
             away = isinstance(error, Unreachable)
             self._outcomes.labels("unreachable" if away else "failed").inc()
             log.info("delivery_failed", error=error.message, again_for_ms=row.deadline_ms - self._clock.now_ms())
-            await self._store.attempt_failed(row.key, row.peer, error.message)
+            await self._note_failure(row, error.message, log)
             if away:
                 raise
             return False
+
+    async def _hand_over(self, row: OutboxRow, log: structlog.stdlib.BoundLogger) -> Receipt:
+        """What the peer said; a particle that is gone is as good as delivered."""
+        assert self._parcels is not None, "the outbox was not started"
+        began = anyio.current_time()
+        parcel = await self._parcels.parcel(row.key, row.peer)
+        if parcel is None:
+            return Receipt()
+        delivery = parcel.delivery
+        receipt = await self._carrier.carry(delivery)
         self._outcomes.labels(receipt.label).inc()
         if receipt.settled or receipt.reason == MISSING:
             self._parcels.handed_over(row.key, row.peer, parcel, lacking=not receipt.settled)
         if receipt.settled:
-            seconds = round(anyio.current_time() - began, 6)
-            log.info("particle_sent", hop=delivery.hops, bytes=len(delivery.data), seconds=seconds)
+            log.info(
+                "particle_sent",
+                particle=delivery.header.id,
+                hop=delivery.hops,
+                bytes=len(delivery.data),
+                seconds=round(anyio.current_time() - began, 6),
+            )
         else:
-            await self._refused(row, receipt, log)
-            if receipt.temporary:
-                return False
-        await self._store.delivered(row.key, row.peer, row.version)
-        return True
+            log.warning(
+                "delivery_refused", particle=delivery.header.id, reason=receipt.reason, error=receipt.explanation
+            )
+            await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
+        return receipt
 
-    async def _refused(self, row: OutboxRow, receipt: Receipt, log: structlog.stdlib.BoundLogger) -> None:
-        log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
-        await self._store.attempt_failed(row.key, row.peer, f"{receipt.reason}: {receipt.explanation}")
+    async def _note_failure(self, row: OutboxRow, error: str, log: structlog.stdlib.BoundLogger) -> None:
+        """For those who look at the store; nothing depends on it."""
+        try:
+            await self._store.attempt_failed(row.key, row.peer, error)
+        except StorageError as failure:
+            log.error("storage_failed", error=failure.message)

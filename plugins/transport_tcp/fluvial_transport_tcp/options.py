@@ -36,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     frame_bytes_max: Annotated[
         int, Meta(ge=FRAME_BYTES_MIN, le=2**30, description="largest message with its header, in bytes, both ways")
-    ] = 8_388_608
+    ] = 12_582_912
     window_bytes: Annotated[
         int,
         Meta(

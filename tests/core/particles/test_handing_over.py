@@ -1,0 +1,89 @@
+"""The outbox: everything arrives, and a peer that is away is left in peace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from fluvial.storage import open_store
+
+from tests.support.nodes import Peer, Work, chain, id_of, peer, until
+
+pytestmark = pytest.mark.anyio
+
+MANY = 50
+
+
+async def submit(to: str, on: Peer, number: int) -> None:
+    await on.node.submit(on.node.particle(chain([to]), ttl_ms=60_000, particle_id=f"p{number}"))
+
+
+def tries(of: Peer) -> float:
+    return of.metric("fluvial_deliveries_total", outcome="unreachable")
+
+
+async def test_a_peer_that_is_away_is_tried_with_one_particle_at_a_time(tmp_path: Path) -> None:
+    async with peer("a", tmp_path) as a:
+        for number in range(MANY):
+            await submit(id_of("b"), a, number)
+        await until(lambda: tries(a) > 0)
+        before = tries(a)
+        await anyio.sleep(1)
+        assert tries(a) - before < 8, "pauses of 0.1, 0.2, 0.4 … seconds"
+        assert a.metric("fluvial_outbox_lanes") == 1
+
+
+async def test_when_it_comes_it_gets_everything(tmp_path: Path) -> None:
+    work = Work()
+    async with peer("a", tmp_path) as a:
+        for number in range(MANY):
+            await submit(id_of("b"), a, number)
+        await until(lambda: tries(a) > 0)
+        async with peer("b", tmp_path, listen=None, relays=[a], serves=[work]) as b:
+            await until(lambda: len(work.done) == MANY)
+            assert b.outcomes("accepted") == MANY
+            await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+    async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+        assert await store.particles.outbox_rows(0) == []
+
+
+async def test_what_is_left_is_told_in_the_store(tmp_path: Path) -> None:
+    async with peer("a", tmp_path) as a:
+        await submit(id_of("b"), a, 0)
+        await until(lambda: tries(a) >= 2)
+    async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+        (row,) = await store.particles.outbox_rows(0)
+        assert (row.peer, row.attempts >= 1) == (id_of("b"), True)
+        assert "no way to" in row.last_error
+
+
+async def test_peers_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    work = Work()
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        for number in range(10):
+            await submit(id_of("nobody"), a, number)
+        await until(lambda: tries(a) >= 3)
+        began = anyio.current_time()
+        await submit(b.peer_id, a, 10)
+        await until(lambda: work.done == [0])
+        assert anyio.current_time() - began < 1
+
+
+async def test_two_copies_meet_and_each_is_taken_for_what_it_brings(tmp_path: Path) -> None:
+    """Both branches end on c at about the same time; c needs what both bring, and asks for nothing twice."""
+    work = Work()
+    async with (
+        peer("c", tmp_path, serves=[work]) as c,
+        peer("b1", tmp_path, serves=[Work()], knows=[c]) as b1,
+        peer("b2", tmp_path, serves=[Work()], knows=[c]) as b2,
+        peer("a", tmp_path, knows=[b1, b2]) as a,
+    ):
+        script = f"""
+            (seq (par (call "{b1.peer_id}" ("work" "step") [1] x) (call "{b2.peer_id}" ("work" "step") [2] y))
+                 (seq (call "{c.peer_id}" ("math" "add") [x y] sum) (call "{c.peer_id}" ("work" "step") [sum] z)))"""
+        for number in range(10):
+            await a.node.submit(a.node.particle(script, ttl_ms=60_000, particle_id=f"p{number}"))
+        await until(lambda: work.done == [5] * 10)
+        assert c.outcomes("missing") == 0
+        assert [call for call in c.watcher.calls if call[2]] == []
