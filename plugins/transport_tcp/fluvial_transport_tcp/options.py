@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=2**31,
             description="messages of one peer that wait or are being handled here, in bytes; each counts 32 KiB more than its size",
         ),
-    ] = 16_777_216
+    ] = 33_554_432
     queue_bytes_max: Annotated[
         int,
         Meta(

@@ -40,7 +40,7 @@ def test_every_option_says_what_it_is() -> None:
         ({"announce": ["/dns4/peer.example.org/tcp/0"]}, "name the port"),
         ({"listen": ["/ip4/127.0.0.1/tcp/0"] * 17}, "at most 16"),
         ({"frame_bytes_max": 1000}, "65536"),
-        ({"frame_bytes_max": 16_777_216}, "at least twice"),
+        ({"frame_bytes_max": 33_554_432}, "at least twice"),
         ({"keepalive_s": 60}, "longer than keepalive_s"),
         ({"reconnect_max_s": 0.1}, "not be shorter"),
         ({"idle_s": 0}, "idle_s"),
