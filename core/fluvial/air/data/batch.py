@@ -178,6 +178,8 @@ def _problem(item: Item) -> str:
         return "a failure with status 0"
     if isinstance(item, Canon) and any(element.source not in SOURCES for element in item.elements):
         return "a canon element of an unknown source"
+    if isinstance(item, Canon) and any(len(element.frame) not in (0, FRAME_BYTES) for element in item.elements):
+        return "a canon element of an impossible writer"
     return ""
 
 

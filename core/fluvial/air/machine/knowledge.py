@@ -12,7 +12,7 @@ class Knowledge:
     """A growing set of facts, looked up by instance and signer.
 
     A fact counts only if its signer is the peer that *this* evaluation resolves for the instance. Of two facts that differ the one
-    that came first counts here (the other one convicts its signer).
+    that came first counts here; with the other one it convicts its signer (``data.evidence``).
     """
 
     def __init__(self) -> None:

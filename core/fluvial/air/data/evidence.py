@@ -1,0 +1,58 @@
+"""Evidence against peers that contradict themselves.
+
+An instance has one answer: a call comes to one result or failure, a canon fixes one content. An honest peer signs one, once. Two
+different ones under its signature convict it, before anybody who has the two batches and the particle: no other peer could have made
+them. To the machine only the first one counts (``machine.knowledge``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fluvial.air.data.batch import Batch, BatchId
+from fluvial.air.data.facts import Canon, Failure, Instance, Result, instance_of
+from fluvial.identity import PeerId
+
+Answer: TypeAlias = Result | Failure | Canon
+"""What there is at most one of for an instance and a signer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Two answers of one peer to one question.
+
+    Attributes:
+        signer: who contradicts itself.
+        instance: what both answers are about.
+        batches: ids of the batches that hold them; twice the same if one batch holds both.
+        answers: the two, which differ.
+    """
+
+    signer: PeerId
+    instance: Instance
+    batches: tuple[BatchId, BatchId]
+    answers: tuple[Answer, Answer]
+
+
+def equivocations(batches: Iterable[Batch]) -> list[Equivocation]:
+    """Whoever contradicts itself in these batches: for each signer and instance the first answer, and the first that differs from it.
+
+    Args:
+        batches: of one particle, verified; which of two answers is the first follows their order.
+
+    Returns:
+        In the order in which the second answers stand.
+    """
+    first: dict[tuple[PeerId, Instance], tuple[BatchId, Answer]] = {}
+    found: dict[tuple[PeerId, Instance], Equivocation] = {}
+    for batch in batches:
+        for item in batch.signed.items:
+            if not isinstance(item, Answer):
+                continue
+            about = (batch.signer, instance_of(item))
+            there, answer = first.setdefault(about, (batch.id, item))
+            if answer != item and about not in found:
+                found[about] = Equivocation(*about, (there, batch.id), (answer, item))
+    return list(found.values())
