@@ -48,7 +48,8 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if isinstance(node.output, tree.Scalar):
         inst.scope.check_settable(node.output.name)
     missing: Waiting | None = None
-    if inst.child is None:
+    if inst.child is None or (not inst.index and any(value.volatile for value in inst.child)):
+        # Until the service is asked, what an error register holds may still change.
         try:
             inst.child = tuple(machine.value(argument, inst) for argument in node.arguments)
         except Waiting as waiting:
