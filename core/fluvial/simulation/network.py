@@ -16,7 +16,7 @@ from fluvial.air.data.facts import Instance
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
-from fluvial.air.syntax import AirSyntaxError, parse
+from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.particle import Particle
 from fluvial.simulation.scenario import Names, Scenario, Seeded, ServiceError, Services
 
@@ -49,7 +49,7 @@ class Timing(msgspec.Struct, frozen=True):
 
     Attributes:
         runs: how often they were run.
-        interpreter_ms: decoding, verifying, parsing (once per peer), running, signing and encoding, milliseconds.
+        interpreter_ms: decoding, verifying, parsing (once: all peers are in one process), running, signing and encoding, milliseconds.
         bytes_sent: particle data that went from peer to peer, what was asked for again included.
     """
 
@@ -153,6 +153,7 @@ class _Network:
             max_hops=DELIVERIES_MAX,
             network="simulation",
         )
+        self._script: Script | None = None
         self._hosts: dict[str, _Host] = {}
         self._queue: list[_Delivery] = []
         self.meter: Final = _Meter()
@@ -181,8 +182,10 @@ class _Network:
         if name not in self._hosts:
             me = self._names.keys[name].peer_id
             with self.meter.running():
+                # One process parses a script once; others find it by its hash.
+                self._script = self._script or parse(self._particle.script)
                 machine = self._machine(
-                    parse(self._particle.script),
+                    self._script,
                     self._particle.key,
                     me,
                     initiator=self._particle.initiator,
