@@ -9,13 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
+from fluvial.air.data.content import JSON_DEPTH_MAX
 from fluvial.encoding import encode
 from fluvial.errors import ServiceError
 from fluvial.seats import Json
 from fluvial.services.status import Status
-
-DEPTH_MAX: Final = 128
-"""Arrays and objects within each other; serde_json, which reads values in the reference, has the same limit."""
 
 RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Default limit of one result in its canonical encoding: half of the default limit of a particle's data."""
@@ -45,7 +43,7 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
     except (TypeError, ValueError, OverflowError) as error:
         raise _unusable(of, str(error)) from error
     except RecursionError as error:
-        raise _unusable(of, f"it is nested deeper than {DEPTH_MAX} levels") from error
+        raise _unusable(of, f"it is nested deeper than {JSON_DEPTH_MAX} levels") from error
     if len(data) > bytes_max:
         raise _unusable(of, f"its {len(data):,} bytes are more than the limit of {bytes_max:,}")
     return msgspec.msgpack.decode(data)  # lists for tuples, and nothing in common with what the function keeps
@@ -54,7 +52,7 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
 def why_not_json(value: Any) -> str:
     """Why a value of Python's own types is no JSON value, naming the place; empty if it is one."""
     level: list[Any] = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(JSON_DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
             if type(item) in (list, tuple):
@@ -66,7 +64,7 @@ def why_not_json(value: Any) -> str:
         if not below:
             return ""
         level = below
-    return f"it is nested deeper than {DEPTH_MAX} levels"
+    return f"it is nested deeper than {JSON_DEPTH_MAX} levels"
 
 
 def _problem(item: Any) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from fluvial.air.data.content import JSON_DEPTH_MAX
 from fluvial.encoding import encode
 from fluvial.errors import ServiceError
 from fluvial.identity import KeyPair
-from fluvial.services.values import DEPTH_MAX, to_json
+from fluvial.services.values import to_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +67,7 @@ def endless() -> list[Any]:
         (UserDict(b=(1,)), {"b": [1]}),
         (datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "2026-01-02T00:00:00Z"),
         (b"ab", "YWI="),
-        (nested(DEPTH_MAX), nested(DEPTH_MAX)),
+        (nested(JSON_DEPTH_MAX), nested(JSON_DEPTH_MAX)),
     ],
 )
 def test_what_can_be_json_becomes_json(returned: Any, value: Any) -> None:
@@ -90,7 +91,7 @@ def test_a_peer_id_becomes_a_plain_string() -> None:
         ("\ud800", "surrogates not allowed"),
         (object(), "a builtins.object is no JSON value"),
         ([lambda: 1], "a builtins.function is no JSON value"),
-        (nested(DEPTH_MAX + 1), "nested deeper than 128 levels"),
+        (nested(JSON_DEPTH_MAX + 1), "nested deeper than 128 levels"),
         (nested(100_000), "nested deeper than 128 levels"),
         (endless(), "nested deeper than 128 levels"),
     ],

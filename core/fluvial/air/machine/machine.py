@@ -171,10 +171,12 @@ class Machine:
         """Take in outcomes of requests, by instance and in this order, and go on.
 
         Raises:
-            KeyError: there was no such request, or it has been answered: a bug of the host.
+            KeyError: there was no such request, or it has been answered: a bug of the host; nothing was taken in then.
         """
         contents: dict[ContentId, Json] = {}
-        facts = [self._fact(self._in_flight.pop(instance), outcomes[instance], contents) for instance in outcomes]
+        facts = [self._fact(self._in_flight[instance], outcome, contents) for instance, outcome in outcomes.items()]
+        for instance in outcomes:
+            del self._in_flight[instance]
         self._state.knowledge.learn(contents)
         try:
             return self._act([], facts, contents)
