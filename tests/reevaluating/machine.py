@@ -61,6 +61,9 @@ class Reevaluator:
     def waits(self) -> Sequence[Wait]:
         return self._findings.waits
 
+    def needs(self, peer: str) -> None:
+        """It leaves nothing out."""
+
 
 class Machine(incremental.Machine):
     """The plain form of the machine."""

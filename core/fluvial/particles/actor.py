@@ -128,7 +128,8 @@ class Actor:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
             self._check()
-            brings = self._exchange.owed(to, self._machine.batches(), self._machine.contents())
+            machine = self._machine
+            brings = self._exchange.owed(to, machine.batches(), machine.contents(), machine.needs(to))
             particle, data = self.particle, encode_data(brings.batches, brings.contents)
             delivery = Delivery(
                 to.public_key, self._hops + 1, particle.header, particle.signature, particle.script, data

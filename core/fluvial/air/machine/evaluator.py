@@ -11,7 +11,7 @@ happens, and in which order, is what one walk through the script would do. A cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -20,6 +20,7 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, iteration_frame, written_element
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
+from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Wait
 from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
 from fluvial.air.machine.knowledge import Knowledge
@@ -67,9 +68,9 @@ class Evaluator:
         self.acting = False
         self.observer: Final = observer
         self._script = script
-        self._plan = plan_of(script)
+        self.plan: Final = plan_of(script)
         self._environment = environment
-        self.last_error: Final = LastError(used=self._plan.reads_last_error)
+        self.last_error: Final = LastError(used=self.plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
         self._order = count()
@@ -123,6 +124,14 @@ class Evaluator:
         """What waits now, in the order of positions; for people."""
         dry = [fold for stream in self._streams.values() for fold in stream.dry()]
         return self.waiters.waits(self.me, dry)
+
+    def needs(self, peer: str) -> Needs | None:
+        """What another peer must have of the values that could be left out."""
+        return needs_of(self, peer)
+
+    def streams(self) -> Mapping[StreamKey, Stream]:
+        """All streams and stream maps that something was done with."""
+        return self._streams
 
     # --- waiting and waking
 
@@ -278,7 +287,7 @@ class Evaluator:
             inst.status = TRUE
 
     def _end_of(self, inst: Inst) -> Key:
-        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
+        return inst.place.key(self.plan.end_of[inst.node.number] + 0.5)
 
     def _xor(self, inst: Inst) -> None:
         node = inst.node
@@ -309,7 +318,7 @@ class Evaluator:
         if inst.child is None:
             if not inst.index:
                 left = self.value(node.left, inst)
-                equal = same_json(left.json, self.value(node.right, inst).json)
+                equal = same_json(left.read(), self.value(node.right, inst).read())
                 if equal is not isinstance(node, tree.Match):
                     raise errors.no_mismatch() if equal else errors.no_match()
                 inst.index = 1
@@ -337,7 +346,7 @@ class Evaluator:
     def _fail_value(self, inst: Inst) -> None:
         operand = inst.node.value
         value = self.operands.value(operand, inst)
-        self.operands.check_error_object(value.json)
+        self.operands.check_error_object(value.read())
         if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
             self.last_error.set(inst.key, value.json, value.origins[0], always=True)
             inst.fail(caught, OPEN)
@@ -441,7 +450,7 @@ class Evaluator:
     ) -> Inst | None:
         frame = iteration_frame(base, fold.number, elements[index][0])
         iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
+        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
         return self._start(parent, fold.body, place, scope.iterate(iteration))
 
     def _next(self, inst: Inst) -> None:
@@ -476,6 +485,7 @@ def _completes(branch: Inst) -> bool:
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
+from fluvial.air.machine.liveness import needs_of  # noqa: E402 - and so is this
 
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
     tree.Ap: Evaluator._ap,

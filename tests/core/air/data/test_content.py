@@ -47,10 +47,14 @@ def independent_id(value: Any) -> bytes:
     """The content id as the documentation has it, from the leaves up."""
     encoded = encode(value)
     if len(encoded) > 256 and isinstance(value, list):
-        return sha256(b"\x01", tree_hash([independent_id(item) for item in value]))
+        return sha256(b"\x01", len(value).to_bytes(4, "big"), tree_hash([independent_id(item) for item in value]))
     if len(encoded) > 256 and isinstance(value, dict):
         pairs = sorted((key.encode(), independent_id(item)) for key, item in value.items())
-        return sha256(b"\x02", tree_hash([independent_id(key.decode()) + item for key, item in pairs]))
+        return sha256(
+            b"\x02",
+            len(value).to_bytes(4, "big"),
+            tree_hash([independent_id(key.decode()) + item for key, item in pairs]),
+        )
     return sha256(b"\x00", encoded)
 
 
