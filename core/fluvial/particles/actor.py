@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fluvial.air.data.batch import Known
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
 from fluvial.air.data.wire import encode_data
@@ -140,9 +141,11 @@ class Actor:
         """A peer has taken a parcel in."""
         self._exchange.given(to, parcel.brings)
 
-    def lacks(self, peer: PeerId) -> None:
-        """A peer lacks something that it was thought to have: it gets everything the next time."""
-        self._exchange.forget(peer)
+    def lacks(self, peer: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer lacks these values, which it gets the next time; or if none are named something that it was thought to have: it gets all."""
+        if not contents:
+            self._exchange.forget(peer)
+        self._exchange.asks(peer, contents)
 
     def stop(self) -> None:
         """End the calls in flight."""

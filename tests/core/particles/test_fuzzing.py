@@ -147,7 +147,9 @@ def signed_again(fields: Any, rng: random.Random) -> bytes:
         at = rng.randrange(len(contents))
         contents = [*contents[:at], spoil(contents[at], rng), *contents[at + 1 :]]
     batches = [[signer, spoil(items, rng) if rng.random() < 0.6 else items, old] for signer, items, old in batches]
-    return _encode([to, hops, header, signature, script, _sealed(key, _encode([contents, parts, ids, signers, batches]))])
+    return _encode(
+        [to, hops, header, signature, script, _sealed(key, _encode([contents, parts, ids, signers, batches]))]
+    )
 
 
 def _sealed(key: bytes, data: bytes) -> bytes:

@@ -155,8 +155,10 @@ def cut(content: Content, mask: Mask) -> Content:
         return _narrowed(content, mask)
     if not is_large(content):
         return content
-    if not isinstance(content, list | dict) or not (mask.parts or mask.level):
+    if not (mask.parts or mask.level):
         return Partial(content_id(content))
+    if not isinstance(content, list | dict):
+        return content
     wanted = _wanted(content, mask)
     leaves = leaves_of(content)
     tree = _grown(leaves, 0, len(leaves), sorted(wanted.items()))
@@ -312,6 +314,20 @@ def together(parts: list[Content] | dict[str, Content]) -> Content:
     is_object = isinstance(parts, dict)
     leaves = [Leaf(key, parts[key]) for key in parts] if isinstance(parts, dict) else [Leaf(None, v) for v in parts]
     return Partial(None, _balanced(leaves), len(leaves), is_object)
+
+
+def outline(content: Content) -> Json:
+    """A value for people: a text that begins with ``…`` stands for what is not here."""
+    if not isinstance(content, Partial):
+        return content
+    if content.tree is None:
+        return f"… not here: {content.id.hex()[:16]}" if content.id is not None else "… not here"
+    parts = {step: outline(part) for step, part in content.shown()}
+    hidden = content.size - len(parts)
+    rest = f"… {hidden} not here"
+    if content.is_object:
+        return {**parts, **({"…": rest} if hidden else {})}
+    return [*parts.values(), *([rest] if hidden else [])]
 
 
 def _balanced(leaves: list[Leaf]) -> Tree:

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.partial import Level, Mask
+from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.instances import Inst, Status
@@ -66,15 +66,17 @@ class _Search:
 
     def _waiting(self, inst: Inst) -> None:
         node = inst.node
-        if isinstance(node, tree.Call) and inst.other is not None and self._is_promised(inst):
+        if isinstance(node, tree.Call) and inst.other is not None and self._is_under_way(inst):
             return
         self._region(inst.scope, node.number, self._plan.end_of[node.number])
 
-    def _is_promised(self, inst: Inst) -> bool:
-        """Whether the peer of a call has all arguments, or gets them from somebody else, and is not the one that is asked about."""
-        peer, knowledge = inst.other.peer, self._machine.knowledge
-        served = knowledge.sent(inst.id) or knowledge.taken(inst.id, peer)
-        return peer != self._peer and served
+    def _is_under_way(self, inst: Inst) -> bool:
+        """Whether the peer of a call has begun with it, so that it has the arguments, and is not the one that is asked about.
+
+        That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
+        """
+        peer: str = inst.other.peer
+        return peer != self._peer and self._machine.knowledge.taken(inst.id, peer)
 
     def _around(self, inst: Inst) -> None:
         """What can have its turn behind an instance."""
@@ -104,15 +106,22 @@ class _Search:
             self._onward(scope, iterator)
 
     def _onward(self, scope: Scope, iterator: str) -> None:
-        """A fold can go on to its next element. Folds over streams are looked at by themselves."""
+        """A fold can go on to its next element, or to its last instruction. Further elements of streams are looked at by themselves."""
         iteration = scope.find_iteration(iterator)
-        if iteration is None or iteration.of_stream:
+        if iteration is None:
             return
-        mark = (id(iteration.scope), iteration.fold.number, iteration.index)
-        if mark not in self._seen:
-            self._seen.add(mark)
+        fold = iteration.fold
+        if fold.last is not None and self._first_time(id(scope), fold.number):
+            self._region(scope, fold.last.number, self._plan.end_of[fold.number])
+        if not iteration.of_stream and self._first_time(id(iteration.scope), fold.number, iteration.index):
             rest = [value for _, value in iteration.elements[iteration.index + 1 :]]
-            self._body(iteration.fold, iteration.scope, rest)
+            self._body(fold, iteration.scope, rest)
+
+    def _first_time(self, *mark: int) -> bool:
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        return True
 
     def _body(self, fold: tree.Fold, scope: Scope, elements: list[Value]) -> None:
         """The body of a fold can have its turn for some elements."""
@@ -160,7 +169,7 @@ class _Search:
 
     def _value(self, value: Value, scope: Scope, path: tree.Lambda | None) -> None:
         if isinstance(path, tree.Length):
-            self._need(value, (), Level.SIZE)
+            self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
         else:
             self._need(value, () if path is None else tuple(_steps(path, scope)), Level.WHOLE)
 
@@ -169,8 +178,26 @@ class _Search:
         if isinstance(whole, Composite):
             for member in whole.members:
                 self._need(member, (), Level.WHOLE)
-        elif whole.mask is not None:
+        elif whole.mask is not None and _leads_somewhere(whole.content_at(value.path), path):
             self.masks.setdefault(whole.id, Mask()).add(value.path + path, level)
+        elif whole.mask is not None:
+            # There will be an error, which shows the value.
+            self.masks.setdefault(whole.id, Mask()).add(value.path, Level.WHOLE)
+
+
+def _leads_somewhere(content: Content, path: Path) -> bool:
+    """Whether there is a part to which a path leads; as far as that is known."""
+    for step in path:
+        if isinstance(content, Partial):
+            return True
+        if isinstance(step, str):
+            fits = isinstance(content, dict) and step in content
+        else:
+            fits = isinstance(content, list) and 0 <= step < len(content)
+        if not fits:
+            return False
+        content = content[step]
+    return True
 
 
 def _steps(path: tree.Path, scope: Scope) -> Iterator[str | int]:
