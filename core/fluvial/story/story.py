@@ -5,7 +5,7 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
-from fluvial.air.data.log import Merged, Sealed, Stepped, decode_record
-from fluvial.air.machine.findings import Met
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.air.machine.findings import Met, Observer
 from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import decode
 from fluvial.identity import PeerId
 from fluvial.particles.journal import ARRIVED, Arrival, records_of
+from fluvial.particles.waiting import name_of, since_when
 from fluvial.storage.particle_rows import JournalEntry, StoredParticle
 
 
@@ -69,6 +70,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: names its run-time instance, as in events.
         reason: what for.
         peer: the other peer that has to do something; empty for anything else.
+        since_ms: since when it has waited for that on the peer whose journal this is, milliseconds since 1970; None if that is not known.
     """
 
     instruction: str
@@ -76,6 +78,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     instance: str = ""
     peer: str = ""
+    since_ms: int | None = None
 
 
 class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,25 +156,30 @@ class _Teller:
     def __init__(self, stored: StoredParticle, me: PeerId) -> None:
         self._stored = stored
         self._me = me
-        header = stored.particle.header
+        self._script = parse(stored.particle.script)
         self._met: dict[tuple[bytes, int], Met] = {}
-        self._machine = Machine.restore(
-            parse(stored.particle.script),
-            stored.particle.key,
-            me,
-            list(records_of(stored.journal)),
-            initiator=stored.particle.initiator,
-            timestamp_ms=header.timestamp_ms,
-            ttl_ms=header.ttl_ms,
-            observer=self._met.__setitem__,
-        )
+        self._machine = self._restore(list(records_of(stored.journal)), self._met.__setitem__)
         self._contents = self._machine.contents()
         self._known: set[BatchId] = set()
+
+    def _restore(self, records: Sequence[Record], observer: Observer | None = None) -> Machine:
+        particle = self._stored.particle
+        return Machine.restore(
+            self._script,
+            particle.key,
+            self._me,
+            records,
+            initiator=particle.initiator,
+            timestamp_ms=particle.header.timestamp_ms,
+            ttl_ms=particle.header.ttl_ms,
+            observer=observer,
+        )
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = [event for entry in stored.journal for event in self._events(entry)]
         waits, error = self._machine.waits(), self._machine.error
+        since = since_when(stored.journal, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):
@@ -195,6 +203,7 @@ class _Teller:
                     reason=wait.reason,
                     instance=_name(wait.instance),
                     peer=str(wait.peer or ""),
+                    since_ms=since.get(name_of(wait)),
                 )
                 for wait in waits
             ],

@@ -56,7 +56,15 @@ arrivals = st.builds(
     hop=st.integers(0, 9),
     known_at_ms=times,
 )
-waits = st.builds(Waiting, instruction=anything, at=places, reason=anything, instance=st.just("1"), peer=peers)
+waits = st.builds(
+    Waiting,
+    instruction=anything,
+    at=places,
+    reason=anything,
+    instance=st.just("1"),
+    peer=peers,
+    since_ms=st.none() | times,
+)
 undelivered = st.builds(Undelivered, peer=peers.filter(bool), attempts=st.integers(0, 3), error=anything)
 
 
