@@ -16,7 +16,7 @@ from fluvial.air.machine.machine import Machine
 from fluvial.particles.journal import records_of
 from fluvial.storage.particle_rows import JournalEntry
 
-RESTORED_MAX: Final = 64
+RESTORED_MAX: Final = 32
 """Machines that are restored for one answer, each from a part of the journal; what is not found by then is left out."""
 
 WaitName: TypeAlias = tuple[Instance, str]

@@ -65,7 +65,9 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
     times: Counter[tuple[str, ...]] = Counter()
     for event in events:
         said: tuple[str, ...]
-        if event.kind == "arrival":
+        if event.kind == "notice":
+            said = (event.at, event.instruction, event.error)
+        elif event.kind == "arrival":
             said = (event.to, str(event.hop))
         elif event.kind == "hop":  # where to and what for is not known to everybody
             said = (event.instance,)

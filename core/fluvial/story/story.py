@@ -21,7 +21,8 @@ from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import decode
 from fluvial.identity import PeerId
-from fluvial.particles.journal import ARRIVED, Arrival, records_of
+from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, records_of
+from fluvial.particles.notice import decode_notice
 from fluvial.particles.waiting import name_of, since_when
 from fluvial.storage.particle_rows import JournalEntry, StoredParticle
 
@@ -31,7 +32,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: ``call`` a service answered; ``failure`` it failed; ``canon`` a stream was fixed; ``hop`` the particle was sent on;
-            ``arrival`` a copy came to the peer whose journal this is.
+            ``arrival`` a copy came to the peer whose journal this is; ``notice`` a peer said that it cannot go on.
         peer: who did it: the one who answered, fixed, sent or handed over.
         to: the receiver of a hop (empty while it is not known) or of an arrival.
         instruction: the instruction it is about, as text.
@@ -40,13 +41,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         service, function: of a call, or of the call for which a particle was sent on.
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
-        error: what a failed service said.
+        error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
         known_at_ms: when this peer learned of it, milliseconds since 1970.
         signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals.
     """
 
-    kind: Literal["call", "failure", "canon", "hop", "arrival"]
+    kind: Literal["call", "failure", "canon", "hop", "arrival", "notice"]
     peer: str
     to: str = ""
     instruction: str = ""
@@ -218,6 +219,18 @@ class _Teller:
             arrival = decode(entry.payload, Arrival, what="arrival")
             sender = PeerId.from_public_key(arrival.sender)
             yield Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=entry.at_ms)
+            return
+        if entry.kind == NOTICED:
+            notice = decode_notice(entry.payload).notice
+            yield Event(
+                kind="notice",
+                peer=str(notice.peer_id),
+                instruction=notice.instruction,
+                at=notice.position,
+                error=notice.error,
+                known_at_ms=entry.at_ms,
+                signed=VERIFIED,
+            )
             return
         for noted in self._noted(entry):
             if (event := self._event(noted)) is not None:

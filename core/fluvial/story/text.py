@@ -51,6 +51,8 @@ def describe(event: Event, wording: Wording) -> str:
             return f"FAILED {wording.call(event)}: {wording.outcome(event)}"
         case "canon":
             return f"{wording.canon(event)} = {wording.value(event.value)}"
+        case "notice":
+            return wording.notice(event)
         case "hop":
             what = wording.purpose(event)
             return f"⇒ {wording.peer(event.to) if event.to else '(not known)'}" + (f"  for {what}" if what else "")

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.machine import Failed
+from fluvial.air.syntax import parse
+from fluvial.story import html, mermaid, svg, text
+from fluvial.story.merging import merge_stories
 from fluvial.story.story import Story, tell
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +68,26 @@ def test_a_story_without_events_has_the_initiator() -> None:
     story = Flow("(null)", peers=["alice"]).story("alice")
     assert (story.events, story.waits, story.state) == ([], [], "finished")
     assert story.peers == [story.initiator]
+
+
+def test_a_failure_notice_is_told_and_no_fact_of_it() -> None:
+    flow = chat(silent=["archive.store"])
+    before = flow.story("alice")
+    error = Catchable(10000, "the disk\x1b is full")
+    error.instruction = parse('(call "p" ("archive" "store") [])').root
+    flow.notice("history", error.message, error=error)
+    story = flow.story("alice")
+    *_, notice = story.events
+    assert story.events[:-1] == before.events
+    assert (notice.kind, notice.error, notice.at) == ("notice", "10000: the disk\x1b is full", "1:1")
+    assert (notice.peer, notice.signed) == (flow.key("history").peer_id, "verified")
+    told = text.render(story, names=flow.names)
+    what = r'CANNOT GO ON: 10000: the disk\x1b is full at 1:1 (call "p" ("archive" "store") [])'
+    assert f"history {what}" in told
+    assert "notices 1, facts verified" in told
+    assert notice in merge_stories([story, flow.story("history")]).events
+    for rendered in (mermaid.render(story), svg.render(story), html.render(story)):
+        assert "CANNOT GO ON" in rendered
 
 
 # --- since when it waits
