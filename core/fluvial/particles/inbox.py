@@ -20,7 +20,7 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import Limits, inspect
 from fluvial.particles.journal import Arrival
 from fluvial.particles.keeper import Keeper
-from fluvial.particles.receipt import MISSING, Receipt
+from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
 from fluvial.seats import Authorization, Routing
 
 
@@ -115,7 +115,7 @@ class Inbox:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
         to = PeerId.from_public_key(delivery.to)
         try:
-            receipt = await self._carrier.pass_on(to, payload)
+            receipt = await self._carrier.pass_on(to, PROTOCOL, payload)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:

@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.machine.machine import Machine
-from fluvial.errors import FluvialError, Refused, StorageError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor, Parcel, Surroundings
 from fluvial.particles.containment import contained
 from fluvial.particles.inspection import Limits
-from fluvial.particles.journal import hops_of, records_of
+from fluvial.particles.journal import hops_of, notices_of, records_of
 from fluvial.particles.scripts import Scripts
 from fluvial.storage.particle_rows import ParticleState, StoredParticle
 
@@ -155,6 +155,8 @@ class Keeper:
         self._drop(actor)
         if isinstance(error, StorageError):
             self._stopped[actor.particle.key] = None
+        elif isinstance(error, FluvialError) and not isinstance(error, RemoteProtocolError):
+            self._around.reporter.broken(actor.particle, error)
 
     # --- memory
 
@@ -172,17 +174,25 @@ class Keeper:
     def _restore(self, stored: StoredParticle) -> Actor:
         self._make_room()
         particle = stored.particle
-        with contained(self._around.log.bind(particle=particle.id)):
-            machine = self._machine(particle, restored=stored)
-        actor = Actor(
-            particle,
-            machine,
-            self._around,
-            sender=stored.sender,
-            entries=len(stored.journal),
-            hops=max(stored.hops, hops_of(stored.journal)),
-            on_broken=self._broken,
-        )
+        try:
+            with contained(self._around.log.bind(particle=particle.id)):
+                actor = Actor(
+                    particle,
+                    self._machine(particle, restored=stored),
+                    self._around,
+                    sender=stored.sender,
+                    entries=len(stored.journal),
+                    hops=max(stored.hops, hops_of(stored.journal)),
+                    notices=notices_of(stored.journal),
+                    on_broken=self._broken,
+                )
+        except RemoteProtocolError as error:  # nobody's fault who hands it over
+            damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
+            self._around.reporter.broken(particle, damaged)
+            raise damaged from error
+        except Refused as error:
+            self._around.reporter.broken(particle, error)
+            raise
         actor.finished = stored.state is ParticleState.FINISHED
         return self._keep(actor)
 

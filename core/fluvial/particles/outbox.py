@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, StorageError, Unreachable
+from fluvial.errors import FluvialError, LocalProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.receipt import MISSING, Receipt
+from fluvial.particles.reporter import Reporter
 from fluvial.storage.particle_rows import OutboxRow
 from fluvial.storage.particles import ParticleStore
 
@@ -71,6 +72,7 @@ class Outbox:
     Args:
         store: where the rows are.
         carrier: how deliveries travel.
+        reporter: tells initiators of peers that do not take their particles.
         clock, rng: time, and randomness for the pauses.
         metrics, log: as usual.
     """
@@ -80,6 +82,7 @@ class Outbox:
         store: ParticleStore,
         carrier: Carrier,
         *,
+        reporter: Reporter,
         clock: Clock,
         rng: random.Random,
         metrics: CollectorRegistry,
@@ -87,6 +90,7 @@ class Outbox:
     ) -> None:
         self._store = store
         self._carrier = carrier
+        self._reporter = reporter
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -207,7 +211,11 @@ class Outbox:
         if parcel is None:
             return Receipt()
         delivery = parcel.delivery
-        receipt = await self._carrier.carry(delivery)
+        try:
+            receipt = await self._carrier.carry(delivery)
+        except LocalProtocolError as error:  # it is too large, and will not shrink
+            self._reporter.refused(delivery.particle, row.peer, error.message)
+            raise
         self._outcomes.labels(receipt.label).inc()
         if receipt.settled:
             self._parcels.handed_over(row.key, row.peer, parcel)
@@ -226,6 +234,8 @@ class Outbox:
                 "delivery_refused", particle=delivery.header.id, reason=receipt.reason, error=receipt.explanation
             )
             await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
+            if not receipt.temporary:
+                self._reporter.refused(delivery.particle, row.peer, f"{receipt.reason}: {receipt.explanation}")
         return receipt
 
     async def _note_failure(self, row: OutboxRow, error: str, log: structlog.stdlib.BoundLogger) -> None:
