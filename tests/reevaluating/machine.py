@@ -61,11 +61,11 @@ class Reevaluator:
     def waits(self) -> Sequence[Wait]:
         return self._findings.waits
 
-    def needs(self, peer: str) -> None:
-        """It leaves nothing out."""
-
 
 class Machine(incremental.Machine):
     """The plain form of the machine."""
 
     evaluator = Reevaluator  # type: ignore[assignment]  # the same interface, no common base
+
+    def needs(self, peer: str) -> None:
+        """It leaves nothing out."""

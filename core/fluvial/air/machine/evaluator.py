@@ -11,7 +11,7 @@ happens, and in which order, is what one walk through the script would do. A cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -20,7 +20,6 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, iteration_frame, written_element
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
-from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Wait
 from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
 from fluvial.air.machine.knowledge import Knowledge
@@ -78,7 +77,7 @@ class Evaluator:
         self._work = 0
         self._depth = 0
         self._root: Inst | None = None
-        self._streams: dict[StreamKey, Stream] = {}
+        self.streams: Final[dict[StreamKey, Stream]] = {}
         self.waiters: Final = Waiters()
 
     # --- steps
@@ -122,16 +121,8 @@ class Evaluator:
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in the order of positions; for people."""
-        dry = [fold for stream in self._streams.values() for fold in stream.dry()]
+        dry = [fold for stream in self.streams.values() for fold in stream.dry()]
         return self.waiters.waits(self.me, dry)
-
-    def needs(self, peer: str) -> Needs | None:
-        """What another peer must have of the values that could be left out."""
-        return needs_of(self, peer)
-
-    def streams(self) -> Mapping[StreamKey, Stream]:
-        """All streams and stream maps that something was done with."""
-        return self._streams
 
     # --- waiting and waking
 
@@ -155,8 +146,8 @@ class Evaluator:
 
     def stream(self, key: StreamKey, name: str) -> Stream:
         """The stream or stream map that a key names."""
-        if (found := self._streams.get(key)) is None:
-            found = self._streams[key] = Stream(name)
+        if (found := self.streams.get(key)) is None:
+            found = self.streams[key] = Stream(name)
         return found
 
     # --- advancing
@@ -485,7 +476,6 @@ def _completes(branch: Inst) -> bool:
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
-from fluvial.air.machine.liveness import needs_of  # noqa: E402 - and so is this
 
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
     tree.Ap: Evaluator._ap,

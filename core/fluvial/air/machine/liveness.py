@@ -57,7 +57,7 @@ class _Search:
         for inst in self._machine.waiters.waiting():
             self._waiting(inst)
             self._around(inst)
-        for stream in self._machine.streams().values():
+        for stream in self._machine.streams.values():
             for inst in stream.folds():
                 self._body(inst.node, inst.scope, [element.value for element in stream.elements()])
                 self._around(inst)
@@ -136,7 +136,7 @@ class _Search:
 
     def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> None:
         if name.startswith(("$", "%")):
-            stream = self._machine.streams().get(scope.stream(name))
+            stream = self._machine.streams.get(scope.stream(name))
             for element in () if stream is None else stream.elements():
                 self._need(element.value, (), Level.WHOLE)
             return

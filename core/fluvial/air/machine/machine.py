@@ -26,6 +26,7 @@ from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.liveness import needs_of
 from fluvial.air.machine.operands import Environment
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
@@ -254,7 +255,7 @@ class Machine:
 
     def needs(self, peer: str) -> Needs | None:
         """What another peer must have of the values that could be left out; None if that is not known, and nothing is to be left out."""
-        return self._state.evaluator.needs(peer)
+        return needs_of(self._state.evaluator, peer)
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in script order; for people."""
