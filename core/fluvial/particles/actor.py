@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fluvial.air.data.batch import Known
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
 from fluvial.air.data.wire import encode_data
@@ -134,7 +135,8 @@ class Actor:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
             self._check()
-            brings = self._exchange.owed(to, self._machine.batches(), self._machine.contents())
+            machine = self._machine
+            brings = self._exchange.owed(to, machine.batches(), machine.contents(), machine.needs(to))
             particle, data = self.particle, encode_data(brings.batches, brings.contents)
             delivery = Delivery(
                 to.public_key, self._hops + 1, particle.header, particle.signature, particle.script, data
@@ -145,9 +147,11 @@ class Actor:
         """A peer has taken a parcel in."""
         self._exchange.given(to, parcel.brings)
 
-    def lacks(self, peer: PeerId) -> None:
-        """A peer lacks something that it was thought to have: it gets everything the next time."""
-        self._exchange.forget(peer)
+    def lacks(self, peer: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer lacks these values, which it gets the next time; or if none are named something that it was thought to have: it gets all."""
+        if not contents:
+            self._exchange.forget(peer)
+        self._exchange.asks(peer, contents)
 
     async def note(self, signed: SignedNotice) -> bool:
         """Keep a failure notice, which the machine need not know of; returns when it is durable. False if it is no news.

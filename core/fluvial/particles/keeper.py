@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
+from fluvial.air.data.content import ContentId
 from fluvial.air.machine.machine import Machine
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
@@ -79,14 +81,15 @@ class Keeper:
         actor = await self.find(key)
         return None if actor is None else await actor.parcel(to)
 
-    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
-        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
-        if (actor := self._actors.get(key)) is None:
-            return  # who is restored from the store sends everything anyhow
-        if lacking:
-            actor.lacks(to)
-        else:
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        if (actor := self._actors.get(key)) is not None:
             actor.handed_over(to, parcel)
+
+    def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer could not take a parcel in: it lacks these values, or if none are named something that it was thought to have."""
+        if (actor := self._actors.get(key)) is not None:
+            actor.lacks(to, contents)
 
     # --- life
 

@@ -7,7 +7,7 @@ rows that are left for its peer, and tries them again with growing jittered paus
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -15,6 +15,7 @@ import anyio
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
@@ -43,8 +44,12 @@ class Parcels(Protocol):
         """What to hand to a peer now; None if the particle is gone."""
         ...
 
-    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
-        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        ...
+
+    def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer could not take a parcel in: it lacks these values, or if none are named something that it was thought to have."""
         ...
 
 
@@ -212,8 +217,10 @@ class Outbox:
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise
         self._outcomes.labels(receipt.label).inc()
-        if receipt.settled or receipt.reason == MISSING:
-            self._parcels.handed_over(row.key, row.peer, parcel, lacking=not receipt.settled)
+        if receipt.settled:
+            self._parcels.handed_over(row.key, row.peer, parcel)
+        elif receipt.reason == MISSING:
+            self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
         if receipt.settled:
             log.info(
                 "particle_sent",

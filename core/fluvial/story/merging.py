@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fluvial.storage.particle_rows import ParticleState
 from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
-from fluvial.story.wording import json_text, told_by
+from fluvial.story.wording import told_by
 
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
 
@@ -72,7 +72,7 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
         elif event.kind == "hop":  # where to and what for is not known to everybody
             said = (event.instance,)
         else:
-            said = (event.instance, event.service, event.function, event.error, json_text(event.value))
+            said = (event.instance, event.fact)
         key = (event.kind, event.peer, *said)
         times[key] += 1
         yield (*key, str(times[key]))
@@ -81,7 +81,9 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
 def _together(events: Sequence[Event]) -> Event:
     """One event from what several stories know of it: each knows the fact, but perhaps not where it leads."""
     first = min(events, key=lambda event: event.known_at_ms)
-    best = max(events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None))
+    best = max(
+        events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None, not event.partial)
+    )
     return replace(
         best,
         known_at_ms=first.known_at_ms,

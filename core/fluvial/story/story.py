@@ -5,7 +5,8 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,13 +14,14 @@ import msgspec
 from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
-from fluvial.air.data.content import Json
+from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.air.data.partial import Content, Partial, outline
 from fluvial.air.machine.findings import Met, Observer
 from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
-from fluvial.encoding import decode
+from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
 from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, records_of
 from fluvial.particles.notice import decode_notice
@@ -41,6 +43,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         service, function: of a call, or of the call for which a particle was sent on.
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
+        partial: arguments or value are not all here: nobody on the way to this peer needed them. Texts that begin with ``…`` stand for them.
+        fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
         known_at_ms: when this peer learned of it, milliseconds since 1970.
@@ -57,6 +61,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     function: str = ""
     arguments: list[Json] | None = None
     value: Json = None
+    partial: bool = False
+    fact: str = ""
     error: str = ""
     hop: int = 0
     known_at_ms: int = 0
@@ -271,13 +277,30 @@ class _Teller:
             if met is None:
                 return base
             return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
+        base = replace(base, fact=hashlib.sha256(encode(fact)).hexdigest())
         if isinstance(fact, Canon):
-            return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])
-        arguments = None if met is None or met.arguments is None else list(met.arguments)
-        call = replace(base, kind="call", service=fact.service, function=fact.function, arguments=arguments)
+            elements = [self._content(element.value) for element in fact.elements]
+            return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
+        arguments = None if met is None else met.arguments
+        call = replace(
+            base,
+            kind="call",
+            service=fact.service,
+            function=fact.function,
+            arguments=None if arguments is None else list(map(outline, arguments)),
+            partial=_any_partial(arguments or ()),
+        )
         if isinstance(fact, Failure):
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
-        return replace(call, value=self._contents.get(fact.value))
+        value = self._content(fact.value)
+        return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
+
+    def _content(self, key: ContentId) -> Content:
+        return self._contents.get(key, Partial(key))
+
+
+def _any_partial(contents: Iterable[Content]) -> bool:
+    return any(isinstance(content, Partial) for content in contents)
 
 
 def _name(instance: Instance) -> str:
