@@ -5,7 +5,7 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias, cast
@@ -107,9 +107,25 @@ class Composite(Whole):
         super().__init__(self._together())
 
     def note(self, path: Path, level: Level) -> None:
-        """All members decide something."""
-        for member in self.members:
-            member.whole.note(member.path, Level.WHOLE)
+        """Members decide something."""
+        for member, rest, of_it in self.asked_for(path, level):
+            member.whole.note((*member.path, *rest), of_it)
+
+    def asked_for(self, path: Path, level: Level) -> Iterator[tuple[Value, Path, Level]]:
+        """The members of which something is asked for if a part of this is: each with what is."""
+        if not path:
+            if level is Level.WHOLE:
+                yield from ((member, (), Level.WHOLE) for member in self.members)
+            return
+        step, rest = path[0], path[1:]
+        if self._keys is None:
+            found = [self.members[step]] if isinstance(step, int) and step < len(self.members) else []
+        else:
+            found = [member for key, member in zip(self._keys, self.members, strict=True) if key == step]
+        if found:
+            yield from ((member, rest, level) for member in found)
+        else:  # an error will show it
+            yield from ((member, (), Level.WHOLE) for member in self.members)
 
     def json(self, path: Path) -> Json:
         """As for any value, from what is known of the members by now."""
