@@ -13,8 +13,9 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from fluvial.air.data.content import ContentId, Json, check_json, content_id
+from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId, Json, check_json, content_id
 from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
+from fluvial.air.machine.errors import too_much
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
@@ -73,7 +74,16 @@ class Value(msgspec.Struct, frozen=True):
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
     def as_pair(self, key: MapKey) -> Value:
-        """The pair of a stream map that has this value."""
+        """The pair of a stream map that has this value.
+
+        Raises:
+            Uncatchable: 20100, it is a pair of a pair and so on; a script that folds over its own map would go on and on.
+        """
+        inner, depth = self.json, 1
+        while is_pair(inner):
+            inner, depth = inner["value"], depth + 1
+        if depth > JSON_DEPTH_MAX:
+            raise too_much("pairs within each other", JSON_DEPTH_MAX)
         pair = {"key": key, "value": self.json}
         return Value(pair, self.origins, self.source, Whole(pair), (), self.volatile).settled()
 
