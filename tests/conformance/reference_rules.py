@@ -41,7 +41,9 @@ from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
-Rule: TypeAlias = Literal["errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings"]
+Rule: TypeAlias = Literal[
+    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "limits"
+]
 
 
 @contextmanager
