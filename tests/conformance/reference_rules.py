@@ -36,10 +36,10 @@ from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
 
-from tests.reevaluating import evaluation, machine, performing
+from tests.conformance.reference_streams import CountingEvaluator
+from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
-from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
 Rule: TypeAlias = Literal[
     "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "limits"
@@ -57,7 +57,7 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
         if "sent" in rules:
             patches.enter_context(patch.object(Evaluation, "_send", _send_once))
         if "generations" in rules:
-            patches.enter_context(patch.object(performing, "Stream", CountedGenerations))
+            patches.enter_context(patch.object(machine.Machine, "evaluator", CountingEvaluator))
         if "failures" in rules:
             patches.enter_context(patch.object(Evaluation, "_use", _use_fresh))
         if "arguments" in rules:
@@ -137,49 +137,6 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
         self._in_flight.update(requests)
         self._rebuild()
     return effects
-
-
-class CountedGenerations(Stream):
-    """A stream that is folded by counting generations: those of earlier runs and those of this run."""
-
-    def __init__(self, name: str, memory: StreamMemory) -> None:
-        super().__init__(name, memory)
-        self._new_from = memory._generation
-        earlier = sorted({generation for generation, _ in memory._places.values() if generation < self._new_from})
-        self._ranks = {generation: rank for rank, generation in enumerate(earlier)}
-        self._earlier: list[list[Entry]] = []
-        self._new: list[list[Entry]] = []
-
-    def append(self, writer: Instance, value: Value) -> None:
-        super().append(writer, value)
-        entry = next(entry for entry in self._entries if entry.writer == writer)
-        if entry.generation >= self._new_from:
-            self._new = self._new or [[]]
-            self._new[-1].append(entry)
-            return
-        rank = self._ranks[entry.generation]
-        self._earlier.extend([] for _ in range(len(self._earlier), rank + 1))
-        self._earlier[rank].append(entry)
-
-    def passes(self) -> Iterator[list[tuple[Entry, ...]]]:
-        fresh, visited = self._beyond((0, 0)), self._counts()
-        self._new.append([])
-        while fresh:
-            self._memory.begin_generation()
-            yield fresh
-            fresh = self._beyond(visited)
-            if not self._new[-1]:
-                self._new.pop()
-            visited = self._counts()
-            self._new.append([])
-            self._memory.begin_generation()
-
-    def _counts(self) -> tuple[int, int]:
-        return len(self._earlier), len(self._new)
-
-    def _beyond(self, visited: tuple[int, int]) -> list[tuple[Entry, ...]]:
-        lists = zip((self._earlier, self._new), visited, strict=True)
-        return [tuple(entry) for generations, skip in lists for entry in [g for g in generations if g][skip:]]
 
 
 class RegisterOperands(Operands):

@@ -44,10 +44,7 @@ class Reevaluator:
         self._visits = 0
 
     def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        fresh = frozenset(map(instance_of, facts)) if act else frozenset()
-        evaluation = Evaluation(
-            self._environment, self.knowledge, self._memories, self._read, self._in_flight, act=act, fresh=fresh
-        )
+        evaluation = self._evaluate(facts, act=act)
         self.error = None
         try:
             evaluation.run(self._script)
@@ -58,6 +55,13 @@ class Reevaluator:
         if self._visits > MERGE_VISITS_MAX:
             raise too_much("instructions to repeat", MERGE_VISITS_MAX)
         return self._findings
+
+    def _evaluate(self, facts: Iterable[Fact], *, act: bool) -> Evaluation:
+        """The evaluation of a step, not run yet."""
+        fresh = frozenset(map(instance_of, facts)) if act else frozenset()
+        return Evaluation(
+            self._environment, self.knowledge, self._memories, self._read, self._in_flight, act=act, fresh=fresh
+        )
 
     @property
     def finished(self) -> bool:

@@ -133,8 +133,11 @@ class Performing:
 
     def _stream(self, key: StreamKey, name: str) -> Stream:
         if key not in self._streams:
-            self._streams[key] = Stream(name, self._memories.setdefault(key, StreamMemory()))
+            self._streams[key] = self._new_stream(key, name, self._memories.setdefault(key, StreamMemory()))
         return self._streams[key]
+
+    def _new_stream(self, key: StreamKey, name: str, memory: StreamMemory) -> Stream:
+        return Stream(name, memory)
 
     # --- canon
 
