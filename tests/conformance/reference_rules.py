@@ -41,9 +41,7 @@ from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
-Rule: TypeAlias = Literal[
-    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "limits"
-]
+Rule: TypeAlias = Literal["errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings"]
 
 
 @contextmanager

@@ -26,6 +26,9 @@ PLAY_SECONDS: Final = 30.0
 PROOF_SECONDS: Final = 120.0
 """How long sets of rules are tried for one scenario."""
 
+PAIR: Final = 2
+"""Sets of rules up to this size are all tried."""
+
 LIMIT: Final = 20_100
 """Code of failures that are limits of fluvial alone."""
 
@@ -88,23 +91,27 @@ def _compared(scenario: Scenario, expected: Observation) -> Verdict:
 
 
 def _under_rules(scenario: Scenario, plain: Observation) -> Iterator[tuple[tuple[Rule, ...], Observation]]:
-    """What the plain machine does under rules of the reference: each alone, then together those that make a difference."""
+    """What the plain machine does under sets of rules of the reference, small ones first.
+
+    A rule that makes no difference, alone or beside one other, is not tried in larger sets.
+    """
     end = time.monotonic() + PROOF_SECONDS
     rules: tuple[Rule, ...] = get_args(Rule)
-    telling: list[Rule] = []
-    for rule in rules:
-        with reference_rules((rule,)):
-            observed = _play(scenario, Reevaluating)
-        if differences(plain, observed):
-            telling.append(rule)
-            yield (rule,), observed
-    for many in range(2, len(telling) + 1):
-        for chosen in combinations(telling, many):
+    observed: dict[tuple[Rule, ...], Observation] = {(): plain}
+    telling: set[Rule] = set()
+    for many in range(1, len(rules) + 1):
+        for chosen in combinations(rules if many <= PAIR else [rule for rule in rules if rule in telling], many):
             if time.monotonic() > end:
                 return
             with reference_rules(chosen):
-                observed = _play(scenario, Reevaluating)
-            yield chosen, observed
+                observed[chosen] = _play(scenario, Reevaluating)
+            if many <= PAIR:
+                telling |= {
+                    rule
+                    for rule in chosen
+                    if differences(observed[tuple(one for one in chosen if one != rule)], observed[chosen])
+                }
+            yield chosen, observed[chosen]
 
 
 def _play(scenario: Scenario, machine: type[Machine] = Machine) -> Observation:
