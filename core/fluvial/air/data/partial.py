@@ -164,6 +164,8 @@ def cut(content: Content, mask: Mask) -> Content:
     if not isinstance(content, list | dict) or len(encode(content)) <= PART_BYTES * len(mask.parts):
         return content
     wanted = _wanted(content, mask)
+    if len(wanted) == len(content) and not any(isinstance(leaf.value, Partial) for leaf in wanted.values()):
+        return content
     leaves = leaves_of(content)
     tree = _grown(leaves, 0, len(leaves), sorted(wanted.items()))
     return Partial.of_tree(tree, len(leaves), is_object=isinstance(content, dict))

@@ -199,7 +199,7 @@ class Machine:
         try:
             return self._act([], facts, contents)
         except (Uncatchable, MissingError) as error:
-            # The run is undone, but what the services answered stays: else a repeated particle would call them again.
+            # Deviation: the run is undone, but what the services answered stays. The reference forgets it and never asks again.
             record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
             self._log.append(record)
             self._rebuild()
