@@ -47,10 +47,13 @@ imports: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench
 
-# Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEED=7`; REFERENCE=DIR compares with AquaVM.
+# Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEEDS=7`. With REFERENCE, the folder of
+# an AquaVM harness, differences from it are counted by cause. GENERATOR (a command) or SCENARIOS (folders) in place of our own generator.
 SECONDS ?= 60
 fuzz-air: $(READY)
-	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REFERENCE),--reference $(REFERENCE))
+	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(COUNT),--count $(COUNT)) \
+		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
+		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)

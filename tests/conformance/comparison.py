@@ -40,6 +40,11 @@ def expected_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}.expected.json")
 
 
+def is_answer(path: Path) -> bool:
+    """Whether a file holds an expected observation."""
+    return path.name.endswith(".expected.json")
+
+
 def differences(expected: Observation, got: Observation) -> list[str]:
     """What is not equal, one line each; empty if the observations agree."""
     return [

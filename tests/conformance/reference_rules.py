@@ -6,32 +6,42 @@ They are here to prove that a difference from the reference comes from exactly o
   the handler around an instruction: the error that an outer handler shows is lost when an ``xor`` inside it succeeds;
 - *sent*: a particle that was sent for a call whose arguments were not all known is never sent for it again, so that flows stand still;
 - *generations*: a fold counts the generations of its stream, empty ones included, to know which it has visited, but skips that many
-  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``).
+  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``);
+- *failures*: a failed call leaves the completeness flag as it is in the run in which the service's answer arrives, and sets it to false
+  in all others (AquaVM ``call/prev_result_handler.rs``);
+- *outcomes*: a run that ends with an error that cannot be caught forgets what services have answered in it, and they are not asked again;
+- *arguments*: an outcome that was given for other arguments than those that a peer comes to ends the run with 20017, also where they were
+  read from an error register, which holds something else on other peers;
+- *states*: a call whose argument turns out to be an error leaves the state ``sent`` that others wrote for it in the trace, and the next call
+  takes it for its own: its particle is never sent (AquaVM ``resolved_call.rs`` reads the state after the arguments);
+- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from unittest.mock import patch
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Instance, Sent, Tetraplet
+from fluvial.air.data.facts import Instance, Outcome, Sent, Tetraplet
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import NO_ERROR, Catchable
+from fluvial.air.machine import machine as incremental
+from fluvial.air.machine.errors import NO_ERROR, Catchable, Uncatchable
 from fluvial.air.machine.lambdas import part_of_error
+from fluvial.air.machine.machine import CallOutcome, Effects
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
 
+from tests.conformance.reference_streams import CountingEvaluator
 from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
-from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
-Rule: TypeAlias = Literal["errors", "sent", "generations"]
+Rule: TypeAlias = Literal["errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings"]
 
 
 @contextmanager
@@ -45,7 +55,18 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
         if "sent" in rules:
             patches.enter_context(patch.object(Evaluation, "_send", _send_once))
         if "generations" in rules:
-            patches.enter_context(patch.object(evaluation, "Stream", CountedGenerations))
+            patches.enter_context(patch.object(machine.Machine, "evaluator", CountingEvaluator))
+        if "failures" in rules:
+            patches.enter_context(patch.object(Evaluation, "_use", _use_fresh))
+        if "arguments" in rules:
+            patches.enter_context(patch.object(Evaluation, "_fits", _must_fit))
+        if "readings" in rules:
+            patches.enter_context(patch.object(Evaluation, "_once", lambda self, reader, what, read: read()))
+        if "states" in rules:
+            patches.enter_context(patch.object(Evaluation, "_perform", _perform_at_state))
+            patches.enter_context(patch.object(Evaluation, "_send", _send_without_state(Evaluation._send)))
+        if "outcomes" in rules:
+            patches.enter_context(patch.object(machine.Machine, "resolve", _resolve_or_forget))
         yield
 
 
@@ -56,47 +77,64 @@ def _send_once(self: Evaluation, instance: Instance, peer: str, *, complete: boo
         self._add(Sent(instance.frame, instance.node, complete))
 
 
-class CountedGenerations(Stream):
-    """A stream that is folded by counting generations: those of earlier runs and those of this run."""
+def _use_fresh(
+    self: Evaluation, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet, outcome: Outcome
+) -> None:
+    """What follows a fold over a stream in whose body a service has just failed is begun."""
+    complete = self._complete
+    try:
+        _USE(self, node, instance, scope, call, outcome)
+    except Catchable:
+        self._complete = complete and instance in self._fresh
+        raise
 
-    def __init__(self, name: str, memory: StreamMemory) -> None:
-        super().__init__(name, memory)
-        self._new_from = memory._generation
-        earlier = sorted({generation for generation, _ in memory._places.values() if generation < self._new_from})
-        self._ranks = {generation: rank for rank, generation in enumerate(earlier)}
-        self._earlier: list[list[Entry]] = []
-        self._new: list[list[Entry]] = []
 
-    def append(self, writer: Instance, value: Value) -> None:
-        super().append(writer, value)
-        entry = next(entry for entry in self._entries if entry.writer == writer)
-        if entry.generation >= self._new_from:
-            self._new = self._new or [[]]
-            self._new[-1].append(entry)
-            return
-        rank = self._ranks[entry.generation]
-        self._earlier.extend([] for _ in range(len(self._earlier), rank + 1))
-        self._earlier[rank].append(entry)
+_USE: Final = Evaluation._use
 
-    def passes(self) -> Iterator[list[tuple[Entry, ...]]]:
-        fresh, visited = self._beyond((0, 0)), self._counts()
-        self._new.append([])
-        while fresh:
-            self._memory.begin_generation()
-            yield fresh
-            fresh = self._beyond(visited)
-            if not self._new[-1]:
-                self._new.pop()
-            visited = self._counts()
-            self._new.append([])
-            self._memory.begin_generation()
 
-    def _counts(self) -> tuple[int, int]:
-        return len(self._earlier), len(self._new)
+def _perform_at_state(self: Evaluation, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet) -> None:
+    """Takes a state that was left, unless it fails as well."""
+    left: int = getattr(self, "left", 0)
+    self.left, self.taken = max(0, left - 1), left > 0  # type: ignore[attr-defined]  # known to this rule alone
+    try:
+        _PERFORM(self, node, instance, scope, call)
+    except Catchable:
+        if self._knowledge.outcome(instance, call.peer) is None:
+            self.left = left + (self._knowledge.sent(instance) is not None)  # type: ignore[attr-defined]
+        raise
+    finally:
+        self.taken = False  # type: ignore[attr-defined]
 
-    def _beyond(self, visited: tuple[int, int]) -> list[tuple[Entry, ...]]:
-        lists = zip((self._earlier, self._new), visited, strict=True)
-        return [tuple(entry) for generations, skip in lists for entry in [g for g in generations if g][skip:]]
+
+_PERFORM: Final = Evaluation._perform
+
+
+def _send_without_state(send: Callable[..., None]) -> Callable[..., None]:
+    def _send(self: Evaluation, instance: Instance, peer: str, *, complete: bool) -> None:
+        if not getattr(self, "taken", False):
+            send(self, instance, peer, complete=complete)
+        elif self._act and self._knowledge.sent(instance) is None:
+            self._add(Sent(instance.frame, instance.node, complete=True))
+
+    return _send
+
+
+def _must_fit(self: Evaluation, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+    """Nobody has a reason to lie in a simulation, so nothing else is compared."""
+    if outcome.arguments != tuple(value.argument for value in arguments):
+        raise Uncatchable(20017, "an outcome was given for other arguments")
+    return True
+
+
+def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
+    """The calls stay taken."""
+    requests = {instance: self._in_flight[instance] for instance in outcomes}
+    effects = incremental.Machine.resolve(self, outcomes)
+    if isinstance(effects.error, Uncatchable):
+        self._log.pop()
+        self._in_flight.update(requests)
+        self._rebuild()
+    return effects
 
 
 class RegisterOperands(Operands):

@@ -1,110 +1,172 @@
 """Looks for scenarios on which the AIR machine does something else than it should, for a given time.
 
-Usage: ``python -m tests.fuzz.air [--seed N] [--seconds 60] [--first NUMBER] [--reference DIR]``
+Usage: ``python -m tests.fuzz.air [--seeds 7] [--first 0] [--count N] [--seconds 60] [--reference DIR [--answers DIR]]``
 
-Every scenario goes through the incremental and the plain machine side by side, first in, first out and shuffled, each in one more way
-(deliveries twice, restarts, overtaking, outcomes one by one) in turn. With ``--reference`` (a folder with the AquaVM harness) what was observed
-is also compared with the reference. ``--seed N --first NUMBER`` repeats what was found. The exit code is 1 if something was.
+Scenarios come from this project's generator, from another program (``--generator``) or from files (``--scenarios``). Each is played with
+deliveries first in, first out and shuffled. Every run goes through the incremental and the plain machine side by side, in one more way
+(deliveries twice, restarts, overtaking, outcomes one by one) in turn. With ``--reference`` (a folder with the AquaVM harness) what was
+observed is also compared with the reference, and the differences are counted by cause. Behind what was found stand the options that
+repeat it. The exit code is 1 if something was.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import time
 from collections import Counter
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from fluvial.simulation.scenario import Scenario, Seeded
+from fluvial.simulation.scenario import Scenario
 
-from tests.fuzz.generator import scenario
-from tests.fuzz.reference import BATCH, BATCH_SECONDS, cause, observe
+from tests.fuzz.causes import Verdict, verdict
+from tests.fuzz.reference import BATCH, Reference
+from tests.fuzz.sources import Case, generated_cases, own_cases, stored_cases
 from tests.fuzz.twins import WAYS, DifferenceError, TooLongError, compare_in
 
-REPORTED_MAX: Final = 20
+COUNT: Final = 200
+"""Scenarios of a row, where that has to have an end."""
+
 LINES_MAX: Final = 6
+"""Lines of a difference that are shown."""
 
 
 class Fuzzing:
-    """One row of scenarios.
+    """Plays scenarios and counts what they come to.
 
     Args:
-        seed: of the row.
         deadline: when to end, as ``time.monotonic`` has it.
-        reference: folder of the reference's harness, if it is to be compared with.
+        reference: the reference, if it is to be compared with.
+        found_max: how many differences to report before it ends.
+        machines: whether the incremental and the plain machine are compared.
+        kept: file to which scenarios with answers of the reference are appended, one JSON object a line.
     """
 
-    def __init__(self, seed: int, deadline: float, reference: Path | None) -> None:
-        self._seed = seed
+    def __init__(
+        self, deadline: float, reference: Reference | None, *, machines: bool, found_max: int, kept: Path | None
+    ) -> None:
         self._deadline = deadline
         self._reference = reference
+        self._machines = machines
+        self._found_max = found_max
+        self._kept = kept
+        self._number = 0
         self.counts: Counter[str] = Counter()
         self.found = 0
 
-    def run(self, first: int) -> None:
-        """From a number on, until the time is over or too much was found."""
-        for start in count(first, BATCH):
-            batch = [one for number in range(start, start + BATCH) if (one := self._compared(number)) is not None]
-            if self._reference is not None and batch and time.monotonic() < self._deadline:
-                self._against_reference(self._reference, batch)
-            if time.monotonic() >= self._deadline or self.found >= REPORTED_MAX:
+    def run(self, cases: Iterator[Case]) -> None:
+        """Until there are no more, the time is over or too much was found."""
+        while batch := list(islice(cases, BATCH // 2)):
+            for case in batch if self._machines else ():
+                self._compare_machines(case)
+            if self._reference is not None:
+                self._compare_with(self._reference, batch)
+            if time.monotonic() >= self._deadline:
+                self.counts["time is over"] = 1
+                return
+            if self.found >= self._found_max:
                 return
 
-    def _compared(self, number: int) -> Scenario | None:
-        """The scenario, if both machines did the same and it is not too long."""
+    def _compare_machines(self, case: Case) -> None:
         if time.monotonic() >= self._deadline:
-            return None
-        one = scenario(self._seed, number)
-        way = list(WAYS)[number % len(WAYS)]
-        try:
-            for order in ("fifo", Seeded(number)):
-                self.counts["runs compared"] += compare_in(
-                    msgspec.structs.replace(one, order=order), way, seed=number
-                ).runs
-        except TooLongError:
-            self.counts["left out: too many calls"] += 1
-            return None
-        except DifferenceError as error:
-            self._report(number, str(error))
-            return None
-        self.counts["scenarios"] += 1
-        return one
+            return
+        way = list(WAYS)[self._number % len(WAYS)]
+        self._number += 1
+        self.counts["scenarios through both machines"] += 1
+        for scenario in case.orders():
+            try:
+                self.counts["steps of both machines compared"] += compare_in(scenario, way, seed=self._number).runs
+            except TooLongError:
+                self.counts["machines not compared: too much work"] += 1
+            except DifferenceError as error:
+                self._report(case, str(error))
 
-    def _against_reference(self, directory: Path, batch: list[Scenario]) -> None:
-        seconds = min(BATCH_SECONDS, max(1.0, self._deadline - time.monotonic()))
-        observed = observe(directory, batch, seconds)
-        for one in batch:
-            if one.name not in observed:
-                self.counts["reference: not finished"] += 1
+    def _compare_with(self, reference: Reference, cases: Sequence[Case]) -> None:
+        runs = [(case, scenario) for case in cases for scenario in case.orders()]
+        observed = reference.observe([scenario for _, scenario in runs])
+        for place, (case, scenario) in enumerate(runs):
+            if place not in observed:
                 continue
-            why, found = cause(one, observed[one.name])
-            self.counts[f"reference: {why}"] += 1
-            if why == "unexplained":
-                number = int(one.name.rpartition("-")[2])
-                self._report(number, "\n".join(["the reference differs", one.script, *found[:LINES_MAX]]))
+            expected = observed[place]
+            if expected is None:
+                self.counts["reference: did not answer"] += 1
+                continue
+            result = verdict(scenario, expected)
+            order = "fifo" if scenario.order == "fifo" else "shuffled"
+            self.counts[f"reference, {order}: {result.cause}"] += 1
+            self._keep(scenario, expected, result)
+            if not result.explained:
+                text = [f"the reference differs, {scenario.order}", scenario.script, *result.found[:LINES_MAX]]
+                self._report(case, "\n".join(text))
 
-    def _report(self, number: int, text: str) -> None:
+    def _keep(self, scenario: Scenario, expected: object, result: Verdict) -> None:
+        if self._kept is not None:
+            line = {"scenario": json.loads(msgspec.json.encode(scenario)), "expected": expected, "cause": result.cause}
+            with self._kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _report(self, case: Case, text: str) -> None:
         self.found += 1
-        print(f"--seed {self._seed} --first {number}: {text}\n", flush=True)
+        print(f"{case.repeat}: {text}\n", flush=True)
+
+
+def _cases(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Case]:
+    if options.scenarios:
+        return stored_cases(options.scenarios)
+    if options.generator:
+        return generated_cases(options.generator, seeds, options.first, options.count or COUNT)
+    many = COUNT if options.count is None and len(seeds) > 1 else options.count
+    return own_cases(seeds, options.first, many)
+
+
+def _seeds(text: str) -> range:
+    """One seed, or several: ``7``, ``1-40``."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=_seeds, help="which rows of scenarios: 7, or 1-40; a random one if not given")
+    parser.add_argument("--first", type=int, default=0, help="number of the first scenario of each row")
+    parser.add_argument(
+        "--count", type=int, help=f"scenarios of each row; {COUNT} of several rows or of another program, else no end"
+    )
+    parser.add_argument(
+        "--generator", metavar="COMMAND", help="writes scenario files; {seed} {count} {out} are filled in"
+    )
+    parser.add_argument("--scenarios", type=Path, nargs="+", metavar="PATH", help="files, or folders of files")
+    parser.add_argument("--seconds", type=float, default=60.0, help="when to end")
+    parser.add_argument("--found-max", type=int, default=20, help="end when so many differences were found")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder with the harness of the reference")
+    parser.add_argument("--reference-only", action="store_true", help="do not compare the two machines with each other")
+    parser.add_argument(
+        "--answers", type=Path, metavar="DIR", help="where the reference's answers are kept for the next time"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="append scenarios with answers and causes, as JSON lines"
+    )
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seed", type=int, default=None, help="of the row of scenarios; a random one if not given")
-    parser.add_argument("--seconds", type=float, default=60.0, help="when to end")
-    parser.add_argument("--first", type=int, default=0, help="number of the first scenario of the row")
-    parser.add_argument("--reference", type=Path, default=None, help="folder with the harness of the reference")
+    parser = _options()
     options = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     if options.reference is not None and not (options.reference / "run.mjs").is_file():
         parser.error(f"--reference {options.reference}: there is no run.mjs")
-    print(f"seed {seed}", flush=True)
-    fuzzing = Fuzzing(seed, time.monotonic() + options.seconds, options.reference)
-    fuzzing.run(options.first)
+    seeds = options.seeds or range(seed := random.SystemRandom().randrange(10**6), seed + 1)
+    print(f"seeds {seeds[0]}-{seeds[-1]}", flush=True)
+    deadline = time.monotonic() + options.seconds
+    reference = Reference(options.reference, deadline, options.answers) if options.reference else None
+    machines = not (options.reference_only and reference)
+    fuzzing = Fuzzing(deadline, reference, machines=machines, found_max=options.found_max, kept=options.keep)
+    fuzzing.run(_cases(options, seeds))
     for what, many in sorted(fuzzing.counts.items()):
         print(f"{many:>8,} {what}")
     print(f"{fuzzing.found:>8,} differences")

@@ -1,83 +1,94 @@
-"""Comparing with the reference interpreter: a folder with the AquaVM harness, driven as a program."""
+"""The reference interpreter: a folder with the AquaVM harness, driven as a program."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final
 
 import msgspec
 from fluvial.simulation.scenario import Scenario
 
-from tests.conformance.comparison import Observation, differences, expected_file, missing, play
-from tests.conformance.reference_rules import Rule, reference_rules
-from tests.reevaluating.machine import Machine as Reevaluating
+from tests.conformance.comparison import Observation, expected_file
 
 BATCH: Final = 20
+"""Scenarios that one process of the harness plays, one after the other."""
+
 BATCH_SECONDS: Final = 60.0
-REFERENCE_BUGS: Final = frozenset({-1, 9, 20_000, 30_000})
-"""Codes of failures that are bugs of the reference itself."""
-
-MISFIT: Final = 20_017
-"""The reference ends a run on a result that does not fit its call; fluvial goes on (docs/deviations.md). ``%last_error%`` may change so."""
+"""How long it may take for them; on some scripts the reference does not come to an end."""
 
 
-def observe(directory: Path, scenarios: Sequence[Scenario], seconds: float) -> Mapping[str, Observation]:
-    """What the reference does with at most :data:`BATCH` scenarios; it may hang, so those behind the first such one are missing.
+class Reference:
+    """The reference interpreter.
 
     Args:
         directory: where the harness ``run.mjs`` lies.
-        scenarios: what to play.
-        seconds: how long it may take.
+        deadline: when to ask no more, as ``time.monotonic`` has it.
+        answers: where its answers are kept, and looked up before it is asked; nowhere if not given.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = {one.name: folder / f"{one.name}.json" for one in scenarios}
-        for one in scenarios:
-            files[one.name].write_bytes(msgspec.json.encode(one))
-        command = ["node", "run.mjs", "--engine", "direct", "--all", str(folder)]
-        # where it hangs, what it has finished lies there
-        with suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, cwd=directory, timeout=seconds, capture_output=True, check=False)
-        return dict(_finished(files))
 
+    def __init__(self, directory: Path, deadline: float, answers: Path | None = None) -> None:
+        self._directory = directory
+        self._deadline = deadline
+        self._answers = answers
 
-def _finished(files: Mapping[str, Path]) -> Iterator[tuple[str, Observation]]:
-    for name, file in files.items():
-        expected = expected_file(file)
-        if not expected.exists():
-            continue
-        try:
-            yield name, json.loads(expected.read_bytes())
-        except ValueError:
-            continue  # it was stopped while writing this one
+    def observe(self, scenarios: Sequence[Scenario]) -> dict[int, Observation | None]:
+        """What it does with scenarios, by their places; None if it did not answer. When the time is over the rest is missing."""
+        observed: dict[int, Observation | None] = {}
+        for place, one in enumerate(scenarios):
+            if (kept := self._kept(one)) is not None:
+                observed[place] = kept[0]
+        waiting = [place for place in range(len(scenarios)) if place not in observed]
+        while waiting and time.monotonic() < self._deadline:
+            batch, waiting = waiting[:BATCH], waiting[BATCH:]
+            answers, stopped = self._ask([scenarios[place] for place in batch])
+            # Where it was stopped, one that was not the first of its batch has another try as the first one.
+            tried = max(len(answers), 1) if stopped else len(batch)
+            if stopped and time.monotonic() >= self._deadline:
+                tried = len(answers)
+            waiting = batch[tried:] + waiting
+            for number, place in enumerate(batch[:tried]):
+                observed[place] = answers.get(number)
+                self._keep(scenarios[place], answers.get(number))
+        return observed
 
+    def _ask(self, scenarios: Sequence[Scenario]) -> tuple[dict[int, Observation], bool]:
+        """The answers of one process, by place, and whether it had to be stopped."""
+        seconds = min(BATCH_SECONDS, max(1.0, self._deadline - time.monotonic()))
+        stopped = True
+        with tempfile.TemporaryDirectory() as name:
+            files = [Path(name, f"{place:04}.json") for place in range(len(scenarios))]
+            for file, one in zip(files, scenarios, strict=True):
+                file.write_bytes(msgspec.json.encode(one))
+            command = ["node", "run.mjs", "--engine", "direct", "--all", name]
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, cwd=self._directory, timeout=seconds, capture_output=True, check=False)
+                stopped = False
+            answers: dict[int, Observation] = {}
+            for place, file in enumerate(files):
+                # The last one may be there in part: the process was stopped while it wrote it.
+                with suppress(FileNotFoundError, json.JSONDecodeError):
+                    answers[place] = json.loads(expected_file(file).read_bytes())
+        return answers, stopped
 
-def cause(scenario: Scenario, expected: Observation) -> tuple[str, list[str]]:
-    """Why fluvial differs from the reference, and in what.
+    # --- answers that are kept
 
-    Returns:
-        ``equal``, ``bug of the reference``, the rule or the rules of the reference that explain the difference, ``results that do not fit``, or
-        ``unexplained``; and the differences.
-    """
-    if any(failure["code"] in REFERENCE_BUGS for failure in expected["failures"]):
-        return "bug of the reference", []
-    found = differences(expected, play(scenario))
-    if not found:
-        return "equal", []
-    rules: tuple[Any, ...] = get_args(Rule)
-    for chosen in [*((rule,) for rule in rules), *_pairs(rules), rules]:
-        with reference_rules(chosen):
-            if not differences(expected, play(scenario, machine=Reevaluating)):
-                return " and ".join(chosen), found
-    if any(failure["code"] == MISFIT for failure in expected["failures"]) and not missing(expected, play(scenario)):
-        return "results that do not fit", found
-    return "unexplained", found
+    def _file(self, scenario: Scenario) -> Path | None:
+        if self._answers is None:
+            return None
+        return self._answers / f"{hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()}.json"
 
+    def _kept(self, scenario: Scenario) -> tuple[Observation | None] | None:
+        file = self._file(scenario)
+        return None if file is None or not file.exists() else (json.loads(file.read_bytes()),)
 
-def _pairs(rules: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return [(one, other) for number, one in enumerate(rules) for other in rules[number + 1 :]]
+    def _keep(self, scenario: Scenario, answer: Observation | None) -> None:
+        if (file := self._file(scenario)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(answer), encoding="utf-8")

@@ -6,9 +6,10 @@ same. :func:`twins` makes a class that stands in for the machine of every peer o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -30,6 +31,9 @@ from fluvial.simulation.scenario import Scenario
 from tests.reevaluating.machine import Machine as Reevaluating
 
 NOTHING: Final = Known((), {})
+SCENARIO_SECONDS: Final = 20.0
+"""How long one scenario is compared; the plain machine is slow on large ones."""
+
 LIMIT_REACHED: Final = 20100
 """Limits of work are not the same in both: the plain machine works more."""
 
@@ -48,12 +52,14 @@ class Budget:
 
     Attributes:
         calls: how many calls may be made.
+        deadline: until when, as ``time.monotonic`` has it.
         runs: how many runs were compared.
         refused: how often batches overtook others that they build on.
         restored: how often both were rebuilt from their records.
     """
 
     calls: int = 60
+    deadline: float = field(default_factory=lambda: time.monotonic() + SCENARIO_SECONDS)
     runs: int = 0
     refused: int = 0
     restored: int = 0
@@ -157,7 +163,11 @@ class Twins:
             raise DifferenceError("only the plain machine lacks something") from None
         self.budget.runs += 1
         self.budget.calls -= len(tested.requests)
-        if self.budget.calls < 0 or LIMIT_REACHED in (_code(tested.error), _code(plain.error)):
+        if (
+            self.budget.calls < 0
+            or time.monotonic() > self.budget.deadline
+            or LIMIT_REACHED in (_code(tested.error), _code(plain.error))
+        ):
             raise TooLongError
         self._keep(*tested.records)
         compare(tested, plain)

@@ -3,31 +3,18 @@
 *Completeness* is one flag that steers the flow: true at the start, false when something before this point is still open. An instruction
 that needs a name without a value does nothing and sets it to false; ``seq`` goes on only while it is true.
 Source: AIR semantics as of AquaVM 0.62 (docs/air.md), over facts instead of a trace (docs/data.md).
-
-Next peers come from exactly one thing: calls and canons that are reached, belong to another peer and have no fact by that peer.
-
-- All arguments known, and nobody has a complete ``sent``: send, write ``sent`` (complete).
-- An argument unknown, and nobody has any ``sent``: send, write ``sent`` (not complete); the waiting peer collects them.
-
-Deviation: whoever learns the last argument sends once more; the reference does not, and such flows stand still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import (
     ROOT_FRAME,
-    Canon,
-    Failure,
     Instance,
-    Outcome,
-    Sent,
-    Source,
-    Taken,
     Tetraplet,
     index_element,
     iteration_frame,
@@ -35,68 +22,22 @@ from fluvial.air.data.facts import (
 )
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
-from fluvial.air.machine.findings import Request, Wait
-from fluvial.air.machine.knowledge import Knowledge
-from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey
 from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
     Value,
-    elements_of,
-    first_values,
-    is_object,
-    is_pair,
-    literal,
     same_json,
-    value_of,
 )
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
-from tests.reevaluating.findings import Findings
-from tests.reevaluating.operands import Operands
-from tests.reevaluating.streams import Stream, StreamMemory
-
-VISITS_MAX: Final = 300_000
-"""Instructions that one evaluation may execute, arguments and elements of folds included: exponential scripts exist."""
+from tests.reevaluating.performing import Performing
 
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
 
 
-class Evaluation:
-    """Walks a script once.
-
-    Args:
-        environment, knowledge: what the script may know.
-        memories: where elements of streams stand; outlive the evaluation.
-        in_flight: calls that this peer's services are at work on.
-        act: false while received steps are repeated: then nothing new is requested, sent or fixed.
-    """
-
-    def __init__(
-        self,
-        environment: Environment,
-        knowledge: Knowledge,
-        memories: dict[StreamKey, StreamMemory],
-        in_flight: Container[tuple[bytes, int]],
-        *,
-        act: bool,
-    ) -> None:
-        self.findings: Final = Findings()
-        self._environment = environment
-        self._me = environment.me
-        self._knowledge = knowledge
-        self._memories = memories
-        self._in_flight = in_flight
-        self._act = act
-        self._complete = True
-        self._depth = 0
-        self._streams: dict[StreamKey, Stream] = {}
-        self._operands = Operands(environment)
-        for memory in memories.values():
-            memory.begin_generation()
+class Evaluation(Performing):
+    """Walks a script once; the arguments are those of :class:`Performing`."""
 
     def run(self, script: tree.Script) -> None:
         """Evaluate from the outermost instruction.
@@ -128,28 +69,6 @@ class Evaluation:
             raise
         finally:
             self._depth -= 1
-
-    def _visit(self, count: int) -> None:
-        self.findings.visits += count
-        if self.findings.visits > VISITS_MAX:
-            raise errors.too_much("executed instructions", VISITS_MAX)
-
-    def _wait(self, node: tree.Instruction, frame: bytes, reason: str, peer: str | None = None) -> None:
-        self._complete = False
-        self.findings.waits.append(Wait(node, Instance(frame, node.number), reason, peer))
-
-    def _report(self, error: Catchable, node: tree.Instruction, call: Tetraplet | None) -> None:
-        """Note on an error which instruction failed: the innermost one does it."""
-        error.instruction = node
-        report: dict[str, Json] = {"error_code": error.code, "message": error.message, "instruction": head(node)}
-        peer = call.peer if call is not None else self._me
-        if isinstance(node, tree.Call | tree.Canon):
-            error.report = {**report, "peer_id": peer}
-        else:
-            error.report = report
-        error.origin = call
-        if error.code not in (10001, 10002):
-            self._operands.set_last_error({**report, "peer_id": peer}, call)
 
     def _seq(self, node: tree.Seq, frame: bytes, scope: Scope) -> None:
         for child in node.children[:-1]:
@@ -191,18 +110,22 @@ class Evaluation:
         self._execute(node.right, frame, scope.handle(caught))
 
     def _match(self, node: tree.Match, frame: bytes, scope: Scope) -> None:
-        if not self._equal(node, scope):
+        if not self._equal(node, frame, scope):
             raise errors.no_match()
         self._execute(node.body, frame, scope)
 
     def _mismatch(self, node: tree.Mismatch, frame: bytes, scope: Scope) -> None:
-        if self._equal(node, scope):
+        if self._equal(node, frame, scope):
             raise errors.no_mismatch()
         self._execute(node.body, frame, scope)
 
-    def _equal(self, node: tree.Match | tree.Mismatch, scope: Scope) -> bool:
-        left = self._value(node.left, scope)
-        return same_json(left.read(), self._value(node.right, scope).read())
+    def _equal(self, node: tree.Match | tree.Mismatch, frame: bytes, scope: Scope) -> bool:
+        left, right = self._once(
+            Instance(frame, node.number),
+            "sides",
+            lambda: (self._value(node.left, scope), self._value(node.right, scope)),
+        )
+        return same_json(left.read(), right.read())
 
     def _null(self, node: tree.Null, frame: bytes, scope: Scope) -> None:
         pass
@@ -221,8 +144,8 @@ class Evaluation:
         self._fail(error, Tetraplet(initiator))
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
-        value = self._operands.value(node.value, scope)
-        self._operands.check_error_object(value.json)
+        value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
+        self._operands.check_error_object(value.read())
         if isinstance(node.value, tree.Error) and node.value.path is None and (caught := scope.caught) is not None:
             self._operands.set_last_error(value.json, value.origins[0], always=True)
             self._complete = False
@@ -242,30 +165,22 @@ class Evaluation:
 
     # --- values
 
-    def _value(self, operand: tree.Value, scope: Scope) -> Value:
-        value = self._operands.value(operand, scope)
-        self._visit(len(value.origins))
-        return value
-
     def _ap(self, node: tree.Ap, frame: bytes, scope: Scope) -> None:
-        value = self._operands.to_bind(node.argument, scope)
+        writer = Instance(frame, node.number)
+        value = self._once(writer, "value", lambda: self._operands.to_bind(node.argument, scope))
         if isinstance(node.target, tree.Stream):
-            self._append(node.target, Instance(frame, node.number), scope, value)
+            self._append(node.target, writer, scope, value)
         else:
             scope.set(node.target.name, value)
 
     def _ap_map(self, node: tree.ApMap, frame: bytes, scope: Scope) -> None:
-        value = self._operands.to_bind(node.argument, scope)
-        key = self._operands.map_key(node.key, scope, node.target.name)
-        self._append(node.target, Instance(frame, node.number), scope, value.as_pair(key))
+        writer = Instance(frame, node.number)
 
-    def _append(self, target: tree.Stream | tree.StreamMap, writer: Instance, scope: Scope, value: Value) -> None:
-        self._stream(scope.stream(target.name), target.name).append(writer, value)
+        def read() -> Value:
+            value = self._operands.to_bind(node.argument, scope)
+            return value.as_pair(self._operands.map_key(node.key, scope, node.target.name))
 
-    def _stream(self, key: StreamKey, name: str) -> Stream:
-        if key not in self._streams:
-            self._streams[key] = Stream(name, self._memories.setdefault(key, StreamMemory()))
-        return self._streams[key]
+        self._append(node.target, writer, scope, self._once(writer, "pair", read))
 
     # --- folds
 
@@ -273,7 +188,8 @@ class Evaluation:
         if isinstance(node.iterable, tree.Stream | tree.StreamMap):
             self._fold_stream(node, frame, scope, scope.stream(node.iterable.name))
             return
-        values = self._operands.iterable(node.iterable, scope)
+        iterable = node.iterable
+        values = self._once(Instance(frame, node.number), "iterable", lambda: self._operands.iterable(iterable, scope))
         self._visit(len(values))
         if values:
             elements = tuple((index_element(i), value) for i, value in enumerate(values))
@@ -321,149 +237,6 @@ class Evaluation:
             self._execute(now.fold.last, frame, scope)
         elif now.of_stream:
             self._complete = False
-
-    # --- canon
-
-    def _canon(self, node: tree.Canon, frame: bytes, scope: Scope) -> None:
-        peer = self._operands.text(node.peer, scope)
-        instance = Instance(frame, node.number)
-        fact = self._knowledge.canon(instance, peer)
-        if fact is not None and not self._well_formed(node, fact):
-            fact = None
-        if fact is None and peer == self._me and self._act:
-            fact = self._fix(node, instance, scope)
-        if fact is None:
-            self._wait(
-                node, frame, f"{peer} has not fixed `{node.source.name}` yet", peer if peer != self._me else None
-            )
-            if peer != self._me:
-                self._send(instance, peer, complete=True)
-            return
-        values = tuple(value_of(element, self._knowledge.value(element.value)) for element in fact.elements)
-        match node.target:
-            case tree.CanonStream(name):
-                scope.set(name, CanonStreamValue(peer, values))
-            case tree.CanonMap(name):
-                scope.set(name, CanonMapValue(peer, values))
-            case tree.Scalar(name):
-                scope.set(name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
-
-    def _well_formed(self, node: tree.Canon, fact: Canon) -> bool:
-        """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
-        values = [value_of(element, self._knowledge.value(element.value)) for element in fact.elements]
-        match node.target:
-            case tree.Scalar():
-                return len(values) == 1 and is_object(values[0])
-            case tree.CanonMap():
-                return all(is_pair(value) for value in values)
-            case _:
-                return True
-
-    def _fix(self, node: tree.Canon, instance: Instance, scope: Scope) -> Canon:
-        stream = self._streams.get(scope.stream(node.source.name))
-        entries = stream.entries() if stream is not None else ()
-        if isinstance(node.target, tree.Scalar):
-            fixed = [(literal(first_values(entry.value for entry in entries), self._me), instance)]
-        else:
-            fixed = [(entry.value, entry.writer) for entry in entries]
-        try:
-            elements = elements_of(fixed)
-        except ValueError as error:
-            raise errors.unfit_to_fix(node.source.name, str(error)) from error
-        contents = {element.value: content for element, content in elements}
-        self.findings.contents.update(contents)
-        self._knowledge.learn(contents)
-        fact = Canon(instance.frame, instance.node, tuple(element for element, _ in elements))
-        self._add(fact)
-        return fact
-
-    # --- call
-
-    def _call(self, node: tree.Call, frame: bytes, scope: Scope) -> None:
-        peer = self._operands.text(node.peer, scope)
-        call = Tetraplet(peer, self._operands.text(node.service, scope), self._operands.text(node.function, scope))
-        if isinstance(node.output, tree.Scalar):
-            scope.check_settable(node.output.name)
-        try:
-            self._perform(node, Instance(frame, node.number), scope, call)
-        except Catchable as error:
-            if error.instruction is None:
-                self._report(error, node, call)
-            raise
-
-    def _perform(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet) -> None:
-        arguments: tuple[Value, ...] | None
-        missing = ""
-        try:
-            arguments = tuple(self._value(argument, scope) for argument in node.arguments)
-        except Waiting as waiting:
-            arguments, missing = None, waiting.name
-        outcome = self._knowledge.outcome(instance, call.peer)
-        if outcome is not None and arguments is not None and self._fits(outcome, call, arguments):
-            self._use(node, instance, scope, call, outcome)
-        elif call.peer != self._me:
-            self._wait(node, instance.frame, f"{call.peer} has not answered yet", call.peer)
-            if not self._knowledge.taken(instance, call.peer):
-                self._send(instance, call.peer, complete=arguments is not None)
-        elif arguments is None:
-            self._wait(node, instance.frame, f"`{missing}` has no value yet")
-        else:
-            self._wait(node, instance.frame, "the service has not answered yet")
-            self._ask(node, instance, call, arguments)
-
-    def _fits(self, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
-        """Whether a fact is about the call that this evaluation has come to.
-
-        A peer never doubts itself; what came out of an error register is not compared, since it may change.
-        """
-        if call.peer == self._me:
-            return True
-        if (outcome.service, outcome.function, len(outcome.arguments)) != (call.service, call.function, len(arguments)):
-            return False
-        return all(
-            value.volatile or value.argument == claimed
-            for value, claimed in zip(arguments, outcome.arguments, strict=True)
-        )
-
-    def _use(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet, outcome: Outcome) -> None:
-        if isinstance(outcome, Failure):
-            # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
-            self._complete = False
-            raise errors.service_failed(outcome.status, outcome.message)
-        whole = self._knowledge.value(outcome.value)
-        value = Value(whole.content, (call,), Source.CALL, whole)
-        match node.output:
-            case tree.Scalar(name):
-                scope.set(name, value)
-            case tree.Stream() as target:
-                self._append(target, instance, scope, value)
-
-    def _ask(self, node: tree.Call, instance: Instance, call: Tetraplet, arguments: tuple[Value, ...]) -> None:
-        if not self._act or instance in self._in_flight:
-            return
-        self.findings.requests.append(
-            Request(
-                instance,
-                node.at,
-                call.service,
-                call.function,
-                tuple(value.json for value in arguments),
-                tuple(value.origins for value in arguments),
-                tuple(value.argument for value in arguments),
-            )
-        )
-        if not self._knowledge.taken(instance, self._me):
-            self._add(Taken(instance.frame, instance.node))
-
-    def _send(self, instance: Instance, peer: str, *, complete: bool) -> None:
-        sent = self._knowledge.sent(instance)
-        if self._act and (sent is None or (complete and not sent)):
-            self.findings.next_peers[peer] = None
-            self._add(Sent(instance.frame, instance.node, complete))
-
-    def _add(self, fact: Canon | Sent | Taken) -> None:
-        self._knowledge.add(fact, self._me)
-        self.findings.facts.append(fact)
 
 
 _STEPS: Final[dict[type[tree.Instruction], Callable[[Evaluation, Any, bytes, Scope], None]]] = {

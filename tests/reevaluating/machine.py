@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from typing import Any
 
-from fluvial.air.data.facts import Fact
+from fluvial.air.data.facts import Fact, Instance, instance_of
 from fluvial.air.machine import machine as incremental
 from fluvial.air.machine.errors import Catchable, too_much
 from fluvial.air.machine.findings import Observer, Wait
@@ -38,11 +39,12 @@ class Reevaluator:
         self._environment = environment
         self._in_flight = in_flight
         self._memories: dict[StreamKey, StreamMemory] = {}
+        self._read: dict[tuple[Instance, str], Any] = {}
         self._findings = Findings()
         self._visits = 0
 
     def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        evaluation = Evaluation(self._environment, self.knowledge, self._memories, self._in_flight, act=act)
+        evaluation = self._evaluate(facts, act=act)
         self.error = None
         try:
             evaluation.run(self._script)
@@ -53,6 +55,13 @@ class Reevaluator:
         if self._visits > MERGE_VISITS_MAX:
             raise too_much("instructions to repeat", MERGE_VISITS_MAX)
         return self._findings
+
+    def _evaluate(self, facts: Iterable[Fact], *, act: bool) -> Evaluation:
+        """The evaluation of a step, not run yet."""
+        fresh = frozenset(map(instance_of, facts)) if act else frozenset()
+        return Evaluation(
+            self._environment, self.knowledge, self._memories, self._read, self._in_flight, act=act, fresh=fresh
+        )
 
     @property
     def finished(self) -> bool:

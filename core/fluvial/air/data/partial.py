@@ -26,9 +26,13 @@ from fluvial.air.data.content import (
     merkle_root,
     node_id,
 )
+from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 
 Step: TypeAlias = str | int
+
+PART_BYTES: Final = 36
+"""What showing a part costs at least: a hash beside it. Values of many small parts travel whole if many of these are asked for."""
 
 
 class Absent(LookupError):
@@ -157,9 +161,11 @@ def cut(content: Content, mask: Mask) -> Content:
         return content
     if not (mask.parts or mask.level):
         return Partial(content_id(content))
-    if not isinstance(content, list | dict):
+    if not isinstance(content, list | dict) or len(encode(content)) <= PART_BYTES * len(mask.parts):
         return content
     wanted = _wanted(content, mask)
+    if len(wanted) == len(content) and not any(isinstance(leaf.value, Partial) for leaf in wanted.values()):
+        return content
     leaves = leaves_of(content)
     tree = _grown(leaves, 0, len(leaves), sorted(wanted.items()))
     return Partial.of_tree(tree, len(leaves), is_object=isinstance(content, dict))

@@ -101,6 +101,8 @@ def read_proof(proof: Proof) -> Partial:
     if next(nodes, _END) is not _END:
         raise RemoteProtocolError("a partial value has more nodes than its size allows")
     check_keys(leaves)
+    if len(leaves) == proof.size and not any(isinstance(leaf.value, Partial) for leaf in leaves):
+        raise RemoteProtocolError("a partial value shows all of its parts")
     return Partial.of_tree(tree, proof.size, is_object=isinstance(proof, ObjectPart))
 
 

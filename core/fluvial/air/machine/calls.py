@@ -55,6 +55,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         except Waiting as waiting:
             missing = waiting
         except Catchable as error:
+            # Deviation: the reference takes what was sent for this call for what was sent for the next one that is come to.
             machine.waiters.forget(inst)
             machine.fail(inst, error, call=call)
             return
@@ -81,7 +82,8 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
 def _fits(machine: Evaluator, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
     """Whether a fact is about the call that has been come to.
 
-    A peer never doubts itself; what came out of an error register is not compared, since it may change.
+    A peer never doubts itself. Deviation: what came out of an error register is not compared, since it may change, and what does not
+    fit is as if it were not there; the reference compares, and ends the run.
     """
     if call.peer == machine.me:
         return True

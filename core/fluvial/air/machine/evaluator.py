@@ -399,7 +399,10 @@ class Evaluator:
         self._follow(inst)
 
     def _fold_stream(self, inst: Inst) -> None:
-        """One chain of iterations per generation; complete when one of them is, never closed."""
+        """One chain of iterations per generation; complete when one of them is, never closed.
+
+        The flag that a chain may leave as it is (KEEP) is that of the chain before, which was not complete; only the first finds it set.
+        """
         node, key = inst.node, inst.key
         if inst.other is None:
             name = node.iterable.name
@@ -416,14 +419,13 @@ class Evaluator:
             if first is None:
                 inst.index = begun
                 return
-            if not begun and KEEP in (first.status, first.status is FAILED and first.flag):
-                inst.status = TRUE
-            inst.child.append(first)
+            inst.child.append((first, not begun))
         if inst.status is OPEN:
             # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-            inst.child = [first for first in inst.child if first.status in (OPEN, TRUE) or first.flag is TRUE]
-            if any(first.status is TRUE or (first.status is FAILED and first.flag is TRUE) for first in inst.child):
+            ends = [(first.flag if first.status is FAILED else first.status, begins) for first, begins in inst.child]
+            if (KEEP, True) in ends or any(end is TRUE for end, _ in ends):
                 inst.status = TRUE
+            inst.child = [chain for chain in inst.child if chain[0].status is OPEN]
         if inst.status is not OPEN:
             inst.child.clear()
 

@@ -10,9 +10,7 @@ The analysis may keep too much, never too little; should a peer need more nevert
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId
@@ -20,7 +18,7 @@ from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.instances import Inst, Status
-from fluvial.air.machine.plan import Plan
+from fluvial.air.machine.plan import Plan, region
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
 from fluvial.air.syntax import tree
@@ -94,15 +92,10 @@ class _Search:
 
     def _region(self, scope: Scope, first: int, last: int) -> None:
         """Instructions from one number to another can have their turn in a scope."""
-        for name, reads in self._plan.reads.items():
-            for place in range(bisect_left(reads, first, key=itemgetter(0)), len(reads)):
-                if reads[place].number > last:
-                    break
-                self._read(scope, name, reads[place].path)
-        for place in range(bisect_left(self._plan.nexts, first, key=itemgetter(0)), len(self._plan.nexts)):
-            number, iterator = self._plan.nexts[place]
-            if number > last:
-                break
+        inside = region(self._plan, first, last)
+        for name, path in inside.reads:
+            self._read(scope, name, path)
+        for iterator in inside.onward:
             self._onward(scope, iterator)
 
     def _onward(self, scope: Scope, iterator: str) -> None:
@@ -126,10 +119,10 @@ class _Search:
     def _body(self, fold: tree.Fold, scope: Scope, elements: list[Value]) -> None:
         """The body of a fold can have its turn for some elements."""
         first, last = fold.body.number, self._plan.end_of[fold.number]
-        for read in self._plan.reads.get(fold.iterator, ()):
-            if first <= read.number <= last:
+        for name, path in region(self._plan, first, last).reads:
+            if name == fold.iterator:
                 for element in elements:
-                    self._value(element, scope, read.path)
+                    self._value(element, scope, path)
         self._region(scope, first, last)
 
     # --- names
@@ -137,8 +130,9 @@ class _Search:
     def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> None:
         if name.startswith(("$", "%")):
             stream = self._machine.streams.get(scope.stream(name))
-            for element in () if stream is None else stream.elements():
-                self._need(element.value, (), Level.WHOLE)
+            if stream is not None and self._first_time(id(stream)):
+                for element in stream.elements():
+                    self._need(element.value, (), Level.WHOLE)
             return
         try:
             bound = scope.lookup(name)
@@ -150,7 +144,7 @@ class _Search:
             case CanonStreamValue():
                 self._elements(bound, scope, path)
             case CanonMapValue():
-                if not isinstance(path, tree.Length):
+                if not isinstance(path, tree.Length) and self._first_time(id(bound)):
                     for pair in bound.pairs:
                         self._need(pair, (), Level.WHOLE)
 
@@ -162,7 +156,9 @@ class _Search:
             index = path.accessors[0].index
             elements = elements[index : index + 1]
             path = tree.Path(path.accessors[1:]) if len(path.accessors) > 1 else None
-        elif path is not None:
+        elif not self._first_time(id(canon)):
+            return
+        else:
             path = None
         for element in elements:
             self._value(element, scope, path)
@@ -176,8 +172,8 @@ class _Search:
     def _need(self, value: Value, path: Path, level: Level) -> None:
         whole = value.whole
         if isinstance(whole, Composite):
-            for member in whole.members:
-                self._need(member, (), Level.WHOLE)
+            for member, rest, of_it in whole.asked_for(value.path + path, level):
+                self._need(member, rest, of_it)
         elif whole.mask is not None and _leads_somewhere(whole.content_at(value.path), path):
             self.masks.setdefault(whole.id, Mask()).add(value.path + path, level)
         elif whole.mask is not None:

@@ -21,7 +21,7 @@ from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step, Taken, instance_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
-from fluvial.air.machine.errors import AirError, Uncatchable
+from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
 from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Request, Wait
@@ -63,7 +63,6 @@ class Effects:
         requests: calls to make; their outcomes are handed to :meth:`Machine.resolve`.
         next_peers: peers that the particle must go to.
         error: what ended the run, if something did.
-        lacking: values that must come along before the run can be made: it was undone.
         finished: no fact of any peer can change any more what this peer does.
     """
 
@@ -71,7 +70,6 @@ class Effects:
     requests: tuple[Request, ...] = ()
     next_peers: tuple[str, ...] = ()
     error: AirError | None = None
-    lacking: tuple[ContentId, ...] = ()
     finished: bool = False
 
 
@@ -201,13 +199,13 @@ class Machine:
         try:
             return self._act([], facts, contents)
         except (Uncatchable, MissingError) as error:
-            # The run is undone, but what the services answered stays: else a repeated particle would call them again.
+            # Deviation: the run is undone, but what the services answered stays. The reference forgets it and never asks again.
             record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
             self._log.append(record)
             self._rebuild()
-            if isinstance(error, MissingError):
-                return Effects(records=(record,), lacking=error.contents)
-            return Effects(records=(record,), error=error)
+            return Effects(
+                records=(record,), error=value_missing(error.contents) if isinstance(error, MissingError) else error
+            )
 
     def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""

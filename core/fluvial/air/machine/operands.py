@@ -1,4 +1,7 @@
-"""Operands evaluated: what the arguments, targets' peers and iterables of instructions stand for."""
+"""Operands evaluated: what the arguments, targets' peers and iterables of instructions stand for.
+
+Deviation: an instruction reads its operands once. The reference reads them in every run, and may find something else in ``%last_error%``.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, TypeVar
 
 from fluvial.air.machine.instances import BEYOND
 from fluvial.air.syntax import tree
 
 PLANS_MAX: Final = 256
 """Scripts whose plans are kept."""
+
+REGIONS_MAX: Final = 1024
+"""Stretches of scripts that are kept."""
+
+Numbered = TypeVar("Numbered", bound=tuple[Any, ...])
 
 
 class Read(NamedTuple):
@@ -21,7 +28,7 @@ class Read(NamedTuple):
     path: tree.Lambda | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """See the module's docstring.
 
@@ -38,6 +45,31 @@ class Plan:
     reads: Mapping[str, Sequence[Read]]
     nexts: Sequence[tuple[int, str]]
     reads_last_error: bool
+
+
+class Region(NamedTuple):
+    """A stretch of the script.
+
+    Attributes:
+        reads: the names that are read in it, each with the lambda behind it.
+        onward: the iterators of the ``next`` in it.
+    """
+
+    reads: Collection[tuple[str, tree.Lambda | None]]
+    onward: Collection[str]
+
+
+@lru_cache(maxsize=REGIONS_MAX)
+def region(plan: Plan, first: int, last: int) -> Region:
+    """The instructions from one number to another."""
+    reads = dict.fromkeys(
+        (name, read.path) for name, found in plan.reads.items() for read in _between(found, first, last)
+    )
+    return Region(reads, dict.fromkeys(iterator for _, iterator in _between(plan.nexts, first, last)))
+
+
+def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Numbered]:
+    return numbered[bisect_left(numbered, first, key=itemgetter(0)) : bisect_right(numbered, last, key=itemgetter(0))]
 
 
 @lru_cache(maxsize=PLANS_MAX)

@@ -4,6 +4,8 @@ Elements written between two boundaries form one *generation*: a step of the log
 fold over the stream. A fold visits generation by generation. Which elements an instruction sees is a matter of positions alone: those
 whose writers stand before it, and for a fold also those inside of it. Two peers may hold the same elements in different orders;
 only a canon makes an order common.
+
+Deviation: a fold knows which elements it has looked at. The reference counts generations, empty ones included, and so may skip some.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias, cast
@@ -14,9 +14,18 @@ import msgspec
 from msgspec.structs import replace
 
 from fluvial.air.data.batch import MissingError
-from fluvial.air.data.content import ContentId, Json, check_json, content_id, merkle_root, node_id
+from fluvial.air.data.content import (
+    JSON_DEPTH_MAX,
+    ContentId,
+    Json,
+    check_json,
+    content_id,
+    merkle_root,
+    node_id,
+)
 from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
+from fluvial.air.machine.errors import too_much
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
@@ -107,9 +116,25 @@ class Composite(Whole):
         super().__init__(self._together())
 
     def note(self, path: Path, level: Level) -> None:
-        """All members decide something."""
-        for member in self.members:
-            member.whole.note(member.path, Level.WHOLE)
+        """Members decide something."""
+        for member, rest, of_it in self.asked_for(path, level):
+            member.whole.note((*member.path, *rest), of_it)
+
+    def asked_for(self, path: Path, level: Level) -> Iterator[tuple[Value, Path, Level]]:
+        """The members of which something is asked for if a part of this is: each with what is."""
+        if not path:
+            if level is Level.WHOLE:
+                yield from ((member, (), Level.WHOLE) for member in self.members)
+            return
+        step, rest = path[0], path[1:]
+        if self._keys is None:
+            found = [self.members[step]] if isinstance(step, int) and step < len(self.members) else []
+        else:
+            found = [member for key, member in zip(self._keys, self.members, strict=True) if key == step]
+        if found:
+            yield from ((member, rest, level) for member in found)
+        else:  # an error will show it
+            yield from ((member, (), Level.WHOLE) for member in self.members)
 
     def json(self, path: Path) -> Json:
         """As for any value, from what is known of the members by now."""
@@ -191,9 +216,30 @@ class Value(msgspec.Struct, frozen=True):
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
     def as_pair(self, key: MapKey) -> Value:
-        """The pair of a stream map that has this value."""
+        """The pair of a stream map that has this value.
+
+        Raises:
+            Uncatchable: 20100, it is a pair of a pair and so on; a script that folds over its own map would go on and on.
+        """
+        if _pairs_within(self.content) >= JSON_DEPTH_MAX:
+            raise too_much("pairs within each other", JSON_DEPTH_MAX)
         whole = Composite((literal(key, ""), self), ("key", "value"))
         return Value(whole.content, self.origins, self.source, whole, (), self.volatile).settled()
+
+
+def _pairs_within(content: Content) -> int:
+    depth = 0
+    while True:
+        if isinstance(content, Partial):
+            try:
+                content = content.part("value")
+            except Absent:
+                return depth
+        elif isinstance(content, dict) and content.keys() == {"key", "value"}:
+            content = content["value"]
+        else:
+            return depth
+        depth += 1
 
 
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:

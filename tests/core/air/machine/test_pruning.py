@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,15 +12,16 @@ import pytest
 from fluvial.air.data import content
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json, content_id
-from fluvial.air.data.facts import Instance
 from fluvial.air.data.partial import ABSENT, Level, Mask, Partial, cut
+from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Answered, Effects, Machine
 from fluvial.encoding import encode
 from fluvial.simulation.network import Observation, simulate
 from fluvial.simulation.scenario import Scenario
 
 from tests.conformance.comparison import scenario_files
+from tests.core.air.machine.flows import Flow
 from tests.fuzz.generator import scenario as random_scenario
 
 CONFORMANCE: Final = Path(__file__).parents[3] / "conformance"
@@ -51,11 +52,6 @@ class Watched(Machine):
         except MissingError as error:
             self.lacked.extend(error.contents)
             raise
-
-    def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
-        effects = super().resolve(outcomes)
-        self.lacked.extend(effects.lacking)
-        return effects
 
 
 def watched() -> type[Watched]:
@@ -169,6 +165,33 @@ def test_a_value_that_decided_something_is_there_for_all_who_come_later() -> Non
 
 
 # --- who leaves out too much
+
+
+class Careless(Machine):
+    """Does not look whether it has what it needs, nor whether others have."""
+
+    def needs(self, peer: str) -> Needs | None:
+        needs = super().needs(peer)
+        return needs if needs is None else Needs(needs.large, {})
+
+
+def test_outcomes_wait_for_a_value_that_is_missing_after_all() -> None:
+    """It takes a machine that is not careful to come so far: what its service answered is kept, and used when the value comes."""
+    script = """
+        (seq (call "@a" ("s" "make") [] big) (seq (call "@b" ("s" "work") [1] x) (call "@b" ("s" "work") [big.$.blob] y)))
+    """
+    value = {"name": "n", "blob": "x" * 10_000}
+    flow = Flow(script, {"s.make": value, "s.work": 2})
+    flow.arrive("a", b"")
+    known = decode_data(flow.particle.key, flow.wire[-1])
+    late = Careless(flow.script, flow.particle.key, flow.names.keys["b"].peer_id, **flow.environment)
+    (request,) = late.merge(Known(known.batches, {})).requests
+    effects = late.resolve({request.instance: Answered(2)})
+    assert effects.error is not None
+    assert effects.error.code == 20101
+    assert [type(record).__name__ for record in effects.records] == ["Stepped"]
+    healed = late.merge(Known((), known.contents))
+    assert [request.arguments for request in healed.requests] == [("x" * 10_000,)]
 
 
 class Greedy(Machine):
