@@ -4,7 +4,8 @@ Usage: ``python -m tests.fuzz.air [--seeds 7] [--first 0] [--count N] [--seconds
 
 Scenarios come from this project's generator, from another program (``--generator``) or from files (``--scenarios``). Each is played with
 deliveries first in, first out and shuffled. Every run goes through the incremental and the plain machine side by side, in one more way
-(deliveries twice, restarts, overtaking, outcomes one by one) in turn. With ``--reference`` (a folder with the AquaVM harness) what was
+(deliveries twice, restarts, overtaking, outcomes one by one) in turn; and each flow must go the same way whether values are left out of
+deliveries or not. With ``--reference`` (a folder with the AquaVM harness) what was
 observed is also compared with the reference, and the differences are counted by cause. Behind what was found stand the options that
 repeat it. The exit code is 1 if something was.
 """
@@ -26,6 +27,7 @@ import msgspec
 from fluvial.simulation.scenario import Scenario
 
 from tests.fuzz.causes import Verdict, verdict
+from tests.fuzz.pruned import difference
 from tests.fuzz.reference import BATCH, Reference
 from tests.fuzz.sources import Case, generated_cases, own_cases, stored_cases
 from tests.fuzz.twins import WAYS, DifferenceError, TooLongError, compare_in
@@ -44,7 +46,7 @@ class Fuzzing:
         deadline: when to end, as ``time.monotonic`` has it.
         reference: the reference, if it is to be compared with.
         found_max: how many differences to report before it ends.
-        machines: whether the incremental and the plain machine are compared.
+        machines: whether the incremental and the plain machine are compared, and flows with and without pruning.
         kept: file to which scenarios with answers of the reference are appended, one JSON object a line.
     """
 
@@ -65,6 +67,7 @@ class Fuzzing:
         while batch := list(islice(cases, BATCH // 2)):
             for case in batch if self._machines else ():
                 self._compare_machines(case)
+                self._compare_pruned(case)
             if self._reference is not None:
                 self._compare_with(self._reference, batch)
             if time.monotonic() >= self._deadline:
@@ -86,6 +89,14 @@ class Fuzzing:
                 self.counts["machines not compared: too much work"] += 1
             except DifferenceError as error:
                 self._report(case, str(error))
+
+    def _compare_pruned(self, case: Case) -> None:
+        if time.monotonic() >= self._deadline:
+            return
+        for scenario in case.orders():
+            self.counts["flows with and without pruning"] += 1
+            if found := difference(scenario):
+                self._report(case, found)
 
     def _compare_with(self, reference: Reference, cases: Sequence[Case]) -> None:
         runs = [(case, scenario) for case in cases for scenario in case.orders()]

@@ -9,20 +9,20 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from fluvial.air.data import content
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json, content_id
 from fluvial.air.data.partial import ABSENT, Level, Mask, Partial, cut
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.machine import Answered, Effects, Machine
+from fluvial.air.machine.machine import Answered, Machine
 from fluvial.encoding import encode
-from fluvial.simulation.network import Observation, simulate
+from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
 
 from tests.conformance.comparison import scenario_files
 from tests.core.air.machine.flows import Flow
 from tests.fuzz.generator import scenario as random_scenario
+from tests.fuzz.pruned import difference, said, watched
 
 CONFORMANCE: Final = Path(__file__).parents[3] / "conformance"
 WRITTEN: Final = [json.loads(path.read_bytes()) for path in scenario_files(CONFORMANCE / "air")]
@@ -35,37 +35,6 @@ RANDOM: Final = 100
 ORDERS: Final = ("fifo", {"seed": 3}, {"seed": 11})
 
 
-class Watched(Machine):
-    """Keeps all machines of a simulation, and what they lacked."""
-
-    made: list[Watched]
-    lacked: list[bytes]
-
-    def __init__(self, *arguments: Any, **environment: Any) -> None:
-        super().__init__(*arguments, **environment)
-        self.made_of = arguments, environment
-        self.made.append(self)
-
-    def merge(self, known: Known) -> Effects:
-        try:
-            return super().merge(known)
-        except MissingError as error:
-            self.lacked.extend(error.contents)
-            raise
-
-
-def watched() -> type[Watched]:
-    class Fresh(Watched):
-        made: list[Watched] = []  # noqa: RUF012 - each play has its own
-        lacked: list[bytes] = []  # noqa: RUF012
-
-    return Fresh
-
-
-def said(observation: Observation) -> Any:
-    return observation.calls, observation.failures, observation.deliveries, observation.lost
-
-
 def scenarios() -> Iterator[dict[str, Any]]:
     yield from WRITTEN
     yield from GENERATED[:100]
@@ -73,20 +42,16 @@ def scenarios() -> Iterator[dict[str, Any]]:
         yield msgspec.to_builtins(random_scenario(RANDOM_SEED, number))
 
 
-def halves(of: list[dict[str, Any]], parts: int) -> list[list[dict[str, Any]]]:
+def portions(of: list[dict[str, Any]], parts: int) -> list[list[dict[str, Any]]]:
     return [of[part::parts] for part in range(parts)]
 
 
-@pytest.mark.parametrize("some", halves(list(scenarios()), 9))
-def test_flows_are_the_same_without_pruning(some: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a limit so low that nearly every value could be left out; and no peer ever has to ask for a value."""
-    monkeypatch.setattr(content, "LEAF_BYTES_MAX", 4)
+@pytest.mark.parametrize("some", portions(list(scenarios()), 9))
+def test_flows_are_the_same_without_pruning(some: list[dict[str, Any]]) -> None:
     for spelled in some:
         for order in ORDERS:
             one = msgspec.convert({**spelled, "order": order}, Scenario)
-            machine = watched()
-            assert said(simulate(one, machine=machine)) == said(simulate(one, pruning=False)), one.name
-            assert machine.lacked == [], one.name
+            assert difference(one) == "", one.name
 
 
 # --- large values
