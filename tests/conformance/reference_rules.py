@@ -6,7 +6,8 @@ They are here to prove that a difference from the reference comes from exactly o
   the handler around an instruction: the error that an outer handler shows is lost when an ``xor`` inside it succeeds;
 - *sent*: a particle that was sent for a call whose arguments were not all known is never sent for it again, so that flows stand still;
 - *generations*: a fold counts the generations of its stream, empty ones included, to know which it has visited, but skips that many
-  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``).
+  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``);
+- *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
-Rule: TypeAlias = Literal["errors", "sent", "generations"]
+Rule: TypeAlias = Literal["errors", "sent", "generations", "meetings"]
 
 
 @contextmanager
@@ -46,6 +47,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(Evaluation, "_send", _send_once))
         if "generations" in rules:
             patches.enter_context(patch.object(evaluation, "Stream", CountedGenerations))
+        if "meetings" in rules:
+            patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
         yield
 
 
@@ -141,16 +144,11 @@ class GlobalErrorRegister(Evaluation):
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:
         register = self._operands
-        self._complete = True
-        try:
-            self._execute(node.left, frame, scope)
-        except Catchable as error:
-            self._complete = True
-            register.unlock_last_error()
-            register.caught = error
-            register.unlocked = True
-        else:
+        caught = self._left(node, frame, scope)
+        if caught is None:
             return
+        register.caught = caught
+        register.unlocked = True
         try:
             self._execute(node.right, frame, scope)
         finally:

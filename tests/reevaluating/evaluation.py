@@ -10,6 +10,11 @@ Next peers come from exactly one thing: calls and canons that are reached, belon
 - An argument unknown, and nobody has any ``sent``: send, write ``sent`` (not complete); the waiting peer collects them.
 
 Deviation: whoever learns the last argument sends once more; the reference does not, and such flows stand still.
+
+A ``par`` with a failed and an open branch, inside an ``xor`` that would catch the error, sends the particle to where failures meet, unless
+somebody has sent for it. Which instructions may fail and where failures meet the script alone says (``fluvial.air.machine.meetings``).
+
+Deviation: in the reference nobody who knows of all failures is ever asked.
 """
 
 from __future__ import annotations
@@ -34,9 +39,10 @@ from fluvial.air.data.facts import (
     written_element,
 )
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
+from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey
 from fluvial.air.machine.values import (
@@ -69,7 +75,8 @@ class Evaluation:
     """Walks a script once.
 
     Args:
-        environment, knowledge: what the script may know.
+        script: the script.
+        environment, knowledge: what it may know.
         memories: where elements of streams stand; outlive the evaluation.
         in_flight: calls that this peer's services are at work on.
         act: false while received steps are repeated: then nothing new is requested, sent or fixed.
@@ -77,6 +84,7 @@ class Evaluation:
 
     def __init__(
         self,
+        script: tree.Script,
         environment: Environment,
         knowledge: Knowledge,
         memories: dict[StreamKey, StreamMemory],
@@ -85,27 +93,36 @@ class Evaluation:
         act: bool,
     ) -> None:
         self.findings: Final = Findings()
+        self._script = script
+        self._meetings = meetings_of(script)
         self._environment = environment
         self._me = environment.me
         self._knowledge = knowledge
         self._memories = memories
         self._in_flight = in_flight
         self._act = act
-        self._complete = True
+        # None: as it was before, where that was neither.
+        self._complete: bool | None = True
         self._depth = 0
+        self._own_calls = 0
+        self._half_failed: list[tuple[int, Instance]] = []
+        self._to_hand_on: list[tuple[int, Instance, str]] = []
         self._streams: dict[StreamKey, Stream] = {}
         self._operands = Operands(environment)
         for memory in memories.values():
             memory.begin_generation()
 
-    def run(self, script: tree.Script) -> None:
+    def run(self) -> None:
         """Evaluate from the outermost instruction.
 
         Raises:
             Catchable: an error that nothing in the script caught; the findings are valid.
             Uncatchable: the findings are void and what came with this run must be undone.
         """
-        self._execute(script.root, ROOT_FRAME, Scope())
+        try:
+            self._execute(self._script.root, ROOT_FRAME, Scope())
+        finally:
+            self._hand_on()
 
     # --- walking
 
@@ -161,34 +178,67 @@ class Evaluation:
 
     def _par(self, node: tree.Par, frame: bytes, scope: Scope) -> None:
         failures: list[Catchable] = []
-        complete = False
+        complete, can_fail = False, True
+        place, before = self.findings.visits, len(self._half_failed)
         for branch in (node.left, node.right):
             # A branch that is directly a `next` counts as incomplete where the fold ends, else every
             # `fold … (par … (next x))` would be complete at once.
-            self._complete = not isinstance(branch, tree.Next)
+            self._complete = None if isinstance(branch, tree.Next) else True
             try:
                 self._execute(branch, frame, scope)
             except Catchable as error:
                 self._complete = False
                 failures.append(error)
-            complete = complete or self._complete
+            else:
+                at_end = isinstance(branch, tree.Next) and self._complete is None
+                can_fail = can_fail and not self._complete and not at_end and branch.number in self._meetings.failing
+            complete = complete or bool(self._complete)
         self._complete = complete
         if len(failures) == 2:
             raise failures[1]
         self._operands.unlock_last_error()
+        if not can_fail:
+            del self._half_failed[before:]
+        elif failures:
+            self._half_failed.append((place, Instance(frame, node.number)))
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:
+        # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
+        if (caught := self._left(node, frame, scope)) is not None:
+            self._execute(node.right, frame, scope.handle(caught))
+
+    def _left(self, node: tree.Xor, frame: bytes, scope: Scope) -> Catchable | None:
+        """Execute the left part; what it failed with."""
         self._complete = True
+        half_failed, own_calls = len(self._half_failed), self._own_calls
         try:
             self._execute(node.left, frame, scope)
         except Catchable as error:
             self._complete = True
             self._operands.unlock_last_error()
-            caught = error
-        else:
+            return error
+        if self._own_calls == own_calls:
+            self._meet(node, scope, self._half_failed[half_failed:])
+        del self._half_failed[half_failed:]
+        return None
+
+    def _meet(self, node: tree.Xor, scope: Scope, pars: Sequence[tuple[int, Instance]]) -> None:
+        """What these wait for is decided where failures inside of this ``xor`` meet."""
+        operand = self._meetings.peers.get(node.number)
+        if operand is None or not pars:
             return
-        # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
-        self._execute(node.right, frame, scope.handle(caught))
+        try:
+            peer = self._operands.text(operand, scope)
+        except (AirError, Waiting):
+            peer = self._environment.initiator
+        self._to_hand_on += [(place, instance, peer) for place, instance in pars]
+
+    def _hand_on(self) -> None:
+        for _, instance, peer in sorted(self._to_hand_on):
+            if self._act and self._knowledge.sent(instance) is None:
+                self._add(Sent(instance.frame, instance.node, True))
+                if peer != self._me:
+                    self.findings.next_peers[peer] = None
 
     def _match(self, node: tree.Match, frame: bytes, scope: Scope) -> None:
         if not self._equal(node, scope):
@@ -291,9 +341,11 @@ class Evaluation:
             for generation in generations:
                 elements = tuple((written_element(entry.writer), entry.value) for entry in generation)
                 # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
+                half_failed = len(self._half_failed)
                 with suppress(Catchable):
                     self._iterate(node, elements, 0, frame, scope, of_stream=True)
-                complete = complete or self._complete
+                del self._half_failed[half_failed:]
+                complete = complete or bool(self._complete)
         self._wait(node, frame, f"more elements of `{stream.name}` may come")
         self._complete = complete
 
@@ -322,7 +374,7 @@ class Evaluation:
             self._complete = True
             self._execute(now.fold.last, frame, scope)
         elif now.of_stream:
-            self._complete = False
+            self._complete = None
 
     # --- canon
 
@@ -410,6 +462,7 @@ class Evaluation:
         elif arguments is None:
             self._wait(node, instance.frame, f"`{missing}` has no value yet")
         else:
+            self._own_calls += 1
             self._wait(node, instance.frame, "the service has not answered yet")
             self._ask(node, instance, call, arguments)
 

@@ -42,10 +42,12 @@ class Reevaluator:
         self._visits = 0
 
     def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        evaluation = Evaluation(self._environment, self.knowledge, self._memories, self._in_flight, act=act)
+        evaluation = Evaluation(
+            self._script, self._environment, self.knowledge, self._memories, self._in_flight, act=act
+        )
         self.error = None
         try:
-            evaluation.run(self._script)
+            evaluation.run()
         except Catchable as error:
             self.error = error
         self._findings = evaluation.findings

@@ -248,6 +248,8 @@ class _Teller:
         if isinstance(fact, Sent):
             if met is None:
                 return base
+            if str(met.call.peer) == noted.signer:
+                return None  # failures meet where this one was: nothing was sent
             return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
         if isinstance(fact, Canon):
             return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])

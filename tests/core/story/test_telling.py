@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from fluvial.air.machine.machine import Failed
+from fluvial.story import text
 from fluvial.story.story import Story
 
 from tests.core.story.chats import chat
@@ -43,6 +44,17 @@ def test_a_failed_call_is_told_with_its_error() -> None:
 def test_a_hop_has_the_instance_of_the_call_that_waits_for_it() -> None:
     story = chat().story("alice")
     assert story.waits[0].instance == story.events[1].instance != ""
+
+
+def test_a_failure_is_sent_to_where_failures_meet() -> None:
+    branches = '(par (call "@bob" ("s" "bad") []) (call "@carol" ("s" "bad") []))'
+    script = f'(xor {branches} (call "@dave" ("s" "handler") []))'
+    flow = Flow(script, peers=["alice", "bob", "carol", "dave"], services={"s.bad": Failed(1, '"no"'), "s.handler": 1})
+    story = flow.story("dave")
+    hops = [event for event in story.events if event.kind == "hop" and event.instruction == "par"]
+    assert {hop.peer for hop in hops} == {str(flow.key(name).peer_id) for name in ("bob", "carol")}
+    assert {hop.to for hop in hops} == {str(flow.key("dave").peer_id)}
+    assert "failed branch" in text.render(story)
 
 
 def test_iterations_of_a_fold_are_different_instances() -> None:

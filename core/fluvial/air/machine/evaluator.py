@@ -11,7 +11,7 @@ happens, and in which order, is what one walk through the script would do. A cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -21,6 +21,7 @@ from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, ite
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Findings, Observer, Wait
+from fluvial.air.machine.half_failed import HalfFailed
 from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastError
@@ -49,7 +50,7 @@ class Evaluator:
         script: the checked script.
         environment, knowledge: what it may know; the owner adds facts to the knowledge before it calls :meth:`step`.
         in_flight: the calls that this peer's services are at work on; kept by the owner.
-        observer: told of every call and canon that is met.
+        observer: told of every call and canon that is met, and of failures to be told.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Evaluator:
         script: tree.Script,
         environment: Environment,
         knowledge: Knowledge,
-        in_flight: Container[tuple[bytes, int]],
+        in_flight: Collection[tuple[bytes, int]],
         observer: Observer | None = None,
     ) -> None:
         self.findings = Findings()
@@ -68,7 +69,7 @@ class Evaluator:
         self.observer: Final = observer
         self._script = script
         self._plan = plan_of(script)
-        self._environment = environment
+        self.initiator: Final = environment.initiator
         self.last_error: Final = LastError(used=self._plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
@@ -79,6 +80,7 @@ class Evaluator:
         self._root: Inst | None = None
         self._streams: dict[StreamKey, Stream] = {}
         self.waiters: Final = Waiters()
+        self._half_failed: Final = HalfFailed(script)
 
     # --- steps
 
@@ -107,6 +109,7 @@ class Evaluator:
             self.push(self._root)
         while self._agenda:
             self._settle(heappop(self._agenda)[2])
+        self._half_failed.hand_on(self)
         return self.findings
 
     @property
@@ -276,6 +279,8 @@ class Evaluator:
             inst.fail(right.error, OPEN)
         elif _completes(left) or _completes(right):
             inst.status = TRUE
+        elif FAILED in (left.status, right.status):
+            self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
         return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
@@ -323,30 +328,6 @@ class Evaluator:
 
     def _never(self, inst: Inst) -> None:
         """Open for ever."""
-
-    def _fail_literal(self, inst: Inst) -> None:
-        node, initiator = inst.node, self._environment.initiator
-        error = {
-            "error_code": node.error_code,
-            "message": node.message,
-            "instruction": head(node),
-            "peer_id": initiator,
-        }
-        self._throw(inst, error, Tetraplet(initiator))
-
-    def _fail_value(self, inst: Inst) -> None:
-        operand = inst.node.value
-        value = self.operands.value(operand, inst)
-        self.operands.check_error_object(value.json)
-        if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
-            self.last_error.set(inst.key, value.json, value.origins[0], always=True)
-            inst.fail(caught, OPEN)
-        else:
-            self._throw(inst, value.json, value.origins[0])
-
-    def _throw(self, inst: Inst, error: Json, origin: Tetraplet) -> None:
-        self.last_error.set(inst.key, error, origin, always=True)
-        self.fail(inst, errors.failed_by_script(error), OPEN)
 
     def _new(self, inst: Inst) -> None:
         if inst.child is None:
@@ -476,14 +457,15 @@ def _completes(branch: Inst) -> bool:
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
+from fluvial.air.machine.throwing import advance_fail_literal, advance_fail_value  # noqa: E402 - as are these
 
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
     tree.Ap: Evaluator._ap,
     tree.ApMap: Evaluator._ap_map,
     tree.Call: advance_call,
     tree.Canon: advance_canon,
-    tree.FailLiteral: Evaluator._fail_literal,
-    tree.FailValue: Evaluator._fail_value,
+    tree.FailLiteral: advance_fail_literal,
+    tree.FailValue: advance_fail_value,
     tree.Fold: Evaluator._fold,
     tree.Match: Evaluator._match,
     tree.Mismatch: Evaluator._match,
