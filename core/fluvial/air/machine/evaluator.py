@@ -164,6 +164,8 @@ class Evaluator:
                 self._advance(now)
             if now.status is before:
                 return
+            if now.parent is not None and isinstance(now.parent.other, Stream):
+                now.parent.child = now  # which of its chains of iterations has changed
             now = now.parent
 
     def _advance(self, inst: Inst) -> None:
@@ -386,7 +388,10 @@ class Evaluator:
             name = node.iterable.name
             inst.other = self.stream(inst.scope.stream(name), name)
             inst.other.watch(inst)
-            inst.child = []
+        # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
+        if inst.child is not None and TRUE in (inst.child.status, inst.child.flag):
+            inst.status = TRUE
+        inst.child = None
         stream: Stream = inst.other
         while (chain := stream.chain(key, inst.index)) is not None:
             begun, inst.index = inst.index, chain.end
@@ -397,16 +402,9 @@ class Evaluator:
             if first is None:
                 inst.index = begun
                 return
-            if not begun and KEEP in (first.status, first.status is FAILED and first.flag):
+            flag = first.flag if first.status is FAILED else first.status
+            if flag is TRUE or (flag is KEEP and not begun):
                 inst.status = TRUE
-            inst.child.append(first)
-        if inst.status is OPEN:
-            # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-            inst.child = [first for first in inst.child if first.status in (OPEN, TRUE) or first.flag is TRUE]
-            if any(first.status is TRUE or (first.status is FAILED and first.flag is TRUE) for first in inst.child):
-                inst.status = TRUE
-        if inst.status is not OPEN:
-            inst.child.clear()
 
     def _iterate(
         self,

@@ -14,6 +14,9 @@ from fluvial.air.data.content import ContentId, Json
 
 @dataclass(slots=True)
 class _Had:
+    """What a peer has; of all batches at least the first ``begins`` ones."""
+
+    begins: int = 0
     batches: set[BatchId] = field(default_factory=set)
     contents: set[ContentId] = field(default_factory=set)
 
@@ -31,9 +34,11 @@ class Exchange:
         had.contents.update(known.contents)
 
     def owed(self, peer: str, batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> Known:
-        """What a peer lacks of all batches and of the values that they speak of."""
+        """What a peer lacks of all batches, to which new ones are only added at the end, and of the values that they speak of."""
         had = self._had.get(peer, _Had())
-        lacking = tuple(batch for batch in batches if batch.id not in had.batches)
+        while had.begins < len(batches) and batches[had.begins].id in had.batches:
+            had.begins += 1
+        lacking = tuple(batch for batch in batches[had.begins :] if batch.id not in had.batches)
         needed = set().union(*(batch.contents() for batch in lacking)) - had.contents
         return Known(lacking, {key: contents[key] for key in needed})
 

@@ -25,6 +25,7 @@ from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
 from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.refusals import Refusals
 from fluvial.air.syntax.tree import Script
 from fluvial.identity import PeerId
 
@@ -133,6 +134,7 @@ class Machine:
         self._observer = observer
         self._in_flight: dict[Instance, Request] = {}
         self._log: list[Record] = []
+        self._refusals = Refusals()
         self._state = self._new_state()
 
     # --- inputs
@@ -144,7 +146,10 @@ class Machine:
             MissingError: a batch speaks of another one or of a value that neither came with it nor is here; nothing was taken in.
             RemoteProtocolError: batches name each other in a circle.
         """
+        known = self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
+        if (refusal := self._refusals.refusal(fresh, known)) is not None:
+            return Effects(error=refusal)
         steps = list(unroll(fresh, self._state.batches.keys()))
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
@@ -156,13 +161,15 @@ class Machine:
             return self._act(merged, (), {})
         except Uncatchable as error:
             # As if the particle had not come.
+            self._refusals.refuse(fresh, known, error)
             self._rebuild()
             return Effects(error=error)
 
     def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Json]:
         """The values that came along and that new batches speak of; the others must be here."""
         needed = set().union(*(batch.contents() for batch in fresh.values()))
-        lacking = needed - known.contents.keys() - self._state.knowledge.contents.keys()
+        here = self._state.knowledge.contents
+        lacking = {key for key in needed if key not in known.contents and key not in here}
         if lacking:
             raise MissingError("a batch speaks of a value that is not here", contents=tuple(sorted(lacking)))
         return {key: known.contents[key] for key in sorted(needed & known.contents.keys())}
@@ -178,14 +185,25 @@ class Machine:
         for instance in outcomes:
             del self._in_flight[instance]
         self._state.knowledge.learn(contents)
+        if self._refusals.always is not None:
+            return self._keep_outcomes(facts, contents, self._refusals.always)
         try:
             return self._act([], facts, contents)
         except Uncatchable as error:
-            # The run is undone, but what the services answered stays: else a repeated particle would call them again.
-            record = Stepped(tuple(facts), tuple(contents.values()), evaluated=False)
-            self._log.append(record)
+            self._refusals.refuse_all(error)
             self._rebuild()
-            return Effects(records=(record,), error=error)
+            return self._keep_outcomes(facts, contents, error)
+
+    def _keep_outcomes(
+        self, facts: Sequence[Outcome], contents: Mapping[ContentId, Json], error: Uncatchable
+    ) -> Effects:
+        """The run is undone, but what the services answered stays: else a repeated particle would call them again."""
+        record = Stepped(tuple(facts), tuple(contents.values()), evaluated=False)
+        self._log.append(record)
+        self._state.knowledge.learn(contents)
+        self._repeat(record)
+        self._stepped(record)
+        return Effects(records=(record,), error=error)
 
     def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""
