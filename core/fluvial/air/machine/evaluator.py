@@ -135,7 +135,7 @@ class Evaluator:
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
-        for waiting in inst.scope.set(name, bound):
+        for waiting in inst.scope.set(name, bound, inst.key):
             if waiting.status is OPEN:
                 self.push(waiting)
 
@@ -388,11 +388,10 @@ class Evaluator:
             name = node.iterable.name
             inst.other = self.stream(inst.scope.stream(name), name)
             inst.other.watch(inst)
-        # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-        if inst.child is not None and TRUE in (inst.child.status, inst.child.flag):
-            inst.status = TRUE
-        inst.child = None
         stream: Stream = inst.other
+        if inst.child is not None:
+            self._chain_changed(inst, inst.child, first=inst.child.key[len(key) + 1] == stream.first_generation(key))
+            inst.child = None
         while (chain := stream.chain(key, inst.index)) is not None:
             begun, inst.index = inst.index, chain.end
             self._count(len(chain.elements))
@@ -402,9 +401,13 @@ class Evaluator:
             if first is None:
                 inst.index = begun
                 return
-            flag = first.flag if first.status is FAILED else first.status
-            if flag is TRUE or (flag is KEEP and not begun):
-                inst.status = TRUE
+            self._chain_changed(inst, first, first=not begun)
+
+    def _chain_changed(self, inst: Inst, chain: Inst, *, first: bool) -> None:
+        """A body's error ends the chain of its generation, not the fold: what comes after would depend on local order."""
+        flag = chain.flag if chain.status is FAILED else chain.status
+        if flag is TRUE or (flag is KEEP and first):
+            inst.status = TRUE
 
     def _iterate(
         self,
