@@ -12,7 +12,7 @@ from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Sent
 from fluvial.air.data.log import Stepped
 from fluvial.air.machine.half_failed import HalfFailed
-from fluvial.air.machine.machine import Failed, Machine
+from fluvial.air.machine.machine import Answered, Failed, Machine
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate
@@ -183,6 +183,18 @@ def test_a_peer_waits_with_a_failure_while_a_call_of_its_own_is_at_work() -> Non
     failing, slow = flow.merge("a", flow.queue.pop(0)[1]).requests
     assert flow.resolve("a", {failing.instance: Failed(1, "")}).next_peers == ()
     assert flow.resolve("a", {slow.instance: Failed(1, "")}).next_peers == (str(flow.names.keys["h"].peer_id),)
+
+
+@pytest.mark.parametrize("order", ["as asked", "reversed", "shuffled"])
+def test_many_failures_of_one_peer_are_told_once(order: str) -> None:
+    members = [f"member {number}" for number in range(100)]
+    fold = f'(fold xs x (par (call "@i" ("s" "bad") [x]) (next x)) {bad("b")})'
+    flow = Flow(f'(seq (call "@i" ("s" "l") [] xs) {xor(fold, HANDLER)})', {"s.l": members}, peers=PEERS)
+    (first,) = flow.merge("i", b"").requests
+    instances = [request.instance for request in flow.resolve("i", {first.instance: Answered(members)}).requests]
+    Random(1).shuffle(instances) if order == "shuffled" else instances.sort(reverse=order == "reversed")
+    sent = [flow.resolve("i", {instance: Failed(1, "")}).next_peers for instance in instances]
+    assert sent == [()] * 99 + [(str(flow.names.keys["h"].peer_id),)]
 
 
 # --- random flows
