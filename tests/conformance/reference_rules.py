@@ -14,7 +14,8 @@ They are here to prove that a difference from the reference comes from exactly o
   read from an error register, which holds something else on other peers;
 - *states*: a call whose argument turns out to be an error leaves the state ``sent`` that others wrote for it in the trace, and the next call
   takes it for its own: its particle is never sent (AquaVM ``resolved_call.rs`` reads the state after the arguments);
-- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed.
+- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed;
+- *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
-Rule: TypeAlias = Literal["errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings"]
+Rule: TypeAlias = Literal[
+    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "meetings"
+]
 
 
 @contextmanager
@@ -67,6 +70,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(Evaluation, "_send", _send_without_state(Evaluation._send)))
         if "outcomes" in rules:
             patches.enter_context(patch.object(machine.Machine, "resolve", _resolve_or_forget))
+        if "meetings" in rules:
+            patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
         yield
 
 
@@ -179,16 +184,11 @@ class GlobalErrorRegister(Evaluation):
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:
         register = self._operands
-        self._complete = True
-        try:
-            self._execute(node.left, frame, scope)
-        except Catchable as error:
-            self._complete = True
-            register.unlock_last_error()
-            register.caught = error
-            register.unlocked = True
-        else:
+        caught = self._left(node, frame, scope)
+        if caught is None:
             return
+        register.caught = caught
+        register.unlocked = True
         try:
             self._execute(node.right, frame, scope)
         finally:

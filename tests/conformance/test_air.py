@@ -38,7 +38,12 @@ def generated(name: str) -> tuple[Scenario, Any]:
 def test_scenarios_are_all_here() -> None:
     assert len(WRITTEN) >= 71
     assert len(EQUAL) >= 230
-    assert set(Counter(GENERATED[name]["differs"] for name in DEVIATING)) == {"errors", "sent", "generations"}
+    assert set(Counter(GENERATED[name]["differs"] for name in DEVIATING)) == {
+        "errors",
+        "sent",
+        "generations",
+        "meetings",
+    }
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)

@@ -54,11 +54,24 @@ class Iteration:
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
 
-    __slots__ = ("_awaited", "_bound", "_caught", "_in_fold", "_iteration", "_only", "_parent", "_stream")
+    __slots__ = (
+        "_awaited",
+        "_bound",
+        "_bound_at",
+        "_caught",
+        "_claimed_at",
+        "_in_fold",
+        "_iteration",
+        "_only",
+        "_parent",
+        "_stream",
+    )
 
     def __init__(self, parent: Scope | None = None) -> None:
         self._parent: Final = parent
         self._bound: Final[dict[str, Bound]] = {}
+        self._bound_at: Final[dict[str, Key]] = {}
+        self._claimed_at: Final[dict[str, Key]] = {}
         self._in_fold: bool = parent is not None and parent._in_fold
         self._only: str | None = None
         self._stream: Instance | None = None
@@ -168,17 +181,40 @@ class Scope:
         if name in self._holder(name)._bound and not self._in_fold:
             raise already_set(name)
 
-    def set(self, name: str, bound: Bound) -> list[Inst]:
+    def claim(self, name: str, key: Key) -> None:
+        """A call at this position has been come to that will set a name, which may not be set before this position.
+
+        Raises:
+            Uncatchable: 20004 or 20007, as :meth:`check_settable`.
+        """
+        if self._in_fold:
+            self.check_settable(name)
+            return
+        holder = self._holder(name)
+        if name in holder._bound and holder._bound_at[name] < key:
+            raise already_set(name)
+        holder._claimed_at[name] = max(key, holder._claimed_at.get(name, ()))
+
+    def set(self, name: str, bound: Bound, key: Key = ()) -> list[Inst]:
         """Give a name a value here.
+
+        Args:
+            name: the name.
+            bound: its value.
+            key: the position of the instruction that sets it; only needed where names are claimed.
 
         Returns:
             The instances that waited for it.
 
         Raises:
-            Uncatchable: 20004 or 20007, as :meth:`check_settable`.
+            Uncatchable: 20004 or 20007, as :meth:`check_settable`, or 20007 because it is claimed behind this position.
         """
         self.check_settable(name)
         holder = self._holder(name)
+        if not self._in_fold:
+            if holder._claimed_at.get(name, key) > key:
+                raise already_set(name)
+            holder._bound_at[name] = key
         holder._bound[name] = bound
         return holder._awaited.pop(name, []) if holder._awaited else []
 

@@ -113,3 +113,14 @@ def test_unknown_requests_are_the_host_s_bug() -> None:
     flow.merge("a", b"")
     with pytest.raises(KeyError):
         flow.resolve("a", {Instance(b"", 99): Answered(1)})
+
+
+def test_a_name_that_was_set_behind_a_call_does_not_keep_it_from_being_made() -> None:
+    flow = Flow('(par (call "@b" ("s" "x") [] v) (call "@a" ("s" "y") [] v))').run()
+    assert flow.made == ["a s.y", "b s.x"]
+    assert flow.codes == [("b", 20007)]
+
+
+def test_a_name_that_a_call_behind_will_set_cannot_be_set() -> None:
+    flow = Flow('(par (call "@a" ("s" "x") [] v) (call "@b" ("s" "y") [] v))').run()
+    assert ("a", 20007) in flow.codes
