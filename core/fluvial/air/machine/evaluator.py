@@ -132,7 +132,7 @@ class Evaluator:
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
-        for waiting in inst.scope.set(name, bound):
+        for waiting in inst.scope.set(name, bound, inst.key):
             if waiting.status is OPEN:
                 self.push(waiting)
 
