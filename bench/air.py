@@ -4,7 +4,8 @@ Usage: ``python bench/air.py [--json] [--repeat N] [--reference DIR]``; takes ab
 
 *Interpreter time* is all that the peers of a simulated flow spend on decoding, verifying, parsing, running, signing and encoding; the median
 of N cold flows. *Bytes* are the particle data that went from peer to peer. ``--reference`` (a folder with the AquaVM harness ``bench.mjs``) plays
-the same scenarios there in turns with ours; its time is what its interpreter takes, without starting it.
+the same scenarios there in turns with ours; its time is what its interpreter takes, without starting it. *With SQLite* every run is written to
+the peer's own database before the flow goes on, as a peer does it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from _journalled import journalled
 from fluvial.air.data.batch import Known
 from fluvial.air.machine.machine import Answered, Machine
 from fluvial.air.syntax import parse
@@ -47,6 +49,7 @@ class Figure:
     Attributes:
         interpreter_ms, bytes_sent: of fluvial.
         reference_ms, reference_bytes: of the reference; None if it was not asked or did not finish.
+        stored_ms: of fluvial, with everything written to SQLite; None if that was not measured.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Figure:
     bytes_sent: int
     reference_ms: float | None = None
     reference_bytes: int | None = None
+    stored_ms: float | None = None
 
 
 # --- shapes
@@ -191,6 +195,18 @@ def measure(scenario: Scenario, repeat: int, reference: Path | None) -> Figure:
     )
 
 
+def with_storage(figures: Sequence[Figure], scenarios: Sequence[Scenario], repeat: int) -> list[Figure]:
+    """The figures of these scenarios, with what they take when every run is written to SQLite."""
+    stored = []
+    with tempfile.TemporaryDirectory() as folder, journalled(Path(folder)) as machine:
+        for figure, scenario in zip(figures, scenarios, strict=True):
+            simulate(scenario, machine=machine)  # the databases are made
+            timing = simulate(scenario, machine=machine, repeat=repeat).timing
+            assert timing is not None
+            stored.append(replace(figure, stored_ms=round(timing.interpreter_ms, 3)))
+    return stored
+
+
 def measure_growing(scenarios: Sequence[Scenario], repeat: int) -> list[Figure]:
     """All in turns, so that what else the machine does falls on all alike; of each the fastest round's median."""
     rounds = [[measure(scenario, repeat, None) for scenario in scenarios] for _ in range(ROUNDS)]
@@ -251,15 +267,17 @@ def resident_kb() -> int:
 def growth(figures: Sequence[Figure]) -> dict[str, float]:
     """How often longer the longer one of two shapes takes."""
     ms = {figure.name: figure.interpreter_ms for figure in figures}
-    steps = [(f"seq-{one}", f"seq-{other}") for one, other in pairwise(LONG)]
+    steps = [(f"seq-{one}", f"seq-{other}") for one, other in (*pairwise((100, *LONG)), (100, LONG[-1]))]
     steps += [(f"{kind}-{FOLDS[0]}", f"{kind}-{FOLDS[1]}") for kind in ("fold-seq", "fold-waiting")]
     return {f"{one} to {other}": round(ms[other] / ms[one], 2) for one, other in steps}
 
 
 def table(figures: Sequence[Figure]) -> str:
-    lines = [f"{'shape':<18}{'ms':>10}{'bytes':>10}{'AquaVM ms':>12}{'bytes':>10}{'time':>8}{'bytes':>8}"]
+    head = f"{'shape':<18}{'ms':>10}{'SQLite ms':>12}{'bytes':>10}"
+    lines = [f"{head}{'AquaVM ms':>12}{'bytes':>10}{'time':>8}{'bytes':>8}"]
     for one in figures:
-        line = f"{one.name:<18}{one.interpreter_ms:>10,.2f}{one.bytes_sent:>10,}"
+        stored = "-" if one.stored_ms is None else f"{one.stored_ms:,.2f}"
+        line = f"{one.name:<18}{one.interpreter_ms:>10,.2f}{stored:>12}{one.bytes_sent:>10,}"
         if one.reference_ms is not None and one.reference_bytes is not None:
             line += f"{one.reference_ms:>12,.2f}{one.reference_bytes:>10,}{one.interpreter_ms / one.reference_ms:>8.2f}"
             line += f"{one.bytes_sent / one.reference_bytes:>8.2f}" if one.reference_bytes else f"{'-':>8}"
@@ -276,13 +294,17 @@ def main() -> None:
     if options.reference is not None and not (options.reference / "bench.mjs").is_file():
         parser.error(f"--reference {options.reference}: there is no bench.mjs")
     memory_kb = round(machine_memory(MACHINES), 1)
-    shapes = [one_call(), chain(10), chat(), fold_par(50), fold_stream(5, 10), seq(100)]
-    growing = [*map(seq, LONG), *map(fold_seq, FOLDS), *map(fold_waiting, FOLDS)]
-    figures = [measure(scenario, options.repeat, options.reference) for scenario in (*shapes, large_value())]
-    figures += measure_growing(growing, options.repeat)
+    shapes = [one_call(), chain(10), chat(), fold_par(50), fold_stream(5, 10), seq(100), large_value()]
+    if options.reference is not None:
+        shapes += map(seq, LONG)
+    growing = [*map(seq, (100, *LONG)), *map(fold_seq, FOLDS), *map(fold_waiting, FOLDS)]
+    figures = [measure(scenario, options.repeat, options.reference) for scenario in shapes]
+    figures = with_storage(figures, shapes, options.repeat)
+    grown = measure_growing(growing, options.repeat)
     report: dict[str, Any] = {
         "shapes": [asdict(figure) for figure in figures],
-        "growth": growth(figures),
+        "growing": [asdict(figure) for figure in grown],
+        "growth": growth(grown),
         "machine_kb": memory_kb,
         "machines": MACHINES,
     }
@@ -291,6 +313,8 @@ def main() -> None:
         print()
         return
     print(table(figures))
+    print()
+    print(table(grown))
     for step, ratio in report["growth"].items():
         print(f"{step}: {ratio:.2f} times the time")
     print(f"memory: {memory_kb} KB per live machine of a small flow ({MACHINES:,} of them)")

@@ -9,6 +9,8 @@
 Names that a script reads without defining them are taken from the keyword arguments: the script is preceded by calls
 ``(call %init_peer_id% ("load" NAME) [] NAME)``, which the client answers. A call of service ``return`` on the initiator ends the run with its
 arguments as the result; other calls can be named as ends instead (``until=("chat.delivered", "chat.error")``).
+
+A peer that cannot go on tells the client (``Flow.notices``). This ends nothing: other branches may still come to a result.
 """
 
 from __future__ import annotations
@@ -35,9 +37,12 @@ from fluvial.errors import ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
 from fluvial.particle import Particle
+from fluvial.particles.notice import Notice
 from fluvial.plugins import Plugins
 from fluvial.services import Handler, Status
 from fluvial.services.builtin import PING_PROTOCOL
+from fluvial.story.story import tell
+from fluvial.story.wording import cut, duration, printable
 from fluvial.telemetry import make_logger
 
 TTL_S: Final = 30.0
@@ -47,6 +52,8 @@ CONNECT_S: Final = 10.0
 
 
 WAITS_SHOWN: Final = 3
+NOTICES_SHOWN: Final = 3
+NOTICE_COLUMNS_MAX: Final = 500
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
 
@@ -64,6 +71,8 @@ class Flow:
 
     def __init__(self, node: Node, particle: Particle, values: Mapping[str, Any], until: Sequence[str]) -> None:
         self._node = node
+        self._notices: list[Notice] = []
+        self._news = anyio.Event()
         self._values = values
         self._ends: dict[str, set[str]] = {}
         for end in until:
@@ -80,9 +89,24 @@ class Flow:
         """The particle's id, for ``fluvial particle show``."""
         return self.particle.id
 
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What peers said that cannot go on because of an error, in the order in which it was heard."""
+        return tuple(self._notices)
+
+    async def listen(self) -> AsyncIterator[Notice]:
+        """The notices as they come, after those that have come already; goes on until it is cancelled."""
+        told = 0
+        while True:
+            news = self._news
+            for notice in self._notices[told:]:
+                told += 1
+                yield notice
+            await news.wait()
+
     async def __aenter__(self) -> Self:
         handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
-        self._node.bind(self.particle, {LOAD: self._load, **handlers}, self._ran)
+        self._node.bind(self.particle, {LOAD: self._load, **handlers}, self._ran, self._heard)
         try:
             await self._node.submit(self.particle)
         except BaseException:
@@ -105,20 +129,22 @@ class Flow:
         Raises:
             ServiceError: the script is over here without such a call, perhaps since an error in it was not caught.
             Unreachable: the particle died before such a call was made.
+            StorageError: the client's own database failed.
         """
         with anyio.move_on_after(self.particle.header.ttl_ms / 1000):
             await self._done.wait()
         if self._ending is None:
-            raise self._over() if self._last.finished else self._dead()
+            raise self._over() if self._last.finished else await self._dead()
         return self._ending
 
     def _over(self) -> ServiceError:
         if (error := self._last.error) is not None:
             return ServiceError(error.code, f"the script failed{_place(error)}: {error.message}")
-        return ServiceError(Status.NO_RESULT, f"the script came to its end without a result; {_HOW_TO_END}")
+        why = "; ".join(("the script came to its end without a result", *self._told()))
+        return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
 
-    def _dead(self) -> Unreachable:
-        why = [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
+    async def _dead(self) -> Unreachable:
+        why = [*await self._waited(), *self._told()]
         if (error := self._last.error) is not None:
             why.append(f"{error.message}{_place(error)}")
         seconds = self.particle.header.ttl_ms / 1000
@@ -126,6 +152,28 @@ class Flow:
             f"particle {self.particle.id} came to no result within {seconds:g} s: {'; '.join(why)}",
             hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
         )
+
+    async def _waited(self) -> Sequence[str]:
+        """What the flow waited for, and for how long."""
+        stored = await self._node.stored(self.particle)
+        if stored is None:  # it was not kept any longer
+            return [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
+        texts = []
+        for waiting in tell(stored, self._node.peer_id).waits[:WAITS_SHOWN]:
+            text = f"{waiting.reason} (line {waiting.at.partition(':')[0]})"
+            if waiting.since_ms is not None:
+                text += f", for {duration(max(self.particle.deadline_ms - waiting.since_ms, 0))}"
+            texts.append(text)
+        return texts
+
+    def _told(self) -> Sequence[str]:
+        """What was heard, for people; strangers wrote it."""
+        return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
+
+    def _heard(self, notice: Notice) -> None:
+        self._notices.append(notice)
+        news, self._news = self._news, anyio.Event()
+        news.set()
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
         self._last = effects
@@ -196,6 +244,11 @@ class Client:
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
         await self.node.serve(effector)
+
+
+def notice_text(notice: Notice) -> str:
+    """A failure notice as a harmless line: ``12D3… cannot go on: 10000: no tea at line 3:7 (call …)``."""
+    return cut(printable(str(notice)), NOTICE_COLUMNS_MAX)
 
 
 def _place(error: AirError) -> str:

@@ -77,6 +77,16 @@ def fluvial_particle_refused(sender: PeerId, particle_id: str, reason: str) -> N
 
 
 @hookspec
+def fluvial_failure_noticed(particle: Particle, peer: PeerId, code: int, message: str) -> None:
+    """A peer cannot go on with a particle that this peer began; ``code`` is the error's number as scripts see it, or 0.
+
+    Other branches of the flow may go on. The notice is signed by ``peer``; what it says is that peer's word.
+    When: after the notice is stored; once for each error of a peer. May / must not: observe; no blocking.
+    Results: ignored. Order: undefined. Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
+    """
+
+
+@hookspec
 def fluvial_call_done(call: Call, status: int, seconds: float) -> None:
     """A service call ended; ``status`` is 0 for success, else the error's number.
 

@@ -27,20 +27,27 @@ from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Surroundings as ActorSurroundings
 from fluvial.particles.carrier import Carrier
+from fluvial.particles.hearing import Hearing
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.inspection import Limits
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
+from fluvial.particles.notice import Notice
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
+from fluvial.particles.reporter import Reporter
 from fluvial.seats import Authorization, Execution, Routing, SeatName, Surroundings, Transport
 from fluvial.services import Accounts, Handler, Services
 from fluvial.services import Limits as ServiceLimits
 from fluvial.services.builtin import PING_PROTOCOL, Versions, serve_builtins
-from fluvial.storage import Store, open_store
+from fluvial.storage import Store, StoredParticle, open_store
 from fluvial.telemetry import make_logger
 
 Watch: TypeAlias = Callable[[Effects, Waits], None]
 """Told what each run of a particle on this peer came to, with a function that says what waits."""
+
+Listen: TypeAlias = Callable[[Notice], None]
+"""Told of each failure notice about a particle."""
 
 AIR_VERSION: Final = "0.62"
 """The version of the language that this peer speaks, as the reference counts."""
@@ -99,8 +106,10 @@ class Node:
             limits=ServiceLimits(**msgspec.structs.asdict(settings.services)),
         )
         self._serves = tuple(serves)
-        self._watches: dict[ParticleKey, Watch] = {}
+        self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
+        self._store: Store | None = None
         self._inbox: Inbox | None = None
+        self._hearing: Hearing | None = None
         self._keeper: Keeper | None = None
         self._outbox: Outbox | None = None
         self._ready = anyio.Event()
@@ -165,13 +174,19 @@ class Node:
         """Answer the calls of all particles with a native service; raises PluginError if it cannot be started."""
         await self.services.serve(effector)
 
-    def bind(self, particle: Particle, handlers: Mapping[str, Handler], watch: Watch) -> None:
+    async def stored(self, particle: Particle) -> StoredParticle | None:
+        """All that this peer's store has of a particle; None if it is not here. Raises StorageError."""
+        assert self._store is not None, "the node is not running"
+        return await self._store.particles.load(particle.key)
+
+    def bind(self, particle: Particle, handlers: Mapping[str, Handler], watch: Watch, listen: Listen) -> None:
         """Answer calls that one particle of this peer makes here; until :meth:`release`.
 
         Args:
             particle: which.
             handlers: who answers, by service id.
             watch: told what each of the particle's runs on this peer came to.
+            listen: told which peers cannot go on with it, and why.
 
         Raises:
             PluginError, ResourceLimit: as ``Services.bind``; nothing is bound then.
@@ -182,7 +197,7 @@ class Node:
         except FluvialError:
             self.services.release(particle.id)
             raise
-        self._watches[particle.key] = watch
+        self._watches[particle.key] = (watch, listen)
 
     def release(self, particle: Particle) -> None:
         """Undo :meth:`bind`."""
@@ -190,8 +205,14 @@ class Node:
         self._watches.pop(particle.key, None)
 
     def _ran(self, particle: Particle, effects: Effects, waits: Waits) -> None:
-        if (watch := self._watches.get(particle.key)) is not None:
+        if (found := self._watches.get(particle.key)) is not None:
+            watch, _ = found
             watch(effects, waits)
+
+    def _heard(self, particle: Particle, notice: Notice) -> None:
+        if (found := self._watches.get(particle.key)) is not None:
+            _, listen = found
+            listen(notice)
 
     # --- life
 
@@ -253,7 +274,18 @@ class Node:
     async def _start_particles(self, store: Store, tasks: TaskGroup) -> None:
         limits = Limits(**msgspec.structs.asdict(self._settings.particles))
         carrier = Carrier(self.peer_id, self.transport, self.routing)
-        outbox = Outbox(store.particles, carrier, clock=self._clock, rng=self._rng, metrics=self.metrics, log=self.log)
+        reporter = Reporter(
+            self.keys, limits=limits, carrier=carrier, clock=self._clock, metrics=self.metrics, log=self.log
+        )
+        outbox = Outbox(
+            store.particles,
+            carrier,
+            reporter=reporter,
+            clock=self._clock,
+            rng=self._rng,
+            metrics=self.metrics,
+            log=self.log,
+        )
         around = ActorSurroundings(
             keys=self.keys,
             clock=self._clock,
@@ -262,6 +294,7 @@ class Node:
             authorization=self._authorization,
             observers=self._observers,
             outbox=outbox,
+            reporter=reporter,
             tasks=tasks,
             on_run=self._ran,
             log=self.log,
@@ -281,6 +314,19 @@ class Node:
             metrics=self.metrics,
             log=self.log,
         )
+        self._hearing = hearing = Hearing(
+            self.peer_id,
+            limits=limits,
+            keeper=keeper,
+            carrier=carrier,
+            on_notice=self._heard,
+            clock=self._clock,
+            observers=self._observers,
+            metrics=self.metrics,
+            log=self.log,
+        )
+        self._store = store
+        reporter.start(tasks, hearing.hear)
         await outbox.start(tasks, keeper)
         self._outbox = outbox
         await keeper.resume()
@@ -294,6 +340,9 @@ class Node:
         if protocol == PROTOCOL:
             assert self._inbox is not None
             return encode_receipt(await self._inbox.receive(sender, payload))
+        if protocol == NOTICE_PROTOCOL:
+            assert self._hearing is not None
+            return encode_receipt(await self._hearing.receive(sender, payload))
         if protocol == PING_PROTOCOL:
             return b""
         raise RemoteProtocolError(f"this peer does not speak {protocol[:80]!r}")

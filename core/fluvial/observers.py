@@ -51,6 +51,10 @@ class Observers:
         """Tell ``fluvial_particle_refused``."""
         self._tell("fluvial_particle_refused", sender=sender, particle_id=particle_id, reason=reason)
 
+    def failure_noticed(self, particle: Particle, peer: PeerId, code: int, message: str) -> None:
+        """Tell ``fluvial_failure_noticed``."""
+        self._tell("fluvial_failure_noticed", particle=particle, peer=peer, code=code, message=message)
+
     def call_done(self, call: Call, status: int, seconds: float) -> None:
         """Tell ``fluvial_call_done``."""
         self._tell("fluvial_call_done", call=call, status=status, seconds=seconds)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Canon, Fact, Instance, Outcome, instance_of
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.scopes import StreamKey
-from fluvial.air.machine.values import Value
+from fluvial.air.machine.values import Value, Whole
 
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.findings import Findings
@@ -98,6 +99,9 @@ class Data(Knowledge):
 
     def learn(self, contents: Any) -> None:
         self._all.learn(contents)
+
+    def value(self, key: ContentId) -> Whole:
+        return self._all.value(key)
 
     def outcome(self, instance: Any, peer: str) -> Outcome | None:
         self.met.add(instance)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fluvial.air.machine import errors
+from fluvial.particles import notice
+from fluvial.particles.notice import Kind
 from fluvial.particles.receipt import REASONS, TEMPORARY
 
 from tests.docs.pages import PAGES, ROOT, rows, section, words
@@ -87,6 +90,20 @@ def test_reasons_are_those_of_core() -> None:
     assert set(reasons) == REASONS
     for reason, row in reasons.items():
         assert ("again" in row[2]) == (reason in TEMPORARY), reason
+
+
+def test_kinds_and_reasons_of_failure_notices_are_those_of_core() -> None:
+    listed = [
+        word for row in rows(section("particle.md", "## Failure notice")) if len(row) == 2 for word in words(row[0])
+    ]
+    kinds = get_args(Kind)
+    begin = listed.index(kinds[0])
+    assert tuple(listed[begin : begin + len(kinds)]) == kinds
+    assert set(listed[begin + len(kinds) :]) == notice.REASONS
+    fields = [field for kind in (notice.SignedNotice, notice.Notice) for field in kind.__struct_fields__]
+    order = ["to", "notice", "signature", *notice.Notice.__struct_fields__]
+    assert sorted(fields) == sorted(order)
+    assert listed[:begin] == order
 
 
 def test_errors_of_runs_are_those_of_the_machine() -> None:

@@ -119,6 +119,47 @@ def test_errors_come_without_tracebacks(home: Home, arguments: tuple[str, ...], 
     assert done.stdout == ""
 
 
+def test_a_peer_that_cannot_go_on_is_told_of_with_the_place(home: Home, tmp_path: Path) -> None:
+    """The initiator is a client behind the peer; what it keeps, `particle show` tells."""
+    client = Home(tmp_path, home.variables)
+    assert client.command("init").exit_code == 0
+    (tmp_path / "state").mkdir()
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    relay = f"/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"
+    (tmp_path / "flow.air").write_text(
+        f'(seq (null)\n  (seq (call "{peer_id}" ("no" "tea") [] x)\n  (call %init_peer_id% ("return" "") [x])))'
+    )
+    who = ("--relay", relay, "--key", "secrets/peer.key", "--store")
+    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "2", "--id", "lost-1")
+    assert done.returncode == 4, done.stderr
+    said = f"{peer_id} cannot go on: 10000: Local service error"
+    notice, *error = done.stderr.splitlines()
+    assert notice.startswith(f"notice: {said}")
+    assert "no service 'no' on this peer" in notice
+    place = f'at line 2:8 (call "{peer_id}" ("no" "tea") [] x)'
+    assert notice.endswith(place)
+    assert said in error[0]
+    assert place in error[0]
+    shown = client.command("particle", "show", "lost-1").stdout
+    assert "CANNOT GO ON: 10000: Local service error" in shown
+    assert "has not answered yet, for " in shown
+    shown = json.loads(client.command("particle", "show", "lost-1", "--json").stdout)
+    assert [event["peer"] for event in shown["events"] if event["kind"] == "notice"] == [peer_id]
+
+
+def test_notices_of_a_run_that_has_a_result_are_in_its_report(home: Home) -> None:
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    (home.folder / "both.air").write_text(
+        f'''(par (seq (call "{peer_id}" ("op" "identity") ["Bob"] name) (call name ("a" "b") []))
+                 (seq (call "{peer_id}" ("peer" "timeout") [500 "done"] x) (call %init_peer_id% ("return" "") [x])))'''
+    )
+    done = home.command("flow", "run", "both.air", "--json")
+    assert done.exit_code == 0, done.output
+    (notice,) = json.loads(done.stdout)["notices"]
+    assert (notice["peer"], notice["kind"], notice["message"]) == (peer_id, "impossible", "'Bob' is no peer id")
+    assert "notice: " in done.stderr
+
+
 def test_a_port_in_use_is_told(home: Home, tmp_path: Path) -> None:
     other = Home(tmp_path, home.variables)
     with socket.create_server(("127.0.0.1", 0)) as server:

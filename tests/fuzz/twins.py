@@ -16,10 +16,12 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from fluvial.air.data.batch import Batch, Known, MissingError
-from fluvial.air.data.content import ContentId, Json
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record, Sealed, decode_record, encode_record
+from fluvial.air.data.partial import Content
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
+from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.machine import CallOutcome, Effects, Machine
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
@@ -135,9 +137,14 @@ class Twins:
         _same("batches", [batch.id for batch in batches], [batch.id for batch in self._plain.batches()])
         return batches
 
-    def contents(self) -> Mapping[ContentId, Json]:
+    def contents(self) -> Mapping[ContentId, Content]:
         """What the tested machine has."""
         return self._tested.contents()
+
+    def needs(self, peer: str) -> Needs | None:
+        """What the tested machine thinks that another peer needs."""
+        needs: Needs | None = self._tested.needs(peer)
+        return needs
 
     # --- runs
 

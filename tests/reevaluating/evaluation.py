@@ -125,7 +125,7 @@ class Evaluation(Performing):
             "sides",
             lambda: (self._value(node.left, scope), self._value(node.right, scope)),
         )
-        return same_json(left.json, right.json)
+        return same_json(left.read(), right.read())
 
     def _null(self, node: tree.Null, frame: bytes, scope: Scope) -> None:
         pass
@@ -145,7 +145,7 @@ class Evaluation(Performing):
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
         value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
-        self._operands.check_error_object(value.json)
+        self._operands.check_error_object(value.read())
         if isinstance(node.value, tree.Error) and node.value.path is None and (caught := scope.caught) is not None:
             self._operands.set_last_error(value.json, value.origins[0], always=True)
             self._complete = False

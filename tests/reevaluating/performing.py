@@ -25,9 +25,9 @@ from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
     Value,
-    Whole,
     elements_of,
     first_values,
+    is_object,
     is_pair,
     literal,
     value_of,
@@ -156,21 +156,21 @@ class Performing:
             if peer != self._me:
                 self._send(instance, peer, complete=True)
             return
-        values = tuple(value_of(element, self._knowledge.contents[element.value]) for element in fact.elements)
+        values = tuple(value_of(element, self._knowledge.value(element.value)) for element in fact.elements)
         match node.target:
             case tree.CanonStream(name):
                 scope.set(name, CanonStreamValue(peer, values))
             case tree.CanonMap(name):
                 scope.set(name, CanonMapValue(peer, values))
             case tree.Scalar(name):
-                scope.set(name, Value(values[0].json, (Tetraplet(peer),), Source.CANON, values[0].whole))
+                scope.set(name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
 
     def _well_formed(self, node: tree.Canon, fact: Canon) -> bool:
         """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
-        values = [self._knowledge.contents[element.value] for element in fact.elements]
+        values = [value_of(element, self._knowledge.value(element.value)) for element in fact.elements]
         match node.target:
             case tree.Scalar():
-                return len(values) == 1 and isinstance(values[0], dict)
+                return len(values) == 1 and is_object(values[0])
             case tree.CanonMap():
                 return all(is_pair(value) for value in values)
             case _:
@@ -187,10 +187,10 @@ class Performing:
             elements = elements_of(fixed)
         except ValueError as error:
             raise errors.unfit_to_fix(node.source.name, str(error)) from error
-        contents = {element.value: value.json for element, (value, _) in zip(elements, fixed, strict=True)}
+        contents = {element.value: content for element, content in elements}
         self.findings.contents.update(contents)
         self._knowledge.learn(contents)
-        fact = Canon(instance.frame, instance.node, elements)
+        fact = Canon(instance.frame, instance.node, tuple(element for element, _ in elements))
         self._add(fact)
         return fact
 
@@ -266,8 +266,8 @@ class Performing:
             # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
             self._complete = False
             raise errors.service_failed(outcome.status, outcome.message)
-        json = self._knowledge.contents[outcome.value]
-        value = Value(json, (call,), Source.CALL, Whole(json, outcome.value))
+        whole = self._knowledge.value(outcome.value)
+        value = Value(whole.content, (call,), Source.CALL, whole)
         match node.output:
             case tree.Scalar(name):
                 scope.set(name, value)

@@ -46,6 +46,7 @@ class Watcher:
         self.refused: list[tuple[PeerId, str, str]] = []
         self.received: list[str] = []
         self.calls: list[tuple[str, str, int]] = []
+        self.noticed: list[tuple[str, PeerId, int, str]] = []
 
     @hookimpl
     def fluvial_particle_refused(self, sender: PeerId, particle_id: str, reason: str) -> None:
@@ -54,6 +55,10 @@ class Watcher:
     @hookimpl
     def fluvial_particle_received(self, particle: Particle) -> None:
         self.received.append(particle.id)
+
+    @hookimpl
+    def fluvial_failure_noticed(self, particle: Particle, peer: PeerId, code: int, message: str) -> None:
+        self.noticed.append((particle.id, peer, code, message))
 
     @hookimpl
     def fluvial_call_done(self, call: Any, status: int) -> None:

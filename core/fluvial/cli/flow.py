@@ -13,7 +13,8 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 from fluvial.cli.reaching import Reach, reach, reach_options
 
 if TYPE_CHECKING:
-    from fluvial.client import Ending
+    from fluvial.client import Ending, Flow
+    from fluvial.particles.notice import Notice
 
 _CALL: Final = re.compile(r"\s*([^\s.()]+)\.([^\s()]+)\s*\((.*)\)\s*", re.DOTALL)
 TTL_S: Final = 30.0
@@ -85,8 +86,14 @@ def run(
             way = replace(way, storage_url=settings.storage_url)
         if log_level:
             way = replace(way, log=make_logger(log_format=settings.telemetry.log_format, log_level=log_level))
-    ending, found_id = _run(way, script, values, until, ttl_s, particle_id)
-    report = {"particle": found_id, "ended_by": f"{ending.service}.{ending.function}", "result": list(ending.arguments)}
+    ending, flow = _run(way, script, values, until, ttl_s, particle_id)
+    found_id = flow.particle_id
+    report = {
+        "particle": found_id,
+        "ended_by": f"{ending.service}.{ending.function}",
+        "result": list(ending.arguments),
+        **({"notices": [_notice(notice) for notice in flow.notices]} if flow.notices else {}),
+    }
     invocation.print(report, lambda: [*_lines(ending, default=until == ("return",)), f"particle {found_id}"])
 
 
@@ -141,17 +148,41 @@ def call(
 
 def _run(
     way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
-) -> tuple[Ending, str]:
-    from fluvial.cli import serving
+) -> tuple[Ending, Flow]:
+    """What ended the flow; notices of peers that cannot go on are printed to stderr as they come."""
+    import anyio
 
-    async def work() -> tuple[Ending, str]:
+    from fluvial.cli import serving
+    from fluvial.client import notice_text
+
+    async def say(running: Flow) -> None:
+        async for notice in running.listen():
+            click.echo(f"notice: {notice_text(notice)}", err=True)
+
+    async def work() -> tuple[Ending, Flow]:
         async with (
             way.connect() as client,
-            client.run(script, ttl_s=ttl_s, particle_id=particle_id, until=until, **values) as particle,
+            client.run(script, ttl_s=ttl_s, particle_id=particle_id, until=until, **values) as running,
+            anyio.create_task_group() as tasks,
         ):
-            return await particle.ending(), particle.particle_id
+            tasks.start_soon(say, running)
+            ending = await running.ending()
+            tasks.cancel_scope.cancel()
+        return ending, running
 
     return serving.run(work)
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    return {
+        "peer": notice.peer_id,
+        "kind": notice.kind,
+        "code": notice.code,
+        "message": notice.message,
+        "instruction": notice.instruction,
+        "at": notice.position,
+        "at_ms": notice.at_ms,
+    }
 
 
 def _lines(ending: Ending, *, default: bool) -> list[str]:

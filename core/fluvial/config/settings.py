@@ -60,6 +60,12 @@ class ParticlesSection(_Section, frozen=True):
     script_bytes_max: Annotated[int, Meta(ge=1, description="largest script")] = 1_048_576
     data_bytes_max: Annotated[int, Meta(ge=1, description="most data that a particle may carry")] = 8_388_608
     live_max: Annotated[int, Meta(ge=1, description="most particles alive here at one time")] = 10_000
+    failure_notices: Annotated[
+        bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
+    ] = True
+    failure_notices_per_minute: Annotated[
+        int, Meta(ge=1, description="notices to one initiator, and notices taken from one peer")
+    ] = 60
 
 
 class ServicesSection(_Section, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fluvial.air.data.batch import Known
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import encode_record
 from fluvial.air.data.wire import encode_data
@@ -24,8 +25,10 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.containment import contained
-from fluvial.particles.journal import ARRIVED, Arrival, kind_of
+from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, kind_of
+from fluvial.particles.notice import Notice, SignedNotice, encode_notice, is_news
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.reporter import Reporter
 from fluvial.seats import Authorization
 from fluvial.services.dispatcher import Services
 from fluvial.services.status import Status
@@ -47,6 +50,7 @@ class Surroundings:
     authorization: Authorization
     observers: Observers
     outbox: Outbox
+    reporter: Reporter
     tasks: anyio.abc.TaskGroup
     on_run: Callable[[Particle, Effects, Waits], None]
     log: structlog.stdlib.BoundLogger
@@ -70,6 +74,7 @@ class Actor:
         sender: who handed it over first; this peer itself for a particle of its own.
         entries: how many journal entries are stored; None if it is not stored at all yet: its first run will do it.
         hops: the most hops that a copy had made when it came here.
+        notices: the failure notices that are stored.
         on_broken: called with the reason, once, when its state in memory can no longer be trusted; it must be dropped then.
     """
 
@@ -82,6 +87,7 @@ class Actor:
         sender: PeerId,
         entries: int | None = None,
         hops: int = 0,
+        notices: Iterable[Notice] = (),
         on_broken: Callable[[Actor, BaseException], None],
     ) -> None:
         self.particle = particle
@@ -92,6 +98,7 @@ class Actor:
         self._stored = entries is not None
         self._entries = entries or 0
         self._hops = hops
+        self._notices = list(notices)
         self._on_broken = on_broken
         self._broken = False
         self._lock = anyio.Lock(fast_acquire=True)
@@ -128,7 +135,8 @@ class Actor:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
             self._check()
-            brings = self._exchange.owed(to, self._machine.batches(), self._machine.contents())
+            machine = self._machine
+            brings = self._exchange.owed(to, machine.batches(), machine.contents(), machine.needs(to))
             particle, data = self.particle, encode_data(brings.batches, brings.contents)
             delivery = Delivery(
                 to.public_key, self._hops + 1, particle.header, particle.signature, particle.script, data
@@ -139,9 +147,28 @@ class Actor:
         """A peer has taken a parcel in."""
         self._exchange.given(to, parcel.brings)
 
-    def lacks(self, peer: PeerId) -> None:
-        """A peer lacks something that it was thought to have: it gets everything the next time."""
-        self._exchange.forget(peer)
+    def lacks(self, peer: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer lacks these values, which it gets the next time; or if none are named something that it was thought to have: it gets all."""
+        if not contents:
+            self._exchange.forget(peer)
+        self._exchange.asks(peer, contents)
+
+    async def note(self, signed: SignedNotice) -> bool:
+        """Keep a failure notice, which the machine need not know of; returns when it is durable. False if it is no news.
+
+        Raises:
+            StorageError: it could not be stored; the actor is broken then.
+            Refused: ``busy``, enough were kept, or the actor is broken.
+        """
+        async with self._lock:
+            self._check()
+            if not self._stored or not is_news(signed.notice, self._notices):
+                return False
+            now_ms = self._around.clock.now_ms()
+            entry = JournalEntry(self._entries, now_ms, NOTICED, encode_notice(signed))
+            await self._write([entry], (), now_ms, finished=self.finished)
+            self._notices.append(signed.notice)
+            return True
 
     def stop(self) -> None:
         """End the calls in flight."""
@@ -185,6 +212,7 @@ class Actor:
         peers = tuple(peer for peer in map(_peer_id, effects.next_peers) if peer is not None)
         for lost in set(effects.next_peers) - set(peers):
             self._log.warning("delivery_impossible", to=lost, error="this is no peer id")
+            self._around.reporter.impossible(self.particle, lost)
         if self._stored and not records and not peers and effects.finished == self.finished:
             return
         now_ms = self._around.clock.now_ms()
@@ -193,15 +221,7 @@ class Actor:
             *((kind_of(record), encode_record(record)) for record in records),
         ]
         entries = [JournalEntry(self._entries + i, now_ms, kind, data) for i, (kind, data) in enumerate(kinds)]
-        try:
-            # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
-            with anyio.CancelScope(shield=True):
-                version = await self._store(entries, peers, now_ms, finished=effects.finished)
-        except BaseException as error:
-            # The machine is ahead of the store: it must be rebuilt from there.
-            self._break(error)
-            raise
-        self._entries += len(entries)
+        version = await self._write(entries, peers, now_ms, finished=effects.finished)
         self._around.outbox.put(
             OutboxRow(
                 key=self.particle.key,
@@ -214,6 +234,21 @@ class Actor:
             )
             for peer in peers
         )
+
+    async def _write(
+        self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
+    ) -> int:
+        """Make it durable; the version of what is in the outbox then."""
+        try:
+            # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
+            with anyio.CancelScope(shield=True):
+                version = await self._store(entries, peers, now_ms, finished=finished)
+        except BaseException as error:
+            # The machine is ahead of the store: it must be rebuilt from there.
+            self._break(error)
+            raise
+        self._entries += len(entries)
+        return version
 
     async def _store(
         self, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
@@ -237,6 +272,7 @@ class Actor:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
             self._log.info("flow_failed", code=error.code, error=error.message, at=at)
+            self._around.reporter.failed(self.particle, error)
         if effects.finished and not self.finished:
             self._log.info("particle_finished")
         self.finished = effects.finished

@@ -1,4 +1,4 @@
-"""Hands a delivery to a peer: over an open connection, by dialling it, or through a relay that is connected to it."""
+"""Hands something to a peer: over an open connection, by dialling it, or through a relay that is connected to it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
+from fluvial.particles import notice
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 from fluvial.seats import Routing, Transport
 
@@ -31,9 +32,16 @@ class Carrier:
             Unreachable: no way led to the peer. RemoteProtocolError: what answered there does not keep to the protocol.
             LocalProtocolError: the delivery is larger than the transport's frames.
         """
-        peer = PeerId.from_public_key(delivery.to)
-        payload = encode_delivery(delivery)
-        ways = await self._ways(peer, delivery.header)
+        return await self._hand(
+            PeerId.from_public_key(delivery.to), delivery.header, PROTOCOL, encode_delivery(delivery)
+        )
+
+    async def tell(self, header: Header, payload: bytes) -> Receipt:
+        """Hand an encoded failure notice to the initiator of the particle with this header; raises as :meth:`carry`."""
+        return await self._hand(PeerId.from_public_key(header.initiator), header, notice.PROTOCOL, payload)
+
+    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> Receipt:
+        ways = await self._ways(peer, header)
         direct = tuple(address for address in ways if address.relay is None)
         circuits = [address for address in ways if address.relay not in (None, self._me)]
         failure = Unreachable(
@@ -41,14 +49,14 @@ class Carrier:
         )
         if direct or peer in self._transport.connected():
             try:
-                return await self._ask(Contact(peer, direct), payload)
+                return await self._ask(Contact(peer, direct), protocol, payload)
             except Unreachable as error:
                 failure = error
         for circuit in circuits:
             assert circuit.relay is not None
             way = Address(host_kind=circuit.host_kind, host=circuit.host, port=circuit.port, peer=circuit.relay)
             try:
-                receipt = await self._ask(Contact(circuit.relay, (way,)), payload)
+                receipt = await self._ask(Contact(circuit.relay, (way,)), protocol, payload)
             except Unreachable as error:
                 failure = error
                 continue
@@ -66,9 +74,9 @@ class Carrier:
         told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
         return tuple(dict.fromkeys((*known, *told)))
 
-    async def pass_on(self, peer: PeerId, payload: bytes) -> Receipt:
+    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
         """As a relay: hand encoded bytes to a peer that is connected now; raises as :meth:`carry`."""
-        return await self._ask(Contact(peer), payload)
+        return await self._ask(Contact(peer), protocol, payload)
 
-    async def _ask(self, contact: Contact, payload: bytes) -> Receipt:
-        return decode_receipt(await self._transport.request(contact, PROTOCOL, payload, timeout_s=ANSWER_TIMEOUT_S))
+    async def _ask(self, contact: Contact, protocol: str, payload: bytes) -> Receipt:
+        return decode_receipt(await self._transport.request(contact, protocol, payload, timeout_s=ANSWER_TIMEOUT_S))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.addresses import Address, Contact
 from fluvial.air.data.batch import MissingError
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
@@ -17,7 +20,7 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import Limits, inspect
 from fluvial.particles.journal import Arrival
 from fluvial.particles.keeper import Keeper
-from fluvial.particles.receipt import MISSING, Receipt
+from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
 from fluvial.seats import Authorization, Routing
 
 
@@ -73,7 +76,7 @@ class Inbox:
         except Refused as error:
             return self._refused(sender, particle_id, error.reason, error)
         except MissingError as error:
-            return self._refused(sender, particle_id, MISSING, error)
+            return self._refused(sender, particle_id, MISSING, error, error.contents)
         except RemoteProtocolError as error:
             return self._refused(sender, particle_id, "malformed", error)
         except Unreachable as error:
@@ -112,11 +115,13 @@ class Inbox:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
         to = PeerId.from_public_key(delivery.to)
         try:
-            receipt = await self._carrier.pass_on(to, payload)
+            receipt = await self._carrier.pass_on(to, PROTOCOL, payload)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:
             raise Refused(error.message, reason="size") from error
+        if receipt.reason == MISSING:
+            raise MissingError(receipt.explanation, contents=tuple(map(ContentId, receipt.lacks)))
         if not receipt.settled:
             raise Refused(receipt.explanation, reason=receipt.label)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
@@ -127,9 +132,11 @@ class Inbox:
             addresses = tuple(Address.parse(text).with_peer(particle.initiator) for text in particle.header.reply_to)
             self._routing.learn(Contact(particle.initiator, addresses))
 
-    def _refused(self, sender: PeerId, particle_id: str, reason: str, error: FluvialError) -> Receipt:
+    def _refused(
+        self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
+    ) -> Receipt:
         self._outcomes.labels(reason).inc()
         self._observers.particle_refused(sender, particle_id, reason)
         log = self._log.debug if reason == "replay" else self._log.warning
         log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
-        return Receipt.refusal(reason, error.message)
+        return Receipt.refusal(reason, error.message, lacks)

@@ -18,6 +18,8 @@ class Limits:
         hops_max: most hops that a particle may ask for.
         script_bytes_max, data_bytes_max: largest script and data.
         live_max: most particles whose state is in memory at one time.
+        failure_notices: whether failure notices are sent, taken and passed on.
+        failure_notices_per_minute: how many are sent to one initiator, and taken from one peer.
     """
 
     ttl_ms_max: int = 120_000
@@ -26,6 +28,8 @@ class Limits:
     script_bytes_max: int = 1_048_576
     data_bytes_max: int = 8_388_608
     live_max: int = 10_000
+    failure_notices: bool = True
+    failure_notices_per_minute: int = 60
 
 
 def inspect(delivery: Delivery, *, network: str, limits: Limits, now_ms: int) -> None:

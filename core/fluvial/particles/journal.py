@@ -1,4 +1,4 @@
-"""What stands in a particle's journal: the machine's log records, and who handed the particle over."""
+"""What stands in a particle's journal: the machine's log records, who handed the particle over, and what other peers failed at."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import msgspec
 
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
 from fluvial.encoding import decode
+from fluvial.particles.notice import Notice, decode_notice
 from fluvial.storage.particle_rows import JournalEntry
 
 ARRIVED: Final = "arrived"
+NOTICED: Final = "noticed"
+"""A failure notice, as it came."""
+
 _KINDS: Final[dict[type[Record], str]] = {Merged: "merged", Stepped: "stepped", Sealed: "sealed"}
 
 
@@ -38,7 +42,7 @@ def records_of(entries: Iterable[JournalEntry]) -> Iterator[Record]:
     Raises:
         RemoteProtocolError: an entry is damaged.
     """
-    return (decode_record(entry.payload) for entry in entries if entry.kind != ARRIVED)
+    return (decode_record(entry.payload) for entry in entries if entry.kind not in (ARRIVED, NOTICED))
 
 
 def hops_of(entries: Iterable[JournalEntry]) -> int:
@@ -49,3 +53,12 @@ def hops_of(entries: Iterable[JournalEntry]) -> int:
     """
     arrivals = (decode(entry.payload, Arrival, what="arrival") for entry in entries if entry.kind == ARRIVED)
     return max((arrival.hops for arrival in arrivals), default=0)
+
+
+def notices_of(entries: Iterable[JournalEntry]) -> Iterator[Notice]:
+    """The failure notices among journal entries.
+
+    Raises:
+        RemoteProtocolError: an entry is damaged.
+    """
+    return (decode_notice(entry.payload).notice for entry in entries if entry.kind == NOTICED)

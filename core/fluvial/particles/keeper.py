@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
+from fluvial.air.data.content import ContentId
 from fluvial.air.machine.machine import Machine
-from fluvial.errors import FluvialError, Refused, StorageError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor, Parcel, Surroundings
 from fluvial.particles.containment import contained
 from fluvial.particles.inspection import Limits
-from fluvial.particles.journal import hops_of, records_of
+from fluvial.particles.journal import hops_of, notices_of, records_of
 from fluvial.particles.scripts import Scripts
 from fluvial.storage.particle_rows import ParticleState, StoredParticle
 
@@ -79,14 +81,15 @@ class Keeper:
         actor = await self.find(key)
         return None if actor is None else await actor.parcel(to)
 
-    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
-        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
-        if (actor := self._actors.get(key)) is None:
-            return  # who is restored from the store sends everything anyhow
-        if lacking:
-            actor.lacks(to)
-        else:
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        if (actor := self._actors.get(key)) is not None:
             actor.handed_over(to, parcel)
+
+    def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer could not take a parcel in: it lacks these values, or if none are named something that it was thought to have."""
+        if (actor := self._actors.get(key)) is not None:
+            actor.lacks(to, contents)
 
     # --- life
 
@@ -152,6 +155,8 @@ class Keeper:
         self._drop(actor)
         if isinstance(error, StorageError):
             self._stopped[actor.particle.key] = None
+        elif isinstance(error, FluvialError) and not isinstance(error, RemoteProtocolError):
+            self._around.reporter.broken(actor.particle, error)
 
     # --- memory
 
@@ -169,17 +174,25 @@ class Keeper:
     def _restore(self, stored: StoredParticle) -> Actor:
         self._make_room()
         particle = stored.particle
-        with contained(self._around.log.bind(particle=particle.id)):
-            machine = self._machine(particle, restored=stored)
-        actor = Actor(
-            particle,
-            machine,
-            self._around,
-            sender=stored.sender,
-            entries=len(stored.journal),
-            hops=max(stored.hops, hops_of(stored.journal)),
-            on_broken=self._broken,
-        )
+        try:
+            with contained(self._around.log.bind(particle=particle.id)):
+                actor = Actor(
+                    particle,
+                    self._machine(particle, restored=stored),
+                    self._around,
+                    sender=stored.sender,
+                    entries=len(stored.journal),
+                    hops=max(stored.hops, hops_of(stored.journal)),
+                    notices=notices_of(stored.journal),
+                    on_broken=self._broken,
+                )
+        except RemoteProtocolError as error:  # nobody's fault who hands it over
+            damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
+            self._around.reporter.broken(particle, damaged)
+            raise damaged from error
+        except Refused as error:
+            self._around.reporter.broken(particle, error)
+            raise
         actor.finished = stored.state is ParticleState.FINISHED
         return self._keep(actor)
 

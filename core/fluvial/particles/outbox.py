@@ -7,7 +7,7 @@ rows that are left for its peer, and tries them again with growing jittered paus
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -15,12 +15,14 @@ import anyio
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, StorageError, Unreachable
+from fluvial.errors import FluvialError, LocalProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.receipt import MISSING, Receipt
+from fluvial.particles.reporter import Reporter
 from fluvial.storage.particle_rows import OutboxRow
 from fluvial.storage.particles import ParticleStore
 
@@ -42,8 +44,12 @@ class Parcels(Protocol):
         """What to hand to a peer now; None if the particle is gone."""
         ...
 
-    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel, *, lacking: bool) -> None:
-        """A peer has taken a parcel in, or could not, since it lacks what it was thought to have."""
+    def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        ...
+
+    def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer could not take a parcel in: it lacks these values, or if none are named something that it was thought to have."""
         ...
 
 
@@ -66,6 +72,7 @@ class Outbox:
     Args:
         store: where the rows are.
         carrier: how deliveries travel.
+        reporter: tells initiators of peers that do not take their particles.
         clock, rng: time, and randomness for the pauses.
         metrics, log: as usual.
     """
@@ -75,6 +82,7 @@ class Outbox:
         store: ParticleStore,
         carrier: Carrier,
         *,
+        reporter: Reporter,
         clock: Clock,
         rng: random.Random,
         metrics: CollectorRegistry,
@@ -82,6 +90,7 @@ class Outbox:
     ) -> None:
         self._store = store
         self._carrier = carrier
+        self._reporter = reporter
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -202,10 +211,16 @@ class Outbox:
         if parcel is None:
             return Receipt()
         delivery = parcel.delivery
-        receipt = await self._carrier.carry(delivery)
+        try:
+            receipt = await self._carrier.carry(delivery)
+        except LocalProtocolError as error:  # it is too large, and will not shrink
+            self._reporter.refused(delivery.particle, row.peer, error.message)
+            raise
         self._outcomes.labels(receipt.label).inc()
-        if receipt.settled or receipt.reason == MISSING:
-            self._parcels.handed_over(row.key, row.peer, parcel, lacking=not receipt.settled)
+        if receipt.settled:
+            self._parcels.handed_over(row.key, row.peer, parcel)
+        elif receipt.reason == MISSING:
+            self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
         if receipt.settled:
             log.info(
                 "particle_sent",
@@ -219,6 +234,8 @@ class Outbox:
                 "delivery_refused", particle=delivery.header.id, reason=receipt.reason, error=receipt.explanation
             )
             await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
+            if not receipt.temporary:
+                self._reporter.refused(delivery.particle, row.peer, f"{receipt.reason}: {receipt.explanation}")
         return receipt
 
     async def _note_failure(self, row: OutboxRow, error: str, log: structlog.stdlib.BoundLogger) -> None:

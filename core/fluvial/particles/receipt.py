@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ REPLAY: Final = "replay"
 """The particle is finished here: nothing is lost by not taking another copy."""
 
 MISSING: Final = "missing"
-"""The delivery builds on something that the receiver does not have: it wants everything."""
+"""The delivery builds on something that the receiver does not have: on values that it names, or on other batches; then it wants all."""
 
 TEMPORARY: Final = frozenset({"busy", MISSING, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
@@ -30,6 +31,7 @@ REASONS: Final = TEMPORARY | {
 
 REASON_CHARACTERS_MAX: Final = 32
 EXPLANATION_CHARACTERS_MAX: Final = 500
+LACKS_MAX: Final = 1024
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -38,15 +40,17 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     Attributes:
         reason: empty if it was accepted: it is durable there; else a short word.
         explanation: for people.
+        lacks: content ids of values that are asked for.
     """
 
     reason: str = ACCEPTED
     explanation: str = ""
+    lacks: tuple[bytes, ...] = ()
 
     @classmethod
-    def refusal(cls, reason: str, explanation: str) -> Receipt:
-        """The receipt of a refused delivery, its texts cut to what a receiver takes."""
-        return cls(reason[:REASON_CHARACTERS_MAX], explanation[:EXPLANATION_CHARACTERS_MAX])
+    def refusal(cls, reason: str, explanation: str, lacks: Sequence[bytes] = ()) -> Receipt:
+        """The receipt of a refused delivery, cut to what a receiver takes: what else is lacking is asked for the next time."""
+        return cls(reason[:REASON_CHARACTERS_MAX], explanation[:EXPLANATION_CHARACTERS_MAX], tuple(lacks[:LACKS_MAX]))
 
     @property
     def settled(self) -> bool:
@@ -76,4 +80,6 @@ def decode_receipt(data: bytes) -> Receipt:
     receipt = decode(data, Receipt, what="receipt")
     if len(receipt.reason) > REASON_CHARACTERS_MAX or len(receipt.explanation) > EXPLANATION_CHARACTERS_MAX:
         raise RemoteProtocolError("this is no receipt: its texts are too long")
+    if len(receipt.lacks) > LACKS_MAX or any(len(key) != 32 for key in receipt.lacks):
+        raise RemoteProtocolError("this is no receipt: what it asks for are no content ids, or too many")
     return receipt

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from fluvial.air.data.batch import MissingError
+from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.wire import decode_data, encode_data
@@ -24,6 +24,8 @@ TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
 DELIVERIES_MAX: Final = 5_000
 ROUNDS_MAX: Final = 5_000
+QUESTIONS_MAX: Final = 100
+"""How often a peer asks for what is missing from one delivery."""
 
 
 class CallMade(msgspec.Struct, frozen=True):
@@ -115,19 +117,22 @@ class _Meter:
             self.seconds += time.perf_counter() - began
 
 
-def simulate(scenario: Scenario, *, machine: type[Machine] = Machine, repeat: int = 0) -> Observation:
+def simulate(
+    scenario: Scenario, *, machine: type[Machine] = Machine, repeat: int = 0, pruning: bool = True
+) -> Observation:
     """Play a scenario until nothing moves any more.
 
     Args:
         scenario: what to play.
         machine: the AIR machine that every peer has.
         repeat: measure so many cold simulations, and give the one with the median time; 0 to measure nothing.
+        pruning: leave out of deliveries what the rest of the flow cannot read; off to compare.
     """
     if not repeat:
-        return _Network(scenario, machine).play()
+        return _Network(scenario, machine, pruning=pruning).play()
     played = []
     for _ in range(repeat):
-        network = _Network(scenario, machine)
+        network = _Network(scenario, machine, pruning=pruning)
         observation, meter = network.play(), network.meter
         timing = Timing(meter.runs, round(meter.seconds * 1000, 4), meter.bytes_sent)
         played.append(msgspec.structs.replace(observation, timing=timing))
@@ -135,11 +140,12 @@ def simulate(scenario: Scenario, *, machine: type[Machine] = Machine, repeat: in
 
 
 class _Network:
-    def __init__(self, scenario: Scenario, machine: type[Machine]) -> None:
+    def __init__(self, scenario: Scenario, machine: type[Machine], *, pruning: bool) -> None:
         plain = [name.removeprefix("@") for name in scenario.peers]
         absent = {name.removeprefix("@") for name in scenario.absent_peers}
         self._scenario = scenario
         self._machine = machine
+        self._pruning = pruning
         self._present = {name: rank for rank, name in enumerate(plain) if name not in absent}
         self._names = Names([*plain, *absent])
         self._services = Services(scenario.services, self._names)
@@ -160,6 +166,7 @@ class _Network:
         self._calls: list[CallMade] = []
         self._failures: list[RunFailed] = []
         self._lost: set[str] = set()
+        self.questions = 0
         self._deliveries = 0
 
     def play(self) -> Observation:
@@ -212,21 +219,33 @@ class _Network:
             self._send(host, list(next_peers))
 
     def _arrive(self, host: _Host, data: bytes, sender: str) -> Effects:
-        """Take in what came; where it builds on something that overtook it, its sender is asked for everything."""
+        """Take in what came; its sender is asked for what is missing."""
         self.meter.runs += 1
         with self.meter.running():
             known = decode_data(self._particle.key, data)
-            try:
-                effects = host.machine.merge(known)
-            except MissingError:
-                known = decode_data(self._particle.key, self._everything_of(sender))
-                effects = host.machine.merge(known)
+            for _ in range(QUESTIONS_MAX):
+                try:
+                    effects = host.machine.merge(known)
+                    break
+                except MissingError as error:
+                    known = _united(known, decode_data(self._particle.key, self._answer(sender, host, error)))
+            else:
+                raise AssertionError(f"{sender} does not have what it leaves out")
             host.exchange.received(sender, known)
         return effects
 
-    def _everything_of(self, peer: str) -> bytes:
-        machine = self._hosts[self._names.name(peer) or peer].machine
-        data = encode_data(machine.batches(), machine.contents())
+    def _answer(self, peer: str, asking: _Host, error: MissingError) -> bytes:
+        """What a peer gives when it is asked for something by id."""
+        asked = self._hosts[self._names.name(peer) or peer]
+        self.questions += 1
+        to = self._names.keys[asking.name].peer_id
+        if error.batches:
+            asked.exchange.forget(to)
+        asked.exchange.asks(to, error.contents)
+        needs = asked.machine.needs(to) if self._pruning else None
+        owed = asked.exchange.owed(to, asked.machine.batches(), asked.machine.contents(), needs)
+        data = encode_data(owed.batches, owed.contents)
+        asked.exchange.given(to, owed)
         self.meter.bytes_sent += len(data)
         return data
 
@@ -267,7 +286,8 @@ class _Network:
                 self._lost.add(self._names.to_names(peer))
                 continue
             with self.meter.running():
-                owed = host.exchange.owed(peer, host.machine.batches(), host.machine.contents())
+                needs = host.machine.needs(peer) if self._pruning else None
+                owed = host.exchange.owed(peer, host.machine.batches(), host.machine.contents(), needs)
                 data = encode_data(owed.batches, owed.contents)
                 host.exchange.given(peer, owed)
             self.meter.bytes_sent += len(data)
@@ -281,6 +301,12 @@ class _Network:
         return Observation(
             self._calls, self._failures, self._deliveries, sorted(self._lost), sizes, truncated=bool(self._queue)
         )
+
+
+def _united(one: Known, more: Known) -> Known:
+    """All that came in two answers."""
+    batches = {batch.id: batch for batch in (*more.batches, *one.batches)}
+    return Known(tuple(batches.values()), {**one.contents, **more.contents})
 
 
 def _picks(order: str | Seeded | None, queue: Sequence[object]) -> Iterator[int]:

@@ -58,7 +58,11 @@ def _seen(story: Story) -> Iterator[tuple[str, State]]:
         if event.at:
             yield (
                 event.at,
-                State.FAILED if event.kind == "failure" else State.SENT if event.kind == "hop" else State.DONE,
+                State.FAILED
+                if event.kind in ("failure", "notice")
+                else State.SENT
+                if event.kind == "hop"
+                else State.DONE,
             )
     for waiting in story.waits:
         yield waiting.at, State.WAITS

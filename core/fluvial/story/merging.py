@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fluvial.storage.particle_rows import ParticleState
 from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
-from fluvial.story.wording import json_text, told_by
+from fluvial.story.wording import told_by
 
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
 
@@ -45,7 +45,7 @@ def merge_stories(stories: Sequence[Story]) -> Story:
     keyed = [list(zip(_keys(story.events), story.events, strict=True)) for story in stories]
     events = _in_order(stories, keyed)
     ahead = _ahead(stories, keyed)
-    waits = _waits(ahead, events)
+    waits = _waits(ahead, events, _began(stories))
     peers = [first.initiator, *_peers(events, waits), *(peer for story in stories for peer in story.peers)]
     errors = dict.fromkeys(story.error for story in ahead if story.error)
     return replace(
@@ -65,12 +65,14 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
     times: Counter[tuple[str, ...]] = Counter()
     for event in events:
         said: tuple[str, ...]
-        if event.kind == "arrival":
+        if event.kind == "notice":
+            said = (event.at, event.instruction, event.error)
+        elif event.kind == "arrival":
             said = (event.to, str(event.hop))
         elif event.kind == "hop":  # where to and what for is not known to everybody
             said = (event.instance,)
         else:
-            said = (event.instance, event.service, event.function, event.error, json_text(event.value))
+            said = (event.instance, event.fact)
         key = (event.kind, event.peer, *said)
         times[key] += 1
         yield (*key, str(times[key]))
@@ -79,7 +81,9 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
 def _together(events: Sequence[Event]) -> Event:
     """One event from what several stories know of it: each knows the fact, but perhaps not where it leads."""
     first = min(events, key=lambda event: event.known_at_ms)
-    best = max(events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None))
+    best = max(
+        events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None, not event.partial)
+    )
     return replace(
         best,
         known_at_ms=first.known_at_ms,
@@ -149,14 +153,24 @@ def _ahead(stories: Sequence[Story], keyed: Sequence[Sequence[tuple[_Key, Event]
     return [story for story, mine in zip(stories, known, strict=True) if not any(mine < other for other in known)]
 
 
-def _waits(stories: Sequence[Story], events: Sequence[Event]) -> list[Waiting]:
+def _began(stories: Sequence[Story]) -> dict[tuple[str, str], int]:
+    """Since when each instance has waited for something, on whichever peer it did so first."""
+    began: dict[tuple[str, str], int] = {}
+    for waiting in (waiting for story in stories for waiting in story.waits):
+        if (since_ms := waiting.since_ms) is not None:
+            what = (waiting.instance, waiting.reason)
+            began[what] = min(since_ms, began.get(what, since_ms))
+    return began
+
+
+def _waits(stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]) -> list[Waiting]:
     """What is waited for, once for each instance: the one that names a peer tells more."""
     answered = {event.instance for event in events if event.kind in FACTS_THAT_ANSWER}
     waits: dict[str, Waiting] = {}
     for waiting in (waiting for story in stories for waiting in story.waits):
         name = waiting.instance or f"{waiting.at} {waiting.instruction}"
         if waiting.instance not in answered and not (name in waits and waits[name].peer):
-            waits[name] = waiting
+            waits[name] = replace(waiting, since_ms=began.get((waiting.instance, waiting.reason)))
     return list(waits.values())
 
 

@@ -52,7 +52,9 @@ def _row(row: Row, wording: Wording, aliases: Mapping[str, str]) -> Iterator[str
             event = row.event
             yield f"{aliases[event.peer]}-->>{aliases[event.to]}: {escape(f'arrived, hop {event.hop}')}"
         case Done():
-            yield from _note(aliases[row.event.peer], _done(row.event, wording), failed=row.event.kind == "failure")
+            yield from _note(
+                aliases[row.event.peer], _done(row.event, wording), failed=row.event.kind in ("failure", "notice")
+            )
         case Open():
             what = wording.text(row.waiting.instruction, INSTRUCTION_CHARACTERS_MAX)
             why = wording.text(row.waiting.reason, REASON_CHARACTERS_MAX)
@@ -78,6 +80,8 @@ def _arrow(row: Arrow, wording: Wording, aliases: Mapping[str, str]) -> Iterator
 
 
 def _done(event: Event, wording: Wording) -> str:
+    if event.kind == "notice":
+        return f"{wording.notice(event)}{_mark(event)}"
     if event.kind == "canon":
         return f"{wording.canon(event)} = {wording.outcome(event)}{_mark(event)}"
     sign = "✗" if event.kind == "failure" else "→"

@@ -107,6 +107,17 @@ class Painter:
 
     def _done(self, event: Event) -> _Box:
         wording = self._wording
+        if event.kind == "notice":
+            what, _, outcome = wording.notice(event).partition(": ")
+            return _Box(
+                peer=event.peer,
+                look="failure",
+                what=what,
+                outcome=outcome,
+                outcome_look="red",
+                tooltip=_whole(event),
+                signed=event.signed,
+            )
         sign = {"canon": "=", "failure": "✗"}.get(event.kind, "→")
         return _Box(
             peer=event.peer,

@@ -5,7 +5,8 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,15 +14,18 @@ import msgspec
 from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
-from fluvial.air.data.content import Json
+from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
-from fluvial.air.data.log import Merged, Sealed, Stepped, decode_record
-from fluvial.air.machine.findings import Met
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.air.data.partial import Content, Partial, outline
+from fluvial.air.machine.findings import Met, Observer
 from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
-from fluvial.encoding import decode
+from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
-from fluvial.particles.journal import ARRIVED, Arrival, records_of
+from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, records_of
+from fluvial.particles.notice import decode_notice
+from fluvial.particles.waiting import name_of, since_when
 from fluvial.storage.particle_rows import JournalEntry, StoredParticle
 
 
@@ -30,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: ``call`` a service answered; ``failure`` it failed; ``canon`` a stream was fixed; ``hop`` the particle was sent on;
-            ``arrival`` a copy came to the peer whose journal this is.
+            ``arrival`` a copy came to the peer whose journal this is; ``notice`` a peer said that it cannot go on.
         peer: who did it: the one who answered, fixed, sent or handed over.
         to: the receiver of a hop (empty while it is not known) or of an arrival.
         instruction: the instruction it is about, as text.
@@ -39,13 +43,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         service, function: of a call, or of the call for which a particle was sent on.
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
-        error: what a failed service said.
+        partial: arguments or value are not all here: nobody on the way to this peer needed them. Texts that begin with ``…`` stand for them.
+        fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
+        error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
         known_at_ms: when this peer learned of it, milliseconds since 1970.
         signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals.
     """
 
-    kind: Literal["call", "failure", "canon", "hop", "arrival"]
+    kind: Literal["call", "failure", "canon", "hop", "arrival", "notice"]
     peer: str
     to: str = ""
     instruction: str = ""
@@ -55,6 +61,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     function: str = ""
     arguments: list[Json] | None = None
     value: Json = None
+    partial: bool = False
+    fact: str = ""
     error: str = ""
     hop: int = 0
     known_at_ms: int = 0
@@ -69,6 +77,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: names its run-time instance, as in events.
         reason: what for.
         peer: the other peer that has to do something; empty for anything else.
+        since_ms: since when it has waited for that on the peer whose journal this is, milliseconds since 1970; None if that is not known.
     """
 
     instruction: str
@@ -76,6 +85,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     instance: str = ""
     peer: str = ""
+    since_ms: int | None = None
 
 
 class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,25 +163,30 @@ class _Teller:
     def __init__(self, stored: StoredParticle, me: PeerId) -> None:
         self._stored = stored
         self._me = me
-        header = stored.particle.header
+        self._script = parse(stored.particle.script)
         self._met: dict[tuple[bytes, int], Met] = {}
-        self._machine = Machine.restore(
-            parse(stored.particle.script),
-            stored.particle.key,
-            me,
-            list(records_of(stored.journal)),
-            initiator=stored.particle.initiator,
-            timestamp_ms=header.timestamp_ms,
-            ttl_ms=header.ttl_ms,
-            observer=self._met.__setitem__,
-        )
+        self._machine = self._restore(list(records_of(stored.journal)), self._met.__setitem__)
         self._contents = self._machine.contents()
         self._known: set[BatchId] = set()
+
+    def _restore(self, records: Sequence[Record], observer: Observer | None = None) -> Machine:
+        particle = self._stored.particle
+        return Machine.restore(
+            self._script,
+            particle.key,
+            self._me,
+            records,
+            initiator=particle.initiator,
+            timestamp_ms=particle.header.timestamp_ms,
+            ttl_ms=particle.header.ttl_ms,
+            observer=observer,
+        )
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = [event for entry in stored.journal for event in self._events(entry)]
         waits, error = self._machine.waits(), self._machine.error
+        since = since_when(stored.journal, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):
@@ -195,6 +210,7 @@ class _Teller:
                     reason=wait.reason,
                     instance=_name(wait.instance),
                     peer=str(wait.peer or ""),
+                    since_ms=since.get(name_of(wait)),
                 )
                 for wait in waits
             ],
@@ -209,6 +225,18 @@ class _Teller:
             arrival = decode(entry.payload, Arrival, what="arrival")
             sender = PeerId.from_public_key(arrival.sender)
             yield Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=entry.at_ms)
+            return
+        if entry.kind == NOTICED:
+            notice = decode_notice(entry.payload).notice
+            yield Event(
+                kind="notice",
+                peer=str(notice.peer_id),
+                instruction=notice.instruction,
+                at=notice.position,
+                error=notice.error,
+                known_at_ms=entry.at_ms,
+                signed=VERIFIED,
+            )
             return
         for noted in self._noted(entry):
             if (event := self._event(noted)) is not None:
@@ -249,13 +277,30 @@ class _Teller:
             if met is None:
                 return base
             return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
+        base = replace(base, fact=hashlib.sha256(encode(fact)).hexdigest())
         if isinstance(fact, Canon):
-            return replace(base, kind="canon", value=[self._contents.get(element.value) for element in fact.elements])
-        arguments = None if met is None or met.arguments is None else list(met.arguments)
-        call = replace(base, kind="call", service=fact.service, function=fact.function, arguments=arguments)
+            elements = [self._content(element.value) for element in fact.elements]
+            return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
+        arguments = None if met is None else met.arguments
+        call = replace(
+            base,
+            kind="call",
+            service=fact.service,
+            function=fact.function,
+            arguments=None if arguments is None else list(map(outline, arguments)),
+            partial=_any_partial(arguments or ()),
+        )
         if isinstance(fact, Failure):
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
-        return replace(call, value=self._contents.get(fact.value))
+        value = self._content(fact.value)
+        return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
+
+    def _content(self, key: ContentId) -> Content:
+        return self._contents.get(key, Partial(key))
+
+
+def _any_partial(contents: Iterable[Content]) -> bool:
+    return any(isinstance(content, Partial) for content in contents)
 
 
 def _name(instance: Instance) -> str:

@@ -34,7 +34,7 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES, now_ms: int | N
     Args:
         story: what to tell.
         names: peer id to the name that people use; others are called by the end of their id.
-        now_ms: milliseconds since 1970; if given, waits say how long.
+        now_ms: milliseconds since 1970; if given, waits say for how long, else from when on.
     """
     wording = Wording(story, names)
     lines = [*_head(story, wording), "", *_events(story, wording), "", *open_points(story, wording, now_ms=now_ms)]
@@ -51,6 +51,8 @@ def describe(event: Event, wording: Wording) -> str:
             return f"FAILED {wording.call(event)}: {wording.outcome(event)}"
         case "canon":
             return f"{wording.canon(event)} = {wording.value(event.value)}"
+        case "notice":
+            return wording.notice(event)
         case "hop":
             what = wording.purpose(event)
             return f"⇒ {wording.peer(event.to) if event.to else '(not known)'}" + (f"  for {what}" if what else "")
@@ -98,15 +100,19 @@ def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) ->
 def _waiting(story: Story, waiting: Waiting, wording: Wording, now_ms: int | None) -> str:
     what = wording.text(waiting.instruction, INSTRUCTION_CHARACTERS_MAX)
     text = f"{what} at {waiting.at} — {wording.text(waiting.reason, REASON_CHARACTERS_MAX)}"
+    if waiting.since_ms is not None:
+        text += f", {_since(story, waiting.since_ms, wording, now_ms)}"
     asked_ms = asked_at_ms(story, waiting)
-    if asked_ms is None:
-        return text
-    text += f"; sent there at {wording.seconds(asked_ms)}"
+    return text if asked_ms is None else f"{text}; sent there at {wording.seconds(asked_ms)}"
+
+
+def _since(story: Story, since_ms: int, wording: Wording, now_ms: int | None) -> str:
+    """How long something has waited, if the time is known; else from when on."""
     if now_ms is None:
-        return text
+        return f"since {wording.seconds(since_ms)}"
     deadline_ms = story.began_ms + story.ttl_ms
-    waited = duration(max(min(now_ms, deadline_ms) - asked_ms, 0))
-    return f"{text}, {waited} ago" if now_ms < deadline_ms else f"{text}, {waited} before the particle expired"
+    waited = duration(max(min(now_ms, deadline_ms) - since_ms, 0))
+    return f"since {waited}" if now_ms < deadline_ms else f"for {waited} until the particle expired"
 
 
 def not_delivered(undelivered: Undelivered, wording: Wording) -> str:

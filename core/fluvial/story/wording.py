@@ -120,6 +120,13 @@ class Wording:
             return self.text(f"{event.service}.{event.function}", columns_max)
         return self.canon(event, columns_max) if event.instruction else ""
 
+    def notice(self, event: Event, columns_max: int = REASON_CHARACTERS_MAX) -> str:
+        """Why a peer cannot go on, and where: ``CANNOT GO ON: 10000: no tea at 3:7 (call p ("tea" "make") [] x)``."""
+        text = f"CANNOT GO ON: {self.text(event.error, columns_max)}"
+        if event.at:
+            text += f" at {event.at}"
+        return f"{text} ({self.text(event.instruction, INSTRUCTION_CHARACTERS_MAX)})" if event.instruction else text
+
     def outcome(self, event: Event, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
         """What came of a call: its value or its error."""
         if event.kind == "failure":
@@ -161,7 +168,7 @@ def duration(ms: int) -> str:
 def figures(story: Story) -> dict[str, str]:
     """The story in numbers, by what they count, in the order in which they are shown."""
     kinds = Counter(event.kind for event in story.events)
-    signed = Counter(event.signed for event in story.events)
+    signed = Counter(event.signed for event in story.events if event.kind != "notice")
     last_ms = max((event.known_at_ms for event in story.events), default=story.began_ms)
     return {
         "took": duration(last_ms - story.began_ms),
@@ -169,6 +176,7 @@ def figures(story: Story) -> dict[str, str]:
         "calls": str(kinds["call"] + kinds["failure"]),
         **({"failed": str(kinds["failure"])} if kinds["failure"] else {}),
         "hops": str(kinds["hop"]),
+        **({"notices": str(kinds["notice"])} if kinds["notice"] else {}),
         "facts verified": str(signed[VERIFIED]),
         **({"own facts": str(signed[OWN])} if signed[OWN] else {}),
     }

@@ -9,12 +9,14 @@ from typing import Any
 from fluvial.air.data.batch import Known
 from fluvial.air.data.log import encode_record
 from fluvial.air.data.wire import decode_data, encode_data
+from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import parse
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.journal import ARRIVED, Arrival, kind_of
+from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, kind_of
+from fluvial.particles.notice import SignedNotice, encode_notice, make_notice
 from fluvial.simulation.scenario import Names
 from fluvial.storage import JournalEntry, OutboxRow, ParticleState, StoredParticle
 from fluvial.story.story import Story, tell
@@ -99,6 +101,13 @@ class Flow:
     def key(self, name: str) -> KeyPair:
         """A peer's key."""
         return self._names.keys[name]
+
+    def notice(self, name: str, message: str, *, error: AirError | None = None) -> None:
+        """A peer tells the initiator that it cannot go on."""
+        self._now_ms += HANDOVER_MS
+        keys, first = self.key(name), next(iter(self._peers.values()))
+        said = make_notice(self.particle.key, keys.peer_id, "failed", message, at_ms=self._now_ms, error=error)
+        self._write(first, NOTICED, encode_notice(SignedNotice.sign(self.particle.initiator, said, keys)))
 
     def stored(self, name: str) -> StoredParticle:
         """What a peer's store holds."""

@@ -56,7 +56,25 @@ arrivals = st.builds(
     hop=st.integers(0, 9),
     known_at_ms=times,
 )
-waits = st.builds(Waiting, instruction=anything, at=places, reason=anything, instance=st.just("1"), peer=peers)
+notices = st.builds(
+    Event,
+    kind=st.just("notice"),
+    peer=peers.filter(bool),
+    instruction=anything,
+    at=places | st.just(""),
+    error=anything,
+    known_at_ms=times,
+    signed=st.just("verified"),
+)
+waits = st.builds(
+    Waiting,
+    instruction=anything,
+    at=places,
+    reason=anything,
+    instance=st.just("1"),
+    peer=peers,
+    since_ms=st.none() | times,
+)
 undelivered = st.builds(Undelivered, peer=peers.filter(bool), attempts=st.integers(0, 3), error=anything)
 
 
@@ -64,7 +82,7 @@ undelivered = st.builds(Undelivered, peer=peers.filter(bool), attempts=st.intege
 def stories(draw: st.DrawFn) -> Story:
     """Any story that a stranger's particle might lead to, and some that are impossible."""
     initiator = draw(peers.filter(bool))
-    told = draw(st.lists(events | arrivals, max_size=8))
+    told = draw(st.lists(events | arrivals | notices, max_size=8))
     found = {initiator: None, **{peer: None for event in told for peer in (event.peer, event.to) if peer}}
     return Story(
         particle_id=draw(anything),

@@ -107,6 +107,8 @@ def test_what_nobody_has_answered_is_still_waited_for() -> None:
     flow = chat(absent=["carol"])
     waits = merged(flow).waits
     assert [wait.peer for wait in waits] == [flow.key("carol").peer_id]
+    asked = next(event.known_at_ms for event in merged(flow).events if event.to == flow.key("carol").peer_id)
+    assert [wait.since_ms for wait in waits] == [asked], "since whoever asked waits, not since others heard of it"
     assert merged(flow).state == "live"
 
 

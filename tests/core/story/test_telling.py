@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
+from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.machine import Failed
-from fluvial.story.story import Story
+from fluvial.air.syntax import parse
+from fluvial.story import html, mermaid, svg, text
+from fluvial.story.merging import merge_stories
+from fluvial.story.story import Story, tell
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.core.story.chats import chat
-from tests.core.story.flows import BEGAN_MS, Flow
+from tests.core.story.flows import BEGAN_MS, CALL_MS, HANDOVER_MS, Flow
 
 
 def test_a_story_begins_with_the_initiators_own_facts() -> None:
@@ -60,3 +68,90 @@ def test_a_story_without_events_has_the_initiator() -> None:
     story = Flow("(null)", peers=["alice"]).story("alice")
     assert (story.events, story.waits, story.state) == ([], [], "finished")
     assert story.peers == [story.initiator]
+
+
+def test_a_failure_notice_is_told_and_no_fact_of_it() -> None:
+    flow = chat(silent=["archive.store"])
+    before = flow.story("alice")
+    error = Catchable(10000, "the disk\x1b is full")
+    error.instruction = parse('(call "p" ("archive" "store") [])').root
+    flow.notice("history", error.message, error=error)
+    story = flow.story("alice")
+    *_, notice = story.events
+    assert story.events[:-1] == before.events
+    assert (notice.kind, notice.error, notice.at) == ("notice", "10000: the disk\x1b is full", "1:1")
+    assert (notice.peer, notice.signed) == (flow.key("history").peer_id, "verified")
+    told = text.render(story, names=flow.names)
+    what = r'CANNOT GO ON: 10000: the disk\x1b is full at 1:1 (call "p" ("archive" "store") [])'
+    assert f"history {what}" in told
+    assert "notices 1, facts verified" in told
+    assert notice in merge_stories([story, flow.story("history")]).events
+    for rendered in (mermaid.render(story), svg.render(story), html.render(story)):
+        assert "CANNOT GO ON" in rendered
+
+
+# --- since when it waits
+
+STEPS = """
+    (seq (call "@bob" ("a" "first") [] x)
+         (par (seq (call "@alice" ("a" "slow") [x] y) (call "@bob" ("a" "second") [y] z))
+              (seq (call "@carol" ("a" "third") [] w) (match z w (call "@bob" ("a" "last") [])))))"""
+
+
+def waits_of(flow: Flow, name: str) -> list[tuple[str, int | None]]:
+    story = flow.story(name)
+    names = {str(flow.key(one).peer_id): one for one in ("alice", "bob", "carol")}
+    found = []
+    for waiting in story.waits:
+        reason = " ".join(names.get(word, word) for word in waiting.reason.split())
+        found.append((reason, None if waiting.since_ms is None else waiting.since_ms - BEGAN_MS))
+    return found
+
+
+def test_a_wait_says_since_when() -> None:
+    services = {"a.first": 1, "a.slow": 2, "a.second": 3}
+    flow = Flow(STEPS, peers=["alice", "bob", "carol"], services=services, silent=["a.second", "a.third"])
+    asked_carol_ms = HANDOVER_MS + CALL_MS  # bob has answered
+    arrived_ms = asked_carol_ms + HANDOVER_MS
+    found = waits_of(flow, "alice")
+    answered_ms = flow.stored("alice").journal[-1].at_ms - BEGAN_MS
+    assert found == [
+        ("bob has not answered yet", answered_ms),
+        ("carol has not answered yet", arrived_ms),
+    ]
+    assert waits_of(flow, "bob")[1] == ("carol has not answered yet", asked_carol_ms)
+
+
+def test_an_instruction_waits_for_each_thing_since_it_waits_for_that() -> None:
+    """The call of bob first needs a name, then bob."""
+    script = """
+        (par (call "@carol" ("a" "slow") [] x)
+             (par (call "@carol" ("a" "never") [] y) (match x 1 (match y 2 (null)))))"""
+    services = {"a.slow": 1}
+    flow = Flow(script, peers=["alice", "bob", "carol"], services=services, silent=["a.never"])
+    assert waits_of(flow, "alice") == [
+        ("carol has not answered yet", 0),
+        ("carol has not answered yet", 0),
+        ("`x` has no value yet", 0),
+    ]
+    *_, last = waits_of(flow, "carol")
+    assert last == ("`y` has no value yet", HANDOVER_MS + CALL_MS)
+
+
+@given(st.data())
+def test_waits_began_when_they_are_first_seen_in_the_journal(data: st.DataObject) -> None:
+    """Bisection finds what looking at every moment finds."""
+    silent = data.draw(st.sets(st.sampled_from(["a.first", "a.slow", "a.second", "a.third", "a.last"])))
+    services = {"a.first": 1, "a.slow": 2, "a.second": 3, "a.third": 3, "a.last": 4}
+    flow = Flow(STEPS, peers=["alice", "bob", "carol"], services=services, silent=sorted(silent))
+    for name in flow.met:
+        stored = flow.stored(name)
+        first: dict[tuple[str, str], int] = {}
+        for end in range(1, len(stored.journal) + 1):
+            if end < len(stored.journal) and stored.journal[end].at_ms == stored.journal[end - 1].at_ms:
+                continue
+            now = tell(replace(stored, journal=stored.journal[:end]), flow.key(name).peer_id)
+            for waiting in now.waits:
+                first.setdefault((waiting.instance, waiting.reason), stored.journal[end - 1].at_ms)
+        for waiting in flow.story(name).waits:
+            assert waiting.since_ms == first[waiting.instance, waiting.reason]

@@ -19,8 +19,9 @@ from typing import Final, NewType
 
 import msgspec
 
-from fluvial.air.data.content import ContentId, Json, merkle_root
+from fluvial.air.data.content import ContentId, merkle_root
 from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step
+from fluvial.air.data.partial import Content
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PUBLIC_KEY_BYTES, PeerId, verify
@@ -57,7 +58,7 @@ class MissingError(RemoteProtocolError):
     def __init__(
         self, message: str, *, batches: tuple[BatchId, ...] = (), contents: tuple[ContentId, ...] = ()
     ) -> None:
-        super().__init__(message, hint="the sender gives all that it has when it is asked again")
+        super().__init__(message, hint="the sender gives what it has of it when it is asked")
         self.batches = batches
         self.contents = contents
 
@@ -193,12 +194,12 @@ def _id(message: bytes) -> BatchId:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Data that was checked: every batch and every content id is right.
+    """What travels with a particle, checked: every batch and every content id is right.
 
     Attributes:
         batches: in an order in which each comes after those that its steps name.
-        contents: values by id.
+        contents: values by id, whole or in part.
     """
 
     batches: tuple[Batch, ...]
-    contents: Mapping[ContentId, Json]
+    contents: Mapping[ContentId, Content]

@@ -7,10 +7,11 @@ whole without a change of the id, and small values cost one hash.
 ::
 
     leaf(v)            = H(00 ‖ encode(v))
-    node([a, b, …])    = H(01 ‖ tree(id(a), id(b), …))
-    node({k: a, …})    = H(02 ‖ tree(H(00 ‖ encode(k)) ‖ id(a), …))      in ascending order of the keys' UTF-8 bytes
+    node([a, b, …])    = H(01 ‖ n ‖ tree(id(a), id(b), …))
+    node({k: a, …})    = H(02 ‖ n ‖ tree(H(00 ‖ encode(k)) ‖ id(a), …))      in ascending order of the keys' UTF-8 bytes
 
-``H`` is SHA-256 and ``tree`` the Merkle tree hash of RFC 6962 §2.1 over the given byte strings.
+``H`` is SHA-256, ``n`` the number of parts in four bytes, and ``tree`` the Merkle tree hash of RFC 6962 §2.1 over the given byte
+strings. With ``n`` the place of every part is certain (``data.partial``).
 """
 
 from __future__ import annotations
@@ -95,10 +96,27 @@ def content_id(value: Json) -> ContentId:
     encoded = encode(value)
     if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, list | dict):
         return ContentId(hashlib.sha256(_LEAF + encoded).digest())
+    leaves = leaves_of(value)
+    return node_id(len(leaves), merkle_root(leaves), of_object=isinstance(value, dict))
+
+
+def leaves_of(value: list[Json] | dict[str, Json]) -> list[bytes]:
+    """What stands in the leaves of an array's or object's tree, in order."""
     if isinstance(value, list):
-        return ContentId(_hash(_ARRAY + merkle_root([content_id(item) for item in value])))
-    keys = sorted(value, key=str.encode)
-    return ContentId(_hash(_OBJECT + merkle_root([content_id(key) + content_id(value[key]) for key in keys])))
+        return [content_id(item) for item in value]
+    return [content_id(key) + content_id(value[key]) for key in sorted(value, key=str.encode)]
+
+
+def node_id(size: int, root: bytes, *, of_object: bool) -> ContentId:
+    """The id of an array or object of which the number of parts and the root of their tree are known."""
+    return ContentId(_hash((_OBJECT if of_object else _ARRAY) + size.to_bytes(4, "big") + root))
+
+
+def is_large(value: Json) -> bool:
+    """Whether a value is longer than a leaf: only then is there something to gain from leaving it out."""
+    if isinstance(value, str):
+        return len(value) * 4 > LEAF_BYTES_MAX and len(encode(value)) > LEAF_BYTES_MAX
+    return isinstance(value, list | dict) and len(encode(value)) > LEAF_BYTES_MAX
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
@@ -108,11 +126,21 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """
     if not leaves:
         return _hash(b"")
-    level = [_hash(b"\x00" + leaf) for leaf in leaves]
+    level = [leaf_hash(leaf) for leaf in leaves]
     while len(level) > 1:
-        pairs = [_hash(b"\x01" + level[i] + level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        pairs = [fork_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         level = pairs + level[len(pairs) * 2 :]
     return level[0]
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """The tree of one leaf. Source: RFC 6962 §2.1."""
+    return _hash(b"\x00" + leaf)
+
+
+def fork_hash(left: bytes, right: bytes) -> bytes:
+    """The tree over two trees. Source: RFC 6962 §2.1."""
+    return _hash(b"\x01" + left + right)
 
 
 def _hash(data: bytes) -> bytes:

@@ -5,13 +5,16 @@ The order of stream elements is not a function of the set of facts alone: it dep
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import msgspec
 
 from fluvial.air.data.batch import Signed
-from fluvial.air.data.content import Json
+from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Canon, Failure, Result, Sent, Taken
+from fluvial.air.data.partial import Content, Partial
+from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 
 
@@ -20,10 +23,11 @@ class LogRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class Merged(LogRecord, frozen=True, tag="merged"):
-    """Batches arrived, with the values they speak of; in the order in which they were taken in."""
+    """Batches arrived, in the order in which they were taken in, with values that they or earlier ones speak of, whole or in part."""
 
     batches: tuple[Signed, ...]
     contents: tuple[Json, ...]
+    parts: tuple[ArrayPart | ObjectPart, ...] = ()
 
 
 class Stepped(LogRecord, frozen=True, tag="stepped"):
@@ -34,6 +38,7 @@ class Stepped(LogRecord, frozen=True, tag="stepped"):
 
     facts: tuple[Result | Failure | Canon | Sent | Taken, ...]
     contents: tuple[Json, ...]
+    parts: tuple[ArrayPart | ObjectPart, ...] = ()
     evaluated: bool = True
 
 
@@ -44,6 +49,22 @@ class Sealed(LogRecord, frozen=True, tag="sealed"):
 
 
 Record: TypeAlias = Merged | Stepped | Sealed
+
+
+def split_contents(contents: Collection[Content]) -> tuple[tuple[Json, ...], tuple[ArrayPart | ObjectPart, ...]]:
+    """Values as records keep them: whole ones, and those of which some part is known."""
+    whole = tuple(known for known in contents if not isinstance(known, Partial))
+    partial = (known for known in contents if isinstance(known, Partial) and known.tree is not None)
+    return whole, tuple(map(write_proof, partial))
+
+
+def contents_of(record: Merged | Stepped) -> dict[ContentId, Content]:
+    """The values in a record, by id."""
+    contents: dict[ContentId, Content] = {content_id(json): json for json in record.contents}
+    for part in map(read_proof, record.parts):
+        assert part.id is not None, "it follows from the proof"
+        contents[part.id] = part
+    return contents
 
 
 def encode_record(record: Record) -> bytes:

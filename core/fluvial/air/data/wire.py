@@ -1,8 +1,8 @@
 """How data travels: ids that the receiver can work out itself are not sent.
 
 What is signed speaks of values and batches by 32-byte ids (``facts``, ``batch``). On the way an id is a number: its place in a list that
-begins with the ids of the contents sent along, in their order; then come the ids that are sent as they are; then those of the
-batches sent along, in their order. Signers are numbers likewise, in a list of keys sent once. The receiver puts the ids back, and with them
+begins with the ids of the contents sent along, in their order, whole ones before partial ones; then come the ids that are sent as they are;
+then those of the batches sent along, in their order. Signers are numbers likewise, in a list of keys sent once. The receiver puts the ids back, and with them
 has the very bytes that were signed.
 """
 
@@ -16,6 +16,8 @@ import msgspec
 from fluvial.air.data.batch import Batch, BatchId, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
 from fluvial.air.data.facts import Argument, Canon, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
+from fluvial.air.data.partial import Content, Partial
+from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 
@@ -92,12 +94,14 @@ class Wire(_Wire, frozen=True):
 
     Attributes:
         contents: values, each once.
+        parts: values that are sent in part, each once.
         ids: ids of values and batches that are not sent along.
         signers: public keys.
         batches: in an order in which each comes after those that its steps name.
     """
 
     contents: tuple[Json, ...] = ()
+    parts: tuple[ArrayPart | ObjectPart, ...] = ()
     ids: tuple[bytes, ...] = ()
     signers: tuple[bytes, ...] = ()
     batches: tuple[WireBatch, ...] = ()
@@ -141,15 +145,16 @@ def _ids(item: Item) -> list[bytes]:
             return []
 
 
-def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> bytes:
+def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content]) -> bytes:
     """The bytes that travel.
 
     Args:
         batches: in an order in which each comes after those that its steps name.
-        contents: the values to send along, of those that the batches speak of.
+        contents: the values to send along; those of which only the id is known are not.
     """
-    spoken_of = set().union(*(batch.contents() for batch in batches))
-    keys = sorted(contents.keys() & spoken_of)
+    whole = sorted(key for key, known in contents.items() if not isinstance(known, Partial))
+    partial = {key: known for key, known in contents.items() if isinstance(known, Partial) and known.tree is not None}
+    keys = [*whole, *sorted(partial)]
     numbers = _Numbers(keys, batches)
     numbers.collect(batches)
     signers = {key: number for number, key in enumerate(dict.fromkeys(batch.signed.signer for batch in batches))}
@@ -161,7 +166,9 @@ def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Json]) ->
         )
         for batch in batches
     )
-    return encode(Wire(tuple(contents[key] for key in keys), tuple(numbers.ids), tuple(signers), written))
+    values = tuple(contents[key] for key in whole)
+    proofs = tuple(write_proof(partial[key]) for key in sorted(partial))
+    return encode(Wire(values, proofs, tuple(numbers.ids), tuple(signers), written))
 
 
 def _to_wire(item: Item, numbers: _Numbers) -> WireItem:
@@ -199,17 +206,10 @@ def decode_data(particle: bytes, data: bytes) -> Known:
     if not data:
         return Known((), {})
     wire = decode(data, Wire, what="particle data")
-    try:
-        for value in wire.contents:
-            check_json(value)
-    except ValueError as error:
-        raise RemoteProtocolError(f"a content cannot be used: {error}") from error
     if any(len(key) != 32 for key in wire.ids):
         raise RemoteProtocolError("an id in the data does not have 32 bytes")
-    contents = {content_id(value): value for value in wire.contents}
+    contents = _contents(wire)
     ids: list[bytes] = [*contents, *wire.ids]
-    if len(ids) != len(wire.contents) + len(wire.ids):
-        raise RemoteProtocolError("a content is sent twice")
     batches: list[Batch] = []
     for one in wire.batches:
         try:
@@ -221,6 +221,26 @@ def decode_data(particle: bytes, data: bytes) -> Known:
         batches.append(batch)
         ids.append(batch.id)
     return Known(tuple(batches), contents)
+
+
+def _contents(wire: Wire) -> dict[ContentId, Content]:
+    """The values sent along, by the ids that follow from them, in their order."""
+    contents: dict[ContentId, Content] = {}
+    try:
+        for value in wire.contents:
+            check_json(value)
+            contents[content_id(value)] = value
+        for part in wire.parts:
+            partial = read_proof(part)
+            assert partial.id is not None, "it follows from the proof"
+            contents[partial.id] = partial
+    except ValueError as error:
+        raise RemoteProtocolError(f"a content cannot be used: {error}") from error
+    except RecursionError as error:
+        raise RemoteProtocolError("a content is nested too deeply") from error
+    if len(contents) != len(wire.contents) + len(wire.parts):
+        raise RemoteProtocolError("a content is sent twice")
+    return contents
 
 
 def _at(places: Sequence[bytes], number: int) -> bytes:

@@ -21,9 +21,9 @@ from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
     Value,
-    Whole,
     elements_of,
     first_values,
+    is_object,
     is_pair,
     literal,
     value_of,
@@ -62,7 +62,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     arguments: tuple[Value, ...] | None = inst.child
     if machine.observer is not None:
         machine.observer(
-            inst.id, Met(node, call, None if arguments is None else tuple(value.json for value in arguments))
+            inst.id, Met(node, call, None if arguments is None else tuple(value.content for value in arguments))
         )
     outcome = None if arguments is None else machine.knowledge.outcome(inst.id, call.peer)
     if outcome is not None and arguments is not None and _fits(machine, outcome, call, arguments):
@@ -101,8 +101,8 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
         return
     output = inst.node.output
     if output is not None:
-        json = machine.knowledge.contents[outcome.value]
-        value = Value(json, (call,), Source.CALL, Whole(json, outcome.value))
+        whole = machine.knowledge.value(outcome.value)
+        value = Value(whole.content, (call,), Source.CALL, whole)
         if isinstance(output, tree.Scalar):
             machine.set(inst, output.name, value)
         else:
@@ -156,11 +156,10 @@ def advance_canon(machine: Evaluator, inst: Inst) -> None:
     if machine.observer is not None:
         machine.observer(inst.id, Met(node, inst.other))
     fact = machine.knowledge.canon(inst.id, peer)
-    if fact is not None and not _well_formed(machine, node, fact):
-        fact = None
     if fact is None and peer == machine.me and machine.acting:
         fact = _fix(machine, inst)
-    if fact is None:
+    values = () if fact is None else _values(machine, fact)
+    if fact is None or not _well_formed(node, values):
         machine.waiters.await_fact(inst)
         if peer == machine.me:
             machine.waiters.postpone(inst)
@@ -168,25 +167,27 @@ def advance_canon(machine: Evaluator, inst: Inst) -> None:
             _send(machine, inst, peer, complete=True)
         return
     machine.waiters.forget(inst)
-    values = tuple(value_of(element, machine.knowledge.contents[element.value]) for element in fact.elements)
     match node.target:
         case tree.CanonStream(name):
             machine.set(inst, name, CanonStreamValue(peer, values))
         case tree.CanonMap(name):
             machine.set(inst, name, CanonMapValue(peer, values))
         case tree.Scalar(name):
-            machine.set(inst, name, Value(values[0].json, (Tetraplet(peer),), Source.CANON, values[0].whole))
+            machine.set(inst, name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
     inst.status = Status.KEEP
 
 
-def _well_formed(machine: Evaluator, node: tree.Canon, fact: Canon) -> bool:
+def _values(machine: Evaluator, fact: Canon) -> tuple[Value, ...]:
+    return tuple(value_of(element, machine.knowledge.value(element.value)) for element in fact.elements)
+
+
+def _well_formed(node: tree.Canon, values: tuple[Value, ...]) -> bool:
     """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
-    values = [machine.knowledge.contents[element.value] for element in fact.elements]
     match node.target:
         case tree.Scalar():
-            return len(values) == 1 and isinstance(values[0], dict)
+            return len(values) == 1 and is_object(values[0])
         case tree.CanonMap():
-            return all(is_pair(value) for value in values)
+            return all(map(is_pair, values))
         case _:
             return True
 
@@ -203,9 +204,9 @@ def _fix(machine: Evaluator, inst: Inst) -> Canon:
         elements = elements_of(fixed)
     except ValueError as error:
         raise errors.unfit_to_fix(node.source.name, str(error)) from error
-    contents = {element.value: value.json for element, (value, _) in zip(elements, fixed, strict=True)}
+    contents = {element.value: content for element, content in elements}
     machine.findings.contents.update(contents)
     machine.knowledge.learn(contents)
-    fact = Canon(*inst.id, elements)
+    fact = Canon(*inst.id, tuple(element for element, _ in elements))
     _add(machine, fact)
     return fact

@@ -6,6 +6,7 @@ Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -166,3 +167,11 @@ def unfit_to_fix(name: str, problem: str) -> Uncatchable:
 def too_much(what: str, limit: int) -> Uncatchable:
     """A limit of the interpreter is reached that the reference does not have."""
     return Uncatchable(20100, f"the flow has more than {limit} {what}, which is what this peer allows")
+
+
+def value_missing(keys: Sequence[bytes]) -> Uncatchable:
+    """Something is read that did not come along; whoever left it out has done so wrongly. With the values the run is made again."""
+    named = ", ".join(key.hex()[:16] for key in keys)
+    return Uncatchable(
+        20101, f"a value that is read now is not here: {named}; the run is made when a copy of the particle brings it"
+    )

@@ -67,9 +67,9 @@ class Evaluator:
         self.acting = False
         self.observer: Final = observer
         self._script = script
-        self._plan = plan_of(script)
+        self.plan: Final = plan_of(script)
         self._environment = environment
-        self.last_error: Final = LastError(used=self._plan.reads_last_error)
+        self.last_error: Final = LastError(used=self.plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
         self._order = count()
@@ -77,7 +77,7 @@ class Evaluator:
         self._work = 0
         self._depth = 0
         self._root: Inst | None = None
-        self._streams: dict[StreamKey, Stream] = {}
+        self.streams: Final[dict[StreamKey, Stream]] = {}
         self.waiters: Final = Waiters()
 
     # --- steps
@@ -121,7 +121,7 @@ class Evaluator:
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in the order of positions; for people."""
-        dry = [fold for stream in self._streams.values() for fold in stream.dry()]
+        dry = [fold for stream in self.streams.values() for fold in stream.dry()]
         return self.waiters.waits(self.me, dry)
 
     # --- waiting and waking
@@ -146,8 +146,8 @@ class Evaluator:
 
     def stream(self, key: StreamKey, name: str) -> Stream:
         """The stream or stream map that a key names."""
-        if (found := self._streams.get(key)) is None:
-            found = self._streams[key] = Stream(name)
+        if (found := self.streams.get(key)) is None:
+            found = self.streams[key] = Stream(name)
         return found
 
     # --- advancing
@@ -278,7 +278,7 @@ class Evaluator:
             inst.status = TRUE
 
     def _end_of(self, inst: Inst) -> Key:
-        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
+        return inst.place.key(self.plan.end_of[inst.node.number] + 0.5)
 
     def _xor(self, inst: Inst) -> None:
         node = inst.node
@@ -309,7 +309,7 @@ class Evaluator:
         if inst.child is None:
             if not inst.index:
                 left = self.value(node.left, inst)
-                equal = same_json(left.json, self.value(node.right, inst).json)
+                equal = same_json(left.read(), self.value(node.right, inst).read())
                 if equal is not isinstance(node, tree.Match):
                     raise errors.no_mismatch() if equal else errors.no_match()
                 inst.index = 1
@@ -337,7 +337,7 @@ class Evaluator:
     def _fail_value(self, inst: Inst) -> None:
         operand = inst.node.value
         value = self.operands.value(operand, inst)
-        self.operands.check_error_object(value.json)
+        self.operands.check_error_object(value.read())
         if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
             self.last_error.set(inst.key, value.json, value.origins[0], always=True)
             inst.fail(caught, OPEN)
@@ -443,7 +443,7 @@ class Evaluator:
     ) -> Inst | None:
         frame = iteration_frame(base, fold.number, elements[index][0])
         iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
+        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
         return self._start(parent, fold.body, place, scope.iterate(iteration))
 
     def _next(self, inst: Inst) -> None:

@@ -1,21 +1,36 @@
-"""What other peers have of a particle, so that a peer is sent only what it has neither sent nor been sent before.
+"""What other peers have of a particle, so that a peer is sent only what it needs and has neither sent nor been sent before.
 
 Kept in memory: after a restart everything is sent once more, which does no harm. If a peer turns out to lack something, it asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluvial.air.data.batch import Batch, BatchId, Known
-from fluvial.air.data.content import ContentId, Json
+from fluvial.air.data.content import ContentId
+from fluvial.air.data.partial import Content, Mask, covers, cut, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a peer must have of the values that could be left out.
+
+    Attributes:
+        large: those values.
+        masks: what is needed of each; nothing of the others.
+    """
+
+    large: frozenset[ContentId]
+    masks: Mapping[ContentId, Mask]
 
 
 @dataclass(slots=True)
 class _Had:
     batches: set[BatchId] = field(default_factory=set)
-    contents: set[ContentId] = field(default_factory=set)
+    contents: dict[ContentId, Content] = field(default_factory=dict)
+    asked: set[ContentId] = field(default_factory=set)
 
 
 class Exchange:
@@ -28,18 +43,41 @@ class Exchange:
         """A peer sent this, so it has it."""
         had = self._had.setdefault(peer, _Had())
         had.batches.update(batch.id for batch in known.batches)
-        had.contents.update(known.contents)
+        for key, content in known.contents.items():
+            had.contents[key] = merged(had.contents[key], content) if key in had.contents else content
+        had.asked -= known.contents.keys()
 
-    def owed(self, peer: str, batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> Known:
-        """What a peer lacks of all batches and of the values that they speak of."""
+    def owed(
+        self, peer: str, batches: Sequence[Batch], contents: Mapping[ContentId, Content], needs: Needs | None = None
+    ) -> Known:
+        """What a peer lacks of all batches, of the small values that these speak of, and of the large ones as far as it needs them.
+
+        Args:
+            peer: who is to have it.
+            batches: all that are known here.
+            contents: all that is known here of values.
+            needs: what it needs of large values; None to give all of them whole.
+        """
         had = self._had.get(peer, _Had())
         lacking = tuple(batch for batch in batches if batch.id not in had.batches)
-        needed = set().union(*(batch.contents() for batch in lacking)) - had.contents
-        return Known(lacking, {key: contents[key] for key in needed})
+        needed: set[ContentId] = set().union(*(batch.contents() for batch in lacking)) - had.contents.keys()
+        owed = {
+            key: contents[key] for key in needed if key in contents and not (needs is not None and key in needs.large)
+        }
+        for key in had.asked & contents.keys():
+            owed[key] = contents[key]
+        for key, mask in ({} if needs is None else needs.masks).items():
+            if key in contents and key not in owed and not (key in had.contents and covers(had.contents[key], mask)):
+                owed[key] = cut(contents[key], mask)
+        return Known(lacking, owed)
 
     def given(self, peer: str, known: Known) -> None:
         """A peer has taken this in."""
         self.received(peer, known)
+
+    def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
+        """A peer asks for values: it gets all that is here of them the next time."""
+        self._had.setdefault(peer, _Had()).asked.update(contents)
 
     def forget(self, peer: str) -> None:
         """A peer lacks something that it was thought to have: it gets everything."""

@@ -10,6 +10,7 @@ import msgspec
 
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Argument, Canon, Instance, Sent, Taken, Tetraplet
+from fluvial.air.data.partial import Content
 from fluvial.air.syntax import tree
 
 
@@ -60,12 +61,12 @@ class Met:
     Attributes:
         instruction: which.
         call: peer, service and function; only the peer for a canon.
-        arguments: JSON values; None while one of them is not known.
+        arguments: their values, as far as they are here; None while one of them has none yet.
     """
 
     instruction: tree.Call | tree.Canon
     call: Tetraplet
-    arguments: tuple[Json, ...] | None = ()
+    arguments: tuple[Content, ...] | None = ()
 
 
 Observer: TypeAlias = Callable[[tuple[bytes, int], Met], None]
@@ -86,6 +87,6 @@ class Findings:
 
     def __init__(self) -> None:
         self.facts: list[Canon | Sent | Taken] = []
-        self.contents: dict[ContentId, Json] = {}
+        self.contents: dict[ContentId, Content] = {}
         self.requests: list[Request] = []
         self.next_peers: dict[str, None] = {}

@@ -11,8 +11,19 @@ from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Source, Tetraplet
-from fluvial.air.machine.errors import bad_lambda, json_text, no_length
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, MapKey, Value, Whole, is_integer, is_map_key
+from fluvial.air.data.partial import Absent, Level, Partial
+from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
+from fluvial.air.machine.values import (
+    CanonMapValue,
+    CanonStreamValue,
+    Composite,
+    MapKey,
+    Value,
+    Whole,
+    is_integer,
+    is_map_key,
+    length_of,
+)
 from fluvial.air.syntax.lambdas import lambda_text
 from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Length, Path
 
@@ -32,16 +43,15 @@ def part_of(value: Value, path: Lambda, scope: Scope) -> Value:
     """
     if isinstance(path, Length):
         return _length(value)
-    json, steps = _follow(value.json, path.accessors, scope)
     origin = value.origins[0]
     origins = (origin._replace(lens=origin.lens + lambda_text(path)),)
-    return replace(value, json=json, origins=origins, path=value.path + steps)
+    return _follow(value, path.accessors, scope, origins)
 
 
 def _length(value: Value) -> Value:
-    if not isinstance(value.json, list):
-        raise no_length(value.json)
-    return _computed(len(value.json), Tetraplet("", lens=".length"), value.source, volatile=value.volatile)
+    if (length := length_of(value)) is None:
+        raise no_length(value.read())
+    return _computed(length, Tetraplet("", lens=".length"), value.source, volatile=value.volatile)
 
 
 def part_of_error(value: Value, path: Lambda, scope: Scope) -> Value:
@@ -52,8 +62,7 @@ def part_of_error(value: Value, path: Lambda, scope: Scope) -> Value:
     """
     if isinstance(path, Length):
         return replace(_length(value), origins=value.origins)
-    json, steps = _follow(value.json, path.accessors, scope)
-    return replace(value, json=json, path=value.path + steps)
+    return _follow(value, path.accessors, scope, value.origins)
 
 
 def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str) -> Value:
@@ -66,8 +75,7 @@ def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str) 
         # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
         return _computed(len(canon.elements), Tetraplet(me, service=".length"), Source.CANON)
     element = canon.elements[_element_index(len(canon.elements), path.accessors[0], scope)]
-    json, steps = _follow(element.json, path.accessors[1:], scope)
-    return replace(element, json=json, path=element.path + steps)
+    return _follow(element, path.accessors[1:], scope, element.origins)
 
 
 def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str) -> Value:
@@ -81,28 +89,40 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str)
     values = canon.values(_map_key(path.accessors[0], scope))
     rest = path.accessors[1:]
     if values is None or not rest:
-        json = [value.json for value in values or ()]
-        return _computed(json, Tetraplet(canon.peer, lens=lambda_text(path)), Source.CANON)
+        whole = Composite(values or ())
+        return Value(whole.content, (Tetraplet(canon.peer, lens=lambda_text(path)),), Source.CANON, whole)
     element = values[_element_index(len(values), rest[0], scope)]
-    json, steps = _follow(element.json, rest[1:], scope)
     origin = element.origins[0]
     lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
-    return replace(
-        element, json=json, path=element.path + steps, origins=(origin._replace(lens=lens),), source=Source.CANON
-    )
+    return replace(_follow(element, rest[1:], scope, (origin._replace(lens=lens),)), source=Source.CANON)
 
 
 def _computed(json: Json, origin: Tetraplet, source: Source, *, volatile: bool = False) -> Value:
     return Value(json, (origin,), source, Whole(json), volatile=volatile)
 
 
-def _follow(json: Json, accessors: tuple[Accessor, ...], scope: Scope) -> tuple[Json, tuple[str | int, ...]]:
-    steps: list[str | int] = []
-    for accessor in accessors:
-        step = _step(accessor, scope)
-        json = _field(json, step) if isinstance(step, str) else _item(json, step)
-        steps.append(step)
-    return json, tuple(steps)
+def _follow(value: Value, accessors: tuple[Accessor, ...], scope: Scope, origins: tuple[Tetraplet, ...]) -> Value:
+    """The part of a value to which accessors lead; that it is there is something that everybody has to see."""
+    content = value.content
+    if isinstance(content, Partial):
+        content = value.whole.content_at(value.path)
+    path = list(value.path)
+    try:
+        for accessor in accessors:
+            step = _step(accessor, scope)
+            if isinstance(content, Partial):
+                content = content.part(step)
+            else:
+                content = _field(content, step) if isinstance(step, str) else _item(content, step)
+            path.append(step)
+    except Absent:
+        raise value.whole.missing() from None
+    except Catchable:
+        value.read()
+        raise
+    if value.whole.mask is not None:
+        value.whole.note(tuple(path), Level.EXISTENCE)
+    return Value(content, origins, value.source, value.whole, tuple(path), value.volatile)
 
 
 def _step(accessor: Accessor, scope: Scope) -> str | int:
@@ -112,7 +132,7 @@ def _step(accessor: Accessor, scope: Scope) -> str | int:
         case Index(index):
             return index
         case ByName(name):
-            key = scope.scalar(name).json
+            key = scope.scalar(name).read()
             if isinstance(key, str):
                 return key
             if isinstance(key, bool) or not isinstance(key, int | float):
@@ -151,7 +171,7 @@ def _element_index(size: int, accessor: Accessor, scope: Scope) -> int:
         case Index(index):
             pass
         case ByName(name):
-            key = scope.scalar(name).json
+            key = scope.scalar(name).read()
             if isinstance(key, bool) or not isinstance(key, int | float):
                 raise bad_lambda(f"stream accessor `{json_text(key)}` should has number (u32) type")
             index = _index(key)
@@ -169,7 +189,7 @@ def _map_key(accessor: Accessor, scope: Scope) -> MapKey:
         case ByName(name):
             if scope.is_iterator(name):
                 raise bad_lambda("canon stream map accessor must not be iterable")
-            key = scope.scalar(name).json
+            key = scope.scalar(name).read()
             if not is_map_key(key):
                 raise bad_lambda(f"canon stream map accessor `{json_text(key)}` should be either string or number")
             found: MapKey = key

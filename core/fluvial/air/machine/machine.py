@@ -19,13 +19,17 @@ from typing import ClassVar, Final, TypeAlias
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step, Taken, instance_of
-from fluvial.air.data.log import Merged, Record, Sealed, Stepped
-from fluvial.air.machine.errors import AirError, Uncatchable
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
+from fluvial.air.data.partial import ABSENT, Content, Partial, covers
+from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
 from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
+from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.liveness import needs_of
 from fluvial.air.machine.operands import Environment
 from fluvial.air.syntax.tree import Script
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
 PYTHON_FRAMES_PER_LEVEL: Final = 6
@@ -141,31 +145,45 @@ class Machine:
         """Take in what came with the particle (nothing, at its beginning and after a restart) and go on.
 
         Raises:
-            MissingError: a batch speaks of another one or of a value that neither came with it nor is here; nothing was taken in.
-            RemoteProtocolError: batches name each other in a circle.
+            MissingError: a batch speaks of another one that neither came with it nor is here, or a value is needed of which not all is here;
+                nothing was taken in.
+            RemoteProtocolError: batches name each other in a circle, or parts of a value are none.
         """
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
         steps = list(unroll(fresh, self._state.batches.keys()))
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
-        if fresh:
-            merged.append(Merged(tuple(batch.signed for batch in fresh.values()), tuple(contents.values())))
+        if fresh or contents:
+            values, parts = split_contents(contents.values())
+            merged.append(Merged(tuple(batch.signed for batch in fresh.values()), values, parts))
         try:
             self._state.knowledge.learn(contents)
             self._take_in(fresh, steps)
+            self._check_complete()
             return self._act(merged, (), {})
         except Uncatchable as error:
             # As if the particle had not come.
             self._rebuild()
             return Effects(error=error)
+        except RemoteProtocolError:
+            self._rebuild()
+            raise
 
-    def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Json]:
-        """The values that came along and that new batches speak of; the others must be here."""
-        needed = set().union(*(batch.contents() for batch in fresh.values()))
-        lacking = needed - known.contents.keys() - self._state.knowledge.contents.keys()
-        if lacking:
-            raise MissingError("a batch speaks of a value that is not here", contents=tuple(sorted(lacking)))
-        return {key: known.contents[key] for key in sorted(needed & known.contents.keys())}
+    def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Content]:
+        """The values that came along, that new or known batches speak of and that are not here yet."""
+        knowledge = self._state.knowledge
+        spoken_of = set(knowledge.large).union(*(batch.contents() for batch in fresh.values()))
+        return {key: known.contents[key] for key in sorted(spoken_of & known.contents.keys()) if knowledge.lacks(key)}
+
+    def _check_complete(self) -> None:
+        """Raise MissingError unless all is here that the rest of the flow can read: else it would be missing where nobody has it."""
+        contents = self._state.knowledge.contents
+        if not any(isinstance(contents.get(key, ABSENT), Partial) for key in self._state.knowledge.large):
+            return
+        needs = self.needs(self._me)
+        masks = {} if needs is None else needs.masks
+        if missing := [key for key, mask in masks.items() if not covers(contents.get(key, ABSENT), mask)]:
+            raise MissingError("a value that can still be read is not here", contents=tuple(sorted(missing)))
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in outcomes of requests, by instance and in this order, and go on.
@@ -173,19 +191,21 @@ class Machine:
         Raises:
             KeyError: there was no such request, or it has been answered: a bug of the host; nothing was taken in then.
         """
-        contents: dict[ContentId, Json] = {}
+        contents: dict[ContentId, Content] = {}
         facts = [self._fact(self._in_flight[instance], outcome, contents) for instance, outcome in outcomes.items()]
         for instance in outcomes:
             del self._in_flight[instance]
         self._state.knowledge.learn(contents)
         try:
             return self._act([], facts, contents)
-        except Uncatchable as error:
+        except (Uncatchable, MissingError) as error:
             # Deviation: the run is undone, but what the services answered stays. The reference forgets it and never asks again.
-            record = Stepped(tuple(facts), tuple(contents.values()), evaluated=False)
+            record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
             self._log.append(record)
             self._rebuild()
-            return Effects(records=(record,), error=error)
+            return Effects(
+                records=(record,), error=value_missing(error.contents) if isinstance(error, MissingError) else error
+            )
 
     def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""
@@ -227,9 +247,13 @@ class Machine:
         """All batches known here, each after those that its steps name."""
         return tuple(self._state.batches.values())
 
-    def contents(self) -> Mapping[ContentId, Json]:
-        """The values that facts speak of, and more."""
+    def contents(self) -> Mapping[ContentId, Content]:
+        """The values that facts speak of, as far as they are here, and more."""
         return self._state.knowledge.contents
+
+    def needs(self, peer: str) -> Needs | None:
+        """What another peer must have of the values that could be left out; None if that is not known, and nothing is to be left out."""
+        return needs_of(self._state.evaluator, peer)
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in script order; for people."""
@@ -242,13 +266,13 @@ class Machine:
 
     # --- runs
 
-    def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Json]) -> Effects:
+    def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
         with _deep_recursion():
             findings = self._state.step(facts, self._me, act=True)
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
-            step = Stepped(all_facts, tuple({**contents, **findings.contents}.values()))
+            step = Stepped(all_facts, *split_contents({**contents, **findings.contents}.values()))
             self._stepped(step)
             records.append(step)
         self._log.extend(records)
@@ -262,7 +286,7 @@ class Machine:
             finished=self._state.evaluator.finished and not self._in_flight,
         )
 
-    def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Json]) -> Outcome:
+    def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
         frame, node = request.instance
         if isinstance(outcome, Failed):
             return Failure(
@@ -298,12 +322,12 @@ class Machine:
         for record in self._log:
             match record:
                 case Merged():
-                    self._relearn(record.contents)
+                    self._state.knowledge.learn(contents_of(record))
                     batches = [Batch.stored(self._particle, signed) for signed in record.batches]
                     fresh = {batch.id: batch for batch in batches}
                     self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
                 case Stepped():
-                    self._relearn(record.contents)
+                    self._state.knowledge.learn(contents_of(record))
                     self._repeat(record)
                     self._stepped(record)
                 case Sealed():
@@ -320,9 +344,6 @@ class Machine:
 
     def _new_state(self) -> _State:
         return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
-
-    def _relearn(self, contents: Sequence[Json]) -> None:
-        self._state.knowledge.learn({content_id(json): json for json in contents})
 
 
 def _without_dead(items: Sequence[Item]) -> list[Item]:

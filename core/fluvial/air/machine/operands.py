@@ -23,8 +23,10 @@ from fluvial.air.machine.values import (
     CanonStreamValue,
     MapKey,
     Value,
+    elements_at,
     is_integer,
     is_map_key,
+    length_of,
     literal,
 )
 from fluvial.air.syntax import tree
@@ -123,14 +125,15 @@ class Operands:
         if isinstance(operand, tree.PairPeer | tree.PairService):
             return self._of_pair(operand, inst)
         value = self.value(operand, inst)
-        if not isinstance(value.json, str):
+        json = value.read()
+        if not isinstance(json, str):
             assert isinstance(operand, tree.Scalar | tree.CanonStream | tree.CanonMap)
-            raise errors.not_a_string(operand.name, value.json)
-        return value.json
+            raise errors.not_a_string(operand.name, json)
+        return json
 
     def _of_pair(self, operand: tree.PairPeer | tree.PairService, inst: Inst) -> str:
         """White paper form: the peer or the service of a value that names both; a string is its own peer."""
-        json = self.value(operand.value, inst).json
+        json = self.value(operand.value, inst).read()
         wanted: Json = None
         names = ("peer", "peer_id", "peer_pk") if isinstance(operand, tree.PairPeer) else ("service", "service_id")
         if isinstance(json, str) and isinstance(operand, tree.PairPeer):
@@ -145,7 +148,7 @@ class Operands:
 
     def map_key(self, operand: tree.Key, inst: Inst, map_name: str) -> MapKey:
         """The key of a pair; raises as :meth:`value`, or Catchable 10012."""
-        json = self.value(operand, inst).json
+        json = self.value(operand, inst).read()
         if not is_map_key(json):
             raise errors.bad_map_key(map_name)
         key: MapKey = json
@@ -177,18 +180,18 @@ class Operands:
             value = replace(value, origins=(Tetraplet(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
         if path is None and not isinstance(operand, tree.Literal) and scope.is_iterator(operand.name):
             value = value.settled()
-        if not isinstance(value.json, list):
+        if length_of(value) is None:
             expression = lambda_text(path) if path is not None else getattr(operand, "name", "")
-            raise errors.not_an_array(value.json, expression)
+            raise errors.not_an_array(value.read(), expression)
         origin = value.origins[0]
         return [
             replace(
                 value,
-                json=json,
+                content=content,
                 path=(*value.path, index),
                 origins=(origin._replace(lens=f"{origin.lens}.$.[{index}]"),),
             )
-            for index, json in enumerate(value.json)
+            for index, content in enumerate(elements_at(value))
         ]
 
     def _canon_stream(self, name: str, scope: Scope) -> CanonStreamValue:

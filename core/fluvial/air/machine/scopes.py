@@ -117,12 +117,18 @@ class Scope:
 
     def iteration(self, iterator: str) -> Iteration:
         """The innermost iteration of the fold with this iterator; the static checks see to it that there is one."""
+        found = self.find_iteration(iterator)
+        assert found is not None, f"next {iterator} outside of its fold passed the static checks"
+        return found
+
+    def find_iteration(self, iterator: str) -> Iteration | None:
+        """As :meth:`iteration`; None outside of such folds."""
         scope: Scope | None = self
         while scope is not None:
             if scope._iteration is not None and scope._iteration.fold.iterator == iterator:
                 return scope._iteration
             scope = scope._parent
-        raise AssertionError(f"next {iterator} outside of its fold passed the static checks")
+        return None
 
     def is_iterator(self, name: str) -> bool:
         """Whether the name is the iterator of a fold around, and not hidden."""

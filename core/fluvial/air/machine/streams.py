@@ -11,7 +11,7 @@ Deviation: a fold knows which elements it has looked at. The reference counts ge
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from fluvial.air.data.facts import Instance
@@ -83,6 +83,14 @@ class Stream:
     def dry(self) -> Iterator[Inst]:
         """The folds that have seen no element yet."""
         return (fold for _, fold in self._folds if not fold.index)
+
+    def folds(self) -> Iterator[Inst]:
+        """The folds that run over it."""
+        return (fold for _, fold in self._folds)
+
+    def elements(self) -> Sequence[Element]:
+        """All elements, in local order."""
+        return self._elements
 
     def visible(self, key: Key) -> list[Element]:
         """The elements whose writers stand before a position, in local order."""

@@ -5,59 +5,201 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId, Json, check_json, content_id
+from fluvial.air.data.batch import MissingError
+from fluvial.air.data.content import (
+    JSON_DEPTH_MAX,
+    ContentId,
+    Json,
+    check_json,
+    content_id,
+    merkle_root,
+    node_id,
+)
 from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
+from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
 
 
+PAIR: Final = Mask(parts={"key": Mask(Level.WHOLE), "value": Mask()})
+"""What must be known of the pair of a map to use it as one."""
+
+PARTIAL_LENGTH_MAX: Final = 1_000_000
+"""Longest array that is folded over without being here: a liar's can have any length that costs nothing."""
+
 MapKey: TypeAlias = str | int
+Path: TypeAlias = tuple[str | int, ...]
 
 
 class Whole:
-    """A value of which others are parts; knows its content id, computed when first asked for."""
+    """A value of which others are parts: the result of a call, an element of a canon, a literal.
 
-    __slots__ = ("_id", "json")
+    Attributes:
+        content: what is known of it.
+        mask: if something may be left out of it: what of it has decided anything so far. Everybody who repeats the evaluation needs that.
+    """
 
-    def __init__(self, json: Json, known_id: ContentId | None = None) -> None:
-        self.json = json
+    __slots__ = ("_id", "content", "mask")
+
+    def __init__(self, content: Content, known_id: ContentId | None = None, mask: Mask | None = None) -> None:
+        self.content = content
+        self.mask = mask
         self._id = known_id
 
     @property
     def id(self) -> ContentId:
-        """The content id."""
+        """How facts name it: its content id."""
         if self._id is None:
-            self._id = content_id(self.json)
+            self._id = self._name()
         return self._id
+
+    def note(self, path: Path, level: Level) -> None:
+        """A part of it decides something."""
+        if self.mask is not None:
+            self.mask.add(path, level)
+
+    def json(self, path: Path) -> Json:
+        """A part of it, as far as that is known by now.
+
+        Raises:
+            MissingError: not all of that is here.
+        """
+        content = self.content_at(path)
+        if isinstance(content, Partial):
+            raise self.missing()
+        return content
+
+    def content_at(self, path: Path) -> Content:
+        """What is known of a part of it by now."""
+        content = self.content
+        try:
+            for step in path:
+                content = content.part(step) if isinstance(content, Partial) else content[step]
+        except Absent:
+            return ABSENT
+        return content
+
+    def missing(self) -> MissingError:
+        """The error that says that not all of it is here."""
+        assert self._id is not None, "literals are whole"
+        return MissingError("a value that is read now is not here", contents=(self._id,))
+
+    def _name(self) -> ContentId:
+        return content_id(self.content)
+
+
+class Composite(Whole):
+    """An array or object put together here from other values: a whole canonicalised stream or map, a pair of a map.
+
+    Facts name it as an array or object of its members' ids, whatever its size, so that it has a name also when contents are gone.
+
+    Args:
+        members: the elements, or the values of the fields.
+        keys: names of the fields, each once; None for an array.
+    """
+
+    __slots__ = ("_keys", "members")
+
+    def __init__(self, members: Sequence[Value], keys: Sequence[str] | None = None) -> None:
+        self.members = members
+        self._keys = keys
+        super().__init__(self._together())
+
+    def note(self, path: Path, level: Level) -> None:
+        """Members decide something."""
+        for member, rest, of_it in self.asked_for(path, level):
+            member.whole.note((*member.path, *rest), of_it)
+
+    def asked_for(self, path: Path, level: Level) -> Iterator[tuple[Value, Path, Level]]:
+        """The members of which something is asked for if a part of this is: each with what is."""
+        if not path:
+            if level is Level.WHOLE:
+                yield from ((member, (), Level.WHOLE) for member in self.members)
+            return
+        step, rest = path[0], path[1:]
+        if self._keys is None:
+            found = [self.members[step]] if isinstance(step, int) and step < len(self.members) else []
+        else:
+            found = [member for key, member in zip(self._keys, self.members, strict=True) if key == step]
+        if found:
+            yield from ((member, rest, level) for member in found)
+        else:  # an error will show it
+            yield from ((member, (), Level.WHOLE) for member in self.members)
+
+    def json(self, path: Path) -> Json:
+        """As for any value, from what is known of the members by now."""
+        self.content = self._together()
+        return super().json(path)
+
+    def missing(self) -> MissingError:
+        """The error that names the first member of which something is missing."""
+        for member in self.members:
+            try:
+                member.json  # noqa: B018 - whether it can be had
+            except MissingError as error:
+                return error
+        raise AssertionError("a value of whole members is whole")
+
+    def _together(self) -> Content:
+        contents = [member.whole.content_at(member.path) for member in self.members]
+        return together(contents if self._keys is None else dict(zip(self._keys, contents, strict=True)))
+
+    def _name(self) -> ContentId:
+        ids = [member.id for member in self.members]
+        if self._keys is None:
+            return node_id(len(ids), merkle_root(ids), of_object=False)
+        fields = sorted(zip(self._keys, ids, strict=True), key=lambda field: field[0].encode())
+        return node_id(len(ids), merkle_root([content_id(key) + value for key, value in fields]), of_object=True)
 
 
 class Value(msgspec.Struct, frozen=True):
     """A JSON value and its provenance.
 
     Attributes:
-        json: the value itself.
+        content: the value itself, as far as it was known when this was made.
         origins: its tetraplets: one, or one per element for a whole canonicalised stream or map.
         source: how it came about.
         whole, path: the value that it is a part of, and where in it.
         volatile: it was taken from an error register, which is not the same on all peers at all times.
     """
 
-    json: Json
+    content: Content
     origins: tuple[Tetraplet, ...]
     source: Source
     whole: Whole
-    path: tuple[str | int, ...] = ()
+    path: Path = ()
     volatile: bool = False
+
+    @property
+    def json(self) -> Json:
+        """The value, for this peer's own use; raises MissingError if not all of it is here."""
+        content = self.content
+        return self.whole.json(self.path) if type(content) is Partial else content
+
+    def read(self) -> Json:
+        """The value, where it decides how the flow goes on: everybody who repeats the evaluation reads it. Raises as :attr:`json`."""
+        self.whole.note(self.path, Level.WHOLE)
+        return self.json
+
+    @property
+    def id(self) -> ContentId:
+        """Its content id, or the name that stands for it; raises MissingError if nothing is known of it."""
+        if not self.path:
+            return self.whole.id
+        try:
+            return id_of(self.whole.content_at(self.path))
+        except Absent:
+            raise self.whole.missing() from None
 
     @property
     def argument(self) -> Argument:
@@ -79,13 +221,25 @@ class Value(msgspec.Struct, frozen=True):
         Raises:
             Uncatchable: 20100, it is a pair of a pair and so on; a script that folds over its own map would go on and on.
         """
-        inner, depth = self.json, 1
-        while is_pair(inner):
-            inner, depth = inner["value"], depth + 1
-        if depth > JSON_DEPTH_MAX:
+        if _pairs_within(self.content) >= JSON_DEPTH_MAX:
             raise too_much("pairs within each other", JSON_DEPTH_MAX)
-        pair = {"key": key, "value": self.json}
-        return Value(pair, self.origins, self.source, Whole(pair), (), self.volatile).settled()
+        whole = Composite((literal(key, ""), self), ("key", "value"))
+        return Value(whole.content, self.origins, self.source, whole, (), self.volatile).settled()
+
+
+def _pairs_within(content: Content) -> int:
+    depth = 0
+    while True:
+        if isinstance(content, Partial):
+            try:
+                content = content.part("value")
+            except Absent:
+                return depth
+        elif isinstance(content, dict) and content.keys() == {"key", "value"}:
+            content = content["value"]
+        else:
+            return depth
+        depth += 1
 
 
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
@@ -103,9 +257,7 @@ class CanonStreamValue:
     @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an array, with the tetraplet of each element."""
-        json = [element.json for element in self.elements]
-        origins = tuple(element.origins[0] for element in self.elements)
-        return Value(json, origins, Source.CANON, Whole(json))
+        return _array(self.elements)
 
     def bound(self) -> Value:
         """All of it as ``ap`` binds it: an array that the canon's peer vouches for."""
@@ -121,20 +273,72 @@ class CanonMapValue:
 
     def values(self, key: MapKey) -> Sequence[Value] | None:
         """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""
-        found = [
-            replace(pair, json=pair.json["value"], path=(*pair.path, "value"))
-            for pair in self.pairs
-            if pair.json["key"] == key
-        ]
+        found = [pair_value(pair) for pair in self.pairs if key_of(pair) == key]
         return found or None
 
     @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an object of arrays, with the tetraplet of each pair."""
-        json: dict[str, list[Json]] = {}
+        values: dict[str, list[Value]] = {}
         for pair in self.pairs:
-            json.setdefault(str(pair.json["key"]), []).append(pair.json["value"])
-        return Value(json, tuple(pair.origins[0] for pair in self.pairs), Source.CANON, Whole(json))
+            values.setdefault(str(key_of(pair)), []).append(pair_value(pair))
+        whole = Composite([_array(array) for array in values.values()], tuple(values))
+        return Value(whole.content, tuple(pair.origins[0] for pair in self.pairs), Source.CANON, whole)
+
+
+def _array(elements: Sequence[Value]) -> Value:
+    whole = Composite(elements)
+    return Value(whole.content, tuple(element.origins[0] for element in elements), Source.CANON, whole)
+
+
+def length_of(value: Value) -> int | None:
+    """How many elements an array has, which decides something; None if it is no array. Raises MissingError if that is not known."""
+    content = value.content
+    if isinstance(content, Partial) and content.tree is not None:
+        length = None if content.is_object else content.size
+    else:
+        content = value.json
+        length = len(content) if isinstance(content, list) else None
+    if length is not None:
+        value.whole.note(value.path, Level.SIZE)
+    return length
+
+
+def elements_at(value: Value) -> Sequence[Content]:
+    """The elements of an array, as far as they are known."""
+    content = value.content
+    if not isinstance(content, Partial):
+        return cast(list[Content], content)
+    if content.size > PARTIAL_LENGTH_MAX:
+        raise value.whole.missing()
+    elements: list[Content] = [ABSENT] * content.size
+    for place, part in content.shown():
+        elements[cast(int, place)] = part
+    return elements
+
+
+def key_of(pair: Value) -> MapKey:
+    """The key of a pair."""
+    key: MapKey = part_at(pair, "key").read()
+    return key
+
+
+def pair_value(pair: Value) -> Value:
+    """The value of a pair, with the pair's tetraplet."""
+    return part_at(pair, "value")
+
+
+def part_at(value: Value, step: str | int) -> Value:
+    """A field or element that is known to be there, with the tetraplet of the whole."""
+    content = value.content
+    if isinstance(content, Partial):
+        try:
+            content = content.part(step)
+        except Absent:
+            content = ABSENT
+    else:
+        content = content[step]
+    return replace(value, content=content, path=(*value.path, step))
 
 
 def first_values(pairs: Iterable[Value]) -> Json:
@@ -145,9 +349,25 @@ def first_values(pairs: Iterable[Value]) -> Json:
     return found
 
 
-def is_pair(json: Json) -> bool:
-    """Whether a value is an element of a stream map: an object with a ``key`` and a ``value``."""
-    return isinstance(json, dict) and json.keys() == {"key", "value"} and is_map_key(json["key"])
+def is_object(value: Value) -> bool:
+    """Whether a value is an object, which decides something. Raises MissingError if that is not known."""
+    content = value.content
+    if isinstance(content, Partial) and content.tree is None:
+        content = value.json
+    value.whole.note(value.path, Level.SIZE)
+    return content.is_object if isinstance(content, Partial) else isinstance(content, dict)
+
+
+def is_pair(value: Value) -> bool:
+    """Whether a value is an element of a stream map: an object with a ``key`` and a ``value``. Raises as :meth:`Value.read`."""
+    content = value.content
+    if not (isinstance(content, Partial) and content.is_object and content.size == 2 and covers(content, PAIR)):
+        content = value.json
+        if not (isinstance(content, dict) and content.keys() == {"key", "value"}):
+            value.read()
+            return False
+    value.whole.note((*value.path, "value"), Level.EXISTENCE)
+    return is_map_key(key_of(value))
 
 
 def is_map_key(json: Json) -> bool:
@@ -176,22 +396,32 @@ def same_json(left: Json, right: Json) -> bool:
     )
 
 
-def elements_of(values: Iterable[tuple[Value, Instance]]) -> tuple[Element, ...]:
-    """How a canon's fact names what it fixes: values, each with the instance that wrote it.
+def elements_of(values: Iterable[tuple[Value, Instance]]) -> list[tuple[Element, Content]]:
+    """How a canon's fact names what it fixes, in order, each with what is known of it.
+
+    Args:
+        values: each with the instance that wrote it.
 
     Raises:
         ValueError: values that other peers refuse. Canons of canons double a value, or nest it deeper, with every step.
+        MissingError: a value was put together from others of which not all is here.
     """
-    elements = []
+    elements: list[tuple[Element, Content]] = []
     size = 0
     for value, writer in values:
-        size += check_json(value.json, CANON_SIZE_MAX)
-        if size > CANON_SIZE_MAX:
-            raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
-        elements.append(Element(content_id(value.json), value.origins[0], value.source, writer.frame, writer.node))
-    return tuple(elements)
+        content = value.whole.content_at(value.path)
+        if isinstance(content, Partial) and content.id is not None:
+            key = content.id
+        else:
+            content = value.json
+            size += check_json(content, CANON_SIZE_MAX)
+            if size > CANON_SIZE_MAX:
+                raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
+            key = content_id(content)
+        elements.append((Element(key, value.origins[0], value.source, writer.frame, writer.node), content))
+    return elements
 
 
-def value_of(element: Element, json: Json) -> Value:
+def value_of(element: Element, whole: Whole) -> Value:
     """The value that an element of a canon's fact names."""
-    return Value(json, (element.origin,), Source(element.source), Whole(json, element.value))
+    return Value(whole.content, (element.origin,), Source(element.source), whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fluvial.air.data.facts import Fact, Instance
 from fluvial.air.machine.findings import Wait
@@ -52,6 +52,10 @@ class Waiters:
         postponed = tuple(self._postponed)
         self._postponed.clear()
         return postponed
+
+    def waiting(self) -> Iterator[Inst]:
+        """Those that wait for a fact or a name."""
+        return iter({**dict.fromkeys(self._awaiting.values()), **dict.fromkeys(self._missing)})
 
     @property
     def nobody(self) -> bool:

@@ -183,6 +183,7 @@ Value: TypeAlias = Literal | InitPeerId | Timestamp | Ttl | Error | LastError | 
 Triplet: TypeAlias = Literal | InitPeerId | Scalar | CanonStream | CanonMap | PairPeer | PairService
 Key: TypeAlias = Literal | Scalar | CanonStream
 Iterable: TypeAlias = Literal | Scalar | CanonStream | CanonMap | Stream | StreamMap
+Operand: TypeAlias = Value | Triplet | Stream | StreamMap
 
 
 # --- instructions ---------------------------------------------------------------------------------------------------
@@ -335,6 +336,27 @@ def children(instruction: Instruction) -> tuple[Instruction, ...]:
             return (instruction.body,)
         case Fold(last=Instruction() as last):
             return (instruction.body, last)
+        case _:
+            return ()
+
+
+def operands(instruction: Instruction) -> tuple[Operand, ...]:
+    """What an instruction reads, in text order; not what it writes, and not what instructions inside of it read."""
+    match instruction:
+        case Call():
+            return (instruction.peer, instruction.service, instruction.function, *instruction.arguments)
+        case Ap():
+            return (instruction.argument,)
+        case ApMap():
+            return (instruction.key, instruction.argument)
+        case Canon():
+            return (instruction.peer, instruction.source)
+        case Match() | Mismatch():
+            return (instruction.left, instruction.right)
+        case Fold():
+            return (instruction.iterable,)
+        case FailValue():
+            return (instruction.value,)
         case _:
             return ()
 

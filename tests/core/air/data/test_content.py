@@ -47,10 +47,14 @@ def independent_id(value: Any) -> bytes:
     """The content id as the documentation has it, from the leaves up."""
     encoded = encode(value)
     if len(encoded) > 256 and isinstance(value, list):
-        return sha256(b"\x01", tree_hash([independent_id(item) for item in value]))
+        return sha256(b"\x01", len(value).to_bytes(4, "big"), tree_hash([independent_id(item) for item in value]))
     if len(encoded) > 256 and isinstance(value, dict):
         pairs = sorted((key.encode(), independent_id(item)) for key, item in value.items())
-        return sha256(b"\x02", tree_hash([independent_id(key.decode()) + item for key, item in pairs]))
+        return sha256(
+            b"\x02",
+            len(value).to_bytes(4, "big"),
+            tree_hash([independent_id(key.decode()) + item for key, item in pairs]),
+        )
     return sha256(b"\x00", encoded)
 
 
@@ -98,10 +102,13 @@ def test_content_id_is_the_documented_one(value: Any) -> None:
         ([], sha256(b"\x00\x90")),
         ({"b": 1, "a": 2}, sha256(b"\x00\x82\xa1a\x02\xa1b\x01")),
         ("x" * 300, sha256(b"\x00\xda\x01\x2c", b"x" * 300)),
-        (["x" * 300, 1], sha256(b"\x01", tree_hash([sha256(b"\x00\xda\x01\x2c", b"x" * 300), sha256(b"\x00\x01")]))),
+        (
+            ["x" * 300, 1],
+            sha256(b"\x01\0\0\0\2", tree_hash([sha256(b"\x00\xda\x01\x2c", b"x" * 300), sha256(b"\x00\x01")])),
+        ),
         (
             {"k": "x" * 300},
-            sha256(b"\x02", tree_hash([sha256(b"\x00\xa1k") + sha256(b"\x00\xda\x01\x2c", b"x" * 300)])),
+            sha256(b"\x02\0\0\0\1", tree_hash([sha256(b"\x00\xa1k") + sha256(b"\x00\xda\x01\x2c", b"x" * 300)])),
         ),
     ],
 )
@@ -158,7 +165,8 @@ def test_id_of_a_large_value_changes_with_every_part(value: list[Any], data: st.
 @settings(max_examples=50)
 @given(LARGE)
 def test_ids_of_parts_stand_for_the_parts(value: list[Any]) -> None:
-    assert content_id(value) == sha256(b"\x01", merkle_root([content_id(item) for item in value]))
+    size = len(value).to_bytes(4, "big")
+    assert content_id(value) == sha256(b"\x01", size, merkle_root([content_id(item) for item in value]))
 
 
 # --- what is JSON

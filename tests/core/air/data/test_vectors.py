@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from fluvial.air.data.batch import Batch
-from fluvial.air.data.content import content_id, merkle_root
+from fluvial.air.data.content import ContentId, content_id, merkle_root
 from fluvial.air.data.facts import (
     Argument,
     Canon,
@@ -34,6 +34,8 @@ from fluvial.air.data.facts import (
     iteration_frame,
     written_element,
 )
+from fluvial.air.data.partial import Content, Level, Mask, Partial, cut
+from fluvial.air.data.proofs import write_proof
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair
@@ -101,6 +103,7 @@ def make() -> dict[str, Any]:
             "key": particle.key.hex(),
         },
         "frames": make_frames(),
+        "partial values": make_parts(),
         **make_batches(particle.key),
     }
 
@@ -137,9 +140,16 @@ def make_batches(key: bytes) -> dict[str, Any]:
         Taken(frame, 6),
     )
     first = Batch.seal(key, ADA.peer_id, items, ADA.sign)
-    more = (Step((first.id,)), Result(b"", 7, "s", "g", (), content_id([1, 2])), Sent(b"", 8, False))
+    more = (
+        Step((first.id,)),
+        Result(b"", 7, "s", "g", (), content_id([1, 2])),
+        Result(b"", 9, "s", "h", (), content_id(LARGE[-2])),
+        Sent(b"", 8, False),
+    )
     second = Batch.seal(key, BOB.peer_id, more, BOB.sign)
-    contents = {content_id(value): value for value in (answer, [1, 2])}
+    part = make_part(LARGE[-2], ("é3", 0))
+    contents: dict[ContentId, Content] = {content_id(value): value for value in (answer, [1, 2])}
+    contents[content_id(LARGE[-2])] = part
     written = []
     for batch in (first, second):
         encoded = [encode(item) for item in batch.signed.items]
@@ -156,7 +166,31 @@ def make_batches(key: bytes) -> dict[str, Any]:
         )
     data = encode_data((first, second), contents)
     assert decode_data(key, data).batches == (first, second)
-    return {"batches": written, "wire": {"contents": list(contents.values()), "encoded": data.hex()}}
+    wire = {"contents": [answer, [1, 2]], "parts": [plain(write_proof(part))], "encoded": data.hex()}
+    return {"batches": written, "wire": wire}
+
+
+def make_parts() -> list[dict[str, Any]]:
+    found = []
+    for value, paths in [
+        (LARGE[-2], [("é3", 0)]),
+        (LARGE[-2], [("é0",), ("é4", 1)]),
+        ([["x" * 300, 1], "y" * 300, *range(9)], [(0, 1), (10,)]),
+        ([0] * 300, [(299,)]),
+        ([0] * 300, []),
+    ]:
+        part = make_part(value, *paths)
+        found.append({"value": value, "shown": paths, "proof": plain(write_proof(part)), "id": content_id(value).hex()})
+    return found
+
+
+def make_part(value: Any, *paths: tuple[str | int, ...]) -> Partial:
+    mask = Mask(Level.SIZE)
+    for path in paths:
+        mask.add(path, Level.WHOLE)
+    part = cut(value, mask)
+    assert isinstance(part, Partial)
+    return part
 
 
 def plain(record: Any) -> Any:
@@ -250,8 +284,42 @@ def id_of(value: Any) -> bytes:
     if len(packed) <= 256 or not isinstance(value, list | dict):
         return sha(b"\0" + packed)
     if isinstance(value, list):
-        return sha(b"\1" + tree(list(map(id_of, value))))
-    return sha(b"\2" + tree([id_of(key) + id_of(value[key]) for key in sorted(value, key=str.encode)]))
+        return node(b"\1", len(value), tree(list(map(id_of, value))))
+    return node(b"\2", len(value), tree([id_of(key) + id_of(value[key]) for key in sorted(value, key=str.encode)]))
+
+
+def node(kind: bytes, size: int, root: bytes) -> bytes:
+    return sha(kind + struct.pack(">I", size) + root)
+
+
+def proven(form: list[Any]) -> bytes:
+    """The id of which a proof shows parts."""
+    match form:
+        case [0, value]:
+            return id_of(value)
+        case [1, key]:
+            return bytes(key)
+        case [kind, size, nodes]:
+            rest = list(nodes)
+            root = proven_tree(rest, size)
+            assert not rest
+            return node(bytes([kind - 1]), size, root)
+        case _:
+            raise AssertionError(form)
+
+
+def proven_tree(nodes: list[Any], size: int) -> bytes:
+    """The root of a subtree over so many leaves, whose nodes come first."""
+    first = nodes.pop(0)
+    if isinstance(first, bytes):
+        return first
+    if first is not None:
+        assert size == 1
+        return sha(b"\0" + (id_of(first[1]) + proven(first[2]) if first[0] == 4 else proven(first)))
+    half = 1
+    while half * 2 < size:
+        half *= 2
+    return sha(b"\1" + proven_tree(nodes, half) + proven_tree(nodes, size - half))
 
 
 def record(spelled: Any) -> Any:
@@ -276,11 +344,13 @@ def ids_in(item: list[Any]) -> list[bytes]:
             return []
 
 
-def wire(batches: list[dict[str, Any]], contents: list[Any]) -> bytes:
+def wire(batches: list[dict[str, Any]], contents: list[Any], proofs: list[Any]) -> bytes:
     """Batches and contents as they travel."""
     by_id = {id_of(value): value for value in contents}
-    order = sorted(by_id)
-    values = [by_id[key] for key in order]
+    parts_by_id = {proven(proof): proof for proof in proofs}
+    values = [by_id[key] for key in sorted(by_id)]
+    parts = [parts_by_id[key] for key in sorted(parts_by_id)]
+    order = sorted(by_id) + sorted(parts_by_id)
     own = [bytes.fromhex(batch["id"]) for batch in batches]
     items = [record(batch["items"]) for batch in batches]
     plain_ids: list[bytes] = []
@@ -297,7 +367,7 @@ def wire(batches: list[dict[str, Any]], contents: list[Any]) -> bytes:
         ]
         for batch, several in zip(batches, items, strict=True)
     ]
-    return pack([values, plain_ids, signers, written])
+    return pack([values, parts, plain_ids, signers, written])
 
 
 def shortened(item: list[Any], order: list[bytes]) -> list[Any]:
@@ -373,7 +443,13 @@ def test_facts_and_batches(vectors: Any) -> None:
 
 
 def test_wire(vectors: Any) -> None:
-    assert wire(vectors["batches"], vectors["wire"]["contents"]).hex() == vectors["wire"]["encoded"]
+    sent = vectors["wire"]
+    assert wire(vectors["batches"], sent["contents"], record(sent["parts"])).hex() == sent["encoded"]
+
+
+def test_partial_values_have_the_ids_of_the_whole(vectors: Any) -> None:
+    for vector in vectors["partial values"]:
+        assert proven(record(vector["proof"])).hex() == id_of(vector["value"]).hex() == vector["id"]
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 from fluvial.air.data.batch import Batch, Known
-from fluvial.air.data.content import ContentId, Json
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record, Sealed, decode_record, encode_record
+from fluvial.air.data.partial import Content
 from fluvial.air.machine.errors import Uncatchable
+from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Machine
 from fluvial.air.syntax import Script
 from fluvial.errors import RemoteProtocolError
@@ -60,8 +62,11 @@ class Careful:
     def batches(self) -> Any:
         return self._machine.batches()
 
-    def contents(self) -> Mapping[ContentId, Json]:
+    def contents(self) -> Mapping[ContentId, Content]:
         return self._machine.contents()
+
+    def needs(self, peer: str) -> Needs | None:
+        return self._machine.needs(peer)
 
     def _keep(self, *records: Record) -> None:
         self._records += [decode_record(encode_record(record)) for record in records]

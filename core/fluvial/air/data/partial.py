@@ -1,0 +1,343 @@
+"""Values of which not everything is here: what nobody reads any more travels as a hash, what is read in part as that part with its proof.
+
+A :class:`Partial` has the id of the whole value. Of a large array or object it may also show parts: some leaves of the value's Merkle
+tree (``data.content``), with hashes in place of all subtrees that are not shown. Number of parts and hashes give the id, so that nobody has
+to be believed. Two partial values of one id heal each other (:func:`merged`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import pairwise
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeAlias
+
+from fluvial.air.data.content import (
+    ContentId,
+    Json,
+    content_id,
+    fork_hash,
+    is_large,
+    leaf_hash,
+    leaves_of,
+    merkle_root,
+    node_id,
+)
+from fluvial.encoding import encode
+from fluvial.errors import RemoteProtocolError
+
+Step: TypeAlias = str | int
+
+PART_BYTES: Final = 36
+"""What showing a part costs at least: a hash beside it. Values of many small parts travel whole if many of these are asked for."""
+
+
+class Absent(LookupError):
+    """A part that was asked for is not shown."""
+
+
+class Leaf(NamedTuple):
+    """A part that is shown: the field's name in an object, and the value."""
+
+    key: str | None
+    value: Content
+
+
+class Fork(NamedTuple):
+    """Two subtrees, of which something is shown."""
+
+    left: Tree
+    right: Tree
+
+
+Tree: TypeAlias = bytes | Leaf | Fork
+"""A subtree; 32 bytes are the hash of one of which nothing is shown."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """See the module's docstring.
+
+    Attributes:
+        id: content id of the whole value; None if it is not known, of a value put together from partial ones.
+        tree: what is shown of an array or object; None of a value of which there is nothing but the id.
+        size: how many parts it has.
+        is_object: whether it is an object.
+    """
+
+    id: ContentId | None
+    tree: Tree | None = None
+    size: int = 0
+    is_object: bool = False
+
+    @classmethod
+    def of_tree(cls, tree: Tree, size: int, *, is_object: bool) -> Partial:
+        """The array or object with this tree; its id follows."""
+        return cls(node_id(size, _hash(tree), of_object=is_object), tree, size, is_object)
+
+    def part(self, step: Step) -> Content:
+        """A field or element.
+
+        Raises:
+            Absent: it is not shown, or there is none.
+        """
+        if isinstance(step, str) is not self.is_object or self.tree is None:
+            raise Absent
+        leaf = _named(self.tree, step) if isinstance(step, str) else _placed(self.tree, self.size, step)
+        return leaf.value
+
+    def shown(self) -> Iterator[tuple[Step, Content]]:
+        """The parts that are shown, in order, each with its field's name or its index."""
+        if self.tree is not None:
+            for place, leaf in _leaves(self.tree, 0, self.size):
+                yield place if leaf.key is None else leaf.key, leaf.value
+
+
+Content: TypeAlias = Json | Partial
+"""What is known of a value: all of it, or not."""
+
+
+def id_of(content: Content) -> ContentId:
+    """The content id; raises Absent if it is not known."""
+    if type(content) is not Partial:
+        return content_id(content)
+    if content.id is None:
+        raise Absent
+    return content.id
+
+
+def split(size: int) -> int:
+    """How many leaves the left subtree of a tree has: the greatest power of two below ``size``. Source: RFC 6962 §2.1."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+# --- asking for parts
+
+
+class Level(IntEnum):
+    """How much of a part is asked for: that it is there; and for an array or object how many parts it has; or all of it."""
+
+    EXISTENCE = 0
+    SIZE = 1
+    WHOLE = 2
+
+
+@dataclass(slots=True)
+class Mask:
+    """Which parts of a value are asked for; grows."""
+
+    level: Level = Level.EXISTENCE
+    parts: dict[Step, Mask] = field(default_factory=dict)
+
+    def add(self, path: tuple[Step, ...], level: Level) -> None:
+        """Ask for the part to which a path leads."""
+        mask = self
+        for step in path:
+            if mask.level is Level.WHOLE:
+                return
+            if (part := mask.parts.get(step)) is None:
+                part = mask.parts[step] = Mask()
+            mask = part
+        if level > mask.level:
+            mask.level = level
+        if level is Level.WHOLE:
+            mask.parts.clear()
+
+    def copy(self) -> Mask:
+        """One that grows by itself."""
+        return Mask(self.level, {step: part.copy() for step, part in self.parts.items()})
+
+
+def cut(content: Content, mask: Mask) -> Content:
+    """What a mask asks for; of that, what is known."""
+    if mask.level is Level.WHOLE:
+        return content
+    if isinstance(content, Partial):
+        return _narrowed(content, mask)
+    if not is_large(content):
+        return content
+    if not (mask.parts or mask.level):
+        return Partial(content_id(content))
+    if not isinstance(content, list | dict) or len(encode(content)) <= PART_BYTES * len(mask.parts):
+        return content
+    wanted = _wanted(content, mask)
+    if len(wanted) == len(content) and not any(isinstance(leaf.value, Partial) for leaf in wanted.values()):
+        return content
+    leaves = leaves_of(content)
+    tree = _grown(leaves, 0, len(leaves), sorted(wanted.items()))
+    return Partial.of_tree(tree, len(leaves), is_object=isinstance(content, dict))
+
+
+def covers(content: Content, mask: Mask) -> bool:
+    """Whether all is known that a mask asks for."""
+    if type(content) is not Partial:
+        return True
+    if mask.level is Level.WHOLE or (mask.level and content.tree is None):
+        return False
+    try:
+        return all(covers(content.part(step), part) for step, part in mask.parts.items())
+    except Absent:
+        return False
+
+
+def _wanted(value: list[Json] | dict[str, Json], mask: Mask) -> dict[int, Leaf]:
+    """The leaves to show, by place."""
+    if isinstance(value, list):
+        places = ((i, part) for i, part in mask.parts.items() if isinstance(i, int) and i < len(value))
+        return {i: Leaf(None, cut(value[i], part)) for i, part in places}
+    keys = sorted(value, key=str.encode)
+    return {place: Leaf(key, cut(value[key], mask.parts[key])) for place, key in enumerate(keys) if key in mask.parts}
+
+
+def _grown(leaves: list[bytes], start: int, stop: int, wanted: list[tuple[int, Leaf]]) -> Tree:
+    """The tree over some leaves, of which those at the wanted places are shown."""
+    if not wanted:
+        return merkle_root(leaves[start:stop])
+    if stop - start == 1:
+        return wanted[0][1]
+    middle = start + split(stop - start)
+    first = bisect_left(wanted, middle, key=itemgetter(0))
+    return Fork(_grown(leaves, start, middle, wanted[:first]), _grown(leaves, middle, stop, wanted[first:]))
+
+
+def _narrowed(content: Partial, mask: Mask) -> Partial:
+    if content.tree is None or not (mask.parts or mask.level):
+        return Partial(content.id)
+
+    def narrow(tree: Tree, start: int, size: int) -> Tree:
+        if isinstance(tree, bytes):
+            return tree
+        if isinstance(tree, Leaf):
+            part = mask.parts.get(start if tree.key is None else tree.key)
+            return _hash(tree) if part is None else Leaf(tree.key, cut(tree.value, part))
+        half = split(size)
+        left, right = narrow(tree.left, start, half), narrow(tree.right, start + half, size - half)
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return fork_hash(left, right)
+        return Fork(left, right)
+
+    return Partial(content.id, narrow(content.tree, 0, content.size), content.size, content.is_object)
+
+
+# --- healing
+
+
+def merged(one: Content, other: Content) -> Content:
+    """All that two say of the same value.
+
+    Raises:
+        RemoteProtocolError: what they say is no value: who signed the id has made up a tree.
+    """
+    if not isinstance(one, Partial):
+        return one
+    if not isinstance(other, Partial):
+        return other
+    if one.tree is None or other.tree is None:
+        return other if one.tree is None else one
+    tree = _joined(one.tree, other.tree)
+    leaves = [leaf for _, leaf in _leaves(tree, 0, one.size)]
+    check_keys(leaves)
+    if len(leaves) < one.size or any(isinstance(leaf.value, Partial) for leaf in leaves):
+        return Partial(one.id, tree, one.size, one.is_object)
+    value: Json = {leaf.key: leaf.value for leaf in leaves} if one.is_object else [leaf.value for leaf in leaves]
+    if content_id(value) != one.id:
+        raise RemoteProtocolError("the parts of a value do not make up the value that was signed")
+    return value
+
+
+def check_keys(leaves: list[Leaf]) -> None:
+    """Raise RemoteProtocolError unless the names of fields are different, and in order."""
+    keys = [leaf.key.encode() for leaf in leaves if leaf.key is not None]
+    if any(key >= following for key, following in pairwise(keys)):
+        raise RemoteProtocolError("the fields of a value are not in the order of their names")
+
+
+def _joined(one: Tree, other: Tree) -> Tree:
+    if isinstance(one, bytes):
+        return other
+    if isinstance(other, bytes):
+        return one
+    if isinstance(one, Fork) and isinstance(other, Fork):
+        return Fork(_joined(one.left, other.left), _joined(one.right, other.right))
+    if isinstance(one, Leaf) and isinstance(other, Leaf):
+        return Leaf(one.key, merged(one.value, other.value))
+    raise AssertionError("both trees have the same id, and so the same shape")
+
+
+# --- trees
+
+
+def _hash(tree: Tree) -> bytes:
+    if isinstance(tree, bytes):
+        return tree
+    if isinstance(tree, Fork):
+        return fork_hash(_hash(tree.left), _hash(tree.right))
+    key = b"" if tree.key is None else content_id(tree.key)
+    return leaf_hash(key + id_of(tree.value))
+
+
+def _leaves(tree: Tree, start: int, size: int) -> Iterator[tuple[int, Leaf]]:
+    if isinstance(tree, Leaf):
+        yield start, tree
+    elif isinstance(tree, Fork):
+        half = split(size)
+        yield from _leaves(tree.left, start, half)
+        yield from _leaves(tree.right, start + half, size - half)
+
+
+def _placed(tree: Tree, size: int, place: int) -> Leaf:
+    if not 0 <= place < size:
+        raise Absent
+    while isinstance(tree, Fork):
+        half = split(size)
+        tree, size, place = (tree.left, half, place) if place < half else (tree.right, size - half, place - half)
+    if isinstance(tree, bytes):
+        raise Absent
+    return tree
+
+
+def _named(tree: Tree, key: str) -> Leaf:
+    for _, leaf in _leaves(tree, 0, 2**32):
+        if leaf.key == key:
+            return leaf
+    raise Absent
+
+
+# --- values put together from others, some of them partial
+
+ABSENT: Final = Partial(None)
+"""A value of which nothing is known."""
+
+
+def together(parts: list[Content] | dict[str, Content]) -> Content:
+    """An array or object of values of which some may be partial: if one is, it is so itself, and its id is not known."""
+    values = parts if isinstance(parts, list) else parts.values()
+    if not any(isinstance(value, Partial) for value in values):
+        return parts
+    is_object = isinstance(parts, dict)
+    leaves = [Leaf(key, parts[key]) for key in parts] if isinstance(parts, dict) else [Leaf(None, v) for v in parts]
+    return Partial(None, _balanced(leaves), len(leaves), is_object)
+
+
+def outline(content: Content) -> Json:
+    """A value for people: a text that begins with ``…`` stands for what is not here."""
+    if not isinstance(content, Partial):
+        return content
+    if content.tree is None:
+        return f"… not here: {content.id.hex()[:16]}" if content.id is not None else "… not here"
+    parts = {step: outline(part) for step, part in content.shown()}
+    hidden = content.size - len(parts)
+    rest = f"… {hidden} not here"
+    if content.is_object:
+        return {**parts, **({"…": rest} if hidden else {})}
+    return [*parts.values(), *([rest] if hidden else [])]
+
+
+def _balanced(leaves: list[Leaf]) -> Tree:
+    if len(leaves) == 1:
+        return leaves[0]
+    half = split(len(leaves))
+    return Fork(_balanced(leaves[:half]), _balanced(leaves[half:]))

@@ -1,0 +1,145 @@
+"""Tells initiators that this peer cannot go on with their particles; each error once, not too often, one attempt each.
+
+Nothing is stored and nothing is tried again: a notice that does not arrive is lost, and the initiator learns of the failure when the
+particle's time is over, as without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import anyio
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from fluvial.air.machine.errors import AirError
+from fluvial.clock import Clock
+from fluvial.encoding import encode
+from fluvial.errors import FluvialError, Unreachable
+from fluvial.identity import KeyPair, PeerId
+from fluvial.particle import Particle
+from fluvial.particles.allowance import Allowance
+from fluvial.particles.carrier import Carrier
+from fluvial.particles.inspection import Limits
+from fluvial.particles.notice import REASONS, Kind, Notice, SignedNotice, encode_notice, kind_of_error, make_notice
+from fluvial.particles.receipt import Receipt
+
+SENDING_S_MAX: Final = 10.0
+"""For one notice, all ways to the initiator together."""
+SENDING_MAX: Final = 64
+"""Notices on their way at the same time; further ones are dropped."""
+REMEMBERED_MAX: Final = 10_000
+"""Notices that are not sent a second time."""
+
+Hear: TypeAlias = Callable[[SignedNotice], Awaitable[Receipt]]
+"""How this peer takes a notice about a particle of its own."""
+
+
+class Reporter:
+    """See the module's docstring.
+
+    Args:
+        keys: this peer's.
+        limits: whether notices are sent, and how many.
+        carrier: how they travel.
+        clock, metrics, log: as usual; metrics get ``fluvial_failure_notices_sent_total{outcome}``.
+    """
+
+    def __init__(
+        self,
+        keys: KeyPair,
+        *,
+        limits: Limits,
+        carrier: Carrier,
+        clock: Clock,
+        metrics: CollectorRegistry,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._keys = keys
+        self._on = limits.failure_notices
+        self._allowance = Allowance(limits.failure_notices_per_minute)
+        self._carrier = carrier
+        self._clock = clock
+        self._log = log
+        self._said: OrderedDict[bytes, None] = OrderedDict()
+        self._sending = 0
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._hear: Hear | None = None
+        self._outcomes = Counter(
+            "fluvial_failure_notices_sent", "Failure notices to initiators, by outcome", ["outcome"], registry=metrics
+        )
+
+    def start(self, tasks: anyio.abc.TaskGroup, hear: Hear) -> None:
+        """Notices are sent in ``tasks``; those about this peer's own particles are given to ``hear``."""
+        self._tasks = tasks
+        self._hear = hear
+
+    def failed(self, particle: Particle, error: AirError) -> None:
+        """A run of a particle has ended with an error. The initiator itself knows what its own runs came to."""
+        if particle.initiator != self._keys.peer_id:
+            self._report(particle, kind_of_error(error), error.message, error)
+
+    def broken(self, particle: Particle, error: FluvialError) -> None:
+        """The peer's own state of a particle cannot be used any more, or has come to a limit."""
+        self._report(particle, "broken", error.message)
+
+    def refused(self, particle: Particle, peer: PeerId, why: str) -> None:
+        """A peer does not take a particle and will not take it later either."""
+        if particle.initiator != peer:
+            self._report(particle, "refused", f"{peer} does not take the particle: {why}")
+
+    def impossible(self, particle: Particle, name: str) -> None:
+        """A particle must go to a peer whose name is no peer id."""
+        self._report(particle, "impossible", f"{name!r} is no peer id")
+
+    def _report(self, particle: Particle, kind: Kind, message: str, error: AirError | None = None) -> None:
+        now_ms, initiator = self._clock.now_ms(), particle.initiator
+        if not self._on or self._tasks is None or particle.deadline_ms <= now_ms:
+            return
+        notice = make_notice(particle.key, self._keys.peer_id, kind, message, at_ms=now_ms, error=error)
+        if (name := _name(notice)) in self._said:
+            return
+        if self._sending >= SENDING_MAX or not self._allowance.take(initiator, anyio.current_time()):
+            self._outcomes.labels("limited").inc()
+            self._log.info(
+                "failure_not_reported", particle=particle.id, error="there were too many", notice=str(notice)
+            )
+            return
+        self._said[name] = None
+        if len(self._said) > REMEMBERED_MAX:
+            self._said.popitem(last=False)
+        self._sending += 1
+        self._tasks.start_soon(self._send, particle, notice)
+
+    async def _send(self, particle: Particle, notice: Notice) -> None:
+        """The root of a notice's task."""
+        log = self._log.bind(particle=particle.id, to=particle.initiator)
+        left_s = (particle.deadline_ms - notice.at_ms) / 1000
+        receipt = Receipt("unreachable", "there was no answer in time")
+        try:
+            with anyio.move_on_after(min(SENDING_S_MAX, left_s)):
+                receipt = await self._tell(particle, SignedNotice.sign(particle.initiator, notice, self._keys))
+        except FluvialError as error:
+            receipt = Receipt("unreachable" if isinstance(error, Unreachable) else "failed", error.message)
+        finally:
+            self._sending -= 1
+        known = receipt.reason in REASONS | {"failed"}
+        self._outcomes.labels("accepted" if receipt.settled else receipt.reason if known else "other").inc()
+        if receipt.settled:
+            log.info("failure_reported", notice=str(notice))
+        else:
+            log.info("failure_not_reported", error=f"{receipt.reason}: {receipt.explanation}", notice=str(notice))
+
+    async def _tell(self, particle: Particle, signed: SignedNotice) -> Receipt:
+        if particle.initiator == self._keys.peer_id:
+            assert self._hear is not None, "the reporter was not started"
+            return await self._hear(signed)
+        return await self._carrier.tell(particle.header, encode_notice(signed))
+
+
+def _name(notice: Notice) -> bytes:
+    return hashlib.sha256(encode(msgspec.structs.replace(notice, at_ms=0))).digest()

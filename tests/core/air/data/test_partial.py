@@ -1,0 +1,220 @@
+"""Partial values: what is shown of a value proves itself, heals what others show, and is written in one way only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fluvial.air.data.content import LEAF_BYTES_MAX, Json, content_id, leaf_hash
+from fluvial.air.data.partial import Absent, Level, Mask, Partial, covers, cut, id_of, merged, together
+from fluvial.air.data.proofs import ArrayPart, Field, Hidden, ObjectPart, Whole, read_proof, write_proof
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+LONG = "x" * (LEAF_BYTES_MAX + 1)
+
+Path = tuple[str | int, ...]
+
+ATOMS = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "a", LONG, LONG + "y"])
+VALUES = st.recursive(
+    ATOMS,
+    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text("abcé", max_size=3), inner, max_size=6),
+    max_leaves=25,
+)
+
+
+def paths(value: Json) -> Iterator[Path]:
+    """Every part of a value."""
+    yield ()
+    steps = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+    for step in steps:
+        yield from ((step, *rest) for rest in paths(value[step]))
+
+
+@st.composite
+def values_and_masks(draw: st.DrawFn) -> tuple[Json, list[tuple[Path, Level]]]:
+    """A value, and what is asked for of it."""
+    value = draw(VALUES)
+    wanted = st.tuples(st.sampled_from(list(paths(value))), st.sampled_from(list(Level)))
+    return value, draw(st.lists(wanted, max_size=4))
+
+
+def mask_of(wanted: list[tuple[Path, Level]]) -> Mask:
+    mask = Mask()
+    for path, level in wanted:
+        mask.add(path, level)
+    return mask
+
+
+def at(content: Any, path: Path) -> Any:
+    for step in path:
+        content = content.part(step) if isinstance(content, Partial) else content[step]
+    return content
+
+
+def sent(partial: Partial) -> Partial:
+    """A partial value after a journey."""
+    kind = ObjectPart if partial.is_object else ArrayPart
+    return read_proof(decode(encode(write_proof(partial)), kind, what="proof"))
+
+
+@given(values_and_masks())
+def test_a_cut_has_what_was_asked_for_and_the_id_of_the_whole(given_: tuple[Json, list[tuple[Path, Level]]]) -> None:
+    value, wanted = given_
+    mask = mask_of(wanted)
+    part = cut(value, mask)
+    assert id_of(part) == content_id(value)
+    assert covers(part, mask)
+    for path, level in wanted:
+        if level is Level.WHOLE:
+            assert at(part, path) == at(value, path)
+        elif not isinstance(shown := at(part, path), Partial):
+            assert shown == at(value, path)
+        elif level is Level.SIZE and isinstance(at(value, path), list | dict):
+            assert shown.size == len(at(value, path))
+
+
+@given(values_and_masks())
+def test_a_partial_value_comes_back_as_it_was(given_: tuple[Json, list[tuple[Path, Level]]]) -> None:
+    value, wanted = given_
+    part = cut(value, mask_of(wanted))
+    if isinstance(part, Partial) and part.tree is not None:
+        again = sent(part)
+        assert again.id == part.id == content_id(value)
+        assert write_proof(again) == write_proof(part)
+
+
+@given(values_and_masks(), st.data())
+def test_a_cut_of_a_cut_is_what_the_smaller_mask_asks_for(
+    given_: tuple[Json, list[tuple[Path, Level]]], data: st.DataObject
+) -> None:
+    value, wanted = given_
+    fewer = data.draw(st.lists(st.sampled_from(wanted), unique=True)) if wanted else []
+    part = cut(cut(value, mask_of(wanted)), mask_of(fewer))
+    assert id_of(part) == content_id(value)
+    assert covers(part, mask_of(fewer))
+
+
+@given(values_and_masks(), st.data())
+def test_holes_heal(given_: tuple[Json, list[tuple[Path, Level]]], data: st.DataObject) -> None:
+    value, wanted = given_
+    others = data.draw(st.lists(st.tuples(st.sampled_from(list(paths(value))), st.sampled_from(list(Level)))))
+    one, other = cut(value, mask_of(wanted)), cut(value, mask_of(others))
+    healed = merged(one, other)
+    assert id_of(healed) == content_id(value)
+    assert covers(healed, mask_of(wanted))
+    assert covers(healed, mask_of(others))
+    assert shape(healed) == shape(merged(other, one))
+    assert shape(merged(healed, one)) == shape(healed)
+    assert merged(healed, value) == merged(value, healed) == value
+
+
+def shape(content: Any) -> Any:
+    """Comparable."""
+    if not isinstance(content, Partial):
+        return content
+    return content.id if content.tree is None else encode(write_proof(content))
+
+
+@settings(max_examples=40)
+@given(VALUES)
+def test_all_parts_together_are_the_whole(value: Json) -> None:
+    parts = [cut(value, mask_of([(path, Level.WHOLE)])) for path in paths(value) if path]
+    whole: Any = cut(value, Mask())
+    for part in parts:
+        whole = merged(whole, part)
+    if not isinstance(whole, Partial) or whole.size:
+        assert whole == value or not value
+
+
+@given(values_and_masks(), st.data())
+def test_an_altered_proof_is_refused_or_proves_another_value(
+    given_: tuple[Json, list[tuple[Path, Level]]], data: st.DataObject
+) -> None:
+    value, wanted = given_
+    part = cut(value, mask_of(wanted))
+    if not isinstance(part, Partial) or part.tree is None:
+        return
+    spelled = bytearray(encode(write_proof(part)))
+    place = data.draw(st.integers(0, len(spelled) - 1))
+    spelled[place] ^= 1 << data.draw(st.integers(0, 7))
+    kind = ObjectPart if part.is_object else ArrayPart
+    try:
+        other = read_proof(decode(bytes(spelled), kind, what="proof"))
+    except RemoteProtocolError:
+        return
+    assert other.id != part.id
+
+
+HASH = b"\1" * 32
+
+
+@pytest.mark.parametrize(
+    ("proof", "problem"),
+    [
+        (ArrayPart(0, ()), "0 parts"),
+        (ArrayPart(2**32, (HASH,)), "parts"),
+        (ArrayPart(2, ()), "fewer nodes"),
+        (ArrayPart(2, (None, HASH)), "fewer nodes"),
+        (ArrayPart(2, (HASH, HASH)), "more nodes"),
+        (ArrayPart(2, (None, HASH, HASH)), "nothing is shown"),
+        (ArrayPart(2, (Whole(1),)), "fewer forks"),
+        (ArrayPart(1, (None, Whole(1), HASH)), "more forks"),
+        (ArrayPart(2, (None, Whole(1), Whole(2))), "all of its parts"),
+        (ArrayPart(1, (b"short",)), "32 bytes"),
+        (ArrayPart(1, (Hidden(b"short"),)), "32 bytes"),
+        (ArrayPart(1, (Whole(b"no json"),)), "no JSON"),
+        (ArrayPart(1, (Whole(float("nan")),)), "no JSON"),
+        (ObjectPart(3, (None, None, Field("b", Whole(1)), Field("a", Whole(2)), HASH)), "order"),
+        (ObjectPart(3, (None, None, Field("a", Whole(1)), Field("a", Whole(2)), HASH)), "order"),
+    ],
+)
+def test_what_is_no_proof_is_refused(proof: ArrayPart | ObjectPart, problem: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=problem):
+        read_proof(proof)
+
+
+def test_who_signs_a_tree_that_is_no_value_is_found_out_when_its_parts_meet() -> None:
+    """A small array is no tree: whoever signed its root named nothing."""
+    leaves = [content_id(1), content_id(2)]
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    one = read_proof(ArrayPart(2, (None, Whole(1), hashes[1])))
+    other = read_proof(ArrayPart(2, (None, hashes[0], Whole(2))))
+    assert one.id == other.id != content_id([1, 2])
+    with pytest.raises(RemoteProtocolError, match="do not make up"):
+        merged(one, other)
+
+
+def test_fields_that_are_out_of_order_are_found_out_when_they_meet() -> None:
+    """The same name twice: one half of the tree shows a field, the other half the same field with another value."""
+    hashes = [leaf_hash(content_id("a") + content_id(value)) for value in (1, 2)]
+    one = read_proof(ObjectPart(2, (None, Field("a", Whole(1)), hashes[1])))
+    other = read_proof(ObjectPart(2, (None, hashes[0], Field("a", Whole(2)))))
+    assert one.id == other.id
+    with pytest.raises(RemoteProtocolError, match="order"):
+        merged(one, other)
+
+
+def test_what_is_not_shown_is_absent() -> None:
+    part = cut({"name": "n", "blob": LONG}, mask_of([(("name",), Level.WHOLE)]))
+    assert isinstance(part, Partial)
+    assert part.part("name") == "n"
+    for step in ("blob", "other", 0):
+        with pytest.raises(Absent):
+            part.part(step)
+
+
+def test_values_put_together_are_partial_if_one_of_them_is() -> None:
+    hole = cut(LONG, Mask())
+    assert together([1, [2]]) == [1, [2]]
+    array = together([1, hole, 3])
+    assert isinstance(array, Partial)
+    assert (array.size, array.part(0), array.part(1), array.part(2)) == (3, 1, hole, 3)
+    fields = together({"key": "k", "value": hole})
+    assert isinstance(fields, Partial)
+    assert (fields.part("key"), fields.part("value")) == ("k", hole)
+    with pytest.raises(Absent):
+        id_of(array)
