@@ -29,10 +29,11 @@ from unittest.mock import patch
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Instance, Outcome, Sent, Tetraplet
+from fluvial.air.data.partial import Content
 from fluvial.air.machine import errors
 from fluvial.air.machine import machine as incremental
 from fluvial.air.machine.errors import NO_ERROR, Catchable, Uncatchable
-from fluvial.air.machine.exchange import Exchange
+from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import CallOutcome, Effects
 from fluvial.air.machine.operands import Environment
@@ -85,9 +86,19 @@ def _send_once(self: Evaluation, instance: Instance, peer: str, *, complete: boo
         self._add(Sent(instance.frame, instance.node, complete))
 
 
-def _everything(self: Exchange, peer: str, batches: Sequence[Batch], contents: Mapping[ContentId, Json]) -> Known:
-    """Nothing is left out."""
-    return Known(tuple(batches), contents)
+def _everything(
+    self: Exchange,
+    peer: str,
+    batches: Sequence[Batch],
+    contents: Mapping[ContentId, Content],
+    needs: Needs | None = None,
+) -> Known:
+    """Nothing is left out, whatever the peer has and needs."""
+    self.forget(peer)
+    return _OWED(self, peer, batches, contents)
+
+
+_OWED: Final = Exchange.owed
 
 
 def _use_fresh(
