@@ -45,9 +45,9 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if inst.other is None:
         text = machine.operands.text
         inst.other = Tetraplet(text(node.peer, inst), text(node.service, inst), text(node.function, inst))
+        if isinstance(node.output, tree.Scalar):
+            inst.scope.claim(node.output.name, inst.key)
     call: Tetraplet = inst.other
-    if isinstance(node.output, tree.Scalar):
-        inst.scope.claim(node.output.name, inst.key)
     missing: Waiting | None = None
     if inst.child is None or (not inst.index and any(value.volatile for value in inst.child)):
         # Until the service is asked, what an error register holds may still change.

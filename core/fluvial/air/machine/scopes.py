@@ -54,30 +54,18 @@ class Iteration:
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
 
-    __slots__ = (
-        "_awaited",
-        "_bound",
-        "_bound_at",
-        "_caught",
-        "_claimed_at",
-        "_in_fold",
-        "_iteration",
-        "_only",
-        "_parent",
-        "_stream",
-    )
+    __slots__ = ("_awaited", "_bound", "_caught", "_claims", "_in_fold", "_iteration", "_only", "_parent", "_stream")
 
     def __init__(self, parent: Scope | None = None) -> None:
         self._parent: Final = parent
         self._bound: Final[dict[str, Bound]] = {}
-        self._bound_at: Final[dict[str, Key]] = {}
-        self._claimed_at: Final[dict[str, Key]] = {}
         self._in_fold: bool = parent is not None and parent._in_fold
         self._only: str | None = None
         self._stream: Instance | None = None
         self._iteration: Iteration | None = None
         self._caught: Catchable | None = None
         self._awaited: dict[str, list[Inst]] | None = None
+        self._claims: dict[str, tuple[Key, Key | None]] | None = None
 
     # --- opening scopes
 
@@ -182,41 +170,44 @@ class Scope:
             raise already_set(name)
 
     def claim(self, name: str, key: Key) -> None:
-        """A call at this position has been come to that will set a name, which may not be set before this position.
+        """A call at a position is going to set a name; raises as :meth:`check_settable` if one that stands before it has set it.
 
-        Raises:
-            Uncatchable: 20004 or 20007, as :meth:`check_settable`.
+        Outside of folds nothing that stands before it may set the name from now on, whatever becomes of the call.
         """
-        if self._in_fold:
-            self.check_settable(name)
-            return
-        holder = self._holder(name)
-        if name in holder._bound and holder._bound_at[name] < key:
-            raise already_set(name)
-        holder._claimed_at[name] = max(key, holder._claimed_at.get(name, ()))
+        if self.is_iterator(name):
+            raise iterator_shadowed(name)
+        if not self._in_fold:
+            self._holder(name)._note(name, key, writes=False)
 
-    def set(self, name: str, bound: Bound, key: Key = ()) -> list[Inst]:
+    def set(self, name: str, bound: Bound, key: Key | None = None) -> list[Inst]:
         """Give a name a value here.
 
         Args:
-            name: the name.
-            bound: its value.
-            key: the position of the instruction that sets it; only needed where names are claimed.
+            name: which one.
+            bound: what it means from now on.
+            key: the position of the instruction that does it; None where one walk through the script goes by positions anyway.
 
         Returns:
             The instances that waited for it.
 
         Raises:
-            Uncatchable: 20004 or 20007, as :meth:`check_settable`, or 20007 because it is claimed behind this position.
+            Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
         """
         self.check_settable(name)
         holder = self._holder(name)
-        if not self._in_fold:
-            if holder._claimed_at.get(name, key) > key:
-                raise already_set(name)
-            holder._bound_at[name] = key
+        if key is not None and not self._in_fold:
+            holder._note(name, key, writes=True)
         holder._bound[name] = bound
         return holder._awaited.pop(name, []) if holder._awaited else []
+
+    def _note(self, name: str, key: Key, *, writes: bool) -> None:
+        """Keep who claims and who writes a name; raise 20007 if a claim stands behind a writer."""
+        if self._claims is None:
+            self._claims = {}
+        last, first_write = self._claims.get(name, (key, None))
+        if last > key if writes else first_write is not None and first_write < key:
+            raise already_set(name)
+        self._claims[name] = max(last, key), key if writes else first_write
 
     def await_name(self, name: str, waiting: Inst) -> None:
         """Be told by :meth:`set` when the name gets a value, in whichever scope of the chain."""

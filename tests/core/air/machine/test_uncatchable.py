@@ -37,6 +37,18 @@ def test_names_that_may_not_be_set_end_the_run(before: str, wrong: str, code: in
     assert "b s.f" not in flow.made
 
 
+def test_call_that_waits_counts_behind_what_sets_its_name() -> None:
+    flow = Flow('(par (call "@a" ("s" "f") [] x) (call "@b" ("s" "g") [] x))').run()
+    assert ("a", 20007) in flow.codes
+    assert "b s.g" not in flow.made
+
+
+def test_call_that_waits_does_not_count_before_what_sets_its_name() -> None:
+    flow = Flow('(par (call "@b" ("s" "g") [] x) (seq (ap 1 x) (call "@a" ("s" "f") [x])))').run()
+    assert flow.arguments_of("s.f") == [[1]]
+    assert flow.codes[0] == ("b", 20007)
+
+
 def test_the_other_branch_of_a_par_may_not_set_a_name_again() -> None:
     assert Flow("(par (ap 1 x) (ap 2 x))").run().codes == [("a", 20007)]
 
