@@ -14,21 +14,27 @@ They are here to prove that a difference from the reference comes from exactly o
   read from an error register, which holds something else on other peers;
 - *states*: a call whose argument turns out to be an error leaves the state ``sent`` that others wrote for it in the trace, and the next call
   takes it for its own: its particle is never sent (AquaVM ``resolved_call.rs`` reads the state after the arguments);
-- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed.
+- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed;
+- *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers;
+- *copies*: every delivery carries all that its sender had when it sent it. In fluvial it carries what the receiver lacks, and one that
+  overtakes others makes the receiver ask the sender, which may have learned more by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal, TypeAlias
 from unittest.mock import patch
 
-from fluvial.air.data.content import Json
+from fluvial.air.data.batch import Batch, Known
+from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Instance, Outcome, Sent, Tetraplet
+from fluvial.air.data.partial import Content
 from fluvial.air.machine import errors
 from fluvial.air.machine import machine as incremental
 from fluvial.air.machine.errors import NO_ERROR, Catchable, Uncatchable
+from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import CallOutcome, Effects
 from fluvial.air.machine.operands import Environment
@@ -41,7 +47,9 @@ from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
-Rule: TypeAlias = Literal["errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings"]
+Rule: TypeAlias = Literal[
+    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "meetings", "copies"
+]
 
 
 @contextmanager
@@ -60,6 +68,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(Evaluation, "_use", _use_fresh))
         if "arguments" in rules:
             patches.enter_context(patch.object(Evaluation, "_fits", _must_fit))
+        if "copies" in rules:
+            patches.enter_context(patch.object(Exchange, "owed", _everything))
         if "readings" in rules:
             patches.enter_context(patch.object(Evaluation, "_once", lambda self, reader, what, read: read()))
         if "states" in rules:
@@ -67,6 +77,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(Evaluation, "_send", _send_without_state(Evaluation._send)))
         if "outcomes" in rules:
             patches.enter_context(patch.object(machine.Machine, "resolve", _resolve_or_forget))
+        if "meetings" in rules:
+            patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
         yield
 
 
@@ -75,6 +87,21 @@ def _send_once(self: Evaluation, instance: Instance, peer: str, *, complete: boo
     if self._act and self._knowledge.sent(instance) is None:
         self.findings.next_peers[peer] = None
         self._add(Sent(instance.frame, instance.node, complete))
+
+
+def _everything(
+    self: Exchange,
+    peer: str,
+    batches: Sequence[Batch],
+    contents: Mapping[ContentId, Content],
+    needs: Needs | None = None,
+) -> Known:
+    """Nothing is left out, whatever the peer has and needs."""
+    self.forget(peer)
+    return _OWED(self, peer, batches, contents)
+
+
+_OWED: Final = Exchange.owed
 
 
 def _use_fresh(
@@ -179,16 +206,11 @@ class GlobalErrorRegister(Evaluation):
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:
         register = self._operands
-        self._complete = True
-        try:
-            self._execute(node.left, frame, scope)
-        except Catchable as error:
-            self._complete = True
-            register.unlock_last_error()
-            register.caught = error
-            register.unlocked = True
-        else:
+        caught = self._left(node, frame, scope)
+        if caught is None:
             return
+        register.caught = caught
+        register.unlocked = True
         try:
             self._execute(node.right, frame, scope)
         finally:

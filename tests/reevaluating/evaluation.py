@@ -3,6 +3,11 @@
 *Completeness* is one flag that steers the flow: true at the start, false when something before this point is still open. An instruction
 that needs a name without a value does nothing and sets it to false; ``seq`` goes on only while it is true.
 Source: AIR semantics as of AquaVM 0.62 (docs/air.md), over facts instead of a trace (docs/data.md).
+
+A ``par`` with a failed and an open branch, inside an ``xor`` that would catch the error, sends the particle to where failures meet, unless
+somebody has sent for it. Which instructions may fail and where failures meet the script alone says (``fluvial.air.machine.meetings``).
+
+Deviation: in the reference nobody who knows of all failures is ever asked.
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import (
     ROOT_FRAME,
     Instance,
+    Sent,
     Tetraplet,
     index_element,
     iteration_frame,
     written_element,
 )
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
+from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, Waiting
+from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey
 from fluvial.air.machine.values import (
     Value,
@@ -37,16 +44,31 @@ DEPTH_MAX: Final = 30_000
 
 
 class Evaluation(Performing):
-    """Walks a script once; the arguments are those of :class:`Performing`."""
+    """Walks a script once.
 
-    def run(self, script: tree.Script) -> None:
+    Args:
+        script: the script.
+        known: the arguments of :class:`Performing`.
+    """
+
+    def __init__(self, script: tree.Script, *known: Any, **options: Any) -> None:
+        super().__init__(*known, **options)
+        self._script = script
+        self._meetings = meetings_of(script)
+        self._half_failed: list[tuple[int, Instance]] = []
+        self._to_hand_on: list[tuple[int, Instance, str]] = []
+
+    def run(self) -> None:
         """Evaluate from the outermost instruction.
 
         Raises:
             Catchable: an error that nothing in the script caught; the findings are valid.
             Uncatchable: the findings are void and what came with this run must be undone.
         """
-        self._execute(script.root, ROOT_FRAME, Scope())
+        try:
+            self._execute(self._script.root, ROOT_FRAME, Scope())
+        finally:
+            self._hand_on()
 
     # --- walking
 
@@ -80,34 +102,67 @@ class Evaluation(Performing):
 
     def _par(self, node: tree.Par, frame: bytes, scope: Scope) -> None:
         failures: list[Catchable] = []
-        complete = False
+        complete, can_fail = False, True
+        place, before = self.findings.visits, len(self._half_failed)
         for branch in (node.left, node.right):
             # A branch that is directly a `next` counts as incomplete where the fold ends, else every
             # `fold … (par … (next x))` would be complete at once.
-            self._complete = not isinstance(branch, tree.Next)
+            self._complete = None if isinstance(branch, tree.Next) else True
             try:
                 self._execute(branch, frame, scope)
             except Catchable as error:
                 self._complete = False
                 failures.append(error)
-            complete = complete or self._complete
+            else:
+                at_end = isinstance(branch, tree.Next) and self._complete is None
+                can_fail = can_fail and not self._complete and not at_end and branch.number in self._meetings.failing
+            complete = complete or bool(self._complete)
         self._complete = complete
         if len(failures) == 2:
             raise failures[1]
         self._operands.unlock_last_error()
+        if not can_fail:
+            del self._half_failed[before:]
+        elif failures:
+            self._half_failed.append((place, Instance(frame, node.number)))
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:
+        # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
+        if (caught := self._left(node, frame, scope)) is not None:
+            self._execute(node.right, frame, scope.handle(caught))
+
+    def _left(self, node: tree.Xor, frame: bytes, scope: Scope) -> Catchable | None:
+        """Execute the left part; what it failed with."""
         self._complete = True
+        half_failed, own_calls = len(self._half_failed), self._own_calls
         try:
             self._execute(node.left, frame, scope)
         except Catchable as error:
             self._complete = True
             self._operands.unlock_last_error()
-            caught = error
-        else:
+            return error
+        if self._own_calls == own_calls:
+            self._meet(node, scope, self._half_failed[half_failed:])
+        del self._half_failed[half_failed:]
+        return None
+
+    def _meet(self, node: tree.Xor, scope: Scope, pars: Sequence[tuple[int, Instance]]) -> None:
+        """What these wait for is decided where failures inside of this ``xor`` meet."""
+        operand = self._meetings.peers.get(node.number)
+        if operand is None or not pars:
             return
-        # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
-        self._execute(node.right, frame, scope.handle(caught))
+        try:
+            peer = self._operands.text(operand, scope)
+        except (AirError, Waiting):
+            peer = self._environment.initiator
+        self._to_hand_on += [(place, instance, peer) for place, instance in pars]
+
+    def _hand_on(self) -> None:
+        for _, instance, peer in sorted(self._to_hand_on):
+            if self._act and self._knowledge.sent(instance) is None:
+                self._add(Sent(instance.frame, instance.node, True))
+                if peer != self._me:
+                    self.findings.next_peers[peer] = None
 
     def _match(self, node: tree.Match, frame: bytes, scope: Scope) -> None:
         if not self._equal(node, frame, scope):
@@ -205,9 +260,11 @@ class Evaluation(Performing):
             for generation in generations:
                 elements = tuple((written_element(entry.writer), entry.value) for entry in generation)
                 # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
+                half_failed = len(self._half_failed)
                 with suppress(Catchable):
                     self._iterate(node, elements, 0, frame, scope, of_stream=True)
-                complete = complete or self._complete
+                del self._half_failed[half_failed:]
+                complete = complete or bool(self._complete)
         self._wait(node, frame, f"more elements of `{stream.name}` may come")
         self._complete = complete
 
@@ -236,7 +293,7 @@ class Evaluation(Performing):
             self._complete = True
             self._execute(now.fold.last, frame, scope)
         elif now.of_stream:
-            self._complete = False
+            self._complete = None
 
 
 _STEPS: Final[dict[type[tree.Instruction], Callable[[Evaluation, Any, bytes, Scope], None]]] = {

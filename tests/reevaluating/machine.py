@@ -47,7 +47,7 @@ class Reevaluator:
         evaluation = self._evaluate(facts, act=act)
         self.error = None
         try:
-            evaluation.run(self._script)
+            evaluation.run()
         except Catchable as error:
             self.error = error
         self._findings = evaluation.findings
@@ -60,7 +60,14 @@ class Reevaluator:
         """The evaluation of a step, not run yet."""
         fresh = frozenset(map(instance_of, facts)) if act else frozenset()
         return Evaluation(
-            self._environment, self.knowledge, self._memories, self._read, self._in_flight, act=act, fresh=fresh
+            self._script,
+            self._environment,
+            self.knowledge,
+            self._memories,
+            self._read,
+            self._in_flight,
+            act=act,
+            fresh=fresh,
         )
 
     @property

@@ -75,8 +75,10 @@ class Performing:
         self._act = act
         self._fresh = fresh
         self._read = read
-        self._complete = True
+        # None: as it was before, where that was neither.
+        self._complete: bool | None = True
         self._depth = 0
+        self._own_calls = 0
         self._streams: dict[StreamKey, Stream] = {}
         self._operands = Operands(environment)
         for memory in memories.values():
@@ -230,6 +232,7 @@ class Performing:
         elif arguments is None:
             self._wait(node, instance.frame, f"`{missing}` has no value yet")
         else:
+            self._own_calls += 1
             self._wait(node, instance.frame, "the service has not answered yet")
             self._ask(node, instance, call, arguments)
 

@@ -13,6 +13,7 @@ import msgspec
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Instance
+from fluvial.air.data.partial import united
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
@@ -306,7 +307,7 @@ class _Network:
 def _united(one: Known, more: Known) -> Known:
     """All that came in two answers."""
     batches = {batch.id: batch for batch in (*more.batches, *one.batches)}
-    return Known(tuple(batches.values()), {**one.contents, **more.contents})
+    return Known(tuple(batches.values()), united(one.contents, more.contents))
 
 
 def _picks(order: str | Seeded | None, queue: Sequence[object]) -> Iterator[int]:

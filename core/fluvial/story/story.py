@@ -276,6 +276,8 @@ class _Teller:
         if isinstance(fact, Sent):
             if met is None:
                 return base
+            if str(met.call.peer) == noted.signer:
+                return None  # failures meet where this one was: nothing was sent
             return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
         base = replace(base, fact=hashlib.sha256(encode(fact)).hexdigest())
         if isinstance(fact, Canon):

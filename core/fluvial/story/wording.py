@@ -115,9 +115,11 @@ class Wording:
         return self.text("canon " + " ".join(event.instruction.split()[-2:]), columns_max)
 
     def purpose(self, event: Event, columns_max: int = INSTRUCTION_CHARACTERS_MAX) -> str:
-        """What a particle was sent on for: ``members.is_member``, ``canon $stream #fixed``; empty if that is not known."""
+        """What a particle was sent on for: ``members.is_member``, ``canon $stream #fixed``, ``failed branch``; empty if that is not known."""
         if event.service or event.function:
             return self.text(f"{event.service}.{event.function}", columns_max)
+        if event.instruction == "par":
+            return self.text("failed branch", columns_max)
         return self.canon(event, columns_max) if event.instruction else ""
 
     def notice(self, event: Event, columns_max: int = REASON_CHARACTERS_MAX) -> str:

@@ -53,6 +53,17 @@ def test_a_hop_has_the_instance_of_the_call_that_waits_for_it() -> None:
     assert story.waits[0].instance == story.events[1].instance != ""
 
 
+def test_a_failure_is_sent_to_where_failures_meet() -> None:
+    branches = '(par (call "@bob" ("s" "bad") []) (call "@carol" ("s" "bad") []))'
+    script = f'(xor {branches} (call "@dave" ("s" "handler") []))'
+    flow = Flow(script, peers=["alice", "bob", "carol", "dave"], services={"s.bad": Failed(1, '"no"'), "s.handler": 1})
+    story = flow.story("dave")
+    hops = [event for event in story.events if event.kind == "hop" and event.instruction == "par"]
+    assert {hop.peer for hop in hops} == {str(flow.key(name).peer_id) for name in ("bob", "carol")}
+    assert {hop.to for hop in hops} == {str(flow.key("dave").peer_id)}
+    assert "failed branch" in text.render(story)
+
+
 def test_iterations_of_a_fold_are_different_instances() -> None:
     hops = [event for event in chat().story("members").events if event.function == "message" and event.kind == "hop"]
     assert len({hop.instance for hop in hops}) == len(hops) == 2

@@ -141,7 +141,7 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
     Raises:
         RemoteProtocolError: a step names a batch that is in neither, or batches name each other in a circle.
     """
-    begun = set(known)
+    begun: set[BatchId] = set()
     named = {seen for batch in fresh.values() for step, _ in batch.steps() for seen in step.seen}
     for head in [batch for batch in fresh.values() if batch.id not in named]:
         begun.add(head.id)
@@ -156,9 +156,9 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
             elif now in fresh and now not in begun:
                 begun.add(now)
                 stack.append((fresh[now], _story(fresh[now])))
-            elif now not in begun:
+            elif now not in begun and now not in known:
                 raise MissingError(f"a batch of {batch.signer} follows one that is not here", batches=(now,))
-    if not begun >= fresh.keys():
+    if len(begun) < len(fresh):
         raise RemoteProtocolError("batches name each other in a circle")
 
 

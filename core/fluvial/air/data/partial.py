@@ -8,7 +8,7 @@ to be believed. Two partial values of one id heal each other (:func:`merged`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
@@ -246,6 +246,12 @@ def merged(one: Content, other: Content) -> Content:
     if content_id(value) != one.id:
         raise RemoteProtocolError("the parts of a value do not make up the value that was signed")
     return value
+
+
+def united(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> dict[ContentId, Content]:
+    """All that is said of values in two places; raises as :func:`merged`."""
+    both = {key: merged(one[key], content) if key in one else content for key, content in other.items()}
+    return {**one, **both}
 
 
 def check_keys(leaves: list[Leaf]) -> None:

@@ -1,6 +1,7 @@
 """Calls and canons: the instructions that need a fact, and what to do while it is not there.
 
-Next peers come from exactly one thing: calls and canons that are reached, belong to another peer and have no fact by that peer.
+Next peers come from calls and canons that are reached, belong to another peer and have no fact by that peer (and from failures that must
+be told, ``half_failed``).
 
 - All arguments known, and nobody has a complete ``sent``: send, write ``sent`` (complete).
 - An argument unknown, and nobody has any ``sent``: send, write ``sent`` (not complete); the waiting peer collects them.
@@ -44,9 +45,9 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if inst.other is None:
         text = machine.operands.text
         inst.other = Tetraplet(text(node.peer, inst), text(node.service, inst), text(node.function, inst))
+        if isinstance(node.output, tree.Scalar):
+            inst.scope.claim(node.output.name, inst.key)
     call: Tetraplet = inst.other
-    if isinstance(node.output, tree.Scalar):
-        inst.scope.check_settable(node.output.name)
     missing: Waiting | None = None
     if inst.child is None or (not inst.index and any(value.volatile for value in inst.child)):
         # Until the service is asked, what an error register holds may still change.

@@ -39,6 +39,10 @@ def json_text(value: Json) -> str:
     return text.decode()
 
 
+LIMITS: Final = frozenset({20013, 20100})
+"""Codes of errors that more facts never take back."""
+
+
 class AirError(Exception):
     """An error of a run.
 

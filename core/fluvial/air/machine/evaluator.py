@@ -11,7 +11,7 @@ happens, and in which order, is what one walk through the script would do. A cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -21,6 +21,7 @@ from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, ite
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Findings, Observer, Wait
+from fluvial.air.machine.half_failed import HalfFailed
 from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastError
@@ -49,7 +50,7 @@ class Evaluator:
         script: the checked script.
         environment, knowledge: what it may know; the owner adds facts to the knowledge before it calls :meth:`step`.
         in_flight: the calls that this peer's services are at work on; kept by the owner.
-        observer: told of every call and canon that is met.
+        observer: told of every call and canon that is met, and of failures to be told.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Evaluator:
         script: tree.Script,
         environment: Environment,
         knowledge: Knowledge,
-        in_flight: Container[tuple[bytes, int]],
+        in_flight: Collection[tuple[bytes, int]],
         observer: Observer | None = None,
     ) -> None:
         self.findings = Findings()
@@ -68,7 +69,7 @@ class Evaluator:
         self.observer: Final = observer
         self._script = script
         self.plan: Final = plan_of(script)
-        self._environment = environment
+        self.initiator: Final = environment.initiator
         self.last_error: Final = LastError(used=self.plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
@@ -79,6 +80,7 @@ class Evaluator:
         self._root: Inst | None = None
         self.streams: Final[dict[StreamKey, Stream]] = {}
         self.waiters: Final = Waiters()
+        self._half_failed: Final = HalfFailed(script)
 
     # --- steps
 
@@ -107,6 +109,7 @@ class Evaluator:
             self.push(self._root)
         while self._agenda:
             self._settle(heappop(self._agenda)[2])
+        self._half_failed.hand_on(self)
         return self.findings
 
     @property
@@ -132,7 +135,7 @@ class Evaluator:
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
-        for waiting in inst.scope.set(name, bound):
+        for waiting in inst.scope.set(name, bound, inst.key):
             if waiting.status is OPEN:
                 self.push(waiting)
 
@@ -161,6 +164,8 @@ class Evaluator:
                 self._advance(now)
             if now.status is before:
                 return
+            if now.parent is not None and isinstance(now.parent.other, Stream):
+                now.parent.child = now  # which of its chains of iterations has changed
             now = now.parent
 
     def _advance(self, inst: Inst) -> None:
@@ -276,6 +281,8 @@ class Evaluator:
             inst.fail(right.error, OPEN)
         elif _completes(left) or _completes(right):
             inst.status = TRUE
+        elif FAILED in (left.status, right.status):
+            self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
         return inst.place.key(self.plan.end_of[inst.node.number] + 0.5)
@@ -323,30 +330,6 @@ class Evaluator:
 
     def _never(self, inst: Inst) -> None:
         """Open for ever."""
-
-    def _fail_literal(self, inst: Inst) -> None:
-        node, initiator = inst.node, self._environment.initiator
-        error = {
-            "error_code": node.error_code,
-            "message": node.message,
-            "instruction": head(node),
-            "peer_id": initiator,
-        }
-        self._throw(inst, error, Tetraplet(initiator))
-
-    def _fail_value(self, inst: Inst) -> None:
-        operand = inst.node.value
-        value = self.operands.value(operand, inst)
-        self.operands.check_error_object(value.read())
-        if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
-            self.last_error.set(inst.key, value.json, value.origins[0], always=True)
-            inst.fail(caught, OPEN)
-        else:
-            self._throw(inst, value.json, value.origins[0])
-
-    def _throw(self, inst: Inst, error: Json, origin: Tetraplet) -> None:
-        self.last_error.set(inst.key, error, origin, always=True)
-        self.fail(inst, errors.failed_by_script(error), OPEN)
 
     def _new(self, inst: Inst) -> None:
         if inst.child is None:
@@ -408,8 +391,10 @@ class Evaluator:
             name = node.iterable.name
             inst.other = self.stream(inst.scope.stream(name), name)
             inst.other.watch(inst)
-            inst.child = []
         stream: Stream = inst.other
+        if inst.child is not None:
+            self._chain_changed(inst, inst.child, first=inst.child.key[len(key) + 1] == stream.first_generation(key))
+            inst.child = None
         while (chain := stream.chain(key, inst.index)) is not None:
             begun, inst.index = inst.index, chain.end
             self._count(len(chain.elements))
@@ -419,15 +404,13 @@ class Evaluator:
             if first is None:
                 inst.index = begun
                 return
-            inst.child.append((first, not begun))
-        if inst.status is OPEN:
-            # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-            ends = [(first.flag if first.status is FAILED else first.status, begins) for first, begins in inst.child]
-            if (KEEP, True) in ends or any(end is TRUE for end, _ in ends):
-                inst.status = TRUE
-            inst.child = [chain for chain in inst.child if chain[0].status is OPEN]
-        if inst.status is not OPEN:
-            inst.child.clear()
+            self._chain_changed(inst, first, first=not begun)
+
+    def _chain_changed(self, inst: Inst, chain: Inst, *, first: bool) -> None:
+        """A body's error ends the chain of its generation, not the fold: what comes after would depend on local order."""
+        flag = chain.flag if chain.status is FAILED else chain.status
+        if flag is TRUE or (flag is KEEP and first):
+            inst.status = TRUE
 
     def _iterate(
         self,
@@ -478,14 +461,15 @@ def _completes(branch: Inst) -> bool:
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
+from fluvial.air.machine.throwing import advance_fail_literal, advance_fail_value  # noqa: E402 - as are these
 
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
     tree.Ap: Evaluator._ap,
     tree.ApMap: Evaluator._ap_map,
     tree.Call: advance_call,
     tree.Canon: advance_canon,
-    tree.FailLiteral: Evaluator._fail_literal,
-    tree.FailValue: Evaluator._fail_value,
+    tree.FailLiteral: advance_fail_literal,
+    tree.FailValue: advance_fail_value,
     tree.Fold: Evaluator._fold,
     tree.Match: Evaluator._match,
     tree.Mismatch: Evaluator._match,

@@ -28,6 +28,9 @@ class Needs:
 
 @dataclass(slots=True)
 class _Had:
+    """What a peer has; of all batches at least the first ``begins`` ones."""
+
+    begins: int = 0
     batches: set[BatchId] = field(default_factory=set)
     contents: dict[ContentId, Content] = field(default_factory=dict)
     asked: set[ContentId] = field(default_factory=set)
@@ -54,12 +57,14 @@ class Exchange:
 
         Args:
             peer: who is to have it.
-            batches: all that are known here.
+            batches: all that are known here; new ones are only added at the end.
             contents: all that is known here of values.
             needs: what it needs of large values; None to give all of them whole.
         """
         had = self._had.get(peer, _Had())
-        lacking = tuple(batch for batch in batches if batch.id not in had.batches)
+        while had.begins < len(batches) and batches[had.begins].id in had.batches:
+            had.begins += 1
+        lacking = tuple(batch for batch in batches[had.begins :] if batch.id not in had.batches)
         needed: set[ContentId] = set().union(*(batch.contents() for batch in lacking)) - had.contents.keys()
         owed = {
             key: contents[key] for key in needed if key in contents and not (needs is not None and key in needs.large)

@@ -56,21 +56,21 @@ Waits: TypeAlias = Callable[[], Sequence[Wait]]
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """A call or canon that was come to.
+    """A call or canon that was come to, or a ``par`` of which one branch has failed.
 
     Attributes:
         instruction: which.
-        call: peer, service and function; only the peer for a canon.
+        call: peer, service and function; only the peer for a canon; for a ``par`` the peer to which its failure is told.
         arguments: their values, as far as they are here; None while one of them has none yet.
     """
 
-    instruction: tree.Call | tree.Canon
+    instruction: tree.Call | tree.Canon | tree.Par
     call: Tetraplet
     arguments: tuple[Content, ...] | None = ()
 
 
 Observer: TypeAlias = Callable[[tuple[bytes, int], Met], None]
-"""Told of every call and canon that is come to: its instance and what it is; again when more is known."""
+"""Told of every call and canon that is come to, and of failures to be told: the instance and what it is; again when more is known."""
 
 
 class Findings:

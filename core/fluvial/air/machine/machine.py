@@ -28,6 +28,7 @@ from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.liveness import needs_of
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.refusals import Refusals
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
@@ -137,6 +138,7 @@ class Machine:
         self._observer = observer
         self._in_flight: dict[Instance, Request] = {}
         self._log: list[Record] = []
+        self._refusals = Refusals()
         self._state = self._new_state()
 
     # --- inputs
@@ -149,7 +151,10 @@ class Machine:
                 nothing was taken in.
             RemoteProtocolError: batches name each other in a circle, or parts of a value are none.
         """
+        known = self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
+        if (refusal := self._refusals.refusal(fresh, known)) is not None:
+            return Effects(error=refusal)
         steps = list(unroll(fresh, self._state.batches.keys()))
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
@@ -163,6 +168,7 @@ class Machine:
             return self._act(merged, (), {})
         except Uncatchable as error:
             # As if the particle had not come.
+            self._refusals.refuse(fresh, known, error)
             self._rebuild()
             return Effects(error=error)
         except RemoteProtocolError:
@@ -196,16 +202,29 @@ class Machine:
         for instance in outcomes:
             del self._in_flight[instance]
         self._state.knowledge.learn(contents)
+        if self._refusals.always is not None:
+            return self._keep_outcomes(facts, contents, self._refusals.always)
         try:
             return self._act([], facts, contents)
         except (Uncatchable, MissingError) as error:
-            # Deviation: the run is undone, but what the services answered stays. The reference forgets it and never asks again.
-            record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
-            self._log.append(record)
+            ended = value_missing(error.contents) if isinstance(error, MissingError) else error
+            self._refusals.refuse_all(ended)
             self._rebuild()
-            return Effects(
-                records=(record,), error=value_missing(error.contents) if isinstance(error, MissingError) else error
-            )
+            return self._keep_outcomes(facts, contents, ended)
+
+    def _keep_outcomes(
+        self, facts: Sequence[Outcome], contents: Mapping[ContentId, Content], error: Uncatchable
+    ) -> Effects:
+        """Keep what the services answered in a run that is undone: else a repeated particle would call them again.
+
+        Deviation: the reference forgets it and never asks again.
+        """
+        record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
+        self._log.append(record)
+        self._state.knowledge.learn(contents)
+        self._repeat(record)
+        self._stepped(record)
+        return Effects(records=(record,), error=error)
 
     def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""

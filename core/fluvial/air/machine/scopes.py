@@ -54,7 +54,7 @@ class Iteration:
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
 
-    __slots__ = ("_awaited", "_bound", "_caught", "_in_fold", "_iteration", "_only", "_parent", "_stream")
+    __slots__ = ("_awaited", "_bound", "_caught", "_claims", "_in_fold", "_iteration", "_only", "_parent", "_stream")
 
     def __init__(self, parent: Scope | None = None) -> None:
         self._parent: Final = parent
@@ -65,6 +65,7 @@ class Scope:
         self._iteration: Iteration | None = None
         self._caught: Catchable | None = None
         self._awaited: dict[str, list[Inst]] | None = None
+        self._claims: dict[str, tuple[Key, Key | None]] | None = None
 
     # --- opening scopes
 
@@ -168,19 +169,45 @@ class Scope:
         if name in self._holder(name)._bound and not self._in_fold:
             raise already_set(name)
 
-    def set(self, name: str, bound: Bound) -> list[Inst]:
+    def claim(self, name: str, key: Key) -> None:
+        """A call at a position is going to set a name; raises as :meth:`check_settable` if one that stands before it has set it.
+
+        Outside of folds nothing that stands before it may set the name from now on, whatever becomes of the call.
+        """
+        if self.is_iterator(name):
+            raise iterator_shadowed(name)
+        if not self._in_fold:
+            self._holder(name)._note(name, key, writes=False)
+
+    def set(self, name: str, bound: Bound, key: Key | None = None) -> list[Inst]:
         """Give a name a value here.
+
+        Args:
+            name: which one.
+            bound: what it means from now on.
+            key: the position of the instruction that does it; None where one walk through the script goes by positions anyway.
 
         Returns:
             The instances that waited for it.
 
         Raises:
-            Uncatchable: 20004 or 20007, as :meth:`check_settable`.
+            Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
         """
         self.check_settable(name)
         holder = self._holder(name)
+        if key is not None and not self._in_fold:
+            holder._note(name, key, writes=True)
         holder._bound[name] = bound
         return holder._awaited.pop(name, []) if holder._awaited else []
+
+    def _note(self, name: str, key: Key, *, writes: bool) -> None:
+        """Keep who claims and who writes a name; raise 20007 if a claim stands behind a writer."""
+        if self._claims is None:
+            self._claims = {}
+        last, first_write = self._claims.get(name, (key, None))
+        if last > key if writes else first_write is not None and first_write < key:
+            raise already_set(name)
+        self._claims[name] = max(last, key), key if writes else first_write
 
     def await_name(self, name: str, waiting: Inst) -> None:
         """Be told by :meth:`set` when the name gets a value, in whichever scope of the chain."""

@@ -96,6 +96,11 @@ class Stream:
         """The elements whose writers stand before a position, in local order."""
         return [element for element in self._elements if element.key < key]
 
+    def first_generation(self, fold_key: Key) -> int:
+        """The generation of the first element that a fold sees; there is one."""
+        end_key = (*fold_key, BEYOND)
+        return next(element.generation for element in self._elements if element.key < end_key)
+
     def chain(self, fold_key: Key, start: int) -> Chain | None:
         """What a fold visits next, having looked at ``start`` elements; None if there is nothing more."""
         end_key = (*fold_key, BEYOND)

@@ -47,6 +47,10 @@ class Waiters:
         """Who waits for a fact about this instance."""
         return self._awaiting.get((fact.frame, fact.node))
 
+    def awaiting(self, instance: tuple[bytes, int]) -> Inst | None:
+        """The call or canon of this name, if it waits for its fact."""
+        return self._awaiting.get(instance)
+
     def take_postponed(self) -> Sequence[Inst]:
         """Those that may act now."""
         postponed = tuple(self._postponed)

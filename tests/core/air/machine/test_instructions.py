@@ -390,3 +390,8 @@ def test_value_may_name_a_peer_and_a_service_on_it() -> None:
         assert Flow(script, {"s.pair": pair}).run().made == ["a s.pair", "b svc.f"]
     for wrong in ({"peer": 1, "service": "svc"}, {}, ["@b"], 5):
         assert Flow(script, {"s.pair": wrong}).run().codes == [("a", 10011)]
+
+
+def test_a_fold_over_a_stream_without_next_is_complete_with_its_first_body() -> None:
+    script = '(seq (ap 1 $s) (seq (fold $s x (call "@a" ("s" "f") [x])) (call "@a" ("s" "end") [])))'
+    assert Flow(script).run().made == ["a s.f", "a s.end"]

@@ -44,6 +44,15 @@ def test_depth_is_bounded_and_the_recursion_limit_restored() -> None:
     assert sys.getrecursionlimit() == limit
 
 
+def test_pairs_within_each_other_are_bounded() -> None:
+    script = '(seq (ap ("k" "innermost") %m) (fold %m pair (seq (ap ("k" pair) %m) (next pair))))'
+    started = time.monotonic()
+    flow = Flow(script).run()
+    assert flow.codes == [("a", 20100)]
+    assert "pairs within each other" in flow.errors[0][1].message
+    assert time.monotonic() - started < 5
+
+
 def test_exponential_script_ends() -> None:
     body = "(null)"
     for name in "abcdef":

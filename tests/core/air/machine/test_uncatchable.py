@@ -37,6 +37,18 @@ def test_names_that_may_not_be_set_end_the_run(before: str, wrong: str, code: in
     assert "b s.f" not in flow.made
 
 
+def test_call_that_waits_counts_behind_what_sets_its_name() -> None:
+    flow = Flow('(par (call "@a" ("s" "f") [] x) (call "@b" ("s" "g") [] x))').run()
+    assert ("a", 20007) in flow.codes
+    assert "b s.g" not in flow.made
+
+
+def test_call_that_waits_does_not_count_before_what_sets_its_name() -> None:
+    flow = Flow('(par (call "@b" ("s" "g") [] x) (seq (ap 1 x) (call "@a" ("s" "f") [x])))').run()
+    assert flow.arguments_of("s.f") == [[1]]
+    assert flow.codes[0] == ("b", 20007)
+
+
 def test_the_other_branch_of_a_par_may_not_set_a_name_again() -> None:
     assert Flow("(par (ap 1 x) (ap 2 x))").run().codes == [("a", 20007)]
 
@@ -113,3 +125,14 @@ def test_unknown_requests_are_the_host_s_bug() -> None:
     flow.merge("a", b"")
     with pytest.raises(KeyError):
         flow.resolve("a", {Instance(b"", 99): Answered(1)})
+
+
+def test_a_name_that_was_set_behind_a_call_does_not_keep_it_from_being_made() -> None:
+    flow = Flow('(par (call "@b" ("s" "x") [] v) (call "@a" ("s" "y") [] v))').run()
+    assert flow.made == ["a s.y", "b s.x"]
+    assert flow.codes == [("b", 20007)]
+
+
+def test_a_name_that_a_call_behind_will_set_cannot_be_set() -> None:
+    flow = Flow('(par (call "@a" ("s" "x") [] v) (call "@b" ("s" "y") [] v))').run()
+    assert ("a", 20007) in flow.codes

@@ -1,0 +1,95 @@
+"""What was undone because it went beyond a limit: kept, so that it need not come again, and what goes with it is refused without work.
+
+Limits are never taken back: what goes beyond one also does so with more facts. Kept in memory only: after a restart it is tried once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from fluvial.air.data.batch import Batch, BatchId, Known
+from fluvial.air.data.content import ContentId
+from fluvial.air.data.log import split_contents
+from fluvial.air.data.partial import Content, united
+from fluvial.air.machine.errors import LIMITS, Uncatchable
+from fluvial.encoding import encode
+
+BYTES_MAX: Final = 8_388_608
+"""Batches and values that are kept, as much as one delivery may carry; beyond it all is forgotten, and senders are asked for it again."""
+
+REFUSED_MAX: Final = 64
+"""Refused sets of batches that are kept; the oldest go."""
+
+
+class Refusals:
+    """The batches of one particle that were refused on one peer, and those that came with or after them."""
+
+    __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always")
+
+    def __init__(self) -> None:
+        self._refused: list[tuple[frozenset[BatchId], Uncatchable]] = []
+        self._batches: dict[BatchId, Batch] = {}
+        self._contents: dict[ContentId, Content] = {}
+        self._bytes = 0
+        self.always: Uncatchable | None = None
+
+    def refuse_all(self, error: Uncatchable) -> None:
+        """What this peer itself knows is beyond a limit."""
+        if error.code in LIMITS:
+            self.always = error
+            self._refused.clear()
+            self._forget()
+
+    def refuse(self, fresh: Mapping[BatchId, Batch], known: Known, error: Uncatchable) -> None:
+        """These batches, taken in together, came to an error."""
+        if not fresh:
+            self.refuse_all(error)
+        elif error.code in LIMITS:
+            self._refused = [*self._refused[1 - REFUSED_MAX :], (frozenset(fresh), error)]
+            self._keep(fresh, known)
+
+    def refusal(self, fresh: Mapping[BatchId, Batch], known: Known) -> Uncatchable | None:
+        """Why these batches cannot be taken in, if that is known; they are kept then."""
+        if self.always is not None:
+            return self.always
+        for refused, error in self._refused:
+            if refused <= fresh.keys():
+                self._keep(fresh, known)
+                return error
+        return None
+
+    def completed(self, known: Known, here: Collection[BatchId]) -> Known:
+        """What came, with what it builds on and was refused before.
+
+        Args:
+            known: what came.
+            here: the batches that were taken in.
+        """
+        if not self._batches:
+            return known
+        found = {batch.id: batch for batch in known.batches if batch.id not in here}
+        waiting = list(found.values())
+        while waiting:
+            for step, _ in waiting.pop().steps():
+                for seen in map(BatchId, step.seen):
+                    if seen not in found and seen not in here and (batch := self._batches.get(seen)) is not None:
+                        found[seen] = batch
+                        waiting.append(batch)
+        return Known(tuple(found.values()), united(self._contents, known.contents))
+
+    def _keep(self, fresh: Mapping[BatchId, Batch], known: Known) -> None:
+        batches = {key: batch for key, batch in fresh.items() if key not in self._batches}
+        needed = set().union(*(batch.contents() for batch in batches.values())) - self._contents.keys()
+        contents = {key: known.contents[key] for key in needed if key in known.contents}
+        self._batches |= batches
+        self._contents |= contents
+        self._bytes += sum(len(encode(batch.signed.items)) for batch in batches.values())
+        self._bytes += len(encode(split_contents(contents.values())))
+        if self._bytes > BYTES_MAX:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._batches.clear()
+        self._contents.clear()
+        self._bytes = 0
