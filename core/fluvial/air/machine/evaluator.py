@@ -67,10 +67,10 @@ class Evaluator:
         self.me: Final = environment.me
         self.acting = False
         self.observer: Final = observer
-        self._script = script
-        self.plan: Final = plan_of(script)
+        self.script: Final = script
+        self._plan = plan_of(script)
         self.initiator: Final = environment.initiator
-        self.last_error: Final = LastError(used=self.plan.reads_last_error)
+        self.last_error: Final = LastError(used=self._plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
         self._order = count()
@@ -105,7 +105,7 @@ class Evaluator:
             for postponed in self.waiters.take_postponed():
                 self.push(postponed)
         if self._root is None:
-            self._root = Inst(self._script.root, OUTSIDE, Scope(), None)
+            self._root = Inst(self.script.root, OUTSIDE, Scope(), None)
             self.push(self._root)
         while self._agenda:
             self._settle(heappop(self._agenda)[2])
@@ -285,7 +285,7 @@ class Evaluator:
             self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
-        return inst.place.key(self.plan.end_of[inst.node.number] + 0.5)
+        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
 
     def _xor(self, inst: Inst) -> None:
         node = inst.node
@@ -426,7 +426,7 @@ class Evaluator:
     ) -> Inst | None:
         frame = iteration_frame(base, fold.number, elements[index][0])
         iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
+        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
         return self._start(parent, fold.body, place, scope.iterate(iteration))
 
     def _next(self, inst: Inst) -> None:
