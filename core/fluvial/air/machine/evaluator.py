@@ -73,6 +73,7 @@ class Evaluator:
         self.last_error: Final = LastError(used=self._plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
+        self._due: set[tuple[Key, Inst]] = set()
         self._order = count()
         self._step = 0
         self._work = 0
@@ -108,7 +109,9 @@ class Evaluator:
             self._root = Inst(self.script.root, OUTSIDE, Scope(), None)
             self.push(self._root)
         while self._agenda:
-            self._settle(heappop(self._agenda)[2])
+            key, _, inst = heappop(self._agenda)
+            self._due.discard((key, inst))
+            self._settle(inst)
         self._half_failed.hand_on(self)
         return self.findings
 
@@ -131,7 +134,10 @@ class Evaluator:
 
     def push(self, inst: Inst, key: Key | None = None) -> None:
         """Let an instance look again when its turn comes: at its own position or a later one."""
-        heappush(self._agenda, (inst.key if key is None else key, next(self._order), inst))
+        turn = (inst.key if key is None else key, inst)
+        if turn not in self._due:
+            self._due.add(turn)
+            heappush(self._agenda, (turn[0], next(self._order), inst))
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
