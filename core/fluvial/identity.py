@@ -11,9 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
 
 from fluvial.errors import ConfigError
 
@@ -93,16 +95,14 @@ def _public_key(text: str) -> bytes:
     return data[len(_ID_PREFIX) :]
 
 
-@lru_cache(maxsize=4096)
-def _verifier(public_key: bytes) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(public_key)
-
-
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether ``signature`` (64 bytes) over ``message`` was made with the key behind ``public_key`` (32 bytes)."""
+    """Whether ``signature`` (64 bytes) over ``message`` was made with the key behind ``public_key`` (32 bytes).
+
+    By libsodium: it takes half the time of OpenSSL, and refuses keys of small order and signatures that are not in the shortest form.
+    """
     try:
-        _verifier(public_key).verify(signature, message)
-    except (InvalidSignature, ValueError):
+        VerifyKey(public_key).verify(message, signature)
+    except (BadSignatureError, ValueError):
         return False
     return True
 

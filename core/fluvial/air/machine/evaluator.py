@@ -67,12 +67,13 @@ class Evaluator:
         self.me: Final = environment.me
         self.acting = False
         self.observer: Final = observer
-        self._script = script
-        self.plan: Final = plan_of(script)
+        self.script: Final = script
+        self._plan = plan_of(script)
         self.initiator: Final = environment.initiator
-        self.last_error: Final = LastError(used=self.plan.reads_last_error)
+        self.last_error: Final = LastError(used=self._plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
+        self._due: set[tuple[Key, Inst]] = set()
         self._order = count()
         self._step = 0
         self._work = 0
@@ -105,10 +106,12 @@ class Evaluator:
             for postponed in self.waiters.take_postponed():
                 self.push(postponed)
         if self._root is None:
-            self._root = Inst(self._script.root, OUTSIDE, Scope(), None)
+            self._root = Inst(self.script.root, OUTSIDE, Scope(), None)
             self.push(self._root)
         while self._agenda:
-            self._settle(heappop(self._agenda)[2])
+            key, _, inst = heappop(self._agenda)
+            self._due.discard((key, inst))
+            self._settle(inst)
         self._half_failed.hand_on(self)
         return self.findings
 
@@ -131,7 +134,10 @@ class Evaluator:
 
     def push(self, inst: Inst, key: Key | None = None) -> None:
         """Let an instance look again when its turn comes: at its own position or a later one."""
-        heappush(self._agenda, (inst.key if key is None else key, next(self._order), inst))
+        turn = (inst.key if key is None else key, inst)
+        if turn not in self._due:
+            self._due.add(turn)
+            heappush(self._agenda, (turn[0], next(self._order), inst))
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
         """Give a name a value where an instance stands, and wake who waited for it."""
@@ -285,7 +291,7 @@ class Evaluator:
             self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
-        return inst.place.key(self.plan.end_of[inst.node.number] + 0.5)
+        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
 
     def _xor(self, inst: Inst) -> None:
         node = inst.node
@@ -426,7 +432,7 @@ class Evaluator:
     ) -> Inst | None:
         frame = iteration_frame(base, fold.number, elements[index][0])
         iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
+        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
         return self._start(parent, fold.body, place, scope.iterate(iteration))
 
     def _next(self, inst: Inst) -> None:

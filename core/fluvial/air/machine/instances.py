@@ -81,17 +81,21 @@ class Inst:
         node: the instruction.
         place: where it stands.
         scope: what names mean in it.
+        key: its position.
+        id: its name in facts; equal to the ``Instance`` of these parts.
         parent: the instance around it; None for the outermost.
         status: what it has come to.
         error, flag: if it failed, why, and how the completeness flag was left (OPEN stands for false).
         child, other, index: what the instruction's own code keeps between two wake-ups.
     """
 
-    __slots__ = ("child", "error", "flag", "index", "node", "other", "parent", "place", "scope", "status")
+    __slots__ = ("child", "error", "flag", "id", "index", "key", "node", "other", "parent", "place", "scope", "status")
 
     def __init__(self, node: Instruction, place: Place, scope: Scope, parent: Inst | None) -> None:
         self.node: Any = node
         self.place = place
+        self.key: Final[Key] = place.key(node.number)
+        self.id: Final[tuple[bytes, int]] = (place.frame, node.number)
         self.scope = scope
         self.parent = parent
         self.status = Status.OPEN
@@ -100,16 +104,6 @@ class Inst:
         self.child: Any = None
         self.other: Any = None
         self.index = 0
-
-    @property
-    def key(self) -> Key:
-        """Its position."""
-        return self.place.key(self.node.number)
-
-    @property
-    def id(self) -> tuple[bytes, int]:
-        """Its name in facts; equal to the ``Instance`` of these parts."""
-        return (self.place.frame, self.node.number)
 
     def fail(self, error: Catchable, flag: Status) -> None:
         """It ends with an error."""

@@ -18,7 +18,7 @@ from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.instances import Inst, Status
-from fluvial.air.machine.plan import Plan, region
+from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
 from fluvial.air.syntax import tree
@@ -46,7 +46,7 @@ class _Search:
     def __init__(self, machine: Evaluator, peer: str, masks: dict[ContentId, Mask]) -> None:
         self.masks = masks
         self._machine = machine
-        self._plan: Plan = machine.plan
+        self._script: Reads = reads_of(machine.script)
         self._peer = peer
         self._seen: set[object] = set()
 
@@ -66,7 +66,7 @@ class _Search:
         node = inst.node
         if isinstance(node, tree.Call) and inst.other is not None and self._is_under_way(inst):
             return
-        self._region(inst.scope, node.number, self._plan.end_of[node.number])
+        self._region(inst.scope, node.number, self._script.end_of[node.number])
 
     def _is_under_way(self, inst: Inst) -> bool:
         """Whether the peer of a call has begun with it, so that it has the arguments, and is not the one that is asked about.
@@ -83,16 +83,16 @@ class _Search:
             self._seen.add(now)
             node = now.node
             if now.status is Status.OPEN and isinstance(node, tree.Seq) and now.index + 1 < len(node.children):
-                self._region(now.scope, node.children[now.index + 1].number, self._plan.end_of[node.number])
+                self._region(now.scope, node.children[now.index + 1].number, self._script.end_of[node.number])
             elif now.status is Status.OPEN and isinstance(node, tree.Xor) and now.other is None:
-                self._region(now.scope, node.right.number, self._plan.end_of[node.number])
+                self._region(now.scope, node.right.number, self._script.end_of[node.number])
             now = now.parent
 
     # --- stretches of the script
 
     def _region(self, scope: Scope, first: int, last: int) -> None:
         """Instructions from one number to another can have their turn in a scope."""
-        inside = region(self._plan, first, last)
+        inside = region(self._script, first, last)
         for name, path in inside.reads:
             self._read(scope, name, path)
         for iterator in inside.onward:
@@ -105,7 +105,7 @@ class _Search:
             return
         fold = iteration.fold
         if fold.last is not None and self._first_time(id(scope), fold.number):
-            self._region(scope, fold.last.number, self._plan.end_of[fold.number])
+            self._region(scope, fold.last.number, self._script.end_of[fold.number])
         if not iteration.of_stream and self._first_time(id(iteration.scope), fold.number, iteration.index):
             rest = [value for _, value in iteration.elements[iteration.index + 1 :]]
             self._body(fold, iteration.scope, rest)
@@ -118,8 +118,8 @@ class _Search:
 
     def _body(self, fold: tree.Fold, scope: Scope, elements: list[Value]) -> None:
         """The body of a fold can have its turn for some elements."""
-        first, last = fold.body.number, self._plan.end_of[fold.number]
-        for name, path in region(self._plan, first, last).reads:
+        first, last = fold.body.number, self._script.end_of[fold.number]
+        for name, path in region(self._script, first, last).reads:
             if name == fold.iterator:
                 for element in elements:
                     self._value(element, scope, path)

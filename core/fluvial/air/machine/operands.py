@@ -122,6 +122,8 @@ class Operands:
         """
         if isinstance(operand, tree.Literal) and isinstance(operand.value, str):
             return operand.value
+        if isinstance(operand, tree.InitPeerId):
+            return self._environment.initiator
         if isinstance(operand, tree.PairPeer | tree.PairService):
             return self._of_pair(operand, inst)
         value = self.value(operand, inst)

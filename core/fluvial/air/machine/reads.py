@@ -1,0 +1,116 @@
+"""Who reads which names, in which stretch of a script; worked out once per script, when values could be left out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, TypeVar
+
+from fluvial.air.machine.plan import PLANS_MAX
+from fluvial.air.syntax import tree
+
+REGIONS_MAX: Final = 1024
+"""Stretches of scripts that are kept."""
+
+Numbered = TypeVar("Numbered", bound=tuple[Any, ...])
+
+
+class Read(NamedTuple):
+    """An instruction reads a name: its number, and the lambda behind the name."""
+
+    number: int
+    path: tree.Lambda | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reads:
+    """See the module's docstring.
+
+    Attributes:
+        end_of: for each instruction's number the greatest number inside of it, its own if there is nothing.
+        readers: for each name the instructions that read it, in order; for streams the folds and canons over them.
+        nexts: every ``next``: its number and iterator, in order.
+    """
+
+    end_of: Sequence[int]
+    readers: Mapping[str, Sequence[Read]]
+    nexts: Sequence[tuple[int, str]]
+
+
+@lru_cache(maxsize=PLANS_MAX)
+def reads_of(script: tree.Script) -> Reads:
+    """What a script reads; scripts are told apart by identity."""
+    instructions = list(tree.walk(script.root))
+    readers: dict[str, list[Read]] = {}
+    for instruction in instructions:
+        for operand in tree.operands(instruction):
+            for name, path in _names(operand):
+                readers.setdefault(name, []).append(Read(instruction.number, path))
+    nexts = [(one.number, one.iterator) for one in instructions if isinstance(one, tree.Next)]
+    return Reads(_ends(instructions), _without_unread(instructions, readers), nexts)
+
+
+class Region(NamedTuple):
+    """A stretch of the script.
+
+    Attributes:
+        reads: the names that are read in it, each with the lambda behind it.
+        onward: the iterators of the ``next`` in it.
+    """
+
+    reads: Collection[tuple[str, tree.Lambda | None]]
+    onward: Collection[str]
+
+
+@lru_cache(maxsize=REGIONS_MAX)
+def region(script: Reads, first: int, last: int) -> Region:
+    """The instructions from one number to another."""
+    found = dict.fromkeys(
+        (name, read.path) for name, readers in script.readers.items() for read in _between(readers, first, last)
+    )
+    return Region(found, dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last)))
+
+
+def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Numbered]:
+    return numbered[bisect_left(numbered, first, key=itemgetter(0)) : bisect_right(numbered, last, key=itemgetter(0))]
+
+
+def _ends(instructions: Sequence[tree.Instruction]) -> Sequence[int]:
+    ends = list(range(len(instructions)))
+    for instruction in reversed(instructions):
+        if inside := tree.children(instruction):
+            ends[instruction.number] = ends[inside[-1].number]
+    return ends
+
+
+def _names(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
+    """The names that an operand reads."""
+    if isinstance(operand, tree.PairPeer | tree.PairService):
+        operand = replace(operand.value, path=None)
+    if isinstance(operand, tree.Scalar | tree.CanonStream | tree.CanonMap):
+        yield operand.name, operand.path
+    elif isinstance(operand, tree.Stream | tree.StreamMap):
+        yield operand.name, None
+    path = getattr(operand, "path", None)
+    if isinstance(path, tree.Path):
+        yield from ((step.name, None) for step in path.accessors if isinstance(step, tree.ByName))
+
+
+def _without_unread(
+    instructions: Sequence[tree.Instruction], reads: Mapping[str, Sequence[Read]]
+) -> Mapping[str, Sequence[Read]]:
+    """Without the canons of streams of whose elements nobody reads anything afterwards."""
+    unread = {
+        one.number
+        for one in instructions
+        if isinstance(one, tree.Canon)
+        and isinstance(one.target, tree.CanonStream)
+        and all(isinstance(read.path, tree.Length) for read in reads.get(one.target.name, ()))
+    }
+    return {
+        name: [read for read in found if read.number not in unread or not name.startswith("$")]
+        for name, found in reads.items()
+    }
