@@ -38,6 +38,7 @@ from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import CallOutcome, Effects
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
@@ -160,6 +161,7 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
     if isinstance(effects.error, Uncatchable):
         self._log.pop()
         self._in_flight.update(requests)
+        self._refusals = Refusals()
         self._rebuild()
     return effects
 
