@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -27,6 +27,7 @@ from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
+from msgspec.structs import replace
 
 from tests.reevaluating.machine import Machine as Reevaluating
 

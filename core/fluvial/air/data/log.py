@@ -53,9 +53,11 @@ Record: TypeAlias = Merged | Stepped | Sealed
 
 def split_contents(contents: Collection[Content]) -> tuple[tuple[Json, ...], tuple[ArrayPart | ObjectPart, ...]]:
     """Values as records keep them: whole ones, and those of which some part is known."""
-    whole = tuple(known for known in contents if not isinstance(known, Partial))
+    whole = [known for known in contents if not isinstance(known, Partial)]
+    if len(whole) == len(contents):
+        return tuple(whole), ()
     partial = (known for known in contents if isinstance(known, Partial) and known.tree is not None)
-    return whole, tuple(map(write_proof, partial))
+    return tuple(whole), tuple(map(write_proof, partial))
 
 
 def contents_of(record: Merged | Stepped) -> dict[ContentId, Content]:

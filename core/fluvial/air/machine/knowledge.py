@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import Canon, Fact, Failure, Outcome, Result, Sent, Taken, instance_of
+from fluvial.air.data.facts import Canon, Fact, Failure, Outcome, Result, Sent, Taken
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
 from fluvial.air.machine.values import Whole
 
@@ -28,7 +28,7 @@ class Knowledge:
 
     def add(self, fact: Fact, signer: str) -> None:
         """Take in a fact of a signer."""
-        instance = instance_of(fact)
+        instance = (fact.frame, fact.node)
         match fact:
             case Result():
                 self._outcomes.setdefault((instance, signer), fact)

@@ -11,10 +11,11 @@ canons and name next peers; the facts it adds are this peer's own step.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeAlias
+
+import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
 from fluvial.air.data.content import ContentId, Json, content_id
@@ -55,8 +56,7 @@ class Failed:
 CallOutcome: TypeAlias = Answered | Failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effects:
+class Effects(msgspec.Struct, frozen=True, kw_only=True):
     """What a run asks of its host, which must make ``records`` durable before it does anything else.
 
     Attributes:
@@ -101,7 +101,13 @@ class _State:
             self.knowledge.add(fact, signer)
         heeded = [*self.unheeded, *facts]
         self.unheeded.clear()
-        return self.evaluator.step(heeded, act=act)
+        # Evaluation nests as deep as the data do; DEPTH_MAX bounds it, not Python's default.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
+        try:
+            return self.evaluator.step(heeded, act=act)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 class Machine:
@@ -286,12 +292,12 @@ class Machine:
     # --- runs
 
     def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
-        with _deep_recursion():
-            findings = self._state.step(facts, self._me, act=True)
+        findings = self._state.step(facts, self._me, act=True)
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
-            step = Stepped(all_facts, *split_contents({**contents, **findings.contents}.values()))
+            spoken_of = {**contents, **findings.contents} if findings.contents else contents
+            step = Stepped(all_facts, *split_contents(spoken_of.values()))
             self._stepped(step)
             records.append(step)
         self._log.extend(records)
@@ -318,9 +324,8 @@ class Machine:
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> None:
-        with _deep_recursion():
-            for batch, facts in steps:
-                self._state.step(facts, batch.signer, act=False)
+        for batch, facts in steps:
+            self._state.step(facts, batch.signer, act=False)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 
@@ -354,8 +359,7 @@ class Machine:
 
     def _repeat(self, record: Stepped) -> None:
         if record.evaluated:
-            with _deep_recursion():
-                self._state.step(record.facts, self._me, act=False)
+            self._state.step(record.facts, self._me, act=False)
             return
         for fact in record.facts:
             self._state.knowledge.add(fact, self._me)
@@ -375,14 +379,3 @@ def _without_dead(items: Sequence[Item]) -> list[Item]:
         for position, (item, after) in enumerate(zip(alive, following, strict=True))
         if position == 0 or not isinstance(item, Step) or item.seen or not isinstance(after, Step)
     ]
-
-
-@contextmanager
-def _deep_recursion() -> Iterator[None]:
-    """Evaluation nests as deep as the data do; :data:`DEPTH_MAX` bounds it, not Python's default."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)

@@ -8,13 +8,14 @@ from fluvial.air.syntax.checks import Checks
 from fluvial.air.syntax.errors import AirSyntaxError, Source, WrongOperand, shown
 from fluvial.air.syntax.paper import UNCLOSED_INIT_PEER_ID, FreshNames, Read
 from fluvial.air.syntax.places import FUNCTION, ITERATOR, OUTPUT, Place
-from fluvial.air.syntax.reader import Group, Node, Word
+from fluvial.air.syntax.reader import Group, Node, Quoted, Word
 from fluvial.air.syntax.tree import (
     ByName,
     CanonMap,
     CanonStream,
     Error,
     InitPeerId,
+    Lambda,
     LastError,
     Literal,
     Path,
@@ -70,17 +71,20 @@ class Operands:
             AirSyntaxError: it is nothing that may stand there.
         """
         operand = self._operand(node)
+        if isinstance(node, Quoted) and place.takes(operand):
+            return operand
         if isinstance(operand, StreamMap) and operand.name == UNCLOSED_INIT_PEER_ID and not place.takes(operand):
             self.paper = True
             operand = InitPeerId()
-        content = self._content(operand) if streams else None
+        content = self._content(operand) if streams and self._appended else None
         found = content or operand
         if not place.takes(found):
             raise self._misplaced(node, place)
         if checked and isinstance(node, Word):
-            if content is None:
-                self._use_name(operand, node)
-            self._use_path(operand, node)
+            if content is None and isinstance(operand, _NAMED):
+                self._checks.use(operand.name, node)
+            if isinstance(operand, _WITH_PATH) and operand.path is not None:
+                self._use_path(operand.path, node)
         return found
 
     def function(self, node: Node) -> Literal | Scalar | CanonStream | CanonMap:
@@ -121,14 +125,8 @@ class Operands:
             raise self.error(WrongOperand, "the only array that can be written in a script is `[]`", node, hint)
         return _EMPTY_ARRAY
 
-    def _use_name(self, operand: Operand, word: Word) -> None:
-        if isinstance(operand, _NAMED):
-            self._checks.use(operand.name, word)
-
-    def _use_path(self, operand: Operand, word: Word) -> None:
-        if not isinstance(operand, _WITH_PATH) or not isinstance(operand.path, Path):
-            return
-        for accessor in operand.path.accessors:
+    def _use_path(self, path: Lambda, word: Word) -> None:
+        for accessor in path.accessors if isinstance(path, Path) else ():
             if isinstance(accessor, ByName):
                 self._checks.use(accessor.name, word)
 

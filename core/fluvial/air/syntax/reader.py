@@ -83,13 +83,14 @@ Node: TypeAlias = Word | Quoted | Comment | Group
 
 _PIECE = re.compile(
     rf"""
-      [{WHITE_SPACE}]+
-    | ([(\[])
+    [{WHITE_SPACE}]*+
+    (?: ([(\[])
     | ([)\]])
     | ("[^"]*")
     | (;[^\n]*)
     | ((?>[^{WHITE_SPACE}()\[\]";]+(?:\[[^{WHITE_SPACE}()\[\]";]*\][^{WHITE_SPACE}()\[\]";]*)*) (?=[{WHITE_SPACE})\]]|\Z))
     | (.)
+    | \Z )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -117,43 +118,43 @@ def read(source: Source, *, comments: bool = False) -> list[Node]:
         if kind is None:
             continue
         parts += 1
+        piece, start = found[kind], found.start(kind)
         if kind == _WORD:
-            items.append(Word(found[0], found.start()))
+            items.append(Word(piece, start))
         elif kind == _OPEN:
-            group = Group(found[0], found.start())
+            group = Group(piece, start, -1, [])
             items.append(group)
             around.append(group)
             items = group.items
         elif kind == _CLOSE:
-            items = _close(source, around, top, found.start())
+            if not around or piece != _CLOSING[around[-1].bracket]:
+                raise _closing_error(source, around, start)
+            around.pop().end = start + 1
+            items = around[-1].items if around else top
         elif kind == _QUOTED:
-            items.append(Quoted(found[0], found.start()))
+            items.append(Quoted(piece, start))
         elif kind == _BAD:
-            raise _piece_error(source, found.start())
+            raise _piece_error(source, start)
         elif comments:
-            items.append(Comment(found[0], found.start()))
+            items.append(Comment(piece, start))
         if parts > PARTS_MAX:
             hint = "split the flow into several scripts, or load data instead of writing it as literals"
-            raise source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", found.start(), hint=hint)
+            raise source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", start, hint=hint)
     if around:
         raise _unclosed_error(source, top, around)
     return top
 
 
-def _close(source: Source, around: list[Group], top: list[Node], offset: int) -> list[Node]:
-    """End the innermost group; the items that go on after it."""
+def _closing_error(source: Source, around: list[Group], offset: int) -> AirSyntaxError:
+    """Say why a bracket cannot close anything."""
     closing = source.text[offset]
     if not around:
         hint = "take it away, or look for a bracket that was closed too early before it"
-        raise source.error(UnbalancedBrackets, f"`{closing}` closes nothing", offset, hint=hint)
-    group = around.pop()
-    if closing != _CLOSING[group.bracket]:
-        at = source.position(group.start)
-        problem = f"`{closing}` cannot close the `{group.bracket}` of {at}"
-        hint = f"close {_opening(group)} with `{_CLOSING[group.bracket]}` first"
-        raise source.error(UnbalancedBrackets, problem, offset, hint=hint)
-    group.end = offset + 1
-    return around[-1].items if around else top
+        return source.error(UnbalancedBrackets, f"`{closing}` closes nothing", offset, hint=hint)
+    group = around[-1]
+    problem = f"`{closing}` cannot close the `{group.bracket}` of {source.position(group.start)}"
+    hint = f"close {_opening(group)} with `{_CLOSING[group.bracket]}` first"
+    return source.error(UnbalancedBrackets, problem, offset, hint=hint)
 
 
 def _opening(group: Group) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from fluvial.air.syntax import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.simulation.scenario import Scenario
+from msgspec.structs import replace
 
 from tests.conformance.comparison import Observation, play, scenario_files
 from tests.core.air.machine.flows import NOTHING, Flow
