@@ -124,9 +124,9 @@ def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value
             inst.node.at,
             call.service,
             call.function,
-            tuple(value.json for value in arguments),
-            tuple(value.origins for value in arguments),
-            tuple(value.argument for value in arguments),
+            tuple([value.json for value in arguments]),
+            tuple([value.origins for value in arguments]),
+            tuple([value.argument for value in arguments]),
         )
     )
     if not machine.knowledge.taken(inst.id, machine.me):

@@ -193,10 +193,14 @@ class Scope:
         Raises:
             Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
         """
-        self.check_settable(name)
+        if self.is_iterator(name):
+            raise iterator_shadowed(name)
         holder = self._holder(name)
-        if key is not None and not self._in_fold:
-            holder._note(name, key, writes=True)
+        if not self._in_fold:
+            if name in holder._bound:
+                raise already_set(name)
+            if key is not None:
+                holder._note(name, key, writes=True)
         holder._bound[name] = bound
         return holder._awaited.pop(name, []) if holder._awaited else []
 

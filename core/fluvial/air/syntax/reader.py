@@ -112,25 +112,23 @@ def read(source: Source, *, comments: bool = False) -> list[Node]:
     top: list[Node] = []
     items = top
     around: list[Group] = []
-    parts = 0
-    for found in _PIECE.finditer(source.text):
+    for parts, found in enumerate(_PIECE.finditer(source.text), 1):
         kind = found.lastindex
         if kind is None:
             continue
-        parts += 1
         piece, start = found[kind], found.start(kind)
         if kind == _WORD:
             items.append(Word(piece, start))
-        elif kind == _OPEN:
-            group = Group(piece, start, -1, [])
-            items.append(group)
-            around.append(group)
-            items = group.items
         elif kind == _CLOSE:
             if not around or piece != _CLOSING[around[-1].bracket]:
                 raise _closing_error(source, around, start)
             around.pop().end = start + 1
             items = around[-1].items if around else top
+        elif kind == _OPEN:
+            group = Group(piece, start, -1, [])
+            items.append(group)
+            around.append(group)
+            items = group.items
         elif kind == _QUOTED:
             items.append(Quoted(piece, start))
         elif kind == _BAD:
