@@ -299,7 +299,7 @@ def main() -> None:
     figures = [measure(scenario, options.repeat, options.reference) for scenario in shapes]
     figures = with_storage(figures, shapes, options.repeat)
     if options.reference is not None:  # which takes seconds for each
-        figures += [measure(scenario, 1, options.reference) for scenario in map(seq, LONG)]
+        figures += [measure(scenario, 3, options.reference) for scenario in map(seq, LONG)]
     grown = measure_growing(growing, options.repeat)
     report: dict[str, Any] = {
         "shapes": [asdict(figure) for figure in figures],

@@ -52,7 +52,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if inst.child is None or (not inst.index and any(value.volatile for value in inst.child)):
         # Until the service is asked, what an error register holds may still change.
         try:
-            inst.child = tuple(machine.value(argument, inst) for argument in node.arguments)
+            inst.child = tuple([machine.value(argument, inst) for argument in node.arguments])
         except Waiting as waiting:
             missing = waiting
         except Catchable as error:

@@ -57,7 +57,8 @@ class HalfFailed:
         """
         if self._at_work is not None:
             self._at_work.add(machine, (request.instance for request in machine.findings.requests))
-        self._release()
+        if self._held:
+            self._release()
         if not self._pars or not (machine.acting or machine.observer is not None):
             return
         meetings = meetings_of(self._script)
