@@ -128,7 +128,7 @@ class Actor:
         """
         self._hops = max(self._hops, arrival.hops)
         fresh = await self._run(lambda: self._machine.merge(known), (encode(arrival),))
-        self._exchange.received(PeerId.from_public_key(arrival.sender), known)
+        self._exchange.received(PeerId.from_public_key(arrival.sender), known, self._machine.contents().keys())
         return fresh
 
     async def parcel(self, to: PeerId) -> Parcel:

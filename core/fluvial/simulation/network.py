@@ -232,7 +232,7 @@ class _Network:
                     known = _united(known, decode_data(self._particle.key, self._answer(sender, host, error)))
             else:
                 raise AssertionError(f"{sender} does not have what it leaves out")
-            host.exchange.received(sender, known)
+            host.exchange.received(sender, known, host.machine.contents().keys())
         return effects
 
     def _answer(self, peer: str, asking: _Host, error: MissingError) -> bytes:

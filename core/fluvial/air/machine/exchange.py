@@ -5,12 +5,16 @@ Kept in memory: after a restart everything is sent once more, which does no harm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.partial import Content, Mask, covers, cut, merged
+from fluvial.air.data.partial import Content, Mask, Partial, covers, cut, merged
+
+_WHOLE: Final[Content] = None
+"""Stands for any value that a peer has whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,15 @@ class Exchange:
     def __init__(self) -> None:
         self._had: dict[str, _Had] = {}
 
-    def received(self, peer: str, known: Known) -> None:
-        """A peer sent this, so it has it."""
+    def received(self, peer: str, known: Known, here: Collection[ContentId]) -> None:
+        """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""
         had = self._had.setdefault(peer, _Had())
         had.batches.update(batch.id for batch in known.batches)
         for key, content in known.contents.items():
-            had.contents[key] = merged(had.contents[key], content) if key in had.contents else content
+            if key in here:
+                # Not the value itself: it is kept elsewhere.
+                shown = content if isinstance(content, Partial) else _WHOLE
+                had.contents[key] = merged(had.contents[key], shown) if key in had.contents else shown
         had.asked -= known.contents.keys()
 
     def owed(
@@ -78,7 +85,7 @@ class Exchange:
 
     def given(self, peer: str, known: Known) -> None:
         """A peer has taken this in."""
-        self.received(peer, known)
+        self.received(peer, known, known.contents.keys())
 
     def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
         """A peer asks for values: it gets all that is here of them the next time."""

@@ -1,0 +1,43 @@
+"""What is known of what other peers have: enough to send nothing twice, and no more."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from fluvial.air.data.batch import Known
+from fluvial.air.data.content import content_id
+from fluvial.air.data.partial import Level, Mask
+from fluvial.air.machine.exchange import Exchange, Needs
+
+LONG = "x" * 1_000
+
+
+class Junk(list[str]):
+    """A list that can be watched."""
+
+
+def test_values_that_nobody_speaks_of_are_not_remembered() -> None:
+    """Else whoever hands a particle over could fill this peer's memory with them."""
+    exchange = Exchange()
+    junk = Junk([LONG])
+    key, seen = content_id(list(junk)), weakref.ref(junk)
+    exchange.received("bob", Known((), {key: junk}), here=())
+    del junk
+    gc.collect()
+    assert seen() is None
+    needs = Needs(frozenset({key}), {key: Mask(Level.WHOLE)})
+    assert exchange.owed("bob", (), {key: [LONG]}, needs).contents == {key: [LONG]}
+
+
+def test_what_a_peer_has_sent_or_taken_is_not_sent_to_it() -> None:
+    key = content_id(LONG)
+    needs = Needs(frozenset({key}), {key: Mask(Level.WHOLE)})
+    exchange = Exchange()
+    assert exchange.owed("bob", (), {key: LONG}, needs).contents == {key: LONG}
+    exchange.received("bob", Known((), {key: LONG}), here={key})
+    assert exchange.owed("bob", (), {key: LONG}, needs).contents == {}
+    exchange.given("eve", exchange.owed("eve", (), {key: LONG}, needs))
+    assert exchange.owed("eve", (), {key: LONG}, needs).contents == {}
+    exchange.asks("eve", [key])
+    assert exchange.owed("eve", (), {key: LONG}, needs).contents == {key: LONG}
