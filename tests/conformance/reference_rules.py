@@ -85,7 +85,7 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
 
 def _send_once(self: Evaluation, instance: Instance, peer: str, *, complete: bool) -> None:
     """Whoever learns the last argument does not send again."""
-    if self._act and self._knowledge.sent(instance) is None:
+    if self._act and self._knowledge.about(instance).sent is None:
         self.findings.next_peers[peer] = None
         self._add(Sent(instance.frame, instance.node, complete))
 
@@ -127,8 +127,8 @@ def _perform_at_state(self: Evaluation, node: tree.Call, instance: Instance, sco
     try:
         _PERFORM(self, node, instance, scope, call)
     except Catchable:
-        if self._knowledge.outcome(instance, call.peer) is None:
-            self.left = left + (self._knowledge.sent(instance) is not None)  # type: ignore[attr-defined]
+        if self._knowledge.about(instance).outcome(call.peer) is None:
+            self.left = left + (self._knowledge.about(instance).sent is not None)  # type: ignore[attr-defined]
         raise
     finally:
         self.taken = False  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def _send_without_state(send: Callable[..., None]) -> Callable[..., None]:
     def _send(self: Evaluation, instance: Instance, peer: str, *, complete: bool) -> None:
         if not getattr(self, "taken", False):
             send(self, instance, peer, complete=complete)
-        elif self._act and self._knowledge.sent(instance) is None:
+        elif self._act and self._knowledge.about(instance).sent is None:
             self._add(Sent(instance.frame, instance.node, complete=True))
 
     return _send

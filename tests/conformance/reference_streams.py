@@ -9,12 +9,12 @@ peer's data afterwards, so that it is done, or asked for, once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Canon, Fact, Instance, Outcome, instance_of
-from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.knowledge import About, Knowledge
 from fluvial.air.machine.scopes import StreamKey
 from fluvial.air.machine.values import Value, Whole
 
@@ -94,8 +94,8 @@ class Data(Knowledge):
         self.contents = knowledge.contents
         self.met: set[Any] = set()
 
-    def add(self, fact: Fact, signer: str) -> None:
-        self._all.add(fact, signer)
+    def add(self, fact: Fact, signer: str) -> About:
+        return self._all.add(fact, signer)
 
     def learn(self, contents: Any) -> None:
         self._all.learn(contents)
@@ -103,22 +103,28 @@ class Data(Knowledge):
     def value(self, key: ContentId) -> Whole:
         return self._all.value(key)
 
-    def outcome(self, instance: Any, peer: str) -> Outcome | None:
-        self.met.add(instance)
-        return self._all.outcome(instance, peer) if self._has(instance) else None
+    def about(self, instance: Any) -> About:
+        there = self._there is None or instance in self._there
+        return _Met(self._all.about(instance) if there else About(), lambda: self.met.add(instance))
 
-    def canon(self, instance: Any, peer: str) -> Canon | None:
-        self.met.add(instance)
-        return self._all.canon(instance, peer) if self._has(instance) else None
 
-    def sent(self, instance: Any) -> bool | None:
-        return self._all.sent(instance) if self._has(instance) else None
+class _Met(About):
+    """What is known about an instance; notes when it is looked for what that has come to."""
 
-    def taken(self, instance: Any, peer: str) -> bool:
-        return self._has(instance) and self._all.taken(instance, peer)
+    __slots__ = ("_note",)
 
-    def _has(self, instance: Any) -> bool:
-        return self._there is None or instance in self._there
+    def __init__(self, about: About, note: Callable[[], None]) -> None:
+        for name in About.__slots__:
+            setattr(self, name, getattr(about, name))
+        self._note = note
+
+    def outcome(self, peer: str) -> Outcome | None:
+        self._note()
+        return super().outcome(peer)
+
+    def canon(self, peer: str) -> Canon | None:
+        self._note()
+        return super().canon(peer)
 
 
 class CountingEvaluator(Reevaluator):
@@ -129,9 +135,8 @@ class CountingEvaluator(Reevaluator):
         self._met: set[Instance] | None = None
         self._ends: dict[StreamKey, int] = {}
 
-    def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        facts = list(facts)
-        findings = super().step(facts, act=act)
+    def step(self, *, act: bool) -> Findings:
+        findings = super().step(act=act)
         if act:
             self._met = self._data.met
             for key, memory in self._memories.items():

@@ -159,7 +159,7 @@ class Evaluation(Performing):
 
     def _hand_on(self) -> None:
         for _, instance, peer in sorted(self._to_hand_on):
-            if self._act and self._knowledge.sent(instance) is None:
+            if self._act and self._knowledge.about(instance).sent is None:
                 self._add(Sent(instance.frame, instance.node, True))
                 if peer != self._me:
                     self.findings.next_peers[peer] = None
@@ -226,7 +226,7 @@ class Evaluation(Performing):
         if isinstance(node.target, tree.Stream):
             self._append(node.target, writer, scope, value)
         else:
-            scope.set(node.target.name, value)
+            self._set(scope, node.target.name, value)
 
     def _ap_map(self, node: tree.ApMap, frame: bytes, scope: Scope) -> None:
         writer = Instance(frame, node.number)

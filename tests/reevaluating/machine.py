@@ -42,9 +42,16 @@ class Reevaluator:
         self._read: dict[tuple[Instance, str], Any] = {}
         self._findings = Findings()
         self._visits = 0
+        self._taken: list[Fact] = []
 
-    def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        evaluation = self._evaluate(facts, act=act)
+    def take(self, facts: Iterable[Fact], signer: str) -> None:
+        for fact in facts:
+            self.knowledge.add(fact, signer)
+            self._taken.append(fact)
+
+    def step(self, *, act: bool) -> Findings:
+        evaluation = self._evaluate(self._taken, act=act)
+        self._taken = []
         self.error = None
         try:
             evaluation.run()

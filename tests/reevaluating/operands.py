@@ -179,7 +179,7 @@ class Operands:
                 value,
                 content=content,
                 path=(*value.path, index),
-                origins=(origin._replace(lens=f"{origin.lens}.$.[{index}]"),),
+                origins=(replace(origin, lens=f"{origin.lens}.$.[{index}]"),),
             )
             for index, content in enumerate(elements_at(value))
         ]

@@ -20,7 +20,7 @@ from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
-from fluvial.air.machine.scopes import Scope, StreamKey
+from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -86,6 +86,10 @@ class Performing:
 
     # --- notes
 
+    def _set(self, scope: Scope, name: str, bound: Bound) -> None:
+        scope.check_settable(name)
+        scope.set(name, bound)
+
     def _visit(self, count: int) -> None:
         self.findings.visits += count
         if self.findings.visits > VISITS_MAX:
@@ -146,7 +150,7 @@ class Performing:
     def _canon(self, node: tree.Canon, frame: bytes, scope: Scope) -> None:
         instance = Instance(frame, node.number)
         peer = self._once(instance, "peer", lambda: self._operands.text(node.peer, scope))
-        fact = self._knowledge.canon(instance, peer)
+        fact = self._knowledge.about(instance).canon(peer)
         if fact is not None and not self._well_formed(node, fact):
             fact = None
         if fact is None and peer == self._me and self._act:
@@ -161,11 +165,11 @@ class Performing:
         values = tuple(value_of(element, self._knowledge.value(element.value)) for element in fact.elements)
         match node.target:
             case tree.CanonStream(name):
-                scope.set(name, CanonStreamValue(peer, values))
+                self._set(scope, name, CanonStreamValue(peer, values))
             case tree.CanonMap(name):
-                scope.set(name, CanonMapValue(peer, values))
+                self._set(scope, name, CanonMapValue(peer, values))
             case tree.Scalar(name):
-                scope.set(name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
+                self._set(scope, name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
 
     def _well_formed(self, node: tree.Canon, fact: Canon) -> bool:
         """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
@@ -221,13 +225,13 @@ class Performing:
             arguments = self._arguments(node, instance, scope)
         except Waiting as waiting:
             arguments, missing = None, waiting.name
-        outcome = self._knowledge.outcome(instance, call.peer)
+        outcome = self._knowledge.about(instance).outcome(call.peer)
         if outcome is not None and arguments is not None and self._fits(outcome, call, arguments):
             self._keep(instance, arguments)
             self._use(node, instance, scope, call, outcome)
         elif call.peer != self._me:
             self._wait(node, instance.frame, f"{call.peer} has not answered yet", call.peer)
-            if not self._knowledge.taken(instance, call.peer):
+            if not self._knowledge.about(instance).taken_by(call.peer):
                 self._send(instance, call.peer, complete=arguments is not None)
         elif arguments is None:
             self._wait(node, instance.frame, f"`{missing}` has no value yet")
@@ -273,7 +277,7 @@ class Performing:
         value = Value(whole.content, (call,), Source.CALL, whole)
         match node.output:
             case tree.Scalar(name):
-                scope.set(name, value)
+                self._set(scope, name, value)
             case tree.Stream() as target:
                 self._append(target, instance, scope, value)
 
@@ -292,11 +296,11 @@ class Performing:
                 tuple(value.argument for value in arguments),
             )
         )
-        if not self._knowledge.taken(instance, self._me):
+        if not self._knowledge.about(instance).taken_by(self._me):
             self._add(Taken(instance.frame, instance.node))
 
     def _send(self, instance: Instance, peer: str, *, complete: bool) -> None:
-        sent = self._knowledge.sent(instance)
+        sent = self._knowledge.about(instance).sent
         if self._act and (sent is None or (complete and not sent)):
             self.findings.next_peers[peer] = None
             self._add(Sent(instance.frame, instance.node, complete))

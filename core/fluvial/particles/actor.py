@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 import msgspec
 import structlog
+from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
@@ -343,7 +344,7 @@ class Actor:
             service=request.service,
             function=request.function,
             arguments=request.arguments,
-            tetraplets=[[Tetraplet(*origin) for origin in origins] for origins in request.tetraplets],
+            tetraplets=[[Tetraplet(*astuple(origin)) for origin in origins] for origins in request.tetraplets],
             timestamp_ms=self.particle.header.timestamp_ms,
             ttl_ms=self.particle.header.ttl_ms,
         )

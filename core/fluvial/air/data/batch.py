@@ -32,7 +32,7 @@ BatchId = NewType("BatchId", bytes)
 SIGNING_TAG: Final = b"fluvial/batch/1\0"
 
 
-class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A batch as it is encoded.
 
     Attributes:

@@ -50,17 +50,20 @@ def written_element(writer: Instance) -> bytes:
     return b"w" + writer.frame + writer.node.to_bytes(4, "big")
 
 
-class Tetraplet(NamedTuple):
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Base of everything in a batch: encoded as an array that begins with its tag.
+
+    Records hold nothing that could lead back to them, and there are many: the garbage collector need not look at them.
+    """
+
+
+class Tetraplet(Record, frozen=True):
     """Where a value comes from: the call that made it and the path into its result; texts are empty where nothing applies."""
 
     peer: str
     service: str = ""
     function: str = ""
     lens: str = ""
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Base of everything in a batch: encoded as an array that begins with its tag."""
 
 
 class Argument(Record, frozen=True):

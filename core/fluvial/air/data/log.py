@@ -18,7 +18,7 @@ from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_pro
 from fluvial.encoding import decode, encode
 
 
-class LogRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class LogRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of the records."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Batch, BatchId, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
@@ -22,7 +23,7 @@ from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 
 
-class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of what is encoded; numbers stand for ids."""
 
 
@@ -181,7 +182,7 @@ def _to_wire(item: Item, numbers: _Numbers) -> WireItem:
             return WireTaken(item.frame, item.node)
         case Canon():
             elements = tuple(
-                (numbers.of(one.value), *one.origin, one.source, one.frame, one.node) for one in item.elements
+                (numbers.of(one.value), *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
             )
             return WireCanon(item.frame, item.node, elements)
         case Result() | Failure():

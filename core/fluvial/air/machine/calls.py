@@ -42,14 +42,14 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         Waiting: a name has no value yet. Catchable, Uncatchable: as the instruction does.
     """
     node: tree.Call = inst.node
-    if inst.other is None:
-        text = machine.operands.text
-        inst.other = Tetraplet(text(node.peer, inst), text(node.service, inst), text(node.function, inst))
+    if inst.known is None:
+        inst.other = machine.operands.call(node, inst)
+        inst.known = machine.knowledge.about(inst.id)
         if isinstance(node.output, tree.Scalar):
-            inst.scope.claim(node.output.name, inst.key)
+            machine.claim(inst, node.output.name)
     call: Tetraplet = inst.other
     missing: Waiting | None = None
-    if inst.child is None or (not inst.index and any(value.volatile for value in inst.child)):
+    if inst.child is None or (not inst.index and machine.plan.reads_errors and any(map(_is_volatile, inst.child))):
         # Until the service is asked, what an error register holds may still change.
         try:
             inst.child = tuple([machine.value(argument, inst) for argument in node.arguments])
@@ -62,17 +62,17 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
             return
     arguments: tuple[Value, ...] | None = inst.child
     if machine.observer is not None:
-        machine.observer(
-            inst.id, Met(node, call, None if arguments is None else tuple(value.content for value in arguments))
-        )
-    outcome = None if arguments is None else machine.knowledge.outcome(inst.id, call.peer)
-    if outcome is not None and arguments is not None and _fits(machine, outcome, call, arguments):
-        machine.waiters.forget(inst)
-        _use(machine, inst, call, outcome)
-        return
+        shown = None if arguments is None else tuple(value.content for value in arguments)
+        machine.observer(inst.id, Met(node, call, shown))
+    if arguments is not None:
+        outcome = inst.known.outcome(call.peer)
+        if outcome is not None and (call.peer == machine.me or _fits(outcome, call, arguments)):
+            machine.waiters.forget(inst)
+            _use(machine, inst, call, outcome)
+            return
     machine.waiters.await_fact(inst)
     if call.peer != machine.me:
-        if not machine.knowledge.taken(inst.id, call.peer):
+        if not inst.known.taken_by(call.peer):
             _send(machine, inst, call.peer, complete=arguments is not None)
     elif arguments is not None:
         _ask(machine, inst, call, arguments)
@@ -80,14 +80,16 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         raise missing
 
 
-def _fits(machine: Evaluator, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
-    """Whether a fact is about the call that has been come to.
+def _is_volatile(value: Value) -> bool:
+    return value.volatile
 
-    A peer never doubts itself. Deviation: what came out of an error register is not compared, since it may change, and what does not
-    fit is as if it were not there; the reference compares, and ends the run.
+
+def _fits(outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+    """Whether a fact of another peer is about the call that has been come to; a peer never doubts itself.
+
+    Deviation: what came out of an error register is not compared, since it may change, and what does not fit is as if it were not
+    there; the reference compares, and ends the run.
     """
-    if call.peer == machine.me:
-        return True
     if (outcome.service, outcome.function, len(outcome.arguments)) != (call.service, call.function, len(arguments)):
         return False
     return all(
@@ -115,6 +117,8 @@ def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value
     if not machine.acting:
         machine.waiters.postpone(inst)
         return
+    known = inst.known
+    assert known is not None, "it was come to"
     if inst.index or inst.id in machine.in_flight:
         return
     inst.index = 1
@@ -129,7 +133,7 @@ def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value
             tuple([value.argument for value in arguments]),
         )
     )
-    if not machine.knowledge.taken(inst.id, machine.me):
+    if not known.taken_by(machine.me):
         _add(machine, Taken(*inst.id))
 
 
@@ -137,7 +141,9 @@ def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
     if not machine.acting:
         machine.waiters.postpone(inst)
         return
-    sent = machine.knowledge.sent(inst.id)
+    known = inst.known
+    assert known is not None, "it was come to"
+    sent = known.sent
     if sent is None or (complete and not sent):
         machine.findings.next_peers[peer] = None
         _add(machine, Sent(*inst.id, complete))
@@ -151,12 +157,13 @@ def _add(machine: Evaluator, fact: Canon | Sent | Taken) -> None:
 def advance_canon(machine: Evaluator, inst: Inst) -> None:
     """``canon``: use what its peer has fixed, fix it here, send the particle there, or wait; raises as :func:`advance_call`."""
     node: tree.Canon = inst.node
-    if inst.other is None:
+    if inst.known is None:
         inst.other = Tetraplet(machine.operands.text(node.peer, inst))
+        inst.known = machine.knowledge.about(inst.id)
     peer = inst.other.peer
     if machine.observer is not None:
         machine.observer(inst.id, Met(node, inst.other))
-    fact = machine.knowledge.canon(inst.id, peer)
+    fact = inst.known.canon(peer)
     if fact is None and peer == machine.me and machine.acting:
         fact = _fix(machine, inst)
     values = () if fact is None else _values(machine, fact)

@@ -48,7 +48,7 @@ class Evaluator:
 
     Args:
         script: the checked script.
-        environment, knowledge: what it may know; the owner adds facts to the knowledge before it calls :meth:`step`.
+        environment, knowledge: what it may know.
         in_flight: the calls that this peer's services are at work on; kept by the owner.
         observer: told of every call and canon that is met, and of failures to be told.
     """
@@ -68,12 +68,12 @@ class Evaluator:
         self.acting = False
         self.observer: Final = observer
         self.script: Final = script
-        self._plan = plan_of(script)
+        self.plan: Final = plan_of(script)
         self.initiator: Final = environment.initiator
-        self.last_error: Final = LastError(used=self._plan.reads_last_error)
+        self.last_error: Final = LastError(used=self.plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
-        self._due: set[tuple[Key, Inst]] = set()
+        self._due_later: set[tuple[Key, Inst]] = set()
         self._order = count()
         self._step = 0
         self._work = 0
@@ -85,11 +85,16 @@ class Evaluator:
 
     # --- steps
 
-    def step(self, facts: Iterable[Fact], *, act: bool) -> Findings:
-        """Go on with new facts, which the knowledge has already.
+    def take(self, facts: Iterable[Fact], signer: str) -> None:
+        """Take in facts of a signer, to be looked at in the next step."""
+        for fact in facts:
+            if (waiting := self.knowledge.add(fact, signer).waiting) is not None:
+                self.push(waiting)
+
+    def step(self, *, act: bool) -> Findings:
+        """Go on with what was taken in.
 
         Args:
-            facts: what is new.
             act: whether calls may be requested, canons fixed and peers named now; what is reached without it is postponed.
 
         Raises:
@@ -99,18 +104,19 @@ class Evaluator:
         self._step += 1
         self._count(1)
         self.acting = act
-        for fact in facts:
-            if (waiting := self.waiters.for_fact(fact)) is not None:
-                self.push(waiting)
         if act:
             for postponed in self.waiters.take_postponed():
                 self.push(postponed)
         if self._root is None:
             self._root = Inst(self.script.root, OUTSIDE, Scope(), None)
             self.push(self._root)
-        while self._agenda:
-            key, _, inst = heappop(self._agenda)
-            self._due.discard((key, inst))
+        agenda = self._agenda
+        while agenda:
+            key, _, inst = heappop(agenda)
+            if key is inst.key:
+                inst.due = False
+            else:
+                self._due_later.discard((key, inst))
             self._settle(inst)
         self._half_failed.hand_on(self)
         return self.findings
@@ -132,16 +138,29 @@ class Evaluator:
 
     # --- waiting and waking
 
-    def push(self, inst: Inst, key: Key | None = None) -> None:
-        """Let an instance look again when its turn comes: at its own position or a later one."""
-        turn = (inst.key if key is None else key, inst)
-        if turn not in self._due:
-            self._due.add(turn)
-            heappush(self._agenda, (turn[0], next(self._order), inst))
+    def push(self, inst: Inst) -> None:
+        """Let an instance look again when its turn comes."""
+        if not inst.due:
+            inst.due = True
+            heappush(self._agenda, (inst.key, next(self._order), inst))
+
+    def push_later(self, inst: Inst, key: Key) -> None:
+        """Let an instance look again at a position behind its own."""
+        turn = (key, inst)
+        if turn not in self._due_later:
+            self._due_later.add(turn)
+            heappush(self._agenda, (key, next(self._order), inst))
+
+    def claim(self, inst: Inst, name: str) -> None:
+        """An instance that was come to is going to set a name; raises as :meth:`Scope.claim`."""
+        if name in self.plan.contested:
+            inst.scope.claim(name, inst.key)
 
     def set(self, inst: Inst, name: str, bound: Bound) -> None:
-        """Give a name a value where an instance stands, and wake who waited for it."""
-        for waiting in inst.scope.set(name, bound, inst.key):
+        """Give a name a value where an instance stands, and wake who waited for it; raises as :meth:`Scope.set_at`."""
+        scope = inst.scope
+        contested = name in self.plan.contested
+        for waiting in scope.set_at(name, bound, inst.key) if contested else scope.set(name, bound):
             if waiting.status is OPEN:
                 self.push(waiting)
 
@@ -151,7 +170,7 @@ class Evaluator:
         stream = self.stream(inst.scope.stream(target.name), target.name)
         stream.append(self._step, Instance(*inst.id), key, value)
         for visit, fold in stream.watchers(key):
-            self.push(fold, visit)
+            self.push_later(fold, visit)
 
     def stream(self, key: StreamKey, name: str) -> Stream:
         """The stream or stream map that a key names."""
@@ -177,7 +196,8 @@ class Evaluator:
     def _advance(self, inst: Inst) -> None:
         try:
             _ADVANCE[type(inst.node)](self, inst)
-            self.waiters.misses_nothing(inst)
+            if self.waiters.missing:
+                self.waiters.misses_nothing(inst)
         except Waiting as waiting:
             self.waiters.misses(inst, waiting.name)
             inst.scope.await_name(waiting.name, inst)
@@ -215,17 +235,16 @@ class Evaluator:
         self, parent: Inst, node: tree.Instruction, place: Place | None = None, scope: Scope | None = None
     ) -> Inst | None:
         """Begin an instruction inside another one; None if something that stands before it must have its turn first."""
-        place = parent.place if place is None else place
-        if self._agenda:
-            key = place.key(node.number)
-            if self._agenda[0][0] < key:
-                self.push(parent, key)
-                return None
-        self._count(1)
+        inst = Inst(node, place or parent.place, scope or parent.scope, parent)
+        if self._agenda and self._agenda[0][0] < inst.key:
+            self.push_later(parent, inst.key)
+            return None
+        self._work += 1
         self._depth += 1
+        if self._work > WORK_MAX:
+            raise errors.too_much("executed instructions", WORK_MAX)
         if self._depth > DEPTH_MAX:
             raise errors.too_much("instructions nested in one another", DEPTH_MAX)
-        inst = Inst(node, place, parent.scope if scope is None else scope, parent)
         self._advance(inst)
         self._depth -= 1
         return inst
@@ -291,7 +310,7 @@ class Evaluator:
             self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
-        return inst.place.key(self._plan.end_of[inst.node.number] + 0.5)
+        return inst.place.key(self.plan.ends[inst.node.number] + 0.5)
 
     def _xor(self, inst: Inst) -> None:
         node = inst.node
@@ -432,7 +451,7 @@ class Evaluator:
     ) -> Inst | None:
         frame = iteration_frame(base, fold.number, elements[index][0])
         iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self._plan.next_of[fold.number])
+        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
         return self._start(parent, fold.body, place, scope.iterate(iteration))
 
     def _next(self, inst: Inst) -> None:

@@ -74,7 +74,7 @@ class HalfFailed:
                 machine.observer(par.id, Met(par.node, Tetraplet(peer)))
             if not machine.acting:
                 kept[par] = None
-            elif not self._holds(machine, xor, par) and machine.knowledge.sent(par.id) is None:
+            elif not self._holds(machine, xor, par) and machine.knowledge.about(par.id).sent is None:
                 _send(machine, par, peer)
         self._pars = kept
 
@@ -112,7 +112,7 @@ class _AtWork:
     def add(self, machine: Evaluator, instances: Iterable[tuple[bytes, int]]) -> None:
         """Services have been asked for these."""
         for instance in instances:
-            if (call := machine.waiters.awaiting(instance)) is not None:
+            if (call := machine.knowledge.about(instance).waiting) is not None:
                 insort(self._calls, (call.key, call), key=_first)
 
     def last(self, begin: Key, end: Key) -> Inst | None:

@@ -8,14 +8,16 @@ the index negated, what stands after ``next``. Passes and generations are 0 but 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
 
 from fluvial.air.data.facts import ROOT_FRAME
 
 if TYPE_CHECKING:
     from fluvial.air.machine.errors import Catchable
+    from fluvial.air.machine.knowledge import About
     from fluvial.air.machine.scopes import Scope
     from fluvial.air.syntax.tree import Instruction
 
@@ -39,8 +41,10 @@ class Status(IntEnum):
     FAILED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+OPEN, TRUE, KEEP, FAILED = Status.OPEN, Status.TRUE, Status.KEEP, Status.FAILED
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
     """An iteration of a fold, or the script outside of folds, as data and positions name it.
 
     Attributes:
@@ -86,27 +90,47 @@ class Inst:
         parent: the instance around it; None for the outermost.
         status: what it has come to.
         error, flag: if it failed, why, and how the completeness flag was left (OPEN stands for false).
+        known: of a call or canon that was come to, what is known about it.
+        due: whether it is on the agenda at its own position.
         child, other, index: what the instruction's own code keeps between two wake-ups.
     """
 
-    __slots__ = ("child", "error", "flag", "id", "index", "key", "node", "other", "parent", "place", "scope", "status")
+    __slots__ = (
+        "child",
+        "due",
+        "error",
+        "flag",
+        "id",
+        "index",
+        "key",
+        "known",
+        "node",
+        "other",
+        "parent",
+        "place",
+        "scope",
+        "status",
+    )
 
     def __init__(self, node: Instruction, place: Place, scope: Scope, parent: Inst | None) -> None:
         self.node: Any = node
         self.place = place
-        self.key: Final[Key] = place.key(node.number)
-        self.id: Final[tuple[bytes, int]] = (place.frame, node.number)
+        number = node.number
+        self.key: Final[Key] = (*(place.before if number <= place.next_number else place.after), number)
+        self.id: Final[tuple[bytes, int]] = (place.frame, number)
         self.scope = scope
         self.parent = parent
-        self.status = Status.OPEN
+        self.status = OPEN
         self.error: Catchable | None = None
-        self.flag = Status.KEEP
+        self.flag = KEEP
+        self.known: About | None = None
+        self.due = False
         self.child: Any = None
         self.other: Any = None
         self.index = 0
 
     def fail(self, error: Catchable, flag: Status) -> None:
         """It ends with an error."""
-        self.status = Status.FAILED
+        self.status = FAILED
         self.error = error
         self.flag = flag

@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId, is_large
 from fluvial.air.data.facts import Canon, Fact, Failure, Outcome, Result, Sent, Taken
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
 from fluvial.air.machine.values import Whole
+
+if TYPE_CHECKING:
+    from fluvial.air.machine.instances import Inst
+
+
+class About:
+    """What is known about one instance, and who waits for more.
+
+    Attributes:
+        outcomes: what calls came to, by signer.
+        canons: what canons fixed, by signer.
+        sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
+        taken: the peers that are at work on it.
+        waiting: the call or canon that waits for a fact.
+    """
+
+    __slots__ = ("canons", "outcomes", "sent", "taken", "waiting")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] | None = None
+        self.canons: dict[str, Canon] | None = None
+        self.sent: bool | None = None
+        self.taken: set[str] | None = None
+        self.waiting: Inst | None = None
+
+    def outcome(self, peer: str) -> Outcome | None:
+        """What a peer's call came to."""
+        return None if self.outcomes is None else self.outcomes.get(peer)
+
+    def canon(self, peer: str) -> Canon | None:
+        """What a peer fixed."""
+        return None if self.canons is None else self.canons.get(peer)
+
+    def taken_by(self, peer: str) -> bool:
+        """Whether a peer is at work on it."""
+        return self.taken is not None and peer in self.taken
 
 
 class Knowledge:
@@ -18,31 +55,40 @@ class Knowledge:
     """
 
     def __init__(self) -> None:
-        self._outcomes: dict[tuple[tuple[bytes, int], str], Outcome] = {}
-        self._canons: dict[tuple[tuple[bytes, int], str], Canon] = {}
-        self._sent: dict[tuple[bytes, int], bool] = {}
-        self._taken: set[tuple[tuple[bytes, int], str]] = set()
+        self._about: dict[tuple[bytes, int], About] = {}
         self.contents: dict[ContentId, Content] = {}
         self._wholes: dict[ContentId, Whole] = {}
         self._large: set[ContentId] = set()
 
-    def add(self, fact: Fact, signer: str) -> None:
-        """Take in a fact of a signer."""
-        instance = (fact.frame, fact.node)
+    def about(self, instance: tuple[bytes, int]) -> About:
+        """What is known about an instance; the same object always."""
+        if (about := self._about.get(instance)) is None:
+            about = self._about[instance] = About()
+        return about
+
+    def add(self, fact: Fact, signer: str) -> About:
+        """Take in a fact of a signer; what is known now about its instance."""
+        about = self.about((fact.frame, fact.node))
         match fact:
-            case Result():
-                self._outcomes.setdefault((instance, signer), fact)
-                self._hear_of(fact.value)
-            case Failure():
-                self._outcomes.setdefault((instance, signer), fact)
+            case Result() | Failure():
+                if about.outcomes is None:
+                    about.outcomes = {}
+                about.outcomes.setdefault(signer, fact)
+                if isinstance(fact, Result):
+                    self._hear_of(fact.value)
+            case Taken():
+                if about.taken is None:
+                    about.taken = set()
+                about.taken.add(signer)
+            case Sent():
+                about.sent = about.sent or fact.complete
             case Canon():
-                self._canons.setdefault((instance, signer), fact)
+                if about.canons is None:
+                    about.canons = {}
+                about.canons.setdefault(signer, fact)
                 for element in fact.elements:
                     self._hear_of(element.value)
-            case Sent():
-                self._sent[instance] = self._sent.get(instance, False) or fact.complete
-            case Taken():
-                self._taken.add((instance, signer))
+        return about
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.
@@ -90,19 +136,3 @@ class Knowledge:
         masks = {key: Mask(Level.WHOLE) for key in self._large - self._wholes.keys()}
         masks.update((key, whole.mask.copy()) for key, whole in self._wholes.items() if whole.mask is not None)
         return masks
-
-    def outcome(self, instance: tuple[bytes, int], peer: str) -> Outcome | None:
-        """What a peer's call came to."""
-        return self._outcomes.get((instance, peer))
-
-    def canon(self, instance: tuple[bytes, int], peer: str) -> Canon | None:
-        """What a peer fixed."""
-        return self._canons.get((instance, peer))
-
-    def sent(self, instance: tuple[bytes, int]) -> bool | None:
-        """Whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known."""
-        return self._sent.get(instance)
-
-    def taken(self, instance: tuple[bytes, int], peer: str) -> bool:
-        """Whether a peer is at work on a call."""
-        return (instance, peer) in self._taken

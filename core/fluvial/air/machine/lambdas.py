@@ -5,7 +5,7 @@ Source: AquaVM 0.62, lambda applier; tetraplets as in docs/air.md, "Where values
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -13,6 +13,8 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Source, Tetraplet
 from fluvial.air.data.partial import Absent, Level, Partial
 from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
+from fluvial.air.machine.instances import Key
+from fluvial.air.machine.scopes import ANYTIME, Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -27,14 +29,14 @@ from fluvial.air.machine.values import (
 from fluvial.air.syntax.lambdas import lambda_text
 from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Length, Path
 
-if TYPE_CHECKING:
-    from fluvial.air.machine.scopes import Scope
+Names: TypeAlias = tuple[Scope, Key]
+"""Where names are looked up: a scope, and the position of who reads them."""
 
 INDEX_LIMIT: Final = 2**32
 """Indices are below it."""
 
 
-def part_of(value: Value, path: Lambda, scope: Scope) -> Value:
+def part_of(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Value:
     """A part of a scalar or iterator: the path is added to its tetraplet.
 
     Raises:
@@ -44,8 +46,8 @@ def part_of(value: Value, path: Lambda, scope: Scope) -> Value:
     if isinstance(path, Length):
         return _length(value)
     origin = value.origins[0]
-    origins = (origin._replace(lens=origin.lens + lambda_text(path)),)
-    return _follow(value, path.accessors, scope, origins)
+    origins = (replace(origin, lens=origin.lens + lambda_text(path)),)
+    return _follow(value, path.accessors, (scope, key), origins)
 
 
 def _length(value: Value) -> Value:
@@ -54,7 +56,7 @@ def _length(value: Value) -> Value:
     return _computed(length, Tetraplet("", lens=".length"), value.source, volatile=value.volatile)
 
 
-def part_of_error(value: Value, path: Lambda, scope: Scope) -> Value:
+def part_of_error(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Value:
     """A part of ``:error:`` or ``%last_error%``: the tetraplet stays what it is.
 
     Raises:
@@ -62,10 +64,10 @@ def part_of_error(value: Value, path: Lambda, scope: Scope) -> Value:
     """
     if isinstance(path, Length):
         return replace(_length(value), origins=value.origins)
-    return _follow(value, path.accessors, scope, value.origins)
+    return _follow(value, path.accessors, (scope, key), value.origins)
 
 
-def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str) -> Value:
+def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str, key: Key = ANYTIME) -> Value:
     """An element of a canonicalised stream, or a part of one: with the tetraplet of the element.
 
     Raises:
@@ -74,11 +76,11 @@ def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str) 
     if isinstance(path, Length):
         # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
         return _computed(len(canon.elements), Tetraplet(me, service=".length"), Source.CANON)
-    element = canon.elements[_element_index(len(canon.elements), path.accessors[0], scope)]
-    return _follow(element, path.accessors[1:], scope, element.origins)
+    element = canon.elements[_element_index(len(canon.elements), path.accessors[0], (scope, key))]
+    return _follow(element, path.accessors[1:], (scope, key), element.origins)
 
 
-def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str) -> Value:
+def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str, key: Key = ANYTIME) -> Value:
     """The values of a key of a canonicalised map, one of them, or a part of one.
 
     Raises:
@@ -86,22 +88,22 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str)
     """
     if isinstance(path, Length):
         return _computed(len(canon.pairs), Tetraplet(me, lens="length"), Source.CANON)
-    values = canon.values(_map_key(path.accessors[0], scope))
+    values = canon.values(_map_key(path.accessors[0], (scope, key)))
     rest = path.accessors[1:]
     if values is None or not rest:
         whole = Composite(values or ())
         return Value(whole.content, (Tetraplet(canon.peer, lens=lambda_text(path)),), Source.CANON, whole)
-    element = values[_element_index(len(values), rest[0], scope)]
+    element = values[_element_index(len(values), rest[0], (scope, key))]
     origin = element.origins[0]
     lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
-    return replace(_follow(element, rest[1:], scope, (origin._replace(lens=lens),)), source=Source.CANON)
+    return replace(_follow(element, rest[1:], (scope, key), (replace(origin, lens=lens),)), source=Source.CANON)
 
 
 def _computed(json: Json, origin: Tetraplet, source: Source, *, volatile: bool = False) -> Value:
     return Value(json, (origin,), source, Whole(json), volatile=volatile)
 
 
-def _follow(value: Value, accessors: tuple[Accessor, ...], scope: Scope, origins: tuple[Tetraplet, ...]) -> Value:
+def _follow(value: Value, accessors: tuple[Accessor, ...], names: Names, origins: tuple[Tetraplet, ...]) -> Value:
     """The part of a value to which accessors lead; that it is there is something that everybody has to see."""
     content = value.content
     if isinstance(content, Partial):
@@ -109,7 +111,7 @@ def _follow(value: Value, accessors: tuple[Accessor, ...], scope: Scope, origins
     path = list(value.path)
     try:
         for accessor in accessors:
-            step = _step(accessor, scope)
+            step = _step(accessor, names)
             if isinstance(content, Partial):
                 content = content.part(step)
             else:
@@ -125,14 +127,20 @@ def _follow(value: Value, accessors: tuple[Accessor, ...], scope: Scope, origins
     return Value(content, origins, value.source, value.whole, tuple(path), value.volatile)
 
 
-def _step(accessor: Accessor, scope: Scope) -> str | int:
+def _named(name: str, names: Names) -> Json:
+    """The value of a name in a path."""
+    scope, key = names
+    return scope.scalar(name, key).read()
+
+
+def _step(accessor: Accessor, names: Names) -> str | int:
     match accessor:
         case Field(name):
             return name
         case Index(index):
             return index
         case ByName(name):
-            key = scope.scalar(name).read()
+            key = _named(name, names)
             if isinstance(key, str):
                 return key
             if isinstance(key, bool) or not isinstance(key, int | float):
@@ -164,14 +172,14 @@ def _item(json: Json, index: int) -> Json:
     return json[index]
 
 
-def _element_index(size: int, accessor: Accessor, scope: Scope) -> int:
+def _element_index(size: int, accessor: Accessor, names: Names) -> int:
     match accessor:
         case Field(name):
             raise bad_lambda(f"field accessor (with field name = '{name}') can't be applied to a stream")
         case Index(index):
             pass
         case ByName(name):
-            key = scope.scalar(name).read()
+            key = _named(name, names)
             if isinstance(key, bool) or not isinstance(key, int | float):
                 raise bad_lambda(f"stream accessor `{json_text(key)}` should has number (u32) type")
             index = _index(key)
@@ -180,16 +188,17 @@ def _element_index(size: int, accessor: Accessor, scope: Scope) -> int:
     return index
 
 
-def _map_key(accessor: Accessor, scope: Scope) -> MapKey:
+def _map_key(accessor: Accessor, names: Names) -> MapKey:
     match accessor:
         case Field(name):
             return name
         case Index(index):
             return index
         case ByName(name):
-            if scope.is_iterator(name):
+            scope, position = names
+            if scope.is_iterator(name, position):
                 raise bad_lambda("canon stream map accessor must not be iterable")
-            key = scope.scalar(name).read()
+            key = _named(name, names)
             if not is_map_key(key):
                 raise bad_lambda(f"canon stream map accessor `{json_text(key)}` should be either string or number")
             found: MapKey = key

@@ -18,6 +18,7 @@ from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.instances import Inst, Status
+from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
@@ -47,6 +48,7 @@ class _Search:
         self.masks = masks
         self._machine = machine
         self._script: Reads = reads_of(machine.script)
+        self._contested = plan_of(machine.script).contested
         self._peer = peer
         self._seen: set[object] = set()
 
@@ -74,7 +76,7 @@ class _Search:
         That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
         """
         peer: str = inst.other.peer
-        return peer != self._peer and self._machine.knowledge.taken(inst.id, peer)
+        return peer != self._peer and inst.known is not None and inst.known.taken_by(peer)
 
     def _around(self, inst: Inst) -> None:
         """What can have its turn behind an instance."""
@@ -134,19 +136,16 @@ class _Search:
                 for element in stream.elements():
                     self._need(element.value, (), Level.WHOLE)
             return
-        try:
-            bound = scope.lookup(name)
-        except (Waiting, Catchable):
-            return  # it has no value that could be left out
-        match bound:
-            case Value():
-                self._value(bound, scope, path)
-            case CanonStreamValue():
-                self._elements(bound, scope, path)
-            case CanonMapValue():
-                if not isinstance(path, tree.Length) and self._first_time(id(bound)):
-                    for pair in bound.pairs:
-                        self._need(pair, (), Level.WHOLE)
+        for bound in scope.meanings(name):
+            match bound:
+                case Value():
+                    self._value(bound, scope, path)
+                case CanonStreamValue():
+                    self._elements(bound, scope, path)
+                case CanonMapValue():
+                    if not isinstance(path, tree.Length) and self._first_time(id(bound)):
+                        for pair in bound.pairs:
+                            self._need(pair, (), Level.WHOLE)
 
     def _elements(self, canon: CanonStreamValue, scope: Scope, path: tree.Lambda | None) -> None:
         if isinstance(path, tree.Length):
@@ -167,7 +166,24 @@ class _Search:
         if isinstance(path, tree.Length):
             self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
         else:
-            self._need(value, () if path is None else tuple(_steps(path, scope)), Level.WHOLE)
+            self._need(value, () if path is None else tuple(self._steps(path, scope)), Level.WHOLE)
+
+    def _steps(self, path: tree.Path, scope: Scope) -> Iterator[str | int]:
+        """The steps of a path, as far as they are known for certain."""
+        for accessor in path.accessors:
+            match accessor:
+                case tree.Field(name):
+                    yield name
+                case tree.Index(index):
+                    yield index
+                case tree.ByName(name):
+                    try:
+                        key = None if name in self._contested else scope.scalar(name).content
+                    except (Waiting, Catchable):
+                        return
+                    if not isinstance(key, str | int):
+                        return
+                    yield key
 
     def _need(self, value: Value, path: Path, level: Level) -> None:
         whole = value.whole
@@ -194,21 +210,3 @@ def _leads_somewhere(content: Content, path: Path) -> bool:
             return False
         content = content[step]
     return True
-
-
-def _steps(path: tree.Path, scope: Scope) -> Iterator[str | int]:
-    """The steps of a path, as far as they are known."""
-    for accessor in path.accessors:
-        match accessor:
-            case tree.Field(name):
-                yield name
-            case tree.Index(index):
-                yield index
-            case tree.ByName(name):
-                try:
-                    key = scope.scalar(name).content
-                except (Waiting, Catchable):
-                    return
-                if not isinstance(key, str | int):
-                    return
-                yield key

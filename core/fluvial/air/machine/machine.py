@@ -82,10 +82,9 @@ class _State:
         batches: all batches, each after those that its steps name.
         unsealed: own steps that were not given away yet.
         unseen: batches that came in after the last own step.
-        unheeded: facts that are known, but whose run was undone.
     """
 
-    __slots__ = ("batches", "evaluator", "knowledge", "unheeded", "unsealed", "unseen")
+    __slots__ = ("batches", "evaluator", "knowledge", "unsealed", "unseen")
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
@@ -93,19 +92,15 @@ class _State:
         self.batches: dict[BatchId, Batch] = {}
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
-        self.unheeded: list[Fact] = []
 
     def step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Findings:
         """Take in facts of a signer as one step."""
-        for fact in facts:
-            self.knowledge.add(fact, signer)
-        heeded = [*self.unheeded, *facts]
-        self.unheeded.clear()
+        self.evaluator.take(facts, signer)
         # Evaluation nests as deep as the data do; DEPTH_MAX bounds it, not Python's default.
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
         try:
-            return self.evaluator.step(heeded, act=act)
+            return self.evaluator.step(act=act)
         finally:
             sys.setrecursionlimit(limit)
 
@@ -360,10 +355,8 @@ class Machine:
     def _repeat(self, record: Stepped) -> None:
         if record.evaluated:
             self._state.step(record.facts, self._me, act=False)
-            return
-        for fact in record.facts:
-            self._state.knowledge.add(fact, self._me)
-        self._state.unheeded.extend(record.facts)
+        else:
+            self._state.evaluator.take(record.facts, self._me)
 
     def _new_state(self) -> _State:
         return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))

@@ -9,7 +9,7 @@ else it is the initiator.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -66,14 +66,14 @@ class _Outline:
     """The instructions by number, what they stand in and where they end."""
 
     def __init__(self, script: tree.Script) -> None:
-        self.nodes: Final[Sequence[tree.Instruction]] = list(tree.walk(script.root))
+        plan = plan_of(script)
+        self.nodes: Final = plan.nodes
+        self.ends: Final = plan.ends
+        self.next_of: Final = plan.next_of
         self.parents: Final[list[tree.Instruction | None]] = [None] * len(self.nodes)
-        self.ends: Final[list[int]] = list(range(len(self.nodes)))
-        for node in reversed(self.nodes):
+        for node in self.nodes:
             for child in tree.children(node):
                 self.parents[child.number] = node
-                self.ends[node.number] = self.ends[child.number]
-        self.next_of: Final = plan_of(script).next_of
         self._following: Final = {kinds: self._first_from(kinds) for kinds in (_NAMING, _THROWING, _WRITING)}
 
     def _first_from(self, kinds: _Kinds) -> list[int]:

@@ -17,7 +17,6 @@ from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.instances import Inst
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.last_error import LastError
-from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -55,6 +54,8 @@ class Operands:
     def __init__(self, environment: Environment, last_error: LastError) -> None:
         self._environment = environment
         self._last_error = last_error
+        self._literals: dict[int, Value] = {}
+        self._calls: dict[int, Tetraplet] = {}
 
     # --- values
 
@@ -64,22 +65,20 @@ class Operands:
         Raises:
             Waiting: a name has no value yet. Catchable: a lambda does not fit, or a name was cleared by ``new``.
         """
-        scope = inst.scope
+        scope, key = inst.scope, inst.key
         if isinstance(operand, tree.Scalar):
-            value = scope.scalar(operand.name)
-            return value if operand.path is None else part_of(value, operand.path, scope)
+            value = scope.scalar(operand.name, key)
+            return value if operand.path is None else part_of(value, operand.path, scope, key)
         environment = self._environment
         match operand:
-            case tree.Literal(json):
-                return literal([] if json == () else json, environment.initiator)
-            case tree.InitPeerId():
-                return literal(environment.initiator, environment.initiator)
+            case tree.Literal() | tree.InitPeerId() | tree.Timestamp() | tree.Ttl():
+                return self._literal(operand)
             case tree.CanonStream(name, path):
-                canon = self._canon_stream(name, scope)
-                return canon.whole if path is None else part_of_canon(canon, path, scope, environment.me)
+                canon = self._canon_stream(name, inst)
+                return canon.whole if path is None else part_of_canon(canon, path, scope, environment.me, key)
             case tree.CanonMap(name, path):
-                pairs = self._canon_map(name, scope)
-                return pairs.whole if path is None else part_of_canon_map(pairs, path, scope, environment.me)
+                pairs = self._canon_map(name, inst)
+                return pairs.whole if path is None else part_of_canon_map(pairs, path, scope, environment.me, key)
             case tree.Error(path):
                 caught = scope.caught
                 value = (
@@ -87,14 +86,28 @@ class Operands:
                     if caught is None
                     else self._error_value(caught.report, caught.origin)
                 )
-                return value if path is None else part_of_error(value, path, scope)
+                return value if path is None else part_of_error(value, path, scope, key)
             case tree.LastError(path):
-                value = self._error_value(*self._last_error.at(inst.key))
-                return value if path is None else part_of_error(value, path, scope)
+                value = self._error_value(*self._last_error.at(key))
+                return value if path is None else part_of_error(value, path, scope, key)
+
+    def _literal(self, operand: tree.Literal | tree.InitPeerId | tree.Timestamp | tree.Ttl) -> Value:
+        """What is the same wherever it is read; made once, as long as there is the script."""
+        if (known := self._literals.get(id(operand))) is not None:
+            return known
+        environment = self._environment
+        json: Json
+        match operand:
+            case tree.Literal(value):
+                json = [] if value == () else value
+            case tree.InitPeerId():
+                json = environment.initiator
             case tree.Timestamp():
-                return literal(environment.timestamp_ms, environment.initiator)
+                json = environment.timestamp_ms
             case tree.Ttl():
-                return literal(environment.ttl_ms, environment.initiator)
+                json = environment.ttl_ms
+        found = self._literals[id(operand)] = literal(json, environment.initiator)
+        return found
 
     def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
         value = literal(error, self._environment.initiator, volatile=True)
@@ -102,17 +115,26 @@ class Operands:
 
     def to_bind(self, operand: tree.Value, inst: Inst) -> Value:
         """An operand as ``ap`` binds it; raises as :meth:`value`."""
-        scope = inst.scope
         match operand:
             case tree.CanonStream(name, None):
-                return self._canon_stream(name, scope).bound()
+                return self._canon_stream(name, inst).bound()
             case tree.CanonMap(name, None):
-                pairs = self._canon_map(name, scope)
+                pairs = self._canon_map(name, inst)
                 return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
-            case tree.Scalar(name, None) if not scope.is_iterator(name):
-                return scope.scalar(name)
+            case tree.Scalar(name, None) if not inst.scope.is_iterator(name, inst.key):
+                return inst.scope.scalar(name, inst.key)
             case _:
                 return self.value(operand, inst).settled()
+
+    def call(self, node: tree.Call, inst: Inst) -> Tetraplet:
+        """Peer, service and function of a call; raises as :meth:`text`."""
+        if (known := self._calls.get(node.number)) is not None:
+            return known
+        triplet = (node.peer, node.service, node.function)
+        call = Tetraplet(*[self.text(operand, inst) for operand in triplet])
+        if all(isinstance(operand, tree.Literal | tree.InitPeerId) for operand in triplet):
+            self._calls[node.number] = call
+        return call
 
     def text(self, operand: tree.Triplet, inst: Inst) -> str:
         """Peer, service or function of a call.
@@ -158,12 +180,11 @@ class Operands:
 
     def iterable(self, operand: tree.Iterable, inst: Inst) -> Sequence[Value]:
         """What a fold over something fixed runs over; raises as :meth:`value`, or Catchable 10005."""
-        scope = inst.scope
         match operand:
             case tree.CanonStream(name, None):
-                return self._canon_stream(name, scope).elements
+                return self._canon_stream(name, inst).elements
             case tree.CanonMap(name, None):
-                return self._canon_map(name, scope).pairs
+                return self._canon_map(name, inst).pairs
             case tree.Literal() | tree.Scalar() | tree.CanonStream() | tree.CanonMap():
                 return self._elements(operand, inst)
             case tree.Stream() | tree.StreamMap():
@@ -172,15 +193,14 @@ class Operands:
     def _elements(
         self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, inst: Inst
     ) -> Sequence[Value]:
-        scope = inst.scope
         value = self.value(operand, inst)
         path = None if isinstance(operand, tree.Literal) else operand.path
         if isinstance(operand, tree.CanonMap) and path is not None:
-            pairs = self._canon_map(operand.name, scope)
+            pairs = self._canon_map(operand.name, inst)
             if not pairs.pairs:
                 return ()
             value = replace(value, origins=(Tetraplet(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
-        if path is None and not isinstance(operand, tree.Literal) and scope.is_iterator(operand.name):
+        if path is None and not isinstance(operand, tree.Literal) and inst.scope.is_iterator(operand.name, inst.key):
             value = value.settled()
         if length_of(value) is None:
             expression = lambda_text(path) if path is not None else getattr(operand, "name", "")
@@ -191,18 +211,18 @@ class Operands:
                 value,
                 content=content,
                 path=(*value.path, index),
-                origins=(origin._replace(lens=f"{origin.lens}.$.[{index}]"),),
+                origins=(replace(origin, lens=f"{origin.lens}.$.[{index}]"),),
             )
             for index, content in enumerate(elements_at(value))
         ]
 
-    def _canon_stream(self, name: str, scope: Scope) -> CanonStreamValue:
-        bound = scope.lookup(name)
+    def _canon_stream(self, name: str, inst: Inst) -> CanonStreamValue:
+        bound = inst.scope.lookup(name, inst.key)
         assert isinstance(bound, CanonStreamValue), "sigils keep the kinds of names apart"
         return bound
 
-    def _canon_map(self, name: str, scope: Scope) -> CanonMapValue:
-        bound = scope.lookup(name)
+    def _canon_map(self, name: str, inst: Inst) -> CanonMapValue:
+        bound = inst.scope.lookup(name, inst.key)
         assert isinstance(bound, CanonMapValue), "sigils keep the kinds of names apart"
         return bound
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -19,58 +19,76 @@ class Plan:
     """See the module's docstring.
 
     Attributes:
+        nodes: the instructions by number.
+        ends: for each instruction's number the greatest number inside of it, its own if there is nothing.
         next_of: for each fold's number that of its ``next``; infinite if there is none.
-        end_of: for each ``par``'s number the greatest number inside of it.
-        reads_last_error: whether ``%last_error%`` occurs at all.
+        reads_errors: whether ``:error:`` or ``%last_error%`` is an operand anywhere.
+        reads_last_error: whether ``%last_error%`` is.
+        contested: names of which the meaning is a matter of positions (``scopes``): those that several instructions set, iterators that
+            are set as well, and those that are set behind the ``next`` of a fold whose last instruction has its turn before that.
     """
 
+    nodes: Sequence[tree.Instruction]
+    ends: Sequence[int]
     next_of: Mapping[int, float]
-    end_of: Mapping[int, int]
+    reads_errors: bool
     reads_last_error: bool
+    contested: frozenset[str]
 
 
 @lru_cache(maxsize=PLANS_MAX)
 def plan_of(script: tree.Script) -> Plan:
     """The plan of a script; scripts are told apart by identity."""
+    nodes = list(tree.walk(script.root))
+    ends = _ends(nodes)
     next_of: dict[int, float] = {}
-    end_of: dict[int, int] = {}
-    reads = False
     folds: dict[str, int] = {}
-    waiting: list[tree.Instruction | tuple[str, int | None] | int] = [script.root]
-    number = -1
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, int):
-            end_of[item] = number
-        elif isinstance(item, tuple):
-            iterator, outer = item
-            if outer is not None:
-                folds[iterator] = outer
-        else:
-            number = item.number
-            reads = reads or _reads_last_error(item)
-            if isinstance(item, tree.Fold):
-                next_of[item.number] = BEYOND
-                waiting.append((item.iterator, folds.get(item.iterator)))
-                folds[item.iterator] = item.number
-            elif isinstance(item, tree.Next):
-                next_of[folds[item.iterator]] = item.number
-            elif isinstance(item, tree.Par):
-                waiting.append(item.number)
-            waiting.extend(reversed(tree.children(item)))
-    return Plan(next_of, end_of, reads)
+    writers: dict[str, list[int]] = {}
+    registers: set[type] = set()
+    for node in nodes:
+        if (name := _written(node)) is not None:
+            writers.setdefault(name, []).append(node.number)
+        elif isinstance(node, tree.Fold):
+            next_of[node.number] = BEYOND
+            folds[node.iterator] = node.number
+        elif isinstance(node, tree.Next):
+            # Folds of one iterator never stand in one another.
+            next_of[folds[node.iterator]] = node.number
+        registers.update(kind for kind in map(type, tree.operands(node)) if kind in _REGISTERS)
+    contested = {name for name, numbers in writers.items() if len(numbers) > 1 or name in folds}
+    for first, last in _behind_next(nodes, ends, next_of):
+        contested.update(name for name, numbers in writers.items() if first < numbers[0] <= last)
+    return Plan(nodes, ends, next_of, bool(registers), tree.LastError in registers, frozenset(contested))
 
 
-def _reads_last_error(instruction: tree.Instruction) -> bool:
-    match instruction:
-        case tree.Call():
-            operands: tuple[object, ...] = instruction.arguments
-        case tree.Ap() | tree.ApMap():
-            operands = (instruction.argument,)
-        case tree.Match() | tree.Mismatch():
-            operands = (instruction.left, instruction.right)
-        case tree.FailValue():
-            operands = (instruction.value,)
+_REGISTERS: Final = frozenset((tree.Error, tree.LastError))
+
+
+def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
+    ends = list(range(len(nodes)))
+    for node in reversed(nodes):
+        if inside := tree.children(node):
+            ends[node.number] = ends[inside[-1].number]
+    return ends
+
+
+def _written(node: tree.Instruction) -> str | None:
+    """The name of a scalar, canon or canon map that an instruction sets."""
+    match node:
+        case tree.Call(output=tree.Scalar(name)) | tree.Ap(target=tree.Scalar(name)):
+            return name
+        case tree.Canon():
+            return node.target.name
         case _:
-            return False
-    return any(isinstance(operand, tree.LastError) for operand in operands)
+            return None
+
+
+def _behind_next(
+    nodes: Sequence[tree.Instruction], ends: Sequence[int], next_of: Mapping[int, float]
+) -> Iterator[tuple[int, int]]:
+    """For each fold with a last instruction the numbers of its ``next`` and of the end of its body."""
+    for number, following in next_of.items():
+        fold = nodes[number]
+        assert isinstance(fold, tree.Fold)
+        if fold.last is not None and following != BEYOND:
+            yield int(following), ends[fold.body.number]

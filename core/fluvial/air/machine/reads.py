@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from fluvial.air.machine.plan import PLANS_MAX
+from fluvial.air.machine.plan import PLANS_MAX, plan_of
 from fluvial.air.syntax import tree
 
 REGIONS_MAX: Final = 1024
@@ -43,14 +43,15 @@ class Reads:
 @lru_cache(maxsize=PLANS_MAX)
 def reads_of(script: tree.Script) -> Reads:
     """What a script reads; scripts are told apart by identity."""
-    instructions = list(tree.walk(script.root))
+    plan = plan_of(script)
+    instructions = plan.nodes
     readers: dict[str, list[Read]] = {}
     for instruction in instructions:
         for operand in tree.operands(instruction):
             for name, path in _names(operand):
                 readers.setdefault(name, []).append(Read(instruction.number, path))
     nexts = [(one.number, one.iterator) for one in instructions if isinstance(one, tree.Next)]
-    return Reads(_ends(instructions), _without_unread(instructions, readers), nexts)
+    return Reads(plan.ends, _without_unread(instructions, readers), nexts)
 
 
 class Region(NamedTuple):
@@ -76,14 +77,6 @@ def region(script: Reads, first: int, last: int) -> Region:
 
 def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Numbered]:
     return numbered[bisect_left(numbered, first, key=itemgetter(0)) : bisect_right(numbered, last, key=itemgetter(0))]
-
-
-def _ends(instructions: Sequence[tree.Instruction]) -> Sequence[int]:
-    ends = list(range(len(instructions)))
-    for instruction in reversed(instructions):
-        if inside := tree.children(instruction):
-            ends[instruction.number] = ends[inside[-1].number]
-    return ends
 
 
 def _names(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:

@@ -2,17 +2,24 @@
 
 A scope is the script's outermost one, one iteration of a fold, the inside of a ``new`` (which holds only its name), or the right part of an
 ``xor`` (which holds only ``:error:``). An iteration's parent is the scope *of the fold*, not of the iteration before.
+
+Most names have one value in their scope, and whoever reads it stands behind the one instruction that sets it. Of a *contested* name
+(``plan``) all values are kept with the positions at which they were set: a reader sees the last one that stands before it, whatever the order
+in which they were found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Final, TypeAlias
+
+import msgspec
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.errors import Catchable, Waiting, already_set, cleared_by_new, iterator_shadowed
-from fluvial.air.machine.instances import Inst, Key
+from fluvial.air.machine.instances import BEYOND, Inst, Key
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
 from fluvial.air.syntax.tree import Fold
 
@@ -21,8 +28,11 @@ StreamKey: TypeAlias = str | Instance
 """A stream is named by its name, one made by ``new`` by the instance of the ``new``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Iteration:
+ANYTIME: Final[Key] = (BEYOND,)
+"""A position behind everything."""
+
+
+class Iteration(msgspec.Struct, frozen=True):
     """One iteration of a fold.
 
     Attributes:
@@ -51,6 +61,28 @@ class Iteration:
         return self.elements[self.index][1]
 
 
+class _History:
+    """The values of a contested name in one scope, in the order of the positions at which they were set."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Key, Bound]] = []
+
+    def add(self, key: Key, bound: Bound) -> None:
+        insort(self._values, (key, bound), key=_position)
+
+    def before(self, key: Key) -> Bound | None:
+        place = bisect_left(self._values, key, key=_position)
+        return self._values[place - 1][1] if place else None
+
+    def all(self) -> Iterator[Bound]:
+        return (bound for _, bound in self._values)
+
+
+_position = itemgetter(0)
+
+
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
 
@@ -58,7 +90,7 @@ class Scope:
 
     def __init__(self, parent: Scope | None = None) -> None:
         self._parent: Final = parent
-        self._bound: Final[dict[str, Bound]] = {}
+        self._bound: Final[dict[str, Bound | _History]] = {}
         self._in_fold: bool = parent is not None and parent._in_fold
         self._only: str | None = None
         self._stream: Instance | None = None
@@ -92,16 +124,20 @@ class Scope:
 
     # --- looking up
 
-    def lookup(self, name: str) -> Bound:
-        """What a name means here.
+    def lookup(self, name: str, key: Key = ANYTIME) -> Bound:
+        """What a name means at a position in this scope.
 
         Raises:
             Waiting: it has no value yet. Catchable: 10009, it was cleared by ``new``.
         """
         scope: Scope | None = self
         while scope is not None:
-            if (bound := scope._bound.get(name)) is not None:
-                return bound
+            bound = scope._bound.get(name)
+            if bound is not None:
+                if not isinstance(bound, _History):
+                    return bound
+                if (before := bound.before(key)) is not None:
+                    return before
             if scope._only == name:
                 raise cleared_by_new(name)
             if scope._iteration is not None and scope._iteration.fold.iterator == name:
@@ -109,9 +145,26 @@ class Scope:
             scope = scope._parent
         raise Waiting(name)
 
-    def scalar(self, name: str) -> Value:
+    def meanings(self, name: str) -> Iterator[Bound]:
+        """All that a name can mean somewhere in this scope, as far as it is known by now."""
+        scope: Scope | None = self
+        while scope is not None:
+            bound = scope._bound.get(name)
+            if isinstance(bound, _History):
+                yield from bound.all()
+            elif bound is not None:
+                yield bound
+                return
+            if scope._only == name:
+                return
+            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+                yield scope._iteration.value
+                return
+            scope = scope._parent
+
+    def scalar(self, name: str, key: Key = ANYTIME) -> Value:
         """The value of a scalar or iterator; raises as :meth:`lookup`."""
-        bound = self.lookup(name)
+        bound = self.lookup(name, key)
         assert isinstance(bound, Value), "sigils keep the kinds of names apart"
         return bound
 
@@ -130,11 +183,14 @@ class Scope:
             scope = scope._parent
         return None
 
-    def is_iterator(self, name: str) -> bool:
-        """Whether the name is the iterator of a fold around, and not hidden."""
+    def is_iterator(self, name: str, key: Key = ANYTIME) -> bool:
+        """Whether the name is the iterator of a fold around, and not hidden at a position."""
         scope: Scope | None = self
         while scope is not None:
-            if name in scope._bound or scope._only == name:
+            bound = scope._bound.get(name)
+            if bound is not None and (not isinstance(bound, _History) or bound.before(key) is not None):
+                return False
+            if scope._only == name:
                 return False
             if scope._iteration is not None and scope._iteration.fold.iterator == name:
                 return True
@@ -162,15 +218,21 @@ class Scope:
 
     # --- setting
 
+    def set(self, name: str, bound: Bound) -> Sequence[Inst]:
+        """Give a name the value that it keeps here; the instances that waited for it."""
+        holder = self._holder(name)
+        holder._bound[name] = bound
+        return holder._awaited.pop(name, ()) if holder._awaited else ()
+
     def check_settable(self, name: str) -> None:
-        """Raise Uncatchable 20004 or 20007 if a name may not be set here."""
+        """Raise Uncatchable 20004 or 20007 if a contested name may not be set here."""
         if self.is_iterator(name):
             raise iterator_shadowed(name)
         if name in self._holder(name)._bound and not self._in_fold:
             raise already_set(name)
 
     def claim(self, name: str, key: Key) -> None:
-        """A call at a position is going to set a name; raises as :meth:`check_settable` if one that stands before it has set it.
+        """A call at a position is going to set a contested name; raises as :meth:`check_settable` if one that stands before it has set it.
 
         Outside of folds nothing that stands before it may set the name from now on, whatever becomes of the call.
         """
@@ -179,30 +241,25 @@ class Scope:
         if not self._in_fold:
             self._holder(name)._note(name, key, writes=False)
 
-    def set(self, name: str, bound: Bound, key: Key | None = None) -> list[Inst]:
-        """Give a name a value here.
-
-        Args:
-            name: which one.
-            bound: what it means from now on.
-            key: the position of the instruction that does it; None where one walk through the script goes by positions anyway.
-
-        Returns:
-            The instances that waited for it.
+    def set_at(self, name: str, bound: Bound, key: Key) -> Sequence[Inst]:
+        """Give a contested name a value for what stands behind a position; the instances there that waited for it.
 
         Raises:
             Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
         """
-        if self.is_iterator(name):
-            raise iterator_shadowed(name)
+        self.check_settable(name)
         holder = self._holder(name)
         if not self._in_fold:
-            if name in holder._bound:
-                raise already_set(name)
-            if key is not None:
-                holder._note(name, key, writes=True)
-        holder._bound[name] = bound
-        return holder._awaited.pop(name, []) if holder._awaited else []
+            holder._note(name, key, writes=True)
+        history = holder._bound.setdefault(name, _History())
+        assert isinstance(history, _History), "a name is contested everywhere or nowhere"
+        history.add(key, bound)
+        if not holder._awaited:
+            return ()
+        awaited = holder._awaited.pop(name, [])
+        if before := [inst for inst in awaited if inst.key < key]:
+            holder._awaited[name] = before
+        return [inst for inst in awaited if inst.key > key]
 
     def _note(self, name: str, key: Key, *, writes: bool) -> None:
         """Keep who claims and who writes a name; raise 20007 if a claim stands behind a writer."""

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fluvial.air.data.facts import Fact, Instance
+from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
 from fluvial.air.machine.instances import Inst
 from fluvial.air.syntax import tree
 
 
 class Waiters:
-    """The waiting instances of one particle. Those that wait for a name are woken by the scopes; here it is known for people only."""
+    """The waiting instances of one particle.
 
-    __slots__ = ("_awaiting", "_missing", "_postponed")
+    Attributes:
+        missing: those that wait for a name, and which; they are woken by the scopes, here it is known for people only.
+    """
+
+    __slots__ = ("_awaiting", "_postponed", "missing")
 
     def __init__(self) -> None:
-        self._awaiting: dict[tuple[bytes, int], Inst] = {}
-        self._missing: dict[Inst, str] = {}
+        self._awaiting: dict[Inst, None] = {}
+        self.missing: dict[Inst, str] = {}
         self._postponed: dict[Inst, None] = {}
 
     def await_fact(self, inst: Inst) -> None:
-        """A call or canon waits for its fact."""
-        self._awaiting[inst.id] = inst
+        """A call or canon that was come to waits for its fact."""
+        assert inst.known is not None, "it was come to"
+        inst.known.waiting = inst
+        self._awaiting[inst] = None
 
     def postpone(self, inst: Inst) -> None:
         """A call or canon could do something now, but may not: it looks again when the evaluator acts."""
@@ -30,36 +36,34 @@ class Waiters:
 
     def misses(self, inst: Inst, name: str) -> None:
         """An instance needs a name that has no value yet."""
-        self._missing[inst] = name
+        self.missing[inst] = name
 
     def misses_nothing(self, inst: Inst) -> None:
         """An instance has all the names that it needs."""
-        if self._missing:
-            self._missing.pop(inst, None)
+        self.missing.pop(inst, None)
 
     def forget(self, inst: Inst) -> None:
         """A call or canon has its fact or has failed: it waits for nothing more."""
-        self._awaiting.pop(inst.id, None)
-        self._postponed.pop(inst, None)
-        self.misses_nothing(inst)
-
-    def for_fact(self, fact: Fact) -> Inst | None:
-        """Who waits for a fact about this instance."""
-        return self._awaiting.get((fact.frame, fact.node))
-
-    def awaiting(self, instance: tuple[bytes, int]) -> Inst | None:
-        """The call or canon of this name, if it waits for its fact."""
-        return self._awaiting.get(instance)
+        known = inst.known
+        if known is not None and known.waiting is not None:
+            known.waiting = None
+            self._awaiting.pop(inst, None)
+            if self._postponed:
+                self._postponed.pop(inst, None)
+        if self.missing:
+            self.missing.pop(inst, None)
 
     def take_postponed(self) -> Sequence[Inst]:
         """Those that may act now."""
+        if not self._postponed:
+            return ()
         postponed = tuple(self._postponed)
         self._postponed.clear()
         return postponed
 
     def waiting(self) -> Iterator[Inst]:
         """Those that wait for a fact or a name."""
-        return iter({**dict.fromkeys(self._awaiting.values()), **dict.fromkeys(self._missing)})
+        return iter({**self._awaiting, **dict.fromkeys(self.missing)})
 
     @property
     def nobody(self) -> bool:
@@ -73,14 +77,14 @@ class Waiters:
             me: this peer.
             dry: folds whose stream has no element yet.
         """
-        found = dict.fromkeys((*self._awaiting.values(), *self._missing, *dry))
+        found = dict.fromkeys((*self._awaiting, *self.missing, *dry))
         return [self._wait(inst, me) for inst in sorted(found, key=lambda inst: inst.key)]
 
     def _wait(self, inst: Inst, me: str) -> Wait:
         node: tree.Instruction = inst.node
         peer = None
-        if inst in self._missing:
-            reason = f"`{self._missing[inst]}` has no value yet"
+        if inst in self.missing:
+            reason = f"`{self.missing[inst]}` has no value yet"
         elif isinstance(node, tree.Fold):
             reason = f"nothing was written to `{getattr(node.iterable, 'name', '')}` yet"
         elif inst.other.peer == me:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fluvial.air.data.facts import Tetraplet
 from fluvial.air.machine.machine import Failed
 
 from tests.core.air.machine.flows import TIMESTAMP_MS, TTL_MS, Flow
@@ -51,10 +52,10 @@ def test_arguments_carry_where_they_come_from() -> None:
     flow.answer = lambda name, request: (seen.append(request.tetraplets), answer(name, request))[1]  # type: ignore[method-assign,func-returns-value]
     flow.run()
     b = flow.names.keys["b"].peer_id
-    assert [[tuple(t) for t in origins] for origins in seen[-1]] == [
-        [(b, "s", "f", ".$.k.[0]")],
-        [(flow.particle.initiator, "", "", "")],
-        [(b, "s", "f", "")],
+    assert [list(origins) for origins in seen[-1]] == [
+        [Tetraplet(b, "s", "f", ".$.k.[0]")],
+        [Tetraplet(flow.particle.initiator)],
+        [Tetraplet(b, "s", "f")],
     ]
 
 

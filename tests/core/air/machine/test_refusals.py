@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -33,13 +33,21 @@ ENDLESS: Final = """
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by the number of facts of each step that is evaluated."""
     counted: list[int] = []
-    evaluate = Evaluator.step
+    taken = 0
+    take, evaluate = Evaluator.take, Evaluator.step
 
-    def step(self: Evaluator, facts: Iterable[Fact], *, act: bool) -> Findings:
-        facts = list(facts)
-        counted.append(len(facts))
-        return evaluate(self, facts, act=act)
+    def taking(self: Evaluator, facts: Sequence[Fact], signer: str) -> None:
+        nonlocal taken
+        taken += len(facts)
+        take(self, facts, signer)
 
+    def step(self: Evaluator, *, act: bool) -> Findings:
+        nonlocal taken
+        counted.append(taken)
+        taken = 0
+        return evaluate(self, act=act)
+
+    monkeypatch.setattr(Evaluator, "take", taking)
     monkeypatch.setattr(Evaluator, "step", step)
     return counted
 
