@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
+from nacl.signing import SigningKey, VerifyKey
 
 from fluvial.errors import ConfigError
 
@@ -112,6 +112,7 @@ class KeyPair:
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         self._private = private_key
+        self._signing = SigningKey(private_key.private_bytes_raw())
         self.public_key: Final[bytes] = private_key.public_key().public_bytes_raw()
         self.peer_id: Final[PeerId] = PeerId.from_public_key(self.public_key)
 
@@ -169,8 +170,8 @@ class KeyPair:
         )
 
     def sign(self, message: bytes) -> bytes:
-        """A 64-byte Ed25519 signature over ``message`` (RFC 8032)."""
-        return self._private.sign(message)
+        """A 64-byte Ed25519 signature over ``message`` (RFC 8032), by libsodium: it takes half the time of OpenSSL."""
+        return self._signing.sign(message).signature
 
     def __repr__(self) -> str:
         """Shows the public half only."""

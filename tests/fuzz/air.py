@@ -29,7 +29,6 @@ from fluvial.simulation.scenario import Scenario
 from tests.fuzz.causes import Verdict, verdict
 from tests.fuzz.pruned import difference
 from tests.fuzz.reference import BATCH, Reference
-from tests.fuzz.scripts import sets_twice
 from tests.fuzz.sources import Case, generated_cases, own_cases, stored_cases
 from tests.fuzz.twins import WAYS, DifferenceError, TooLongError, compare_in
 
@@ -89,10 +88,7 @@ class Fuzzing:
             except TooLongError:
                 self.counts["machines not compared: too much work"] += 1
             except DifferenceError as error:
-                if sets_twice(scenario.script):
-                    self.counts["machines not compared: a scalar is set at two places"] += 1
-                else:
-                    self._report(case, str(error))
+                self._report(case, str(error))
 
     def _compare_pruned(self, case: Case) -> None:
         if time.monotonic() >= self._deadline:

@@ -15,7 +15,6 @@ from fluvial.simulation.scenario import Scenario
 
 from tests.conformance.comparison import Observation, differences, missing, play
 from tests.conformance.reference_rules import Rule, reference_rules
-from tests.fuzz.scripts import sets_twice
 from tests.reevaluating.machine import Machine as Reevaluating
 
 REFERENCE_BUGS: Final = frozenset({-1, 9, 20_000, 30_000})
@@ -81,8 +80,6 @@ def _compared(scenario: Scenario, expected: Observation) -> Verdict:
         return Verdict(FIRST_LIMIT, found)
     plain = _play(scenario, Reevaluating)
     if not differences(expected, plain):
-        if sets_twice(scenario.script):
-            return Verdict("a scalar is set at two places", found)
         return Verdict("unexplained", ("the plain machine does what the reference does", *found))
     for rules, observed in _under_rules(scenario, plain):
         if "sent" in rules and missing(expected, ours):

@@ -72,7 +72,7 @@ class Plain(Reevaluating):
     def adopt(self, record: Sealed) -> None:
         """Its own steps are in this batch, without those that say nothing more."""
         self._log.append(record)
-        self._sealed(record)
+        self._sealed(Batch.stored(self._particle, record.batch))
 
 
 class Twins:

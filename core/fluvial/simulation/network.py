@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -102,20 +101,21 @@ class _Delivery:
 
 
 class _Meter:
-    """Counts runs and bytes, and stops the time of what an interpreter does."""
+    """Counts runs and bytes; inside of it an interpreter is at work, of which it stops the time."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.bytes_sent = 0
         self.seconds = 0.0
+        self._began = 0.0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
+    def __enter__(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.seconds += time.perf_counter() - self._began
 
 
 def simulate(
@@ -189,7 +189,7 @@ class _Network:
     def _host(self, name: str) -> _Host:
         if name not in self._hosts:
             me = self._names.keys[name].peer_id
-            with self.meter.running():
+            with self.meter:
                 # One process parses a script once; others find it by its hash.
                 self._script = self._script or parse(self._particle.script)
                 machine = self._machine(
@@ -214,7 +214,7 @@ class _Network:
                 break
             answers = self._answers(host, effects)
             self.meter.runs += 1
-            with self.meter.running():
+            with self.meter:
                 effects = host.machine.resolve(answers)
         if next_peers:
             self._send(host, list(next_peers))
@@ -222,7 +222,7 @@ class _Network:
     def _arrive(self, host: _Host, data: bytes, sender: str) -> Effects:
         """Take in what came; its sender is asked for what is missing."""
         self.meter.runs += 1
-        with self.meter.running():
+        with self.meter:
             known = decode_data(self._particle.key, data)
             for _ in range(QUESTIONS_MAX):
                 try:
@@ -279,14 +279,14 @@ class _Network:
 
     def _send(self, host: _Host, peers: Sequence[str]) -> None:
         """To every next peer what it lacks."""
-        with self.meter.running():
+        with self.meter:
             host.machine.seal(self._names.keys[host.name].sign)
         for peer in sorted(peers, key=lambda peer: self._present.get(self._names.name(peer) or peer, 0)):
             name = self._names.name(peer)
             if name not in self._present:
                 self._lost.add(self._names.to_names(peer))
                 continue
-            with self.meter.running():
+            with self.meter:
                 needs = host.machine.needs(peer) if self._pruning else None
                 owed = host.exchange.owed(peer, host.machine.batches(), host.machine.contents(), needs)
                 data = encode_data(owed.batches, owed.contents)

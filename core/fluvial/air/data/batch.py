@@ -20,7 +20,7 @@ from typing import Final, NewType
 import msgspec
 
 from fluvial.air.data.content import ContentId, merkle_root
-from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step
+from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step, Taken
 from fluvial.air.data.partial import Content
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
@@ -129,6 +129,27 @@ class Batch:
             elif isinstance(item, Canon):
                 ids.update(element.value for element in item.elements)
         return ids
+
+
+def without_dead(items: Sequence[Item]) -> list[Item]:
+    """The items of a batch to be, without what says nothing more: who took a call that is answered, and steps without facts.
+
+    What such a step has seen comes before the next one as well. Only the very first step of a flow stays without facts, since with it the
+    script begins; so does the last one, for what it has seen.
+    """
+    answered = {(item.frame, item.node) for item in items if isinstance(item, _OUTCOMES)}
+    alive: list[Item] = []
+    for item in items:
+        if isinstance(item, Step) and alive and isinstance(last := alive[-1], Step) and (last.seen or len(alive) > 1):
+            alive[-1] = Step(last.seen + item.seen)
+        elif not (isinstance(item, Taken) and (item.frame, item.node) in answered):
+            alive.append(item)
+    if len(alive) > 1 and alive[-1] == Step():
+        alive.pop()
+    return alive
+
+
+_OUTCOMES: Final = (Result, Failure)
 
 
 def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:

@@ -8,13 +8,13 @@ has the very bytes that were signed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
 
-from fluvial.air.data.batch import Batch, BatchId, Known, Signed
+from fluvial.air.data.batch import Batch, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
 from fluvial.air.data.facts import Argument, Canon, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
 from fluvial.air.data.partial import Content, Partial
@@ -108,42 +108,34 @@ class Wire(_Wire, frozen=True):
     batches: tuple[WireBatch, ...] = ()
 
 
-class _Numbers:
-    """Gives ids their numbers while data is written."""
-
-    def __init__(self, contents: Sequence[ContentId], batches: Sequence[Batch]) -> None:
-        self._known: dict[bytes, int] = {key: number for number, key in enumerate(contents)}
-        self._first = len(contents)
-        self._along = {batch.id: position for position, batch in enumerate(batches)}
-        self.ids: list[bytes] = []
-
-    def collect(self, batches: Sequence[Batch]) -> None:
-        """Find the ids that must be sent as they are, in the order in which they are first needed."""
-        for batch in batches:
-            for item in batch.signed.items:
-                for key in _ids(item):
-                    if key not in self._known and key not in self._along:
-                        self._known[key] = self._first + len(self.ids)
-                        self.ids.append(key)
-
-    def of(self, key: bytes) -> int:
-        """The number of an id."""
-        number = self._known.get(key)
-        return self._first + len(self.ids) + self._along[BatchId(key)] if number is None else number
+def _numbered(contents: Sequence[ContentId], batches: Sequence[Batch]) -> tuple[dict[bytes, int], list[bytes]]:
+    """The number of each id, and the ids that must be sent as they are, in the order in which they are first needed."""
+    numbers: dict[bytes, int] = {key: number for number, key in enumerate(contents)}
+    along = {batch.id for batch in batches}
+    ids: list[bytes] = []
+    for batch in batches:
+        for item in batch.signed.items:
+            for key in _ids(item):
+                if key not in numbers and key not in along:
+                    numbers[key] = len(numbers)
+                    ids.append(key)
+    first = len(numbers)
+    numbers.update((batch.id, first + position) for position, batch in enumerate(batches))
+    return numbers, ids
 
 
-def _ids(item: Item) -> list[bytes]:
+def _ids(item: Item) -> Iterable[bytes]:
     match item:
-        case Step():
-            return list(item.seen)
         case Result():
-            return [*(argument.root for argument in item.arguments), item.value]
+            return [*[argument.root for argument in item.arguments], item.value]
+        case Step():
+            return item.seen
         case Failure():
             return [argument.root for argument in item.arguments]
         case Canon():
             return [element.value for element in item.elements]
         case _:
-            return []
+            return ()
 
 
 def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content]) -> bytes:
@@ -156,42 +148,41 @@ def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content])
     whole = sorted(key for key, known in contents.items() if not isinstance(known, Partial))
     partial = {key: known for key, known in contents.items() if isinstance(known, Partial) and known.tree is not None}
     keys = [*whole, *sorted(partial)]
-    numbers = _Numbers(keys, batches)
-    numbers.collect(batches)
+    numbers, ids = _numbered(keys, batches)
     signers = {key: number for number, key in enumerate(dict.fromkeys(batch.signed.signer for batch in batches))}
     written = tuple(
         WireBatch(
             signers[batch.signed.signer],
-            tuple(_to_wire(item, numbers) for item in batch.signed.items),
+            tuple([_to_wire(item, numbers) for item in batch.signed.items]),
             batch.signed.signature,
         )
         for batch in batches
     )
     values = tuple(contents[key] for key in whole)
     proofs = tuple(write_proof(partial[key]) for key in sorted(partial))
-    return encode(Wire(values, proofs, tuple(numbers.ids), tuple(signers), written))
+    return encode(Wire(values, proofs, tuple(ids), tuple(signers), written))
 
 
-def _to_wire(item: Item, numbers: _Numbers) -> WireItem:
+def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
     match item:
+        case Result() | Failure():
+            arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
+            if isinstance(item, Failure):
+                return WireFailure(
+                    item.frame, item.node, item.service, item.function, arguments, item.status, item.message
+                )
+            return WireResult(item.frame, item.node, item.service, item.function, arguments, numbers[item.value])
         case Step():
-            return WireStep(tuple(numbers.of(key) for key in item.seen))
+            return WireStep(tuple([numbers[key] for key in item.seen]))
         case Sent():
             return WireSent(item.frame, item.node, item.complete)
         case Taken():
             return WireTaken(item.frame, item.node)
         case Canon():
             elements = tuple(
-                (numbers.of(one.value), *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
+                (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
             )
             return WireCanon(item.frame, item.node, elements)
-        case Result() | Failure():
-            arguments = tuple((numbers.of(argument.root), argument.path) for argument in item.arguments)
-            if isinstance(item, Failure):
-                return WireFailure(
-                    item.frame, item.node, item.service, item.function, arguments, item.status, item.message
-                )
-            return WireResult(item.frame, item.node, item.service, item.function, arguments, numbers.of(item.value))
 
 
 def decode_data(particle: bytes, data: bytes) -> Known:
@@ -214,7 +205,7 @@ def decode_data(particle: bytes, data: bytes) -> Known:
     batches: list[Batch] = []
     for one in wire.batches:
         try:
-            items = tuple(_from_wire(item, ids) for item in one.items)
+            items = tuple([_from_wire(item, ids) for item in one.items])
             signer = _at(wire.signers, one.signer)
         except IndexError as error:
             raise RemoteProtocolError("a number in the data stands for no id") from error
@@ -252,8 +243,14 @@ def _at(places: Sequence[bytes], number: int) -> bytes:
 
 def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
     match item:
+        case WireResult() | WireFailure():
+            arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
+            if isinstance(item, WireFailure):
+                return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+            value = ContentId(_at(ids, item.value))
+            return Result(item.frame, item.node, item.service, item.function, arguments, value)
         case WireStep():
-            return Step(tuple(_at(ids, number) for number in item.seen))
+            return Step(tuple([_at(ids, number) for number in item.seen]))
         case WireSent():
             return Sent(item.frame, item.node, item.complete)
         case WireTaken():
@@ -264,9 +261,3 @@ def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
                 for one in item.elements
             )
             return Canon(item.frame, item.node, elements)
-        case WireResult() | WireFailure():
-            arguments = tuple(Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments)
-            if isinstance(item, WireFailure):
-                return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
-            value = ContentId(_at(ids, item.value))
-            return Result(item.frame, item.node, item.service, item.function, arguments, value)

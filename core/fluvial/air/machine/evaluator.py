@@ -22,7 +22,19 @@ from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Findings, Observer, Wait
 from fluvial.air.machine.half_failed import HalfFailed
-from fluvial.air.machine.instances import OUTSIDE, Inst, Key, Place, Status, iteration_place, last_place
+from fluvial.air.machine.instances import (
+    FAILED,
+    KEEP,
+    OPEN,
+    OUTSIDE,
+    TRUE,
+    Inst,
+    Key,
+    Place,
+    Status,
+    iteration_place,
+    last_place,
+)
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastError
 from fluvial.air.machine.operands import Environment, Operands
@@ -40,7 +52,7 @@ WORK_MAX: Final = 1_000_000
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
 
-OPEN, TRUE, KEEP, FAILED = Status.OPEN, Status.TRUE, Status.KEEP, Status.FAILED
+_STREAMS: Final = (tree.Stream, tree.StreamMap)
 
 
 class Evaluator:
@@ -225,7 +237,7 @@ class Evaluator:
                 "instruction": head(inst.node),
             }
             peer = self.me if call is None else call.peer
-            error.report = {**report, "peer_id": peer} if isinstance(inst.node, tree.Call | tree.Canon) else report
+            error.report = {**report, "peer_id": peer} if isinstance(inst.node, (tree.Call, tree.Canon)) else report
             error.origin = call
             if error.code not in (10001, 10002):
                 self.last_error.set(inst.key, {**report, "peer_id": peer}, call)
@@ -360,7 +372,7 @@ class Evaluator:
         if inst.child is None:
             node = inst.node
             instance = Instance(*inst.id)
-            if isinstance(node.target, tree.Stream | tree.StreamMap):
+            if isinstance(node.target, _STREAMS):
                 self.stream(instance, node.target.name)
             inst.child = self._start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
             if inst.child is None:
@@ -387,7 +399,7 @@ class Evaluator:
 
     def _fold(self, inst: Inst) -> None:
         node = inst.node
-        if isinstance(node.iterable, tree.Stream | tree.StreamMap):
+        if isinstance(node.iterable, _STREAMS):
             self._fold_stream(inst)
             return
         if inst.child is None:

@@ -17,9 +17,9 @@ from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 
-from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll
+from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step, Taken, instance_of
+from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
 from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
@@ -231,10 +231,10 @@ class Machine:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""
         if not self._state.unsealed:
             return None
-        items = _without_dead(self._state.unsealed)
-        record = Sealed(Batch.seal(self._particle, self._me, items, sign).signed)
+        batch = Batch.seal(self._particle, self._me, without_dead(self._state.unsealed), sign)
+        record = Sealed(batch.signed)
         self._log.append(record)
-        self._sealed(record)
+        self._sealed(batch)
         return record
 
     @classmethod
@@ -329,8 +329,7 @@ class Machine:
         self._state.unsealed.extend(record.facts)
         self._state.unseen.clear()
 
-    def _sealed(self, record: Sealed) -> None:
-        batch = Batch.stored(self._particle, record.batch)
+    def _sealed(self, batch: Batch) -> None:
         self._state.batches[batch.id] = batch
         self._state.unsealed.clear()
         self._state.unseen.append(batch.id)
@@ -350,7 +349,7 @@ class Machine:
                     self._repeat(record)
                     self._stepped(record)
                 case Sealed():
-                    self._sealed(record)
+                    self._sealed(Batch.stored(self._particle, record.batch))
 
     def _repeat(self, record: Stepped) -> None:
         if record.evaluated:
@@ -360,15 +359,3 @@ class Machine:
 
     def _new_state(self) -> _State:
         return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
-
-
-def _without_dead(items: Sequence[Item]) -> list[Item]:
-    """The items of a batch to be, without what says nothing more: who took a call that is answered, and steps without facts."""
-    answered = {instance_of(item) for item in items if isinstance(item, Result | Failure)}
-    alive = [item for item in items if not (isinstance(item, Taken) and instance_of(item) in answered)]
-    following = [*alive[1:], Step()]
-    return [
-        item
-        for position, (item, after) in enumerate(zip(alive, following, strict=True))
-        if position == 0 or not isinstance(item, Step) or item.seen or not isinstance(after, Step)
-    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -30,6 +31,8 @@ from fluvial.air.machine.values import (
 )
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
+
+_FIXED: Final = (tree.Literal, tree.InitPeerId)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +133,8 @@ class Operands:
         """Peer, service and function of a call; raises as :meth:`text`."""
         if (known := self._calls.get(node.number)) is not None:
             return known
-        triplet = (node.peer, node.service, node.function)
-        call = Tetraplet(*[self.text(operand, inst) for operand in triplet])
-        if all(isinstance(operand, tree.Literal | tree.InitPeerId) for operand in triplet):
+        call = Tetraplet(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
+        if all(isinstance(operand, _FIXED) for operand in (node.peer, node.service, node.function)):
             self._calls[node.number] = call
         return call
 
@@ -146,12 +148,11 @@ class Operands:
             return operand.value
         if isinstance(operand, tree.InitPeerId):
             return self._environment.initiator
-        if isinstance(operand, tree.PairPeer | tree.PairService):
+        if isinstance(operand, (tree.PairPeer, tree.PairService)):
             return self._of_pair(operand, inst)
-        value = self.value(operand, inst)
-        json = value.read()
+        json = self.value(operand, inst).read()
         if not isinstance(json, str):
-            assert isinstance(operand, tree.Scalar | tree.CanonStream | tree.CanonMap)
+            assert isinstance(operand, (tree.Scalar, tree.CanonStream, tree.CanonMap))
             raise errors.not_a_string(operand.name, json)
         return json
 
