@@ -203,7 +203,7 @@ class GlobalErrorRegister(Evaluation):
     def _report(self, error: Catchable, node: tree.Instruction, call: Tetraplet | None) -> None:
         super()._report(error, node, call)
         if self._operands.unlocked:
-            self._operands.set_error(error.report, error.origin)
+            self._operands.set_error(error.report(with_peer=False), error.origin)
         self._operands.unlocked = False
 
     def _xor(self, node: tree.Xor, frame: bytes, scope: Scope) -> None:

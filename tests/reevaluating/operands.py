@@ -83,7 +83,7 @@ class Operands:
                 value = (
                     self._error_value(NO_ERROR, None)
                     if caught is None
-                    else self._error_value(caught.report, caught.origin)
+                    else self._error_value(caught.report(with_peer=False), caught.origin)
                 )
                 return value if path is None else part_of_error(value, path, scope)
             case tree.LastError(path):

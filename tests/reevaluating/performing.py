@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, Final
 
-from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Canon, Failure, Instance, Outcome, Sent, Source, Taken, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Waiting
@@ -33,7 +32,6 @@ from fluvial.air.machine.values import (
     value_of,
 )
 from fluvial.air.syntax import tree
-from fluvial.air.syntax.printer import head
 
 from tests.reevaluating.findings import Findings
 from tests.reevaluating.operands import Operands
@@ -102,15 +100,10 @@ class Performing:
     def _report(self, error: Catchable, node: tree.Instruction, call: Tetraplet | None) -> None:
         """Note on an error which instruction failed: the innermost one does it."""
         error.instruction = node
-        report: dict[str, Json] = {"error_code": error.code, "message": error.message, "instruction": head(node)}
-        peer = call.peer if call is not None else self._me
-        if isinstance(node, tree.Call | tree.Canon):
-            error.report = {**report, "peer_id": peer}
-        else:
-            error.report = report
+        error.peer = call.peer if call is not None else self._me
         error.origin = call
         if error.code not in (10001, 10002):
-            self._operands.set_last_error({**report, "peer_id": peer}, call)
+            self._operands.set_last_error(error.report(with_peer=True), call)
 
     # --- operands
 

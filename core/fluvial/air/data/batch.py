@@ -13,7 +13,7 @@ the steps in the signer's order. Batches never change: each is signed once and v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -63,13 +63,29 @@ class MissingError(RemoteProtocolError):
         self.contents = contents
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch whose signature is known to be right: made by :meth:`seal` or :meth:`verified`, never by hand."""
+    """A batch whose signature is known to be right: made by :meth:`seal` or :meth:`verified`, never by hand.
 
-    id: BatchId
-    signer: PeerId
-    signed: Signed
+    Attributes:
+        id, signer, signed: what it is; never changed.
+    """
+
+    __slots__ = ("_contents", "_steps", "id", "signed", "signer")
+
+    def __init__(self, id_: BatchId, signer: PeerId, signed: Signed) -> None:
+        self.id: Final = id_
+        self.signer: Final = signer
+        self.signed: Final = signed
+        self._steps: list[tuple[Step, list[Fact]]] | None = None
+        self._contents: frozenset[ContentId] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """The same items, with the same signature."""
+        return isinstance(other, Batch) and (self.id, self.signed) == (other.id, other.signed)
+
+    def __hash__(self) -> int:
+        """By id."""
+        return hash(self.id)
 
     @classmethod
     def seal(cls, particle: bytes, signer: PeerId, items: Sequence[Item], sign: Callable[[bytes], bytes]) -> Batch:
@@ -112,23 +128,26 @@ class Batch:
 
     def steps(self) -> Sequence[tuple[Step, list[Fact]]]:
         """The facts of each step, in order."""
-        steps: list[tuple[Step, list[Fact]]] = []
-        for item in self.signed.items:
-            if isinstance(item, Step):
-                steps.append((item, []))
-            else:
-                steps[-1][1].append(item)
+        if (steps := self._steps) is None:
+            steps = self._steps = []
+            for item in self.signed.items:
+                if isinstance(item, Step):
+                    steps.append((item, []))
+                else:
+                    steps[-1][1].append(item)
         return steps
 
-    def contents(self) -> set[ContentId]:
+    def contents(self) -> Set[ContentId]:
         """Ids of the values that its facts speak of."""
-        ids: set[ContentId] = set()
-        for item in self.signed.items:
-            if isinstance(item, Result):
-                ids.add(item.value)
-            elif isinstance(item, Canon):
-                ids.update(element.value for element in item.elements)
-        return ids
+        if self._contents is None:
+            ids: set[ContentId] = set()
+            for item in self.signed.items:
+                if isinstance(item, Result):
+                    ids.add(item.value)
+                elif isinstance(item, Canon):
+                    ids.update(element.value for element in item.elements)
+            self._contents = frozenset(ids)
+        return self._contents
 
 
 def without_dead(items: Sequence[Item]) -> list[Item]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fluvial.air.data.content import Json
+from fluvial.air.syntax import tree
+from fluvial.air.syntax.printer import head
 
 if TYPE_CHECKING:
     from fluvial.air.data.facts import Tetraplet
-    from fluvial.air.syntax.tree import Instruction
 
 _text = msgspec.json.Encoder(order="deterministic")
 
@@ -56,21 +57,33 @@ class AirError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.instruction: Instruction | None = None
+        self.instruction: tree.Instruction | None = None
 
 
 class Catchable(AirError):
     """An error that ``xor`` catches.
 
     Attributes:
-        report: the object that ``:error:`` shows; None until the failing instruction has reported it.
+        peer: of a call or canon its peer, else the one that runs; set with the failing instruction.
         origin: tetraplet of the call that failed; None for other instructions.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
-        self.report: Json = None
+        self.peer = ""
         self.origin: Tetraplet | None = None
+
+    def report(self, *, with_peer: bool) -> Json:
+        """The object that says what failed: ``%last_error%`` has the peer always, ``:error:`` for calls and canons only."""
+        assert self.instruction is not None, "the innermost instruction that fails notes itself"
+        report: dict[str, Json] = {
+            "error_code": self.code,
+            "message": self.message,
+            "instruction": head(self.instruction),
+        }
+        if with_peer or isinstance(self.instruction, (tree.Call, tree.Canon)):
+            report["peer_id"] = self.peer
+        return report
 
 
 class Uncatchable(AirError):

@@ -16,7 +16,6 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, iteration_frame, written_element
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
@@ -44,7 +43,6 @@ from fluvial.air.machine.streams import Stream
 from fluvial.air.machine.values import Value, same_json
 from fluvial.air.machine.waiters import Waiters
 from fluvial.air.syntax import tree
-from fluvial.air.syntax.printer import head
 
 WORK_MAX: Final = 1_000_000
 """Instances of one particle, arguments and elements of folds included: exponential scripts exist."""
@@ -112,10 +110,11 @@ class Evaluator:
         Raises:
             Uncatchable: the evaluator cannot be used any more; what came must be undone.
         """
-        self.findings = Findings()
         self._step += 1
         self._count(1)
         self.acting = act
+        if act or self.findings.requests:
+            self.findings = Findings()
         if act:
             for postponed in self.waiters.take_postponed():
                 self.push(postponed)
@@ -231,16 +230,10 @@ class Evaluator:
         """
         if error.instruction is None:
             error.instruction = inst.node
-            report: dict[str, Json] = {
-                "error_code": error.code,
-                "message": error.message,
-                "instruction": head(inst.node),
-            }
-            peer = self.me if call is None else call.peer
-            error.report = {**report, "peer_id": peer} if isinstance(inst.node, (tree.Call, tree.Canon)) else report
+            error.peer = self.me if call is None else call.peer
             error.origin = call
-            if error.code not in (10001, 10002):
-                self.last_error.set(inst.key, {**report, "peer_id": peer}, call)
+            if self.plan.reads_last_error and error.code not in (10001, 10002):
+                self.last_error.set(inst.key, error.report(with_peer=True), call)
         inst.fail(error, flag)
 
     def _start(

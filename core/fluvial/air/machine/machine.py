@@ -96,13 +96,18 @@ class _State:
     def step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Findings:
         """Take in facts of a signer as one step."""
         self.evaluator.take(facts, signer)
-        # Evaluation nests as deep as the data do; DEPTH_MAX bounds it, not Python's default.
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
-        try:
-            return self.evaluator.step(act=act)
-        finally:
-            sys.setrecursionlimit(limit)
+        return self.evaluator.step(act=act)
+
+
+class _RoomToNest:
+    """Inside of it Python calls may nest as deep as the data do, which DEPTH_MAX bounds; Python's own limit is far lower."""
+
+    def __enter__(self) -> None:
+        self._limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(self._limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
+
+    def __exit__(self, *_: object) -> None:
+        sys.setrecursionlimit(self._limit)
 
 
 class Machine:
@@ -287,7 +292,8 @@ class Machine:
     # --- runs
 
     def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
-        findings = self._state.step(facts, self._me, act=True)
+        with _RoomToNest():
+            findings = self._state.step(facts, self._me, act=True)
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
@@ -319,8 +325,9 @@ class Machine:
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> None:
-        for batch, facts in steps:
-            self._state.step(facts, batch.signer, act=False)
+        with _RoomToNest():
+            for batch, facts in steps:
+                self._state.step(facts, batch.signer, act=False)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 
@@ -353,7 +360,8 @@ class Machine:
 
     def _repeat(self, record: Stepped) -> None:
         if record.evaluated:
-            self._state.step(record.facts, self._me, act=False)
+            with _RoomToNest():
+                self._state.step(record.facts, self._me, act=False)
         else:
             self._state.evaluator.take(record.facts, self._me)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Source, Tetraplet
@@ -87,7 +87,7 @@ class Operands:
                 value = (
                     self._error_value(NO_ERROR, None)
                     if caught is None
-                    else self._error_value(caught.report, caught.origin)
+                    else self._error_value(caught.report(with_peer=False), caught.origin)
                 )
                 return value if path is None else part_of_error(value, path, scope, key)
             case tree.LastError(path):
@@ -134,7 +134,7 @@ class Operands:
         if (known := self._calls.get(node.number)) is not None:
             return known
         call = Tetraplet(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
-        if all(isinstance(operand, _FIXED) for operand in (node.peer, node.service, node.function)):
+        if isinstance(node.peer, _FIXED) and isinstance(node.service, _FIXED) and isinstance(node.function, _FIXED):
             self._calls[node.number] = call
         return call
 
@@ -206,13 +206,15 @@ class Operands:
         if length_of(value) is None:
             expression = lambda_text(path) if path is not None else getattr(operand, "name", "")
             raise errors.not_an_array(value.read(), expression)
-        origin = value.origins[0]
+        peer, service, function, lens = astuple(value.origins[0])
         return [
-            replace(
-                value,
-                content=content,
-                path=(*value.path, index),
-                origins=(replace(origin, lens=f"{origin.lens}.$.[{index}]"),),
+            Value(
+                content,
+                (Tetraplet(peer, service, function, f"{lens}.$.[{index}]"),),
+                value.source,
+                value.whole,
+                (*value.path, index),
+                value.volatile,
             )
             for index, content in enumerate(elements_at(value))
         ]
