@@ -36,6 +36,7 @@ from fluvial.particles.notice import Notice
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
+from fluvial.particles.resender import Resender
 from fluvial.seats import Authorization, Execution, Routing, SeatName, Surroundings, Transport
 from fluvial.services import Accounts, Handler, Services
 from fluvial.services import Limits as ServiceLimits
@@ -295,6 +296,7 @@ class Node:
             observers=self._observers,
             outbox=outbox,
             reporter=reporter,
+            resender=Resender(after_ms=limits.resend_after_ms, clock=self._clock, metrics=self.metrics, log=self.log),
             tasks=tasks,
             on_run=self._ran,
             log=self.log,

@@ -66,6 +66,13 @@ class ParticlesSection(_Section, frozen=True):
     failure_notices_per_minute: Annotated[
         int, Meta(ge=1, description="notices to one initiator, and notices taken from one peer")
     ] = 60
+    resend_after_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="how long others are relied on to send a particle on, before this peer does it; 0 for ever",
+        ),
+    ] = 10_000
 
 
 class ServicesSection(_Section, frozen=True):

@@ -26,10 +26,12 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.containment import contained
-from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, kind_of
+from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, kind_of
 from fluvial.particles.notice import Notice, SignedNotice, encode_notice, is_news
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.promises import Look, Promises
 from fluvial.particles.reporter import Reporter
+from fluvial.particles.resender import Resender
 from fluvial.seats import Authorization
 from fluvial.services.dispatcher import Services
 from fluvial.services.status import Status
@@ -52,6 +54,7 @@ class Surroundings:
     observers: Observers
     outbox: Outbox
     reporter: Reporter
+    resender: Resender
     tasks: anyio.abc.TaskGroup
     on_run: Callable[[Particle, Effects, Waits], None]
     log: structlog.stdlib.BoundLogger
@@ -76,6 +79,7 @@ class Actor:
         entries: how many journal entries are stored; None if it is not stored at all yet: its first run will do it.
         hops: the most hops that a copy had made when it came here.
         notices: the failure notices that are stored.
+        promises: what other peers have promised, as far as it is stored.
         on_broken: called with the reason, once, when its state in memory can no longer be trusted; it must be dropped then.
     """
 
@@ -89,6 +93,7 @@ class Actor:
         entries: int | None = None,
         hops: int = 0,
         notices: Iterable[Notice] = (),
+        promises: Promises | None = None,
         on_broken: Callable[[Actor, BaseException], None],
     ) -> None:
         self.particle = particle
@@ -100,6 +105,7 @@ class Actor:
         self._entries = entries or 0
         self._hops = hops
         self._notices = list(notices)
+        self._promises = promises or Promises(around.keys.peer_id, particle.initiator)
         self._on_broken = on_broken
         self._broken = False
         self._lock = anyio.Lock(fast_acquire=True)
@@ -171,6 +177,50 @@ class Actor:
             self._notices.append(signed.notice)
             return True
 
+    async def resend(self, *, after_ms: int, room: int) -> Look:
+        """Send the particle where others have promised to send it, and nothing shows that they did; what was found is durable then.
+
+        Args:
+            after_ms: how long a promise is relied on, in milliseconds.
+            room: for how many peers there is room.
+
+        Raises:
+            StorageError: it could not be stored; the actor is broken then.
+            Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
+        """
+        async with self._lock:
+            self._check()
+            particle, now_ms = self.particle, self._around.clock.now_ms()
+            # Who got it with the last hop that is allowed cannot hand it on.
+            if self.finished or self._hops >= particle.header.max_hops or particle.deadline_ms <= now_ms:
+                return Look()
+            with contained(self._log):
+                look = self._promises.look(
+                    self._machine.awaited(),
+                    self._machine.batches(),
+                    self._exchange,
+                    on_way=self._on_way,
+                    now_ms=now_ms,
+                    after_ms=after_ms,
+                    room=room,
+                )
+            if look.broken:
+                peers = [PeerId.parse(promise.peer) for promise in look.broken]
+                notes = [
+                    encode(Resent(peer.public_key, *promise.instance))
+                    for peer, promise in zip(peers, look.broken, strict=True)
+                ]
+                entries = [JournalEntry(self._entries + i, now_ms, RESENT, note) for i, note in enumerate(notes)]
+                self._deliver(peers, await self._write(entries, peers, now_ms, finished=False), now_ms)
+                for peer in peers:
+                    self._promises.resent(peer, now_ms)
+            return look
+
+    def _on_way(self, name: str) -> bool:
+        """Whether the outbox is at it, or there is no such peer, which whoever came to it first has told."""
+        peer = _peer_id(name)
+        return peer is None or self._around.outbox.holds(self.particle.key, peer)
+
     def stop(self) -> None:
         """End the calls in flight."""
         for scope in tuple(self._calls):
@@ -223,6 +273,11 @@ class Actor:
         ]
         entries = [JournalEntry(self._entries + i, now_ms, kind, data) for i, (kind, data) in enumerate(kinds)]
         version = await self._write(entries, peers, now_ms, finished=effects.finished)
+        self._promises.record(records, now_ms)
+        self._deliver(peers, version, now_ms)
+
+    def _deliver(self, peers: Iterable[PeerId], version: int, now_ms: int) -> None:
+        """Let the outbox deliver what it has in the store."""
         self._around.outbox.put(
             OutboxRow(
                 key=self.particle.key,
@@ -277,7 +332,14 @@ class Actor:
         if effects.finished and not self.finished:
             self._log.info("particle_finished")
         self.finished = effects.finished
+        self._watch_promises(news=bool(effects.records))
         self._around.on_run(self.particle, effects, self._machine.waits)
+
+    def _watch_promises(self, *, news: bool) -> None:
+        came_ms = None if self.finished else self._promises.last_came_ms
+        if came_ms is not None and news:
+            came_ms = self._around.clock.now_ms()
+        self._around.resender.watch(self.particle, came_ms)
 
     # --- calls
 

@@ -20,6 +20,7 @@ class Limits:
         live_max: most particles whose state is in memory at one time.
         failure_notices: whether failure notices are sent, taken and passed on.
         failure_notices_per_minute: how many are sent to one initiator, and taken from one peer.
+        resend_after_ms: how long other peers' promises to send a particle on are relied on; 0 for ever.
     """
 
     ttl_ms_max: int = 120_000
@@ -30,6 +31,7 @@ class Limits:
     live_max: int = 10_000
     failure_notices: bool = True
     failure_notices_per_minute: int = 60
+    resend_after_ms: int = 10_000
 
 
 def inspect(delivery: Delivery, *, network: str, limits: Limits, now_ms: int) -> None:

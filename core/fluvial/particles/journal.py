@@ -1,4 +1,4 @@
-"""What stands in a particle's journal: the machine's log records, who handed the particle over, and what other peers failed at."""
+"""What stands in a particle's journal: the machine's log records, and between them notes of the peer, which the machine need not know of."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ ARRIVED: Final = "arrived"
 NOTICED: Final = "noticed"
 """A failure notice, as it came."""
 
+RESENT: Final = "resent"
+"""The particle is to be sent to a peer to which others had promised to send it."""
+
+NOTES: Final = frozenset({ARRIVED, NOTICED, RESENT})
+"""Kinds of entries that are no records of the machine."""
+
 _KINDS: Final[dict[type[Record], str]] = {Merged: "merged", Stepped: "stepped", Sealed: "sealed"}
 
 
@@ -31,6 +37,19 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     hops: int
 
 
+class Resent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The particle is sent to a peer in place of others.
+
+    Attributes:
+        peer: public key of that peer.
+        frame, node: the instance for which it was promised.
+    """
+
+    peer: bytes
+    frame: bytes
+    node: int
+
+
 def kind_of(record: Record) -> str:
     """The word under which a record of the machine is stored."""
     return _KINDS[type(record)]
@@ -42,7 +61,16 @@ def records_of(entries: Iterable[JournalEntry]) -> Iterator[Record]:
     Raises:
         RemoteProtocolError: an entry is damaged.
     """
-    return (decode_record(entry.payload) for entry in entries if entry.kind not in (ARRIVED, NOTICED))
+    return (record for _, record in timed_records_of(entries))
+
+
+def timed_records_of(entries: Iterable[JournalEntry]) -> Iterator[tuple[int, Record]]:
+    """The machine's records among journal entries, with the times at which they were stored, in milliseconds since 1970.
+
+    Raises:
+        RemoteProtocolError: an entry is damaged.
+    """
+    return ((entry.at_ms, decode_record(entry.payload)) for entry in entries if entry.kind not in NOTES)
 
 
 def hops_of(entries: Iterable[JournalEntry]) -> int:
@@ -62,3 +90,12 @@ def notices_of(entries: Iterable[JournalEntry]) -> Iterator[Notice]:
         RemoteProtocolError: an entry is damaged.
     """
     return (decode_notice(entry.payload).notice for entry in entries if entry.kind == NOTICED)
+
+
+def resent_of(entries: Iterable[JournalEntry]) -> Iterator[tuple[int, Resent]]:
+    """To whom the particle was sent in place of others, and when, in milliseconds since 1970.
+
+    Raises:
+        RemoteProtocolError: an entry is damaged.
+    """
+    return ((entry.at_ms, decode(entry.payload, Resent, what="resend")) for entry in entries if entry.kind == RESENT)

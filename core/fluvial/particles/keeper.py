@@ -10,6 +10,7 @@ import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
+from fluvial.air.data.log import Record
 from fluvial.air.machine.machine import Machine
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
@@ -17,12 +18,13 @@ from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor, Parcel, Surroundings
 from fluvial.particles.containment import contained
 from fluvial.particles.inspection import Limits
-from fluvial.particles.journal import hops_of, notices_of, records_of
+from fluvial.particles.journal import hops_of, notices_of, resent_of, timed_records_of
+from fluvial.particles.promises import Promises
 from fluvial.particles.scripts import Scripts
 from fluvial.storage.particle_rows import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
-"""How often memory is rid of what has died, and particles that a failing store has stopped are taken up again."""
+"""How often memory is rid of what has died, particles that a failing store has stopped are taken up again, and promises are looked at."""
 PURGE_S: Final = 30.0
 """How often the store is rid of what died long ago."""
 OPENED_AT_ONCE: Final = 64
@@ -103,13 +105,14 @@ class Keeper:
         await self._take_up()
 
     async def sweep(self) -> None:
-        """Bury what has died and take up what was stopped, for ever; a failing store only puts that off."""
+        """Bury what has died, take up what was stopped, and send on what others should have sent, for ever; a failing store only puts that off."""
         purged = anyio.current_time()
         while True:
             await anyio.sleep(SWEEP_S)
             self._bury()
             try:
                 await self._take_up()
+                await self._around.resender.sweep(self.find)
                 if anyio.current_time() - purged > PURGE_S:
                     purged = anyio.current_time()
                     await self._purge()
@@ -176,14 +179,16 @@ class Keeper:
         particle = stored.particle
         try:
             with contained(self._around.log.bind(particle=particle.id)):
+                timed = list(timed_records_of(stored.journal))
                 actor = Actor(
                     particle,
-                    self._machine(particle, restored=stored),
+                    self._machine(particle, [record for _, record in timed]),
                     self._around,
                     sender=stored.sender,
                     entries=len(stored.journal),
                     hops=max(stored.hops, hops_of(stored.journal)),
                     notices=notices_of(stored.journal),
+                    promises=self._promises(stored, timed),
                     on_broken=self._broken,
                 )
         except RemoteProtocolError as error:  # nobody's fault who hands it over
@@ -196,9 +201,18 @@ class Keeper:
         actor.finished = stored.state is ParticleState.FINISHED
         return self._keep(actor)
 
-    def _machine(self, particle: Particle, *, restored: StoredParticle | None = None) -> Machine:
+    def _promises(self, stored: StoredParticle, timed: Sequence[tuple[int, Record]]) -> Promises:
+        promises = Promises(self._around.keys.peer_id, stored.particle.initiator)
+        for at_ms, record in timed:
+            promises.record((record,), at_ms)
+        for at_ms, resent in resent_of(stored.journal):
+            promises.resent(PeerId.from_public_key(resent.peer), at_ms)
+        return promises
+
+    def _machine(self, particle: Particle, records: Sequence[Record] | None = None) -> Machine:
+        """A new machine, or the one that these records lead to."""
         script, me, header = self._scripts.of(particle), self._around.keys.peer_id, particle.header
-        if restored is None:
+        if records is None:
             return Machine(
                 script,
                 particle.key,
@@ -211,7 +225,7 @@ class Keeper:
             script,
             particle.key,
             me,
-            list(records_of(restored.journal)),
+            records,
             initiator=particle.initiator,
             timestamp_ms=header.timestamp_ms,
             ttl_ms=header.ttl_ms,

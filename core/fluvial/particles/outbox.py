@@ -118,6 +118,10 @@ class Outbox:
             lane.rows[row.key] = row
             lane.woken.set()
 
+    def holds(self, key: ParticleKey, peer: PeerId) -> bool:
+        """Whether a particle is still to be delivered to a peer."""
+        return (lane := self._lanes.get(peer)) is not None and key in lane.rows
+
     def wake(self, peer: PeerId) -> None:
         """Try now what waits for a peer: it can be reached again."""
         if (lane := self._lanes.get(peer)) is not None:

@@ -70,7 +70,7 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
         elif event.kind == "arrival":
             said = (event.to, str(event.hop))
         elif event.kind == "hop":  # where to and what for is not known to everybody
-            said = (event.instance,)
+            said = (event.instance, "fact" if event.signed else "")
         else:
             said = (event.instance, event.fact)
         key = (event.kind, event.peer, *said)

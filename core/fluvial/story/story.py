@@ -23,7 +23,7 @@ from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
-from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, records_of
+from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, records_of
 from fluvial.particles.notice import decode_notice
 from fluvial.particles.waiting import name_of, since_when
 from fluvial.storage.particle_rows import JournalEntry, StoredParticle
@@ -48,7 +48,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
         known_at_ms: when this peer learned of it, milliseconds since 1970.
-        signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals.
+        signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals, and for
+            hops in place of another peer that had promised them: there is no fact of these.
     """
 
     kind: Literal["call", "failure", "canon", "hop", "arrival", "notice"]
@@ -238,6 +239,11 @@ class _Teller:
                 signed=VERIFIED,
             )
             return
+        if entry.kind == RESENT:
+            resent = decode(entry.payload, Resent, what="resend")
+            hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
+            yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
+            return
         for noted in self._noted(entry):
             if (event := self._event(noted)) is not None:
                 yield event
@@ -264,22 +270,11 @@ class _Teller:
             return None
         instance = instance_of(fact)
         met = self._met.get(instance)
-        base = Event(
-            kind="hop",
-            peer=noted.signer,
-            instruction="" if met is None else head(met.instruction),
-            at="" if met is None else str(met.instruction.at),
-            instance=_name(instance),
-            known_at_ms=noted.known_at_ms,
-            signed=noted.signed,
-        )
+        base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
         if isinstance(fact, Sent):
-            if met is None:
-                return base
-            if str(met.call.peer) == noted.signer:
-                return None  # failures meet where this one was: nothing was sent
-            return replace(base, to=str(met.call.peer), service=met.call.service, function=met.call.function)
-        base = replace(base, fact=hashlib.sha256(encode(fact)).hexdigest())
+            # Where failures meet, and this one was: nothing was sent.
+            return None if met is not None and str(met.call.peer) == noted.signer else base
+        base = replace(base, to="", service="", function="", fact=hashlib.sha256(encode(fact)).hexdigest())
         if isinstance(fact, Canon):
             elements = [self._content(element.value) for element in fact.elements]
             return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
@@ -296,6 +291,22 @@ class _Teller:
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
         value = self._content(fact.value)
         return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
+
+    def _hop(self, peer: str, instance: Instance, known_at_ms: int, signed: str = "") -> Event:
+        """The particle was sent on for an instance; where to is known if that was come to."""
+        met = self._met.get(instance)
+        return Event(
+            kind="hop",
+            peer=peer,
+            to="" if met is None else str(met.call.peer),
+            instruction="" if met is None else head(met.instruction),
+            at="" if met is None else str(met.instruction.at),
+            instance=_name(instance),
+            service="" if met is None else met.call.service,
+            function="" if met is None else met.call.function,
+            known_at_ms=known_at_ms,
+            signed=signed,
+        )
 
     def _content(self, key: ContentId) -> Content:
         return self._contents.get(key, Partial(key))

@@ -15,7 +15,7 @@ from fluvial.air.syntax import parse
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.journal import ARRIVED, NOTICED, Arrival, kind_of
+from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, kind_of
 from fluvial.particles.notice import SignedNotice, encode_notice, make_notice
 from fluvial.simulation.scenario import Names
 from fluvial.storage import JournalEntry, OutboxRow, ParticleState, StoredParticle
@@ -108,6 +108,11 @@ class Flow:
         keys, first = self.key(name), next(iter(self._peers.values()))
         said = make_notice(self.particle.key, keys.peer_id, "failed", message, at_ms=self._now_ms, error=error)
         self._write(first, NOTICED, encode_notice(SignedNotice.sign(self.particle.initiator, said, keys)))
+
+    def resend(self, name: str, to: str, node: int) -> None:
+        """A peer sends the particle to another one in place of a third that had promised it for this instruction."""
+        self._now_ms += HANDOVER_MS
+        self._write(self._peers[name], RESENT, encode(Resent(self.key(to).public_key, b"", node)))
 
     def stored(self, name: str) -> StoredParticle:
         """What a peer's store holds."""

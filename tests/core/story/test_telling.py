@@ -53,6 +53,21 @@ def test_a_hop_has_the_instance_of_the_call_that_waits_for_it() -> None:
     assert story.waits[0].instance == story.events[1].instance != ""
 
 
+def test_what_is_sent_in_place_of_another_peer_is_a_hop_without_a_fact() -> None:
+    script = '(seq (call "@bob" ("s" "x") [] x) (par (call "@alice" ("s" "y") []) (call "@carol" ("s" "z") [x])))'
+    flow = Flow(script, peers=["alice", "bob", "carol"], services={"s.x": 1, "s.y": 2, "s.z": 3})
+    (node,) = [int(event.instance) for event in flow.story("alice").events if event.function == "z"]
+    flow.resend("alice", "carol", node)
+    story = flow.story("alice")
+    again = story.events[-1]
+    assert (again.kind, again.peer, again.to) == ("hop", flow.key("alice").peer_id, flow.key("carol").peer_id)
+    assert (again.function, again.instance, again.signed) == ("z", str(node), "")
+    merged = merge_stories([story, flow.story("carol")])
+    assert [event.kind for event in merged.events if not event.signed].count("hop") == 1
+    for rendered in (text.render, mermaid.render, svg.render, html.render):
+        assert rendered(merged)
+
+
 def test_a_failure_is_sent_to_where_failures_meet() -> None:
     branches = '(par (call "@bob" ("s" "bad") []) (call "@carol" ("s" "bad") []))'
     script = f'(xor {branches} (call "@dave" ("s" "handler") []))'

@@ -87,6 +87,14 @@ class Exchange:
         """A peer has taken this in."""
         self.received(peer, known, known.contents.keys())
 
+    def shown(self, peer: str, batches: Iterable[BatchId]) -> None:
+        """What a peer has signed builds on these, so it has them."""
+        self._had.setdefault(peer, _Had()).batches.update(batches)
+
+    def has(self, peer: str, batch: BatchId) -> bool:
+        """Whether a peer is known to have a batch."""
+        return peer in self._had and batch in self._had[peer].batches
+
     def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
         """A peer asks for values: it gets all that is here of them the next time."""
         self._had.setdefault(peer, _Had()).asked.update(contents)

@@ -284,6 +284,10 @@ class Machine:
         """What waits now, in script order; for people."""
         return self._state.evaluator.waits()
 
+    def awaited(self) -> Mapping[Instance, str]:
+        """The calls and canons that are come to and have no fact yet, and the peers whose they are, this one among them."""
+        return self._state.evaluator.waiters.awaited()
+
     @property
     def error(self) -> AirError | None:
         """What ended the script, if something did that nothing caught."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
@@ -69,6 +69,10 @@ class Waiters:
     def nobody(self) -> bool:
         """Whether no call and no canon waits: then no fact can change anything any more."""
         return not self._awaiting
+
+    def awaited(self) -> Mapping[Instance, str]:
+        """The calls and canons that have no fact yet, arguments known or not, and whose they are."""
+        return {Instance(*inst.id): inst.other.peer for inst in self._awaiting.values()}
 
     def waits(self, me: str, dry: Iterable[Inst]) -> Sequence[Wait]:
         """What waits, in the order of positions.

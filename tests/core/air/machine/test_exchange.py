@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import weakref
 
-from fluvial.air.data.batch import Known
+from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import content_id
+from fluvial.air.data.facts import Step, Taken
 from fluvial.air.data.partial import Level, Mask
 from fluvial.air.machine.exchange import Exchange, Needs
+from fluvial.identity import KeyPair
 
 LONG = "x" * 1_000
 
@@ -41,3 +43,16 @@ def test_what_a_peer_has_sent_or_taken_is_not_sent_to_it() -> None:
     assert exchange.owed("eve", (), {key: LONG}, needs).contents == {}
     exchange.asks("eve", [key])
     assert exchange.owed("eve", (), {key: LONG}, needs).contents == {key: LONG}
+
+
+def test_what_a_peer_builds_on_it_has() -> None:
+    key = KeyPair.from_secret(b"signer".ljust(32, b"."))
+    first, second = (Batch.seal(bytes(32), key.peer_id, [Step(), Taken(b"", number)], key.sign) for number in range(2))
+    exchange = Exchange()
+    assert not exchange.has("bob", first.id)
+    assert exchange.owed("bob", (first, second), {}).batches == (first, second)
+    exchange.shown("bob", [first.id])
+    assert exchange.has("bob", first.id)
+    assert exchange.owed("bob", (first, second), {}).batches == (second,)
+    exchange.forget("bob")
+    assert exchange.owed("bob", (first, second), {}).batches == (first, second)

@@ -40,6 +40,16 @@ def test_call_of_another_peer_waits_for_it() -> None:
     assert not effects.finished
 
 
+def test_calls_without_a_fact_are_awaited_from_their_peers_also_while_an_argument_is_unknown() -> None:
+    flow = Flow('(par (call "@b" ("s" "x") [] x) (par (call "@c" ("s" "y") [x]) (call "@a" ("s" "z") [])))')
+    effects = flow.merge("a", b"")
+    machine = flow.machine("a")
+    whose = [(instance.node, flow.names.to_names(peer)) for instance, peer in machine.awaited().items()]
+    assert sorted(whose) == [(1, "@b"), (3, "@c"), (4, "@a")]
+    flow.resolve("a", {effects.requests[0].instance: Answered(1)})
+    assert [instance.node for instance in machine.awaited()] == [1, 3]
+
+
 def test_instructions_wait_for_names_and_say_which() -> None:
     for instruction in (
         "(ap x y)",

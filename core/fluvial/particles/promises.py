@@ -1,0 +1,253 @@
+"""What other peers have promised about one particle, and whether this peer still relies on it; pure.
+
+A fact ``sent`` is a promise: its signer hands the particle on to the peer of a call or canon, and nobody else does. If the signer lies,
+or has lost what it had to send, that branch stands still, though others have all that is needed. So a peer that waits for
+the call sends the particle there itself when nothing has shown for a time that it came there.
+
+Deviation: the reference relies on every such state for ever.
+
+Where all promises are kept this is in vain, and a peer that has done its part and sent the particle on is never heard of again. So a promise
+is relied on for good:
+
+- This peer's own: its outbox ends with a receipt. The initiator's: the flow is its own.
+- All, while this peer has handed on everything that it knows: those who have it know of the promises, and see to them.
+- If the promised peer has shown that it knows of the promise, to this peer or in anything it signed, or has taken it from this peer.
+
+And those that were promised the particle together would all see to each other. They stand in a ring instead: who comes behind a peer sees to it
+first, the next one after twice the time, and so on. The initiator does not stand in line, nor does a peer that has a call of its own to make.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluvial.air.data.batch import Batch, BatchId
+from fluvial.air.data.facts import Instance, Sent, Step, instance_of
+from fluvial.air.data.log import Merged, Record, Sealed
+from fluvial.air.machine.exchange import Exchange
+
+RESENDS_MAX: Final = 4
+"""Times that one particle is sent to one peer in place of others."""
+
+DOUBLINGS_MAX: Final = 20
+"""Of the time that a promise is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Somebody else has promised to hand the particle on, and nothing shows that it was done.
+
+    Attributes:
+        peer: to whom.
+        instance: for which call or canon.
+        signer: who promised it, as far as is known first.
+        batches: those that say so.
+        since_ms: when the first of them came here, milliseconds since 1970.
+        turn: how many other peers see to it before this one.
+    """
+
+    peer: str
+    instance: Instance
+    signer: str
+    batches: tuple[BatchId, ...]
+    since_ms: int
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is to be done about a particle's promises.
+
+    Attributes:
+        broken: those that are not relied on any more, at most one for each peer: the particle is to be sent there.
+        again_ms: when to look again, milliseconds since 1970; None if only something new can give a reason for it.
+    """
+
+    broken: tuple[Promise, ...] = ()
+    again_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the known facts ``sent`` say of one instance: by the strongest of them, in which batches."""
+
+    complete: bool = False
+    places: list[int] = field(default_factory=list)
+
+    def add(self, place: int, *, complete: bool) -> None:
+        if complete and not self.complete:
+            self.complete = True
+            self.places.clear()
+        if complete == self.complete:
+            self.places.append(place)
+
+
+class Promises:
+    """See the module's docstring. It follows one particle on one peer, and is told what is stored of it.
+
+    Args:
+        me: this peer.
+        initiator: the particle's.
+    """
+
+    def __init__(self, me: str, initiator: str) -> None:
+        self._me = me
+        self._initiator = initiator
+        self._ends: list[int] = []
+        self._times: list[int | None] = []
+        self._resent: dict[str, tuple[int, int]] = {}
+
+    # --- what happens
+
+    def record(self, records: Iterable[Record], at_ms: int) -> None:
+        """These records of the machine were stored at this time."""
+        for record in records:
+            if isinstance(record, Merged) and record.batches:
+                self._add(len(record.batches), at_ms)
+            elif isinstance(record, Sealed):
+                self._add(1, None)
+
+    def _add(self, batches: int, at_ms: int | None) -> None:
+        self._ends.append((self._ends[-1] if self._ends else 0) + batches)
+        self._times.append(at_ms)
+
+    def resent(self, peer: str, at_ms: int) -> None:
+        """The particle was to be sent to a peer in place of others at this time."""
+        times, _ = self._resent.get(peer, (0, 0))
+        self._resent[peer] = (times + 1, at_ms)
+
+    @property
+    def last_came_ms(self) -> int | None:
+        """When the last came of what this peer has not handed on since; None if it has handed on everything."""
+        return self._times[-1] if self._times else None
+
+    def _came_ms(self, place: int) -> int | None:
+        """When the batch in this place came; None if this peer has sealed it here."""
+        return self._times[bisect_right(self._ends, place)]
+
+    # --- what to do
+
+    def look(
+        self,
+        awaited: Mapping[Instance, str],
+        batches: Sequence[Batch],
+        exchange: Exchange,
+        *,
+        on_way: Callable[[str], bool],
+        now_ms: int,
+        after_ms: int,
+        room: int,
+    ) -> Look:
+        """Which promises are not relied on any more.
+
+        Args:
+            awaited: the calls and canons that have no fact yet, and whose they are.
+            batches: all that are known, as the machine has them.
+            exchange: what other peers have; learns what batches say of that.
+            on_way: whether the particle cannot go to a peer, or is on its way there already.
+            now_ms: milliseconds since 1970.
+            after_ms: how long a promise is given, in milliseconds.
+            room: how many promises may be gone into now; for the others it looks again at once.
+        """
+        if self.last_came_ms is None:
+            return Look()
+        chosen: dict[str, Promise] = {}
+        times: list[int] = []
+        left = room
+        for promise in self._open(awaited, batches):
+            if promise.peer in chosen or on_way(promise.peer) or _kept(promise, exchange):
+                continue
+            if (due_ms := self._due_ms(promise, after_ms)) is None:
+                continue
+            if due_ms > now_ms:
+                times.append(due_ms)
+                continue
+            if not left:
+                times.append(now_ms)
+                break
+            left -= 1
+            exchange.shown(promise.peer, shown_to(promise.peer, batches))
+            if not _kept(promise, exchange):
+                chosen[promise.peer] = promise
+        return Look(tuple(chosen.values()), min(times, default=None))
+
+    def _due_ms(self, promise: Promise, after_ms: int) -> int | None:
+        """Until when a promise is relied on; None if for good."""
+        times, last_ms = self._resent.get(promise.peer, (0, 0))
+        if times >= RESENDS_MAX:
+            return None
+        return max(promise.since_ms, last_ms) + (after_ms << min(promise.turn + times, DOUBLINGS_MAX))
+
+    def _open(self, awaited: Mapping[Instance, str], batches: Sequence[Batch]) -> Iterator[Promise]:
+        """The promises that others have given, in the order in which the instances were come to."""
+        wanted = {instance: peer for instance, peer in awaited.items() if peer != self._me}
+        said = _said(wanted, batches)
+        turns: Mapping[Instance, int] = {}
+        if self._me != self._initiator and self._me not in awaited.values():
+            turns = _turns({instance: (one.places[0], wanted[instance]) for instance, one in said.items()}, self._me)
+        for instance, peer in wanted.items():
+            if instance not in said:
+                continue
+            givers = [batches[place] for place in said[instance].places]
+            came_ms = [self._came_ms(place) for place in said[instance].places]
+            if None in came_ms or any(batch.signer == self._initiator for batch in givers):
+                continue
+            yield Promise(
+                peer,
+                instance,
+                givers[0].signer,
+                tuple(batch.id for batch in givers),
+                min(one for one in came_ms if one is not None),
+                turns.get(instance, 0),
+            )
+
+
+def _kept(promise: Promise, exchange: Exchange) -> bool:
+    return any(exchange.has(promise.peer, batch) for batch in promise.batches)
+
+
+def _said(wanted: Mapping[Instance, str], batches: Sequence[Batch]) -> dict[Instance, _Said]:
+    """What is said of instances that are waited for, but of those about which their own peer has said something."""
+    said: dict[Instance, _Said] = {}
+    heard: set[Instance] = set()
+    for place, batch in enumerate(batches):
+        for item in batch.signed.items:
+            if isinstance(item, Step) or (instance := instance_of(item)) not in wanted:
+                continue
+            if isinstance(item, Sent):
+                said.setdefault(instance, _Said()).add(place, complete=item.complete)
+            elif batch.signer == wanted[instance]:
+                heard.add(instance)
+    return {instance: one for instance, one in said.items() if instance not in heard}
+
+
+def _turns(promised: Mapping[Instance, tuple[int, str]], me: str) -> Mapping[Instance, int]:
+    """How many others see to each of these before this peer: by instance the batch that promises it, and to whom."""
+    together: dict[int, set[str]] = {}
+    for place, peer in promised.values():
+        together.setdefault(place, {me}).add(peer)
+    rings = {place: {peer: at for at, peer in enumerate(sorted(peers))} for place, peers in together.items()}
+    return {
+        instance: (rings[place][me] - rings[place][peer] - 1) % len(rings[place])
+        for instance, (place, peer) in promised.items()
+    }
+
+
+def shown_to(peer: str, batches: Sequence[Batch]) -> Set[BatchId]:
+    """The batches that a peer must have had, since something that it signed builds on them.
+
+    Args:
+        peer: which.
+        batches: all that are known, each after those that its steps name.
+    """
+    shown: set[BatchId] = set()
+    for batch in reversed(batches):
+        if batch.signer == peer or batch.id in shown:
+            shown.add(batch.id)
+            for item in batch.signed.items:
+                if isinstance(item, Step):
+                    shown.update(map(BatchId, item.seen))
+    return shown

@@ -1,0 +1,117 @@
+"""Sees to it that particles come where other peers have promised to send them: when to look at which particle, and how much is sent at once.
+
+There is one list for all particles, which the keeper's sweep goes through; a particle that waits for nothing is not in it. It is in memory only:
+what is sent and how often stands in the particles' journals, and a particle that is taken up again comes back into the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from fluvial.clock import Clock
+from fluvial.errors import Refused, StorageError
+from fluvial.particle import Particle, ParticleKey
+
+if TYPE_CHECKING:
+    from fluvial.particles.actor import Actor
+
+WATCHED_MAX: Final = 50_000
+"""Particles in the list; further ones rely on promises for ever."""
+LOOKS_MAX: Final = 64
+"""Particles that are looked at in one sweep; the others wait for the next one."""
+RESENDS_AT_ONCE_MAX: Final = 32
+"""Deliveries that one sweep asks for, all particles together; the others wait for the next one."""
+
+Find: TypeAlias = Callable[[ParticleKey], "Awaitable[Actor | None]"]
+"""The actor of a particle, None if it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """When to look at a particle, and when it dies; milliseconds since 1970."""
+
+    look_ms: int
+    deadline_ms: int
+
+
+class Resender:
+    """See the module's docstring.
+
+    Args:
+        after_ms: how long a promise is relied on, in milliseconds; 0 for ever.
+        clock, metrics, log: as usual; metrics get ``fluvial_resends_total``.
+    """
+
+    def __init__(
+        self, *, after_ms: int, clock: Clock, metrics: CollectorRegistry, log: structlog.stdlib.BoundLogger
+    ) -> None:
+        self._after_ms = after_ms
+        self._clock = clock
+        self._log = log
+        self._watched: dict[ParticleKey, _Watched] = {}
+        self._resends = Counter(
+            "fluvial_resends", "Deliveries in place of another peer that had promised them", registry=metrics
+        )
+
+    def watch(self, particle: Particle, since_ms: int | None) -> None:
+        """Look at a particle when the promises that have come with it so far have had their time.
+
+        Args:
+            particle: which.
+            since_ms: when the last of what this peer has not handed on came, milliseconds since 1970; None if there is nothing to look after.
+        """
+        if since_ms is None:
+            self._watched.pop(particle.key, None)
+        elif self._after_ms and particle.key not in self._watched and len(self._watched) < WATCHED_MAX:
+            self._put(particle.key, since_ms + self._after_ms, particle.deadline_ms)
+
+    def _put(self, key: ParticleKey, look_ms: int, deadline_ms: int) -> None:
+        if look_ms < deadline_ms:
+            self._watched[key] = _Watched(look_ms, deadline_ms)
+
+    async def sweep(self, find: Find) -> None:
+        """Look at the particles whose time has come.
+
+        Raises:
+            StorageError: the store failed; the particle is looked at again later.
+        """
+        now_ms, room = self._clock.now_ms(), RESENDS_AT_ONCE_MAX
+        due = [(key, watched) for key, watched in self._watched.items() if watched.look_ms <= now_ms]
+        for key, watched in due[:LOOKS_MAX]:
+            if room == 0:
+                return
+            self._watched.pop(key, None)
+            if watched.deadline_ms > now_ms:
+                room -= await self._look(key, watched, find, room)
+
+    async def _look(self, key: ParticleKey, watched: _Watched, find: Find, room: int) -> int:
+        """Look at one particle; how many deliveries were asked for."""
+        try:
+            actor = await find(key)
+            if actor is None:
+                return 0
+            look = await actor.resend(after_ms=self._after_ms, room=room)
+        except StorageError:
+            self._put(key, self._clock.now_ms() + self._after_ms, watched.deadline_ms)
+            raise
+        except Refused as error:
+            self._log.debug("resend_put_off", key=key.hex(), reason=error.reason, error=error.message)
+            self._put(key, self._clock.now_ms() + self._after_ms, watched.deadline_ms)
+            return 0
+        if look.again_ms is not None:
+            self._put(key, look.again_ms, watched.deadline_ms)
+        for promise in look.broken:
+            self._resends.inc()
+            self._log.info(
+                "particle_resent",
+                particle=actor.particle.id,
+                to=promise.peer,
+                promised_by=promise.signer,
+                after_ms=self._clock.now_ms() - promise.since_ms,
+            )
+        return len(look.broken)
