@@ -72,7 +72,7 @@ class Waiters:
 
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that have no fact yet, arguments known or not, and whose they are."""
-        return {Instance(*inst.id): inst.other.peer for inst in self._awaiting.values()}
+        return {Instance(*inst.id): inst.other.peer for inst in self._awaiting}
 
     def waits(self, me: str, dry: Iterable[Inst]) -> Sequence[Wait]:
         """What waits, in the order of positions.
