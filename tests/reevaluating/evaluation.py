@@ -29,7 +29,7 @@ from fluvial.air.data.facts import (
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, Waiting
 from fluvial.air.machine.meetings import meetings_of
-from fluvial.air.machine.scopes import Iteration, Scope, StreamKey
+from fluvial.air.machine.scopes import Iteration, Scope, StreamKey, Traversal
 from fluvial.air.machine.values import (
     Value,
     same_json,
@@ -278,21 +278,23 @@ class Evaluation(Performing):
         *,
         of_stream: bool,
     ) -> None:
-        frame = iteration_frame(base, node.number, elements[index][0])
-        iteration = Iteration(node, tuple(elements), index, base, frame, (), scope, of_stream)
+        element, value = elements[index]
+        frame = iteration_frame(base, node.number, element)
+        traversal = Traversal(node, tuple(elements), base, (), scope, of_stream=of_stream)
+        iteration = Iteration(node.iterator, value, traversal, index, frame)
         self._execute(node.body, frame, scope.iterate(iteration))
 
     def _next(self, node: tree.Next, frame: bytes, scope: Scope) -> None:
         now = scope.iteration(node.iterator)
-        index = now.index + 1
-        if index < len(now.elements):
+        way, index = now.traversal, now.index + 1
+        if index < len(way.elements):
             # Inside an inner fold's iteration that iteration is the base, else one element would be visited twice under one id.
-            base = now.base if frame == now.frame else frame
-            self._iterate(now.fold, now.elements, index, base, now.scope, of_stream=now.of_stream)
-        elif now.fold.last is not None:
+            base = way.base if frame == now.frame else frame
+            self._iterate(way.fold, way.elements, index, base, way.scope, of_stream=way.of_stream)
+        elif way.fold.last is not None:
             self._complete = True
-            self._execute(now.fold.last, frame, scope)
-        elif now.of_stream:
+            self._execute(way.fold.last, frame, scope)
+        elif way.of_stream:
             self._complete = None
 
 

@@ -87,6 +87,10 @@ class Batch:
         """By id."""
         return hash(self.id)
 
+    def __repr__(self) -> str:
+        """All of it."""
+        return f"Batch({self.id!r}, {self.signer!r}, {self.signed!r})"
+
     @classmethod
     def seal(cls, particle: bytes, signer: PeerId, items: Sequence[Item], sign: Callable[[bytes], bytes]) -> Batch:
         """Sign items of one's own.

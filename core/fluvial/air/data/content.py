@@ -94,7 +94,7 @@ def content_id(value: Json) -> ContentId:
         RecursionError: it is nested too deeply; :func:`check_json` bounds depth where values come in.
     """
     encoded = encode(value)
-    if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, list | dict):
+    if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, (list, dict)):
         return ContentId(hashlib.sha256(_LEAF + encoded).digest())
     leaves = leaves_of(value)
     return node_id(len(leaves), merkle_root(leaves), of_object=isinstance(value, dict))
@@ -116,7 +116,7 @@ def is_large(value: Json) -> bool:
     """Whether a value is longer than a leaf: only then is there something to gain from leaving it out."""
     if isinstance(value, str):
         return len(value) * 4 > LEAF_BYTES_MAX and len(encode(value)) > LEAF_BYTES_MAX
-    return isinstance(value, list | dict) and len(encode(value)) > LEAF_BYTES_MAX
+    return isinstance(value, (list, dict)) and len(encode(value)) > LEAF_BYTES_MAX
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:

@@ -45,9 +45,10 @@ def index_element(index: int) -> bytes:
     return b"i" + index.to_bytes(4, "big")
 
 
-def written_element(writer: Instance) -> bytes:
+def written_element(writer: tuple[bytes, int]) -> bytes:
     """Names an element of a stream or stream map, whose order is local: by the instance that wrote it."""
-    return b"w" + writer.frame + writer.node.to_bytes(4, "big")
+    frame, node = writer
+    return b"w" + frame + node.to_bytes(4, "big")
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -52,7 +52,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if inst.child is None or (not inst.index and machine.plan.reads_errors and any(map(_is_volatile, inst.child))):
         # Until the service is asked, what an error register holds may still change.
         try:
-            inst.child = tuple([machine.value(argument, inst) for argument in node.arguments])
+            inst.child = machine.arguments(node, inst)
         except Waiting as waiting:
             missing = waiting
         except Catchable as error:
@@ -134,7 +134,7 @@ def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value
         )
     )
     if not known.taken_by(machine.me):
-        _add(machine, Taken(*inst.id))
+        _add(machine, inst, Taken(*inst.id))
 
 
 def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
@@ -146,11 +146,12 @@ def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
     sent = known.sent
     if sent is None or (complete and not sent):
         machine.findings.next_peers[peer] = None
-        _add(machine, Sent(*inst.id, complete))
+        _add(machine, inst, Sent(*inst.id, complete))
 
 
-def _add(machine: Evaluator, fact: Canon | Sent | Taken) -> None:
-    machine.knowledge.add(fact, machine.me)
+def _add(machine: Evaluator, inst: Inst, fact: Canon | Sent | Taken) -> None:
+    assert inst.known is not None, "it was come to"
+    inst.known.add(fact, machine.me)
     machine.findings.facts.append(fact)
 
 
@@ -205,7 +206,7 @@ def _fix(machine: Evaluator, inst: Inst) -> Canon:
     stream = machine.stream(inst.scope.stream(node.source.name), node.source.name)
     entries = stream.visible((*inst.key, BEYOND))
     if isinstance(node.target, tree.Scalar):
-        fixed = [(literal(first_values(entry.value for entry in entries), machine.me), Instance(*inst.id))]
+        fixed = [(literal(first_values(entry.value for entry in entries), machine.me), inst.id)]
     else:
         fixed = [(entry.value, entry.writer) for entry in entries]
     try:
@@ -216,5 +217,5 @@ def _fix(machine: Evaluator, inst: Inst) -> Canon:
     machine.findings.contents.update(contents)
     machine.knowledge.learn(contents)
     fact = Canon(*inst.id, tuple(element for element, _ in elements))
-    _add(machine, fact)
+    _add(machine, inst, fact)
     return fact

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from fluvial.air.data.facts import Fact, Instance, Tetraplet, index_element, iteration_frame, written_element
+from fluvial.air.data.facts import Fact, Instance, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Findings, Observer, Wait
@@ -31,14 +31,12 @@ from fluvial.air.machine.instances import (
     Key,
     Place,
     Status,
-    iteration_place,
-    last_place,
 )
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastError
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
-from fluvial.air.machine.scopes import Bound, Iteration, Scope, StreamKey
+from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.streams import Stream
 from fluvial.air.machine.values import Value, same_json
 from fluvial.air.machine.waiters import Waiters
@@ -111,7 +109,7 @@ class Evaluator:
             Uncatchable: the evaluator cannot be used any more; what came must be undone.
         """
         self._step += 1
-        self._count(1)
+        self.spend(1)
         self.acting = act
         if act or self.findings.requests:
             self.findings = Findings()
@@ -179,7 +177,7 @@ class Evaluator:
         """Append to a stream, and wake the folds that see it."""
         key = inst.key
         stream = self.stream(inst.scope.stream(target.name), target.name)
-        stream.append(self._step, Instance(*inst.id), key, value)
+        stream.append(self._step, inst.id, key, value)
         for visit, fold in stream.watchers(key):
             self.push_later(fold, visit)
 
@@ -236,7 +234,7 @@ class Evaluator:
                 self.last_error.set(inst.key, error.report(with_peer=True), call)
         inst.fail(error, flag)
 
-    def _start(
+    def start(
         self, parent: Inst, node: tree.Instruction, place: Place | None = None, scope: Scope | None = None
     ) -> Inst | None:
         """Begin an instruction inside another one; None if something that stands before it must have its turn first."""
@@ -254,18 +252,21 @@ class Evaluator:
         self._depth -= 1
         return inst
 
-    def value(self, operand: tree.Value, inst: Inst) -> Value:
-        """An operand as an argument; raises as :meth:`Operands.value`."""
-        value = self.operands.value(operand, inst)
-        self._count(len(value.origins))
-        return value
+    def arguments(self, node: tree.Call, inst: Inst) -> tuple[Value, ...]:
+        """The arguments of a call; raises as :meth:`Operands.value`."""
+        value = self.operands.value
+        values = tuple([value(operand, inst) for operand in node.arguments])
+        for one in values:
+            self.spend(len(one.origins))
+        return values
 
-    def _count(self, more: int) -> None:
+    def spend(self, more: int) -> None:
+        """Count work; raises Uncatchable 20100 when it is too much for one particle."""
         self._work += more
         if self._work > WORK_MAX:
             raise errors.too_much("executed instructions", WORK_MAX)
 
-    def _follow(self, inst: Inst) -> None:
+    def follow(self, inst: Inst) -> None:
         """Come to what the only part came to."""
         child: Inst = inst.child
         if child.status is FAILED:
@@ -280,7 +281,7 @@ class Evaluator:
         children = inst.node.children
         while inst.status is OPEN:
             if inst.child is None:
-                inst.child = self._start(inst, children[inst.index])
+                inst.child = self.start(inst, children[inst.index])
                 if inst.child is None:
                     return
             status = inst.child.status
@@ -297,21 +298,23 @@ class Evaluator:
     def _par(self, inst: Inst) -> None:
         node = inst.node
         if inst.child is None:
-            inst.child = self._start(inst, node.left)
+            inst.child = self.start(inst, node.left)
             if inst.child is None:
                 return
         if inst.other is None:
-            inst.other = self._start(inst, node.right)
+            inst.other = self.start(inst, node.right)
             if inst.other is None:
                 return
-            self.last_error.unlock(self._end_of(inst))
+            if self.plan.reads_last_error:
+                self.last_error.unlock(self._end_of(inst))
         left, right = inst.child, inst.other
         if left.status is FAILED and right.status is FAILED:
-            self.last_error.keep_locked(self._end_of(inst))
+            if self.plan.reads_last_error:
+                self.last_error.keep_locked(self._end_of(inst))
             inst.fail(right.error, OPEN)
         elif _completes(left) or _completes(right):
             inst.status = TRUE
-        elif FAILED in (left.status, right.status):
+        elif left.status is FAILED or right.status is FAILED:
             self._half_failed.note(inst)
 
     def _end_of(self, inst: Inst) -> Key:
@@ -320,7 +323,7 @@ class Evaluator:
     def _xor(self, inst: Inst) -> None:
         node = inst.node
         if inst.child is None:
-            inst.child = self._start(inst, node.left)
+            inst.child = self.start(inst, node.left)
             if inst.child is None:
                 return
         left = inst.child
@@ -332,7 +335,7 @@ class Evaluator:
             self.last_error.unlock(inst.place.key(node.right.number - 0.5))
         if inst.other is None:
             # Deviation: `:error:` belongs to its handler and is not lost when another xor inside it succeeds.
-            inst.other = self._start(inst, node.right, scope=inst.scope.handle(left.error))
+            inst.other = self.start(inst, node.right, scope=inst.scope.handle(left.error))
             if inst.other is None:
                 return
         right = inst.other
@@ -345,15 +348,15 @@ class Evaluator:
         node = inst.node
         if inst.child is None:
             if not inst.index:
-                left = self.value(node.left, inst)
-                equal = same_json(left.read(), self.value(node.right, inst).read())
+                left = self.operands.value(node.left, inst)
+                equal = same_json(left.read(), self.operands.value(node.right, inst).read())
                 if equal is not isinstance(node, tree.Match):
                     raise errors.no_mismatch() if equal else errors.no_match()
                 inst.index = 1
-            inst.child = self._start(inst, node.body)
+            inst.child = self.start(inst, node.body)
             if inst.child is None:
                 return
-        self._follow(inst)
+        self.follow(inst)
 
     def _null(self, inst: Inst) -> None:
         inst.status = KEEP
@@ -367,10 +370,10 @@ class Evaluator:
             instance = Instance(*inst.id)
             if isinstance(node.target, _STREAMS):
                 self.stream(instance, node.target.name)
-            inst.child = self._start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
+            inst.child = self.start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
             if inst.child is None:
                 return
-        self._follow(inst)
+        self.follow(inst)
 
     def _ap(self, inst: Inst) -> None:
         node = inst.node
@@ -388,99 +391,6 @@ class Evaluator:
         self.append(inst, node.target, value.as_pair(key))
         inst.status = KEEP
 
-    # --- folds
-
-    def _fold(self, inst: Inst) -> None:
-        node = inst.node
-        if isinstance(node.iterable, _STREAMS):
-            self._fold_stream(inst)
-            return
-        if inst.child is None:
-            if inst.other is None:
-                values = self.operands.iterable(node.iterable, inst)
-                self._count(len(values))
-                inst.other = [(index_element(i), value) for i, value in enumerate(values)]
-            if not inst.other:
-                inst.status = KEEP
-                return
-            inst.child = self._iterate(
-                inst, node, inst.other, 0, inst.place.frame, (*inst.key, 0, 0), inst.scope, of_stream=False
-            )
-            if inst.child is None:
-                return
-            inst.other = None
-        self._follow(inst)
-
-    def _fold_stream(self, inst: Inst) -> None:
-        """One chain of iterations per generation; complete when one of them is, never closed.
-
-        The flag that a chain may leave as it is (KEEP) is that of the chain before, which was not complete; only the first finds it set.
-        """
-        node, key = inst.node, inst.key
-        if inst.other is None:
-            name = node.iterable.name
-            inst.other = self.stream(inst.scope.stream(name), name)
-            inst.other.watch(inst)
-        stream: Stream = inst.other
-        if inst.child is not None:
-            self._chain_changed(inst, inst.child, first=inst.child.key[len(key) + 1] == stream.first_generation(key))
-            inst.child = None
-        while (chain := stream.chain(key, inst.index)) is not None:
-            begun, inst.index = inst.index, chain.end
-            self._count(len(chain.elements))
-            elements = [(written_element(element.writer), element.value) for element in chain.elements]
-            place = (*key, chain.pass_number, chain.elements[0].generation)
-            first = self._iterate(inst, node, elements, 0, inst.place.frame, place, inst.scope, of_stream=True)
-            if first is None:
-                inst.index = begun
-                return
-            self._chain_changed(inst, first, first=not begun)
-
-    def _chain_changed(self, inst: Inst, chain: Inst, *, first: bool) -> None:
-        """A body's error ends the chain of its generation, not the fold: what comes after would depend on local order."""
-        flag = chain.flag if chain.status is FAILED else chain.status
-        if flag is TRUE or (flag is KEEP and first):
-            inst.status = TRUE
-
-    def _iterate(
-        self,
-        parent: Inst,
-        fold: tree.Fold,
-        elements: Sequence[tuple[bytes, Value]],
-        index: int,
-        base: bytes,
-        chain: Key,
-        scope: Scope,
-        *,
-        of_stream: bool,
-    ) -> Inst | None:
-        frame = iteration_frame(base, fold.number, elements[index][0])
-        iteration = Iteration(fold, elements, index, base, frame, chain, scope, of_stream)
-        place = iteration_place(frame, chain, index, self.plan.next_of[fold.number])
-        return self._start(parent, fold.body, place, scope.iterate(iteration))
-
-    def _next(self, inst: Inst) -> None:
-        if inst.child is None:
-            now = inst.scope.iteration(inst.node.iterator)
-            index, frame = now.index + 1, inst.place.frame
-            if index < len(now.elements):
-                # Inside an inner fold's iteration that iteration is the base, else one element would be visited twice under one id.
-                base, chain = (now.base, now.chain) if frame == now.frame else (frame, (*inst.key, 0, 0))
-                inst.child = self._iterate(
-                    inst, now.fold, now.elements, index, base, chain, now.scope, of_stream=now.of_stream
-                )
-            elif now.fold.last is not None:
-                inst.child = self._start(inst, now.fold.last, last_place(frame, now.chain, now.index))
-                inst.index = 1
-            else:
-                inst.status = OPEN if now.of_stream else KEEP
-                return
-            if inst.child is None:
-                return
-        self._follow(inst)
-        if inst.index and inst.status is KEEP:
-            inst.status = TRUE
-
 
 def _completes(branch: Inst) -> bool:
     """Whether a branch makes its ``par`` complete.
@@ -491,6 +401,7 @@ def _completes(branch: Inst) -> bool:
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator
+from fluvial.air.machine.folds import advance_fold, advance_next  # noqa: E402 - as are these
 from fluvial.air.machine.throwing import advance_fail_literal, advance_fail_value  # noqa: E402 - as are these
 
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
@@ -500,12 +411,12 @@ _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]]
     tree.Canon: advance_canon,
     tree.FailLiteral: advance_fail_literal,
     tree.FailValue: advance_fail_value,
-    tree.Fold: Evaluator._fold,
+    tree.Fold: advance_fold,
     tree.Match: Evaluator._match,
     tree.Mismatch: Evaluator._match,
     tree.Never: Evaluator._never,
     tree.New: Evaluator._new,
-    tree.Next: Evaluator._next,
+    tree.Next: advance_next,
     tree.Null: Evaluator._null,
     tree.Par: Evaluator._par,
     tree.Seq: Evaluator._seq,

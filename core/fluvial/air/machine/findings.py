@@ -14,7 +14,7 @@ from fluvial.air.data.partial import Content
 from fluvial.air.syntax import tree
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A call that this peer's services have to answer.
 
     Attributes:

@@ -42,6 +42,24 @@ class About:
         """What a peer fixed."""
         return None if self.canons is None else self.canons.get(peer)
 
+    def add(self, fact: Fact, signer: str) -> None:
+        """Take in a fact of a signer about this instance."""
+        match fact:
+            case Result() | Failure():
+                if self.outcomes is None:
+                    self.outcomes = {}
+                self.outcomes.setdefault(signer, fact)
+            case Taken():
+                if self.taken is None:
+                    self.taken = set()
+                self.taken.add(signer)
+            case Sent():
+                self.sent = self.sent or fact.complete
+            case Canon():
+                if self.canons is None:
+                    self.canons = {}
+                self.canons.setdefault(signer, fact)
+
     def taken_by(self, peer: str) -> bool:
         """Whether a peer is at work on it."""
         return self.taken is not None and peer in self.taken
@@ -69,25 +87,12 @@ class Knowledge:
     def add(self, fact: Fact, signer: str) -> About:
         """Take in a fact of a signer; what is known now about its instance."""
         about = self.about((fact.frame, fact.node))
-        match fact:
-            case Result() | Failure():
-                if about.outcomes is None:
-                    about.outcomes = {}
-                about.outcomes.setdefault(signer, fact)
-                if isinstance(fact, Result):
-                    self._hear_of(fact.value)
-            case Taken():
-                if about.taken is None:
-                    about.taken = set()
-                about.taken.add(signer)
-            case Sent():
-                about.sent = about.sent or fact.complete
-            case Canon():
-                if about.canons is None:
-                    about.canons = {}
-                about.canons.setdefault(signer, fact)
-                for element in fact.elements:
-                    self._hear_of(element.value)
+        about.add(fact, signer)
+        if isinstance(fact, Result):
+            self._hear_of(fact.value)
+        elif isinstance(fact, Canon):
+            for element in fact.elements:
+                self._hear_of(element.value)
         return about
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:

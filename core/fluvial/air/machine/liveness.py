@@ -105,12 +105,13 @@ class _Search:
         iteration = scope.find_iteration(iterator)
         if iteration is None:
             return
-        fold = iteration.fold
+        traversal = iteration.traversal
+        fold = traversal.fold
         if fold.last is not None and self._first_time(id(scope), fold.number):
             self._region(scope, fold.last.number, self._script.end_of[fold.number])
-        if not iteration.of_stream and self._first_time(id(iteration.scope), fold.number, iteration.index):
-            rest = [value for _, value in iteration.elements[iteration.index + 1 :]]
-            self._body(fold, iteration.scope, rest)
+        if not traversal.of_stream and self._first_time(id(traversal.scope), fold.number, iteration.index):
+            rest = [value for _, value in traversal.elements[iteration.index + 1 :]]
+            self._body(fold, traversal.scope, rest)
 
     def _first_time(self, *mark: int) -> bool:
         if mark in self._seen:

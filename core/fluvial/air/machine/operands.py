@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from msgspec.structs import astuple, replace
 
@@ -70,7 +70,7 @@ class Operands:
         """
         scope, key = inst.scope, inst.key
         if isinstance(operand, tree.Scalar):
-            value = scope.scalar(operand.name, key)
+            value = cast(Value, scope.lookup(operand.name, key))  # sigils keep the kinds of names apart
             return value if operand.path is None else part_of(value, operand.path, scope, key)
         environment = self._environment
         match operand:

@@ -32,33 +32,41 @@ ANYTIME: Final[Key] = (BEYOND,)
 """A position behind everything."""
 
 
-class Iteration(msgspec.Struct, frozen=True):
-    """One iteration of a fold.
+class Traversal(msgspec.Struct, frozen=True):
+    """One way of a fold through elements: iterations, each in the ``next`` of the one before.
 
     Attributes:
         fold: the fold.
         elements: what it runs over, each with the name that goes into the iteration's frame.
-        index: which element this one is for.
-        base: the frame in which the fold, or the ``next`` that began this iteration, stands.
-        frame: the frame of this iteration.
-        chain: where the chain of iterations that this one belongs to begins, as a position.
+        base: the frame in which the fold, or the ``next`` that began it, stands.
+        key: where it begins, as a position.
         scope: the scope of the fold.
         of_stream: whether it runs over a stream or stream map.
     """
 
     fold: Fold
     elements: Sequence[tuple[bytes, Value]]
-    index: int
     base: bytes
-    frame: bytes
-    chain: Key
+    key: Key
     scope: Scope
     of_stream: bool
 
-    @property
-    def value(self) -> Value:
-        """The element."""
-        return self.elements[self.index][1]
+
+class Iteration(msgspec.Struct, frozen=True):
+    """One iteration of a fold.
+
+    Attributes:
+        iterator: the fold's.
+        value: the element.
+        traversal, index: to which way it belongs, and which element of that this is.
+        frame: its frame.
+    """
+
+    iterator: str
+    value: Value
+    traversal: Traversal
+    index: int
+    frame: bytes
 
 
 class _History:
@@ -88,14 +96,21 @@ class Scope:
 
     __slots__ = ("_awaited", "_bound", "_caught", "_claims", "_in_fold", "_iteration", "_only", "_parent", "_stream")
 
-    def __init__(self, parent: Scope | None = None) -> None:
+    def __init__(
+        self,
+        parent: Scope | None = None,
+        iteration: Iteration | None = None,
+        only: str | None = None,
+        stream: Instance | None = None,
+        caught: Catchable | None = None,
+    ) -> None:
         self._parent: Final = parent
         self._bound: Final[dict[str, Bound | _History]] = {}
-        self._in_fold: bool = parent is not None and parent._in_fold
-        self._only: str | None = None
-        self._stream: Instance | None = None
-        self._iteration: Iteration | None = None
-        self._caught: Catchable | None = None
+        self._in_fold: Final[bool] = iteration is not None or (parent is not None and parent._in_fold)
+        self._iteration: Final = iteration
+        self._only: Final = only
+        self._stream: Final = stream
+        self._caught: Final = caught
         self._awaited: dict[str, list[Inst]] | None = None
         self._claims: dict[str, tuple[Key, Key | None]] | None = None
 
@@ -103,24 +118,15 @@ class Scope:
 
     def iterate(self, iteration: Iteration) -> Scope:
         """The scope of a fold's iteration; called on the scope of the fold."""
-        scope = Scope(self)
-        scope._in_fold = True
-        scope._iteration = iteration
-        return scope
+        return Scope(self, iteration)
 
     def renew(self, name: str, instance: Instance) -> Scope:
         """The inside of a ``new``."""
-        scope = Scope(self)
-        scope._only = name
-        scope._stream = instance
-        return scope
+        return Scope(self, None, name, instance)
 
     def handle(self, caught: Catchable) -> Scope:
         """The right part of an ``xor`` that caught an error."""
-        scope = Scope(self)
-        scope._caught = caught
-        scope._only = ":error:"
-        return scope
+        return Scope(self, None, ":error:", None, caught)
 
     # --- looking up
 
@@ -140,7 +146,7 @@ class Scope:
                     return before
             if scope._only == name:
                 raise cleared_by_new(name)
-            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+            if scope._iteration is not None and scope._iteration.iterator == name:
                 return scope._iteration.value
             scope = scope._parent
         raise Waiting(name)
@@ -157,7 +163,7 @@ class Scope:
                 return
             if scope._only == name:
                 return
-            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+            if scope._iteration is not None and scope._iteration.iterator == name:
                 yield scope._iteration.value
                 return
             scope = scope._parent
@@ -178,7 +184,7 @@ class Scope:
         """As :meth:`iteration`; None outside of such folds."""
         scope: Scope | None = self
         while scope is not None:
-            if scope._iteration is not None and scope._iteration.fold.iterator == iterator:
+            if scope._iteration is not None and scope._iteration.iterator == iterator:
                 return scope._iteration
             scope = scope._parent
         return None
@@ -192,7 +198,7 @@ class Scope:
                 return False
             if scope._only == name:
                 return False
-            if scope._iteration is not None and scope._iteration.fold.iterator == name:
+            if scope._iteration is not None and scope._iteration.iterator == name:
                 return True
             scope = scope._parent
         return False

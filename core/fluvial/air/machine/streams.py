@@ -14,7 +14,8 @@ from bisect import insort
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from fluvial.air.data.facts import Instance
+import msgspec
+
 from fluvial.air.machine.errors import stream_too_long
 from fluvial.air.machine.instances import BEYOND, Inst, Key
 from fluvial.air.machine.values import Value
@@ -23,11 +24,11 @@ ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
 
-class Element(NamedTuple):
-    """An element: its generation, who wrote it at which position, and the value."""
+class Element(msgspec.Struct, frozen=True, gc=False):
+    """An element: its generation, which instance wrote it at which position, and the value."""
 
     generation: int
-    writer: Instance
+    writer: tuple[bytes, int]
     key: Key
     value: Value
 
@@ -56,7 +57,7 @@ class Stream:
         self._generation = 0
         self._boundary: tuple[int, Key] = (-1, ())
 
-    def append(self, step: int, writer: Instance, key: Key, value: Value) -> None:
+    def append(self, step: int, writer: tuple[bytes, int], key: Key, value: Value) -> None:
         """Add an element in a step.
 
         Raises:

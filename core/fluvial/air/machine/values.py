@@ -23,7 +23,7 @@ from fluvial.air.data.content import (
     merkle_root,
     node_id,
 )
-from fluvial.air.data.facts import Argument, Element, Instance, Source, Tetraplet
+from fluvial.air.data.facts import Argument, Element, Source, Tetraplet
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
 
@@ -162,7 +162,7 @@ class Composite(Whole):
         return node_id(len(ids), merkle_root([content_id(key) + value for key, value in fields]), of_object=True)
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True, gc=False):
     """A JSON value and its provenance.
 
     Attributes:
@@ -396,7 +396,7 @@ def same_json(left: Json, right: Json) -> bool:
     )
 
 
-def elements_of(values: Iterable[tuple[Value, Instance]]) -> list[tuple[Element, Content]]:
+def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> list[tuple[Element, Content]]:
     """How a canon's fact names what it fixes, in order, each with what is known of it.
 
     Args:
@@ -418,7 +418,7 @@ def elements_of(values: Iterable[tuple[Value, Instance]]) -> list[tuple[Element,
             if size > CANON_SIZE_MAX:
                 raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
             key = content_id(content)
-        elements.append((Element(key, value.origins[0], value.source, writer.frame, writer.node), content))
+        elements.append((Element(key, value.origins[0], value.source, *writer), content))
     return elements
 
 
