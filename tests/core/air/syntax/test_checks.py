@@ -64,6 +64,7 @@ def test_refusals(code: str, at: str, text: str) -> None:
         "(fold [] i (seq (ap 1 i) (ap i y)))",
         '(fold [] i (call "p" ("s" "f") [] i))',
         "(seq (fold [] i (next i)) (fold [] i (next i)))",
+        "(par (ap 1 ⓐ🅑) (ap ⓐ🅑 y))",
         "(fold [] i (seq (new j (null)) (fold [] j (next i))))",
     ],
 )
