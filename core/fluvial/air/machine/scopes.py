@@ -188,7 +188,7 @@ class Scope:
             key: the position of the instruction that does it; None where one walk through the script goes by positions anyway.
 
         Returns:
-            The instances that waited for it.
+            The instances that waited for it and stand behind this one; those before it go on waiting.
 
         Raises:
             Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
@@ -202,7 +202,14 @@ class Scope:
             if key is not None:
                 holder._note(name, key, writes=True)
         holder._bound[name] = bound
-        return holder._awaited.pop(name, []) if holder._awaited else []
+        if not holder._awaited or name not in holder._awaited:
+            return []
+        waiting = holder._awaited.pop(name)
+        if key is None:
+            return waiting
+        if before := [inst for inst in waiting if inst.key < key]:
+            holder._awaited[name] = before
+        return [inst for inst in waiting if inst.key > key]
 
     def _note(self, name: str, key: Key, *, writes: bool) -> None:
         """Keep who claims and who writes a name; raise 20007 if a claim stands behind a writer."""
