@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from fluvial.air.data.batch import Known, MissingError
-from fluvial.air.data.content import Json
+from fluvial.air.data.content import Json, check_json
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.partial import united
 from fluvial.air.data.wire import decode_data, encode_data
@@ -24,6 +24,9 @@ TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
 DELIVERIES_MAX: Final = 5_000
 ROUNDS_MAX: Final = 5_000
+UNUSABLE: Final = 5
+"""Number of the failure of a call whose result is no value that can be sent, as peers have it."""
+
 QUESTIONS_MAX: Final = 100
 """How often a peer asks for what is missing from one delivery."""
 
@@ -273,8 +276,7 @@ class _Network:
                 )
             )
             answer = self._services.answer(host.name, request.service, request.function, request.arguments)
-            failed = isinstance(answer, ServiceError)
-            outcomes[request.instance] = Failed(answer.code, answer.message) if failed else Answered(answer)
+            outcomes[request.instance] = _outcome(answer)
         return outcomes
 
     def _send(self, host: _Host, peers: Sequence[str]) -> None:
@@ -302,6 +304,17 @@ class _Network:
         return Observation(
             self._calls, self._failures, self._deliveries, sorted(self._lost), sizes, truncated=bool(self._queue)
         )
+
+
+def _outcome(answer: Json | ServiceError) -> CallOutcome:
+    """What a peer hands to the machine: a value that no other peer would take is a failure, as it is outside of simulations."""
+    if isinstance(answer, ServiceError):
+        return Failed(answer.code, answer.message)
+    try:
+        check_json(answer)
+    except ValueError as error:
+        return Failed(UNUSABLE, msgspec.json.encode(f"the service returned what cannot be used: {error}").decode())
+    return Answered(answer)
 
 
 def _united(one: Known, more: Known) -> Known:

@@ -14,6 +14,9 @@ from fluvial.air.data.content import Json
 from fluvial.errors import ConfigError
 from fluvial.identity import KeyPair, PeerId
 
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
+
 _MENTION: Final = re.compile(r'"@([^"\s]+)"')
 
 
@@ -124,13 +127,15 @@ class Names:
         return _MENTION.sub(lambda found: f'"{self._ids.get(found[1], "@" + found[1])}"', script)
 
     def to_ids(self, value: Json) -> Json:
-        """A JSON value with ids for whole strings ``@name``."""
+        """A JSON value with ids for whole strings ``@name``, and floats for integers that do not fit 64 bits, as no value can have those."""
         if isinstance(value, str):
             return str(self._ids.get(value[1:], value)) if value.startswith("@") else value
         if isinstance(value, list):
             return [self.to_ids(item) for item in value]
         if isinstance(value, dict):
             return {key: self.to_ids(item) for key, item in value.items()}
+        if isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
+            return float(value)
         return value
 
     def to_names(self, value: Json) -> Json:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from fluvial.air.data.content import JSON_DEPTH_MAX
 from fluvial.cli import main as root
 from fluvial.simulation import network
 from fluvial.simulation.network import Observation, simulate
@@ -54,6 +55,17 @@ def test_seed_picks_deliveries_as_the_generator_has_it(seed: int) -> None:
         state = (1664525 * state + 1013904223) % 2**32
         expected.append(queue.pop((state >> 16) % len(queue)))
     assert made(play(SPREAD, order={"seed": seed})) == expected
+
+
+def test_a_value_that_is_nested_too_deep_is_a_failure_of_its_service() -> None:
+    deep: list[Any] = []
+    for _ in range(JSON_DEPTH_MAX):
+        deep = [deep]
+    script = '(seq (call "@b" ("s" "deep") [] x) (call "@c" ("s" "after") [x]))'
+    assert made(play(script, {"function": "deep", "returns": deep[0]})) == ["@b deep", "@c after"]
+    observation = play(script, {"function": "deep", "returns": [deep]})
+    assert made(observation) == ["@b deep"]
+    assert [(one.peer, one.code) for one in observation.failures] == [("@b", 10000)]
 
 
 def test_seeds_lead_to_different_orders_and_each_to_the_same() -> None:

@@ -109,6 +109,12 @@ def test_names_become_ids_in_whole_strings_of_values_only() -> None:
     assert names.to_ids(value) == {"@a": [a, "x @a", "@b", 1, None, {"k": a}]}
 
 
+def test_integers_beyond_64_bits_are_floats() -> None:
+    names = Names(["a"])
+    assert names.to_ids([2**64, {"k": -(2**63) - 1}]) == [2.0**64, {"k": -(2.0**63)}]
+    assert [type(one) for one in names.to_ids([2**64, 2**64 - 1, -(2**63), True])] == [float, int, int, bool]
+
+
 def test_ids_become_names_wherever_they_occur() -> None:
     names = Names(["a", "b"])
     a, b = (str(key_of(name).peer_id) for name in "ab")

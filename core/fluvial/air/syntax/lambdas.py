@@ -16,6 +16,13 @@ INDEX_MAX = 2**32 - 1
 NAME_CHARS = r"0-9A-Za-z_\-\u0080-\U0010ffff"
 """Letters, digits, ``_``, ``-`` as the inside of a character class; letters beyond ASCII are looked at by ``is_name``."""
 
+_ENCLOSED_LETTERS = frozenset(
+    chr(code)
+    for first, last in ((0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189))
+    for code in range(first, last + 1)
+)
+"""Letters in circles and squares: symbols to Python, alphabetic to Unicode and AquaVM."""
+
 _ACCESSOR = re.compile(
     rf"(?: \.?\[ (?: (?P<index>[0-9]+) | (?P<by>(?![0-9])[{NAME_CHARS}]+) ) \] | \.(?P<field>(?![0-9])[{NAME_CHARS}]+) ) !?",
     re.VERBOSE,
@@ -76,7 +83,7 @@ def is_name(text: str) -> bool:
 
     Deviation: AquaVM takes the vowel signs of a script, but not its other combining marks; here all may stand in names.
     """
-    return text.isascii() or all(c.isascii() or c.isalnum() or _is_mark(c) for c in text)
+    return text.isascii() or all(c.isascii() or c.isalnum() or _is_mark(c) or c in _ENCLOSED_LETTERS for c in text)
 
 
 def _is_mark(character: str) -> bool:

@@ -13,10 +13,8 @@ from fluvial.air.syntax.tree import (
     ByName,
     CanonMap,
     CanonStream,
-    Error,
     InitPeerId,
     Lambda,
-    LastError,
     Literal,
     Path,
     Scalar,
@@ -29,7 +27,8 @@ T = TypeVar("T")
 
 _EMPTY_ARRAY = Literal(())
 _NAMED = (Scalar, CanonStream, CanonMap, Stream, StreamMap)
-_WITH_PATH = (Scalar, CanonStream, CanonMap, Error, LastError)
+_WITH_PATH = (Scalar, CanonStream, CanonMap)
+"""As in AquaVM: a name in the lambda of an error register that nothing defines is no static error, the instruction waits for it."""
 
 
 class Operands:

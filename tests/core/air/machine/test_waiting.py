@@ -173,3 +173,17 @@ def test_an_observer_is_told_of_calls_and_canons() -> None:
     assert trace() == [("@a", "f", (1,)), ("@c", "y", ()), ("@b", "", ()), ("@b", "g", None)]
     assert flow.machine("a").error is None
     assert flow.merge("a", b"").records == ()
+
+
+def test_what_is_set_behind_an_instruction_does_not_wake_it() -> None:
+    flow = Flow("""
+        (seq (call "@a" ("s" "list") [] xs)
+          (fold xs x
+            (seq (fold xs y (ap y z))
+              (par (call "@a" ("s" "before") [z])
+                (seq (ap x z) (call "@a" ("s" "behind") [z]))))))
+    """)
+    effects = flow.merge("a", b"")
+    effects = flow.resolve("a", {effects.requests[0].instance: Answered([1])})
+    assert [request.function for request in effects.requests] == ["behind"]
+    assert waits(flow, "a") == [("`z` has no value yet", None), ("the service has not answered yet", None)]

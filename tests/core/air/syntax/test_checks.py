@@ -64,6 +64,9 @@ def test_refusals(code: str, at: str, text: str) -> None:
         "(fold [] i (seq (ap 1 i) (ap i y)))",
         '(fold [] i (call "p" ("s" "f") [] i))',
         "(seq (fold [] i (next i)) (fold [] i (next i)))",
+        "(par (ap 1 ⓐ🅑) (ap ⓐ🅑 y))",
+        "(ap :error:.$.[x] y)",
+        '(par (match %last_error%.$.[x] 1 (null)) (ap "message" x))',
         "(fold [] i (seq (new j (null)) (fold [] j (next i))))",
     ],
 )
