@@ -199,7 +199,10 @@ class Evaluation(Performing):
         self._fail(error, Tetraplet(initiator))
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
-        value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
+        try:
+            value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
+        except Waiting as waiting:
+            raise errors.not_set(waiting.name) from None
         self._operands.check_error_object(value.read())
         if isinstance(node.value, tree.Error) and node.value.path is None and (caught := scope.caught) is not None:
             self._operands.set_last_error(value.json, value.origins[0], always=True)

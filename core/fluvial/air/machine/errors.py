@@ -113,6 +113,11 @@ def no_mismatch() -> Catchable:
     return Catchable(10002, "compared values do not mismatch")
 
 
+def not_set(name: str) -> Catchable:
+    """``fail`` with a name that has no value yet; all other instructions wait for it."""
+    return Catchable(10003, f"variable with name '{name}' wasn't defined during script execution")
+
+
 def not_an_array(value: Json, expression: str) -> Catchable:
     """``fold`` over something that is no array."""
     return Catchable(

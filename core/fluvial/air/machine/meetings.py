@@ -9,7 +9,7 @@ else it is the initiator.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -158,7 +158,7 @@ class _Names:
 
     def known(self, operand: tree.Triplet, number: int) -> bool:
         """Whether the operand can be evaluated where the instruction of this number is reached."""
-        return all(self._known(name, number) for name in _names_in(operand))
+        return all(self._known(name, number) for name in tree.names_in(operand))
 
     def _known(self, name: str, number: int) -> bool:
         written, folds = self._written.get(name, ()), self._folds.get(name, ())
@@ -167,16 +167,6 @@ class _Names:
             before = bisect_left(folds, number)
             return not written and before > 0 and number <= self._ends[folds[before - 1]]
         return len(written) == 1 and written[0][0] < number <= written[0][1]
-
-
-def _names_in(operand: object) -> Iterator[str]:
-    match operand:
-        case tree.PairPeer(value) | tree.PairService(value):
-            yield from _names_in(value)
-        case tree.Scalar(name, path) | tree.CanonStream(name, path) | tree.CanonMap(name, path):
-            yield name
-            if isinstance(path, tree.Path):
-                yield from (accessor.name for accessor in path.accessors if isinstance(accessor, tree.ByName))
 
 
 def _failing(outline: _Outline) -> frozenset[int]:

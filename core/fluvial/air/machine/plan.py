@@ -25,7 +25,8 @@ class Plan:
         reads_errors: whether ``:error:`` or ``%last_error%`` is an operand anywhere.
         reads_last_error: whether ``%last_error%`` is.
         contested: names of which the meaning is a matter of positions (``scopes``): those that several instructions set, iterators that
-            are set as well, and those that are set behind the ``next`` of a fold whose last instruction has its turn before that.
+            are set as well, those that may be read before they are set (``fail`` and error registers do so without being refused), and
+            those that are set behind the ``next`` of a fold whose last instruction has its turn before that.
     """
 
     nodes: Sequence[tree.Instruction]
@@ -45,6 +46,7 @@ def plan_of(script: tree.Script) -> Plan:
     folds: dict[str, int] = {}
     writers: dict[str, list[int]] = {}
     registers: set[type] = set()
+    unchecked: set[str] = set()
     for node in nodes:
         if (name := _written(node)) is not None:
             writers.setdefault(name, []).append(node.number)
@@ -54,14 +56,19 @@ def plan_of(script: tree.Script) -> Plan:
         elif isinstance(node, tree.Next):
             # Folds of one iterator never stand in one another.
             next_of[folds[node.iterator]] = node.number
-        registers.update(kind for kind in map(type, tree.operands(node)) if kind in _REGISTERS)
-    contested = {name for name, numbers in writers.items() if len(numbers) > 1 or name in folds}
+        for operand in tree.operands(node):
+            if isinstance(operand, _REGISTERS):
+                registers.add(type(operand))
+                unchecked.update(tree.names_in(operand))
+            elif isinstance(node, tree.FailValue):
+                unchecked.update(tree.names_in(operand))
+    contested = {name for name, set_at in writers.items() if len(set_at) > 1 or name in folds or name in unchecked}
     for first, last in _behind_next(nodes, ends, next_of):
         contested.update(name for name, numbers in writers.items() if first < numbers[0] <= last)
     return Plan(nodes, ends, next_of, bool(registers), tree.LastError in registers, frozenset(contested))
 
 
-_REGISTERS: Final = frozenset((tree.Error, tree.LastError))
+_REGISTERS: Final = (tree.Error, tree.LastError)
 
 
 def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Tetraplet
 from fluvial.air.machine import errors
+from fluvial.air.machine.errors import Waiting
 from fluvial.air.machine.instances import Inst, Status
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
@@ -31,10 +32,13 @@ def advance_fail_value(machine: Evaluator, inst: Inst) -> None:
     """``(fail VALUE)``: a caught error is thrown on as it is.
 
     Raises:
-        Waiting: the value is not there yet. Catchable: it is no error object.
+        Catchable: the value is not there, for which it does not wait: it fails either way; or it is no error object.
     """
     operand: tree.Value = inst.node.value
-    value = machine.operands.value(operand, inst)
+    try:
+        value = machine.operands.value(operand, inst)
+    except Waiting as waiting:
+        raise errors.not_set(waiting.name) from None
     machine.operands.check_error_object(value.read())
     if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
         machine.last_error.set(inst.key, value.json, value.origins[0], always=True)

@@ -10,25 +10,22 @@ from fluvial.air.syntax.errors import AirSyntaxError, Source, TooLarge
 from fluvial.air.syntax.operands import Operands
 from fluvial.air.syntax.reader import Group, Node
 from fluvial.air.syntax.tree import (
-    ByName,
     Canon,
     CanonMap,
     CanonStream,
     Fold,
     InitPeerId,
     Instruction,
-    Lambda,
     Next,
     PairPeer,
-    PairService,
     Par,
-    Path,
     Position,
     Scalar,
     Seq,
     Stream,
     Triplet,
     Xor,
+    names_in,
 )
 
 NESTING_MAX = 2_000
@@ -180,15 +177,5 @@ class Builder:
 
     def _close_fold(self, frame: Frame) -> None:
         self.checks.close_fold(frame.iterator)
-        if any(self.checks.is_defined_after(name, frame.mark) for name in _names(self.last_peer)):
+        if any(self.checks.is_defined_after(name, frame.mark) for name in names_in(self.last_peer)):
             self.last_peer = frame.peer_before
-
-
-def _names(operand: Triplet) -> list[str]:
-    """The names that a peer is known by."""
-    value = operand.value if isinstance(operand, PairPeer | PairService) else operand
-    if not isinstance(value, Scalar | CanonStream | CanonMap):
-        return []
-    path: Lambda | None = value.path
-    indices = [a.name for a in path.accessors if isinstance(a, ByName)] if isinstance(path, Path) else []
-    return [value.name, *indices]

@@ -361,6 +361,19 @@ def operands(instruction: Instruction) -> tuple[Operand, ...]:
             return ()
 
 
+def names_in(operand: Operand) -> Iterator[str]:
+    """The names that an operand reads: its own, and those in its lambda."""
+    match operand:
+        case PairPeer(value) | PairService(value):
+            yield from names_in(value)
+            return
+        case Scalar(name) | CanonStream(name) | CanonMap(name) | Stream(name) | StreamMap(name):
+            yield name
+    path = getattr(operand, "path", None)
+    if isinstance(path, Path):
+        yield from (accessor.name for accessor in path.accessors if isinstance(accessor, ByName))
+
+
 def walk(root: Instruction) -> Iterator[Instruction]:
     """Every instruction in pre-order, the root first; ``number`` counts in this order."""
     stack = [root]
