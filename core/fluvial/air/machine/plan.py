@@ -49,28 +49,17 @@ def plan_of(script: tree.Script) -> Plan:
         else:
             number = item.number
             reads = reads or _reads_last_error(item)
-            if isinstance(item, tree.Fold):
+            if type(item) is tree.Fold:
                 next_of[item.number] = BEYOND
                 waiting.append((item.iterator, folds.get(item.iterator)))
                 folds[item.iterator] = item.number
-            elif isinstance(item, tree.Next):
+            elif type(item) is tree.Next:
                 next_of[folds[item.iterator]] = item.number
-            elif isinstance(item, tree.Par):
+            elif type(item) is tree.Par:
                 waiting.append(item.number)
             waiting.extend(reversed(tree.children(item)))
     return Plan(next_of, end_of, reads)
 
 
 def _reads_last_error(instruction: tree.Instruction) -> bool:
-    match instruction:
-        case tree.Call():
-            operands: tuple[object, ...] = instruction.arguments
-        case tree.Ap() | tree.ApMap():
-            operands = (instruction.argument,)
-        case tree.Match() | tree.Mismatch():
-            operands = (instruction.left, instruction.right)
-        case tree.FailValue():
-            operands = (instruction.value,)
-        case _:
-            return False
-    return any(isinstance(operand, tree.LastError) for operand in operands)
+    return any(type(operand) is tree.LastError for operand in tree.operands(instruction))
