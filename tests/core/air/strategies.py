@@ -7,7 +7,7 @@ read, at most one ``next`` per fold and nothing behind it where that is not allo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fluvial.air.syntax.tree import (
     Accessor,
@@ -51,6 +51,7 @@ from fluvial.air.syntax.tree import (
     Xor,
 )
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 DEPTH_MAX = 4
 

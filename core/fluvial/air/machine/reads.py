@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from fluvial.air.machine.plan import PLANS_MAX, plan_of
 from fluvial.air.syntax import tree
@@ -81,11 +83,13 @@ def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Nu
 
 def _names(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
     """The names that an operand reads."""
-    if isinstance(operand, tree.PairPeer | tree.PairService):
+    if isinstance(operand, (tree.Literal, tree.InitPeerId)):
+        return
+    if isinstance(operand, (tree.PairPeer, tree.PairService)):
         operand = replace(operand.value, path=None)
-    if isinstance(operand, tree.Scalar | tree.CanonStream | tree.CanonMap):
+    if isinstance(operand, (tree.Scalar, tree.CanonStream, tree.CanonMap)):
         yield operand.name, operand.path
-    elif isinstance(operand, tree.Stream | tree.StreamMap):
+    elif isinstance(operand, (tree.Stream, tree.StreamMap)):
         yield operand.name, None
     path = getattr(operand, "path", None)
     if isinstance(path, tree.Path):
@@ -99,7 +103,7 @@ def _without_unread(
     unread = {
         one.number
         for one in instructions
-        if isinstance(one, tree.Canon)
+        if type(one) is tree.Canon
         and isinstance(one.target, tree.CanonStream)
         and all(isinstance(read.path, tree.Length) for read in reads.get(one.target.name, ()))
     }

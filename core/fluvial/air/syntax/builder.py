@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from fluvial.air.syntax.checks import Checks
 from fluvial.air.syntax.errors import AirSyntaxError, Source, TooLarge
@@ -32,8 +33,7 @@ NESTING_MAX = 2_000
 """The deepest nesting of instructions, a chain of ``seq`` being one level; far beyond what people or compilers write."""
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct):
     """An instruction whose inner instructions are being read.
 
     Attributes:
@@ -54,8 +54,8 @@ class Frame:
     iterator: str = ""
     over_stream: bool = False
     mark: int = 0
-    peer_before: Triplet = field(default_factory=InitPeerId)
-    children: list[Instruction] = field(default_factory=list)
+    peer_before: Triplet = InitPeerId()
+    children: list[Instruction] = []
     ends_in: str | None = None
     _torn: bool = False
 
@@ -63,6 +63,8 @@ class Frame:
         """Take a finished inner instruction; ``ends_in`` is the iterator whose ``next`` ends it."""
         first = not self.children
         self.children.append(child)
+        if ends_in is None and self.ends_in is None:
+            return
         if self.kind is Fold:
             if first and self.over_stream and ends_in != self.iterator:
                 self.ends_in = ends_in
@@ -118,9 +120,9 @@ class Builder:
         """Whether the instruction that is met now stands directly in a ``seq``."""
         return bool(self._frames) and self._frames[-1].kind is Seq
 
-    def put_in_seq(self, parts: list[Group]) -> None:
-        """Give parts to the ``seq`` around."""
-        self._frames[-1].pending += reversed(parts)
+    def put_in_seq(self, first: Group, second: Group) -> None:
+        """Give two instructions to the ``seq`` around."""
+        self._frames[-1].pending += (second, first)
 
     def open(self, frame: Frame, start: Node) -> None:
         """Begin an instruction with inner ones."""
@@ -131,9 +133,9 @@ class Builder:
 
     def fix_streams(self, group: Group) -> None:
         """Canonicalise the streams that an instruction reads in the white paper's way, before it in its ``seq``."""
-        reads = self.operands.take_reads()
-        if not reads:
+        if not self.operands.reads:
             return
+        reads = self.operands.take_reads()
         at = self.at(group)
         if not self.in_seq:
             number = self.number()
@@ -158,7 +160,7 @@ class Builder:
 
     def deliver(self, instruction: Instruction) -> Instruction | None:
         """Give a finished instruction to the one around it; the whole tree once nothing is around."""
-        ends_in = instruction.iterator if isinstance(instruction, Next) else None
+        ends_in = instruction.iterator if type(instruction) is Next else None
         while self._frames:
             frame = self._frames[-1]
             frame.add(instruction, ends_in)

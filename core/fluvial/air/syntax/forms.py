@@ -5,7 +5,7 @@ Each returns the finished instruction, or nothing if it has opened a frame for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias, cast
 
@@ -13,7 +13,7 @@ from fluvial.air.syntax import places
 from fluvial.air.syntax.builder import Builder, Frame
 from fluvial.air.syntax.errors import AirSyntaxError, FailWithZero, UnknownInstruction, WrongOperand, WrongShape, shown
 from fluvial.air.syntax.paper import waiting_test
-from fluvial.air.syntax.reader import Group, Node, Quoted, Word
+from fluvial.air.syntax.reader import Group, Node, PlainCall, Quoted, Word
 from fluvial.air.syntax.tree import (
     Ap,
     ApMap,
@@ -53,11 +53,14 @@ def read_instruction(builder: Builder, group: Group) -> Instruction | None:
     Raises:
         AirSyntaxError: it holds no instruction, or one that is not right.
     """
-    head = group.items[0] if group.items else group
-    form = FORMS.get(head.text) if isinstance(head, Word) else None
+    if group.call is not None:
+        return _plain_call(builder, group, group.call)
+    items = group.items
+    head = items[0] if items else group
+    form = FORMS.get(head.text) if type(head) is Word else None
     if form is not None and group.bracket == "(":
         return form(builder, group)
-    if isinstance(head, Word):
+    if type(head) is Word:
         hint = did_you_mean(head.text, FORMS) or f"instructions are {', '.join(FORMS)}"
         raise builder.error(UnknownInstruction, f"{shown(head.text)} is no instruction", head, hint)
     hint = f"begin with one of {', '.join(FORMS)}"
@@ -84,9 +87,9 @@ def _usage(name: str) -> str:
 
 def _inner(builder: Builder, node: Node, name: str) -> Group:
     """An inner instruction's brackets."""
-    if isinstance(node, Group) and node.bracket == "(":
+    if type(node) is Group and node.bracket == "(":
         return node
-    if isinstance(node, Word) and node.text in INSTRUCTIONS:
+    if type(node) is Word and node.text in INSTRUCTIONS:
         raise builder.error(
             AirSyntaxError, f"{shown(node.text)} needs brackets", node, f"write {INSTRUCTIONS[node.text]}"
         )
@@ -103,9 +106,16 @@ def _no_parts(kind: type[Null] | type[Never]) -> Form:
     return form
 
 
+def _two_inner(builder: Builder, group: Group, name: str) -> tuple[Group, Group]:
+    left, right = _parts(builder, group, 2, 2)
+    return _inner(builder, left, name), _inner(builder, right, name)
+
+
 def _branches(kind: type[Par] | type[Xor]) -> Form:
+    name = kind.__name__.lower()
+
     def form(builder: Builder, group: Group) -> None:
-        left, right = (_inner(builder, part, kind.__name__.lower()) for part in _parts(builder, group, 2, 2))
+        left, right = _two_inner(builder, group, name)
         number, at = builder.number(), builder.at(group)
         builder.open(
             Frame(kind, [right, left], lambda inner: kind(number=number, at=at, left=inner[0], right=inner[1])), group
@@ -115,17 +125,26 @@ def _branches(kind: type[Par] | type[Xor]) -> Form:
 
 
 def _seq(builder: Builder, group: Group) -> None:
-    parts = [_inner(builder, part, "seq") for part in _parts(builder, group, 2, 2)]
+    left, right = _two_inner(builder, group, "seq")
     if not builder.in_seq:
         number, at = builder.number(), builder.at(group)
         builder.open(Frame(Seq, [], lambda inner: Seq(number=number, at=at, children=tuple(inner))), group)
-    builder.put_in_seq(parts)
+    builder.put_in_seq(left, right)
+
+
+def _plain_call(builder: Builder, group: Group, call: PlainCall) -> Instruction:
+    """A call whose shape the reader has found to be right."""
+    operands = builder.operands
+    peer: Triplet = operands.read(call.peer, places.PEER, streams=True)
+    service: Triplet = operands.read(call.service, places.SERVICE, streams=True)
+    function = operands.function(call.function)
+    return _finished_call(builder, group, (peer, service, function), call.arguments, call.output)
 
 
 def _call(builder: Builder, group: Group) -> Instruction:
     parts = group.items[1:]
-    pair = len(parts) >= 3 and isinstance(parts[1], Word | Quoted)
-    if not pair and len(parts) == 2 and isinstance(parts[1], Group) and parts[1].bracket == "(":
+    pair = len(parts) >= 3 and type(parts[1]) is not Group
+    if len(parts) == 2 and type(parts[1]) is Group and parts[1].bracket == "(":
         builder.operands.paper = True  # neither arguments nor output
         arguments: list[Node] = []
         output = None
@@ -135,16 +154,27 @@ def _call(builder: Builder, group: Group) -> Instruction:
         output = parts[3] if len(parts) == 4 else None
     operands = builder.operands
     peer: Triplet = operands.read(parts[0], places.PEER, streams=True)
-    service: Triplet
     if pair:
         if not isinstance(peer, Scalar | CanonStream | CanonMap):
             hint = "write `(SERVICE FUNCTION)`; only a value that names both peer and service goes without"
             raise builder.error(WrongShape, "the service is missing", parts[1], hint)
         operands.paper = True
-        service = PairService(peer)
+        service: Triplet = PairService(peer)
         function: Triplet = operands.function(parts[1])
     else:
         service, function = _service_and_function(builder, parts[1])
+    return _finished_call(builder, group, (peer, service, function), arguments, output)
+
+
+def _finished_call(
+    builder: Builder,
+    group: Group,
+    triplet: tuple[Triplet, Triplet, Triplet],
+    arguments: Sequence[Node],
+    output: Node | None,
+) -> Instruction:
+    operands = builder.operands
+    peer, service, function = triplet
     values = tuple([operands.read(argument, places.ARGUMENT, streams=True) for argument in arguments])
     builder.fix_streams(group)
     peer = builder.last_peer = builder.peer(peer)
@@ -163,14 +193,14 @@ def _call(builder: Builder, group: Group) -> Instruction:
 
 
 def _service_and_function(builder: Builder, node: Node) -> tuple[Triplet, Triplet]:
-    if not isinstance(node, Group) or node.bracket != "(" or len(node.items) != 2:
+    if type(node) is not Group or node.bracket != "(" or len(node.items) != 2:
         raise builder.error(WrongShape, "service and function must stand here in round brackets", node, _usage("call"))
     service, function = node.items
     return builder.operands.read(service, places.SERVICE, streams=True), builder.operands.function(function)
 
 
 def _arguments(builder: Builder, node: Node) -> list[Node]:
-    if not isinstance(node, Group) or node.bracket != "[":
+    if type(node) is not Group or node.bracket != "[":
         hint = "write `[]` if there are none; " + _usage("call")
         raise builder.error(WrongShape, "the arguments must stand here in square brackets", node, hint)
     return node.items
@@ -179,7 +209,7 @@ def _arguments(builder: Builder, node: Node) -> list[Node]:
 def _ap(builder: Builder, group: Group) -> Instruction:
     pair, target = _parts(builder, group, 2, 2)
     operands, at = builder.operands, builder.at(group)
-    if isinstance(pair, Group) and pair.bracket == "(":
+    if type(pair) is Group and pair.bracket == "(":
         if len(pair.items) != 2:
             raise builder.error(WrongShape, "a pair for a stream map is a key and a value", pair, _usage("ap"))
         key = operands.read(pair.items[0], places.KEY)
@@ -210,6 +240,8 @@ def _canon(builder: Builder, group: Group) -> Instruction:
 
 
 def _test(kind: type[Match] | type[Mismatch]) -> Form:
+    name = kind.__name__.lower()
+
     def form(builder: Builder, group: Group) -> Instruction | None:
         parts = _parts(builder, group, 2, 3)
         left: Value = builder.operands.read(parts[0], places.COMPARED, streams=True)
@@ -224,7 +256,7 @@ def _test(kind: type[Match] | type[Mismatch]) -> Form:
                 )
             number, body = builder.number(), Null(number=builder.number(), at=at)
             return kind(number=number, at=at, left=left, right=right, body=body)
-        inside = _inner(builder, parts[2], kind.__name__.lower())
+        inside = _inner(builder, parts[2], name)
         builder.fix_streams(group)
         number = builder.number()
         builder.open(
@@ -247,7 +279,7 @@ def _fold(builder: Builder, group: Group) -> None:
         last = inner[1] if len(inner) == 2 else None
         return Fold(number=number, at=at, iterable=iterable, iterator=iterator, body=inner[0], last=last)
 
-    over_stream = isinstance(iterable, Stream | StreamMap)
+    over_stream = type(iterable) in (Stream, StreamMap)
     mark = builder.checks.mark
     builder.checks.open_fold(word, group.start, over_stream=over_stream)
     frame = Frame(Fold, inside[::-1], build, iterator=iterator, over_stream=over_stream, mark=mark)

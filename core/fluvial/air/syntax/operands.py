@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from collections import defaultdict
+from typing import Any, TypeGuard, TypeVar, cast
 
 from fluvial.air.syntax.checks import Checks
 from fluvial.air.syntax.errors import AirSyntaxError, Source, WrongOperand, shown
 from fluvial.air.syntax.paper import UNCLOSED_INIT_PEER_ID, FreshNames, Read
 from fluvial.air.syntax.places import FUNCTION, ITERATOR, OUTPUT, Place
-from fluvial.air.syntax.reader import Group, Node, Quoted, Word
+from fluvial.air.syntax.reader import Group, Node, Word
 from fluvial.air.syntax.tree import (
     ByName,
     CanonMap,
@@ -26,9 +27,17 @@ from fluvial.air.syntax.words import Operand, operand_of
 T = TypeVar("T")
 
 _EMPTY_ARRAY = Literal(())
-_NAMED = (Scalar, CanonStream, CanonMap, Stream, StreamMap)
-_WITH_PATH = (Scalar, CanonStream, CanonMap)
+_NAMED = frozenset((Scalar, CanonStream, CanonMap, Stream, StreamMap))
+_WITH_PATH = frozenset((Scalar, CanonStream, CanonMap))
 """As in AquaVM: a name in the lambda of an error register that nothing defines is no static error, the instruction waits for it."""
+
+
+def _is_named(operand: Operand) -> TypeGuard[Scalar | CanonStream | CanonMap | Stream | StreamMap]:
+    return type(operand) in _NAMED
+
+
+def _may_have_path(operand: Operand) -> TypeGuard[Scalar | CanonStream | CanonMap]:
+    return type(operand) in _WITH_PATH
 
 
 class Operands:
@@ -40,22 +49,24 @@ class Operands:
 
     Attributes:
         paper: whether an older form was met.
+        reads: the streams that the present instruction reads as values, by name.
     """
 
     def __init__(self, source: Source, checks: Checks) -> None:
         self.paper = False
+        self.reads: dict[str, Read] = {}
         self._source = source
         self._checks = checks
         self._words: dict[str, Operand] = {}
+        # by place and text, what was read before and may be read again: names stay defined to the end of the text
+        self._settled: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self._appended: set[str] = set()  # streams written as `name[]`, with their sigil
-        self._reads: dict[str, Read] = {}  # of the present instruction
         self._fresh: FreshNames | None = None
 
     def take_reads(self) -> list[Read]:
         """The streams that were read as values since the last time."""
-        reads = list(self._reads.values())
-        self._reads.clear()
-        return reads
+        reads, self.reads = self.reads, {}
+        return list(reads.values())
 
     def read(self, node: Node, place: Place[T], *, checked: bool = True, streams: bool = False) -> T:
         """The operand that a part of an instruction is.
@@ -69,35 +80,40 @@ class Operands:
         Raises:
             AirSyntaxError: it is nothing that may stand there.
         """
+        settled = self._settled[place.name]
+        text = "" if type(node) is Group else node.text
+        if (known := settled.get(text)) is not None:
+            return cast(T, known)
         operand = self._operand(node)
-        if isinstance(node, Quoted) and place.takes(operand):
-            return operand
-        if isinstance(operand, StreamMap) and operand.name == UNCLOSED_INIT_PEER_ID and not place.takes(operand):
+        if type(operand) is StreamMap and operand.name == UNCLOSED_INIT_PEER_ID and not place.takes(operand):
             self.paper = True
             operand = InitPeerId()
         content = self._content(operand) if streams and self._appended else None
         found = content or operand
         if not place.takes(found):
             raise self._misplaced(node, place)
-        if checked and isinstance(node, Word):
-            if content is None and isinstance(operand, _NAMED):
+        if checked and type(node) is Word:
+            if content is None and _is_named(operand):
                 self._checks.use(operand.name, node)
-            if isinstance(operand, _WITH_PATH) and operand.path is not None:
+            if _may_have_path(operand) and operand.path is not None:
                 self._use_path(operand.path, node)
+        if checked and content is None and text:
+            settled[text] = found
         return found
 
     def function(self, node: Node) -> Literal | Scalar | CanonStream | CanonMap:
         """A call's function; a bare word that is no name so far is a string."""
-        if isinstance(node, Word):
+        if type(node) is Word:
             operand = self._operand(node)
-            if isinstance(operand, Scalar) and operand.path is None and not self._is_known(operand.name):
+            if type(operand) is Scalar and operand.path is None and not self._is_known(operand.name):
                 self.paper = True
                 return Literal(operand.name)
         return self.read(node, FUNCTION, streams=True)
 
     def output(self, node: Node, place: Place[Scalar | Stream] = OUTPUT) -> Scalar | Stream:
         """The target of a call or an ap: a scalar, a stream, or ``acc[]`` for the stream ``$acc``."""
-        return self._appending(node) or self.read(node, place, checked=False)
+        appended = self._appending(node) if type(node) is Word and node.text.endswith("[]") else None
+        return appended or self.read(node, place, checked=False)
 
     def iterator(self, node: Node) -> Word:
         """The word of a fold's or next's iterator."""
@@ -106,16 +122,16 @@ class Operands:
 
     def error(self, kind: type[AirSyntaxError], problem: str, node: Node, hint: str = "") -> AirSyntaxError:
         """An error about a part of the script, to be raised."""
-        end = node.end if isinstance(node, Group) else node.start + len(node.text)
+        end = node.end if type(node) is Group else node.start + len(node.text)
         return self._source.error(kind, problem, node.start, end - node.start, hint=hint)
 
     def _operand(self, node: Node) -> Operand:
-        if isinstance(node, Word):
+        if type(node) is Word:
             operand = self._words.get(node.text)
             if operand is None:
                 operand = self._words[node.text] = operand_of(node, self._source)
             return operand
-        if not isinstance(node, Group):
+        if type(node) is not Group:
             return Literal(node.text[1:-1])
         if node.bracket == "(":
             raise self.error(WrongOperand, "a value must stand here, not brackets", node)
@@ -130,16 +146,14 @@ class Operands:
                 self._checks.use(accessor.name, word)
 
     def _misplaced(self, node: Node, place: Place[T]) -> AirSyntaxError:
-        text = self._source.text[node.start : node.end] if isinstance(node, Group) else node.text
+        text = self._source.text[node.start : node.end] if type(node) is Group else node.text
         return self.error(WrongOperand, f"{shown(text)} cannot be {place.name}", node, place.hint)
 
     # --- the white paper's streams
 
-    def _appending(self, node: Node) -> Stream | None:
+    def _appending(self, word: Word) -> Stream | None:
         """``acc[]`` as a target."""
-        if not (isinstance(node, Word) and node.text.endswith("[]")):
-            return None
-        bare = Word(node.text[:-2], node.start)
+        bare = Word(word.text.removesuffix("[]"), word.start)
         if not bare.text:
             return None
         operand = operand_of(bare, self._source)
@@ -157,16 +171,12 @@ class Operands:
 
     def _content(self, operand: Operand) -> CanonStream | None:
         """The canonicalised content, if an operand has the name of a stream of the white paper's form and of nothing else."""
-        if (
-            not isinstance(operand, Scalar)
-            or self._checks.is_defined(operand.name)
-            or not self._is_appended(operand.name)
-        ):
+        if type(operand) is not Scalar or self._checks.is_defined(operand.name) or not self._is_appended(operand.name):
             return None
         self.paper = True
         stream = "$" + operand.name
-        read = self._reads.get(stream)
+        read = self.reads.get(stream)
         if read is None:
             self._fresh = self._fresh or FreshNames(self._source.text)
-            read = self._reads[stream] = self._fresh.read_of(stream)
+            read = self.reads[stream] = self._fresh.read_of(stream)
         return CanonStream(read.now, operand.path)

@@ -25,7 +25,7 @@ from fluvial.air.syntax.words import Operand
 
 T = TypeVar("T")
 
-# tuples, not unions: these tests run for every word, and a union is made anew each time
+# tuples, not unions: a union is made anew each time
 _STREAMS = (Stream, StreamMap)
 _CANONS = (CanonStream, CanonMap)
 
@@ -49,7 +49,7 @@ class Place(Generic[T]):
 
 
 def _is_value(operand: Operand) -> TypeGuard[Value]:
-    return not isinstance(operand, _STREAMS)
+    return type(operand) not in _STREAMS
 
 
 def _is_ap_value(operand: Operand) -> TypeGuard[Value]:
@@ -63,7 +63,7 @@ def _is_function(operand: Operand) -> TypeGuard[Literal | Scalar | CanonStream |
 
 
 def _is_peer(operand: Operand) -> TypeGuard[Triplet]:
-    return isinstance(operand, InitPeerId) or _is_function(operand)
+    return type(operand) is InitPeerId or _is_function(operand)
 
 
 def _is_key(operand: Operand) -> TypeGuard[Key]:
@@ -87,7 +87,7 @@ def _is_iterable(operand: Operand) -> TypeGuard[Iterable]:
 
 
 def _is_output(operand: Operand) -> TypeGuard[Scalar | Stream]:
-    return isinstance(operand, Stream) or _is_plain_scalar(operand)
+    return _is_plain_scalar(operand) or isinstance(operand, Stream)
 
 
 def _is_plain_scalar(operand: Operand) -> TypeGuard[Scalar]:

@@ -170,7 +170,7 @@ def _operand(operand: Printable) -> Node:
     """An operand as a script writes it."""
     match operand:
         case Literal(()):
-            return Group("[", -1)
+            return _brackets("[", [])
         case Literal(str() as text):
             if '"' in text or "\0" in text:
                 raise ValueError(f"AIR has no way to write a string with a quote or NUL in it: {text[:60]!r}")
@@ -188,8 +188,12 @@ def _operand(operand: Printable) -> Node:
             return Word(_shown(operand), -1)
 
 
+def _brackets(bracket: str, items: list[Node]) -> Group:
+    return Group(bracket, -1, -1, items)
+
+
 def _round(*items: Node) -> Group:
-    return Group("(", -1, items=list(items))
+    return _brackets("(", list(items))
 
 
 def _group(instruction: Instruction, inner: list[Node]) -> Group:
@@ -214,7 +218,7 @@ def _group(instruction: Instruction, inner: list[Node]) -> Group:
 
 
 def _call(name: Word, call: Call) -> Group:
-    arguments = Group("[", -1, items=[_operand(argument) for argument in call.arguments])
+    arguments = _brackets("[", [_operand(argument) for argument in call.arguments])
     output = [_operand(call.output)] if call.output else []
     if isinstance(call.service, PairService):
         return _round(name, _operand(call.peer), _operand(call.function), arguments, *output)

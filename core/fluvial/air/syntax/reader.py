@@ -2,7 +2,8 @@
 
 A script is words, strings and comments in round and square brackets. Reading keeps every piece as it is written, with its offset,
 so that the formatter can work without knowing instructions. One regular expression finds the pieces; an explicit stack nests
-them, so that depth costs memory only.
+them, so that depth costs memory only. Calls, of which most scripts mainly consist, are found as a whole, each in one step; those
+with something unusual in them, and all that is wrong, are read piece by piece.
 
 A word ends at white space or at a bracket that closes more than the word itself opened: ``x.$.[0]`` and ``acc[]`` are one word.
 There are no escapes in strings. What can only be a missing blank (``seq(call``, ``x;note``, ``x"y"``) is refused here.
@@ -11,8 +12,10 @@ There are no escapes in strings. What can only be a missing blank (``seq(call``,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from itertools import islice
+from typing import TypeAlias, final
+
+from msgspec import Struct
 
 from fluvial.air.syntax.errors import (
     AirSyntaxError,
@@ -35,66 +38,97 @@ WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Unicode's White_Space property as the inside of a character class (``\\s`` has four control characters more)."""
 
 
-# Not frozen, for speed: scripts have many of them.
+# Scripts have many nodes. They form no cycles, so the garbage collector need not know them, and they are not frozen. Their kind is
+# asked for with `type`, as `isinstance` is slow with a Struct when the answer is no.
 
 
-@dataclass(slots=True)
-class Word:
+@final
+class Word(Struct, gc=False):
     """A name, number or reserved word, with all that hangs on it."""
 
     text: str
     start: int
 
 
-@dataclass(slots=True)
-class Quoted:
+@final
+class Quoted(Struct, gc=False):
     """A string literal; ``text`` has its quotes."""
 
     text: str
     start: int
 
 
-@dataclass(slots=True)
-class Comment:
+@final
+class Comment(Struct, gc=False):
     """From ``;`` to the end of the line."""
 
     text: str
     start: int
 
 
-@dataclass(slots=True)
-class Group:
+@final
+class Group(Struct, gc=False):
     """A pair of brackets with what is in it.
 
     Attributes:
         bracket: ``(`` or ``[``.
         start: offset of the opening bracket.
         end: offset behind the closing one.
-        items: the parts in text order.
+        call: its parts, if it was found as a whole.
     """
 
     bracket: str
     start: int
-    end: int = -1
-    items: list[Node] = field(default_factory=list)
+    end: int
+    _items: list[Node] | None
+    call: PlainCall | None = None
+
+    @property
+    def items(self) -> list[Node]:
+        """The parts in text order."""
+        if self._items is None:
+            assert self.call is not None, "only of calls found as a whole"
+            self._items = _nested(self.call.source, self.start + 1, self.end - 1)
+        return self._items
 
 
-Node: TypeAlias = Word | Quoted | Comment | Group
+@final
+class PlainCall(Struct, gc=False):
+    """A call found as a whole: ``(call PEER (SERVICE FUNCTION) [ARGUMENT …] OUTPUT)`` with words and strings, no comments.
 
-_PIECE = re.compile(
-    rf"""
-    [{WHITE_SPACE}]*+
-    (?: ([(\[])
-    | ([)\]])
-    | ("[^"]*")
-    | (;[^\n]*)
-    | ((?>[^{WHITE_SPACE}()\[\]";]+(?:\[[^{WHITE_SPACE}()\[\]";]*\][^{WHITE_SPACE}()\[\]";]*)*) (?=[{WHITE_SPACE})\]]|\Z))
-    | (.)
-    | \Z )
-    """,
+    Its brackets have ``Group.items`` like all others, but these are made only when something asks for them.
+    """
+
+    source: Source
+    peer: Atom
+    service: Atom
+    function: Atom
+    arguments: list[Atom]
+    output: Word | None
+
+
+Atom: TypeAlias = Word | Quoted
+Node: TypeAlias = Atom | Comment | Group
+
+_STRING = '"[^"]*"'
+_INSIDE = rf'[^{WHITE_SPACE}()\[\]";]'
+_BARE = rf"(?>{_INSIDE}+(?:\[{_INSIDE}*\]{_INSIDE}*)*)(?=[{WHITE_SPACE})\]]|\Z)"
+_ATOM = f"(?:{_STRING}|{_BARE})"
+_BLANKS = f"[{WHITE_SPACE}]*+"
+_CALL = rf"""
+    \( call [{WHITE_SPACE}] {_BLANKS} ({_ATOM})
+    {_BLANKS} \( {_BLANKS} ({_ATOM}) {_BLANKS} ({_ATOM}) {_BLANKS} \)
+    {_BLANKS} \[ {_BLANKS} ({_ATOM})? ((?:{_BLANKS} {_ATOM})*+) {_BLANKS} \]
+    {_BLANKS} ({_BARE})? {_BLANKS} \)
+"""
+_STEPS = re.compile(
+    rf"{_BLANKS} (?: ({_CALL}) | (([(\[]) ({_BARE})?) | ([)\]]) | ({_STRING}) | (;[^\n]*) | ({_BARE}) | (.) | \Z )",
     re.VERBOSE | re.DOTALL,
 )
-_OPEN, _CLOSE, _QUOTED, _COMMENT, _WORD, _BAD = range(1, 7)
+_PLAIN_CALL, _PEER, _SERVICE, _FUNCTION, _ARGUMENT, _ARGUMENTS, _OUTPUT = range(1, 8)
+_OPEN, _BRACKET, _HEAD, _CLOSE, _QUOTED, _COMMENT, _WORD, _BAD = range(8, 16)
+_ATOMS = re.compile(_ATOM)
+_PARTS = re.compile(rf"[(\[)\]] | ;[^\n]* | {_ATOM}", re.VERBOSE)
 _CLOSING = {"(": ")", "[": "]"}
 
 
@@ -109,38 +143,77 @@ def read(source: Source, *, comments: bool = False) -> list[Node]:
         AirSyntaxError: the text is too long, has characters that no script may have, or its brackets do not match.
     """
     _check_text(source)
+    return _nested(source, 0, len(source.text), comments=comments)
+
+
+def _nested(source: Source, start: int, end: int, *, comments: bool = False) -> list[Node]:
+    """The outermost parts of a stretch of a script."""
     top: list[Node] = []
     items = top
-    around: list[Group] = []
-    for parts, found in enumerate(_PIECE.finditer(source.text), 1):
+    around: list[tuple[Group, list[Node]]] = []  # what is open, with the items around it
+    parts = 0
+    for found in _STEPS.finditer(source.text, start, end):
         kind = found.lastindex
-        if kind is None:
-            continue
-        piece, start = found[kind], found.start(kind)
-        if kind == _WORD:
-            items.append(Word(piece, start))
-        elif kind == _CLOSE:
-            if not around or piece != _CLOSING[around[-1].bracket]:
-                raise _closing_error(source, around, start)
-            around.pop().end = start + 1
-            items = around[-1].items if around else top
+        parts += 1
+        if kind == _PLAIN_CALL:
+            call = _plain_call(found, source)
+            items.append(Group("(", *found.span(_PLAIN_CALL), None, call))
+            parts += 9 + len(call.arguments) + (call.output is not None)
         elif kind == _OPEN:
-            group = Group(piece, start, -1, [])
+            at, head = found.start(_OPEN), found[_HEAD]
+            inside: list[Node] = []
+            if head:
+                inside.append(Word(head, at + 1))
+                parts += 1
+            group = Group(found[_BRACKET], at, -1, inside)
             items.append(group)
-            around.append(group)
-            items = group.items
+            around.append((group, items))
+            items = inside
+        elif kind == _CLOSE:
+            behind = found.end()
+            if not around or found[_CLOSE] != _CLOSING[around[-1][0].bracket]:
+                raise _closing_error(source, [group for group, _ in around], behind - 1)
+            group, items = around.pop()
+            group.end = behind
+        elif kind == _WORD:
+            items.append(Word(found[_WORD], found.start(_WORD)))
         elif kind == _QUOTED:
-            items.append(Quoted(piece, start))
+            items.append(Quoted(found[_QUOTED], found.start(_QUOTED)))
         elif kind == _BAD:
-            raise _piece_error(source, start)
-        elif comments:
-            items.append(Comment(piece, start))
+            raise _piece_error(source, found.start(_BAD))
+        elif kind == _COMMENT:
+            if comments:
+                items.append(Comment(found[_COMMENT], found.start(_COMMENT)))
+        else:
+            parts -= 1
         if parts > PARTS_MAX:
-            hint = "split the flow into several scripts, or load data instead of writing it as literals"
-            raise source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", start, hint=hint)
+            raise _too_many(source)
     if around:
-        raise _unclosed_error(source, top, around)
+        raise _unclosed_error(source, top, [group for group, _ in around])
     return top
+
+
+def _plain_call(found: re.Match[str], source: Source) -> PlainCall:
+    arguments: list[Atom] = []
+    if found[_ARGUMENT]:
+        arguments.append(_atom(found, _ARGUMENT))
+        if found[_ARGUMENTS]:
+            others = _ATOMS.finditer(source.text, *found.span(_ARGUMENTS))
+            arguments += [_atom(other, 0) for other in others]
+    output = Word(found[_OUTPUT], found.start(_OUTPUT)) if found[_OUTPUT] else None
+    return PlainCall(source, _atom(found, _PEER), _atom(found, _SERVICE), _atom(found, _FUNCTION), arguments, output)
+
+
+def _atom(found: re.Match[str], group: int) -> Atom:
+    text = found[group]
+    return (Quoted if text[0] == '"' else Word)(text, found.start(group))
+
+
+def _too_many(source: Source) -> TooLarge:
+    """Too many parts: points at the first one too many."""
+    first = next(islice(_PARTS.finditer(source.text), PARTS_MAX, None))
+    hint = "split the flow into several scripts, or load data instead of writing it as literals"
+    return source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", first.start(), hint=hint)
 
 
 def _closing_error(source: Source, around: list[Group], offset: int) -> AirSyntaxError:

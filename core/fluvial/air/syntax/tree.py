@@ -10,15 +10,21 @@ Source: AIR grammar as of AquaVM 0.62 (docs/air.md has the grammar and the white
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+# Scripts have many nodes. They form no cycles, so the garbage collector need not know them.
+
+
+class Position(Struct, frozen=True, gc=False):
     """A place in a script; lines and columns count from 1, columns in characters."""
 
     line: int
@@ -35,22 +41,19 @@ NOWHERE = Position(0, 0)
 # --- lambdas: what hangs on a value --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True, gc=False):
     """``.name``: a field of an object, a string key of a canonicalised map."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct, frozen=True, gc=False):
     """``.[3]``: an element of an array, an integer key of a canonicalised map; 0 <= index < 2**32."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class ByName:
+class ByName(Struct, frozen=True, gc=False):
     """``.[x]``: the field or index that the scalar or iterator ``x`` holds at run time."""
 
     name: str
@@ -59,15 +62,13 @@ class ByName:
 Accessor: TypeAlias = Field | Index | ByName
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True, gc=False):
     """``.$`` followed by at least one accessor."""
 
     accessors: tuple[Accessor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(Struct, frozen=True, gc=False):
     """``.length``: the whole lambda, the number of elements."""
 
 
@@ -77,8 +78,7 @@ Lambda: TypeAlias = Path | Length
 # --- operands -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Literal:
+class Literal(Struct, frozen=True, gc=False, eq=False):
     """A string, number, boolean or the empty array written in the script.
 
     Literals are equal when they are the same JSON text: ``1``, ``1.0`` and ``true`` are three, as are ``0.0`` and ``-0.0``.
@@ -95,75 +95,64 @@ class Literal:
         return hash(repr(self.value))
 
 
-@dataclass(frozen=True, slots=True)
-class InitPeerId:
+class InitPeerId(Struct, frozen=True, gc=False):
     """``%init_peer_id%``: the peer that began the particle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+class Timestamp(Struct, frozen=True, gc=False):
     """``%timestamp%``: when the particle began, in milliseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ttl:
+class Ttl(Struct, frozen=True, gc=False):
     """``%ttl%``: how long the particle lives, in milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(Struct, frozen=True, gc=False):
     """``:error:``: what the handler around it has caught."""
 
     path: Lambda | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
+class LastError(Struct, frozen=True, gc=False):
     """``%last_error%``: the last error that was no failed test."""
 
     path: Lambda | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct, frozen=True, gc=False):
     """A scalar or an iterator, or a part of it."""
 
     name: str
     path: Lambda | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CanonStream:
+class CanonStream(Struct, frozen=True, gc=False):
     """``#c``: a canonicalised stream, or a part of it."""
 
     name: str
     path: Lambda | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CanonMap:
+class CanonMap(Struct, frozen=True, gc=False):
     """``#%m``: a canonicalised stream map, or a part of it."""
 
     name: str
     path: Lambda | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True, gc=False):
     """``$s``: a stream; only as the target of call and ap, the source of canon and fold, the argument of new."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StreamMap:
+class StreamMap(Struct, frozen=True, gc=False):
     """``%m``: a stream map; in the same places as a stream."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class PairPeer:
+class PairPeer(Struct, frozen=True, gc=False):
     """White paper form: the peer of a value that names a peer and a service on it, or the value itself if it is a string.
 
     The value is an object with the peer under ``peer``, ``peer_id`` or ``peer_pk``, or an array ``[peer, service]``.
@@ -172,8 +161,7 @@ class PairPeer:
     value: Scalar | CanonStream | CanonMap
 
 
-@dataclass(frozen=True, slots=True)
-class PairService:
+class PairService(Struct, frozen=True, gc=False):
     """White paper form: the service of such a value, under ``service`` or ``service_id``, or the second of the array."""
 
     value: Scalar | CanonStream | CanonMap
@@ -189,16 +177,22 @@ Operand: TypeAlias = Value | Triplet | Stream | StreamMap
 # --- instructions ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     """What all instructions have; two trees are equal when they differ in positions only."""
 
     number: int
-    at: Position = field(default=NOWHERE, compare=False)
+    at: Position = NOWHERE
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__struct_fields__ if name != "at")
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.number))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Instruction):
+class Call(Instruction, frozen=True, kw_only=True):
     """``(call peer (service function) [arguments] output)``."""
 
     peer: Triplet
@@ -208,16 +202,14 @@ class Call(Instruction):
     output: Scalar | Stream | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ap(Instruction):
+class Ap(Instruction, frozen=True, kw_only=True):
     """``(ap argument target)``: bind a value to a scalar or append it to a stream."""
 
     argument: Value
     target: Scalar | Stream
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApMap(Instruction):
+class ApMap(Instruction, frozen=True, kw_only=True):
     """``(ap (key value) %map)``: append a pair to a stream map."""
 
     key: Key
@@ -225,8 +217,7 @@ class ApMap(Instruction):
     target: StreamMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canon(Instruction):
+class Canon(Instruction, frozen=True, kw_only=True):
     """``(canon peer $stream #canon)``, ``(canon peer %map #%canon)`` or ``(canon peer %map scalar)``."""
 
     peer: Triplet
@@ -234,31 +225,27 @@ class Canon(Instruction):
     target: CanonStream | CanonMap | Scalar
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seq(Instruction):
+class Seq(Instruction, frozen=True, kw_only=True):
     """``(seq a b)``, flattened: at least two children, none of them a Seq."""
 
     children: tuple[Instruction, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Par(Instruction):
+class Par(Instruction, frozen=True, kw_only=True):
     """``(par left right)``."""
 
     left: Instruction
     right: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Xor(Instruction):
+class Xor(Instruction, frozen=True, kw_only=True):
     """``(xor left right)``: right runs when left fails catchably."""
 
     left: Instruction
     right: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match(Instruction):
+class Match(Instruction, frozen=True, kw_only=True):
     """``(match left right body)``."""
 
     left: Value
@@ -266,8 +253,7 @@ class Match(Instruction):
     body: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch(Instruction):
+class Mismatch(Instruction, frozen=True, kw_only=True):
     """``(mismatch left right body)``."""
 
     left: Value
@@ -275,8 +261,7 @@ class Mismatch(Instruction):
     body: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fold(Instruction):
+class Fold(Instruction, frozen=True, kw_only=True):
     """``(fold iterable iterator body last?)``."""
 
     iterable: Iterable
@@ -285,80 +270,76 @@ class Fold(Instruction):
     last: Instruction | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Next(Instruction):
+class Next(Instruction, frozen=True, kw_only=True):
     """``(next iterator)``."""
 
     iterator: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class New(Instruction):
+class New(Instruction, frozen=True, kw_only=True):
     """``(new name body)``: a fresh meaning of ``name`` inside ``body``."""
 
     target: Scalar | Stream | StreamMap | CanonStream | CanonMap
     body: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailLiteral(Instruction):
+class FailLiteral(Instruction, frozen=True, kw_only=True):
     """``(fail code "text")``; code is not 0."""
 
     error_code: int
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailValue(Instruction):
+class FailValue(Instruction, frozen=True, kw_only=True):
     """``(fail value)`` with an error object in a scalar, a part of one, ``%last_error%`` or ``:error:``."""
 
     value: Scalar | CanonStream | LastError | Error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Null(Instruction):
+class Null(Instruction, frozen=True, kw_only=True):
     """``(null)``: nothing, complete."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Never(Instruction):
+class Never(Instruction, frozen=True, kw_only=True):
     """``(never)``: nothing, never complete."""
+
+
+# by kind: asking a tree's node for its kind is quicker than asking kind after kind whether the node is one
+_CHILDREN: Mapping[type[Instruction], Callable[[Any], tuple[Instruction, ...]]] = MappingProxyType(
+    {
+        Seq: attrgetter("children"),
+        Par: attrgetter("left", "right"),
+        Xor: attrgetter("left", "right"),
+        Match: lambda one: (one.body,),
+        Mismatch: lambda one: (one.body,),
+        Fold: lambda one: (one.body,) if one.last is None else (one.body, one.last),
+        New: lambda one: (one.body,),
+    }
+)
+_OPERANDS: Mapping[type[Instruction], Callable[[Any], tuple[Operand, ...]]] = MappingProxyType(
+    {
+        Call: lambda one: (one.peer, one.service, one.function, *one.arguments),
+        Ap: lambda one: (one.argument,),
+        ApMap: attrgetter("key", "argument"),
+        Canon: attrgetter("peer", "source"),
+        Match: attrgetter("left", "right"),
+        Mismatch: attrgetter("left", "right"),
+        Fold: lambda one: (one.iterable,),
+        FailValue: lambda one: (one.value,),
+    }
+)
 
 
 def children(instruction: Instruction) -> tuple[Instruction, ...]:
     """The instructions directly inside one, in text order."""
-    match instruction:
-        case Seq():
-            return instruction.children
-        case Par() | Xor():
-            return (instruction.left, instruction.right)
-        case Fold(last=None) | Match() | Mismatch() | New():
-            return (instruction.body,)
-        case Fold(last=Instruction() as last):
-            return (instruction.body, last)
-        case _:
-            return ()
+    parts = _CHILDREN.get(type(instruction))
+    return parts(instruction) if parts is not None else ()
 
 
 def operands(instruction: Instruction) -> tuple[Operand, ...]:
     """What an instruction reads, in text order; not what it writes, and not what instructions inside of it read."""
-    match instruction:
-        case Call():
-            return (instruction.peer, instruction.service, instruction.function, *instruction.arguments)
-        case Ap():
-            return (instruction.argument,)
-        case ApMap():
-            return (instruction.key, instruction.argument)
-        case Canon():
-            return (instruction.peer, instruction.source)
-        case Match() | Mismatch():
-            return (instruction.left, instruction.right)
-        case Fold():
-            return (instruction.iterable,)
-        case FailValue():
-            return (instruction.value,)
-        case _:
-            return ()
+    parts = _OPERANDS.get(type(instruction))
+    return parts(instruction) if parts is not None else ()
 
 
 def names_in(operand: Operand) -> Iterator[str]:

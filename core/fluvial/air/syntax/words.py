@@ -84,11 +84,12 @@ def operand_of(word: Word, source: Source) -> Operand:
         AirSyntaxError: it stands for nothing.
     """
     text = word.text
-    reserved = _RESERVED.get(text)
-    if reserved is not None:
-        return reserved
+    if text in _RESERVED:
+        return _RESERVED[text]
     if text in INSTRUCTIONS:
         raise source.error(WrongOperand, f"`{text}` is an instruction, not a value or name", word.start, len(text))
+    if text.isidentifier() and text.isascii():  # most are plain names
+        return Scalar(text)
     if text[0] in ":%":
         for prefix, kind in _ERRORS:
             if text.startswith(prefix):

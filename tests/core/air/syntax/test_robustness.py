@@ -80,6 +80,13 @@ def test_any_bytes(data: bytes) -> None:
         "(ap x" + ".$.a" * 100_000 + " y)",
         '"' * 99_999,
         f"({'q' * 100_000} 1 x)",
+        "(call " * 100_000,
+        "(call x (y z) [a " * 40_000,
+        "(call x (call x (y z) [] " * 20_000,
+        f"(call x (y z) [{'a ' * 200_000}",
+        f"(call x (y z) [{' ' * 500_000}",
+        f"(call x{'[a]' * 100_000}[",
+        '(call "p" ("s" "f") ["a" ' + '"' * 99_999,
     ],
     ids=lambda text: text[:12],
 )
