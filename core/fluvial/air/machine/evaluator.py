@@ -34,6 +34,7 @@ from fluvial.air.machine.instances import (
 )
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastError
+from fluvial.air.machine.liveness import Liveness
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
@@ -90,11 +91,13 @@ class Evaluator:
         self.streams: Final[dict[StreamKey, Stream]] = {}
         self.waiters: Final = Waiters()
         self._half_failed: Final = HalfFailed(script)
+        self._liveness: Liveness | None = None
 
     # --- steps
 
     def take(self, facts: Iterable[Fact], signer: str) -> None:
         """Take in facts of a signer, to be looked at in the next step."""
+        self._liveness = None
         for fact in facts:
             if (waiting := self.knowledge.add(fact, signer).waiting) is not None:
                 self.push(waiting)
@@ -108,6 +111,7 @@ class Evaluator:
         Raises:
             Uncatchable: the evaluator cannot be used any more; what came must be undone.
         """
+        self._liveness = None
         self._step += 1
         self.spend(1)
         self.acting = act
@@ -139,6 +143,13 @@ class Evaluator:
     def finished(self) -> bool:
         """Whether no fact can change anything any more."""
         return self.waiters.nobody
+
+    @property
+    def liveness(self) -> Liveness:
+        """What the rest of the flow needs of the values that are known now."""
+        if self._liveness is None:
+            self._liveness = Liveness(self)
+        return self._liveness
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in the order of positions; for people."""

@@ -10,7 +10,7 @@ The analysis may keep too much, never too little; should a peer need more nevert
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId
@@ -18,7 +18,6 @@ from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.errors import Catchable, Waiting
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.instances import Inst, Status
-from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
@@ -28,34 +27,48 @@ if TYPE_CHECKING:
     from fluvial.air.machine.evaluator import Evaluator
 
 
-def needs_of(machine: Evaluator, peer: str) -> Needs:
-    """What a peer needs of the large values that are known here.
+class Liveness:
+    """What is needed of the large values that an evaluator at rest knows; found once for all peers.
 
-    Args:
-        machine: the evaluator, at rest.
-        peer: who will get the particle.
+    A call that its peer has begun with needs nothing more, but for that peer itself.
     """
-    knowledge = machine.knowledge
-    if not knowledge.large:
-        return Needs(frozenset(), {})
-    search = _Search(machine, peer, knowledge.noted())
-    search.run()
-    return Needs(frozenset(knowledge.large), search.masks)
+
+    def __init__(self, machine: Evaluator) -> None:
+        self._machine = machine
+        self._begun: dict[str, list[Inst]] = {}
+        knowledge = machine.knowledge
+        self._large = frozenset(knowledge.large)
+        self._masks: Mapping[ContentId, Mask] = {}
+        if self._large:
+            search = _Search(machine, knowledge.noted())
+            search.run(self._begun)
+            self._masks = search.masks
+
+    def of(self, peer: str) -> Needs:
+        """What a peer needs that will get the particle."""
+        masks = self._masks
+        if self._large and peer in self._begun:
+            search = _Search(self._machine, {key: mask.copy() for key, mask in masks.items()})
+            search.waiting(self._begun[peer])
+            masks = search.masks
+        return Needs(self._large, masks)
 
 
 class _Search:
-    def __init__(self, machine: Evaluator, peer: str, masks: dict[ContentId, Mask]) -> None:
+    def __init__(self, machine: Evaluator, masks: dict[ContentId, Mask]) -> None:
         self.masks = masks
         self._machine = machine
         self._script: Reads = reads_of(machine.script)
-        self._contested = plan_of(machine.script).contested
-        self._peer = peer
+        self._contested = machine.plan.contested
         self._seen: set[object] = set()
 
-    def run(self) -> None:
-        """Go through all that can still happen."""
+    def run(self, begun: dict[str, list[Inst]]) -> None:
+        """Go through all that can still happen; calls that their peers have begun with are put aside."""
         for inst in self._machine.waiters.waiting():
-            self._waiting(inst)
+            if _is_begun(inst):
+                begun.setdefault(inst.other.peer, []).append(inst)
+            else:
+                self.waiting([inst])
             self._around(inst)
         for stream in self._machine.streams.values():
             for inst in stream.folds():
@@ -64,19 +77,10 @@ class _Search:
 
     # --- instances
 
-    def _waiting(self, inst: Inst) -> None:
-        node = inst.node
-        if isinstance(node, tree.Call) and inst.other is not None and self._is_under_way(inst):
-            return
-        self._region(inst.scope, node.number, self._script.end_of[node.number])
-
-    def _is_under_way(self, inst: Inst) -> bool:
-        """Whether the peer of a call has begun with it, so that it has the arguments, and is not the one that is asked about.
-
-        That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
-        """
-        peer: str = inst.other.peer
-        return peer != self._peer and inst.known is not None and inst.known.taken_by(peer)
+    def waiting(self, insts: Iterable[Inst]) -> None:
+        """What these read themselves."""
+        for inst in insts:
+            self._region(inst.scope, inst.node.number, self._script.end_of[inst.node.number])
 
     def _around(self, inst: Inst) -> None:
         """What can have its turn behind an instance."""
@@ -196,6 +200,14 @@ class _Search:
         elif whole.mask is not None:
             # There will be an error, which shows the value.
             self.masks.setdefault(whole.id, Mask()).add(value.path, Level.WHOLE)
+
+
+def _is_begun(inst: Inst) -> bool:
+    """Whether the peer of a call has begun with it, so that it has the arguments.
+
+    That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
+    """
+    return isinstance(inst.node, tree.Call) and inst.known is not None and inst.known.taken_by(inst.other.peer)
 
 
 def _leads_somewhere(content: Content, path: Path) -> bool:

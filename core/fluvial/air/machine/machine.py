@@ -27,7 +27,6 @@ from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
-from fluvial.air.machine.liveness import needs_of
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.syntax.tree import Script
@@ -278,7 +277,7 @@ class Machine:
 
     def needs(self, peer: str) -> Needs | None:
         """What another peer must have of the values that could be left out; None if that is not known, and nothing is to be left out."""
-        return needs_of(self._state.evaluator, peer)
+        return self._state.evaluator.liveness.of(peer)
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in script order; for people."""
