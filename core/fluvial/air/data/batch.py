@@ -135,7 +135,7 @@ class Batch:
         if (steps := self._steps) is None:
             steps = self._steps = []
             for item in self.signed.items:
-                if isinstance(item, Step):
+                if type(item) is Step:
                     steps.append((item, []))
                 else:
                     steps[-1][1].append(item)
@@ -146,9 +146,9 @@ class Batch:
         if self._contents is None:
             ids: set[ContentId] = set()
             for item in self.signed.items:
-                if isinstance(item, Result):
+                if type(item) is Result:
                     ids.add(item.value)
-                elif isinstance(item, Canon):
+                elif type(item) is Canon:
                     ids.update(element.value for element in item.elements)
             self._contents = frozenset(ids)
         return self._contents
@@ -160,19 +160,20 @@ def without_dead(items: Sequence[Item]) -> list[Item]:
     What such a step has seen comes before the next one as well. Only the very first step of a flow stays without facts, since with it the
     script begins; so does the last one, for what it has seen.
     """
-    answered = {(item.frame, item.node) for item in items if isinstance(item, _OUTCOMES)}
+    answered = {(item.frame, item.node) for item in items if type(item) is Result or type(item) is Failure}
     alive: list[Item] = []
     for item in items:
-        if isinstance(item, Step) and alive and isinstance(last := alive[-1], Step) and (last.seen or len(alive) > 1):
-            alive[-1] = Step(last.seen + item.seen)
-        elif not (isinstance(item, Taken) and (item.frame, item.node) in answered):
+        if type(item) is Step:
+            last = alive[-1] if alive else None
+            if type(last) is Step and (last.seen or len(alive) > 1):
+                alive.pop()
+                item = Step(last.seen + item.seen)
+            alive.append(item)
+        elif not (type(item) is Taken and (item.frame, item.node) in answered):
             alive.append(item)
     if len(alive) > 1 and alive[-1] == Step():
         alive.pop()
     return alive
-
-
-_OUTCOMES: Final = (Result, Failure)
 
 
 def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:
@@ -215,16 +216,17 @@ def _story(batch: Batch) -> Iterator[BatchId | list[Fact]]:
 
 def _problem(item: Item) -> str:
     """What is impossible about an item; empty if nothing is."""
-    if isinstance(item, Step):
+    if type(item) is Step:
         return "" if all(len(batch) == 32 for batch in item.seen) else "a step that names no batch"
     if len(item.frame) not in (0, FRAME_BYTES) or not 0 <= item.node < 2**32:
         return "a fact about an impossible instance"
-    if isinstance(item, Failure) and item.status == 0:
+    if type(item) is Failure and item.status == 0:
         return "a failure with status 0"
-    if isinstance(item, Canon) and any(element.source not in SOURCES for element in item.elements):
-        return "a canon element of an unknown source"
-    if isinstance(item, Canon) and any(len(element.frame) not in (0, FRAME_BYTES) for element in item.elements):
-        return "a canon element of an impossible writer"
+    if type(item) is Canon:
+        if any(element.source not in SOURCES for element in item.elements):
+            return "a canon element of an unknown source"
+        if any(len(element.frame) not in (0, FRAME_BYTES) for element in item.elements):
+            return "a canon element of an impossible writer"
     return ""
 
 

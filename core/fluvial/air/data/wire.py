@@ -9,7 +9,7 @@ has the very bytes that were signed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import msgspec
 from msgspec.structs import astuple
@@ -27,6 +27,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Base of what is encoded; numbers stand for ids."""
 
 
+@final
 class WireResult(_Wire, frozen=True, tag=0):
     """A :class:`Result`; arguments are pairs of an id's number and a path."""
 
@@ -38,6 +39,7 @@ class WireResult(_Wire, frozen=True, tag=0):
     value: int
 
 
+@final
 class WireFailure(_Wire, frozen=True, tag=1):
     """A :class:`Failure`."""
 
@@ -50,6 +52,7 @@ class WireFailure(_Wire, frozen=True, tag=1):
     message: str
 
 
+@final
 class WireCanon(_Wire, frozen=True, tag=2):
     """A :class:`Canon`; elements are (id's number, peer, service, function, lens, source, frame, node)."""
 
@@ -58,6 +61,7 @@ class WireCanon(_Wire, frozen=True, tag=2):
     elements: tuple[tuple[int, str, str, str, str, int, bytes, int], ...]
 
 
+@final
 class WireSent(_Wire, frozen=True, tag=3):
     """A :class:`Sent`."""
 
@@ -66,6 +70,7 @@ class WireSent(_Wire, frozen=True, tag=3):
     complete: bool
 
 
+@final
 class WireTaken(_Wire, frozen=True, tag=4):
     """A :class:`Taken`."""
 
@@ -73,6 +78,7 @@ class WireTaken(_Wire, frozen=True, tag=4):
     node: int
 
 
+@final
 class WireStep(_Wire, frozen=True, tag=5):
     """A :class:`Step`; ``seen`` are numbers of ids."""
 
@@ -125,17 +131,15 @@ def _numbered(contents: Sequence[ContentId], batches: Sequence[Batch]) -> tuple[
 
 
 def _ids(item: Item) -> Iterable[bytes]:
-    match item:
-        case Result():
-            return [*[argument.root for argument in item.arguments], item.value]
-        case Step():
-            return item.seen
-        case Failure():
-            return [argument.root for argument in item.arguments]
-        case Canon():
-            return [element.value for element in item.elements]
-        case _:
-            return ()
+    if type(item) is Result:
+        return [*[argument.root for argument in item.arguments], item.value]
+    if type(item) is Step:
+        return item.seen
+    if type(item) is Failure:
+        return [argument.root for argument in item.arguments]
+    if type(item) is Canon:
+        return [element.value for element in item.elements]
+    return ()
 
 
 def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content]) -> bytes:
@@ -164,25 +168,22 @@ def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content])
 
 
 def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
-    match item:
-        case Result() | Failure():
-            arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
-            if isinstance(item, Failure):
-                return WireFailure(
-                    item.frame, item.node, item.service, item.function, arguments, item.status, item.message
-                )
-            return WireResult(item.frame, item.node, item.service, item.function, arguments, numbers[item.value])
-        case Step():
-            return WireStep(tuple([numbers[key] for key in item.seen]))
-        case Sent():
-            return WireSent(item.frame, item.node, item.complete)
-        case Taken():
-            return WireTaken(item.frame, item.node)
-        case Canon():
-            elements = tuple(
-                (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
-            )
-            return WireCanon(item.frame, item.node, elements)
+    if type(item) is Result:
+        arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
+        return WireResult(item.frame, item.node, item.service, item.function, arguments, numbers[item.value])
+    if type(item) is Step:
+        return WireStep(tuple([numbers[key] for key in item.seen]))
+    if type(item) is Sent:
+        return WireSent(item.frame, item.node, item.complete)
+    if type(item) is Taken:
+        return WireTaken(item.frame, item.node)
+    if type(item) is Failure:
+        arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
+        return WireFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+    elements = tuple(
+        (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
+    )
+    return WireCanon(item.frame, item.node, elements)
 
 
 def decode_data(particle: bytes, data: bytes) -> Known:
@@ -242,22 +243,20 @@ def _at(places: Sequence[bytes], number: int) -> bytes:
 
 
 def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
-    match item:
-        case WireResult() | WireFailure():
-            arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
-            if isinstance(item, WireFailure):
-                return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
-            value = ContentId(_at(ids, item.value))
-            return Result(item.frame, item.node, item.service, item.function, arguments, value)
-        case WireStep():
-            return Step(tuple([_at(ids, number) for number in item.seen]))
-        case WireSent():
-            return Sent(item.frame, item.node, item.complete)
-        case WireTaken():
-            return Taken(item.frame, item.node)
-        case WireCanon():
-            elements = tuple(
-                Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7])
-                for one in item.elements
-            )
-            return Canon(item.frame, item.node, elements)
+    if type(item) is WireResult:
+        arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
+        value = ContentId(_at(ids, item.value))
+        return Result(item.frame, item.node, item.service, item.function, arguments, value)
+    if type(item) is WireStep:
+        return Step(tuple([_at(ids, number) for number in item.seen]))
+    if type(item) is WireSent:
+        return Sent(item.frame, item.node, item.complete)
+    if type(item) is WireTaken:
+        return Taken(item.frame, item.node)
+    if type(item) is WireFailure:
+        arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
+        return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+    elements = tuple(
+        Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7]) for one in item.elements
+    )
+    return Canon(item.frame, item.node, elements)

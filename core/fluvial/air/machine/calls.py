@@ -45,7 +45,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     if inst.known is None:
         inst.other = machine.operands.call(node, inst)
         inst.known = machine.knowledge.about(inst.id)
-        if isinstance(node.output, tree.Scalar):
+        if type(node.output) is tree.Scalar:
             machine.claim(inst, node.output.name)
     call: Tetraplet = inst.other
     missing: Waiting | None = None
@@ -98,7 +98,7 @@ def _fits(outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bo
 
 
 def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> None:
-    if isinstance(outcome, Failure):
+    if type(outcome) is Failure:
         # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
         machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Status.OPEN, call)
         return
@@ -106,7 +106,7 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
     if output is not None:
         whole = machine.knowledge.value(outcome.value)
         value = Value(whole.content, (call,), Source.CALL, whole)
-        if isinstance(output, tree.Scalar):
+        if type(output) is tree.Scalar:
             machine.set(inst, output.name, value)
         else:
             machine.append(inst, output, value)
@@ -205,7 +205,7 @@ def _fix(machine: Evaluator, inst: Inst) -> Canon:
     node: tree.Canon = inst.node
     stream = machine.stream(inst.scope.stream(node.source.name), node.source.name)
     entries = stream.visible((*inst.key, BEYOND))
-    if isinstance(node.target, tree.Scalar):
+    if type(node.target) is tree.Scalar:
         fixed = [(literal(first_values(entry.value for entry in entries), machine.me), inst.id)]
     else:
         fixed = [(entry.value, entry.writer) for entry in entries]

@@ -49,7 +49,7 @@ WORK_MAX: Final = 1_000_000
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
 
-_STREAMS: Final = (tree.Stream, tree.StreamMap)
+_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
 
 
 class Evaluator:
@@ -205,7 +205,7 @@ class Evaluator:
         now: Inst | None = inst
         while now is not None:
             before = now.status
-            if before is OPEN or isinstance(now.node, tree.Fold):
+            if before is OPEN or type(now.node) is tree.Fold:
                 self._advance(now)
             if now.status is before:
                 return
@@ -361,7 +361,7 @@ class Evaluator:
             if not inst.index:
                 left = self.operands.value(node.left, inst)
                 equal = same_json(left.read(), self.operands.value(node.right, inst).read())
-                if equal is not isinstance(node, tree.Match):
+                if equal is not (type(node) is tree.Match):
                     raise errors.no_mismatch() if equal else errors.no_match()
                 inst.index = 1
             inst.child = self.start(inst, node.body)
@@ -379,7 +379,7 @@ class Evaluator:
         if inst.child is None:
             node = inst.node
             instance = Instance(*inst.id)
-            if isinstance(node.target, _STREAMS):
+            if type(node.target) in _STREAMS:
                 self.stream(instance, node.target.name)
             inst.child = self.start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
             if inst.child is None:
@@ -389,7 +389,7 @@ class Evaluator:
     def _ap(self, inst: Inst) -> None:
         node = inst.node
         value = self.operands.to_bind(node.argument, inst)
-        if isinstance(node.target, tree.Stream):
+        if type(node.target) is tree.Stream:
             self.append(inst, node.target, value)
         else:
             self.set(inst, node.target.name, value)
@@ -408,7 +408,7 @@ def _completes(branch: Inst) -> bool:
 
     One that is directly a ``next`` does not where the fold ends, else every ``fold … (par … (next x))`` would be complete at once.
     """
-    return branch.status is TRUE or (branch.status is KEEP and not isinstance(branch.node, tree.Next))
+    return branch.status is TRUE or (branch.status is KEEP and type(branch.node) is not tree.Next)
 
 
 from fluvial.air.machine.calls import advance_call, advance_canon  # noqa: E402 - they are written in terms of the evaluator

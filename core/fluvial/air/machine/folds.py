@@ -15,7 +15,7 @@ from fluvial.air.syntax import tree
 if TYPE_CHECKING:
     from fluvial.air.machine.evaluator import Evaluator
 
-_STREAMS: Final = (tree.Stream, tree.StreamMap)
+_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
 
 
 def advance_fold(machine: Evaluator, inst: Inst) -> None:
@@ -25,7 +25,7 @@ def advance_fold(machine: Evaluator, inst: Inst) -> None:
         Waiting: what it runs over has no value yet. Catchable, Uncatchable: as the instruction does.
     """
     node = inst.node
-    if isinstance(node.iterable, _STREAMS):
+    if type(node.iterable) in _STREAMS:
         _fold_stream(machine, inst)
         return
     if inst.child is None:

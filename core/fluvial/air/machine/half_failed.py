@@ -140,6 +140,9 @@ def _send(machine: Evaluator, par: Inst, peer: str) -> None:
         machine.findings.next_peers[peer] = None
 
 
+_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
+
+
 def _catcher(
     par: Inst, failing: frozenset[int], known: dict[Inst, Inst | None], held_in: Mapping[Inst, Inst]
 ) -> Inst | None:
@@ -160,12 +163,12 @@ def _catcher(
             break
         passed.append(inst)
         node = inst.node
-        if isinstance(node, tree.Par) and not (_can_fail(inst.child, failing) and _can_fail(inst.other, failing)):
+        if type(node) is tree.Par and not (_can_fail(inst.child, failing) and _can_fail(inst.other, failing)):
             break
-        if isinstance(node, tree.Fold) and isinstance(node.iterable, tree.Stream | tree.StreamMap):
+        if type(node) is tree.Fold and type(node.iterable) in _STREAMS:
             break
         parent = inst.parent
-        if parent is not None and isinstance(parent.node, tree.Xor) and parent.child is inst:
+        if parent is not None and type(parent.node) is tree.Xor and parent.child is inst:
             found = parent
             break
         inst = parent
@@ -177,7 +180,7 @@ def _can_fail(branch: Inst, failing: frozenset[int]) -> bool:
     """Whether a branch has failed or may still do so."""
     if branch.status is not Status.OPEN:
         return branch.status is Status.FAILED
-    at_end = isinstance(branch.node, tree.Next) and branch.child is None
+    at_end = type(branch.node) is tree.Next and branch.child is None
     return not at_end and branch.node.number in failing
 
 

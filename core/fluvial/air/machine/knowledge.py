@@ -44,21 +44,20 @@ class About:
 
     def add(self, fact: Fact, signer: str) -> None:
         """Take in a fact of a signer about this instance."""
-        match fact:
-            case Result() | Failure():
-                if self.outcomes is None:
-                    self.outcomes = {}
-                self.outcomes.setdefault(signer, fact)
-            case Taken():
-                if self.taken is None:
-                    self.taken = set()
-                self.taken.add(signer)
-            case Sent():
-                self.sent = self.sent or fact.complete
-            case Canon():
-                if self.canons is None:
-                    self.canons = {}
-                self.canons.setdefault(signer, fact)
+        if type(fact) is Result or type(fact) is Failure:
+            if self.outcomes is None:
+                self.outcomes = {}
+            self.outcomes.setdefault(signer, fact)
+        elif type(fact) is Taken:
+            if self.taken is None:
+                self.taken = set()
+            self.taken.add(signer)
+        elif type(fact) is Sent:
+            self.sent = self.sent or fact.complete
+        elif type(fact) is Canon:
+            if self.canons is None:
+                self.canons = {}
+            self.canons.setdefault(signer, fact)
 
     def taken_by(self, peer: str) -> bool:
         """Whether a peer is at work on it."""
@@ -88,9 +87,9 @@ class Knowledge:
         """Take in a fact of a signer; what is known now about its instance."""
         about = self.about((fact.frame, fact.node))
         about.add(fact, signer)
-        if isinstance(fact, Result):
+        if type(fact) is Result:
             self._hear_of(fact.value)
-        elif isinstance(fact, Canon):
+        elif type(fact) is Canon:
             for element in fact.elements:
                 self._hear_of(element.value)
         return about

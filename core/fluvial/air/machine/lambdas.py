@@ -43,7 +43,7 @@ def part_of(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Val
         Catchable: 10007 or 10010, the path does not fit.
         Waiting: a name in the path has no value yet.
     """
-    if isinstance(path, Length):
+    if type(path) is Length:
         return _length(value)
     origin = value.origins[0]
     origins = (replace(origin, lens=origin.lens + lambda_text(path)),)
@@ -62,7 +62,7 @@ def part_of_error(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) 
     Raises:
         Catchable: 10007 or 10010. Waiting: as for :func:`part_of`.
     """
-    if isinstance(path, Length):
+    if type(path) is Length:
         return replace(_length(value), origins=value.origins)
     return _follow(value, path.accessors, (scope, key), value.origins)
 
@@ -73,7 +73,7 @@ def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str, 
     Raises:
         Catchable: 10007. Waiting: as for :func:`part_of`.
     """
-    if isinstance(path, Length):
+    if type(path) is Length:
         # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
         return _computed(len(canon.elements), Tetraplet(me, service=".length"), Source.CANON)
     element = canon.elements[_element_index(len(canon.elements), path.accessors[0], (scope, key))]
@@ -86,7 +86,7 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str,
     Raises:
         Catchable: 10007. Waiting: as for :func:`part_of`.
     """
-    if isinstance(path, Length):
+    if type(path) is Length:
         return _computed(len(canon.pairs), Tetraplet(me, lens="length"), Source.CANON)
     values = canon.values(_map_key(path.accessors[0], (scope, key)))
     rest = path.accessors[1:]
@@ -134,18 +134,16 @@ def _named(name: str, names: Names) -> Json:
 
 
 def _step(accessor: Accessor, names: Names) -> str | int:
-    match accessor:
-        case Field(name):
-            return name
-        case Index(index):
-            return index
-        case ByName(name):
-            key = _named(name, names)
-            if isinstance(key, str):
-                return key
-            if isinstance(key, bool) or not isinstance(key, int | float):
-                raise bad_lambda(f"scalar accessor `{json_text(key)}` should has number or string type")
-            return _index(key)
+    if type(accessor) is Field:
+        return accessor.name
+    if type(accessor) is Index:
+        return accessor.index
+    key = _named(accessor.name, names)
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool) or not isinstance(key, int | float):
+        raise bad_lambda(f"scalar accessor `{json_text(key)}` should has number or string type")
+    return _index(key)
 
 
 def _index(number: Json) -> int:

@@ -88,9 +88,9 @@ class _Search:
         while now is not None and now not in self._seen:
             self._seen.add(now)
             node = now.node
-            if now.status is Status.OPEN and isinstance(node, tree.Seq) and now.index + 1 < len(node.children):
+            if now.status is Status.OPEN and type(node) is tree.Seq and now.index + 1 < len(node.children):
                 self._region(now.scope, node.children[now.index + 1].number, self._script.end_of[node.number])
-            elif now.status is Status.OPEN and isinstance(node, tree.Xor) and now.other is None:
+            elif now.status is Status.OPEN and type(node) is tree.Xor and now.other is None:
                 self._region(now.scope, node.right.number, self._script.end_of[node.number])
             now = now.parent
 
@@ -148,15 +148,15 @@ class _Search:
                 case CanonStreamValue():
                     self._elements(bound, scope, path)
                 case CanonMapValue():
-                    if not isinstance(path, tree.Length) and self._first_time(id(bound)):
+                    if type(path) is not tree.Length and self._first_time(id(bound)):
                         for pair in bound.pairs:
                             self._need(pair, (), Level.WHOLE)
 
     def _elements(self, canon: CanonStreamValue, scope: Scope, path: tree.Lambda | None) -> None:
-        if isinstance(path, tree.Length):
+        if type(path) is tree.Length:
             return
         elements = canon.elements
-        if path is not None and isinstance(path.accessors[0], tree.Index):
+        if path is not None and type(path.accessors[0]) is tree.Index:
             index = path.accessors[0].index
             elements = elements[index : index + 1]
             path = tree.Path(path.accessors[1:]) if len(path.accessors) > 1 else None
@@ -168,7 +168,7 @@ class _Search:
             self._value(element, scope, path)
 
     def _value(self, value: Value, scope: Scope, path: tree.Lambda | None) -> None:
-        if isinstance(path, tree.Length):
+        if type(path) is tree.Length:
             self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
         else:
             self._need(value, () if path is None else tuple(self._steps(path, scope)), Level.WHOLE)
@@ -207,7 +207,7 @@ def _is_begun(inst: Inst) -> bool:
 
     That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
     """
-    return isinstance(inst.node, tree.Call) and inst.known is not None and inst.known.taken_by(inst.other.peer)
+    return type(inst.node) is tree.Call and inst.known is not None and inst.known.taken_by(inst.other.peer)
 
 
 def _leads_somewhere(content: Content, path: Path) -> bool:

@@ -32,7 +32,7 @@ from fluvial.air.machine.values import (
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
 
-_FIXED: Final = (tree.Literal, tree.InitPeerId)
+_FIXED: Final = frozenset((tree.Literal, tree.InitPeerId))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,11 @@ class Operands:
             Waiting: a name has no value yet. Catchable: a lambda does not fit, or a name was cleared by ``new``.
         """
         scope, key = inst.scope, inst.key
-        if isinstance(operand, tree.Scalar):
+        if type(operand) is tree.Scalar:
             value = cast(Value, scope.lookup(operand.name, key))  # sigils keep the kinds of names apart
             return value if operand.path is None else part_of(value, operand.path, scope, key)
+        if (known := self._literals.get(id(operand))) is not None:
+            return known
         environment = self._environment
         match operand:
             case tree.Literal() | tree.InitPeerId() | tree.Timestamp() | tree.Ttl():
@@ -96,8 +98,6 @@ class Operands:
 
     def _literal(self, operand: tree.Literal | tree.InitPeerId | tree.Timestamp | tree.Ttl) -> Value:
         """What is the same wherever it is read; made once, as long as there is the script."""
-        if (known := self._literals.get(id(operand))) is not None:
-            return known
         environment = self._environment
         json: Json
         match operand:
@@ -118,23 +118,22 @@ class Operands:
 
     def to_bind(self, operand: tree.Value, inst: Inst) -> Value:
         """An operand as ``ap`` binds it; raises as :meth:`value`."""
-        match operand:
-            case tree.CanonStream(name, None):
-                return self._canon_stream(name, inst).bound()
-            case tree.CanonMap(name, None):
-                pairs = self._canon_map(name, inst)
-                return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
-            case tree.Scalar(name, None) if not inst.scope.is_iterator(name, inst.key):
-                return inst.scope.scalar(name, inst.key)
-            case _:
-                return self.value(operand, inst).settled()
+        if type(operand) is tree.CanonStream and operand.path is None:
+            return self._canon_stream(operand.name, inst).bound()
+        if type(operand) is tree.CanonMap and operand.path is None:
+            pairs = self._canon_map(operand.name, inst)
+            return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
+        value = self.value(operand, inst)
+        if type(operand) is tree.Scalar and operand.path is None:
+            return value.settled() if inst.scope.is_iterator(operand.name, inst.key) else value
+        return value.settled()
 
     def call(self, node: tree.Call, inst: Inst) -> Tetraplet:
         """Peer, service and function of a call; raises as :meth:`text`."""
         if (known := self._calls.get(node.number)) is not None:
             return known
         call = Tetraplet(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
-        if isinstance(node.peer, _FIXED) and isinstance(node.service, _FIXED) and isinstance(node.function, _FIXED):
+        if type(node.peer) in _FIXED and type(node.service) in _FIXED and type(node.function) in _FIXED:
             self._calls[node.number] = call
         return call
 
@@ -144,16 +143,16 @@ class Operands:
         Raises:
             Waiting: as for :meth:`value`. Catchable: as there, or 10011, it is no string.
         """
-        if isinstance(operand, tree.Literal) and isinstance(operand.value, str):
+        if type(operand) is tree.Literal and isinstance(operand.value, str):
             return operand.value
-        if isinstance(operand, tree.InitPeerId):
+        if type(operand) is tree.InitPeerId:
             return self._environment.initiator
-        if isinstance(operand, (tree.PairPeer, tree.PairService)):
+        if type(operand) is tree.PairPeer or type(operand) is tree.PairService:
             return self._of_pair(operand, inst)
-        json = self.value(operand, inst).read()
+        value = cast(tree.Scalar | tree.CanonStream | tree.CanonMap, operand)
+        json = self.value(value, inst).read()
         if not isinstance(json, str):
-            assert isinstance(operand, (tree.Scalar, tree.CanonStream, tree.CanonMap))
-            raise errors.not_a_string(operand.name, json)
+            raise errors.not_a_string(value.name, json)
         return json
 
     def _of_pair(self, operand: tree.PairPeer | tree.PairService, inst: Inst) -> str:

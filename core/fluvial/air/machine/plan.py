@@ -50,17 +50,17 @@ def plan_of(script: tree.Script) -> Plan:
     for node in nodes:
         if (name := _written(node)) is not None:
             writers.setdefault(name, []).append(node.number)
-        elif isinstance(node, tree.Fold):
+        elif type(node) is tree.Fold:
             next_of[node.number] = BEYOND
             folds[node.iterator] = node.number
-        elif isinstance(node, tree.Next):
+        elif type(node) is tree.Next:
             # Folds of one iterator never stand in one another.
             next_of[folds[node.iterator]] = node.number
         for operand in tree.operands(node):
-            if isinstance(operand, _REGISTERS):
+            if type(operand) in _REGISTERS:
                 registers.add(type(operand))
                 unchecked.update(tree.names_in(operand))
-            elif isinstance(node, tree.FailValue):
+            elif type(node) is tree.FailValue:
                 unchecked.update(tree.names_in(operand))
     contested = {name for name, set_at in writers.items() if len(set_at) > 1 or name in folds or name in unchecked}
     for first, last in _behind_next(nodes, ends, next_of):
@@ -68,7 +68,7 @@ def plan_of(script: tree.Script) -> Plan:
     return Plan(nodes, ends, next_of, bool(registers), tree.LastError in registers, frozenset(contested))
 
 
-_REGISTERS: Final = (tree.Error, tree.LastError)
+_REGISTERS: Final = frozenset((tree.Error, tree.LastError))
 
 
 def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
@@ -81,13 +81,14 @@ def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
 
 def _written(node: tree.Instruction) -> str | None:
     """The name of a scalar, canon or canon map that an instruction sets."""
-    match node:
-        case tree.Call(output=tree.Scalar(name)) | tree.Ap(target=tree.Scalar(name)):
-            return name
-        case tree.Canon():
-            return node.target.name
-        case _:
-            return None
+    target: object = None
+    if type(node) is tree.Call:
+        target = node.output
+    elif type(node) is tree.Ap:
+        target = node.target
+    elif type(node) is tree.Canon:
+        return node.target.name
+    return target.name if type(target) is tree.Scalar else None
 
 
 def _behind_next(

@@ -52,7 +52,7 @@ def reads_of(script: tree.Script) -> Reads:
         for operand in tree.operands(instruction):
             for name, path in _names(operand):
                 readers.setdefault(name, []).append(Read(instruction.number, path))
-    nexts = [(one.number, one.iterator) for one in instructions if isinstance(one, tree.Next)]
+    nexts = [(one.number, one.iterator) for one in instructions if type(one) is tree.Next]
     return Reads(plan.ends, _without_unread(instructions, readers), nexts)
 
 
@@ -83,17 +83,17 @@ def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Nu
 
 def _names(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
     """The names that an operand reads."""
-    if isinstance(operand, (tree.Literal, tree.InitPeerId)):
+    if type(operand) is tree.Literal or type(operand) is tree.InitPeerId:
         return
-    if isinstance(operand, (tree.PairPeer, tree.PairService)):
+    if type(operand) is tree.PairPeer or type(operand) is tree.PairService:
         operand = replace(operand.value, path=None)
-    if isinstance(operand, (tree.Scalar, tree.CanonStream, tree.CanonMap)):
+    if type(operand) is tree.Scalar or type(operand) is tree.CanonStream or type(operand) is tree.CanonMap:
         yield operand.name, operand.path
-    elif isinstance(operand, (tree.Stream, tree.StreamMap)):
+    elif type(operand) is tree.Stream or type(operand) is tree.StreamMap:
         yield operand.name, None
     path = getattr(operand, "path", None)
-    if isinstance(path, tree.Path):
-        yield from ((step.name, None) for step in path.accessors if isinstance(step, tree.ByName))
+    if type(path) is tree.Path:
+        yield from [(step.name, None) for step in path.accessors if type(step) is tree.ByName]
 
 
 def _without_unread(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from msgspec import Struct
 
@@ -41,18 +41,21 @@ NOWHERE = Position(0, 0)
 # --- lambdas: what hangs on a value --------------------------------------------------------------------------------
 
 
+@final
 class Field(Struct, frozen=True, gc=False):
     """``.name``: a field of an object, a string key of a canonicalised map."""
 
     name: str
 
 
+@final
 class Index(Struct, frozen=True, gc=False):
     """``.[3]``: an element of an array, an integer key of a canonicalised map; 0 <= index < 2**32."""
 
     index: int
 
 
+@final
 class ByName(Struct, frozen=True, gc=False):
     """``.[x]``: the field or index that the scalar or iterator ``x`` holds at run time."""
 
@@ -68,6 +71,7 @@ class Path(Struct, frozen=True, gc=False):
     accessors: tuple[Accessor, ...]
 
 
+@final
 class Length(Struct, frozen=True, gc=False):
     """``.length``: the whole lambda, the number of elements."""
 
@@ -119,6 +123,7 @@ class LastError(Struct, frozen=True, gc=False):
     path: Lambda | None = None
 
 
+@final
 class Scalar(Struct, frozen=True, gc=False):
     """A scalar or an iterator, or a part of it."""
 
