@@ -44,7 +44,7 @@ from fluvial.air.syntax.tree import (
 from fluvial.air.syntax.words import INSTRUCTIONS
 from fluvial.suggestions import did_you_mean
 
-Form: TypeAlias = Callable[[Builder, Group], Instruction | None]
+Form: TypeAlias = Callable[[Builder, Group, list[Node]], Instruction | None]
 
 
 def read_instruction(builder: Builder, group: Group) -> Instruction | None:
@@ -59,7 +59,7 @@ def read_instruction(builder: Builder, group: Group) -> Instruction | None:
     head = items[0] if items else group
     form = FORMS.get(head.text) if type(head) is Word else None
     if form is not None and group.bracket == "(":
-        return form(builder, group)
+        return form(builder, group, items[1:])
     if type(head) is Word:
         hint = did_you_mean(head.text, FORMS) or f"instructions are {', '.join(FORMS)}"
         raise builder.error(UnknownInstruction, f"{shown(head.text)} is no instruction", head, hint)
@@ -67,9 +67,8 @@ def read_instruction(builder: Builder, group: Group) -> Instruction | None:
     raise builder.error(UnknownInstruction, "an instruction's name is missing", head, hint)
 
 
-def _parts(builder: Builder, group: Group, least: int, most: int) -> list[Node]:
-    """An instruction's parts behind its name, as many as there must be."""
-    parts = group.items[1:]
+def _counted(builder: Builder, group: Group, parts: list[Node], least: int, most: int) -> list[Node]:
+    """An instruction's parts, as many as there must be."""
     if least <= len(parts) <= most:
         return parts
     name = cast(Word, group.items[0]).text
@@ -99,23 +98,23 @@ def _inner(builder: Builder, node: Node, name: str) -> Group:
 
 
 def _no_parts(kind: type[Null] | type[Never]) -> Form:
-    def form(builder: Builder, group: Group) -> Instruction:
-        _parts(builder, group, 0, 0)
+    def form(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
+        _counted(builder, group, parts, 0, 0)
         return kind(number=builder.number(), at=builder.at(group))
 
     return form
 
 
-def _two_inner(builder: Builder, group: Group, name: str) -> tuple[Group, Group]:
-    left, right = _parts(builder, group, 2, 2)
+def _two_inner(builder: Builder, group: Group, parts: list[Node], name: str) -> tuple[Group, Group]:
+    left, right = _counted(builder, group, parts, 2, 2)
     return _inner(builder, left, name), _inner(builder, right, name)
 
 
 def _branches(kind: type[Par] | type[Xor]) -> Form:
     name = kind.__name__.lower()
 
-    def form(builder: Builder, group: Group) -> None:
-        left, right = _two_inner(builder, group, name)
+    def form(builder: Builder, group: Group, parts: list[Node]) -> None:
+        left, right = _two_inner(builder, group, parts, name)
         number, at = builder.number(), builder.at(group)
         builder.open(
             Frame(kind, [right, left], lambda inner: kind(number=number, at=at, left=inner[0], right=inner[1])), group
@@ -124,8 +123,8 @@ def _branches(kind: type[Par] | type[Xor]) -> Form:
     return form
 
 
-def _seq(builder: Builder, group: Group) -> None:
-    left, right = _two_inner(builder, group, "seq")
+def _seq(builder: Builder, group: Group, parts: list[Node]) -> None:
+    left, right = _two_inner(builder, group, parts, "seq")
     if not builder.in_seq:
         number, at = builder.number(), builder.at(group)
         builder.open(Frame(Seq, [], lambda inner: Seq(number=number, at=at, children=tuple(inner))), group)
@@ -141,15 +140,14 @@ def _plain_call(builder: Builder, group: Group, call: PlainCall) -> Instruction:
     return _finished_call(builder, group, (peer, service, function), call.arguments, call.output)
 
 
-def _call(builder: Builder, group: Group) -> Instruction:
-    parts = group.items[1:]
+def _call(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
     pair = len(parts) >= 3 and type(parts[1]) is not Group
     if len(parts) == 2 and type(parts[1]) is Group and parts[1].bracket == "(":
         builder.operands.paper = True  # neither arguments nor output
         arguments: list[Node] = []
         output = None
     else:
-        parts = _parts(builder, group, 3, 4)
+        parts = _counted(builder, group, parts, 3, 4)
         arguments = _arguments(builder, parts[2])
         output = parts[3] if len(parts) == 4 else None
     operands = builder.operands
@@ -206,8 +204,8 @@ def _arguments(builder: Builder, node: Node) -> list[Node]:
     return node.items
 
 
-def _ap(builder: Builder, group: Group) -> Instruction:
-    pair, target = _parts(builder, group, 2, 2)
+def _ap(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
+    pair, target = _counted(builder, group, parts, 2, 2)
     operands, at = builder.operands, builder.at(group)
     if type(pair) is Group and pair.bracket == "(":
         if len(pair.items) != 2:
@@ -224,8 +222,8 @@ def _ap(builder: Builder, group: Group) -> Instruction:
     return Ap(number=builder.number(), at=at, argument=argument, target=to)
 
 
-def _canon(builder: Builder, group: Group) -> Instruction:
-    parts = _parts(builder, group, 3, 3)
+def _canon(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
+    parts = _counted(builder, group, parts, 3, 3)
     operands = builder.operands
     # as in AquaVM: a peer that nothing defines is no static error here, the instruction waits for it
     peer = builder.peer(operands.read(parts[0], places.PEER, checked=False))
@@ -242,8 +240,8 @@ def _canon(builder: Builder, group: Group) -> Instruction:
 def _test(kind: type[Match] | type[Mismatch]) -> Form:
     name = kind.__name__.lower()
 
-    def form(builder: Builder, group: Group) -> Instruction | None:
-        parts = _parts(builder, group, 2, 3)
+    def form(builder: Builder, group: Group, parts: list[Node]) -> Instruction | None:
+        parts = _counted(builder, group, parts, 2, 3)
         left: Value = builder.operands.read(parts[0], places.COMPARED, streams=True)
         right: Value = builder.operands.read(parts[1], places.COMPARED, streams=True)
         at = builder.at(group)
@@ -268,8 +266,8 @@ def _test(kind: type[Match] | type[Mismatch]) -> Form:
     return form
 
 
-def _fold(builder: Builder, group: Group) -> None:
-    parts = _parts(builder, group, 3, 4)
+def _fold(builder: Builder, group: Group, parts: list[Node]) -> None:
+    parts = _counted(builder, group, parts, 3, 4)
     iterable = builder.operands.read(parts[0], places.ITERABLE)
     word = builder.operands.iterator(parts[1])
     inside = [_inner(builder, part, "fold") for part in parts[2:]]
@@ -286,15 +284,15 @@ def _fold(builder: Builder, group: Group) -> None:
     builder.open_fold(frame, group)
 
 
-def _next(builder: Builder, group: Group) -> Instruction:
-    (part,) = _parts(builder, group, 1, 1)
+def _next(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
+    (part,) = _counted(builder, group, parts, 1, 1)
     word = builder.operands.iterator(part)
     builder.checks.next(word)
     return Next(number=builder.number(), at=builder.at(group), iterator=word.text)
 
 
-def _new(builder: Builder, group: Group) -> None:
-    name, body = _parts(builder, group, 2, 2)
+def _new(builder: Builder, group: Group, parts: list[Node]) -> None:
+    name, body = _counted(builder, group, parts, 2, 2)
     target = builder.operands.read(name, places.NEW_TARGET, checked=False)
     inside = _inner(builder, body, "new")
     builder.checks.new(cast(Word, name))
@@ -302,8 +300,8 @@ def _new(builder: Builder, group: Group) -> None:
     builder.open(Frame(New, [inside], lambda inner: New(number=number, at=at, target=target, body=inner[0])), group)
 
 
-def _fail(builder: Builder, group: Group) -> Instruction:
-    parts = _parts(builder, group, 1, 2)
+def _fail(builder: Builder, group: Group, parts: list[Node]) -> Instruction:
+    parts = _counted(builder, group, parts, 1, 2)
     at = builder.at(group)
     if len(parts) == 1:
         # as in AquaVM: a value that nothing defines is no static error here

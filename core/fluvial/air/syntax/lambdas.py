@@ -24,9 +24,9 @@ _ENCLOSED_LETTERS = frozenset(
 """Letters in circles and squares: symbols to Python, alphabetic to Unicode and AquaVM."""
 
 _ACCESSOR = re.compile(
-    rf"(?: \.?\[ (?: (?P<index>[0-9]+) | (?P<by>(?![0-9])[{NAME_CHARS}]+) ) \] | \.(?P<field>(?![0-9])[{NAME_CHARS}]+) ) !?",
-    re.VERBOSE,
+    rf"(?: \.?\[ (?: ([0-9]+) | ((?![0-9])[{NAME_CHARS}]+) ) \] | \.((?![0-9])[{NAME_CHARS}]+) ) !?", re.VERBOSE
 )
+_INDEX, _BY_NAME, _FIELD = range(1, 4)
 
 
 class LambdaError(ValueError):
@@ -57,10 +57,10 @@ def parse_lambda(text: str) -> Lambda:
         hint = f"did you mean `.${text}`?" if _ACCESSOR.match(text) else "write `.$.name`, `.$.[0]` or `.length`"
         raise LambdaError("a lambda begins with `.$`", 0, hint)
     accessors: list[Accessor] = []
-    offset = 2
+    offset, plain = 2, text.isascii()
     while offset < len(text):
         found = _ACCESSOR.match(text, offset)
-        if found is None or not is_name(found[0]):
+        if found is None or not (plain or is_name(found[0])):
             raise LambdaError(f"`{text[offset:][:20]}` is no accessor", offset, _accessor_hint(text[offset:]))
         accessors.append(_accessor(found, offset))
         offset = found.end()
@@ -91,12 +91,12 @@ def _is_mark(character: str) -> bool:
 
 
 def _accessor(found: re.Match[str], offset: int) -> Accessor:
-    text = found[found.lastgroup or 0]
-    if found.lastgroup == "field":
-        return Field(text)
-    if found.lastgroup == "by":
-        return ByName(text)
-    digits = text.lstrip("0") or "0"
+    kind = found.lastindex
+    if kind == _FIELD:
+        return Field(found[_FIELD])
+    if kind == _BY_NAME:
+        return ByName(found[_BY_NAME])
+    digits = found[_INDEX].lstrip("0") or "0"
     if len(digits) > len(str(INDEX_MAX)) or int(digits) > INDEX_MAX:
         raise LambdaError("the index is too large", offset, f"the largest index is {INDEX_MAX}")
     return Index(int(digits))

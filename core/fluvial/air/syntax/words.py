@@ -68,9 +68,7 @@ _ERRORS: tuple[tuple[str, type[Error] | type[LastError]], ...] = ((":error:", Er
 
 _NUMERIC_START = "+-0123456789"
 _NUMERIC = re.compile(r"[+-]?[0-9]*")
-_VARIABLE = re.compile(
-    rf"(?P<sigil> [$%] | \#[$%]? | \+ )? (?P<name>[{NAME_CHARS}]+) (?P<path>\..*)?", re.VERBOSE | re.DOTALL
-)
+_VARIABLE = re.compile(rf"([$%] | \#[$%]? | \+)? ([{NAME_CHARS}]+) (\..*)?", re.VERBOSE | re.DOTALL)
 _WITH_PARTS: Mapping[str, type[Scalar] | type[CanonStream] | type[CanonMap]] = MappingProxyType(
     {"": Scalar, "+": Scalar, "#": CanonStream, "#$": CanonStream, "#%": CanonMap}
 )
@@ -104,13 +102,13 @@ def operand_of(word: Word, source: Source) -> Operand:
 def _variable(word: Word, source: Source) -> Operand:
     text = word.text
     found = _VARIABLE.fullmatch(text)
-    if found is None or not is_name(found["name"]):
+    if found is None or not is_name(found[2]):
         raise _name_error(word, source)
-    sigil, path = found["sigil"] or "", found["path"]
-    name = text[: found.start("path")] if path else text
+    sigil, bare, path = found.groups("")
+    name = sigil + bare
     if sigil in _WITHOUT_PARTS:
         if path:
-            hint = f"fix its content with `canon` and take the part of that: `#{found['name']}{path}`"
+            hint = f"fix its content with `canon` and take the part of that: `#{bare}{path}`"
             raise source.error(
                 WrongOperand, f"{shown(name)} has no parts, it is a stream", word.start, len(text), hint=hint
             )
