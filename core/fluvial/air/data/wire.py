@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Batch, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
-from fluvial.air.data.facts import Argument, Canon, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
+from fluvial.air.data.facts import Argument, Canon, Closed, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
@@ -79,7 +79,15 @@ class WireStep(_Wire, frozen=True, tag=5):
     seen: tuple[int, ...]
 
 
-WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep
+class WireClosed(_Wire, frozen=True, tag=6):
+    """A :class:`Closed`; the root is sent as it is: nothing else that travels has it."""
+
+    frame: bytes
+    nodes: tuple[int, ...]
+    root: bytes
+
+
+WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep | WireClosed
 
 
 class WireBatch(_Wire, frozen=True):
@@ -178,6 +186,8 @@ def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
             return WireSent(item.frame, item.node, item.complete)
         case Taken():
             return WireTaken(item.frame, item.node)
+        case Closed():
+            return WireClosed(item.frame, item.nodes, item.root)
         case Canon():
             elements = tuple(
                 (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
@@ -255,6 +265,8 @@ def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
             return Sent(item.frame, item.node, item.complete)
         case WireTaken():
             return Taken(item.frame, item.node)
+        case WireClosed():
+            return Closed(item.frame, item.nodes, item.root)
         case WireCanon():
             elements = tuple(
                 Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7])

@@ -15,7 +15,7 @@ import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.evidence import Answer
-from fluvial.air.data.facts import Fact, Item, Result, Sent, Step, Taken, instance_of
+from fluvial.air.data.facts import Fact, Item, Result, Sent, Step, Taken, instances_of
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
@@ -309,4 +309,4 @@ def claims(fact: Fact) -> Iterator[Fact]:
     yield fact
     if isinstance(fact, Result):
         yield replace(fact, value=content_id(LIE))
-    yield from (other for other in altered(fact) if instance_of(other) == instance_of(fact))
+    yield from (other for other in altered(fact) if instances_of(other) == instances_of(fact))
