@@ -105,8 +105,9 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
         machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Status.OPEN, call)
         return
     output = inst.node.output
+    # Also if nothing is bound: the value has been come to, and nobody reads it.
+    whole = machine.knowledge.value(outcome.value)
     if output is not None:
-        whole = machine.knowledge.value(outcome.value)
         value = Value(whole.content, (call,), Source.CALL, whole)
         if isinstance(output, tree.Scalar):
             machine.set(inst, output.name, value)

@@ -98,8 +98,9 @@ def _last_reader(script: tree.Script, call: tree.Call) -> int | None:
     if not isinstance(call.output, tree.Scalar) or name in plan.contested:
         return None
     readers = [read.number for read in reads_of(script).readers.get(name, ())]
-    if any(number <= call.number or not _reads_as_argument(plan.nodes[number], name) for number in readers):
+    if not all(_reads_as_argument(plan.nodes[number], name) for number in readers):
         return None
+    # Nothing reads a name in front of what sets it: the static checks see to that.
     return max(readers, default=call.number)
 
 

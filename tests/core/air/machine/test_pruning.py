@@ -106,6 +106,18 @@ def test_what_is_read_travels_as_far_as_it_is_read() -> None:
     assert [isinstance(known, Partial) for known in held[1:]] == [True] * 9
 
 
+def test_an_answer_that_is_bound_to_no_name_goes_nowhere() -> None:
+    script = '(seq (call "@a" ("s" "make") []) (seq (call "@b" ("s" "work") [1]) (call "@c" ("s" "work") [2])))'
+    rows = [{"function": "make", "returns": "x" * 10_000}, {"function": "work", "echo": 0}]
+    one = msgspec.convert(
+        {"name": "unbound", "script": script, "init_peer": "@a", "peers": ["@a", "@b", "@c"], "services": rows},
+        Scenario,
+    )
+    observation = simulate(one, repeat=1)
+    assert observation.timing is not None
+    assert observation.timing.bytes_sent < 1_000
+
+
 def test_a_value_that_decided_something_is_there_for_all_who_come_later() -> None:
     """Everybody repeats the test; so what was tested goes with the particle, and what was not does not."""
     script = """
