@@ -67,8 +67,8 @@ class Journalled(Machine):
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         return self._kept(super().resolve(outcomes))
 
-    def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
-        record = super().seal(sign)
+    def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
+        record = super().seal(sign, closing=closing)
         if record is not None:
             self._keep([record], finished=False)
         return record

@@ -9,11 +9,11 @@ peer's data afterwards, so that it is done, or asked for, once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.facts import Canon, Fact, Instance, Outcome, instance_of
+from fluvial.air.data.facts import Canon, Fact, Instance, Outcome, instances_of
 from fluvial.air.machine.knowledge import About, Knowledge
 from fluvial.air.machine.scopes import StreamKey
 from fluvial.air.machine.values import Value, Whole
@@ -94,7 +94,7 @@ class Data(Knowledge):
         self.contents = knowledge.contents
         self.met: set[Any] = set()
 
-    def add(self, fact: Fact, signer: str) -> About:
+    def add(self, fact: Fact, signer: str) -> Sequence[About]:
         return self._all.add(fact, signer)
 
     def learn(self, contents: Any) -> None:
@@ -151,7 +151,7 @@ class CountingEvaluator(Reevaluator):
         if act:
             # With outcomes of services there are no data but the own ones; with a particle there are the sender's.
             alone = bool(facts) and self._met is not None
-            there = {*self._met, *map(instance_of, facts)} if alone else None
+            there = {*self._met, *(instance for fact in facts for instance in instances_of(fact))} if alone else None
             self._evaluation = evaluation
             self._data = evaluation._knowledge = Data(self.knowledge, there)
             evaluation._new_stream = self._new_stream

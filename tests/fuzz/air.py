@@ -27,7 +27,7 @@ import msgspec
 from fluvial.simulation.scenario import Scenario
 
 from tests.fuzz.causes import Verdict, verdict
-from tests.fuzz.pruned import difference
+from tests.fuzz.pruned import pruned
 from tests.fuzz.reference import BATCH, Reference
 from tests.fuzz.sources import Case, generated_cases, own_cases, stored_cases
 from tests.fuzz.twins import WAYS, DifferenceError, TooLongError, compare_in
@@ -84,7 +84,9 @@ class Fuzzing:
         self.counts["scenarios through both machines"] += 1
         for scenario in case.orders():
             try:
-                self.counts["steps of both machines compared"] += compare_in(scenario, way, seed=self._number).runs
+                budget = compare_in(scenario, way, seed=self._number)
+                self.counts["steps of both machines compared"] += budget.runs
+                self.counts["closed calls in both machines"] += budget.closed
             except TooLongError:
                 self.counts["machines not compared: too much work"] += 1
             except DifferenceError as error:
@@ -95,8 +97,10 @@ class Fuzzing:
             return
         for scenario in case.orders():
             self.counts["flows with and without pruning"] += 1
-            if found := difference(scenario):
-                self._report(case, found)
+            found = pruned(scenario)
+            self.counts["closed calls with and without pruning"] += found.closed
+            if found.difference:
+                self._report(case, found.difference)
 
     def _compare_with(self, reference: Reference, cases: Sequence[Case]) -> None:
         runs = [(case, scenario) for case in cases for scenario in case.orders()]

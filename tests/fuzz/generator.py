@@ -92,19 +92,20 @@ class _Known:
         )
 
 
-def scenario(seed: int, number: int) -> Scenario:
+def scenario(seed: int, number: int, *, runs: bool = False) -> Scenario:
     """One scenario.
 
     Args:
         seed: of a row of scenarios.
         number: which one of that row.
+        runs: write rows of calls of one peer in place of many calls; makes another scenario.
     """
     random = Random(f"{seed}/{number}")
     peers = list(PEERS[: random.choice((1, 2, 3, 3, 4, 5))])
-    script = _Writer(random, peers).script(random.choice(INSTRUCTIONS))
+    script = _Writer(random, peers, runs=runs).script(random.choice(INSTRUCTIONS))
     absent = [peers[-1]] if len(peers) > 2 and random.random() < 0.1 else []
     return Scenario(
-        name=f"fuzz-{seed}-{number}",
+        name=f"fuzz-{seed}-{number}{'-runs' if runs else ''}",
         script=script,
         init_peer=peers[0],
         peers=peers,
@@ -138,9 +139,10 @@ def _services(random: Random, peers: list[str]) -> list[ServiceRow]:
 class _Writer:
     """Writes one script."""
 
-    def __init__(self, random: Random, peers: list[str]) -> None:
+    def __init__(self, random: Random, peers: list[str], *, runs: bool) -> None:
         self._random = random
         self._peers = peers
+        self._runs = runs
         self._known = _Known()
         self._made = 0
 
@@ -202,7 +204,31 @@ class _Writer:
         return test if self._random.random() < 0.2 else f"(xor {test} {self._handler()})"
 
     def _call(self) -> str:
-        peer, arguments = self._peer(), self._values(2)
+        return self._run() if self._runs and self._random.random() < 0.6 else self._one_call(self._peer())
+
+    def _run(self) -> str:
+        """Calls of one peer in a row, most of which hand on nothing but to those behind them."""
+        peer, made = self._peer(), [self._fresh("r")]
+        calls = [f'(call {peer} ("srv" "thing") [{self._values(1)}] {made[0]})']
+        for _ in range(self._random.randint(1, 3)):
+            read = self._random.choice((*made, f"{made[-1]}.$.n", self._value(), ""))
+            dice = self._random.random()
+            if dice < 0.2:
+                calls.append(self._one_call(peer))
+            elif dice < 0.4:
+                calls.append(f'(call {peer} ("srv" "word") [{read}])')
+            else:
+                made.append(self._fresh("r"))
+                calls.append(f'(call {peer} ("srv" "thing") [{read}] {made[-1]})')
+        if self._random.random() < 0.15:
+            self._known.scalars.append(_Name(self._random.choice(made), "thing"))
+        script = calls.pop()
+        while calls:
+            script = f"(seq {calls.pop()} {script})"
+        return script
+
+    def _one_call(self, peer: str) -> str:
+        arguments = self._values(2)
         if self._random.random() < 0.07:
             return f'(call {peer} ("srv" "bad") [{arguments}])'
         function = self._random.choice(tuple(RETURNS))

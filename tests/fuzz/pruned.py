@@ -1,14 +1,14 @@
-"""The same scenario with and without leaving out what nobody can read any more."""
+"""The same scenario with and without leaving out what nobody can read any more, and what calls came to where nobody else can need it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
 from fluvial.air.data import content
 from fluvial.air.data.batch import Known, MissingError
-from fluvial.air.data.facts import Instance
+from fluvial.air.data.facts import Closed, Instance
 from fluvial.air.machine.machine import CallOutcome, Effects, Machine
 from fluvial.simulation.network import Observation, simulate
 from fluvial.simulation.scenario import Scenario
@@ -54,11 +54,31 @@ def said(observation: Observation) -> tuple[Any, ...]:
     return observation.calls, observation.failures, observation.deliveries, observation.lost
 
 
-def difference(scenario: Scenario) -> str:
-    """How pruning changes what a flow does; empty if it does not, and if no peer has to ask for a value."""
+class Pruned(NamedTuple):
+    """What leaving out came to in one flow.
+
+    Attributes:
+        difference: how it changes what the flow does; empty if it does not, and if no peer has to ask for a value.
+        closed: how many calls were closed instead of told.
+    """
+
+    difference: str
+    closed: int
+
+
+def pruned(scenario: Scenario) -> Pruned:
+    """Play a scenario with leaving out, and without."""
     with patch.object(content, "LEAF_BYTES_MAX", LEAF_BYTES):
         machine = watched()
-        pruned, whole = said(simulate(scenario, machine=machine)), said(simulate(scenario, pruning=False))
-    if pruned != whole:
-        return f"with pruning {pruned}\nwithout {whole}"
-    return f"{len(machine.lacked)} times a peer lacked a value that it needs" if machine.lacked else ""
+        some, whole = said(simulate(scenario, machine=machine)), said(simulate(scenario, pruning=False))
+    closed = sum(len(fact.nodes) for fact in closed_by(machine.made))
+    if some != whole:
+        return Pruned(f"with pruning {some}\nwithout {whole}", closed)
+    lacked = f"{len(machine.lacked)} times a peer lacked a value that it needs" if machine.lacked else ""
+    return Pruned(lacked, closed)
+
+
+def closed_by(machines: Iterable[Machine]) -> list[Closed]:
+    """All that these machines know to be closed, once."""
+    batches = {batch.id: batch for machine in machines for batch in machine.batches()}
+    return [item for batch in batches.values() for item in batch.signed.items if isinstance(item, Closed)]

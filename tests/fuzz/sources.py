@@ -46,10 +46,10 @@ class Case:
 
 
 def own_cases(seeds: Sequence[int], first: int, many: int | None) -> Iterator[Case]:
-    """The rows of this project's generator, one after the other; without ``many`` the first one never ends."""
+    """The rows of this project's generator, one after the other; without ``many`` the first one never ends. Every second has rows of calls."""
     for seed in seeds:
         for number in islice(count(first), many):
-            yield Case(scenario(seed, number), f"--seeds {seed} --first {number} --count 1")
+            yield Case(scenario(seed, number, runs=number % 2 == 1), f"--seeds {seed} --first {number} --count 1")
 
 
 def generated_cases(command: str, seeds: Sequence[int], first: int, many: int) -> Iterator[Case]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from fluvial.air.data.batch import Batch, Known, MissingError
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.facts import Instance
+from fluvial.air.data.facts import Closed, Instance
 from fluvial.air.data.log import Record, Sealed, decode_record, encode_record
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
@@ -57,6 +57,7 @@ class Budget:
         runs: how many runs were compared.
         refused: how often batches overtook others that they build on.
         restored: how often both were rebuilt from their records.
+        closed: how many calls were closed instead of told.
     """
 
     calls: int = 60
@@ -64,6 +65,7 @@ class Budget:
     runs: int = 0
     refused: int = 0
     restored: int = 0
+    closed: int = 0
 
 
 class Plain(Reevaluating):
@@ -124,10 +126,11 @@ class Twins:
         done = [self._run(lambda machine, one=one: machine.resolve({one: outcomes[one]})) for one in order]
         return self._reborn(_together(done))
 
-    def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
+    def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
         """The tested machine signs."""
-        record = self._tested.seal(sign)
+        record = self._tested.seal(sign, closing=closing)
         if isinstance(record, Sealed):
+            self.budget.closed += sum(len(item.nodes) for item in record.batch.items if isinstance(item, Closed))
             self._plain.adopt(record)
             self._keep(record)
         return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from fluvial.air.data.facts import Fact, Instance, instance_of
+from fluvial.air.data.facts import Fact, Instance, instances_of
 from fluvial.air.machine import machine as incremental
 from fluvial.air.machine.errors import Catchable, too_much
 from fluvial.air.machine.findings import Observer, Wait
@@ -65,7 +65,7 @@ class Reevaluator:
 
     def _evaluate(self, facts: Iterable[Fact], *, act: bool) -> Evaluation:
         """The evaluation of a step, not run yet."""
-        fresh = frozenset(map(instance_of, facts)) if act else frozenset()
+        fresh = frozenset(instance for fact in facts for instance in instances_of(fact)) if act else frozenset()
         return Evaluation(
             self._script,
             self._environment,

@@ -212,6 +212,8 @@ class Performing:
             raise
 
     def _perform(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet) -> None:
+        if self._is_closed(instance, call.peer):
+            return
         arguments: tuple[Value, ...] | None
         missing = ""
         try:
@@ -232,6 +234,14 @@ class Performing:
             self._own_calls += 1
             self._wait(node, instance.frame, "the service has not answered yet")
             self._ask(node, instance, call, arguments)
+
+    def _is_closed(self, instance: Instance, peer: str) -> bool:
+        """Whether the call's peer says no more than that it is answered; if so once, for ever. A call that has failed stays so."""
+        if isinstance(self._read.get((instance, "arguments")), Catchable):
+            return False
+        if self._knowledge.about(instance).closed_by(peer):
+            self._read[instance, "closed"] = True
+        return (instance, "closed") in self._read
 
     def _arguments(self, node: tree.Call, instance: Instance, scope: Scope) -> tuple[Value, ...]:
         """Until the service is asked, what an error register holds may still change."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId
-from fluvial.air.data.facts import Instance, Sent, Step, instance_of
+from fluvial.air.data.facts import Instance, Sent, Step, instances_of
 from fluvial.air.data.log import Merged, Record, Sealed
 from fluvial.air.machine.exchange import Exchange
 
@@ -215,12 +215,13 @@ def _said(wanted: Mapping[Instance, str], batches: Sequence[Batch]) -> dict[Inst
     heard: set[Instance] = set()
     for place, batch in enumerate(batches):
         for item in batch.signed.items:
-            if isinstance(item, Step) or (instance := instance_of(item)) not in wanted:
-                continue
-            if isinstance(item, Sent):
-                said.setdefault(instance, _Said()).add(place, complete=item.complete)
-            elif batch.signer == wanted[instance]:
-                heard.add(instance)
+            for instance in () if isinstance(item, Step) else instances_of(item):
+                if instance not in wanted:
+                    continue
+                if isinstance(item, Sent):
+                    said.setdefault(instance, _Said()).add(place, complete=item.complete)
+                elif batch.signer == wanted[instance]:
+                    heard.add(instance)
     return {instance: one for instance, one in said.items() if instance not in heard}
 
 

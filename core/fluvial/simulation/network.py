@@ -130,7 +130,8 @@ def simulate(
         scenario: what to play.
         machine: the AIR machine that every peer has.
         repeat: measure so many cold simulations, and give the one with the median time; 0 to measure nothing.
-        pruning: leave out of deliveries what the rest of the flow cannot read; off to compare.
+        pruning: leave out of deliveries what the rest of the flow cannot read, and say of answered calls no more than that where nobody
+            else can need more; off to compare.
     """
     if not repeat:
         return _Network(scenario, machine, pruning=pruning).play()
@@ -282,7 +283,7 @@ class _Network:
     def _send(self, host: _Host, peers: Sequence[str]) -> None:
         """To every next peer what it lacks."""
         with self.meter:
-            host.machine.seal(self._names.keys[host.name].sign)
+            host.machine.seal(self._names.keys[host.name].sign, closing=self._pruning)
         for peer in sorted(peers, key=lambda peer: self._present.get(self._names.name(peer) or peer, 0)):
             name = self._names.name(peer)
             if name not in self._present:

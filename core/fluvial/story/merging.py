@@ -42,7 +42,7 @@ def merge_stories(stories: Sequence[Story]) -> Story:
             raise ValueError(f"the stories are of different particles: {first.particle_id!r}, {story.particle_id!r}")
     if all(story == first for story in stories):
         return first
-    keyed = [list(zip(_keys(story.events), story.events, strict=True)) for story in stories]
+    keyed = _joined([list(zip(_keys(story.events), story.events, strict=True)) for story in stories])
     events = _in_order(stories, keyed)
     ahead = _ahead(stories, keyed)
     waits = _waits(ahead, events, _began(stories))
@@ -72,23 +72,38 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
         elif event.kind == "hop":  # where to and what for is not known to everybody
             said = (event.instance, "fact" if event.signed else "")
         else:
-            said = (event.instance, event.fact)
+            said = (event.instance, "" if event.closed else event.fact)
         key = (event.kind, event.peer, *said)
         times[key] += 1
         yield (*key, str(times[key]))
 
 
+def _joined(keyed: Sequence[Sequence[tuple[_Key, Event]]]) -> list[list[tuple[_Key, Event]]]:
+    """The same events, where a call that is closed in one story has the name of the one that another story tells."""
+    told: dict[tuple[str, str], _Key] = {}
+    for key, event in (pair for pairs in keyed for pair in pairs):
+        if event.kind == "call" and not event.closed:
+            told.setdefault((event.peer, event.instance), key)
+    return [
+        [(told.get((event.peer, event.instance), key) if event.closed else key, event) for key, event in pairs]
+        for pairs in keyed
+    ]
+
+
 def _together(events: Sequence[Event]) -> Event:
     """One event from what several stories know of it: each knows the fact, but perhaps not where it leads."""
     first = min(events, key=lambda event: event.known_at_ms)
-    best = max(
-        events, key=lambda event: (bool(event.at), bool(event.to), event.arguments is not None, not event.partial)
-    )
+    best = max(events, key=_detail)
     return replace(
         best,
         known_at_ms=first.known_at_ms,
         signed=VERIFIED if any(event.signed == VERIFIED for event in events) else best.signed,
     )
+
+
+def _detail(event: Event) -> tuple[bool, ...]:
+    """Greater for an event of which more is known."""
+    return (not event.closed, bool(event.at), bool(event.to), event.arguments is not None, not event.partial)
 
 
 # --- order

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Sent, Taken, instance_of
+from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Instance, Result, Sent, Taken, instances_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
 from fluvial.air.data.partial import Content, Partial, outline
 from fluvial.air.machine.findings import Met, Observer
@@ -44,6 +44,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
         partial: arguments or value are not all here: nobody on the way to this peer needed them. Texts that begin with ``…`` stand for them.
+        closed: all that its peer tells others of a call is that it is answered.
         fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
@@ -63,6 +64,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: list[Json] | None = None
     value: Json = None
     partial: bool = False
+    closed: bool = False
     fact: str = ""
     error: str = ""
     hop: int = 0
@@ -185,7 +187,7 @@ class _Teller:
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
-        events = [event for entry in stored.journal for event in self._events(entry)]
+        events = _each_once([event for entry in stored.journal for event in self._events(entry)])
         waits, error = self._machine.waits(), self._machine.error
         since = since_when(stored.journal, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
@@ -245,7 +247,10 @@ class _Teller:
             yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
             return
         for noted in self._noted(entry):
-            if (event := self._event(noted)) is not None:
+            fact = noted.fact
+            if isinstance(fact, Closed):
+                yield from (self._closed(noted, instance) for instance in instances_of(fact))
+            elif not isinstance(fact, Taken) and (event := self._event(noted, fact)) is not None:
                 yield event
 
     def _noted(self, entry: JournalEntry) -> Iterator[_Noted]:
@@ -264,11 +269,14 @@ class _Teller:
             case Sealed():
                 self._known.add(Batch.stored(self._stored.particle.key, record.batch).id)
 
-    def _event(self, noted: _Noted) -> Event | None:
-        fact = noted.fact
-        if isinstance(fact, Taken):
-            return None
-        instance = instance_of(fact)
+    def _closed(self, noted: _Noted, instance: Instance) -> Event:
+        """A call was answered, and what with is not told."""
+        base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
+        said, value = hashlib.sha256(encode(noted.fact)).hexdigest(), outline(Partial(None))
+        return replace(base, kind="call", to="", value=value, partial=True, closed=True, fact=said)
+
+    def _event(self, noted: _Noted, fact: Result | Failure | Canon | Sent) -> Event | None:
+        instance = Instance(fact.frame, fact.node)
         met = self._met.get(instance)
         base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
         if isinstance(fact, Sent):
@@ -310,6 +318,19 @@ class _Teller:
 
     def _content(self, key: ContentId) -> Content:
         return self._contents.get(key, Partial(key))
+
+
+def _each_once(events: Sequence[Event]) -> list[Event]:
+    """The events without closed calls that are told as well, or are closed twice."""
+    seen = {(event.peer, event.instance) for event in events if event.kind == "call" and not event.closed}
+    kept = []
+    for event in events:
+        if event.closed:
+            if (event.peer, event.instance) in seen:
+                continue
+            seen.add((event.peer, event.instance))
+        kept.append(event)
+    return kept
 
 
 def _any_partial(contents: Iterable[Content]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import pytest
 from fluvial.air.data.batch import Batch, Known
-from fluvial.air.data.facts import Fact, Instance, Item, Sent, Step, Taken
+from fluvial.air.data.facts import Closed, Fact, Instance, Item, Sent, Step, Taken
 from fluvial.air.data.log import Merged, Sealed
 from fluvial.air.machine.exchange import Exchange
 from fluvial.particles.promises import RESENDS_MAX, Look, Promises, shown_to
@@ -115,9 +116,10 @@ def test_who_has_handed_everything_on_relies_on_those_who_have_it_until_more_com
     assert peers(here.look()) == [id_of("q")]
 
 
-def test_a_fact_of_the_peer_about_the_call_shows_that_it_came_there() -> None:
+@pytest.mark.parametrize("fact", [Taken(*CALL), Closed(CALL.frame, (CALL.node - 1, CALL.node), bytes(32))], ids=repr)
+def test_a_fact_of_the_peer_about_the_call_shows_that_it_came_there(fact: Fact) -> None:
     here = Here()
-    here.came(batch("liar", sent()), batch("q", Taken(*CALL)))
+    here.came(batch("liar", sent()), batch("q", fact))
     assert here.look(10**9) == Look()
 
 

@@ -116,6 +116,66 @@ def test_a_failure_notice_is_told_and_no_fact_of_it() -> None:
         assert "CANNOT GO ON" in rendered
 
 
+# --- closed calls
+
+ROW = """
+    (seq (call "@bob" ("s" "one") [] x)
+      (seq (call "@bob" ("s" "two") [x])
+        (seq (call "@bob" ("s" "three") [] y) (call "@carol" ("s" "four") [y]))))"""
+
+
+def row() -> Flow:
+    services = {"s.one": "first", "s.two": "second", "s.three": "third", "s.four": "fourth"}
+    return Flow(ROW, peers=["alice", "bob", "carol"], services=services)
+
+
+def calls_of(story: Story) -> list[tuple[str, object, object]]:
+    return [(event.function, event.value, event.arguments) for event in story.events if event.kind == "call"]
+
+
+def test_calls_that_are_closed_are_told_as_answered_and_not_what_with() -> None:
+    story = row().story("carol")
+    not_here = "… not here"
+    assert calls_of(story) == [
+        ("one", not_here, None),
+        ("two", not_here, None),
+        ("three", "third", []),
+        ("four", "fourth", ["third"]),
+    ]
+    one, two, three = (event for event in story.events if event.function in ("one", "two", "three") and event.value)
+    assert (one.closed, two.closed, three.closed) == (True, True, False)
+    assert (one.partial, one.signed, one.at, one.instance) == (True, "verified", "2:10", "1")
+    assert one.fact == two.fact != three.fact
+    told = text.render(story)
+    assert 's.two(…) → "… not here"' in told
+    for rendered in (mermaid.render(story), svg.render(story), html.render(story)):
+        assert "not here" in rendered
+
+
+def test_the_peer_that_has_answered_tells_what_with() -> None:
+    assert calls_of(row().story("bob"))[:2] == [("one", "first", []), ("two", "second", ["first"])]
+
+
+def test_a_closed_call_is_told_once_by_all_together() -> None:
+    flow = row()
+    for order in (["bob", "carol"], ["carol", "bob"], ["carol", "bob", "carol"]):
+        merged = merge_stories([flow.story(name) for name in order])
+        assert calls_of(merged) == [
+            ("one", "first", []),
+            ("two", "second", ["first"]),
+            ("three", "third", []),
+            ("four", "fourth", ["third"]),
+        ]
+        assert not any(event.closed for event in merged.events)
+    again = merge_stories([flow.story("carol"), told_by_alice(flow.story("carol"), flow)])
+    assert [function for function, *_ in calls_of(again)] == ["one", "two", "three", "four"]
+
+
+def told_by_alice(story: Story, flow: Flow) -> Story:
+    """A story as if another peer told it."""
+    return msgspec.structs.replace(story, told_by=str(flow.key("alice").peer_id))
+
+
 # --- since when it waits
 
 STEPS = """

@@ -15,12 +15,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, NewType
+from operator import ge
+from typing import Final, NewType, cast
 
 import msgspec
 
 from fluvial.air.data.content import ContentId, merkle_root
-from fluvial.air.data.facts import FRAME_BYTES, SOURCES, Canon, Fact, Failure, Item, Result, Step, Taken
+from fluvial.air.data.facts import (
+    FRAME_BYTES,
+    SOURCES,
+    Canon,
+    Closed,
+    Fact,
+    Failure,
+    Item,
+    Result,
+    Step,
+    Taken,
+    instances_of,
+)
 from fluvial.air.data.partial import Content
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
@@ -30,6 +43,7 @@ BatchId = NewType("BatchId", bytes)
 """32 bytes."""
 
 SIGNING_TAG: Final = b"fluvial/batch/1\0"
+ROOT_BYTES: Final = 32
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -160,7 +174,7 @@ def without_dead(items: Sequence[Item]) -> list[Item]:
     What such a step has seen comes before the next one as well. Only the very first step of a flow stays without facts, since with it the
     script begins; so does the last one, for what it has seen.
     """
-    answered = {(item.frame, item.node) for item in items if type(item) is Result or type(item) is Failure}
+    answered = {instance for item in items if type(item) in _ANSWERS for instance in instances_of(cast(Fact, item))}
     alive: list[Item] = []
     for item in items:
         if type(item) is Step:
@@ -174,6 +188,9 @@ def without_dead(items: Sequence[Item]) -> list[Item]:
     if len(alive) > 1 and alive[-1] == Step():
         alive.pop()
     return alive
+
+
+_ANSWERS: Final = frozenset((Result, Failure, Closed))
 
 
 def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:
@@ -218,7 +235,15 @@ def _problem(item: Item) -> str:
     """What is impossible about an item; empty if nothing is."""
     if type(item) is Step:
         return "" if all(len(batch) == 32 for batch in item.seen) else "a step that names no batch"
-    if len(item.frame) not in (0, FRAME_BYTES) or not 0 <= item.node < 2**32:
+    if type(item) is Closed:
+        if not item.nodes or any(map(ge, item.nodes, item.nodes[1:])):
+            return "closed calls that are none or not in order"
+        if len(item.root) != ROOT_BYTES:
+            return "closed calls with an impossible root"
+        first, last = item.nodes[0], item.nodes[-1]
+    else:
+        first = last = item.node
+    if len(item.frame) not in (0, FRAME_BYTES) or first < 0 or last >= 2**32:
         return "a fact about an impossible instance"
     if type(item) is Failure and item.status == 0:
         return "a failure with status 0"

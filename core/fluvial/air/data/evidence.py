@@ -7,12 +7,14 @@ them. To the machine only the first one counts (``machine.knowledge``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fluvial.air.data.batch import Batch, BatchId
-from fluvial.air.data.facts import Canon, Failure, Instance, Result, instance_of
+from fluvial.air.data.content import merkle_root
+from fluvial.air.data.facts import Canon, Closed, Failure, Instance, Result
+from fluvial.encoding import encode
 from fluvial.identity import PeerId
 
 Answer: TypeAlias = Result | Failure | Canon
@@ -51,8 +53,28 @@ def equivocations(batches: Iterable[Batch]) -> list[Equivocation]:
         for item in batch.signed.items:
             if not isinstance(item, Answer):
                 continue
-            about = (batch.signer, instance_of(item))
+            about = (batch.signer, Instance(item.frame, item.node))
             there, answer = first.setdefault(about, (batch.id, item))
             if answer != item and about not in found:
                 found[about] = Equivocation(*about, (there, batch.id), (answer, item))
     return list(found.values())
+
+
+def close(results: Sequence[Result]) -> Closed:
+    """What says of calls that they were answered, without saying what.
+
+    Args:
+        results: at least one, of one frame, in ascending order of their numbers.
+    """
+    root = merkle_root([encode(result) for result in results])
+    return Closed(results[0].frame, tuple([result.node for result in results]), root)
+
+
+def reveals(closed: Closed, results: Sequence[Result]) -> bool:
+    """Whether these are the answers that a peer has bound itself to when it closed the calls.
+
+    Args:
+        closed: what the peer has signed.
+        results: what is said to have been the answers, in any order.
+    """
+    return bool(results) and close(sorted(results, key=lambda result: result.node)) == closed

@@ -118,6 +118,22 @@ class Failure(Record, frozen=True, tag="failure"):
     message: str
 
 
+@final
+class Closed(Record, frozen=True, tag="closed"):
+    """The signer's service answered these calls, and nobody else can need to know what.
+
+    Attributes:
+        frame: of the calls.
+        nodes: their numbers, in ascending order.
+        root: ``content.merkle_root`` over the canonical bytes of the :class:`Result` facts that it stands for, in this order. It binds
+            the signer to them.
+    """
+
+    frame: bytes
+    nodes: tuple[int, ...]
+    root: bytes
+
+
 class Source(IntEnum):
     """How a value came about; decides how much of its tetraplet ``ap`` keeps."""
 
@@ -180,10 +196,12 @@ class Step(Record, frozen=True, tag="step"):
 
 
 Outcome: TypeAlias = Result | Failure
-Fact: TypeAlias = Result | Failure | Canon | Sent | Taken
-Item: TypeAlias = Result | Failure | Canon | Sent | Taken | Step
+Fact: TypeAlias = Result | Failure | Closed | Canon | Sent | Taken
+Item: TypeAlias = Result | Failure | Closed | Canon | Sent | Taken | Step
 
 
-def instance_of(fact: Fact) -> Instance:
-    """The instance that a fact is about."""
-    return Instance(fact.frame, fact.node)
+def instances_of(fact: Fact) -> tuple[Instance, ...]:
+    """The instances that a fact is about: one, but of :class:`Closed` as many as it closes."""
+    if isinstance(fact, Closed):
+        return tuple([Instance(fact.frame, node) for node in fact.nodes])
+    return (Instance(fact.frame, fact.node),)

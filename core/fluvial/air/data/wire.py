@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Batch, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
-from fluvial.air.data.facts import Argument, Canon, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
+from fluvial.air.data.facts import Argument, Canon, Closed, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
@@ -85,7 +85,16 @@ class WireStep(_Wire, frozen=True, tag=5):
     seen: tuple[int, ...]
 
 
-WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep
+@final
+class WireClosed(_Wire, frozen=True, tag=6):
+    """A :class:`Closed`; the root is sent as it is: nothing else that travels has it."""
+
+    frame: bytes
+    nodes: tuple[int, ...]
+    root: bytes
+
+
+WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep | WireClosed
 
 
 class WireBatch(_Wire, frozen=True):
@@ -180,6 +189,8 @@ def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
     if type(item) is Failure:
         arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
         return WireFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+    if type(item) is Closed:
+        return WireClosed(item.frame, item.nodes, item.root)
     elements = tuple(
         (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
     )
@@ -256,6 +267,8 @@ def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
     if type(item) is WireFailure:
         arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
         return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+    if type(item) is WireClosed:
+        return Closed(item.frame, item.nodes, item.root)
     elements = tuple(
         Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7]) for one in item.elements
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fluvial.air.data.facts import Canon, Failure, Instance, Outcome, Sent, Source, Taken, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Waiting
-from fluvial.air.machine.findings import Met, Request
+from fluvial.air.machine.findings import Met, Observer, Request
 from fluvial.air.machine.instances import BEYOND, Inst, Status
 from fluvial.air.machine.values import (
     CanonMapValue,
@@ -48,6 +48,9 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
         if type(node.output) is tree.Scalar:
             machine.claim(inst, node.output.name)
     call: Tetraplet = inst.other
+    if inst.known.closed is not None and inst.known.closed_by(call.peer):
+        _pass(machine, inst)
+        return
     missing: Waiting | None = None
     if inst.child is None or (not inst.index and machine.plan.reads_errors and any(map(_is_volatile, inst.child))):
         # Until the service is asked, what an error register holds may still change.
@@ -62,8 +65,7 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
             return
     arguments: tuple[Value, ...] | None = inst.child
     if machine.observer is not None:
-        shown = None if arguments is None else tuple(value.content for value in arguments)
-        machine.observer(inst.id, Met(node, call, shown))
+        _show(machine.observer, inst)
     if arguments is not None:
         outcome = inst.known.outcome(call.peer)
         if outcome is not None and (call.peer == machine.me or _fits(outcome, call, arguments)):
@@ -103,14 +105,29 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
         machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Status.OPEN, call)
         return
     output = inst.node.output
+    # Also if nothing is bound: the value has been come to, and nobody reads it.
+    whole = machine.knowledge.value(outcome.value)
     if output is not None:
-        whole = machine.knowledge.value(outcome.value)
         value = Value(whole.content, (call,), Source.CALL, whole)
         if type(output) is tree.Scalar:
             machine.set(inst, output.name, value)
         else:
             machine.append(inst, output, value)
     inst.status = Status.KEEP
+
+
+def _pass(machine: Evaluator, inst: Inst) -> None:
+    """Go on behind a call of which its peer says only that it is answered: arguments and value may be nowhere but there."""
+    if machine.observer is not None:
+        _show(machine.observer, inst)
+    machine.waiters.forget(inst)
+    inst.status = Status.KEEP
+
+
+def _show(observer: Observer, inst: Inst) -> None:
+    arguments: tuple[Value, ...] | None = inst.child
+    shown = None if arguments is None else tuple(value.content for value in arguments)
+    observer(inst.id, Met(inst.node, inst.other, shown))
 
 
 def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value, ...]) -> None:

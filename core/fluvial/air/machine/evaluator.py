@@ -99,8 +99,9 @@ class Evaluator:
         """Take in facts of a signer, to be looked at in the next step."""
         self._liveness = None
         for fact in facts:
-            if (waiting := self.knowledge.add(fact, signer).waiting) is not None:
-                self.push(waiting)
+            for about in self.knowledge.add(fact, signer):
+                if about.waiting is not None:
+                    self.push(about.waiting)
 
     def step(self, *, act: bool) -> Findings:
         """Go on with what was taken in.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import Canon, Fact, Failure, Outcome, Result, Sent, Taken
+from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Outcome, Result, Sent, Taken, instances_of
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
 from fluvial.air.machine.values import Whole
 
@@ -20,16 +20,18 @@ class About:
     Attributes:
         outcomes: what calls came to, by signer.
         canons: what canons fixed, by signer.
+        closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
         waiting: the call or canon that waits for a fact.
     """
 
-    __slots__ = ("canons", "outcomes", "sent", "taken", "waiting")
+    __slots__ = ("canons", "closed", "outcomes", "sent", "taken", "waiting")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
         self.canons: dict[str, Canon] | None = None
+        self.closed: set[str] | None = None
         self.sent: bool | None = None
         self.taken: set[str] | None = None
         self.waiting: Inst | None = None
@@ -54,10 +56,18 @@ class About:
             self.taken.add(signer)
         elif type(fact) is Sent:
             self.sent = self.sent or fact.complete
+        elif type(fact) is Closed:
+            if self.closed is None:
+                self.closed = set()
+            self.closed.add(signer)
         elif type(fact) is Canon:
             if self.canons is None:
                 self.canons = {}
             self.canons.setdefault(signer, fact)
+
+    def closed_by(self, peer: str) -> bool:
+        """Whether all that a peer says of its call is that it is answered."""
+        return self.closed is not None and peer in self.closed and self.outcome(peer) is None
 
     def taken_by(self, peer: str) -> bool:
         """Whether a peer is at work on it."""
@@ -83,8 +93,13 @@ class Knowledge:
             about = self._about[instance] = About()
         return about
 
-    def add(self, fact: Fact, signer: str) -> About:
-        """Take in a fact of a signer; what is known now about its instance."""
+    def add(self, fact: Fact, signer: str) -> Sequence[About]:
+        """Take in a fact of a signer; what is known now about each of its instances."""
+        if type(fact) is Closed:
+            abouts = [self.about(instance) for instance in instances_of(fact)]
+            for about in abouts:
+                about.add(fact, signer)
+            return abouts
         about = self.about((fact.frame, fact.node))
         about.add(fact, signer)
         if type(fact) is Result:
@@ -92,7 +107,7 @@ class Knowledge:
         elif type(fact) is Canon:
             for element in fact.elements:
                 self._hear_of(element.value)
-        return about
+        return (about,)
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.

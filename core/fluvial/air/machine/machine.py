@@ -19,9 +19,10 @@ import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Fact, Failure, Instance, Item, Outcome, Result, Step
+from fluvial.air.data.facts import Closed, Fact, Failure, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
+from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
 from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
 from fluvial.air.machine.exchange import Needs
@@ -81,9 +82,10 @@ class _State:
         batches: all batches, each after those that its steps name.
         unsealed: own steps that were not given away yet.
         unseen: batches that came in after the last own step.
+        kept: values of own answers that were closed: they stay here.
     """
 
-    __slots__ = ("batches", "evaluator", "knowledge", "unsealed", "unseen")
+    __slots__ = ("batches", "evaluator", "kept", "knowledge", "unsealed", "unseen")
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
@@ -91,6 +93,7 @@ class _State:
         self.batches: dict[BatchId, Batch] = {}
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
+        self.kept: set[ContentId] = set()
 
     def step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Findings:
         """Take in facts of a signer as one step."""
@@ -231,15 +234,27 @@ class Machine:
         self._stepped(record)
         return Effects(records=(record,), error=error)
 
-    def seal(self, sign: Callable[[bytes], bytes]) -> Record | None:
-        """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored."""
+    def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
+        """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored.
+
+        Args:
+            sign: makes this peer's signature over a message.
+            closing: leave out what own calls were answered where nobody else can need it; off to compare.
+        """
         if not self._state.unsealed:
             return None
-        batch = Batch.seal(self._particle, self._me, without_dead(self._state.unsealed), sign)
+        items: Sequence[Item] = self._state.unsealed
+        if closing:
+            items = with_closed(self._script, items, self._counts)
+        batch = Batch.seal(self._particle, self._me, without_dead(items), sign)
         record = Sealed(batch.signed)
         self._log.append(record)
         self._sealed(batch)
         return record
+
+    def _counts(self, result: Result) -> bool:
+        about = self._state.knowledge.about((result.frame, result.node))
+        return about.outcome(self._me) is result
 
     @classmethod
     def restore(
@@ -277,7 +292,12 @@ class Machine:
 
     def needs(self, peer: str) -> Needs | None:
         """What another peer must have of the values that could be left out; None if that is not known, and nothing is to be left out."""
-        return self._state.evaluator.liveness.of(peer)
+        needs = self._state.evaluator.liveness.of(peer)
+        if not self._state.kept:
+            return needs
+        told = set().union(*(batch.contents() for batch in self._state.batches.values()))
+        kept = self._state.kept - told
+        return Needs(needs.large, {key: mask for key, mask in needs.masks.items() if key not in kept})
 
     def waits(self) -> Sequence[Wait]:
         """What waits now, in script order; for people."""
@@ -340,6 +360,9 @@ class Machine:
         self._state.unseen.clear()
 
     def _sealed(self, batch: Batch) -> None:
+        if any(type(item) is Closed for item in batch.signed.items):
+            own = {item.value for item in self._state.unsealed if type(item) is Result}
+            self._state.kept |= (own & self._state.knowledge.large) - batch.contents()
         self._state.batches[batch.id] = batch
         self._state.unsealed.clear()
         self._state.unseen.append(batch.id)

@@ -50,7 +50,7 @@ def reads_of(script: tree.Script) -> Reads:
     readers: dict[str, list[Read]] = {}
     for instruction in instructions:
         for operand in tree.operands(instruction):
-            for name, path in _names(operand):
+            for name, path in names_in(operand):
                 readers.setdefault(name, []).append(Read(instruction.number, path))
     nexts = [(one.number, one.iterator) for one in instructions if type(one) is tree.Next]
     return Reads(plan.ends, _without_unread(instructions, readers), nexts)
@@ -81,7 +81,7 @@ def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Nu
     return numbered[bisect_left(numbered, first, key=itemgetter(0)) : bisect_right(numbered, last, key=itemgetter(0))]
 
 
-def _names(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
+def names_in(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
     """The names that an operand reads."""
     if type(operand) is tree.Literal or type(operand) is tree.InitPeerId:
         return

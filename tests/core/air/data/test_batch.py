@@ -16,6 +16,7 @@ from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import (
     Argument,
     Canon,
+    Closed,
     Element,
     Fact,
     Failure,
@@ -43,8 +44,9 @@ FAILURE = Failure(FRAME, 2, "s", "f", (), 1, '"bad"')
 CANON = Canon(b"", 3, (ELEMENT,))
 SENT = Sent(b"", 4, True)
 TAKEN = Taken(b"", 5)
+CLOSED = Closed(FRAME, (6, 7), b"R" * 32)
 STEP = Step((b"B" * 32,))
-ITEMS: tuple[Item, ...] = (Step(), RESULT, FAILURE, STEP, CANON, SENT, TAKEN)
+ITEMS: tuple[Item, ...] = (Step(), RESULT, FAILURE, STEP, CANON, SENT, TAKEN, CLOSED)
 
 
 def seal(items: tuple[Item, ...] = ITEMS, keys: KeyPair = KEYS, particle: bytes = PARTICLE) -> Batch:
@@ -79,6 +81,7 @@ OTHERS: dict[type[Any], dict[str, Any]] = {
     Canon: {"frame": FRAME, "node": 9, "elements": ()},
     Sent: {"frame": FRAME, "node": 9, "complete": False},
     Taken: {"frame": FRAME, "node": 9},
+    Closed: {"frame": b"", "nodes": (6, 7, 8), "root": b"S" * 32},
 }
 """For every record another value for every field."""
 
@@ -117,7 +120,7 @@ def refuse(index: int, other: Item) -> None:
 
 @pytest.mark.parametrize(
     "items",
-    [ITEMS[:-1], (*ITEMS, TAKEN), (*ITEMS[:5], TAKEN, SENT), (Step(), *ITEMS[1:3], *ITEMS[4:])],
+    [ITEMS[:-1], (*ITEMS, TAKEN), (*ITEMS[:5], TAKEN, SENT, CLOSED), (Step(), *ITEMS[1:3], *ITEMS[4:])],
     ids=["one less", "one more", "another order", "steps joined"],
 )
 def test_number_and_order_of_items_are_signed(items: tuple[Item, ...]) -> None:
@@ -149,6 +152,13 @@ def test_batch_of_another_signer_or_particle_is_refused() -> None:
         (seal((Step(), Sent(b"", -1, True))).signed, "impossible instance"),
         (seal((Step(), Sent(b"", 2**32, True))).signed, "impossible instance"),
         (seal((Step(), change(FAILURE, status=0))).signed, "status 0"),
+        (seal((Step(), change(CLOSED, frame=b"x"))).signed, "impossible instance"),
+        (seal((Step(), change(CLOSED, nodes=()))).signed, "none or not in order"),
+        (seal((Step(), change(CLOSED, nodes=(6, 6)))).signed, "none or not in order"),
+        (seal((Step(), change(CLOSED, nodes=(7, 6)))).signed, "none or not in order"),
+        (seal((Step(), change(CLOSED, nodes=(-1, 6)))).signed, "impossible instance"),
+        (seal((Step(), change(CLOSED, nodes=(6, 2**32)))).signed, "impossible instance"),
+        (seal((Step(), change(CLOSED, root=b"R" * 31))).signed, "impossible root"),
         (seal((Step(), change(CANON, elements=(change(ELEMENT, source=3),)))).signed, "unknown source"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
-from fluvial.air.data.evidence import Equivocation, equivocations
+from fluvial.air.data.evidence import Equivocation, close, equivocations, reveals
 from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Result, Sent, Step, Taken
 from fluvial.identity import KeyPair
 
-from tests.core.air.data.test_batch import CANON, ELEMENT, FAILURE, FRAME, KEYS, OTHER, RESULT, change, seal
+from tests.core.air.data.test_batch import CANON, ELEMENT, FAILURE, FRAME, KEYS, OTHER, OTHERS, RESULT, change, seal
 
 
 def batch(*facts: Fact, keys: KeyPair = KEYS) -> Batch:
@@ -51,6 +51,7 @@ def test_two_answers_convict(one: Result | Failure | Canon, other: Result | Fail
         (RESULT, change(RESULT, frame=FRAME)),
         (Taken(b"", 1), RESULT),
         (Sent(b"", 1, False), Sent(b"", 1, True), Taken(b"", 1)),
+        (close([RESULT]), RESULT),
     ],
 )
 def test_what_does_not_contradict_itself_does_not_convict(facts: tuple[Fact, ...]) -> None:
@@ -73,3 +74,20 @@ def test_one_piece_of_evidence_for_each_signer_and_instance() -> None:
         (KEYS.peer_id, FAILURE.node),
     ]
     assert found[0].answers == (RESULT, OTHER_RESULT)
+
+
+# --- closed calls
+
+ROW: list[Result] = [change(RESULT, node=node) for node in (3, 4, 9)]
+
+
+def test_only_the_answers_that_were_closed_are_those_that_were_closed() -> None:
+    closed = close(ROW)
+    assert (closed.frame, closed.nodes) == (RESULT.frame, (3, 4, 9))
+    assert reveals(closed, ROW)
+    assert reveals(closed, ROW[::-1]), "in whatever order they come"
+    others: list[Result] = [change(ROW[1], **{field: OTHERS[Result][field]}) for field in OTHERS[Result]]
+    for some in [[], ROW[:2], [*ROW, RESULT], [ROW[0], ROW[0], ROW[2]], *([ROW[0], other, ROW[2]] for other in others)]:
+        assert not reveals(closed, some)
+    assert not reveals(change(closed, frame=FRAME), ROW)
+    assert not reveals(change(closed, nodes=(3, 4, 8)), ROW)

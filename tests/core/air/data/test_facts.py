@@ -5,10 +5,11 @@ from __future__ import annotations
 from fluvial.air.data.facts import (
     FRAME_BYTES,
     ROOT_FRAME,
+    Closed,
     Instance,
     Sent,
     index_element,
-    instance_of,
+    instances_of,
     iteration_frame,
     written_element,
 )
@@ -36,4 +37,5 @@ def test_frames_are_part_of_the_data_format() -> None:
 
 
 def test_fact_names_its_instance() -> None:
-    assert instance_of(Sent(b"F" * 16, 7, True)) == Instance(b"F" * 16, 7)
+    assert instances_of(Sent(b"F" * 16, 7, True)) == (Instance(b"F" * 16, 7),)
+    assert instances_of(Closed(b"F" * 16, (3, 7), bytes(32))) == (Instance(b"F" * 16, 3), Instance(b"F" * 16, 7))

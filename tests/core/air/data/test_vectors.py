@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId, content_id, merkle_root
+from fluvial.air.data.evidence import close
 from fluvial.air.data.facts import (
     Argument,
     Canon,
@@ -53,6 +54,14 @@ SMALL: list[Any] = [
     {f"{number:02}": number for number in range(16)},
 ]  # fmt: skip
 """Values that are leaves: each form of the encoding, and the greatest and smallest of it."""
+
+RESULTS = [
+    Result(
+        iteration_frame(b"", 3, index_element(0)), number, "s", "row", (Argument(content_id(1)),), content_id(number)
+    )
+    for number in (10, 11, 300)
+]
+"""Answers that are closed."""
 
 LARGE: list[Any] = [
     "x" * 253,
@@ -103,6 +112,7 @@ def make() -> dict[str, Any]:
             "key": particle.key.hex(),
         },
         "frames": make_frames(),
+        "closed calls": {"results": [plain(one) for one in RESULTS], "closed": plain(close(RESULTS))},
         "partial values": make_parts(),
         **make_batches(particle.key),
     }
@@ -138,6 +148,7 @@ def make_batches(key: bytes) -> dict[str, Any]:
         Canon(b"", 5, ()),
         Sent(b"", 70_000, True),
         Taken(frame, 6),
+        close(RESULTS),
     )
     first = Batch.seal(key, ADA.peer_id, items, ADA.sign)
     more = (
@@ -371,7 +382,7 @@ def wire(batches: list[dict[str, Any]], contents: list[Any], proofs: list[Any]) 
 
 
 def shortened(item: list[Any], order: list[bytes]) -> list[Any]:
-    tag = ["result", "failure", "canon", "sent", "taken", "step"].index(item[0])
+    tag = ["result", "failure", "canon", "sent", "taken", "step", "closed"].index(item[0])
     rest = item[1:]
     match item[0]:
         case "step":
@@ -431,7 +442,7 @@ def test_frames(vectors: Any) -> None:
 
 def test_facts_and_batches(vectors: Any) -> None:
     tags = {item[0] for batch in vectors["batches"] for item in batch["items"]}
-    assert tags == {"step", "result", "failure", "canon", "sent", "taken"}
+    assert tags == {"step", "result", "failure", "closed", "canon", "sent", "taken"}
     for batch in vectors["batches"]:
         encoded = [pack(record(item)) for item in batch["items"]]
         assert [item.hex() for item in encoded] == batch["encoded"]
@@ -440,6 +451,13 @@ def test_facts_and_batches(vectors: Any) -> None:
         message = b"fluvial/batch/1\0" + bytes.fromhex(batch["particle"]) + signer + root
         assert sha(message).hex() == batch["id"]
         Ed25519PublicKey.from_public_bytes(signer).verify(bytes.fromhex(batch["signature"]), message)
+
+
+def test_closed_calls(vectors: Any) -> None:
+    results = [record(one) for one in vectors["closed calls"]["results"]]
+    (frame,) = {one[1] for one in results}
+    closed = ["closed", frame, [one[2] for one in results], tree(list(map(pack, results)))]
+    assert record(vectors["closed calls"]["closed"]) == closed
 
 
 def test_wire(vectors: Any) -> None:

@@ -138,11 +138,13 @@ class Flow:
         return self._note(name, self.machine(name).resolve(outcomes))
 
     def depart(self, name: str) -> bytes:
-        """Seal, and return what travels."""
+        """Seal, and return what travels: all batches, and all values of which they speak."""
         machine = self.machine(name)
         if record := machine.seal(self.names.keys[name].sign):
             self.records[name].append(record)
-        self.wire.append(encode_data(machine.batches(), machine.contents()))
+        spoken_of = set().union(*(batch.contents() for batch in machine.batches()))
+        contents = {key: value for key, value in machine.contents().items() if key in spoken_of}
+        self.wire.append(encode_data(machine.batches(), contents))
         return self.wire[-1]
 
     def answer(self, name: str, request: Request) -> CallOutcome:

@@ -97,6 +97,14 @@ PLAYS: Mapping[str, Play] = {
         {"s.f": 1, "s.g": 2},
         {"c": frozenset({"s.f"})},
     ),
+    "row": Play(
+        """
+        (seq (seq (call "@b" ("s" "f") [] x) (call "@b" ("s" "g") [x]))
+          (seq (call "@c" ("s" "h") [1] y) (call "@a" ("t" "show") [y])))
+        """,
+        {"s.f": {"k": "v"}, "s.g": LONG, "s.h": 1},
+        {"c": frozenset({"s.f", "s.g"})},
+    ),
     "large": Play(
         """
         (seq (call "@b" ("s" "f") [] x)

@@ -12,6 +12,7 @@ from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import (
     Argument,
     Canon,
+    Closed,
     Element,
     Fact,
     Failure,
@@ -211,7 +212,7 @@ def random_fact(rng: random.Random, instance: Instance) -> Fact:
         Argument(content_id(rng.choice(VALUES)), rng.choice(((), ("a", 0)))) for _ in range(rng.randint(0, 2))
     )
     function = rng.choice(["f", "g", "list", "bad"])
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0 | 1:
             return Result(frame, node, "s", function, arguments, content_id(value))
         case 2:
@@ -232,6 +233,8 @@ def random_fact(rng: random.Random, instance: Instance) -> Fact:
             return Canon(frame, node, tuple(elements))
         case 4:
             return Sent(frame, node, rng.random() < 0.5)
+        case 5:
+            return Closed(frame, (node, node + 1), bytes(32))
         case _:
             return Taken(frame, node)
 

@@ -22,7 +22,7 @@ from fluvial.simulation.scenario import Scenario
 from tests.conformance.comparison import scenario_files
 from tests.core.air.machine.flows import Flow
 from tests.fuzz.generator import scenario as random_scenario
-from tests.fuzz.pruned import difference, said, watched
+from tests.fuzz.pruned import pruned, said, watched
 
 CONFORMANCE: Final = Path(__file__).parents[3] / "conformance"
 WRITTEN: Final = [json.loads(path.read_bytes()) for path in scenario_files(CONFORMANCE / "air")]
@@ -51,7 +51,7 @@ def test_flows_are_the_same_without_pruning(some: list[dict[str, Any]]) -> None:
     for spelled in some:
         for order in ORDERS:
             one = msgspec.convert({**spelled, "order": order}, Scenario)
-            assert difference(one) == "", one.name
+            assert pruned(one).difference == "", one.name
 
 
 # --- large values
@@ -84,12 +84,12 @@ LARGE: Final[dict[str, tuple[Json, str]]] = {
 def test_a_large_value_of_which_two_peers_read_a_part_does_not_travel(case: str) -> None:
     value, read = LARGE[case]
     one = passed(value, {3: read, 8: read})
-    pruned, whole = simulate(one, repeat=1), simulate(one, repeat=1, pruning=False)
-    assert pruned.timing is not None
+    some, whole = simulate(one, repeat=1), simulate(one, repeat=1, pruning=False)
+    assert some.timing is not None
     assert whole.timing is not None
-    assert said(pruned) == said(whole)
+    assert said(some) == said(whole)
     assert whole.timing.bytes_sent > 8 * len(encode(value))
-    assert pruned.timing.bytes_sent < 25_000
+    assert some.timing.bytes_sent < 25_000
 
 
 def test_what_is_read_travels_as_far_as_it_is_read() -> None:
@@ -104,6 +104,18 @@ def test_what_is_read_travels_as_far_as_it_is_read() -> None:
     held = [one.contents().get(content_id(value), ABSENT) for one in machine.made]
     assert held[0] == value
     assert [isinstance(known, Partial) for known in held[1:]] == [True] * 9
+
+
+def test_an_answer_that_is_bound_to_no_name_goes_nowhere() -> None:
+    script = '(seq (call "@a" ("s" "make") []) (seq (call "@b" ("s" "work") [1]) (call "@c" ("s" "work") [2])))'
+    rows = [{"function": "make", "returns": "x" * 10_000}, {"function": "work", "echo": 0}]
+    one = msgspec.convert(
+        {"name": "unbound", "script": script, "init_peer": "@a", "peers": ["@a", "@b", "@c"], "services": rows},
+        Scenario,
+    )
+    observation = simulate(one, repeat=1)
+    assert observation.timing is not None
+    assert observation.timing.bytes_sent < 1_000
 
 
 def test_a_value_that_decided_something_is_there_for_all_who_come_later() -> None:

@@ -53,8 +53,8 @@ class Careful:
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         return self._ran(self._machine.resolve(outcomes))
 
-    def seal(self, sign: Any) -> Record | None:
-        record = self._machine.seal(sign)
+    def seal(self, sign: Any, *, closing: bool = True) -> Record | None:
+        record = self._machine.seal(sign, closing=closing)
         if record is not None:
             self._keep(record)
         return record

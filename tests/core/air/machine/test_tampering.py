@@ -15,7 +15,7 @@ import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.evidence import Answer
-from fluvial.air.data.facts import Fact, Item, Result, Sent, Step, Taken, instance_of
+from fluvial.air.data.facts import Closed, Fact, Item, Result, Sent, Step, Taken, instances_of
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
@@ -197,6 +197,14 @@ def test_who_claims_to_be_at_work_on_calls_of_others_holds_nothing_back() -> Non
         harmless(name, number, encode_data([own], {}))
 
 
+def test_who_closes_calls_of_others_closes_nothing() -> None:
+    for name, number, _, batches, contents in deliveries():
+        closed = Closed(b"", tuple(range(honest(name).script.size)), bytes(32))
+        own = Batch.seal(honest(name).particle.key, STRANGER.peer_id, [Step(), closed], STRANGER.sign)
+        harmless(name, number, encode_data([own, *batches], contents))
+        harmless(name, number, encode_data([own], {}))
+
+
 def without_news_of_departures(items: Sequence[Item], true: Sequence[Item]) -> list[Item]:
     """Items without those that say of a departure what its peer has not said: that one is believed of everybody."""
     return [item for item in items if not isinstance(item, Sent) or item in true]
@@ -291,7 +299,7 @@ def test_lies_about_answers_of_others_move_nothing() -> None:
             for batch in batches
             if batch.signer != keys.peer_id
             for item in batch.signed.items
-            if isinstance(item, Answer)
+            if isinstance(item, Answer | Closed)
         ]
         for fact in theirs:
             for other in claims(fact):
@@ -309,4 +317,4 @@ def claims(fact: Fact) -> Iterator[Fact]:
     yield fact
     if isinstance(fact, Result):
         yield replace(fact, value=content_id(LIE))
-    yield from (other for other in altered(fact) if instance_of(other) == instance_of(fact))
+    yield from (other for other in altered(fact) if instances_of(other) == instances_of(fact))
