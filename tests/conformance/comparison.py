@@ -62,6 +62,12 @@ def missing(expected: Observation, got: Observation) -> list[str]:
     return [*calls, *(set(expected["lost"]) - set(got["lost"])), *too_few]
 
 
+def goes_on(expected: Observation, got: Observation) -> bool:
+    """Whether all calls that were made are the first ones that were expected, in order, and more were expected."""
+    calls = _calls(got)
+    return len(calls) < len(expected["calls"]) and _calls(expected)[: len(calls)] == calls
+
+
 def _calls(observation: Observation) -> list[str]:
     names = ("peer", "service", "function", "args", "tetraplets")
     return [json.dumps([call[name] for name in names], sort_keys=True) for call in observation["calls"]]

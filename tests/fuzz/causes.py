@@ -13,7 +13,7 @@ from fluvial.air.data.facts import Instance
 from fluvial.air.machine.machine import CallOutcome, Effects, Machine
 from fluvial.simulation.scenario import Scenario
 
-from tests.conformance.comparison import Observation, differences, missing, play
+from tests.conformance.comparison import Observation, differences, goes_on, missing, play
 from tests.conformance.reference_rules import Rule, reference_rules
 from tests.reevaluating.machine import Machine as Reevaluating
 
@@ -36,6 +36,9 @@ STREAM_LIMIT: Final = 20_013
 """Code of the failure that both have: a stream with too many elements."""
 
 FIRST_LIMIT: Final = f"a limit of fluvial is reached first ({LIMIT} for {STREAM_LIMIT})"
+
+
+EARLY_LIMIT: Final = f"a limit of fluvial ({LIMIT}) ends what is the same up to there"
 
 
 class OverdueError(Exception):
@@ -78,6 +81,8 @@ def _compared(scenario: Scenario, expected: Observation) -> Verdict:
         return Verdict("equal")
     if not differences(expected, _at_limits(expected, ours)):
         return Verdict(FIRST_LIMIT, found)
+    if any(failure["code"] == LIMIT for failure in ours["failures"]) and goes_on(expected, ours):
+        return Verdict(EARLY_LIMIT, found)
     plain = _play(scenario, Reevaluating)
     if not differences(expected, plain):
         return Verdict("unexplained", ("the plain machine does what the reference does", *found))
