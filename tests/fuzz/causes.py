@@ -37,7 +37,6 @@ STREAM_LIMIT: Final = 20_013
 
 FIRST_LIMIT: Final = f"a limit of fluvial is reached first ({LIMIT} for {STREAM_LIMIT})"
 
-
 EARLY_LIMIT: Final = f"a limit of fluvial ({LIMIT}) ends what is the same up to there"
 
 

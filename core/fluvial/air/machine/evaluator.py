@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from fluvial.air.data.facts import Fact, Instance, Tetraplet
+from fluvial.air.data.facts import Closed, Fact, Instance, Tetraplet
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
 from fluvial.air.machine.findings import Findings, Observer, Wait
@@ -44,7 +44,7 @@ from fluvial.air.machine.waiters import Waiters
 from fluvial.air.syntax import tree
 
 WORK_MAX: Final = 1_000_000
-"""Instances of one particle, arguments and elements of folds included: exponential scripts exist."""
+"""Instances of one particle, arguments, elements of folds and calls in facts ``closed`` included: exponential scripts exist."""
 
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
@@ -96,9 +96,11 @@ class Evaluator:
     # --- steps
 
     def take(self, facts: Iterable[Fact], signer: str) -> None:
-        """Take in facts of a signer, to be looked at in the next step."""
+        """Take in facts of a signer, to be looked at in the next step; raises as :meth:`spend`."""
         self._liveness = None
         for fact in facts:
+            if type(fact) is Closed:
+                self.spend(len(fact.nodes))
             for about in self.knowledge.add(fact, signer):
                 if about.waiting is not None:
                     self.push(about.waiting)

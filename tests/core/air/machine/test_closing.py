@@ -12,6 +12,7 @@ from fluvial.air.data.content import content_id
 from fluvial.air.data.evidence import reveals
 from fluvial.air.data.facts import Closed, Result, Taken
 from fluvial.air.data.log import Stepped
+from fluvial.air.machine import evaluator
 from fluvial.simulation.network import Observation, simulate
 from fluvial.simulation.scenario import Scenario, Seeded
 
@@ -276,6 +277,15 @@ def test_an_answer_counts_before_a_closed_call_unless_that_came_first(first: boo
         assert request.arguments == ("text",)
         assert lie(flow, "b", closed).records
     assert flow.machine("a").error is None
+
+
+def test_calls_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "WORK_MAX", 1_000)
+    flow = Flow(READ)
+    flow.merge("a", b"")
+    effects = lie(flow, "c", Closed(b"", tuple(range(1_000)), bytes(32)))
+    assert effects.error is not None
+    assert (effects.error.code, effects.records, flow.machine("a").batches()) == (20100, (), ())
 
 
 # --- random flows
