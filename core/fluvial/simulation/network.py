@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ def simulate(
         return _Network(scenario, machine, pruning=pruning).play()
     played = []
     for _ in range(repeat):
+        gc.collect()  # what the one before has left behind is not this one's work
         network = _Network(scenario, machine, pruning=pruning)
         observation, meter = network.play(), network.meter
         timing = Timing(meter.runs, round(meter.seconds * 1000, 4), meter.bytes_sent)
