@@ -58,6 +58,7 @@ class Operands:
         self._environment = environment
         self._last_error = last_error
         self._literals: dict[int, Value] = {}
+        self._alive: list[object] = []
         self._calls: dict[int, Tetraplet] = {}
 
     # --- values
@@ -97,12 +98,14 @@ class Operands:
                 return value if path is None else part_of_error(value, path, scope, key)
 
     def _literal(self, operand: tree.Literal | tree.InitPeerId | tree.Timestamp | tree.Ttl) -> Value:
-        """What is the same wherever it is read; made once, as long as there is the script."""
+        """What is the same wherever it is read; made once, but for arrays, which services might change."""
         environment = self._environment
         json: Json
         match operand:
+            case tree.Literal(()):
+                return literal([], environment.initiator)
             case tree.Literal(value):
-                json = [] if value == () else value
+                json = value
             case tree.InitPeerId():
                 json = environment.initiator
             case tree.Timestamp():
@@ -110,6 +113,7 @@ class Operands:
             case tree.Ttl():
                 json = environment.ttl_ms
         found = self._literals[id(operand)] = literal(json, environment.initiator)
+        self._alive.append(operand)  # an id names an operand as long as that lives
         return found
 
     def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
