@@ -49,8 +49,6 @@ WORK_MAX: Final = 1_000_000
 DEPTH_MAX: Final = 30_000
 """Instructions nested in one another at run time: one level or more per element of a fold."""
 
-_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
-
 
 class Evaluator:
     """The instances of one particle on one peer.
@@ -382,7 +380,7 @@ class Evaluator:
         if inst.child is None:
             node = inst.node
             instance = Instance(*inst.id)
-            if type(node.target) in _STREAMS:
+            if type(node.target) in tree.STREAMS:
                 self.stream(instance, node.target.name)
             inst.child = self.start(inst, node.body, scope=inst.scope.renew(node.target.name, instance))
             if inst.child is None:

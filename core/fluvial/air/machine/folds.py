@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,8 +15,6 @@ from fluvial.air.syntax import tree
 if TYPE_CHECKING:
     from fluvial.air.machine.evaluator import Evaluator
 
-_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
-
 
 def advance_fold(machine: Evaluator, inst: Inst) -> None:
     """``fold``: iterate over what is fixed once, over a stream whenever there is more.
@@ -25,7 +23,7 @@ def advance_fold(machine: Evaluator, inst: Inst) -> None:
         Waiting: what it runs over has no value yet. Catchable, Uncatchable: as the instruction does.
     """
     node = inst.node
-    if type(node.iterable) in _STREAMS:
+    if type(node.iterable) in tree.STREAMS:
         _fold_stream(machine, inst)
         return
     if inst.child is None:

@@ -140,9 +140,6 @@ def _send(machine: Evaluator, par: Inst, peer: str) -> None:
         machine.findings.next_peers[peer] = None
 
 
-_STREAMS: Final = frozenset((tree.Stream, tree.StreamMap))
-
-
 def _catcher(
     par: Inst, failing: frozenset[int], known: dict[Inst, Inst | None], held_in: Mapping[Inst, Inst]
 ) -> Inst | None:
@@ -165,7 +162,7 @@ def _catcher(
         node = inst.node
         if type(node) is tree.Par and not (_can_fail(inst.child, failing) and _can_fail(inst.other, failing)):
             break
-        if type(node) is tree.Fold and type(node.iterable) in _STREAMS:
+        if type(node) is tree.Fold and type(node.iterable) in tree.STREAMS:
             break
         parent = inst.parent
         if parent is not None and type(parent.node) is tree.Xor and parent.child is inst:

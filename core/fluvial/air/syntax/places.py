@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from fluvial.air.syntax.tree import (
+    STREAMS,
     CanonMap,
     CanonStream,
     Error,
@@ -26,7 +27,6 @@ from fluvial.air.syntax.words import Operand
 T = TypeVar("T")
 
 # tuples, not unions: a union is made anew each time
-_STREAMS = (Stream, StreamMap)
 _CANONS = (CanonStream, CanonMap)
 
 NewTarget: TypeAlias = Scalar | Stream | StreamMap | CanonStream | CanonMap
@@ -49,7 +49,7 @@ class Place(Generic[T]):
 
 
 def _is_value(operand: Operand) -> TypeGuard[Value]:
-    return type(operand) not in _STREAMS
+    return type(operand) not in STREAMS
 
 
 def _is_ap_value(operand: Operand) -> TypeGuard[Value]:
@@ -95,7 +95,7 @@ def _is_plain_scalar(operand: Operand) -> TypeGuard[Scalar]:
 
 
 def _is_canon_source(operand: Operand) -> TypeGuard[Stream | StreamMap]:
-    return isinstance(operand, _STREAMS)
+    return type(operand) in STREAMS
 
 
 def _is_canon_of_stream(operand: Operand) -> TypeGuard[CanonStream]:
@@ -113,7 +113,7 @@ def _is_map(operand: Operand) -> TypeGuard[StreamMap]:
 def _is_new_target(operand: Operand) -> TypeGuard[NewTarget]:
     if isinstance(operand, (Scalar, CanonStream, CanonMap)):
         return operand.path is None
-    return isinstance(operand, _STREAMS)
+    return type(operand) in STREAMS
 
 
 def _is_fail_source(operand: Operand) -> TypeGuard[FailSource]:

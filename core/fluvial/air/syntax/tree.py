@@ -157,6 +157,10 @@ class StreamMap(Struct, frozen=True, gc=False):
     name: str
 
 
+STREAMS: frozenset[type] = frozenset((Stream, StreamMap))
+"""The kinds of what elements are appended to."""
+
+
 class PairPeer(Struct, frozen=True, gc=False):
     """White paper form: the peer of a value that names a peer and a service on it, or the value itself if it is a string.
 
