@@ -22,6 +22,7 @@ from fluvial.storage.particle_rows import (
     StoredParticle,
 )
 from fluvial.storage.particles import ParticleStore
+from fluvial.storage.reading import reading
 from fluvial.storage.store import Store, open_store
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "Store",
     "StoredParticle",
     "open_store",
+    "reading",
 ]
