@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import structlog
@@ -37,6 +37,12 @@ from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage import ParticleStore
+
+OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
+"""Told the outcome of each run of a particle here, with a function that says what waits."""
+
+OnNotice: TypeAlias = Callable[[Particle, Notice], None]
+"""Told of each new failure notice about a particle of this peer."""
 
 DELIVERY_EXTRA_BYTES: Final = 65_536
 """What a delivery may have besides script and data: header, signature, framing."""
@@ -71,8 +77,8 @@ class ParticleContext:
     authorization: GuardedAuthorization
     execution: GuardedExecution
     services: Services
-    on_run: Callable[[Particle, Effects, Waits], None]
-    on_notice: Callable[[Particle, Notice], None]
+    on_run: OnRun
+    on_notice: OnNotice
     clock: Clock
     rng: random.Random
     observers: Observers
