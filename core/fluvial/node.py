@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import anyio
-import msgspec
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import CollectorRegistry, Gauge
@@ -25,21 +24,19 @@ from fluvial.errors import ConfigError, FluvialError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.actor import Surroundings as ActorSurroundings
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.hearing import Hearing
+from fluvial.particles.context import ActorContext
 from fluvial.particles.inbox import Inbox
-from fluvial.particles.inspection import Limits
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice import Notice
+from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Authorization, Execution, Routing, SeatName, Surroundings, Transport
 from fluvial.services import Accounts, Handler, Services
-from fluvial.services import Limits as ServiceLimits
 from fluvial.services.builtin import PING_PROTOCOL, Versions, serve_builtins
 from fluvial.storage import Store, StoredParticle, open_store
 from fluvial.telemetry import make_logger
@@ -104,13 +101,13 @@ class Node:
             accounts=Accounts(metrics=self.metrics, clock=self._clock),
             log=self.log,
             execution=self._execution,
-            limits=ServiceLimits(**msgspec.structs.asdict(settings.services)),
+            limits=settings.services,
         )
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
         self._store: Store | None = None
         self._inbox: Inbox | None = None
-        self._hearing: Hearing | None = None
+        self._notice_inbox: NoticeInbox | None = None
         self._keeper: Keeper | None = None
         self._outbox: Outbox | None = None
         self._ready = anyio.Event()
@@ -273,7 +270,7 @@ class Node:
             await self.services.serve(effector)
 
     async def _start_particles(self, store: Store, tasks: TaskGroup) -> None:
-        limits = Limits(**msgspec.structs.asdict(self._settings.particles))
+        limits = self._settings.particles
         carrier = Carrier(self.peer_id, self.transport, self.routing)
         reporter = Reporter(
             self.keys, limits=limits, carrier=carrier, clock=self._clock, metrics=self.metrics, log=self.log
@@ -287,7 +284,7 @@ class Node:
             metrics=self.metrics,
             log=self.log,
         )
-        around = ActorSurroundings(
+        context = ActorContext(
             keys=self.keys,
             clock=self._clock,
             store=store.particles,
@@ -302,7 +299,7 @@ class Node:
             log=self.log,
         )
         keep_ms = self._settings.storage.keep_ms
-        self._keeper = keeper = Keeper(around, limits, keep_ms=keep_ms, metrics=self.metrics)
+        self._keeper = keeper = Keeper(context, limits, keep_ms=keep_ms, metrics=self.metrics)
         self._inbox = Inbox(
             self.peer_id,
             network=self._settings.network,
@@ -316,7 +313,7 @@ class Node:
             metrics=self.metrics,
             log=self.log,
         )
-        self._hearing = hearing = Hearing(
+        self._notice_inbox = notice_inbox = NoticeInbox(
             self.peer_id,
             limits=limits,
             keeper=keeper,
@@ -328,7 +325,7 @@ class Node:
             log=self.log,
         )
         self._store = store
-        reporter.start(tasks, hearing.hear)
+        reporter.start(tasks, notice_inbox.hear)
         await outbox.start(tasks, keeper)
         self._outbox = outbox
         await keeper.resume()
@@ -343,8 +340,8 @@ class Node:
             assert self._inbox is not None
             return encode_receipt(await self._inbox.receive(sender, payload))
         if protocol == NOTICE_PROTOCOL:
-            assert self._hearing is not None
-            return encode_receipt(await self._hearing.receive(sender, payload))
+            assert self._notice_inbox is not None
+            return encode_receipt(await self._notice_inbox.receive(sender, payload))
         if protocol == PING_PROTOCOL:
             return b""
         raise RemoteProtocolError(f"this peer does not speak {protocol[:80]!r}")

@@ -12,19 +12,10 @@ from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import Database
-from fluvial.storage.particle_rows import (
-    Admission,
-    JournalEntry,
-    OutboxRow,
-    ParticleState,
-    ParticleSummary,
-    StoredParticle,
-    outbox_row_of,
-    particle_of,
-    summary_of,
-)
+from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
 from fluvial.storage.tables import Insert, per_dialect, plain_text
+from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 
 KIND_CHARACTERS_MAX: Final = 32
 PAYLOAD_BYTES_MAX: Final = 64 * 2**20

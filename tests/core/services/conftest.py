@@ -11,7 +11,7 @@ import structlog
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
-from fluvial.services import Accounts, Limits, Services
+from fluvial.services import Accounts, ServiceLimits, Services
 from prometheus_client import CollectorRegistry
 
 KEYS = KeyPair.from_secret(b"\x01" * 32)
@@ -48,12 +48,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> ServiceLimits:
+    return ServiceLimits()
 
 
 @pytest.fixture
-async def services(metrics: CollectorRegistry, clock: ManualClock, limits: Limits) -> AsyncIterator[Services]:
+async def services(metrics: CollectorRegistry, clock: ManualClock, limits: ServiceLimits) -> AsyncIterator[Services]:
     accounts = Accounts(metrics=metrics, clock=clock)
     async with Services(peer=KEYS.peer_id, accounts=accounts, log=structlog.get_logger(), limits=limits) as there:
         yield there

@@ -15,7 +15,7 @@ from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import PluginError, ResourceLimit, ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Json
-from fluvial.services import Accounts, Limits, Services, dispatcher
+from fluvial.services import Accounts, ServiceLimits, Services, dispatcher
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -103,7 +103,7 @@ class Wasm:
 @pytest.fixture
 async def wasm(keys: KeyPair, metrics: CollectorRegistry, clock: ManualClock) -> AsyncIterator[Services]:
     accounts = Accounts(metrics=metrics, clock=clock)
-    limits = Limits(execution_timeout_s=0.02)
+    limits = ServiceLimits(execution_timeout_s=0.02)
     log = structlog.get_logger()
     async with Services(peer=keys.peer_id, accounts=accounts, log=log, execution=Wasm(), limits=limits) as services:
         yield services
@@ -244,7 +244,7 @@ async def test_a_function_that_takes_too_long_is_cancelled(services: Services, c
     assert counted("native", "timed_out") == 1
 
 
-@pytest.mark.parametrize("limits", [Limits(timeout_s=0.02)])
+@pytest.mark.parametrize("limits", [ServiceLimits(timeout_s=0.02)])
 async def test_the_effectors_own_limit_goes_before_the_nodes(services: Services, call: Any) -> None:
     class Impatient(Echo):
         service_id = "impatient"
@@ -257,7 +257,7 @@ async def test_the_effectors_own_limit_goes_before_the_nodes(services: Services,
     assert await status_of(services, call("impatient.wait", 5)) == (3, "impatient.wait took longer than 0.02 s")
 
 
-@pytest.mark.parametrize("limits", [Limits(result_bytes_max=100)])
+@pytest.mark.parametrize("limits", [ServiceLimits(result_bytes_max=100)])
 async def test_a_result_may_not_be_too_large(services: Services, call: Any) -> None:
     await services.serve(Echo())
 
