@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeVar
 
-from fluvial.simulation.scenario import Scenario, Seeded, MockedError, ServiceRow
+from fluvial.simulation.scenario import MockedError, Scenario, Seeded, ServiceRow
 
 Chosen = TypeVar("Chosen")
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from fluvial.errors import ConfigError
 from fluvial.identity import KeyPair
-from fluvial.simulation.scenario import Names, Scenario, Seeded, MockedError, ServiceRow, MockedServices, key_of
+from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded, ServiceRow, key_of
 
 GOOD: dict[str, Any] = {"name": "n", "script": "(null)", "init_peer": "a", "peers": ["a", "b"]}
 

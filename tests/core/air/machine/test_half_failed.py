@@ -16,7 +16,7 @@ from fluvial.air.machine.machine import Answered, Failed, Machine
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate
-from fluvial.simulation.scenario import Scenario, Seeded, MockedError, ServiceRow, key_of
+from fluvial.simulation.scenario import MockedError, Scenario, Seeded, ServiceRow, key_of
 
 from tests.core.air.machine.flows import Flow
 from tests.fuzz.twins import WAYS, compare_in
