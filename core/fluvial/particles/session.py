@@ -26,9 +26,10 @@ commits, and commit several runs at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
+
+import msgspec
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
@@ -62,8 +63,7 @@ class Phase(Enum):
     """Its state in memory cannot be trusted any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writes:
+class Writes(msgspec.Struct, frozen=True, kw_only=True):
     """What one transaction must make durable before anything else is done.
 
     Attributes:
@@ -77,11 +77,11 @@ class Writes:
     """
 
     needed: bool
-    items: tuple[JournalItem, ...]
+    items: Sequence[JournalItem]
     first: int
     at_ms: int
-    peers: tuple[PeerId, ...]
-    lost: tuple[str, ...]
+    peers: Sequence[PeerId]
+    lost: Sequence[str]
     finished: bool
 
     def entries(self) -> list[JournalEntry]:
@@ -89,8 +89,7 @@ class Writes:
         return [write_entry(item, self.first + number, self.at_ms) for number, item in enumerate(self.items)]
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """A delivery, and what the receiver will have when it has taken it in."""
 
     delivery: Delivery
@@ -124,7 +123,7 @@ class Session:
         self._ahead = False
         self._items: list[JournalItem] = []
         self._next_peers: dict[str, None] = {}
-        self._resend_to: tuple[PeerId, ...] = ()
+        self._resend_to: list[PeerId] = []
         self._finishes = False
 
     @classmethod
@@ -185,6 +184,7 @@ class Session:
         session = cls(particle, machine, me, sender=stored.sender, hops=stored.hops)
         for entry, item in zip(stored.journal, items, strict=True):
             session._apply(item, entry.at_ms)
+        session._entries = len(items)
         session._finishes = stored.state is ParticleState.FINISHED
         session.phase = Phase.FINISHED if session._finishes else Phase.LIVE
         return session
@@ -210,7 +210,8 @@ class Session:
             Refused: ``busy``, the session is broken.
         """
         self.check()
-        self.hops = max(self.hops, hops)
+        if hops > self.hops:
+            self.hops = hops
         effects = self._machine.merge(known)
         if effects.records:
             self._items.append(Arrival(sender.public_key, hops))
@@ -225,7 +226,8 @@ class Session:
     def _ran(self, effects: Effects) -> Effects:
         self._ahead = True
         self._items.extend(effects.records)
-        self._next_peers.update(dict.fromkeys(effects.next_peers))
+        for name in effects.next_peers:
+            self._next_peers[name] = None
         self._finishes = effects.finished
         return effects
 
@@ -270,7 +272,7 @@ class Session:
         )
         if look.broken:
             self._ahead = True
-            self._resend_to = tuple(PeerId.parse(promise.peer) for promise in look.broken)
+            self._resend_to = [PeerId.parse(promise.peer) for promise in look.broken]
             self._items.extend(
                 Resent(peer.public_key, *promise.instance)
                 for peer, promise in zip(self._resend_to, look.broken, strict=True)
@@ -295,43 +297,47 @@ class Session:
             now_ms: milliseconds since 1970.
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
         """
-        next_peers, items, again = tuple(self._next_peers), self._items, self._resend_to
-        self._next_peers, self._items, self._resend_to = {}, [], ()
-        if next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
+        items, peers, lost = self._items, self._resend_to, []
+        if self._next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
-        found = [(name, _peer_id(name)) for name in next_peers]
-        peers = (*(peer for _, peer in found if peer is not None), *again)
+        for name in self._next_peers:
+            if (peer := _peer_id(name)) is None:
+                lost.append(name)
+            else:
+                peers.append(peer)
+        self._items, self._resend_to, self._next_peers = [], [], {}
         needed = bool(self.phase is Phase.NEW or items or peers or self._finishes != self.finished)
         self._ahead = self._ahead and needed
         return Writes(
             needed=needed,
-            items=tuple(items),
+            items=items,
             first=self._entries,
             at_ms=now_ms,
             peers=peers,
-            lost=tuple(name for name, peer in found if peer is None),
+            lost=lost,
             finished=self._finishes,
         )
 
     def durable(self, writes: Writes) -> None:
         """What a commit asked for is written."""
         for item in writes.items:
-            self._apply(item, writes.at_ms)
+            if type(item) is not Stepped:
+                self._apply(item, writes.at_ms)
+        self._entries += len(writes.items)
         self.phase = Phase.FINISHED if writes.finished else Phase.LIVE
         self._ahead = False
 
     def _apply(self, item: JournalItem, at_ms: int) -> None:
         """What follows from an item that is in the journal, apart from the machine's state."""
-        self._entries += 1
         match item:
-            case Arrival():
-                self.hops = max(self.hops, item.hops)
+            case Merged() | Sealed():
+                self._promises.record(item, at_ms)
+            case Arrival() if item.hops > self.hops:
+                self.hops = item.hops
             case Resent():
                 self._promises.resent(PeerId.from_public_key(item.peer), at_ms)
             case SignedNotice():
                 self._notices.append(item.notice)
-            case _:
-                self._promises.record((item,), at_ms)
 
     # --- what goes to other peers
 

@@ -240,14 +240,14 @@ def test_what_leaves_is_signed_in_the_same_write() -> None:
     peer.session.resolve({one.instance: Answered(ANSWERS[one.function]) for one in effects.requests})
     writes = peer.session.commit(NOW_MS, keys_of("a").sign)
     assert [entry.kind for entry in writes.entries()] == ["stepped", "sealed"]
-    assert writes.peers == (id_of("b"), id_of("c"))
+    assert writes.peers == [id_of("b"), id_of("c")]
 
 
 def test_next_peers_that_are_no_peer_ids_are_named_and_not_written() -> None:
     peer = Peer.of("a", particle('(par (call "nobody" ("s" "f") []) (call "{b}" ("s" "f") []))'.format(b=id_of("b"))))
     peer.session.begin()
     writes = peer.write()
-    assert (writes.peers, writes.lost) == ((id_of("b"),), ("nobody",))
+    assert (writes.peers, writes.lost) == ([id_of("b")], ["nobody"])
 
 
 # --- phases
