@@ -30,7 +30,7 @@ async def make_call(
     call = _call_of(particle, request)
     began = anyio.current_time()
     outcome: CallOutcome
-    decision = await context.authorization.permit(call)
+    decision = await context.permit(call)
     try:
         if not decision.allowed:
             raise ServiceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -11,13 +11,14 @@ import structlog
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
+from fluvial.effectors import Call
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
-from fluvial.seats import Authorization
+from fluvial.seats import Decision
 from fluvial.services.dispatcher import Services
 from fluvial.storage.particles import ParticleStore
 
@@ -30,7 +31,8 @@ class ActorContext:
         keys: the peer's key pair.
         clock: the time in journals.
         store: where journals and outboxes are written.
-        services, authorization: answer calls, and decide which may be made.
+        services: answer calls.
+        permit: decides whether a call may be made.
         observers: told of every call.
         outbox: delivers what is written.
         reporter: tells initiators of errors.
@@ -44,7 +46,7 @@ class ActorContext:
     clock: Clock
     store: ParticleStore
     services: Services
-    authorization: Authorization
+    permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers
     outbox: Outbox
     reporter: Reporter

@@ -1,6 +1,6 @@
 """The checks that a delivery passes before anything else is done with it; pure, cheapest checks first.
 
-The signature and the permission to run scripts here are checked by the seat of authorization afterwards.
+The signature is verified afterwards, since that costs more; then the seat of authorization is asked.
 """
 
 from __future__ import annotations
