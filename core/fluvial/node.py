@@ -12,7 +12,6 @@ from math import inf
 from typing import Any, Final, TypeAlias
 
 import anyio
-import msgspec
 import structlog
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry, Gauge
