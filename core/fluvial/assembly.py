@@ -26,7 +26,6 @@ from functools import partial
 from math import inf
 from typing import Any, Final
 
-import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -47,13 +46,12 @@ from fluvial.guarded import (
 )
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
-from fluvial.particles.inspection import Limits as ParticleLimits
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
 from fluvial.parts import GivenExtensions, Installed, Parts
 from fluvial.peers import ContactPeers, DirectPeers
 from fluvial.ports import Context
 from fluvial.seats import Contributions, SeatName
-from fluvial.services import Accounts, Limits, Services
+from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
 from fluvial.services.room import ServiceOffer, ServiceRoom
@@ -115,7 +113,7 @@ class Assembly:
             log=log,
             guard=guard,
             execution=self.execution,
-            limits=Limits(**msgspec.structs.asdict(self._settings.services)),
+            limits=self._settings.services,
         )
         self.extensions: Final = GivenExtensions()
         self.directory: Final = NodeDirectory(
@@ -243,7 +241,7 @@ class Assembly:
         context = ParticleContext(
             keys=owner.keys,
             network=settings.network,
-            limits=ParticleLimits(**msgspec.structs.asdict(settings.particles)),
+            limits=settings.particles,
             keep_ms=settings.storage.keep_ms,
             store=store.particles,
             transport=self.transport,
