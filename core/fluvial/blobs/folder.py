@@ -259,7 +259,9 @@ class BlobFolder:
     def _pin(self, blob: BlobId, part: str) -> Path:
         name = quote(part, safe="")
         if not 0 < len(name) <= PART_NAME_CHARACTERS_MAX:
-            raise LocalProtocolError(f"{part[:80]!r} is no name under which a blob can be pinned: it is too long or empty")
+            raise LocalProtocolError(
+                f"{part[:80]!r} is no name under which a blob can be pinned: it is too long or empty"
+            )
         return self.path / f"{blob}{_PIN}{name}"
 
     def _write_tree(self, tree: Tree) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup, TaskStatus
+from prometheus_client import CollectorRegistry
 
 from fluvial.blob_id import BlobId
 from fluvial.blobs.download import Download
@@ -17,9 +19,10 @@ from fluvial.blobs.settings import BlobsSection
 from fluvial.blobs.store import BlobStore
 from fluvial.blobs.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request
 from fluvial.blobs.work import FileWork, ThreadedFileWork
+from fluvial.clock import Clock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.identity import PeerId
-from fluvial.ports import Capability, Context
+from fluvial.ports import Capability, Directory, Peers
 from fluvial.seats import Answer, Contributions, Part
 
 SWEEP_S: Final = 600.0
@@ -37,24 +40,36 @@ class BlobRoom(Part):
     """All blobs of a node.
 
     Args:
-        context: of the part; its port ``blobs`` is not used.
+        own: the node's peer id.
         settings: ``[blobs]``.
+        base_dir: where a relative folder starts.
+        peers, directory: the ports.
+        clock, metrics, log: as usual.
         work: runs the file operations; in threads by default.
     """
 
-    def __init__(self, context: Context, settings: BlobsSection, *, work: FileWork | None = None) -> None:
-        self._context = context
+    def __init__(
+        self,
+        own: PeerId,
+        settings: BlobsSection,
+        *,
+        base_dir: Path,
+        peers: Peers,
+        directory: Directory,
+        clock: Clock,
+        metrics: CollectorRegistry,
+        log: structlog.stdlib.BoundLogger,
+        work: FileWork | None = None,
+    ) -> None:
+        self._own = own
         self._settings = settings
-        self._metrics = BlobMetrics(context.metrics)
+        self._directory = directory
+        self._log = log
+        self._metrics = BlobMetrics(metrics)
         self._store = BlobStore(
-            context.base_dir,
-            settings,
-            clock=context.clock,
-            work=work or ThreadedFileWork(),
-            metrics=self._metrics,
-            log=context.log,
+            base_dir, settings, clock=clock, work=work or ThreadedFileWork(), metrics=self._metrics, log=log
         )
-        self._fetcher = BlockFetcher(context.peers, metrics=self._metrics)
+        self._fetcher = BlockFetcher(peers, metrics=self._metrics)
         self._downloads: dict[BlobId, Download] = {}
         self._tasks: TaskGroup | None = None
 
@@ -125,7 +140,7 @@ class BlobRoom(Part):
         try:
             await self._store.sweep()
         except StorageError as error:  # tried again at the next sweep; whoever needs the room hears of it
-            self._context.log.warning("blobs_not_swept", error=error.message)
+            self._log.warning("blobs_not_swept", error=error.message)
 
     # --- for parts
 
@@ -149,7 +164,9 @@ class BlobRoom(Part):
 
     async def _download(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId]) -> None:
         """Wait for a download that others may wait for too; it goes on as long as anybody does."""
-        download = self._downloads.get(blob) or self._start(blob, bytes_max)
+        while (download := self._downloads.get(blob)) is not None and download.scope.cancel_called:
+            await download.ended.wait()  # everybody who waited for it left; what it has is taken up by the next one
+        download = download or self._start(blob, bytes_max)
         download.join(hints, bytes_max=bytes_max)
         download.waiting += 1
         try:
@@ -174,14 +191,14 @@ class BlobRoom(Part):
             )
         download = Download(
             blob,
-            own=self._context.keys.peer_id,
+            own=self._own,
             bytes_max=bytes_max,
             timeout_s=self._settings.download_timeout_s,
             store=self._store,
             fetcher=self._fetcher,
-            directory=self._context.directory,
+            directory=self._directory,
             metrics=self._metrics,
-            log=self._context.log,
+            log=self._log,
         )
         self._downloads[blob] = download
         self._tasks.start_soon(self._run, download)
@@ -206,9 +223,7 @@ class PartBlobs:
         """Keep a content, pinned by this part."""
         return await self._store.put(data, pin_for=self._part)
 
-    async def get(
-        self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = (), pin: bool = False
-    ) -> Path:
+    async def get(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = (), pin: bool = False) -> Path:
         """A file with the content, from here or from other peers."""
         pin_for = self._part if pin else ""
         return await self._room.fetch(blob, bytes_max=bytes_max, hints=hints, pin_for=pin_for)

@@ -13,8 +13,8 @@ long; whichever comes first counts. So one slow source cannot hold up a round.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Final, TypeVar, Generic, Hashable
+from collections.abc import Hashable, Iterable
+from typing import Final, Generic, TypeVar
 
 STEAL_AFTER_S: Final = 2.0
 """How long a block is left to one source before an idle one fetches it too."""

@@ -230,7 +230,9 @@ class BlobStore:
     async def leave(self, blob: BlobId) -> None:
         """Nobody works on a download any more; what it has stays for the next time."""
         entry = self._catalog.get(blob)
-        if entry is not None and not entry.complete:
+        if entry is not None and entry.complete:
+            await self._work.run(partial(self._folder.drop_partial, blob))  # perhaps somebody put it meanwhile
+        elif entry is not None:
             entry.busy = False
             entry.used_ms = self._clock.now_ms()
             await self._work.run(partial(self._folder.touch, blob, used_ms=entry.used_ms))

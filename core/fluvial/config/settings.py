@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from fluvial.addresses import Contact
+from fluvial.blobs.settings import BlobsSection
 from fluvial.seats import Offer, SeatName
 
 SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
@@ -134,6 +135,7 @@ class CoreSections(_Section, frozen=True):
     particles: ParticlesSection = ParticlesSection()
     services: ServicesSection = ServicesSection()
     storage: StorageSection = StorageSection()
+    blobs: BlobsSection = BlobsSection()
     telemetry: TelemetrySection = TelemetrySection()
 
 
@@ -176,6 +178,7 @@ class Settings:
     particles: ParticlesSection
     services: ServicesSection
     storage: StorageSection
+    blobs: BlobsSection
     telemetry: TelemetrySection
     seats: Mapping[SeatName, Choice]
     effectors: Mapping[str, Choice]
