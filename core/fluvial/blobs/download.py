@@ -158,9 +158,9 @@ class Download:
             if outcome != "fetched" and self.error is None:
                 self.error = Unreachable(f"the download of {self.blob} was given up", hint="ask again to go on")
             self._metrics.downloads.labels(outcome=outcome).inc()
-            error = None if self.error is None else self.error.message
             peers = sum(source.delivered > 0 for source in self._sources.values())
-            self._log.info("blob_download_ended", outcome=outcome, bytes=self.size, peers=peers, error=error)
+            text = None if self.error is None else self.error.message
+            self._log.info("blob_download_ended", outcome=outcome, bytes=self.size, peers=peers, error=text)
             self.sized.set()
             self.ended.set()
 

@@ -87,7 +87,7 @@ class BlockFetcher:
         return answers
 
     async def _piece(self, source: PeerId | Contact, blob: BlobId, number: int, offset: int, length: int) -> bytes:
-        request = PieceRequest(blob=blob, block=number, offset=offset, length=length)
+        request = PieceRequest(blob=str(blob), block=number, offset=offset, length=length)
         async with self._place(source.peer if isinstance(source, Contact) else source):
             answer = await self._peers.request(source, PROTOCOL, request.encoded(), timeout_s=PIECE_TIMEOUT_S)
         self._received.inc(len(answer))

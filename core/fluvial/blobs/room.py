@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,7 @@ class BlobRoom(Part):
         base_dir: where a relative folder starts.
         peers, directory: the ports.
         clock, metrics, log: as usual.
+        on_change: called when the blobs by which the node can be looked up are others than before; quick, and never raises.
         work: runs the file operations; in threads by default.
     """
 
@@ -59,6 +60,7 @@ class BlobRoom(Part):
         clock: Clock,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        on_change: Callable[[], None] = lambda: None,
         work: FileWork | None = None,
     ) -> None:
         self._own = own
@@ -67,7 +69,13 @@ class BlobRoom(Part):
         self._log = log
         self._metrics = BlobMetrics(metrics)
         self._store = BlobStore(
-            base_dir, settings, clock=clock, work=work or ThreadedFileWork(), metrics=self._metrics, log=log
+            base_dir,
+            settings,
+            clock=clock,
+            work=work or ThreadedFileWork(),
+            metrics=self._metrics,
+            log=log,
+            on_change=on_change,
         )
         self._fetcher = BlockFetcher(peers, metrics=self._metrics)
         self._downloads: dict[BlobId, Download] = {}

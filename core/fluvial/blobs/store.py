@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -32,6 +32,7 @@ class BlobStore:
         clock: for the times of use.
         work: runs the file operations.
         metrics, log: of the room.
+        on_change: called when the blobs that are kept are others than before; quick, and never raises.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class BlobStore:
         work: FileWork,
         metrics: BlobMetrics,
         log: structlog.stdlib.BoundLogger,
+        on_change: Callable[[], None],
     ) -> None:
+        self._on_change = on_change
         self._folder = BlobFolder(base_dir / settings.folder, free_bytes_min=settings.free_bytes_min)
         self._settings = settings
         self._clock = clock
@@ -102,6 +105,7 @@ class BlobStore:
             if not await self._work.run(partial(self._folder.is_there, blob)):
                 self._log.error("blob_lost", blob=blob, folder=str(self._folder.path))
                 self._catalog.remove(blob)
+                self._on_change()
                 return None
             await self._work.run(partial(self._folder.touch, blob, used_ms=entry.used_ms))
             if pinned_now:
@@ -170,6 +174,7 @@ class BlobStore:
         now_ms = self._clock.now_ms()
         await self._work.run(partial(self._folder.keep, temporary, tree, used_ms=now_ms))
         self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+        self._on_change()
         if entry is not None and not entry.busy:
             await self._work.run(partial(self._folder.drop_partial, tree.blob))
 
@@ -226,6 +231,7 @@ class BlobStore:
             await self._work.run(partial(self._folder.finish, tree, used_ms=now_ms))
             assert tree.layout is not None
             self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+            self._on_change()
 
     async def leave(self, blob: BlobId) -> None:
         """Nobody works on a download any more; what it has stays for the next time."""
@@ -245,6 +251,8 @@ class BlobStore:
 
     async def _delete(self, victims: Sequence[BlobId]) -> None:
         """Delete the files of entries that the catalog has forgotten."""
+        if victims:
+            self._on_change()
         for blob in victims:
             await self._work.run(partial(self._folder.delete, blob))
             self._evicted.inc()

@@ -304,7 +304,8 @@ class ChunkHasher:
 
 def _capacity(depth: int) -> int:
     """The most bytes of content below a block."""
-    return CHUNK_BYTES * LINKS_MAX**depth
+    most: int = CHUNK_BYTES * LINKS_MAX**depth
+    return most
 
 
 def _depth(size: int) -> int:

@@ -22,7 +22,7 @@ PIECE_BYTES_MAX: Final = 49_152
 """48 KiB: with its header it fits into 64 KiB, the only size of message that every peer takes."""
 
 REQUEST_BYTES_MAX: Final = 128
-"""The largest request has 83 bytes."""
+"""The largest request has 79 bytes."""
 
 
 class PieceRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
