@@ -15,7 +15,7 @@ class BlobMetrics:
         kept: complete blobs.
         unfinished: downloads in progress or interrupted.
         evicted: what went to make room, or was interrupted too long ago.
-        downloads: that ended, by outcome: ``fetched``, ``unreachable``, ``limit``, ``storage`` or ``interrupted``.
+        downloads: that ended, by outcome: ``fetched``, ``unreachable``, ``limit``, ``storage``, ``malformed`` or ``interrupted``.
         sources_dropped: peers that a download gave up, by reason.
         received_bytes: of pieces that were asked for, right or wrong.
         requests: of other peers, by outcome: ``answered``, ``unknown``, ``malformed`` or ``storage``.

@@ -59,9 +59,10 @@ async def test_a_tree_of_two_levels_is_fetched_level_by_level(tmp_path: Path) ->
 async def test_several_sources_share_the_work(tmp_path: Path) -> None:
     network = Network()
     async with room("a", tmp_path, network) as a, room("b", tmp_path, network) as b, room("c", tmp_path, network) as c:
+        content = pattern(30 * CHUNK_BYTES)
         for one in (a, b):
-            await one.blobs.put(WIDE)
-        await c.blobs.get(tree_of(WIDE).blob, bytes_max=len(WIDE), hints=[a.peer, b.peer])
+            await one.blobs.put(content)
+        await c.blobs.get(tree_of(content).blob, bytes_max=len(content), hints=[a.peer, b.peer])
         share = network.requests[a.peer] / (network.requests[a.peer] + network.requests[b.peer])
         assert 0.2 < share < 0.8
 
