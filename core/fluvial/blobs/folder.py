@@ -7,6 +7,7 @@
     ID.part          a download: a file of the content's size into which chunks are written as they come
     ID.pin.PART      an empty file: the part of this name needs the blob
     NAME.tmp         something that is being written; deleted at the next start
+    .lock            held by the peer that uses the folder
 
 A file gets its final name when it is complete and synced, and the tree gets its name before the content. A download remembers nothing but
 the tree: which chunks are there is found out by hashing them, since after a power cut nothing else can be relied on.
@@ -18,8 +19,10 @@ the database is on another machine or is restored from an older copy; and a pin 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,20 +57,24 @@ class BlobFolder:
     """The files of one peer's blobs; every method blocks and raises StorageError if the disk fails.
 
     Args:
-        path: the folder.
+        path: the folder, made when the first content comes; None for a temporary one that goes when it is closed.
         free_bytes_min: what stays free on the disk.
     """
 
-    def __init__(self, path: Path, *, free_bytes_min: int) -> None:
-        self.path: Final = path
+    def __init__(self, path: Path | None, *, free_bytes_min: int) -> None:
+        self.path = path or Path(tempfile.gettempdir()) / f"fluvial-blobs-{uuid.uuid4().hex}"
+        self._temporary: Final = path is None
         self._free_bytes_min = free_bytes_min
+        self._lock: int | None = None
 
     # --- what is there
 
     def open(self) -> list[Found]:
-        """Make the folder if it is not there, delete what is left of interrupted work, and list the rest."""
+        """Take the folder if it is there, delete what is left of interrupted work in it, and list the rest."""
+        if not self.path.exists():
+            return []
+        self._take()
         with disk_errors(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = {entry.name for entry in os.scandir(self.path) if entry.is_file(follow_symlinks=False)}
             found: dict[str, Found] = {}
             for name in sorted(names):
@@ -82,6 +89,31 @@ class BlobFolder:
                 elif not self._belongs(name, found):
                     (self.path / name).unlink(missing_ok=True)
         return list(found.values())
+
+    def close(self) -> None:
+        """Let the folder go; a temporary one is deleted."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+            if self._temporary:
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def _take(self) -> None:
+        """Be the only peer that uses the folder; it is made if it is not there."""
+        if self._lock is not None:
+            return
+        with disk_errors(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StorageError(
+                f"{self.path}: another peer uses this folder",
+                hint="each peer needs one of its own: `folder` in [blobs]",
+            ) from error
+        self._lock = lock
 
     def _look_at(self, blob: BlobId, *, partial: bool) -> Found | None:
         """A content or download whose files fit together; None if they do not."""
@@ -127,12 +159,13 @@ class BlobFolder:
         with disk_errors(path), path.open("rb", buffering=0) as file:
             return os.pread(file.fileno(), most, layout.offset(number) + offset) if most > 0 else b""
 
-    def check_free(self, size: int) -> None:
-        """See that the disk can take a content and keep its reserve.
+    def prepare(self, size: int) -> None:
+        """Before a content is written: see that the folder is there and ours, and that the disk can take it and keep its reserve.
 
         Raises:
             ResourceLimit: it cannot.
         """
+        self._take()
         with disk_errors(self.path):
             free = shutil.disk_usage(self.path).free
         if free - size < self._free_bytes_min:

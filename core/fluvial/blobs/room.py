@@ -89,17 +89,21 @@ class BlobRoom(Part):
         Raises:
             StorageError: the folder cannot be used.
         """
-        await self._store.open()
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            try:
-                task_status.started()
-                while True:
-                    await anyio.sleep(SWEEP_S)
-                    await self._sweep()
-            finally:
-                self._tasks = None
-                tasks.cancel_scope.cancel()
+        try:
+            await self._store.open()
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                try:
+                    task_status.started()
+                    while True:
+                        await anyio.sleep(SWEEP_S)
+                        await self._sweep()
+                finally:
+                    self._tasks = None
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._store.close()
 
     def contributions(self) -> Contributions:
         """One protocol, and the blobs that are kept as capabilities."""

@@ -11,7 +11,9 @@ from msgspec import Meta
 class BlobsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[blobs]``: contents that are larger than a message."""
 
-    folder: Annotated[str, Meta(min_length=1, description="folder in which blobs are kept")] = "state/blobs"
+    folder: Annotated[
+        str, Meta(description="folder in which blobs are kept; empty for a temporary one that goes with the peer")
+    ] = "state/blobs"
     bytes_max: Annotated[int, Meta(ge=1, description="most bytes of all blobs, unfinished downloads included")] = (
         1_073_741_824
     )

@@ -47,7 +47,8 @@ class BlobStore:
         on_change: Callable[[], None],
     ) -> None:
         self._on_change = on_change
-        self._folder = BlobFolder(base_dir / settings.folder, free_bytes_min=settings.free_bytes_min)
+        path = base_dir / settings.folder if settings.folder else None
+        self._folder = BlobFolder(path, free_bytes_min=settings.free_bytes_min)
         self._settings = settings
         self._clock = clock
         self._work: Final = work
@@ -67,6 +68,10 @@ class BlobStore:
             entry = Entry(size=found.size, used_ms=found.used_ms, complete=found.complete, pins=found.pins)
             self._catalog.put(found.blob, entry)
         await self.sweep()
+
+    async def close(self) -> None:
+        """Let the folder go, when nobody works on it any more."""
+        await self._work.run(self._folder.close)
 
     async def sweep(self) -> None:
         """Give up downloads that were interrupted too long ago."""
@@ -247,7 +252,7 @@ class BlobStore:
 
     async def _make_room(self, size: int, *, unfinished: bool = False) -> None:
         await self._delete(self._catalog.make_room(size, unfinished=unfinished))
-        await self._work.run(partial(self._folder.check_free, size))
+        await self._work.run(partial(self._folder.prepare, size))
 
     async def _delete(self, victims: Sequence[BlobId]) -> None:
         """Delete the files of entries that the catalog has forgotten."""

@@ -125,8 +125,9 @@ class Room:
         return [line for line in lines if line["event"] == name]
 
     def files(self) -> set[str]:
-        """The names in the folder, ids shortened to their last four characters."""
-        return {path.name[55:] for path in self.folder.iterdir()}
+        """The names in the folder but for the lock, ids shortened to their last four characters."""
+        there = self.folder.iterdir() if self.folder.exists() else ()
+        return {path.name[55:] for path in there if path.name != ".lock"}
 
     def part(self, name: str) -> PartBlobs:
         return self.room.for_part(name)
@@ -138,10 +139,11 @@ async def room(
 ) -> AsyncIterator[Room]:
     """A room for the time of a block; the same name and folder again is the same peer after a restart."""
     own, metrics, log = id_of(name), CollectorRegistry(), io.StringIO()
+    settings.setdefault("folder", name)
     changes: list[frozenset[Capability]] = []
     made = BlobRoom(
         own,
-        BlobsSection(folder=name, **settings),
+        BlobsSection(**settings),
         base_dir=folder,
         peers=MemoryPeers(network, own),
         directory=MemoryDirectory(network),

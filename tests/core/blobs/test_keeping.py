@@ -176,7 +176,7 @@ async def test_leftovers_of_a_crash_are_cleaned_up_and_other_files_left_alone(tm
         (folder / name).write_bytes(b"?")
     (folder / other).write_bytes(bytes(CHUNK_BYTES + 1))  # can be no leaf
     async with room("a", tmp_path, Network()) as one:
-        assert {path.name for path in folder.iterdir()} == {blob, f"{blob}.tree", f"{blob}.pin.test", "README"}
+        assert {path.name for path in folder.iterdir()} == {blob, f"{blob}.tree", f"{blob}.pin.test", "README", ".lock"}
         assert (await one.blobs.get(blob, bytes_max=len(BIG))).read_bytes() == BIG
 
 
@@ -221,12 +221,39 @@ async def test_what_is_kept_can_be_looked_up_within_a_limit(tmp_path: Path) -> N
         assert len(one.changes) == 3
 
 
-async def test_a_folder_that_cannot_be_made_ends_the_room(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_used_ends_the_room(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file in the way")
     with pytest.raises(ExceptionGroup) as caught:
         async with room("a", tmp_path, Network()):
             pass
     assert caught.group_contains(StorageError, match="File exists")
+
+
+async def test_no_folder_is_made_before_there_is_a_content(tmp_path: Path) -> None:
+    async with room("a", tmp_path, Network()) as one:
+        with pytest.raises(Unreachable):
+            await one.blobs.get(BIG_ID, bytes_max=len(BIG))
+        assert not one.folder.exists()
+        await one.blobs.put(BIG)
+        assert one.folder.stat().st_mode & 0o777 == 0o700
+
+
+async def test_one_folder_belongs_to_one_peer_at_a_time(tmp_path: Path) -> None:
+    async with room("a", tmp_path, Network()) as one, room("b", tmp_path, Network(), folder="a") as other:
+        await one.blobs.put(BIG)
+        with pytest.raises(StorageError, match="another peer uses this folder"):
+            await other.blobs.put(b"x")
+        with pytest.raises(ExceptionGroup) as caught:
+            async with room("c", tmp_path, Network(), folder="a"):
+                pass
+        assert caught.group_contains(StorageError, match="another peer uses this folder")
+
+
+async def test_a_temporary_folder_goes_with_the_peer(tmp_path: Path) -> None:
+    async with room("a", tmp_path, Network(), folder="") as one:
+        path = await one.blobs.get(await one.blobs.put(BIG), bytes_max=len(BIG))
+        assert path.read_bytes() == BIG
+    assert not path.parent.exists()
 
 
 def test_pieces_end_where_their_block_ends(tmp_path: Path) -> None:
