@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import anyio
+from anyio.abc import TaskStatus
 from fluvial.addresses import Contact
 from fluvial.blob_id import BlobId
 from fluvial.blobs.room import BlobRoom, PartBlobs
@@ -19,18 +20,15 @@ from fluvial.blobs.settings import BlobsSection
 from fluvial.blobs.wire import PROTOCOL, PieceRequest, decode_request
 from fluvial.clock import Clock, ManualClock
 from fluvial.errors import FluvialError, RemoteProtocolError, Unreachable
-from fluvial.identity import KeyPair, PeerId
+from fluvial.identity import PeerId
 from fluvial.ports import Capability, Provider
 from fluvial.telemetry import make_logger
 from prometheus_client import CollectorRegistry
 
+from tests.support.nodes import id_of
+
 Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes]]
 START_MS: Final = 1_700_000_000_000
-
-
-def id_of(name: str) -> PeerId:
-    """The peer id of a peer with this name, the same in every run."""
-    return KeyPair.from_secret(name.encode().ljust(32, b"\0")).peer_id
 
 
 @dataclass
@@ -135,16 +133,16 @@ class Room:
 
 @asynccontextmanager
 async def room(
-    name: str, folder: Path, network: Network, *, clock: Clock | None = None, **settings: Any
+    name: str, base_dir: Path, network: Network, *, clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[Room]:
-    """A room for the time of a block; the same name and folder again is the same peer after a restart."""
+    """A room for the time of a block; the same name and base_dir again is the same peer after a restart."""
     own, metrics, log = id_of(name), CollectorRegistry(), io.StringIO()
     settings.setdefault("folder", name)
     changes: list[frozenset[Capability]] = []
     made = BlobRoom(
         own,
         BlobsSection(**settings),
-        base_dir=folder,
+        base_dir=base_dir,
         peers=MemoryPeers(network, own),
         directory=MemoryDirectory(network),
         clock=clock or ManualClock(START_MS),
@@ -152,11 +150,15 @@ async def room(
         log=make_logger(log_format="json", log_level="debug", file=log),
         on_change=lambda: changes.append(frozenset(made.capabilities())),
     )
+
+    async def run(*, task_status: TaskStatus[None]) -> None:
+        await made.run(task_status=task_status)
+
     async with anyio.create_task_group() as tasks:
-        await tasks.start(lambda *, task_status: made.run(task_status=task_status))
+        await tasks.start(run)
         network.handlers[own] = made.answer
         try:
-            yield Room(own, made, made.for_part("test"), folder / name, metrics, changes, log)
+            yield Room(own, made, made.for_part("test"), base_dir / name, metrics, changes, log)
         finally:
             network.handlers.pop(own, None)
             tasks.cancel_scope.cancel()
