@@ -7,6 +7,7 @@ or many chunks are, the directory is asked for further ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -31,6 +32,9 @@ SOURCES_MAX: Final = 64
 
 SOURCES_AT_ONCE: Final = 4
 """Peers that are asked at the same time."""
+
+STALLED_AFTER_S: Final = 5.0
+"""A source that has not delivered a block for so long takes nobody's place: another one is asked besides it."""
 
 TRIES: Final = 3
 """Failures one after the other until a source that cannot be reached is given up."""
@@ -57,6 +61,7 @@ class Source:
         delivered: blocks that were right.
         given_up: why nothing is expected of it any more; empty while it is tried.
         working: whether it is being asked now.
+        since_s: when the block was asked for that it has not delivered yet, by the clock of the event loop.
     """
 
     at: PeerId | Contact
@@ -64,6 +69,12 @@ class Source:
     delivered: int = 0
     given_up: str = ""
     working: bool = False
+    since_s: float = math.inf
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is being asked and does not stall."""
+        return self.working and anyio.current_time() - self.since_s < STALLED_AFTER_S
 
     @property
     def peer(self) -> PeerId:
@@ -240,13 +251,14 @@ class Download:
         async with anyio.create_task_group() as tasks:
             while not schedule.is_done and self._failure is None:
                 self._start_sources(tasks, schedule, accept)
-                working = any(source.working for source in self._sources.values())
-                if not self._looked_up and (not working or schedule.left > LOOKUP_BLOCKS):
+                prompt = any(source.is_prompt for source in self._sources.values())
+                if not self._looked_up and (not prompt or schedule.left > LOOKUP_BLOCKS):
                     self._looked_up = self._looking_up = True
                     tasks.start_soon(self._look_up)
-                elif not working and not self._looking_up:
+                elif not self._looking_up and not any(source.working for source in self._sources.values()):
                     break
-                await self._change.wait()
+                with anyio.move_on_after(STALLED_AFTER_S):
+                    await self._change.wait()
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -255,9 +267,10 @@ class Download:
 
     def _start_sources(self, tasks: TaskGroup, schedule: Schedule[PeerId], accept: Accept) -> None:
         usable = [source for source in self._sources.values() if not source.given_up]
-        places = SOURCES_AT_ONCE - sum(source.working for source in usable)
+        places = SOURCES_AT_ONCE - sum(source.is_prompt for source in usable)
         for source in [source for source in usable if not source.working][: max(places, 0)]:
             source.working = True
+            source.since_s = math.inf
             tasks.start_soon(self._work, source, schedule, accept)
 
     async def _work(self, source: Source, schedule: Schedule[PeerId], accept: Accept) -> None:
@@ -283,6 +296,7 @@ class Download:
         """Fetch one block from one source; whether it came, from whomever."""
         layout = self._tree.layout
         length = None if layout is None else layout.block_bytes(number)
+        source.since_s = anyio.current_time()
         try:
             block = await self._fetcher.fetch(source.at, self.blob, number, length)
         except TimeoutError:
@@ -301,6 +315,7 @@ class Download:
         if not right:
             return self._failed(source, "wrong", f"block {number} was not what it should be", tries=1)
         schedule.done(number)
+        source.since_s = math.inf
         source.failures = 0
         source.delivered += 1
         return True

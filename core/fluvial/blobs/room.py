@@ -125,8 +125,7 @@ class BlobRoom(Part):
 
         Raises:
             RemoteProtocolError: this is no request, or the blob has no such block.
-            Refused: the blob is not kept here.
-            StorageError: it cannot be read.
+            Refused: the blob is not kept here, or it cannot be read.
         """
         outcome = "malformed"
         try:
@@ -141,7 +140,11 @@ class BlobRoom(Part):
             except ValueError as error:
                 raise RemoteProtocolError(str(error)) from error
             outcome = "storage"
-            piece = await self._store.read(blob, layout, request.block, request.offset, request.length)
+            try:
+                piece = await self._store.read(blob, layout, request.block, request.offset, request.length)
+            except StorageError as error:  # what it says is for the operator alone
+                self._log.error("blob_not_read", blob=blob, other=sender, error=error.message)
+                raise Refused(f"the blob {blob} cannot be read here", reason="storage") from None
             outcome = "answered"
         finally:
             self._metrics.requests.labels(outcome=outcome).inc()

@@ -17,10 +17,7 @@ from collections.abc import Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
 STEAL_AFTER_S: Final = 2.0
-"""How long a block is left to one source before an idle one fetches it too."""
-
-TAKERS_MAX: Final = 2
-"""Sources that fetch one block at the same time: more would only waste bytes."""
+"""How long a block is left to one source before an idle one fetches it too; for a third one twice as long, and so on."""
 
 SourceT = TypeVar("SourceT", bound=Hashable)
 
@@ -53,7 +50,7 @@ class Schedule(Generic[SourceT]):
             self._taken[number] = {source: now_s}
             return number
         for number, takers in self._taken.items():  # the first is the one that was taken first
-            if source not in takers and len(takers) < TAKERS_MAX and now_s - max(takers.values()) >= STEAL_AFTER_S:
+            if source not in takers and now_s - max(takers.values()) >= STEAL_AFTER_S * len(takers):
                 takers[source] = now_s
                 return number
         return None

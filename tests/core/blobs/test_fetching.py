@@ -31,6 +31,7 @@ WIDE = pattern(LINKS_MAX * CHUNK_BYTES + 1)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PAUSE_S", 0.01)
     monkeypatch.setattr(download, "STEAL_AFTER_S", 0.05)
+    monkeypatch.setattr(download, "STALLED_AFTER_S", 0.05)
     monkeypatch.setattr(schedule, "STEAL_AFTER_S", 0.05)
 
 
@@ -228,6 +229,22 @@ async def test_a_source_that_stalls_holds_nobody_up(tmp_path: Path) -> None:
         held(network, "a", after=3)
         with anyio.fail_after(10):
             path = await c.blobs.get(BIG_ID, bytes_max=len(BIG), hints=[a.peer, b.peer])
+        assert path.read_bytes() == BIG
+
+
+async def test_many_sources_that_stall_do_not_keep_an_honest_one_from_being_asked(tmp_path: Path) -> None:
+    network = Network()
+
+    async def stall(sender: PeerId, payload: bytes) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with room("a", tmp_path, network) as a, room("c", tmp_path, network) as c:
+        await a.blobs.put(BIG)
+        stalling = [network.liar(f"stall {number}", stall) for number in range(10)]
+        network.providers[BIG_ID] = [*stalling[5:], a.peer]
+        with anyio.fail_after(10):
+            path = await c.blobs.get(BIG_ID, bytes_max=len(BIG), hints=stalling[:5])
         assert path.read_bytes() == BIG
 
 
@@ -499,6 +516,16 @@ async def test_bad_requests_are_refused(request_: PieceRequest, error: type[Fluv
             await a.room.answer(id_of("b"), request_.encoded())
         outcome = "unknown" if error is Refused else "malformed"
         assert a.metric("requests_total", outcome=outcome) == 1
+
+
+async def test_a_blob_that_cannot_be_read_is_refused_without_a_word_about_the_disk(tmp_path: Path) -> None:
+    async with room("a", tmp_path, Network()) as a:
+        await a.blobs.put(BIG)
+        (a.folder / BIG_ID).unlink()
+        with pytest.raises(Refused) as caught:
+            await a.room.answer(id_of("b"), PieceRequest(blob=str(BIG_ID), block=1, offset=0, length=1).encoded())
+        assert str(tmp_path) not in str(caught.value)
+        assert str(tmp_path) in a.events("blob_not_read")[0]["error"]
 
 
 async def test_an_unfinished_download_is_not_given_to_others(tmp_path: Path) -> None:
