@@ -255,7 +255,7 @@ class Blobs(Protocol):
 
         Raises:
             Unreachable: nobody who was asked has it, or it did not come in time.
-            RemoteProtocolError: whoever made it did not lay out its tree as :mod:`fluvial.blobs.tree` does.
+            RemoteProtocolError: whoever made it did not lay out its tree as :mod:`fluvial.blobs.layout` says.
             ResourceLimit: it is larger than ``bytes_max``, or there is no room for it.
             StorageError: it cannot be written.
         """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.blob_id import BlobId
-from fluvial.blobs.tree import Layout
+from fluvial.blobs.layout import Layout
 from fluvial.errors import ResourceLimit
 
 

@@ -11,8 +11,8 @@ import anyio
 
 from fluvial.addresses import Contact
 from fluvial.blob_id import BlobId
+from fluvial.blobs.layout import CHUNK_BYTES
 from fluvial.blobs.metrics import BlobMetrics
-from fluvial.blobs.tree import CHUNK_BYTES
 from fluvial.blobs.wire import PIECE_BYTES_MAX, PROTOCOL, PieceRequest
 from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.identity import PeerId

@@ -18,25 +18,21 @@ the database is on another machine or is restored from an older copy; and a pin 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import quote, unquote
 
 from fluvial.blob_id import ID_CHARACTERS, BlobId
-from fluvial.blobs.tree import CHUNK_BYTES, NODE_BYTES_MAX, ChunkHasher, Layout, Tree, root_layout
+from fluvial.blobs.files import disk_errors, set_time, write_all
+from fluvial.blobs.layout import CHUNK_BYTES, NODE_BYTES_MAX, Layout
+from fluvial.blobs.tree import Tree, root_layout
 from fluvial.errors import LocalProtocolError, RemoteProtocolError, ResourceLimit, StorageError
-
-STEP_BYTES: Final = 16 * CHUNK_BYTES
-"""How much one call copies or hashes, 4 MiB: a few milliseconds, after which a cancelled caller may stop."""
 
 PART_NAME_CHARACTERS_MAX: Final = 150
 _TREE, _PARTIAL, _PIN, _TEMPORARY = ".tree", ".part", ".pin.", ".tmp"
@@ -181,7 +177,7 @@ class BlobFolder:
         """Give a complete, synced temporary file its name."""
         with disk_errors(self.path):
             self._write_tree(tree)
-            _set_time(temporary, used_ms)
+            set_time(temporary, used_ms)
             temporary.replace(self._content(tree.blob))
             self._sync()
 
@@ -203,7 +199,7 @@ class BlobFolder:
         with disk_errors(self.path):
             for path in (self._content(blob), self._partial(blob)):
                 if path.exists():
-                    _set_time(path, used_ms)
+                    set_time(path, used_ms)
 
     # --- pins
 
@@ -260,7 +256,7 @@ class BlobFolder:
         assert tree.layout is not None
         path = self._partial(tree.blob)
         with disk_errors(path), path.open("r+b", buffering=0) as file:
-            _write_all(file.fileno(), block, tree.layout.offset(number))
+            write_all(file.fileno(), block, tree.layout.offset(number))
         return True
 
     def finish(self, tree: Tree, *, used_ms: int) -> None:
@@ -269,7 +265,7 @@ class BlobFolder:
         with disk_errors(path):
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
-            _set_time(path, used_ms)
+            set_time(path, used_ms)
             path.replace(self._content(tree.blob))
             self._sync()
 
@@ -318,67 +314,6 @@ class BlobFolder:
             os.close(handle)
 
 
-class Copy:
-    """A content on its way into the folder: read, hashed and written step by step.
-
-    Args:
-        source: where it comes from.
-        size: how many bytes it has; another number found while reading is an error.
-        target: the temporary file.
-    """
-
-    def __init__(self, source: BinaryIO, size: int, target: Path) -> None:
-        self._source = source
-        self._size = size
-        self._hasher = ChunkHasher()
-        self._path = target
-        with disk_errors(target):
-            self._file = target.open("xb")
-
-    def step(self) -> bool:
-        """Copy the next :data:`STEP_BYTES`; whether there is more."""
-        try:
-            data = self._source.read(STEP_BYTES)
-        except OSError as error:
-            raise StorageError(f"the content of a blob cannot be read: {error}") from error
-        self._hasher.update(data)
-        if self._hasher.size > self._size or (not data and self._hasher.size < self._size):
-            raise StorageError("the file changed while it was copied into the blobs", hint="put it again")
-        with disk_errors(self._path):
-            self._file.write(data)
-        return bool(data)
-
-    def finish(self) -> Tree:
-        """Sync what was written; the tree of the content."""
-        with disk_errors(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        return self._hasher.tree()
-
-    def discard(self) -> None:
-        """Delete the temporary file, if it still has its temporary name."""
-        with disk_errors(self._path):
-            self._file.close()
-            self._path.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns the errors of the operating system into StorageError."""
-    try:
-        yield
-    except OSError as error:
-        hint = "the user that runs this must be allowed to read and write there"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space on the disk, or give the user that runs this a larger quota"
-        elif error.errno == errno.EIO:
-            hint = "check the disk and the system's log"
-        elif error.errno == errno.ENOENT:
-            hint = "something else deleted the file; nothing but the peer should write to this folder"
-        raise StorageError(f"{path}: {error.strerror or error}", hint=hint) from error
-
-
 def _is_id(text: str) -> bool:
     if len(text) != ID_CHARACTERS:
         return False
@@ -387,15 +322,3 @@ def _is_id(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _set_time(path: Path, time_ms: int) -> None:
-    os.utime(path, ns=(time_ms * 1_000_000, time_ms * 1_000_000))
-
-
-def _write_all(handle: int, data: bytes, offset: int) -> None:
-    """``pwrite`` may write less than it was given."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written

@@ -14,10 +14,12 @@ import structlog
 
 from fluvial.blob_id import BlobId
 from fluvial.blobs.catalog import Catalog, Entry
-from fluvial.blobs.folder import STEP_BYTES, BlobFolder, Copy, disk_errors
+from fluvial.blobs.files import STEP_BYTES, Copy, disk_errors
+from fluvial.blobs.folder import BlobFolder
+from fluvial.blobs.layout import CHUNK_BYTES, Layout
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.settings import BlobsSection
-from fluvial.blobs.tree import CHUNK_BYTES, Layout, Tree
+from fluvial.blobs.tree import Tree
 from fluvial.blobs.work import FileWork
 from fluvial.clock import Clock
 from fluvial.errors import RemoteProtocolError, StorageError

@@ -1,6 +1,6 @@
 """The messages of ``/fluvial/blob/1``: a request for a piece of a block, and the plain bytes that answer it.
 
-A block is named by the blob and its number in it (``fluvial.blobs.tree``), not by a hash of its own: so a peer needs no index of all
+A block is named by the blob and its number in it (``fluvial.blobs.layout``), not by a hash of its own: so a peer needs no index of all
 its chunks, and it knows which blob is asked for. The answer has as many bytes as were asked for, or fewer if the block ends before; none
 if the piece begins behind its end.
 """
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from fluvial.blob_id import ID_CHARACTERS, BlobId
-from fluvial.blobs.tree import CHUNK_BYTES
+from fluvial.blobs.layout import CHUNK_BYTES
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import anyio
 import pytest
 from fluvial.blob_id import BlobId
 from fluvial.blobs import download, fetching, schedule
+from fluvial.blobs.layout import CHUNK_BYTES, LINKS_MAX, Layout
 from fluvial.blobs.room import REQUESTS_PER_SENDER
-from fluvial.blobs.tree import CHUNK_BYTES, LINKS_MAX, Layout, Tree, digest_of
+from fluvial.blobs.tree import Tree, digest_of
 from fluvial.blobs.wire import PIECE_BYTES_MAX, PieceRequest, decode_request
+from fluvial.blobs.work import InlineFileWork
 from fluvial.clock import ManualClock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, Unreachable
 from fluvial.identity import PeerId
@@ -55,6 +58,29 @@ async def test_a_tree_of_two_levels_is_fetched_level_by_level(tmp_path: Path) ->
     async with room("a", tmp_path, network) as a, room("b", tmp_path, network) as b:
         blob = await a.blobs.put(WIDE)
         assert (await b.blobs.get(blob, bytes_max=len(WIDE), hints=[a.peer])).read_bytes() == WIDE
+
+
+def noted(asked: list[PieceRequest], request: PieceRequest, answer: bytes) -> bytes:
+    asked.append(request)
+    return answer
+
+
+async def test_without_threads_everything_happens_in_the_same_order_every_time(tmp_path: Path) -> None:
+    stories = []
+    for run in ("1", "2"):
+        network, asked = Network(), list[PieceRequest]()
+        async with (
+            room("a", tmp_path / run, network, work=InlineFileWork()) as a,
+            room("b", tmp_path / run, network, work=InlineFileWork()) as b,
+            room("c", tmp_path / run, network, work=InlineFileWork()) as c,
+        ):
+            for one in (a, b):
+                await one.blobs.put(BIG)
+            for name in ("a", "b"):
+                network.through(name, partial(noted, asked))
+            assert (await c.blobs.get(BIG_ID, bytes_max=len(BIG), hints=[a.peer, b.peer])).read_bytes() == BIG
+        stories.append(asked)
+    assert stories[0] == stories[1]
 
 
 async def test_several_sources_share_the_work(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from fluvial.blob_id import BlobId
-from fluvial.blobs.folder import BlobFolder, Copy
-from fluvial.blobs.tree import CHUNK_BYTES
+from fluvial.blobs.files import Copy
+from fluvial.blobs.folder import BlobFolder
+from fluvial.blobs.layout import CHUNK_BYTES
 from fluvial.clock import ManualClock
 from fluvial.errors import LocalProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.ports import Capability

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
-from fluvial.blobs.tree import CHUNK_BYTES
+from fluvial.blobs.layout import CHUNK_BYTES
 from fluvial.identity import PeerId
 
 from tests.core.blobs.contents import pattern, tree_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fluvial import hookimpl
 from fluvial.addresses import Contact
-from fluvial.blobs.tree import CHUNK_BYTES
+from fluvial.blobs.layout import CHUNK_BYTES
 from fluvial.blobs.wire import PROTOCOL, PieceRequest
 from fluvial.client import connect
 from fluvial.config import from_values, load

@@ -8,17 +8,8 @@ from typing import Any, Final
 
 import pytest
 from fluvial.blob_id import BlobId
-from fluvial.blobs.tree import (
-    CHUNK_BYTES,
-    LINKS_MAX,
-    NODE_BYTES_MAX,
-    SIZE_MAX,
-    ChunkHasher,
-    Layout,
-    Tree,
-    digest_of,
-    root_layout,
-)
+from fluvial.blobs.layout import CHUNK_BYTES, LINKS_MAX, NODE_BYTES_MAX, SIZE_MAX, Layout
+from fluvial.blobs.tree import ChunkHasher, Tree, digest_of, root_layout
 from fluvial.errors import RemoteProtocolError, ResourceLimit
 from hypothesis import given
 from hypothesis import strategies as st
