@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import structlog
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
@@ -20,12 +19,8 @@ STRANGER = KeyPair.from_secret(b"\x02" * 32)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plain_logs() -> Iterator[None]:
-    """Tracebacks as plain text: structlog's default colours them, which takes longer than all these tests."""
-    before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.configure(**before)
+def quick(plain_logs: None) -> None:
+    """All tests of this room."""
 
 
 @pytest.fixture
