@@ -20,14 +20,14 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import (
     ROOT_FRAME,
     Instance,
+    Provenance,
     Sent,
-    Tetraplet,
     index_element,
     iteration_frame,
     written_element,
 )
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, Waiting
+from fluvial.air.machine.errors import AirError, Catchable, NameNotSet, Uncatchable
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey, Traversal
 from fluvial.air.machine.values import (
@@ -79,7 +79,7 @@ class Evaluation(Performing):
             raise errors.too_much("instructions nested in one another", DEPTH_MAX)
         try:
             _STEPS[type(node)](self, node, frame, scope)
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             self._wait(node, frame, f"`{waiting.name}` has no value yet")
         except Catchable as error:
             if error.instruction is None:
@@ -153,7 +153,7 @@ class Evaluation(Performing):
             return
         try:
             peer = self._operands.text(operand, scope)
-        except (AirError, Waiting):
+        except (AirError, NameNotSet):
             peer = self._environment.initiator
         self._to_hand_on += [(place, instance, peer) for place, instance in pars]
 
@@ -196,12 +196,12 @@ class Evaluation(Performing):
             "instruction": head(node),
             "peer_id": initiator,
         }
-        self._fail(error, Tetraplet(initiator))
+        self._fail(error, Provenance(initiator))
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
         try:
             value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             raise errors.not_set(waiting.name) from None
         self._operands.check_error_object(value.read())
         if isinstance(node.value, tree.Error) and node.value.path is None and (caught := scope.caught) is not None:
@@ -210,7 +210,7 @@ class Evaluation(Performing):
             raise caught
         self._fail(value.json, value.origins[0])
 
-    def _fail(self, error: Json, origin: Tetraplet) -> None:
+    def _fail(self, error: Json, origin: Provenance) -> None:
         self._operands.set_last_error(error, origin, always=True)
         self._complete = False
         raise errors.failed_by_script(error)
@@ -304,7 +304,7 @@ class Evaluation(Performing):
 _STEPS: Final[dict[type[tree.Instruction], Callable[[Evaluation, Any, bytes, Scope], None]]] = {
     tree.Ap: Evaluation._ap,
     tree.ApMap: Evaluation._ap_map,
-    tree.Call: Evaluation._call,
+    tree.CallInstruction: Evaluation._call,
     tree.Canon: Evaluation._canon,
     tree.FailLiteral: Evaluation._fail_literal,
     tree.FailValue: Evaluation._fail_value,

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvial.air.data.facts import Canon, Failure, Instance, Outcome, Sent, Source, Taken, Tetraplet
+from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Provenance, Sent, Source, Taken
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, Waiting
-from fluvial.air.machine.findings import Met, Observer, Request
-from fluvial.air.machine.instances import BEYOND, Inst, Status
+from fluvial.air.machine.errors import Catchable, NameNotSet
+from fluvial.air.machine.findings import Observer, Request, Visit
+from fluvial.air.machine.instances import BEYOND, Completeness, Inst
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -41,22 +41,22 @@ def advance_call(machine: Evaluator, inst: Inst) -> None:
     Raises:
         Waiting: a name has no value yet. Catchable, Uncatchable: as the instruction does.
     """
-    node: tree.Call = inst.node
+    node: tree.CallInstruction = inst.node
     if inst.known is None:
         inst.other = machine.operands.call(node, inst)
         inst.known = machine.knowledge.about(inst.id)
         if type(node.output) is tree.Scalar:
             machine.claim(inst, node.output.name)
-    call: Tetraplet = inst.other
+    call: Provenance = inst.other
     if inst.known.closed is not None and inst.known.closed_by(call.peer):
         _pass(machine, inst)
         return
-    missing: Waiting | None = None
+    missing: NameNotSet | None = None
     if inst.child is None or (not inst.index and machine.plan.reads_errors and any(map(_is_volatile, inst.child))):
         # Until the service is asked, what an error register holds may still change.
         try:
             inst.child = machine.arguments(node, inst)
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             missing = waiting
         except Catchable as error:
             # Deviation: the reference takes what was sent for this call for what was sent for the next one that is come to.
@@ -86,7 +86,7 @@ def _is_volatile(value: Value) -> bool:
     return value.volatile
 
 
-def _fits(outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+def _fits(outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bool:
     """Whether a fact of another peer is about the call that has been come to; a peer never doubts itself.
 
     Deviation: what came out of an error register is not compared, since it may change, and what does not fit is as if it were not
@@ -99,10 +99,10 @@ def _fits(outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bo
     )
 
 
-def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> None:
-    if type(outcome) is Failure:
+def _use(machine: Evaluator, inst: Inst, call: Provenance, outcome: Outcome) -> None:
+    if type(outcome) is CallFailure:
         # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
-        machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Status.OPEN, call)
+        machine.fail(inst, errors.service_failed(outcome.status, outcome.message), Completeness.OPEN, call)
         return
     output = inst.node.output
     # Also if nothing is bound: the value has been come to, and nobody reads it.
@@ -113,7 +113,7 @@ def _use(machine: Evaluator, inst: Inst, call: Tetraplet, outcome: Outcome) -> N
             machine.set(inst, output.name, value)
         else:
             machine.append(inst, output, value)
-    inst.status = Status.KEEP
+    inst.status = Completeness.KEEP
 
 
 def _pass(machine: Evaluator, inst: Inst) -> None:
@@ -121,16 +121,16 @@ def _pass(machine: Evaluator, inst: Inst) -> None:
     if machine.observer is not None:
         _show(machine.observer, inst)
     machine.waiters.forget(inst)
-    inst.status = Status.KEEP
+    inst.status = Completeness.KEEP
 
 
 def _show(observer: Observer, inst: Inst) -> None:
     arguments: tuple[Value, ...] | None = inst.child
     shown = None if arguments is None else tuple(value.content for value in arguments)
-    observer(inst.id, Met(inst.node, inst.other, shown))
+    observer(inst.id, Visit(inst.node, inst.other, shown))
 
 
-def _ask(machine: Evaluator, inst: Inst, call: Tetraplet, arguments: tuple[Value, ...]) -> None:
+def _ask(machine: Evaluator, inst: Inst, call: Provenance, arguments: tuple[Value, ...]) -> None:
     if not machine.acting:
         machine.waiters.postpone(inst)
         return
@@ -166,7 +166,7 @@ def _send(machine: Evaluator, inst: Inst, peer: str, *, complete: bool) -> None:
         _add(machine, inst, Sent(*inst.id, complete))
 
 
-def _add(machine: Evaluator, inst: Inst, fact: Canon | Sent | Taken) -> None:
+def _add(machine: Evaluator, inst: Inst, fact: CanonFact | Sent | Taken) -> None:
     assert inst.known is not None, "it was come to"
     inst.known.add(fact, machine.me)
     machine.findings.facts.append(fact)
@@ -176,11 +176,11 @@ def advance_canon(machine: Evaluator, inst: Inst) -> None:
     """``canon``: use what its peer has fixed, fix it here, send the particle there, or wait; raises as :func:`advance_call`."""
     node: tree.Canon = inst.node
     if inst.known is None:
-        inst.other = Tetraplet(machine.operands.text(node.peer, inst))
+        inst.other = Provenance(machine.operands.text(node.peer, inst))
         inst.known = machine.knowledge.about(inst.id)
     peer = inst.other.peer
     if machine.observer is not None:
-        machine.observer(inst.id, Met(node, inst.other))
+        machine.observer(inst.id, Visit(node, inst.other))
     fact = inst.known.canon(peer)
     if fact is None and peer == machine.me and machine.acting:
         fact = _fix(machine, inst)
@@ -199,11 +199,11 @@ def advance_canon(machine: Evaluator, inst: Inst) -> None:
         case tree.CanonMap(name):
             machine.set(inst, name, CanonMapValue(peer, values))
         case tree.Scalar(name):
-            machine.set(inst, name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
-    inst.status = Status.KEEP
+            machine.set(inst, name, Value(values[0].content, (Provenance(peer),), Source.CANON, values[0].root))
+    inst.status = Completeness.KEEP
 
 
-def _values(machine: Evaluator, fact: Canon) -> tuple[Value, ...]:
+def _values(machine: Evaluator, fact: CanonFact) -> tuple[Value, ...]:
     return tuple(value_of(element, machine.knowledge.value(element.value)) for element in fact.elements)
 
 
@@ -218,7 +218,7 @@ def _well_formed(node: tree.Canon, values: tuple[Value, ...]) -> bool:
             return True
 
 
-def _fix(machine: Evaluator, inst: Inst) -> Canon:
+def _fix(machine: Evaluator, inst: Inst) -> CanonFact:
     node: tree.Canon = inst.node
     stream = machine.stream(inst.scope.stream(node.source.name), node.source.name)
     entries = stream.visible((*inst.key, BEYOND))
@@ -233,6 +233,6 @@ def _fix(machine: Evaluator, inst: Inst) -> Canon:
     contents = {element.value: content for element, content in elements}
     machine.findings.contents.update(contents)
     machine.knowledge.learn(contents)
-    fact = Canon(*inst.id, tuple(element for element, _ in elements))
+    fact = CanonFact(*inst.id, tuple(element for element, _ in elements))
     _add(machine, inst, fact)
     return fact

@@ -16,9 +16,9 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from fluvial.air.data.facts import Closed, Fact, Instance, Tetraplet
+from fluvial.air.data.facts import Closed, Fact, Instance, Provenance
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, Uncatchable, Waiting
+from fluvial.air.machine.errors import Catchable, NameNotSet, Uncatchable
 from fluvial.air.machine.findings import Findings, Observer, Wait
 from fluvial.air.machine.half_failed import HalfFailed
 from fluvial.air.machine.instances import (
@@ -27,18 +27,18 @@ from fluvial.air.machine.instances import (
     OPEN,
     OUTSIDE,
     TRUE,
+    Completeness,
+    FramePosition,
     Inst,
     Key,
-    Place,
-    Status,
 )
 from fluvial.air.machine.knowledge import Knowledge
-from fluvial.air.machine.last_error import LastError
-from fluvial.air.machine.liveness import Liveness
+from fluvial.air.machine.last_error import LastErrorRegister
+from fluvial.air.machine.liveness import LivenessAnalysis
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
-from fluvial.air.machine.streams import Stream
+from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value, same_json
 from fluvial.air.machine.waiters import Waiters
 from fluvial.air.syntax import tree
@@ -77,7 +77,7 @@ class Evaluator:
         self.script: Final = script
         self.plan: Final = plan_of(script)
         self.initiator: Final = environment.initiator
-        self.last_error: Final = LastError(used=self.plan.reads_last_error)
+        self.last_error: Final = LastErrorRegister(used=self.plan.reads_last_error)
         self.operands: Final = Operands(environment, self.last_error)
         self._agenda: list[tuple[Key, int, Inst]] = []
         self._due_later: set[tuple[Key, Inst]] = set()
@@ -86,10 +86,10 @@ class Evaluator:
         self._work = 0
         self._depth = 0
         self._root: Inst | None = None
-        self.streams: Final[dict[StreamKey, Stream]] = {}
+        self.streams: Final[dict[StreamKey, LocalStream]] = {}
         self.waiters: Final = Waiters()
         self._half_failed: Final = HalfFailed(script)
-        self._liveness: Liveness | None = None
+        self._liveness: LivenessAnalysis | None = None
 
     # --- steps
 
@@ -146,10 +146,10 @@ class Evaluator:
         return self.waiters.nobody
 
     @property
-    def liveness(self) -> Liveness:
+    def liveness(self) -> LivenessAnalysis:
         """What the rest of the flow needs of the values that are known now."""
         if self._liveness is None:
-            self._liveness = Liveness(self)
+            self._liveness = LivenessAnalysis(self)
         return self._liveness
 
     def waits(self) -> Sequence[Wait]:
@@ -193,10 +193,10 @@ class Evaluator:
         for visit, fold in stream.watchers(key):
             self.push_later(fold, visit)
 
-    def stream(self, key: StreamKey, name: str) -> Stream:
+    def stream(self, key: StreamKey, name: str) -> LocalStream:
         """The stream or stream map that a key names."""
         if (found := self.streams.get(key)) is None:
-            found = self.streams[key] = Stream(name)
+            found = self.streams[key] = LocalStream(name)
         return found
 
     # --- advancing
@@ -210,7 +210,7 @@ class Evaluator:
                 self._advance(now)
             if now.status is before:
                 return
-            if now.parent is not None and isinstance(now.parent.other, Stream):
+            if now.parent is not None and isinstance(now.parent.other, LocalStream):
                 now.parent.child = now  # which of its chains of iterations has changed
             now = now.parent
 
@@ -219,7 +219,7 @@ class Evaluator:
             _ADVANCE[type(inst.node)](self, inst)
             if self.waiters.missing:
                 self.waiters.misses_nothing(inst)
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             self.waiters.misses(inst, waiting.name)
             inst.scope.await_name(waiting.name, inst)
         except Catchable as error:
@@ -229,7 +229,7 @@ class Evaluator:
                 error.instruction = inst.node
             raise
 
-    def fail(self, inst: Inst, error: Catchable, flag: Status = KEEP, call: Tetraplet | None = None) -> None:
+    def fail(self, inst: Inst, error: Catchable, flag: Completeness = KEEP, call: Provenance | None = None) -> None:
         """An instance ends with an error; the innermost one notes on it what ``:error:`` and ``%last_error%`` show.
 
         Args:
@@ -247,7 +247,7 @@ class Evaluator:
         inst.fail(error, flag)
 
     def start(
-        self, parent: Inst, node: tree.Instruction, place: Place | None = None, scope: Scope | None = None
+        self, parent: Inst, node: tree.Instruction, place: FramePosition | None = None, scope: Scope | None = None
     ) -> Inst | None:
         """Begin an instruction inside another one; None if something that stands before it must have its turn first."""
         inst = Inst(node, place or parent.place, scope or parent.scope, parent)
@@ -264,7 +264,7 @@ class Evaluator:
         self._depth -= 1
         return inst
 
-    def arguments(self, node: tree.Call, inst: Inst) -> tuple[Value, ...]:
+    def arguments(self, node: tree.CallInstruction, inst: Inst) -> tuple[Value, ...]:
         """The arguments of a call; raises as :meth:`Operands.value`."""
         value = self.operands.value
         values = tuple([value(operand, inst) for operand in node.arguments])
@@ -419,7 +419,7 @@ from fluvial.air.machine.throwing import advance_fail_literal, advance_fail_valu
 _ADVANCE: Final[dict[type[tree.Instruction], Callable[[Evaluator, Inst], None]]] = {
     tree.Ap: Evaluator._ap,
     tree.ApMap: Evaluator._ap_map,
-    tree.Call: advance_call,
+    tree.CallInstruction: advance_call,
     tree.Canon: advance_canon,
     tree.FailLiteral: advance_fail_literal,
     tree.FailValue: advance_fail_value,

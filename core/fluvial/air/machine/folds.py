@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from fluvial.air.data.facts import index_element, iteration_frame, written_element
 from fluvial.air.machine.instances import FAILED, KEEP, OPEN, TRUE, Inst, iteration_place, last_place
 from fluvial.air.machine.scopes import Iteration, Traversal
-from fluvial.air.machine.streams import Stream
+from fluvial.air.machine.streams import LocalStream
 from fluvial.air.syntax import tree
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _fold_stream(machine: Evaluator, inst: Inst) -> None:
         name = node.iterable.name
         inst.other = machine.stream(inst.scope.stream(name), name)
         inst.other.watch(inst)
-    stream: Stream = inst.other
+    stream: LocalStream = inst.other
     if inst.child is not None:
         _chain_changed(inst, inst.child, first=inst.child.key[len(key) + 1] == stream.first_generation(key))
         inst.child = None

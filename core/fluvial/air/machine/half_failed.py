@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fluvial.air.data.facts import Sent, Tetraplet
-from fluvial.air.machine.errors import AirError, Waiting
-from fluvial.air.machine.findings import Met
-from fluvial.air.machine.instances import Inst, Key, Status
+from fluvial.air.data.facts import Provenance, Sent
+from fluvial.air.machine.errors import AirError, NameNotSet
+from fluvial.air.machine.findings import Visit
+from fluvial.air.machine.instances import Completeness, Inst, Key
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.syntax import tree
 
@@ -65,13 +65,13 @@ class HalfFailed:
         catchers: dict[Inst, Inst | None] = {}
         kept: dict[Inst, None] = {}
         for par in sorted(self._pars, key=lambda inst: inst.key):
-            xor = _catcher(par, meetings.failing, catchers, self._held_in) if par.status is Status.OPEN else None
+            xor = _catcher(par, meetings.failing, catchers, self._held_in) if par.status is Completeness.OPEN else None
             operand = None if xor is None else meetings.peers.get(xor.node.number)
             if xor is None or operand is None:
                 continue
             peer = _peer(machine, operand, xor)
             if machine.observer is not None:
-                machine.observer(par.id, Met(par.node, Tetraplet(peer)))
+                machine.observer(par.id, Visit(par.node, Provenance(peer)))
             if not machine.acting:
                 kept[par] = None
             elif not self._holds(machine, xor, par) and machine.knowledge.about(par.id).sent is None:
@@ -80,7 +80,7 @@ class HalfFailed:
 
     def _release(self) -> None:
         """Look again at those that were held back by calls which have ended."""
-        for xor in [xor for xor, held in self._held.items() if held.call.status is not Status.OPEN]:
+        for xor in [xor for xor, held in self._held.items() if held.call.status is not Completeness.OPEN]:
             for par in self._held.pop(xor).pars:
                 del self._held_in[par]
                 self._pars[par] = None
@@ -120,7 +120,7 @@ class _AtWork:
         index = bisect_left(self._calls, end, key=_first) - 1
         while index >= 0 and self._calls[index][0] > begin:
             call = self._calls[index][1]
-            if call.status is Status.OPEN:
+            if call.status is Completeness.OPEN:
                 return call
             del self._calls[index]
             index -= 1
@@ -175,8 +175,8 @@ def _catcher(
 
 def _can_fail(branch: Inst, failing: frozenset[int]) -> bool:
     """Whether a branch has failed or may still do so."""
-    if branch.status is not Status.OPEN:
-        return branch.status is Status.FAILED
+    if branch.status is not Completeness.OPEN:
+        return branch.status is Completeness.FAILED
     at_end = type(branch.node) is tree.Next and branch.child is None
     return not at_end and branch.node.number in failing
 
@@ -185,5 +185,5 @@ def _peer(machine: Evaluator, operand: tree.Triplet, xor: Inst) -> str:
     """The meeting point; the initiator where the handler itself could not name its peer."""
     try:
         return machine.operands.text(operand, xor)
-    except (AirError, Waiting):
+    except (AirError, NameNotSet):
         return machine.operands.text(tree.InitPeerId(), xor)

@@ -17,7 +17,7 @@ from fluvial.air.data.facts import ROOT_FRAME
 
 if TYPE_CHECKING:
     from fluvial.air.machine.errors import Catchable
-    from fluvial.air.machine.knowledge import About
+    from fluvial.air.machine.knowledge import InstanceFacts
     from fluvial.air.machine.scopes import Scope
     from fluvial.air.syntax.tree import Instruction
 
@@ -29,7 +29,7 @@ BEYOND: Final = float("inf")
 _BEFORE, _LAST, _AFTER = 0, 1, 2
 
 
-class Status(IntEnum):
+class Completeness(IntEnum):
     """What an instance has come to; it only ever goes from open to one of the others.
 
     TRUE and KEEP are complete; KEEP leaves the completeness flag as it was before the instance. A failed one is not complete.
@@ -41,10 +41,10 @@ class Status(IntEnum):
     FAILED = 3
 
 
-OPEN, TRUE, KEEP, FAILED = Status.OPEN, Status.TRUE, Status.KEEP, Status.FAILED
+OPEN, TRUE, KEEP, FAILED = Completeness.OPEN, Completeness.TRUE, Completeness.KEEP, Completeness.FAILED
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class FramePosition(msgspec.Struct, frozen=True, gc=False):
     """An iteration of a fold, or the script outside of folds, as data and positions name it.
 
     Attributes:
@@ -63,19 +63,19 @@ class Place(msgspec.Struct, frozen=True, gc=False):
         return (*(self.before if number <= self.next_number else self.after), number)
 
 
-OUTSIDE: Final = Place(ROOT_FRAME, (), (), BEYOND)
+OUTSIDE: Final = FramePosition(ROOT_FRAME, (), (), BEYOND)
 """The script outside of all folds."""
 
 
-def iteration_place(frame: bytes, chain: Key, index: int, next_number: float) -> Place:
+def iteration_place(frame: bytes, chain: Key, index: int, next_number: float) -> FramePosition:
     """The place of an iteration's body; ``chain`` is the fold's key with pass and generation."""
-    return Place(frame, (*chain, _BEFORE, index), (*chain, _AFTER, -index), next_number)
+    return FramePosition(frame, (*chain, _BEFORE, index), (*chain, _AFTER, -index), next_number)
 
 
-def last_place(frame: bytes, chain: Key, index: int) -> Place:
+def last_place(frame: bytes, chain: Key, index: int) -> FramePosition:
     """The place of a fold's last instruction, run after the iteration of this index."""
     key = (*chain, _LAST, index)
-    return Place(frame, key, key, BEYOND)
+    return FramePosition(frame, key, key, BEYOND)
 
 
 class Inst:
@@ -112,7 +112,7 @@ class Inst:
         "status",
     )
 
-    def __init__(self, node: Instruction, place: Place, scope: Scope, parent: Inst | None) -> None:
+    def __init__(self, node: Instruction, place: FramePosition, scope: Scope, parent: Inst | None) -> None:
         self.node: Any = node
         self.place = place
         number = node.number
@@ -123,13 +123,13 @@ class Inst:
         self.status = OPEN
         self.error: Catchable | None = None
         self.flag = KEEP
-        self.known: About | None = None
+        self.known: InstanceFacts | None = None
         self.due = False
         self.child: Any = None
         self.other: Any = None
         self.index = 0
 
-    def fail(self, error: Catchable, flag: Status) -> None:
+    def fail(self, error: Catchable, flag: Completeness) -> None:
         """It ends with an error."""
         self.status = FAILED
         self.error = error

@@ -1,7 +1,7 @@
 """Which values the rest of a flow still needs: what may be left out of a delivery is what no other peer can come to read any more.
 
 A peer that gets the particle repeats the evaluation; so it needs, of every value, what has decided anything so far (noted on the values
-while they are evaluated: ``values.Whole``), and what instructions that have not had their turn can read. Those are found from the instances that
+while they are evaluated: ``values.RootValue``), and what instructions that have not had their turn can read. Those are found from the instances that
 wait: what they read themselves, and what stands behind them in the instances around them. A fold over a stream may get more elements
 at any time, so its body always counts.
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Level, Mask, Partial
-from fluvial.air.machine.errors import Catchable, Waiting
+from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.instances import Inst, Status
+from fluvial.air.machine.instances import Completeness, Inst
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fluvial.air.machine.evaluator import Evaluator
 
 
-class Liveness:
+class LivenessAnalysis:
     """What is needed of the large values that an evaluator at rest knows; found once for all peers.
 
     A call that its peer has begun with needs nothing more, but for that peer itself.
@@ -88,9 +88,9 @@ class _Search:
         while now is not None and now not in self._seen:
             self._seen.add(now)
             node = now.node
-            if now.status is Status.OPEN and type(node) is tree.Seq and now.index + 1 < len(node.children):
+            if now.status is Completeness.OPEN and type(node) is tree.Seq and now.index + 1 < len(node.children):
                 self._region(now.scope, node.children[now.index + 1].number, self._script.end_of[node.number])
-            elif now.status is Status.OPEN and type(node) is tree.Xor and now.other is None:
+            elif now.status is Completeness.OPEN and type(node) is tree.Xor and now.other is None:
                 self._region(now.scope, node.right.number, self._script.end_of[node.number])
             now = now.parent
 
@@ -184,22 +184,22 @@ class _Search:
                 case tree.ByName(name):
                     try:
                         key = None if name in self._contested else scope.scalar(name).content
-                    except (Waiting, Catchable):
+                    except (NameNotSet, Catchable):
                         return
                     if not isinstance(key, str | int):
                         return
                     yield key
 
     def _need(self, value: Value, path: Path, level: Level) -> None:
-        whole = value.whole
-        if isinstance(whole, Composite):
-            for member, rest, of_it in whole.asked_for(value.path + path, level):
+        root = value.root
+        if isinstance(root, Composite):
+            for member, rest, of_it in root.asked_for(value.path + path, level):
                 self._need(member, rest, of_it)
-        elif whole.mask is not None and _leads_somewhere(whole.content_at(value.path), path):
-            self.masks.setdefault(whole.id, Mask()).add(value.path + path, level)
-        elif whole.mask is not None:
+        elif root.mask is not None and _leads_somewhere(root.content_at(value.path), path):
+            self.masks.setdefault(root.id, Mask()).add(value.path + path, level)
+        elif root.mask is not None:
             # There will be an error, which shows the value.
-            self.masks.setdefault(whole.id, Mask()).add(value.path, Level.WHOLE)
+            self.masks.setdefault(root.id, Mask()).add(value.path, Level.WHOLE)
 
 
 def _is_begun(inst: Inst) -> bool:
@@ -207,7 +207,7 @@ def _is_begun(inst: Inst) -> bool:
 
     That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
     """
-    return type(inst.node) is tree.Call and inst.known is not None and inst.known.taken_by(inst.other.peer)
+    return type(inst.node) is tree.CallInstruction and inst.known is not None and inst.known.taken_by(inst.other.peer)
 
 
 def _leads_somewhere(content: Content, path: Path) -> bool:

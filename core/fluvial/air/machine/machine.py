@@ -19,7 +19,7 @@ import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Closed, Fact, Failure, Instance, Item, Outcome, Result, Step
+from fluvial.air.data.facts import CallFailure, Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
 from fluvial.air.machine.closing import with_closed
@@ -74,7 +74,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
 
 
-class _State:
+class _MachineState:
     """All that a run changes.
 
     Attributes:
@@ -338,7 +338,7 @@ class Machine:
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
         frame, node = request.instance
         if isinstance(outcome, Failed):
-            return Failure(
+            return CallFailure(
                 frame, node, request.service, request.function, request.names, outcome.status, outcome.message
             )
         value = content_id(outcome.value)
@@ -391,5 +391,7 @@ class Machine:
         else:
             self._state.evaluator.take(record.facts, self._me)
 
-    def _new_state(self) -> _State:
-        return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
+    def _new_state(self) -> _MachineState:
+        return _MachineState(
+            self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer)
+        )

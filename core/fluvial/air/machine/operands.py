@@ -12,12 +12,12 @@ from typing import Final, cast
 from msgspec.structs import astuple, replace
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Source, Tetraplet
+from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.instances import Inst
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
-from fluvial.air.machine.last_error import LastError
+from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -54,12 +54,12 @@ class Environment:
 class Operands:
     """Turns operands into values, at the position of the instruction that has them."""
 
-    def __init__(self, environment: Environment, last_error: LastError) -> None:
+    def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
         self._last_error = last_error
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
-        self._calls: dict[int, Tetraplet] = {}
+        self._calls: dict[int, Provenance] = {}
 
     # --- values
 
@@ -116,7 +116,7 @@ class Operands:
         self._alive.append(operand)  # an id names an operand as long as that lives
         return found
 
-    def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
+    def _error_value(self, error: Json, origin: Provenance | None) -> Value:
         value = literal(error, self._environment.initiator, volatile=True)
         return value if origin is None else replace(value, origins=(origin,))
 
@@ -126,17 +126,17 @@ class Operands:
             return self._canon_stream(operand.name, inst).bound()
         if type(operand) is tree.CanonMap and operand.path is None:
             pairs = self._canon_map(operand.name, inst)
-            return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
+            return replace(pairs.whole, origins=(Provenance(pairs.peer),))
         value = self.value(operand, inst)
         if type(operand) is tree.Scalar and operand.path is None:
             return value.settled() if inst.scope.is_iterator(operand.name, inst.key) else value
         return value.settled()
 
-    def call(self, node: tree.Call, inst: Inst) -> Tetraplet:
+    def call(self, node: tree.CallInstruction, inst: Inst) -> Provenance:
         """Peer, service and function of a call; raises as :meth:`text`."""
         if (known := self._calls.get(node.number)) is not None:
             return known
-        call = Tetraplet(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
+        call = Provenance(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
         if type(node.peer) in _FIXED and type(node.service) in _FIXED and type(node.function) in _FIXED:
             self._calls[node.number] = call
         return call
@@ -203,7 +203,7 @@ class Operands:
             pairs = self._canon_map(operand.name, inst)
             if not pairs.pairs:
                 return ()
-            value = replace(value, origins=(Tetraplet(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
+            value = replace(value, origins=(Provenance(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
         if path is None and not isinstance(operand, tree.Literal) and inst.scope.is_iterator(operand.name, inst.key):
             value = value.settled()
         if length_of(value) is None:
@@ -213,9 +213,9 @@ class Operands:
         return [
             Value(
                 content,
-                (Tetraplet(peer, service, function, f"{lens}.$.[{index}]"),),
+                (Provenance(peer, service, function, f"{lens}.$.[{index}]"),),
                 value.source,
-                value.whole,
+                value.root,
                 (*value.path, index),
                 value.volatile,
             )

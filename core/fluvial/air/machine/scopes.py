@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.errors import Catchable, Waiting, already_set, cleared_by_new, iterator_shadowed
+from fluvial.air.machine.errors import Catchable, NameNotSet, already_set, cleared_by_new, iterator_shadowed
 from fluvial.air.machine.instances import BEYOND, Inst, Key
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
 from fluvial.air.syntax.tree import Fold
@@ -149,7 +149,7 @@ class Scope:
             if scope._iteration is not None and scope._iteration.iterator == name:
                 return scope._iteration.value
             scope = scope._parent
-        raise Waiting(name)
+        raise NameNotSet(name)
 
     def meanings(self, name: str) -> Iterator[Bound]:
         """All that a name can mean somewhere in this scope, as far as it is known by now."""

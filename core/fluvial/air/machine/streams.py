@@ -24,7 +24,7 @@ ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
 
-class Element(msgspec.Struct, frozen=True, gc=False):
+class StreamElement(msgspec.Struct, frozen=True, gc=False):
     """An element: its generation, which instance wrote it at which position, and the value."""
 
     generation: int
@@ -40,19 +40,19 @@ class Chain(NamedTuple):
     ``end`` is where to look for the next chain.
     """
 
-    elements: tuple[Element, ...]
+    elements: tuple[StreamElement, ...]
     pass_number: int
     end: int
 
 
-class Stream:
+class LocalStream:
     """The elements known on this peer, and the folds that run over them."""
 
     __slots__ = ("_boundary", "_elements", "_folds", "_generation", "name")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
-        self._elements: list[Element] = []
+        self._elements: list[StreamElement] = []
         self._folds: list[tuple[Key, Inst]] = []
         self._generation = 0
         self._boundary: tuple[int, Key] = (-1, ())
@@ -69,7 +69,7 @@ class Stream:
         if boundary != self._boundary:
             self._generation += 1
             self._boundary = boundary
-        self._elements.append(Element(self._generation, writer, key, value))
+        self._elements.append(StreamElement(self._generation, writer, key, value))
 
     def watch(self, fold: Inst) -> None:
         """A fold runs over the stream; ``fold.index`` counts the elements that it has looked at."""
@@ -89,11 +89,11 @@ class Stream:
         """The folds that run over it."""
         return (fold for _, fold in self._folds)
 
-    def elements(self) -> Sequence[Element]:
+    def elements(self) -> Sequence[StreamElement]:
         """All elements, in local order."""
         return self._elements
 
-    def visible(self, key: Key) -> list[Element]:
+    def visible(self, key: Key) -> list[StreamElement]:
         """The elements whose writers stand before a position, in local order."""
         return [element for element in self._elements if element.key < key]
 
@@ -105,7 +105,7 @@ class Stream:
     def chain(self, fold_key: Key, start: int) -> Chain | None:
         """What a fold visits next, having looked at ``start`` elements; None if there is nothing more."""
         end_key = (*fold_key, BEYOND)
-        found: list[Element] = []
+        found: list[StreamElement] = []
         position = start
         for position in range(start, len(self._elements)):
             element = self._elements[position]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Tetraplet
+from fluvial.air.data.facts import Provenance
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Waiting
-from fluvial.air.machine.instances import Inst, Status
+from fluvial.air.machine.errors import NameNotSet
+from fluvial.air.machine.instances import Completeness, Inst
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
@@ -25,7 +25,7 @@ def advance_fail_literal(machine: Evaluator, inst: Inst) -> None:
         "instruction": head(node),
         "peer_id": machine.initiator,
     }
-    _throw(machine, inst, error, Tetraplet(machine.initiator))
+    _throw(machine, inst, error, Provenance(machine.initiator))
 
 
 def advance_fail_value(machine: Evaluator, inst: Inst) -> None:
@@ -37,16 +37,16 @@ def advance_fail_value(machine: Evaluator, inst: Inst) -> None:
     operand: tree.Value = inst.node.value
     try:
         value = machine.operands.value(operand, inst)
-    except Waiting as waiting:
+    except NameNotSet as waiting:
         raise errors.not_set(waiting.name) from None
     machine.operands.check_error_object(value.read())
     if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
         machine.last_error.set(inst.key, value.json, value.origins[0], always=True)
-        inst.fail(caught, Status.OPEN)
+        inst.fail(caught, Completeness.OPEN)
     else:
         _throw(machine, inst, value.json, value.origins[0])
 
 
-def _throw(machine: Evaluator, inst: Inst, error: Json, origin: Tetraplet) -> None:
+def _throw(machine: Evaluator, inst: Inst, error: Json, origin: Provenance) -> None:
     machine.last_error.set(inst.key, error, origin, always=True)
-    machine.fail(inst, errors.failed_by_script(error), Status.OPEN)
+    machine.fail(inst, errors.failed_by_script(error), Completeness.OPEN)
