@@ -164,7 +164,7 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
         self._log.pop()
         self._in_flight.update(requests)
         self._refusals = Refusals()
-        self._rebuild()
+        self._runner.finish(self._restore(self._log))
     return effects
 
 

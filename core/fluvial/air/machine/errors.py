@@ -7,16 +7,14 @@ Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
-
-if TYPE_CHECKING:
-    from fluvial.air.data.facts import Provenance
 
 _text = msgspec.json.Encoder(order="deterministic")
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId, is_large
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
 from fluvial.air.machine.values import RootValue
-
-if TYPE_CHECKING:
-    from fluvial.air.machine.instances import Inst
 
 
 class InstanceFacts:
@@ -23,10 +19,9 @@ class InstanceFacts:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
-        waiting: the call or canon that waits for a fact.
     """
 
-    __slots__ = ("canons", "closed", "outcomes", "sent", "taken", "waiting")
+    __slots__ = ("canons", "closed", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
@@ -34,7 +29,6 @@ class InstanceFacts:
         self.closed: set[str] | None = None
         self.sent: bool | None = None
         self.taken: set[str] | None = None
-        self.waiting: Inst | None = None
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
@@ -82,32 +76,32 @@ class Knowledge:
     """
 
     def __init__(self) -> None:
-        self._about: dict[tuple[bytes, int], InstanceFacts] = {}
+        self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
         self._wholes: dict[ContentId, RootValue] = {}
         self._large: set[ContentId] = set()
 
     def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
-        """What is known about an instance; the same object always."""
-        if (about := self._about.get(instance)) is None:
-            about = self._about[instance] = InstanceFacts()
-        return about
+        """What is known about an instance; always the same object."""
+        if (facts := self._facts.get(instance)) is None:
+            facts = self._facts[instance] = InstanceFacts()
+        return facts
 
     def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
         """Take in a fact of a signer; what is known now about each of its instances."""
         if type(fact) is Closed:
-            abouts = [self.about(instance) for instance in instances_of(fact)]
-            for about in abouts:
-                about.add(fact, signer)
-            return abouts
-        about = self.about((fact.frame, fact.node))
-        about.add(fact, signer)
+            closed = [self.about(instance) for instance in instances_of(fact)]
+            for one in closed:
+                one.add(fact, signer)
+            return closed
+        facts = self.about((fact.frame, fact.node))
+        facts.add(fact, signer)
         if type(fact) is Result:
             self._hear_of(fact.value)
         elif type(fact) is CanonFact:
             for element in fact.elements:
                 self._hear_of(element.value)
-        return (about,)
+        return (facts,)
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.

@@ -13,8 +13,8 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.data.partial import Absent, Level, Partial
 from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
-from fluvial.air.machine.instances import Key
-from fluvial.air.machine.scopes import ANYTIME, Scope
+from fluvial.air.machine.positions import ANYTIME, Key
+from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,

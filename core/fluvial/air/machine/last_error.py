@@ -13,7 +13,7 @@ from typing import Final
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.errors import NO_ERROR
-from fluvial.air.machine.instances import Key
+from fluvial.air.machine.positions import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,21 +10,18 @@ The analysis may keep too much, never too little; should a peer need more nevert
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Level, Mask, Partial
+from fluvial.air.machine.activations import OPEN, Activation, CallActivation, SeqActivation, XorActivation
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.instances import Completeness, Inst
 from fluvial.air.machine.reads import Reads, reads_of, region
+from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
 from fluvial.air.syntax import tree
-
-if TYPE_CHECKING:
-    from fluvial.air.machine.evaluator import Evaluator
 
 
 class LivenessAnalysis:
@@ -33,14 +30,14 @@ class LivenessAnalysis:
     A call that its peer has begun with needs nothing more, but for that peer itself.
     """
 
-    def __init__(self, machine: Evaluator) -> None:
-        self._machine = machine
-        self._begun: dict[str, list[Inst]] = {}
-        knowledge = machine.knowledge
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._begun: dict[str, list[CallActivation]] = {}
+        knowledge = runtime.knowledge
         self._large = frozenset(knowledge.large)
         self._masks: Mapping[ContentId, Mask] = {}
         if self._large:
-            search = _Search(machine, knowledge.noted())
+            search = _Search(runtime, knowledge.noted())
             search.run(self._begun)
             self._masks = search.masks
 
@@ -48,50 +45,51 @@ class LivenessAnalysis:
         """What a peer needs that will get the particle."""
         masks = self._masks
         if self._large and peer in self._begun:
-            search = _Search(self._machine, {key: mask.copy() for key, mask in masks.items()})
+            search = _Search(self._runtime, {key: mask.copy() for key, mask in masks.items()})
             search.waiting(self._begun[peer])
             masks = search.masks
         return Needs(self._large, masks)
 
 
 class _Search:
-    def __init__(self, machine: Evaluator, masks: dict[ContentId, Mask]) -> None:
+    def __init__(self, runtime: Runtime, masks: dict[ContentId, Mask]) -> None:
         self.masks = masks
-        self._machine = machine
-        self._script: Reads = reads_of(machine.script)
-        self._contested = machine.plan.contested
+        self._runtime = runtime
+        self._script: Reads = reads_of(runtime.script)
+        self._contested = runtime.plan.contested
         self._seen: set[object] = set()
 
-    def run(self, begun: dict[str, list[Inst]]) -> None:
+    def run(self, begun: dict[str, list[CallActivation]]) -> None:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
-        for inst in self._machine.waiters.waiting():
-            if _is_begun(inst):
-                begun.setdefault(inst.other.peer, []).append(inst)
+        for activation in self._runtime.waiters.waiting():
+            if isinstance(activation, CallActivation) and _is_begun(activation):
+                begun.setdefault(activation.peer, []).append(activation)
             else:
-                self.waiting([inst])
-            self._around(inst)
-        for stream in self._machine.streams.values():
-            for inst in stream.folds():
-                self._body(inst.node, inst.scope, [element.value for element in stream.elements()])
-                self._around(inst)
+                self.waiting([activation])
+            self._around(activation)
+        for stream in self._runtime.streams.values():
+            for activation in stream.folds():
+                self._body(activation.node, activation.scope, [element.value for element in stream.elements()])
+                self._around(activation)
 
     # --- instances
 
-    def waiting(self, insts: Iterable[Inst]) -> None:
+    def waiting(self, activations: Iterable[Activation]) -> None:
         """What these read themselves."""
-        for inst in insts:
-            self._region(inst.scope, inst.node.number, self._script.end_of[inst.node.number])
+        for activation in activations:
+            self._region(activation.scope, activation.node.number, self._script.end_of[activation.node.number])
 
-    def _around(self, inst: Inst) -> None:
+    def _around(self, activation: Activation) -> None:
         """What can have its turn behind an instance."""
-        now = inst.parent
+        now = activation.parent
         while now is not None and now not in self._seen:
             self._seen.add(now)
-            node = now.node
-            if now.status is Completeness.OPEN and type(node) is tree.Seq and now.index + 1 < len(node.children):
-                self._region(now.scope, node.children[now.index + 1].number, self._script.end_of[node.number])
-            elif now.status is Completeness.OPEN and type(node) is tree.Xor and now.other is None:
-                self._region(now.scope, node.right.number, self._script.end_of[node.number])
+            if now.status is OPEN:
+                end = self._script.end_of[now.node.number]
+                if isinstance(now, SeqActivation) and now.index + 1 < len(now.node.children):
+                    self._region(now.scope, now.node.children[now.index + 1].number, end)
+                elif isinstance(now, XorActivation) and now.right is None:
+                    self._region(now.scope, now.node.right.number, end)
             now = now.parent
 
     # --- stretches of the script
@@ -114,8 +112,7 @@ class _Search:
         if fold.last is not None and self._first_time(id(scope), fold.number):
             self._region(scope, fold.last.number, self._script.end_of[fold.number])
         if not traversal.of_stream and self._first_time(id(traversal.scope), fold.number, iteration.index):
-            rest = [value for _, value in traversal.elements[iteration.index + 1 :]]
-            self._body(fold, traversal.scope, rest)
+            self._body(fold, traversal.scope, traversal.elements[iteration.index + 1 :])
 
     def _first_time(self, *mark: int) -> bool:
         if mark in self._seen:
@@ -123,7 +120,7 @@ class _Search:
         self._seen.add(mark)
         return True
 
-    def _body(self, fold: tree.Fold, scope: Scope, elements: list[Value]) -> None:
+    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value]) -> None:
         """The body of a fold can have its turn for some elements."""
         first, last = fold.body.number, self._script.end_of[fold.number]
         for name, path in region(self._script, first, last).reads:
@@ -136,7 +133,7 @@ class _Search:
 
     def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> None:
         if name.startswith(("$", "%")):
-            stream = self._machine.streams.get(scope.stream(name))
+            stream = self._runtime.streams.get(scope.stream(name))
             if stream is not None and self._first_time(id(stream)):
                 for element in stream.elements():
                     self._need(element.value, (), Level.WHOLE)
@@ -202,12 +199,12 @@ class _Search:
             self.masks.setdefault(root.id, Mask()).add(value.path, Level.WHOLE)
 
 
-def _is_begun(inst: Inst) -> bool:
+def _is_begun(call: CallActivation) -> bool:
     """Whether the peer of a call has begun with it, so that it has the arguments.
 
     That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
     """
-    return type(inst.node) is tree.CallInstruction and inst.known is not None and inst.known.taken_by(inst.other.peer)
+    return call.known is not None and call.known.taken_by(call.peer)
 
 
 def _leads_somewhere(content: Content, path: Path) -> bool:

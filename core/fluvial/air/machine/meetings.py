@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from fluvial.air.machine.instances import BEYOND
 from fluvial.air.machine.plan import PLANS_MAX, plan_of
+from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
 
 NOWHERE: Final = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from fluvial.air.machine.instances import BEYOND
+from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
 
 PLANS_MAX: Final = 256

@@ -28,7 +28,7 @@ from fluvial.air.data.facts import (
     iteration_frame,
 )
 from fluvial.air.data.wire import decode_data, encode_data
-from fluvial.air.machine import evaluator
+from fluvial.air.machine import runtime
 from fluvial.air.machine.machine import Answered, Effects
 from fluvial.air.syntax.tree import walk
 
@@ -250,7 +250,7 @@ def test_facts_of_a_liar_survive_a_restart() -> None:
 
 
 def test_steps_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "WORK_MAX", 1_000)
+    monkeypatch.setattr(runtime, "WORK_MAX", 1_000)
     flow = Flow(CALL)
     flow.merge("a", b"")
     before = flow.machine("a").waits()

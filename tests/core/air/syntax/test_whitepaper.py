@@ -188,7 +188,7 @@ def test_any_older_form_lets_every_call_take_a_pair() -> None:
 def test_a_test_without_body_waits_for_the_stream() -> None:
     found = instructions(parse(f"(seq {ACKS} (seq (match acc.length 2) (null)))"))
     assert [type(one).__name__ for one in found] == [
-        *("Seq", "Call", "New", "Fold", "Seq", "Ap", "Canon", "Xor", "Match", "Null", "Next", "Null"),
+        *("Seq", "CallInstruction", "New", "Fold", "Seq", "Ap", "Canon", "Xor", "Match", "Null", "Next", "Null"),
     ]
     new, fold, canon, match = found[2], found[3], found[6], found[8]
     assert isinstance(new, New)
