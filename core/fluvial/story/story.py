@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Instance, Result, Sent, Taken, instances_of
+from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Instance, Result, Sent, Taken, instances_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.data.partial import Content, Partial, outline
-from fluvial.air.machine.findings import Met, Observer
+from fluvial.air.machine.findings import Observer, Visit
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
@@ -167,7 +167,7 @@ class _Teller:
         self._stored = stored
         self._me = me
         self._script = parse(stored.particle.script)
-        self._met: dict[tuple[bytes, int], Met] = {}
+        self._met: dict[tuple[bytes, int], Visit] = {}
         self._session = self._restore(stored, self._met.__setitem__)
         self._contents = self._session.known.contents
         self._known: set[BatchId] = set()
@@ -269,7 +269,7 @@ class _Teller:
         said, value = hashlib.sha256(encode(noted.fact)).hexdigest(), outline(Partial(None))
         return replace(base, kind="call", to="", value=value, partial=True, closed=True, fact=said)
 
-    def _event(self, noted: _Noted, fact: Result | Failure | Canon | Sent) -> Event | None:
+    def _event(self, noted: _Noted, fact: Result | CallFailure | CanonFact | Sent) -> Event | None:
         instance = Instance(fact.frame, fact.node)
         met = self._met.get(instance)
         base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
@@ -277,7 +277,7 @@ class _Teller:
             # Where failures meet, and this one was: nothing was sent.
             return None if met is not None and str(met.call.peer) == noted.signer else base
         base = replace(base, to="", service="", function="", fact=hashlib.sha256(encode(fact)).hexdigest())
-        if isinstance(fact, Canon):
+        if isinstance(fact, CanonFact):
             elements = [self._content(element.value) for element in fact.elements]
             return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
         arguments = None if met is None else met.arguments
@@ -289,7 +289,7 @@ class _Teller:
             arguments=None if arguments is None else list(map(outline, arguments)),
             partial=_any_partial(arguments or ()),
         )
-        if isinstance(fact, Failure):
+        if isinstance(fact, CallFailure):
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
         value = self._content(fact.value)
         return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))

@@ -7,16 +7,14 @@ Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
-
-if TYPE_CHECKING:
-    from fluvial.air.data.facts import Tetraplet
 
 _text = msgspec.json.Encoder(order="deterministic")
 
@@ -71,7 +69,7 @@ class Catchable(AirError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
         self.peer = ""
-        self.origin: Tetraplet | None = None
+        self.origin: Provenance | None = None
 
     def report(self, *, with_peer: bool) -> Json:
         """The object that says what failed: ``%last_error%`` has the peer always, ``:error:`` for calls and canons only."""
@@ -81,7 +79,7 @@ class Catchable(AirError):
             "message": self.message,
             "instruction": head(self.instruction),
         }
-        if with_peer or isinstance(self.instruction, (tree.Call, tree.Canon)):
+        if with_peer or isinstance(self.instruction, (tree.CallInstruction, tree.Canon)):
             report["peer_id"] = self.peer
         return report
 
@@ -90,7 +88,7 @@ class Uncatchable(AirError):
     """An error that ends the run; what the run did is undone."""
 
 
-class Waiting(Exception):
+class NameNotSet(Exception):
     """A name has no value yet: the instruction that needs it waits."""
 
     def __init__(self, name: str) -> None:

@@ -8,7 +8,7 @@ stack. A script with an older form of the white paper goes through ``builder`` a
 from __future__ import annotations
 
 from fluvial.air.syntax.builder import Builder
-from fluvial.air.syntax.errors import AirSyntaxError, Source, UnreadableText
+from fluvial.air.syntax.errors import AirSyntaxError, SourceText, UnreadableText
 from fluvial.air.syntax.forms import read_instruction
 from fluvial.air.syntax.reader import Group, Node, read
 from fluvial.air.syntax.tree import Script
@@ -26,7 +26,7 @@ def parse(text: str, *, name: str = DEFAULT_NAME) -> Script:
     Raises:
         AirSyntaxError: the text is no script that can be run; says where, what and what to do.
     """
-    source = Source(text, name)
+    source = SourceText(text, name)
     nodes = read(source)
     builder = Builder(source, nodes, paper=False)
     script = _build(builder, nodes)
@@ -54,7 +54,7 @@ def decode(data: bytes, *, name: str = DEFAULT_NAME) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         before = len(data[: error.start].decode())
-        source = Source(data.decode(errors="replace"), name)
+        source = SourceText(data.decode(errors="replace"), name)
         problem = f"the byte 0x{data[error.start]:02x} is no UTF-8 here"
         raise source.error(UnreadableText, problem, before, hint="save the file as UTF-8") from error
 
