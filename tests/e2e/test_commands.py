@@ -184,6 +184,24 @@ def test_a_signal_ends_it_cleanly(home: Home, tmp_path: Path, how: signal.Signal
     assert "Traceback" not in other.log
 
 
+def test_the_doctor_of_a_peer_that_runs(home: Home) -> None:
+    done = home.fluvial("doctor")
+    assert done.returncode == 0, done.stdout
+    assert f"running at /ip4/127.0.0.1/tcp/{home.port}/p2p/" in done.stdout
+    assert f"/ip4/127.0.0.1/tcp/{home.port}: taken by this peer itself, which runs" in done.stdout
+    assert f"{home.folder / 'state' / 'fluvial.db'}: schema " in done.stdout
+
+
+def test_the_doctor_compares_clocks(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path, home.variables)
+    assert other.command("init").exit_code == 0
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    way = f"/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"
+    done = other.command("doctor", "--json", "--set", f'relays=["{way}"]')
+    found = [one for one in json.loads(done.stdout)["findings"] if one["subject"] == "clock"]
+    assert [(one["level"], one["text"]) for one in found] == [("ok", "less than 1 s from that of 1 other peer")]
+
+
 def test_a_relay_that_is_not_there_is_unreachable(home: Home) -> None:
     peer_id = "12D3KooWJcqAmKbLJkJ8sZZH2xoVxn8NY7QNxJJgFgu9JeVCexSe"
     done = home.command("call", "op.identity()", "--relay", f"/ip4/127.0.0.1/tcp/{free_port()}/p2p/{peer_id}")
