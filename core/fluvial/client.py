@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
+import msgspec
 import structlog
 
 from fluvial.addresses import Contact
@@ -69,8 +70,11 @@ class Ending:
 class Flow:
     """A particle of this client while it runs; an asynchronous context manager."""
 
-    def __init__(self, node: Node, particle: Particle, values: Mapping[str, Any], until: Sequence[str]) -> None:
+    def __init__(
+        self, node: Node, particle: Particle, values: Mapping[str, Any], until: Sequence[str], *, loads: int = 0
+    ) -> None:
         self._node = node
+        self._loads = loads
         self._notices: list[Notice] = []
         self._news = anyio.Event()
         self._values = values
@@ -171,7 +175,7 @@ class Flow:
         return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
-        self._notices.append(notice)
+        self._notices.append(_in_script(notice, self._loads))
         news, self._news = self._news, anyio.Event()
         news.set()
 
@@ -236,10 +240,9 @@ class Client:
         Raises:
             AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
         """
-        particle = self.node.particle(
-            with_values(script, values), ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id
-        )
-        return Flow(self.node, particle, values, until)
+        loads, closing = _loads(script, values)
+        particle = self.node.particle(loads + script + closing, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
+        return Flow(self.node, particle, values, until, loads=len(loads))
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
@@ -266,18 +269,34 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
     """
-    loaded: set[str] = set()
+    loads, closing = _loads(script, values, name=name)
+    return loads + script + closing
+
+
+def _loads(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> tuple[str, str]:
+    """What :func:`with_values` puts before and behind a script; in one line, so that the lines of the script stay what they are."""
+    loaded: list[str] = []
     while True:
         try:
-            parse(script, name=name)
+            parse(script, name=name, given=loaded)
         except UndefinedName as error:
-            if error.undefined not in values or error.undefined in loaded:
+            if error.undefined not in values:
                 raise
-            loaded.add(error.undefined)
-            # On the first line, so that positions in errors stay right for all others.
-            script = f'(seq (call %init_peer_id% ("{LOAD}" "{error.undefined}") [] {error.undefined}) {script})'
+            loaded.append(error.undefined)
         else:
-            return script
+            calls = [f'(seq (call %init_peer_id% ("{LOAD}" "{one}") [] {one}) ' for one in reversed(loaded)]
+            return "".join(calls), ")" * len(calls)
+
+
+def _in_script(notice: Notice, loads: int) -> Notice:
+    """A notice with its place in the script that the author wrote.
+
+    Args:
+        notice: as it was heard; its place is one in the script that was sent.
+        loads: characters that stand before the author's script, on its first line.
+    """
+    column = notice.column - loads if notice.line == 1 else notice.column
+    return msgspec.structs.replace(notice, column=column) if column > 0 else notice
 
 
 @asynccontextmanager

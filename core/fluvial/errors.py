@@ -29,6 +29,8 @@ class FluvialError(Exception):
     Args:
         message: what was wrong and where, one line, no trailing period needed.
         hint: what the reader can do about it; empty if there is nothing to say.
+
+    ``str(error)`` is the message with the hint below it: who prints the error need not print the hint.
     """
 
     code: ClassVar[str] = "F000"

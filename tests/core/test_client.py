@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.air.syntax import AirSyntaxError, UndefinedName
+from fluvial.air.syntax.errors import UnknownInstruction
 from fluvial.client import Client, connect, with_values
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ConfigError, ServiceError, Unreachable
@@ -232,3 +233,25 @@ def test_positions_in_errors_stay_right_for_later_lines() -> None:
     assert script.count("\n") == 2
     with pytest.raises(UndefinedName):
         with_values(script.replace("[c]", "[d]"), {"a": 1})
+
+
+@pytest.mark.parametrize("text", ["(seq (call a (b c) [x]) (foo))", "(seq (call a (b c) [x])\n (foo))"])
+def test_errors_in_a_script_show_it_as_its_author_wrote_it(text: str) -> None:
+    """Not with the calls before it that load values."""
+    with pytest.raises(UnknownInstruction) as caught:
+        with_values(text, dict.fromkeys("abcx", "v"))
+    line = text.splitlines()[caught.value.at.line - 1]
+    assert line[caught.value.at.column - 1 :].startswith("foo")
+    assert caught.value.excerpt[0] == line
+
+
+async def test_places_in_notices_are_those_of_the_authors_script(relay: Peer) -> None:
+    script = '(seq (call there ("nobody" "home") [name] x) (call %init_peer_id% ("return" "") [x]))'
+    async with connect(relay.address, network=NETWORK) as client:
+        async with client.run(script, there=client.relay_id, name="Ada") as flow:
+            notice = await anext(flow.listen())
+        assert notice.position == "1:6"
+        assert notice.instruction == 'call there ("nobody" "home") [name] x'
+        async with client.run(script, ttl_s=1, there=client.relay_id, name="Ada") as flow:
+            with pytest.raises(Unreachable, match=r"at line 1:6 \(call there"):
+                await flow.result()

@@ -187,9 +187,15 @@ class Outbox:
         Raises:
             Unreachable: the peer is away.
         """
+        assert self._parcels is not None, "the outbox was not started"
         log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
         try:
-            receipt = await self._hand_over(row, log)
+            parcel = await self._parcels.parcel(row.key, row.peer)
+            if parcel is None:  # a particle that is gone is as good as delivered
+                receipt = Receipt()
+            else:
+                log = log.bind(particle=parcel.delivery.header.id)
+                receipt = await self._hand_over(row, parcel, log)
             if receipt.temporary:
                 return False
             await self._store.delivered(row.key, row.peer, row.version)
@@ -207,13 +213,10 @@ class Outbox:
                 raise
             return False
 
-    async def _hand_over(self, row: OutboxRow, log: structlog.stdlib.BoundLogger) -> Receipt:
-        """What the peer said; a particle that is gone is as good as delivered."""
+    async def _hand_over(self, row: OutboxRow, parcel: Parcel, log: structlog.stdlib.BoundLogger) -> Receipt:
+        """What the peer said."""
         assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
-        parcel = await self._parcels.parcel(row.key, row.peer)
-        if parcel is None:
-            return Receipt()
         delivery = parcel.delivery
         try:
             receipt = await self._carrier.carry(delivery)
@@ -228,15 +231,12 @@ class Outbox:
         if receipt.settled:
             log.info(
                 "particle_sent",
-                particle=delivery.header.id,
                 hop=delivery.hops,
                 bytes=len(delivery.data),
                 seconds=round(anyio.current_time() - began, 6),
             )
         else:
-            log.warning(
-                "delivery_refused", particle=delivery.header.id, reason=receipt.reason, error=receipt.explanation
-            )
+            log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
             await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
             if not receipt.temporary:
                 self._reporter.refused(delivery.particle, row.peer, f"{receipt.reason}: {receipt.explanation}")

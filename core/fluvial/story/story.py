@@ -26,7 +26,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, records_of
 from fluvial.particles.notice import decode_notice
 from fluvial.particles.waiting import name_of, since_when
-from fluvial.storage.particle_rows import JournalEntry, StoredParticle
+from fluvial.storage.particle_rows import JournalEntry, ParticleState, StoredParticle
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,7 +113,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         told_by: the peer whose journal this is; of a merged story all of them, with blanks between.
         script: its text.
         began_ms, ttl_ms: the initiator's clock when it began, and how long it lives.
-        state: ``live`` or ``finished`` on that peer; a merged story is live while something waits.
+        state: ``live`` or ``finished`` on that peer, or ``expired`` (:func:`as_of`); a merged story is live while something waits.
         peers: everyone in it, in the order of appearance, the initiator first.
         events: in the order in which this peer learned of them.
         waits: what the flow waits for, as far as this peer knows.
@@ -160,6 +160,12 @@ def tell(stored: StoredParticle, me: PeerId) -> Story:
         RemoteProtocolError: the journal is damaged.
     """
     return _Teller(stored, me).story()
+
+
+def as_of(story: Story, now_ms: int) -> Story:
+    """The story as it is to be told now, milliseconds since 1970: what was live and is over its time has expired."""
+    over = story.state == ParticleState.LIVE and story.began_ms + story.ttl_ms <= now_ms
+    return replace(story, state="expired") if over else story
 
 
 class _Teller:
