@@ -29,7 +29,7 @@ def test_fmt_formats_in_place(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["(seq (null)", "(foo  bar)", "(seq  (null))", '(call a ("b" "c") [x.$.a  b])', "\xff"]
+    "script", ["(seq (null)", "(foo  bar)", "(seq  (null))", '(call a ("b" "c") [x.$.[ b])', "\xff"]
 )
 def test_fmt_leaves_what_is_broken_and_says_so(here: Path, script: str) -> None:
     Path("broken.air").write_bytes(script.encode("latin-1"))
