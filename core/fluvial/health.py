@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from fluvial.encoding import decode, encode
 from fluvial.errors import Refused
-from fluvial.findings import Finding
+from fluvial.findings import Finding, is_finding
 from fluvial.identity import SIGNATURE_BYTES, KeyPair, PeerId, verify
 
 PROTOCOL: Final = "/fluvial/health/1"
@@ -27,6 +27,8 @@ QUESTION_BYTES_MAX: Final = 128
 AGE_MS_MAX: Final = 60_000
 """How old a question may be, and how far ahead its clock; it is asked on the peer's own machine."""
 FINDINGS_MAX: Final = 200
+REPORT_BYTES_MAX: Final = 60_000
+"""Fits into the smallest frame that every peer takes."""
 CONNECTED_MAX: Final = 64
 CHARACTERS_MAX: Final = 500
 """Of each text of a finding."""
@@ -93,8 +95,12 @@ def check_question(payload: bytes, *, me: PeerId, sender: PeerId, network: str, 
 
 def make_report(*, version: str, connected: Iterable[str], findings: Iterable[Finding]) -> bytes:
     """The payload of the answer; what is too much or too long is cut."""
-    kept = [_cut(one) for one in islice(findings, FINDINGS_MAX)]
-    return encode(Report(version, tuple(sorted(connected)[:CONNECTED_MAX]), tuple(kept)))
+    kept = tuple(_cut(one) for one in islice(findings, FINDINGS_MAX))
+    others = tuple(sorted(map(str, connected))[:CONNECTED_MAX])
+    while len(payload := encode(Report(version, others, kept))) > REPORT_BYTES_MAX:
+        more = Finding(level="warn", subject="health", text="there is more to say than fits into an answer")
+        kept = (*kept[: len(kept) // 2], more)
+    return payload
 
 
 def read_report(payload: bytes) -> Report:
@@ -108,5 +114,9 @@ def _signed(network: str, client: PeerId, at_ms: int) -> bytes:
 
 
 def _cut(finding: Finding) -> Finding:
-    texts = {name: getattr(finding, name)[:CHARACTERS_MAX] for name in ("text", "subject", "hint", "code")}
+    if not is_finding(finding):
+        return Finding(level="fail", subject="health", text="a part gave something that is no finding")
+    names = ("text", "subject", "hint", "code")
+    # Peer ids and the like become plain strings, which alone can be encoded.
+    texts = {name: str.__getitem__(getattr(finding, name), slice(CHARACTERS_MAX)) for name in names}
     return msgspec.structs.replace(finding, **texts, fix="")

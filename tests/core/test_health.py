@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.findings import Finding
@@ -10,6 +12,7 @@ from fluvial.health import (
     CHARACTERS_MAX,
     FINDINGS_MAX,
     QUESTION_BYTES_MAX,
+    REPORT_BYTES_MAX,
     check_question,
     make_question,
     make_report,
@@ -60,8 +63,20 @@ def test_what_is_no_question_is_refused(question: bytes) -> None:
 
 def test_a_report_comes_as_it_was_but_for_what_is_too_much() -> None:
     long = Finding(level="warn", text="x" * 10_000, subject="s", hint="h", code="F101", fix="anything")
-    report = read_report(make_report(version="1", connected=["b", "a"], findings=[long] * (FINDINGS_MAX + 1)))
+    report = read_report(make_report(version="1", connected=["b", "a"], findings=[long]))
     assert (report.version, report.connected) == ("1", ("a", "b"))
-    assert len(report.findings) == FINDINGS_MAX
-    (found,) = set(report.findings)
-    assert found == Finding(level="warn", text="x" * CHARACTERS_MAX, subject="s", hint="h", code="F101")
+    assert report.findings == (Finding(level="warn", text="x" * CHARACTERS_MAX, subject="s", hint="h", code="F101"),)
+    named = Finding(level="ok", subject=id_of("a"), text="well")
+    assert read_report(make_report(version="1", connected=(), findings=[named])).findings == (named,)
+    short = Finding(level="ok", text="well")
+    assert len(read_report(make_report(version="1", connected=(), findings=[short] * 1000)).findings) == FINDINGS_MAX
+    payload = make_report(version="1", connected=(), findings=[long] * FINDINGS_MAX)
+    assert len(payload) <= REPORT_BYTES_MAX
+    assert read_report(payload).findings[-1].text == "there is more to say than fits into an answer"
+
+
+@pytest.mark.parametrize("given", [3, Finding(level="odd", text="x"), Finding(level="ok", text=3)])  # type: ignore[arg-type]
+def test_what_a_part_gives_that_is_no_finding_does_no_harm(given: Any) -> None:
+    report = read_report(make_report(version="1", connected=[id_of("a")], findings=[given]))
+    assert report.connected == (id_of("a"),)
+    assert report.findings[0].text == "a part gave something that is no finding"

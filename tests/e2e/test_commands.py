@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from fluvial import __version__
 from fluvial.cli.main import main
 
 from tests.support.processes import START_S, STOP_S, fluvial, free_port, wait_until
@@ -52,6 +53,10 @@ class Home:
         )
         assert process.poll() is None, self.log
         return process
+
+    @property
+    def listen(self) -> str:
+        return f"/ip4/127.0.0.1/tcp/{self.port}"
 
     @property
     def log(self) -> str:
@@ -201,6 +206,44 @@ def test_the_doctor_of_a_peer_that_runs(home: Home) -> None:
     assert f"running at /ip4/127.0.0.1/tcp/{home.port}/p2p/" in done.stdout
     assert f"/ip4/127.0.0.1/tcp/{home.port}: taken by this peer itself, which runs" in done.stdout
     assert f"{home.folder / 'state' / 'fluvial.db'}: schema " in done.stdout
+
+
+HEALTH = """
+from fluvial import hookimpl
+from fluvial.effectors import NoConfig
+from fluvial.findings import Finding
+from fluvial.seats import Contributions, Part
+
+class Ill(Part):
+    def contributions(self):
+        return Contributions(health=lambda: [Finding(level="fail", text="I do not feel well", hint="give me tea")])
+
+@hookimpl
+def fluvial_register(registry):
+    registry.extra("ill", lambda context, options: Ill(), options=NoConfig)
+"""
+
+
+def test_the_doctor_asks_a_peer_that_runs_how_it_is(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path, home.variables)
+    other.command("init", "--listen", f"/ip4/127.0.0.1/tcp/{other.port}")
+    (tmp_path / "plugins.d").mkdir()
+    (tmp_path / "plugins.d" / "ill.py").write_text(HEALTH)
+    settings = tmp_path / "fluvial.toml"
+    settings.write_text(f'[plugins]\npath = "plugins.d"\n[extras.ill]\n[transport]\nlisten = ["{other.listen}"]\n')
+    process = other.run()
+    try:
+        done = other.command("doctor")
+        assert done.exit_code == 1
+        assert f"version {__version__}, connected with 0 others" in done.output
+        lines = done.output.splitlines()
+        ill = next(number for number, line in enumerate(lines) if line.startswith("FAIL  extra ill"))
+        assert lines[ill].endswith("I do not feel well")
+        assert lines[ill + 1].strip() == "give me tea"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
+    assert other.command("doctor").exit_code == 0
 
 
 def test_the_doctor_compares_clocks(home: Home, tmp_path: Path) -> None:

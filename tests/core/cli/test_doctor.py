@@ -253,7 +253,8 @@ def check(subject):
             "Odd: (its text cannot be had: __str__ raised OSError)",
         ),
         ("def check(subject):\n    return 3", "TypeError: 'int' object is not iterable"),
-        ("def check(subject):\n    yield 'well'", "an object of the type str, which is no Finding"),
+        ("def check(subject):\n    yield 'well'", "an object of the type str, which is no sound Finding"),
+        ("def check(subject):\n    yield Finding(level=[], text=3)", "which is no sound Finding"),
         ("def check():\n    return []", "takes 0 positional arguments"),
     ],
 )

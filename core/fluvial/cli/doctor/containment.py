@@ -10,7 +10,7 @@ import msgspec
 
 from fluvial.errors import FluvialError
 from fluvial.faults import describe
-from fluvial.findings import Finding
+from fluvial.findings import Finding, is_finding
 
 CHECK_S: Final = 15.0
 """How long one check may take, in seconds."""
@@ -37,8 +37,8 @@ def contained(
     def look() -> None:
         try:
             for one in check():
-                if not isinstance(one, Finding):
-                    raise TypeError(f"it yielded an object of the type {type(one).__name__}, which is no Finding")
+                if not is_finding(one):
+                    raise TypeError(f"it yielded an object of the type {type(one).__name__}, which is no sound Finding")
                 if len(found) == FINDINGS_MAX:
                     found.append(
                         _failure(subject, f"{who} found more than {FINDINGS_MAX} things; the rest is left out")

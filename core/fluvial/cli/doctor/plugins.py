@@ -25,7 +25,11 @@ def plugin_findings(configuration: Configuration, *, running: bool, timeout_s: f
 
 def _look(configuration: Configuration, plugin: str, check: Check, running: bool) -> Iterable[Finding]:
     settings = configuration.settings
-    chosen = [*settings.seats.items(), *((f"effectors.{name}", choice) for name, choice in settings.effectors.items())]
+    chosen = [
+        *settings.seats.items(),
+        *((f"effectors.{name}", choice) for name, choice in settings.effectors.items()),
+        *((f"extras.{name}", choice) for name, choice in settings.extras.items()),
+    ]
     with ExitStack() as stack:
         try:
             database = stack.enter_context(reading(settings.storage_url, base_dir=settings.base_dir))
