@@ -28,18 +28,19 @@ import msgspec
 import structlog
 
 from fluvial.addresses import Contact
-from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.errors import AirError, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.air.syntax import UndefinedName, parse
+from fluvial.air.syntax import Script, UndefinedName, parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
-from fluvial.errors import ServiceError, Unreachable
+from fluvial.errors import Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
 from fluvial.particle import Particle
-from fluvial.particles.notice import Notice
+from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
+from fluvial.prospects import hopeless
 from fluvial.services import Handler, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.story.story import tell
@@ -71,10 +72,15 @@ class Flow:
     """A particle of this client while it runs; an asynchronous context manager."""
 
     def __init__(
-        self, node: Node, particle: Particle, values: Mapping[str, Any], until: Sequence[str], *, loads: int = 0
+        self,
+        node: Node,
+        particle: Particle,
+        values: Mapping[str, Any],
+        until: Sequence[str],
+        wrapping: _Wrapping | None = None,
     ) -> None:
         self._node = node
-        self._loads = loads
+        self._wrapping = wrapping or _Wrapping()
         self._notices: list[Notice] = []
         self._news = anyio.Event()
         self._values = values
@@ -86,6 +92,9 @@ class Flow:
         self._ending: Ending | None = None
         self._last = Effects()
         self._waits: Waits = tuple
+        self._heard_of: list[Notice] = []
+        self._stopped_by: Notice | None = None
+        self._script: Script | None = None
         self.particle: Final = particle
 
     @property
@@ -131,15 +140,19 @@ class Flow:
         """The call that ended the run.
 
         Raises:
-            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught.
+            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught; or a peer has
+                reported an error, and nothing that the flow waits for can come any more.
+            Refused: the peer that the flow waits for does not take it, and will not take it later either.
             Unreachable: the particle died before such a call was made.
             StorageError: the client's own database failed.
         """
         with anyio.move_on_after(self.particle.header.ttl_ms / 1000):
             await self._done.wait()
-        if self._ending is None:
-            raise self._over() if self._last.finished else await self._dead()
-        return self._ending
+        if self._ending is not None:
+            return self._ending
+        if self._stopped_by is not None:
+            raise _error_of(self._stopped_by, len(self._wrapping.before))
+        raise self._over() if self._last.finished else await self._dead()
 
     def _over(self) -> ServiceError:
         if (error := self._last.error) is not None:
@@ -162,8 +175,11 @@ class Flow:
         stored = await self._node.stored(self.particle)
         if stored is None:  # it was not kept any longer
             return [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
-        texts = []
-        for waiting in tell(stored, self._node.peer_id).waits[:WAITS_SHOWN]:
+        story = tell(stored, self._node.peer_id)
+        texts = [
+            f"{one.peer} could not be reached: {one.error}" for one in story.undelivered[:WAITS_SHOWN] if one.error
+        ]
+        for waiting in story.waits[:WAITS_SHOWN]:
             text = f"{waiting.reason} (line {waiting.at.partition(':')[0]})"
             if waiting.since_ms is not None:
                 text += f", for {duration(max(self.particle.deadline_ms - waiting.since_ms, 0))}"
@@ -175,15 +191,40 @@ class Flow:
         return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
-        self._notices.append(_in_script(notice, self._loads))
+        self._heard_of.append(notice)
+        self._notices.append(_in_script(notice, len(self._wrapping.before)))
+        self._judge()
         news, self._news = self._news, anyio.Event()
         news.set()
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
         self._last = effects
         self._waits = waits
+        self._judge()
         if effects.finished:
             self._done.set()
+
+    def _judge(self) -> None:
+        """End the run if nothing that it waits for can come any more."""
+        if not self._heard_of or self._stopped_by is not None or self._last.finished:
+            return
+        if self._script is None:
+            self._script = parse(self.particle.script)
+        me = self._node.peer_id
+        self._stopped_by = hopeless(self._script, self._waits(), self._heard_of, me, self._peer_of)
+        if self._stopped_by is not None:
+            self._done.set()
+
+    def _peer_of(self, instruction: tree.Call | tree.Canon) -> str | None:
+        match instruction.peer:
+            case tree.Literal(value=str() as peer):
+                return peer
+            case tree.InitPeerId():
+                return str(self._node.peer_id)
+            case tree.Scalar(name=name, path=None) if name in self._wrapping.names:
+                given = self._values[name]
+                return given if isinstance(given, str) else None
+        return None
 
     async def _load(self, call: Call) -> Any:
         if call.function not in self._values:
@@ -240,9 +281,9 @@ class Client:
         Raises:
             AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
         """
-        loads, closing = _loads(script, values)
-        particle = self.node.particle(loads + script + closing, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
-        return Flow(self.node, particle, values, until, loads=len(loads))
+        wrapping = _wrapping(script, values)
+        particle = self.node.particle(wrapping.around(script), ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
+        return Flow(self.node, particle, values, until, wrapping)
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
@@ -252,6 +293,16 @@ class Client:
 def notice_text(notice: Notice) -> str:
     """A failure notice as a harmless line: ``12D3… cannot go on: 10000: no tea at line 3:7 (call …)``."""
     return cut(printable(str(notice)), NOTICE_COLUMNS_MAX)
+
+
+def _error_of(notice: Notice, loads: int) -> ServiceError | Refused:
+    """The error for which a run ends."""
+    if notice.kind == "refused":
+        return Refused(printable(notice.message), reason=reason_of_refusal(notice))
+    shown = _in_script(notice, loads)
+    hint = f"on {shown.peer_id}" + (f", line {shown.position}: {printable(shown.instruction)}" if shown.line else "")
+    status, message = service_failure(notice.message) or (notice.code, notice.message)
+    return ServiceError(status or Status.FAILED, printable(message), peer=notice.peer_id, hint=hint)
 
 
 def _place(error: AirError) -> str:
@@ -269,12 +320,29 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
     """
-    loads, closing = _loads(script, values, name=name)
-    return loads + script + closing
+    return _wrapping(script, values, name=name).around(script)
 
 
-def _loads(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> tuple[str, str]:
-    """What :func:`with_values` puts before and behind a script; in one line, so that the lines of the script stay what they are."""
+@dataclass(frozen=True, slots=True)
+class _Wrapping:
+    """What :func:`with_values` puts around a script; in one line, so that the lines of the script stay what they are.
+
+    Attributes:
+        before, behind: texts.
+        names: those that are loaded.
+    """
+
+    before: str = ""
+    behind: str = ""
+    names: tuple[str, ...] = ()
+
+    def around(self, script: str) -> str:
+        """The whole text."""
+        return self.before + script + self.behind
+
+
+def _wrapping(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> _Wrapping:
+    """See :func:`with_values`."""
     loaded: list[str] = []
     while True:
         try:
@@ -285,7 +353,7 @@ def _loads(script: str, values: Mapping[str, Any], *, name: str = "script.air") 
             loaded.append(error.undefined)
         else:
             calls = [f'(seq (call %init_peer_id% ("{LOAD}" "{one}") [] {one}) ' for one in reversed(loaded)]
-            return "".join(calls), ")" * len(calls)
+            return _Wrapping("".join(calls), ")" * len(calls), tuple(loaded))
 
 
 def _in_script(notice: Notice, loads: int) -> Notice:

@@ -296,6 +296,7 @@ class Node:
             network=settings.network,
             limits=Limits(**msgspec.structs.asdict(settings.particles)),
             keep_ms=settings.storage.keep_ms,
+            relays=settings.relays,
             store=store.particles,
             transport=assembly.transport,
             routing=assembly.routing,

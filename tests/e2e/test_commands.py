@@ -146,21 +146,43 @@ def test_a_peer_that_cannot_go_on_is_told_of_with_the_place(home: Home, tmp_path
         f'(seq (null)\n  (seq (call "{peer_id}" ("no" "tea") [] x)\n  (call %init_peer_id% ("return" "") [x])))'
     )
     who = ("--relay", relay, "--key", "secrets/peer.key", "--store")
-    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "2", "--id", "lost-1")
-    assert done.returncode == 4, done.stderr
-    said = f"{peer_id} cannot go on: 10000: Local service error"
-    notice, *error = done.stderr.splitlines()
-    assert notice.startswith(f"notice: {said}")
-    assert "no service 'no' on this peer" in notice
-    place = f'at line 2:8 (call "{peer_id}" ("no" "tea") [] x)'
-    assert notice.endswith(place)
-    assert said in error[0]
-    assert place in error[0]
+    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "60", "--id", "lost-1")
+    assert done.returncode == 1, done.stderr
+    *_, error, where, _ = done.stderr.splitlines()
+    assert error.startswith("error F601: no service 'no' on this peer")
+    assert where.strip() == f'on {peer_id}, line 2:8: call "{peer_id}" ("no" "tea") [] x'
     shown = client.command("particle", "show", "lost-1").stdout
     assert "CANNOT GO ON: 10000: Local service error" in shown
-    assert "has not answered yet, for " in shown
+    assert "has not answered yet, since " in shown
     shown = json.loads(client.command("particle", "show", "lost-1", "--json").stdout)
     assert [event["peer"] for event in shown["events"] if event["kind"] == "notice"] == [peer_id]
+
+
+def test_the_true_reason_comes_at_once(home: Home, tmp_path: Path) -> None:
+    """With the exit code that it has, whatever time the particle has left."""
+    nobody = "12D3KooWJcqAmKbLJkJ8sZZH2xoVxn8NY7QNxJJgFgu9JeVCexSe"
+    done = home.command("call", "op.identity(1)", "--ttl", "1000")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "does not take the particle: ttl: its ttl of 1000000 ms is longer than 120000 ms" in done.stderr
+    done = home.command("call", "op.identity(1)", "--on", nobody, "--ttl", "1.5")
+    assert done.exit_code == 4
+    notice, error, *_ = done.stderr.splitlines()
+    assert notice.startswith("notice: ")
+    assert f"{nobody} cannot be reached so far: no way to {nobody} is known" in notice
+    assert f"{nobody} could not be reached: no way to {nobody} is known" in error
+
+
+def test_a_call_on_a_peer_that_only_the_relay_knows(home: Home, tmp_path: Path) -> None:
+    hub = Home(tmp_path, home.variables)
+    assert hub.command("init", "--listen", hub.listen).exit_code == 0
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    process = hub.run("--set", f'routing.peers=["/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"]')
+    try:
+        done = hub.command("call", 'op.identity("hi")', "--on", peer_id)
+        assert (done.exit_code, done.stdout) == (0, '"hi"\n'), done.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
 
 
 def test_notices_of_a_run_that_has_a_result_are_in_its_report(home: Home) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
+ATTEMPTS_QUIET: Final = 2
+"""The initiator is told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANES_MAX: Final = 256
 """Peers that are served at the same time; others wait for a place."""
 LANE_DELIVERIES_MAX: Final = 16
@@ -189,6 +191,7 @@ class Outbox:
         """
         assert self._parcels is not None, "the outbox was not started"
         log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
+        parcel: Parcel | None = None
         try:
             parcel = await self._parcels.parcel(row.key, row.peer)
             if parcel is None:  # a particle that is gone is as good as delivered
@@ -210,6 +213,8 @@ class Outbox:
             log.info("delivery_failed", error=error.message, again_for_ms=row.deadline_ms - self._clock.now_ms())
             await self._note_failure(row, error.message, log)
             if away:
+                if parcel is not None and row.attempts + 1 == ATTEMPTS_QUIET:
+                    self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
                 raise
             return False
 
