@@ -28,7 +28,7 @@ import msgspec
 import structlog
 
 from fluvial.addresses import Contact
-from fluvial.air.machine.errors import AirError, service_failure
+from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.air.syntax import Script, UndefinedName, parse, tree
@@ -56,6 +56,7 @@ CONNECT_S: Final = 10.0
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
+_NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
 
@@ -90,7 +91,8 @@ class Flow:
             self._ends.setdefault(service, set()).add(function)
         self._done = anyio.Event()
         self._ending: Ending | None = None
-        self._last = Effects()
+        self._last = _NOTHING
+        self._undone: AirError | None = None
         self._waits: Waits = tuple
         self._heard_of: list[Notice] = []
         self._stopped_by: Notice | None = None
@@ -152,10 +154,10 @@ class Flow:
             return self._ending
         if self._stopped_by is not None:
             raise _error_of(self._stopped_by, len(self._wrapping.before))
-        raise self._over() if self._last.finished else await self._dead()
+        raise self._over() if self._last.finished or self._undone is not None else await self._dead()
 
     def _over(self) -> ServiceError:
-        if (error := self._last.error) is not None:
+        if (error := self._undone or self._last.error) is not None:
             return ServiceError(error.code, f"the script failed{_place(error)}: {error.message}")
         why = "; ".join(("the script came to its end without a result", *self._told()))
         return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
@@ -198,6 +200,10 @@ class Flow:
         news.set()
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
+        # An error that undoes the first run, or one with an answer of a service, undoes all further ones; what others sent is just refused.
+        if isinstance(effects.error, Uncatchable) and (effects.records or self._last is _NOTHING):
+            self._undone = effects.error
+            self._done.set()
         self._last = effects
         self._waits = waits
         self._judge()
@@ -375,6 +381,7 @@ async def connect(
     network: str = "fluvial",
     peers: Sequence[str] = (),
     storage_url: str = "sqlite://",
+    blobs_folder: str = "",
     plugins: Plugins | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
@@ -386,6 +393,7 @@ async def connect(
         network: name of the network.
         peers: addresses of further peers that it may dial.
         storage_url: where it keeps its particles; in memory by default.
+        blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
         log: its logger; by default warnings and errors go to stderr.
 
@@ -397,6 +405,7 @@ async def connect(
         "relays": [relay],
         "routing": {"kind": "static", "peers": list(peers)},
         "storage": {"url": storage_url},
+        "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
     contact = Contact.parse(relay)

@@ -190,9 +190,13 @@ class GuardedAuthorization(_Seat[Authorization]):
 
     def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
         """As :meth:`Trust.prove`; None if it fails."""
-        return self._guard.ask(
+        proof = self._guard.ask(
             self._plugin, self._what("prove"), lambda: self.part.prove(owner, provider, length_max=length_max), None
         )
+        if not (proof is None or isinstance(proof, bytes)):
+            self._wrong("prove", proof)
+            return None
+        return proof
 
     def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
         """As :meth:`Trust.proves`; False if it fails."""
@@ -239,7 +243,11 @@ class GuardedConsensus(_Seat[Consensus]):
 
     def view(self) -> View:
         """As :meth:`Ledger.view`; without blocks if it fails."""
-        return self._guard.ask(self._plugin, self._what("view"), lambda: self.part.view(), NO_BLOCKS)
+        view = self._guard.ask(self._plugin, self._what("view"), lambda: self.part.view(), NO_BLOCKS)
+        if not isinstance(getattr(view, "height", None), int):
+            self._wrong("view", view)
+            return NO_BLOCKS
+        return view
 
     async def submit(self, transaction: bytes) -> None:
         """As :meth:`Ledger.submit`."""

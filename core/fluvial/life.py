@@ -139,6 +139,7 @@ async def started(
     *,
     log: structlog.stdlib.BoundLogger,
     start_s: float = START_S,
+    stop_s: float = STOP_S,
     close: Callable[[], Awaitable[None]] = nothing,
 ) -> AsyncIterator[None]:
     """A part that lives while the block runs.
@@ -148,6 +149,7 @@ async def started(
         run: its work.
         log: as for :class:`Life`.
         start_s: how long it may take to start, in seconds.
+        stop_s: how long it may take to stop, in seconds.
         close: closes its gates and waits for its answers in progress, with a deadline of its own; before the part is cancelled.
 
     Raises:
@@ -168,6 +170,6 @@ async def started(
     finally:
         with anyio.CancelScope(shield=True):
             await close()
-            await life.stop()
+            await life.stop(within_s=stop_s)
     if failed:
         raise failed[0]

@@ -197,6 +197,22 @@ async def test_an_error_that_nothing_catches_ends_a_run_at_once(client: Client) 
     assert caught.value.status == 10000
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "(seq (ap 1 x)\n (ap 2 x))",
+        '(seq (call %init_peer_id% ("op" "identity") [1] x)\n (call %init_peer_id% ("op" "identity") [2] x))',
+    ],
+)
+async def test_names_that_clash_end_a_run_at_once(client: Client, script: str) -> None:
+    """Also if the very first run is undone, and nothing was ever written."""
+    async with client.run(script, ttl_s=60) as flow:
+        with pytest.raises(ServiceError, match="the script failed at line 2: `x` is set already") as caught:
+            with anyio.fail_after(10):
+                await flow.result()
+    assert caught.value.status == 20007
+
+
 async def test_an_error_in_one_branch_does_not_end_the_others(client: Client) -> None:
     script = f"""
         (par (call %init_peer_id% ("work" "nothing") [])
