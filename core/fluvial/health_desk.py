@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from fluvial import __version__
 from fluvial.clock import Clock
@@ -11,8 +12,8 @@ from fluvial.health import PROTOCOL, QUESTION_BYTES_MAX, check_question, make_re
 from fluvial.identity import PeerId
 from fluvial.seats import Answer, Contributions, Part
 
-AT_ONCE = 4
-PER_SENDER = 1
+AT_ONCE: Final = 4
+PER_SENDER: Final = 1
 
 
 class HealthDesk(Part):
