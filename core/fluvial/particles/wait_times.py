@@ -77,9 +77,9 @@ class _Bisection:
 
 
 def _moments(journal: Sequence[JournalEntry]) -> list[int]:
-    following = [entry.at_ms for entry in journal[1:]]
+    """The numbers of entries after which time went on; there are none as long as nothing was written."""
     return [
         number
-        for number, (entry, next_ms) in enumerate(zip(journal, [*following, None], strict=True), start=1)
-        if entry.at_ms != next_ms
+        for number, entry in enumerate(journal, start=1)
+        if number == len(journal) or journal[number].at_ms != entry.at_ms
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,15 +19,17 @@ from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Instance, Result, Sent, Taken, instances_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.data.partial import Content, Partial, outline
+from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.findings import Observer, Visit
 from fluvial.air.syntax import head, parse
 from fluvial.encoding import encode
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import Session
 from fluvial.particles.wait_times import name_of, since_when
-from fluvial.stored import JournalEntry, StoredParticle
+from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,7 +116,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         told_by: the peer whose journal this is; of a merged story all of them, with blanks between.
         script: its text.
         began_ms, ttl_ms: the initiator's clock when it began, and how long it lives.
-        state: ``live`` or ``finished`` on that peer; a merged story is live while something waits.
+        state: ``live`` or ``finished`` on that peer, or ``expired`` (:func:`as_of`); a merged story is live while something waits.
         peers: everyone in it, in the order of appearance, the initiator first.
         events: in the order in which this peer learned of them.
         waits: what the flow waits for, as far as this peer knows.
@@ -162,6 +165,12 @@ def tell(stored: StoredParticle, me: PeerId) -> Story:
     return _Teller(stored, me).story()
 
 
+def as_of(story: Story, now_ms: int) -> Story:
+    """The story as it is to be told now, milliseconds since 1970: what was live and is over its time has expired."""
+    over = story.state == ParticleState.LIVE and story.began_ms + story.ttl_ms <= now_ms
+    return replace(story, state="expired") if over else story
+
+
 class _Teller:
     def __init__(self, stored: StoredParticle, me: PeerId) -> None:
         self._stored = stored
@@ -178,7 +187,7 @@ class _Teller:
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = _each_once([event for entry in stored.journal for event in self._events(entry)])
-        waits, error = self._session.waits(), self._session.error
+        waits, error = self._session.waits(), self._error()
         since = since_when(stored, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
@@ -212,6 +221,14 @@ class _Teller:
             ],
             error="" if error is None else f"{error.code}: {error.message}",
         )
+
+    def _error(self) -> AirError | None:
+        """What ended the last run. A run that was undone has left nothing behind but what it began with: it is made again."""
+        if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
+            return self._session.error
+        with suppress(RemoteProtocolError):  # values are missing that another peer has
+            return self._restore(self._stored).begin().error
+        return None
 
     def _events(self, entry: JournalEntry) -> Iterator[Event]:
         match read_entry(entry):
