@@ -1,4 +1,4 @@
-"""Finding out which of a peer's addresses answers."""
+"""Finding out which of a peer's addresses answers, once for all who wait for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,46 @@ STAGGER_S: Final = 0.25
 """Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
 ADDRESSES_DIALLED_MAX: Final = 16
 """Of one contact; whoever announces more is not worth the sockets."""
+DIALS_MAX: Final = 128
+"""Dials at once; who wants more is told that the peer cannot be reached now."""
 _FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+_FAILURES: Final = (OSError, ValueError)
+"""What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
+
+
+class Dial:
+    """A dial in progress, on which any number of senders may wait.
+
+    Attributes:
+        addresses: where it tries.
+        scope: cancel it to give up.
+        over: set when there is a connection, or none.
+        error: why there is none; empty if there is one.
+    """
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.addresses: Final = tuple(addresses)
+        self.scope: Final = anyio.CancelScope()
+        self.over: Final = anyio.Event()
+        self.error = "the dial was given up"
+
+    async def link(self, shake: Callable[[SocketStream], Awaitable[Link]], *, timeout_s: float) -> Link | None:
+        """The link that it leads to; None if there is none: ``error`` says why.
+
+        Args:
+            shake: authenticates a stream, and closes it if that fails.
+            timeout_s: for all of it.
+        """
+        try:
+            with self.scope, anyio.fail_after(timeout_s):
+                link = await dial(self.addresses, shake)
+                self.error = ""
+                return link
+        except Unreachable as error:
+            self.error = error.message
+        except TimeoutError:
+            self.error = f"no connection within {timeout_s:g} s over {', '.join(map(str, self.addresses))}"
+        return None
 
 
 def dialable(contact: Contact) -> tuple[Address, ...]:
@@ -43,7 +82,7 @@ async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awa
     """
     failures: dict[Address, str] = {}
     while remaining := [address for address in addresses if address not in failures]:
-        found = await _first_connected(remaining, failures)
+        found = await (_only_one if len(remaining) == 1 else _first_connected)(remaining, failures)
         if found is None:
             break
         address, stream = found
@@ -52,6 +91,15 @@ async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awa
         except HandshakeFailed as error:
             failures[address] = error.message
     raise Unreachable("; ".join(f"{address}: {why}" for address, why in failures.items()))
+
+
+async def _only_one(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, SocketStream] | None:
+    (address,) = addresses
+    try:
+        return address, await _connect(address)
+    except _FAILURES as error:
+        failures[address] = str(error.__cause__ or error)
+        return None
 
 
 async def _first_connected(
@@ -63,7 +111,7 @@ async def _first_connected(
     async def attempt(address: Address, over: anyio.Event) -> None:
         try:
             found.append((address, await _connect(address)))
-        except (OSError, UnicodeError) as error:  # a host name that IDNA cannot encode is a UnicodeError
+        except _FAILURES as error:
             failures[address] = str(error.__cause__ or error)
             over.set()
         else:

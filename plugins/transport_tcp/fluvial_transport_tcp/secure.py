@@ -145,11 +145,12 @@ class Session:
     def __init__(self, credentials: Credentials, context: ssl.SSLContext, *, dialled: PeerId | None) -> None:
         self._credentials = credentials
         self._dialled = dialled
+        self.dialled: Final = dialled is not None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=dialled is None)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add bytes from the wire."""
         self._incoming.write(data)
 
@@ -180,11 +181,14 @@ class Session:
             RemoteProtocolError: what was fed is no valid TLS, or the other side reports an error or ends the session.
         """
         try:
-            return self._tls.read(RECORD_BYTES)
+            data = self._tls.read(RECORD_BYTES)
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLError as error:
             raise RemoteProtocolError(f"the TLS session failed: {_reason(error)}") from error
+        if not data:  # close_notify; whatever follows it would pile up unread
+            raise RemoteProtocolError("the other side has ended the TLS session")
+        return data
 
     def seal(self, data: bytes | memoryview) -> bytes:
         """``data`` encrypted, behind whatever else must be written to the wire first.

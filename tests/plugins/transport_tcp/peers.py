@@ -122,7 +122,7 @@ async def stranger(
             stream,
             Credentials(keys, NETWORK).dial(to.peer),
             Hello((), frame_bytes_max, window_bytes),
-            dialled=True,
+            host=to.addresses[0].host,
             timeout_s=WAIT_S,
         )
         yield Stranger(link)
