@@ -82,7 +82,7 @@ class Connection:
         log: structlog.stdlib.BoundLogger,
         throttled: ThrottledLog,
         receive: Receive,
-        rank: Callable[[PeerId], Rank],
+        rank: Callable[[Connection], Rank],
         on_left: Callable[[Connection], None],
     ) -> None:
         self.peer: Final[PeerId] = link.peer
@@ -160,7 +160,7 @@ class Connection:
     @property
     def rank(self) -> Rank:
         """The class of its peer."""
-        return self._rank(self.peer)
+        return self._rank(self)
 
     @property
     def incomplete(self) -> bool:

@@ -7,7 +7,7 @@ itself, so short messages never wait for anybody. What goes beyond that comes ou
 2. If there is not enough, its connection is not read any further and waits in line: answers that this node asked for first, then the
    higher rank, then who holds less, then who came first.
 3. Who waits displaces frames of lower ranks that are not complete: their connections are cut.
-4. While somebody waits, a frame of the same or a lower rank that is not complete after ``FRAME_TURN_S`` is cut, the slowest first.
+4. While somebody waits, a frame of the same rank that is not complete after ``FRAME_TURN_S`` is cut too, the slowest first.
 
 A quarter of the budget is for answers only: requests that wait for answers of other peers can never use up the room for these.
 """
@@ -163,7 +163,7 @@ class Intake:
         return len(self._line)
 
     def look(self, now: float) -> None:
-        """Rule 4; call it every second or so."""
+        """Rules 3 and 4 for the first in line; call it every second or so."""
         claim = next((claim for claim in self._ordered() if not self._over_own_share(claim)), None)
         if claim is None:
             return
@@ -171,7 +171,8 @@ class Intake:
         slow = [
             share
             for share in self._holders
-            if share.holder.incomplete and share.holder.rank <= rank and share.holder.frame_s(now) >= FRAME_TURN_S
+            if share.holder.incomplete
+            and (share.holder.rank < rank or (share.holder.rank == rank and share.holder.frame_s(now) >= FRAME_TURN_S))
         ]
         slow.sort(key=lambda share: (share.holder.rank, -share.holder.frame_s(now)))
         self._cut(slow, claim)

@@ -153,6 +153,11 @@ class ConnectionTable(Generic[ConnectionT]):
             return Standing(Rank.TRUSTED, weight, seniority_s or 0.0)
         return STRANGER if seniority_s is None else Standing(Rank.KNOWN, 0, seniority_s)
 
+    def rank(self, connection: ConnectionT, now: float) -> Rank:
+        """The class of the peer behind a connection, what was exchanged over it so far included."""
+        self._note(connection, now)
+        return self.standing(connection.peer, now).rank
+
     # --- room ---------------------------------------------------------------------------------------------------------
 
     def refusal(self, peer: PeerId, prefix: Prefix | None, now: float) -> str:

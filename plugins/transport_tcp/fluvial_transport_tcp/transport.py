@@ -345,7 +345,7 @@ class TcpTransport:
             log=self._log,
             throttled=self._throttled,
             receive=self._running.receive,
-            rank=lambda peer: self._table.standing(peer, anyio.current_time()).rank,
+            rank=lambda connection: self._table.rank(connection, anyio.current_time()),
             on_left=self._left,
         )
 

@@ -113,11 +113,16 @@ class Stranger:
 
 @asynccontextmanager
 async def stranger(
-    to: Contact, *, keys: KeyPair | None = None, frame_bytes_max: int = 2**23, window_bytes: int = 2**24
+    to: Contact,
+    *,
+    keys: KeyPair | None = None,
+    frame_bytes_max: int = 2**23,
+    window_bytes: int = 2**24,
+    host: str | None = None,
 ) -> AsyncIterator[Stranger]:
-    """Dial a peer and say hello as it must be; what comes then is the test's."""
+    """Dial a peer, perhaps from a given host of ours, and say hello as it must be; what comes then is the test's."""
     keys = keys or KeyPair.generate()
-    async with await anyio.connect_tcp(to.addresses[0].host, to.addresses[0].port) as stream:
+    async with await anyio.connect_tcp(to.addresses[0].host, to.addresses[0].port, local_host=host) as stream:
         link = await shake_hands(
             stream,
             Credentials(keys, NETWORK).dial(to.peer),
