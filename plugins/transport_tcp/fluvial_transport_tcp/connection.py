@@ -186,8 +186,9 @@ class Connection:
             finally:
                 self.cut("stopping", "this peer stops")
                 self._handler.close()
-                with CancelScope(shield=True):
-                    await self._written.wait()
+                if not self._written.is_set():
+                    with CancelScope(shield=True):
+                        await self._written.wait()
                 await self._farewell()
 
     async def request(self, protocol: str, payload: bytes, *, size: int) -> bytes:
@@ -371,10 +372,11 @@ class Connection:
 
     async def _farewell(self) -> None:
         """Say why, if this side cut the connection and the stream is between two records, and close it."""
-        with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
+        try:
             if self._tell and self._life.writing_at is None:
-                if alert := self._link.session.outgoing():
-                    await self._link.stream.send(alert)
-                await self._link.stream.send(self._link.session.seal(b"".join(encode_frame(self._goodbye()))))
-        with CancelScope(shield=True):
-            await self._link.stream.aclose()
+                with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
+                    if alert := self._link.session.outgoing():
+                        await self._link.stream.send(alert)
+                    await self._link.stream.send(self._link.session.seal(b"".join(encode_frame(self._goodbye()))))
+        finally:
+            await self._link.stream.aclose()  # closes at once, even when cancelled

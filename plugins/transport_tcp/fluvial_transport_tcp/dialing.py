@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -21,6 +23,7 @@ ADDRESSES_DIALLED_MAX: Final = 16
 DIALS_MAX: Final = 128
 """Dials at once; who wants more is told that the peer cannot be reached now."""
 _FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+_CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR})
 _FAILURES: Final = (OSError, ValueError)
 """What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
 
@@ -132,10 +135,30 @@ async def _first_connected(
 
 
 async def _connect(address: Address) -> SocketStream:
+    if address.host_kind.startswith("ip"):
+        return await _connect_numeric(address)
     host = address.host
     if (family := _FAMILIES.get(address.host_kind)) is not None:
         host = str((await anyio.getaddrinfo(host, address.port, family=family, type=socket.SOCK_STREAM))[0][4][0])
     return await anyio.connect_tcp(host, address.port)
+
+
+async def _connect_numeric(address: Address) -> SocketStream:
+    """As ``anyio.connect_tcp``, without the search through a name's addresses; that alone is a tenth of connecting."""
+    sock = socket.socket(socket.AF_INET if address.host_kind == "ip4" else socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex((address.host, address.port))
+        if code in _CONNECTING:
+            await anyio.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        return await SocketStream.from_socket(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _close(found: Sequence[tuple[Address, SocketStream]]) -> None:

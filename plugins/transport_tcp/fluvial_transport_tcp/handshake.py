@@ -163,13 +163,12 @@ class _Exchange:
         self.decoder = Decoder(HELLO_FRAME_BYTES_MAX)
 
     async def authenticate(self) -> PeerId:
-        while True:
-            peer = self._session.handshake()
+        """The proven id; what TLS has left to say then leaves together with the first message."""
+        while (peer := self._session.handshake()) is None:
             if data := self._session.outgoing():
                 await self._stream.send(data)
-            if peer is not None:
-                return peer
             await self._more()
+        return peer
 
     async def say(self, message: Message) -> None:
         await self._stream.send(self._session.seal(b"".join(encode_frame(message))))
@@ -189,10 +188,10 @@ class _Exchange:
     async def tell(self, error: HandshakeFailed) -> None:
         """Send the TLS alert that a failure left, or a goodbye; whether it arrives does not matter."""
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
-            if data := self._session.outgoing():
-                await self._stream.send(data)
-            elif error.outcome in ("full", "network", "hello", "self"):
+            if error.outcome in ("full", "network", "hello", "self"):
                 await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()))
+            elif data := self._session.outgoing():
+                await self._stream.send(data)
 
     async def _more(self) -> None:
         room = HANDSHAKE_BYTES_MAX - self._received

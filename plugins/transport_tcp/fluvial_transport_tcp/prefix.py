@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class Prefix(NamedTuple):
     public: bool
 
 
+@lru_cache(maxsize=1024)
 def prefix_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> Prefix:
     """The prefix of a numeric host.
 

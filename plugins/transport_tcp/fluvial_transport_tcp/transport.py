@@ -81,6 +81,7 @@ class TcpTransport:
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[PeerId, Dial] = {}
         self._addresses: tuple[Address, ...] = ()
+        self._hello = self._new_hello()
         self._running: _Running | None = None
         self._metrics = Metrics(surroundings.metrics)
         self._metrics.connections = lambda: len(self._table)
@@ -102,6 +103,9 @@ class TcpTransport:
             weight=lambda peer: 0,
             kept=self._reconnectors.__contains__,
         )
+
+    def _new_hello(self) -> Hello:
+        return Hello(tuple(map(str, self._addresses)), self._options.frame_bytes_max, self._options.window_bytes)
 
     def _prefix_places(self, prefix: Prefix) -> Places | None:
         options = self._options
@@ -210,6 +214,7 @@ class TcpTransport:
         self._addresses = tuple(
             address.with_peer(self._own) for address in self._announce or [listener.address for listener in listeners]
         )
+        self._hello = self._new_hello()
         wires = self._in_operation().wires
         for listener in listeners:
             self._log.info("listening", address=str(listener.address))
@@ -312,7 +317,7 @@ class TcpTransport:
         link = await shake_hands(
             stream,
             session,
-            Hello(tuple(map(str, self._addresses)), options.frame_bytes_max, options.window_bytes),
+            self._hello,
             host=host,
             prefix=prefix,
             timeout_s=options.handshake_timeout_s,
@@ -426,6 +431,9 @@ class TcpTransport:
 
 
 async def _close_all(connections: Sequence[Connection], reason: str, text: str, *, within_s: float) -> None:
+    if len(connections) == 1:  # by far the most frequent case
+        await connections[0].close(reason, text, within_s=within_s)
+        return
     async with anyio.create_task_group() as group:
         for connection in connections:
             group.start_soon(partial(connection.close, reason, text, within_s=within_s))
