@@ -18,11 +18,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import msgspec
-from anyio.abc import SocketAttribute, SocketStream
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
@@ -41,6 +40,22 @@ FAREWELL_S: Final = 1.0
 
 GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """What a stream raises when the connection is no more."""
+
+
+class Stream(Protocol):
+    """What the transport needs of a connection; raises what is in ``GONE``."""
+
+    async def receive(self, max_bytes: int = ..., /) -> bytes:
+        """At least one byte."""
+        ...
+
+    async def send(self, item: bytes, /) -> None:
+        """Hand bytes over to be sent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it at once."""
+        ...
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -64,7 +79,7 @@ class Link:
     ``prefix`` is the network that it came from, None if this side dialled it.
     """
 
-    stream: SocketStream
+    stream: Stream
     session: Session
     decoder: Decoder
     peer: PeerId
@@ -74,20 +89,8 @@ class Link:
     prefix: Prefix | None = None
 
 
-def remote_host(stream: SocketStream) -> str:
-    """The numeric address at the other end.
-
-    Raises:
-        HandshakeFailed: there is none any more: the connection was reset as soon as it stood.
-    """
-    address = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610 - not Django's
-    if address is None:
-        raise HandshakeFailed("the other side closed the connection before the handshake", outcome="closed")
-    return str(address[0])
-
-
 async def shake_hands(
-    stream: SocketStream,
+    stream: Stream,
     session: Session,
     hello: Hello,
     *,
@@ -155,7 +158,7 @@ def _check_refusal(peer: PeerId, refusal: str) -> None:
 class _Exchange:
     """The bytes that go to and fro, counted."""
 
-    def __init__(self, stream: SocketStream, session: Session, on_bytes: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream, session: Session, on_bytes: Callable[[], None]) -> None:
         self._stream = stream
         self._session = session
         self._on_bytes = on_bytes

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from logging import WARNING
 from typing import Any, Final
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.abc import SocketAttribute, SocketListener, TaskGroup
 from fluvial.addresses import Address
 from fluvial.errors import ConfigError
 
@@ -25,13 +26,13 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 class Listener:
     """A listening socket and the address it really has."""
 
-    def __init__(self, socket: SocketListener, asked: Address) -> None:
-        self._socket = socket
-        port = socket.extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
-        self.address: Final = replace(asked, port=port)
+    def __init__(self, listener: SocketListener, asked: Address) -> None:
+        self._listener = listener
+        self._socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - not Django's
+        self.address: Final = replace(asked, port=self._socket.getsockname()[1])
 
     async def serve(
-        self, group: TaskGroup, handle: Callable[[SocketStream], Coroutine[Any, Any, None]], log: ThrottledLog
+        self, group: TaskGroup, handle: Callable[[socket.socket], Coroutine[Any, Any, None]], log: ThrottledLog
     ) -> None:
         """Accept until cancelled, one task of ``group`` for each connection.
 
@@ -39,8 +40,11 @@ class Listener:
         """
         failures = 0
         while True:
+            await anyio.wait_readable(self._socket)
             try:
-                stream = await self._socket.accept()
+                accepted, _ = self._socket.accept()
+            except BlockingIOError:
+                continue
             except OSError as error:
                 failures += 1
                 log.note(
@@ -54,11 +58,11 @@ class Listener:
                     await anyio.sleep(ACCEPT_PAUSE_S)
             else:
                 failures = 0
-                group.start_soon(handle, stream)
+                group.start_soon(handle, accepted)
 
     async def aclose(self) -> None:
         """Stop listening."""
-        await self._socket.aclose()
+        await self._listener.aclose()
 
 
 async def open_listeners(addresses: Sequence[Address]) -> list[Listener]:

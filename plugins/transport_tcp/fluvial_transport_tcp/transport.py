@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Final
 
 import anyio
 from anyio import CancelScope
-from anyio.abc import SocketStream, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
@@ -22,7 +23,7 @@ from fluvial_transport_tcp.connection import Connection, NotSent
 from fluvial_transport_tcp.descriptors import connections_allowed
 from fluvial_transport_tcp.dialing import DIALS_MAX, Dial, dialable
 from fluvial_transport_tcp.framing import LABEL_BYTES_MAX, frame_bytes
-from fluvial_transport_tcp.handshake import Hello, Link, remote_host, shake_hands
+from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.listening import Listener, close_listeners, open_listeners
 from fluvial_transport_tcp.metrics import Metrics
@@ -34,6 +35,7 @@ from fluvial_transport_tcp.reconnecting import Reconnector, pause_s
 from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
 from fluvial_transport_tcp.table import EVICTED_MAX, ConnectionTable
 from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial_transport_tcp.wire import Wire
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
@@ -256,25 +258,26 @@ class TcpTransport:
 
     # --- from a stream to a connection --------------------------------------------------------------------------------
 
-    async def _accepted(self, stream: SocketStream) -> None:
+    async def _accepted(self, accepted: socket.socket) -> None:
         """An accepted connection from its first byte to its last."""
-        link = None
+        link = wire = None
         with contained("accepted", self._throttled):
             try:
-                host = remote_host(stream)
+                wire = await Wire.accepted(accepted)
+                host = _remote_host(wire)
                 prefix = prefix_of(
                     host, ipv4_bits=self._options.prefix_ipv4_bits, ipv6_bits=self._options.prefix_ipv6_bits
                 )
                 with self._pending.place(prefix) as place:
-                    link = await self._shake(stream, self._credentials.accept(), host, prefix, place.heard)
+                    link = await self._shake(wire, self._credentials.accept(), host, prefix, place.heard)
                 if place.scope.cancelled_caught and self._running is not None and not self._running.stopping:
                     raise HandshakeFailed("another handshake needed its place", outcome="crowded")
             except HandshakeFailed as error:
                 self._metrics.handshakes[error.outcome] += 1
                 self._throttled.note("connections_refused", error.outcome, error=error.message)
             finally:
-                if link is None:
-                    await _abandon(stream)
+                if wire is not None and link is None:
+                    await wire.aclose()
         if link is not None:
             await self._serve(link)
 
@@ -296,26 +299,26 @@ class TcpTransport:
         if link is not None:
             await self._serve(link, dialling.over)
 
-    async def _shake_dialled(self, peer: PeerId, stream: SocketStream) -> Link:
-        """A link over a stream that was dialled; closes the stream if it comes to nothing."""
+    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link:
+        """A link over a wire that was dialled; closes the wire if it comes to nothing."""
         link = None
         try:
-            link = await self._shake(stream, self._credentials.dial(peer), remote_host(stream), None, lambda: None)
+            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, lambda: None)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
             raise
         finally:
             if link is None:
-                await _abandon(stream)
+                await wire.aclose()
         return link
 
     async def _shake(
-        self, stream: SocketStream, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
+        self, wire: Wire, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
     ) -> Link:
         options = self._options
         link = await shake_hands(
-            stream,
+            wire,
             session,
             self._hello,
             host=host,
@@ -439,9 +442,10 @@ async def _close_all(connections: Sequence[Connection], reason: str, text: str, 
             group.start_soon(partial(connection.close, reason, text, within_s=within_s))
 
 
-async def _abandon(stream: SocketStream) -> None:
-    with CancelScope(shield=True):
-        await stream.aclose()
+def _remote_host(wire: Wire) -> str:
+    if wire.remote_host is None:
+        raise HandshakeFailed("the other side closed the connection before the handshake", outcome="closed")
+    return wire.remote_host
 
 
 def _no_way(contact: Contact) -> str:
