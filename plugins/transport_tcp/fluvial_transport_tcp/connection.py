@@ -28,7 +28,7 @@ from fluvial.seats import Receive
 
 from fluvial_transport_tcp.closing import Closing
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
-from fluvial_transport_tcp.framing import Kind, Message, encode_frame, frame_bytes
+from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.handling import MESSAGE_COST_BYTES, TEXT_BYTES_MAX, MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
 from fluvial_transport_tcp.intake import Intake, IntakeShare
@@ -36,7 +36,7 @@ from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.prefix import Prefix
-from fluvial_transport_tcp.reading import FrameReader
+from fluvial_transport_tcp.reading import WORK, FrameReader
 from fluvial_transport_tcp.requests import Requests
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.throttling import ThrottledLog
@@ -254,14 +254,16 @@ class Connection:
         try:
             with self._reading:
                 while True:
-                    message = await self._reader.next_message()
-                    if message.kind is Kind.REQUEST or message.kind is Kind.ONE_WAY:
-                        if self._closing.goodbye_heard:
-                            raise RemoteProtocolError("it begins something new after its goodbye")
-                        await self._handler.take(message)
-                    else:
-                        self._share.give(frame_bytes(message.label, message.body))
+                    message, counted = self._reader.ready_message(), 0
+                    if message is None:
+                        message, counted = await self._reader.next_message()
+                    if message.kind not in WORK:
                         self._take(message)
+                    elif self._closing.goodbye_heard:
+                        self._share.give(counted)
+                        raise RemoteProtocolError("it begins something new after its goodbye")
+                    elif counted or not self._handler.take_now(message):
+                        await self._handler.take(message, counted)
         except RemoteProtocolError as error:
             self.cut("protocol", error.message)
         except GONE:
@@ -307,9 +309,11 @@ class Connection:
         """Wait for credit and for room in the queue; the charge."""
         charge = MESSAGE_COST_BYTES + size
         try:
-            await take_credit(self._credit, charge)
+            if not self._credit.take(charge):
+                await take_credit(self._credit, charge)
             try:
-                await self._writer.reserve(size)
+                if not self._writer.reserve_now(size):
+                    await self._writer.reserve(size)
             except BaseException:
                 self._credit.give(charge)
                 raise

@@ -129,14 +129,9 @@ class Decoder:
             self._start = 0
         self._buffer += data
 
+    @property
     def head(self) -> FrameHead | None:
-        """The header of the frame that has begun, or None if not all of it is here.
-
-        Raises:
-            RemoteProtocolError: as :meth:`next_message`.
-        """
-        if self._head is None and len(self._buffer) - self._start >= HEADER_BYTES:
-            self._head = self._checked_head()
+        """The header of a frame that is not complete, as of the last :meth:`next_message`; None if not even that is here."""
         return self._head
 
     def next_message(self) -> Message | None:
@@ -145,29 +140,35 @@ class Decoder:
         Raises:
             RemoteProtocolError: the bytes are no frame, or the frame is too large; the decoder is of no use afterwards.
         """
-        head = self._head or self.head()
-        if head is None:
-            return None
         buffer, start = self._buffer, self._start
-        body_at = start + HEADER_BYTES + head.label_bytes
-        end = start + head.frame_bytes
-        if len(buffer) < end:
-            return None
+        if self._head is not None:
+            kind, message_id, label_bytes, size = self._head
+            if len(buffer) < start + size:
+                return None
+            self._head = None
+        else:
+            if len(buffer) - start < HEADER_BYTES:
+                return None
+            size, number, label_bytes, message_id = _HEADER.unpack_from(buffer, start)
+            kind = self._checked(number, message_id, label_bytes, size)
+            size += HEADER_BYTES
+            if len(buffer) < start + size:
+                self._head = FrameHead(kind, message_id, label_bytes, size)
+                return None
+        body_at, end = start + HEADER_BYTES + label_bytes, start + size
         with memoryview(buffer) as view:
             label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at:end])
-        self._head = None
         if end == len(buffer):
             buffer.clear()  # gives the memory of a long frame back
             self._start = 0
         else:
             self._start = end
         try:
-            return Message(head.kind, head.id, label.decode(), body)
+            return Message(kind, message_id, label.decode(), body)
         except UnicodeDecodeError as error:
-            raise RemoteProtocolError(f"the label of a {head.kind.name} is no UTF-8") from error
+            raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
 
-    def _checked_head(self) -> FrameHead:
-        size, number, label_bytes, message_id = _HEADER.unpack_from(self._buffer, self._start)
+    def _checked(self, number: int, message_id: int, label_bytes: int, size: int) -> Kind:
         kind = _KINDS.get(number)
         if kind is None:
             raise RemoteProtocolError(f"there is no message of kind {number}")
@@ -180,7 +181,7 @@ class Decoder:
         uses = _USES[kind]
         if (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body):
             raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
-        return FrameHead(kind, message_id, label_bytes, HEADER_BYTES + size)
+        return kind
 
 
 class SendQueue:

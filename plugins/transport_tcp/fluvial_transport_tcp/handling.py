@@ -19,7 +19,7 @@ from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.throttling import ThrottledLog
-from fluvial_transport_tcp.waiting import take_credit
+from fluvial_transport_tcp.waiting import make_room, take_credit
 from fluvial_transport_tcp.workers import Workers
 from fluvial_transport_tcp.writing import FrameWriter
 
@@ -101,13 +101,31 @@ class MessageHandler:
         """Give up what takes too long; call it every second or so."""
         self._workers.tick(now)
 
-    async def take(self, message: Message) -> None:
-        """Take over a request or one-way message and its part of the share; waits while the window is full."""
+    def take_now(self, message: Message) -> bool:
+        """Take over a short request or one-way message if there is room for it; if not: :meth:`take`."""
         size = frame_bytes(message.label, message.body)
+        if not self._share.take(size, solicited=False):
+            return False
+        if not self._window.take(MESSAGE_COST_BYTES + size):
+            self._share.give(size)
+            return False
+        self._life.active = True
+        self._workers.add(_Work(message, size))
+        return True
+
+    async def take(self, message: Message, counted: int) -> None:
+        """Take over a message as soon as there is room for it in the window and among what the node holds.
+
+        Args:
+            message: a request or one-way message.
+            counted: what of the share is already counted for it: nothing or all.
+        """
+        size = frame_bytes(message.label, message.body)
+        if not counted:
+            await make_room(self._share, size, solicited=False, life=self._life)
         try:
-            if not self._window.take(MESSAGE_COST_BYTES + size):
-                with self._life.pause():
-                    await take_credit(self._window, MESSAGE_COST_BYTES + size)
+            with self._life.pause():
+                await take_credit(self._window, MESSAGE_COST_BYTES + size)
         except BaseException:
             self._share.give(size)
             raise
@@ -138,13 +156,14 @@ class MessageHandler:
 
     async def _answer(self, reply: Message) -> None:
         size = frame_bytes(reply.label, reply.body)
-        self._share.overdraw(size)
-        try:
-            with suppress(CreditClosed):  # the connection is gone, and with it whoever waits for the answer
-                await self._writer.reserve(size)
-                self._writer.put(reply)
-        finally:
-            self._share.give(size)
+        with suppress(CreditClosed):  # the connection is gone, and with it whoever waits for the answer
+            if not self._writer.reserve_now(size):
+                self._share.overdraw(size)
+                try:
+                    await self._writer.reserve(size)
+                finally:
+                    self._share.give(size)
+            self._writer.put(reply)
 
     async def _reply(self, message: Message) -> Message:
         try:

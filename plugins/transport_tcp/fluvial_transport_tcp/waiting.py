@@ -6,6 +6,7 @@ import anyio
 
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.intake import IntakeShare
+from fluvial_transport_tcp.keepalive import KeepAlive
 
 
 async def take_credit(window: CreditWindow, amount: int) -> None:
@@ -27,12 +28,15 @@ async def take_credit(window: CreditWindow, amount: int) -> None:
         raise CreditClosed
 
 
-async def take_intake(share: IntakeShare, frame_bytes: int, *, solicited: bool) -> None:
-    """Make room for a frame among what the node holds, waiting for it; a cancelled wait takes nothing."""
+async def make_room(share: IntakeShare, frame_bytes: int, *, solicited: bool, life: KeepAlive) -> None:
+    """Count a frame among what the node holds, waiting until there is room for it; a cancelled wait takes nothing."""
+    if share.take(frame_bytes, solicited=solicited):
+        return
     turn = anyio.Event()
     claim = share.queue(frame_bytes, solicited=solicited, on_turn=turn.set)
     try:
-        await turn.wait()
+        with life.pause():
+            await turn.wait()
     except BaseException:
         share.withdraw(claim)
         raise

@@ -42,7 +42,7 @@ class Wire(asyncio.Protocol):
     async def accepted(cls, sock: socket.socket) -> Wire:
         """The wire of a socket that was accepted, which it owns from now on; raises OSError."""
         try:
-            sock.setblocking(False)
+            _prepare(sock)
             _, wire = await asyncio.get_running_loop().connect_accepted_socket(cls, sock)
         except BaseException:
             sock.close()
@@ -54,7 +54,7 @@ class Wire(asyncio.Protocol):
         """A wire to a numeric host; raises OSError."""
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
+            _prepare(sock)
             code = sock.connect_ex((host, port))
             if code in _CONNECTING:
                 await anyio.wait_writable(sock)
@@ -176,3 +176,9 @@ class Wire(asyncio.Protocol):
         self._full = False
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
+
+
+def _prepare(sock: socket.socket) -> None:
+    """As asyncio wants it, and without waiting for more to send (asyncio sees to that only where it has made the socket)."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -47,6 +47,10 @@ class FrameWriter:
         """What waits to be written."""
         return self._queue.size
 
+    def reserve_now(self, size: int) -> bool:
+        """As :meth:`reserve`, if there is room; False if not."""
+        return self._room.take(size)
+
     async def reserve(self, size: int) -> None:
         """Wait for room in the queue, to be used by :meth:`put`; raises CreditClosed when there will be none."""
         await take_credit(self._room, size)
