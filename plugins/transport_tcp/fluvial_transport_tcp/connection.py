@@ -124,7 +124,6 @@ class Connection:
             throttled=throttled,
         )
         self._reading = CancelScope()
-        self._writing = CancelScope()
         self._written = anyio.Event()
         self._one_way_charge = 0  # sent and not credited yet
         self._answered = False
@@ -327,9 +326,8 @@ class Connection:
 
     async def _write(self) -> None:
         try:
-            with self._writing:
-                await self._writer.run(self._closing)
-                self.cut(self._reason, self._text)
+            await self._writer.run(self._closing)
+            self.cut(self._reason, self._text)
         except RemoteProtocolError as error:
             self.cut("protocol", error.message)
         except GONE:
@@ -361,7 +359,8 @@ class Connection:
         if self.ended.is_set():
             return
         self.ended.set()
-        self._tell = reason in ENDED_BY_US and not self._closing.goodbye_said
+        between_records = self._life.writing_at is None
+        self._tell = reason in ENDED_BY_US and between_records and not self._closing.goodbye_said
         self._reason, self._text = reason, text
         self._closing.end()
         self._leave()
@@ -371,16 +370,18 @@ class Connection:
         self._log.debug("connection ended", remote=self.peer, reason=reason, text=text)
         if reason in TOLD_TO_THE_OPERATOR:
             self._throttled.note("connections_cut", reason, remote=self.peer, error=text)
-        self._reading.cancel()
-        self._writing.cancel()
+        if not self._tell:
+            self._link.stream.close()  # whoever reads or writes finds out
+        if self._tell or self._life.paused:
+            self._reading.cancel()
 
     async def _farewell(self) -> None:
         """Say why, if this side cut the connection and the stream is between two records, and close it."""
         try:
-            if self._tell and self._life.writing_at is None:
+            if self._tell:
                 with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
                     if alert := self._link.session.outgoing():
                         await self._link.stream.send(alert)
                     await self._link.stream.send(self._link.session.seal(b"".join(encode_frame(self._goodbye()))))
         finally:
-            await self._link.stream.aclose()  # closes at once, even when cancelled
+            self._link.stream.close()

@@ -127,9 +127,9 @@ async def _first_connected(addresses: Sequence[Address], failures: dict[Address,
                 with anyio.move_on_after(STAGGER_S):
                     await over.wait()
     except BaseException:
-        await _close(found)
+        _close(found)
         raise
-    await _close(found[1:])
+    _close(found[1:])
     return found[0] if found else None
 
 
@@ -149,7 +149,6 @@ async def _connect(address: Address) -> Wire:
     raise failure or OSError(f"{address.host} has no address")
 
 
-async def _close(found: Sequence[tuple[Address, Wire]]) -> None:
-    with anyio.CancelScope(shield=True):
-        for _, stream in found:
-            await stream.aclose()
+def _close(found: Sequence[tuple[Address, Wire]]) -> None:
+    for _, wire in found:
+        wire.close()

@@ -53,8 +53,8 @@ class Stream(Protocol):
         """Hand bytes over to be sent."""
         ...
 
-    async def aclose(self) -> None:
-        """Close it at once."""
+    def close(self) -> None:
+        """Close it at once; whoever waits for it is woken."""
         ...
 
 

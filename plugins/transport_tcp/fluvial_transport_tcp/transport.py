@@ -277,7 +277,7 @@ class TcpTransport:
                 self._throttled.note("connections_refused", error.outcome, error=error.message)
             finally:
                 if wire is not None and link is None:
-                    await wire.aclose()
+                    wire.close()
         if link is not None:
             await self._serve(link)
 
@@ -310,7 +310,7 @@ class TcpTransport:
             raise
         finally:
             if link is None:
-                await wire.aclose()
+                wire.close()
         return link
 
     async def _shake(

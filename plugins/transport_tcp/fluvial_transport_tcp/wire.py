@@ -120,7 +120,7 @@ class Wire(asyncio.Protocol):
         """Say that no more will be sent."""
         self._transport.write_eof()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close it at once, without waiting for anything; what the system has not taken is dropped."""
         self._closed = self._ended = self._broken = True
         self._transport.abort()

@@ -90,17 +90,18 @@ class FrameWriter:
         self._wake.set()
 
     def close(self) -> None:
-        """Refuse all who wait for room and all who will ask."""
+        """Refuse all who wait for room and all who will ask; :meth:`run` returns."""
         self._room.close()
+        self._wake.set()
 
     async def run(self, closing: Closing) -> None:
-        """Write until the queue is empty and both sides have said goodbye.
+        """Write until the queue is empty and both sides have said goodbye, or until the connection is cut.
 
         Raises:
             RemoteProtocolError: the other side has ended the session.
             OSError, anyio's errors of streams: the connection broke.
         """
-        while True:
+        while closing.phase is not Phase.ENDED:
             self._put_due_control()
             piece = self._queue.take(WRITE_BYTES)
             sealed = self._session.seal(piece)
