@@ -13,7 +13,7 @@
     ├── AirSyntaxError       the author of a script (defined in ``fluvial.air.syntax``)
     ├── ServiceError         the author of a script: a call failed; becomes a catchable AIR error
     ├── ResourceLimit        whoever asked for too much
-    └── StorageError         the operator: the database
+    └── StorageError         the operator: the database, or the files of the blobs
 
 Each class carries a stable ``code`` (``F101`` …) that the documentation explains.
 """
@@ -116,6 +116,20 @@ class ResourceLimit(FluvialError):
 
 
 class StorageError(FluvialError):
-    """The database cannot be opened, migrated, read or written."""
+    """The database, or a file of the peer's state, cannot be opened, read or written."""
 
     code = "F701"
+
+
+def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What the task groups wrapped: their only error, or the first of ours; the group itself if there are several others."""
+    errors: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(reversed(error.exceptions))
+        else:
+            errors.append(error)
+    ours = [error for error in errors if isinstance(error, FluvialError)]
+    return errors[0] if len(errors) == 1 else next(iter(ours), group)

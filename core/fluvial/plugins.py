@@ -232,7 +232,7 @@ class _Loader:
         try:
             plugin = candidate.load()
             self.manager.register(plugin, record.name)
-            self._check_hooks(plugin)
+            check_hooks(self.manager, plugin)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
             self._fail(record, error)
         else:
@@ -262,22 +262,27 @@ class _Loader:
             self.manager.unregister(name=record.name)
         self.records.append(replace(record, state="failed", error=describe(error)))
 
-    def _check_hooks(self, plugin: object) -> None:
-        """Refuse what pluggy would take silently: unknown hooks (its ``check_pending``), coroutines, wrappers, no hook at all."""
-        callers = self.manager.get_hookcallers(plugin) or []
-        if not callers:
-            raise PluginError("it implements no hook", hint="mark functions with @fluvial.hookimpl; see fluvial.hooks")
-        for caller in callers:
-            if not caller.has_spec():
-                known = [name for name in vars(hooks) if name.startswith(f"{_PROJECT}_")]
-                raise PluginError(f"there is no hook {caller.name!r}", hint=did_you_mean(caller.name, known))
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is not plugin:
-                    continue
-                if inspect.iscoroutinefunction(implementation.function):
-                    raise PluginError(f"{caller.name} is a coroutine function; hooks are synchronous")
-                if implementation.wrapper or implementation.hookwrapper:
-                    raise PluginError(f"{caller.name} is a wrapper; fluvial's hooks are not wrapped by plugins")
+
+def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Refuse what pluggy would take silently: unknown hooks (its ``check_pending``), coroutines, wrappers, no hook at all.
+
+    Raises:
+        PluginError: says which.
+    """
+    callers = manager.get_hookcallers(plugin) or []
+    if not callers:
+        raise PluginError("it implements no hook", hint="mark functions with @fluvial.hookimpl; see fluvial.hooks")
+    for caller in callers:
+        if not caller.has_spec():
+            known = [name for name in vars(hooks) if name.startswith(f"{_PROJECT}_")]
+            raise PluginError(f"there is no hook {caller.name!r}", hint=did_you_mean(caller.name, known))
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is not plugin:
+                continue
+            if inspect.iscoroutinefunction(implementation.function):
+                raise PluginError(f"{caller.name} is a coroutine function; hooks are synchronous")
+            if implementation.wrapper or implementation.hookwrapper:
+                raise PluginError(f"{caller.name} is a wrapper; fluvial's hooks are not wrapped by plugins")
 
 
 def disables_command(disabled: Collection[str], command: str, distribution: str) -> bool:

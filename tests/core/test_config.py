@@ -16,9 +16,7 @@ from fluvial.config.settings import CoreSections, resolve_sqlite
 from fluvial.config.template import render
 from fluvial.errors import ConfigError, PluginError
 from fluvial.identity import KeyPair
-from fluvial.particles.inspection import Limits as ParticleLimits
 from fluvial.plugins import Plugins, load_plugins
-from fluvial.services import Limits as ServiceLimits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,8 +149,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         )
     ) == [
         (
-            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, consensus, effectors, "
-            "execution, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
+            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, blobs, consensus, effectors, "
+            "execution, extras, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
         ),
         "fluvial.toml:13: `particles.hops_max`: expected `int` >= 1",
         "fluvial.toml:14: `particles.ttl_ms_max`: expected `int`, got `str`",
@@ -182,7 +180,11 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         ("[plugins]\non_failure = 'shrug'", "fluvial.toml:3: `plugins.on_failure`: invalid enum value 'shrug'"),
         ("[routing]\npeers = ['x']", "fluvial.toml:2: [routing] 'x' is no address"),
         ("transport.frame_bytes_max = 13", "fluvial.toml:1: [transport] 13 brings bad luck"),
-        ('network = ""', "fluvial.toml:2: `network`: expected `str` of length >= 1"),
+        ("relays = 3", "fluvial.toml:2: `relays`: expected `array`"),
+        ('network = ""', "fluvial.toml:2: `network`: '' does not have 1 to 64 printable ASCII characters"),
+        (f'network = "{"x" * 65}"', "fluvial.toml:2: `network`: 'xxxxx"),
+        ('network = "a\\n"', "fluvial.toml:2: `network`: 'a\\n' does not have"),
+        ('network = "größe"', "fluvial.toml:2: `network`: 'größe' does not have"),
     ],
 )
 def test_a_mistake_is_told_where_it_is(make: Maker, text: str, problem: str) -> None:
@@ -368,18 +370,13 @@ def test_the_schema_describes_core_and_plugins(plugins: Plugins) -> None:
     schema = json_schema(plugins)
     json.dumps(schema)
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == {*CoreSections.__struct_fields__, "effectors", *(_seats())}
+    assert set(schema["properties"]) == {*CoreSections.__struct_fields__, "effectors", "extras", *(_seats())}
     wire = next(form for form in schema["properties"]["transport"]["anyOf"] if form.get("title") == "transport wire")
     assert wire["properties"]["kind"] == {"const": "wire"}
     assert wire["required"] == ["kind"]
     assert schema["properties"]["effectors"]["properties"]["weather"]["required"] == ["station_file"]
     for reference in _references(schema):
         assert reference.removeprefix("#/$defs/") in schema["$defs"]
-
-
-def test_the_sections_are_the_limits_of_those_who_use_them() -> None:
-    assert msgspec.structs.asdict(CoreSections().services) == msgspec.structs.asdict(ServiceLimits())
-    assert msgspec.structs.asdict(CoreSections().particles) == msgspec.to_builtins(ParticleLimits())
 
 
 def _written(folder: Path, text: str) -> Path:

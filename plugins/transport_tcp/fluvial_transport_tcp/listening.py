@@ -28,7 +28,7 @@ class Listener:
 
     def __init__(self, listener: SocketListener, asked: Address) -> None:
         self._listener = listener
-        self._socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - not Django's
+        self._socket = listener.extra(SocketAttribute.raw_socket)
         self.address: Final = replace(asked, port=self._socket.getsockname()[1])
 
     async def serve(

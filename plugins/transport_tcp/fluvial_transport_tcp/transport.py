@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,7 +15,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
-from fluvial.seats import PeerWatcher, Receive, Surroundings
+from fluvial.ports import Context
+from fluvial.seats import PeerWatcher, Receive, Transport
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection, NotSent
@@ -56,27 +56,27 @@ class _Running:
     stopping: bool = False
 
 
-class TcpTransport:
+class TcpTransport(Transport):
     """Takes the seat ``transport`` as ``tcp``.
 
     Args:
-        surroundings: the node it sits in.
+        context: of the node it sits in.
         options: its section of the config.
-        rng: for the jitter of pauses; seed it to make them repeatable.
 
     Raises:
         ConfigError: the network's name cannot be used.
     """
 
-    def __init__(self, surroundings: Surroundings, options: Options, *, rng: random.Random | None = None) -> None:
-        self._own = surroundings.keys.peer_id
+    def __init__(self, context: Context, options: Options) -> None:
+        self._own = context.keys.peer_id
         self._options = options
-        self._log = surroundings.log.bind(seat="transport")
+        self._log = context.log.bind(seat="transport")
         self._throttled = ThrottledLog(self._log, clock=anyio.current_time)
         self._listen = options.listen_addresses()
         self._announce = options.announce_addresses()
-        self._credentials = Credentials(surroundings.keys, surroundings.network)
-        self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
+        self._credentials = Credentials(context.keys, context.network)
+        self._rng = context.rng
+        self._trust = context.trust
         self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
         self._reconnectors: dict[PeerId, Reconnector] = {}
         self._table = self._new_table(options.connections_max)
@@ -85,7 +85,7 @@ class TcpTransport:
         self._addresses: tuple[Address, ...] = ()
         self._hello = self._new_hello()
         self._running: _Running | None = None
-        self._metrics = Metrics(surroundings.metrics)
+        self._metrics = Metrics(context.metrics)
         self._metrics.connections = lambda: len(self._table)
         self._metrics.queued_bytes = lambda: self._table.queued_bytes
         self._metrics.intake_bytes = lambda: self._intake.used
@@ -102,7 +102,7 @@ class TcpTransport:
             places=places,
             prefix_places=self._prefix_places,
             together_s=2 * options.handshake_timeout_s,
-            weight=lambda peer: 0,
+            weight=lambda peer: self._trust.weight(peer),
             kept=self._reconnectors.__contains__,
         )
 

@@ -79,6 +79,20 @@ async def test_a_kept_peer_gets_in_though_all_others_were_here_before(start: Sta
         assert await kept.request(peer, b"from the other side") == b"from the other side"
 
 
+async def test_who_has_weight_gets_in_though_all_others_were_here_before(start: StartPeer) -> None:
+    """And a heavier one in the place of the lightest."""
+    heavy = [KeyPair.generate() for _ in range(9)]
+    weights = {keys.peer_id: number for number, keys in enumerate(heavy, 1)}
+    peer = await start(connections_max=8, weights=weights, quiet=True)
+    async with AsyncExitStack() as stack:
+        await Crowd(stack, peer).come(20, EXCHANGE)
+        for keys in heavy:
+            await (await start(keys=keys)).request(peer, b"hello")
+        connected = peer.transport.connected()
+        assert all(keys.peer_id in connected for keys in heavy[-7:])
+        assert heavy[0].peer_id not in connected
+
+
 async def test_some_places_are_left_to_strangers(start: StartPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many known peers there are; whoever comes later takes turns with the other strangers."""
     monkeypatch.setattr("fluvial_transport_tcp.places.TURN_S", 0.0)
