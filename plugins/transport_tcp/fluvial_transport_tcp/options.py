@@ -59,7 +59,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1, description="bytes that wait to be written to one peer before senders wait; one message may exceed it"
         ),
-    ] = 1_048_576
+    ] = 262_144
     connections_max: Annotated[
         int,
         Meta(ge=1, le=1_000_000, description="connections in total; at the limit the lightest and idlest makes room"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import anyio
+from anyio.lowlevel import checkpoint
 
 from fluvial_transport_tcp.framing import FrameHead, Kind, Message
 from fluvial_transport_tcp.handshake import Link
@@ -62,7 +62,7 @@ class FrameReader:
         """
         if self._in_a_row >= MESSAGES_AT_ONCE:
             self._in_a_row = 0
-            await anyio.lowlevel.checkpoint()
+            await checkpoint()
         while (message := self.ready_message()) is None:
             if (head := self._decoder.head) is not None:
                 return await self._rest_of_message(head)

@@ -67,6 +67,11 @@ class Wire(asyncio.Protocol):
             raise
         return wire
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that have been received and not taken."""
+        return self._buffered
+
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """The next bytes, at most ``max_bytes``; whatever has arrived, without going through the event loop if something has.
 
