@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 import structlog
 from fluvial.addresses import Contact
-from fluvial.errors import Unreachable
+from fluvial.errors import FluvialError
 
 from fluvial_transport_tcp.connection import Connection
 
@@ -26,7 +26,7 @@ def pause_s(failures: int, *, shortest_s: float, longest_s: float, rng: random.R
     return min(longest_s, shortest_s * 2.0 ** min(failures, 32)) * rng.uniform(0.5, 1.0)
 
 
-class Keeper:
+class Reconnector:
     """Keeps one peer connected.
 
     Args:
@@ -61,7 +61,7 @@ class Keeper:
             while True:
                 try:
                     connection = await self._connect(self.contact)
-                except Unreachable as error:
+                except FluvialError as error:
                     pause = self._pause_s(failures)
                     failures += 1
                     self._log.info("kept_peer_unreachable", error=error.message, next_try_s=round(pause, 2))
