@@ -27,7 +27,7 @@ from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
-from fluvial.particles.session import Session
+from fluvial.particles.session import ParticleSession
 from fluvial.particles.wait_times import name_of, since_when
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
@@ -47,7 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
         partial: arguments or value are not all here: nobody on the way to this peer needed them. Texts that begin with ``…`` stand for them.
-        closed: all that its peer tells others of a call is that it is answered.
+        closed: its peer has disclosed only that the call is answered, not with what.
         fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
@@ -79,9 +79,9 @@ class WaitingInstruction(msgspec.Struct, frozen=True, kw_only=True, omit_default
     """An instruction that waits.
 
     Attributes:
-        instruction, at: which, and where it stands.
+        instruction, at: the instruction, and its place in the script.
         instance: names its run-time instance, as in events.
-        reason: what for.
+        reason: what it waits for.
         peer: the other peer that has to do something; empty for anything else.
         since_ms: since when it has waited for that on the peer whose journal this is, milliseconds since 1970; None if that is not known.
     """
@@ -181,8 +181,8 @@ class _Teller:
         self._contents = self._session.known.contents
         self._known: set[BatchId] = set()
 
-    def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> Session:
-        return Session.restore(stored, self._script, self._me, observer=observer)
+    def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> ParticleSession:
+        return ParticleSession.restore(stored, self._script, self._me, observer=observer)
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
@@ -281,7 +281,7 @@ class _Teller:
             yield event
 
     def _closed(self, noted: _Noted, instance: Instance) -> Event:
-        """A call was answered, and what with is not told."""
+        """A call was answered; with what is not disclosed."""
         base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
         said, value = hashlib.sha256(encode(noted.fact)).hexdigest(), outline(Partial(None))
         return replace(base, kind="call", to="", value=value, partial=True, closed=True, fact=said)
@@ -312,7 +312,7 @@ class _Teller:
         return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
 
     def _hop(self, peer: str, instance: Instance, known_at_ms: int, signed: str = "") -> Event:
-        """The particle was sent on for an instance; where to is known if that was come to."""
+        """The particle was sent on for an instance; the receiver is known if this peer has reached that instance."""
         met = self._met.get(instance)
         return Event(
             kind="hop",
@@ -332,7 +332,7 @@ class _Teller:
 
 
 def _each_once(events: Sequence[Event]) -> list[Event]:
-    """The events without closed calls that are told as well, or are closed twice."""
+    """The events without repetitions: a closed call is left out if it is also disclosed, or closed twice."""
     seen = {(event.peer, event.instance) for event in events if event.kind == "call" and not event.closed}
     kept = []
     for event in events:
