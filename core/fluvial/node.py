@@ -226,7 +226,7 @@ class Node:
         settings = self._settings
         _make_state_folder(settings)
         async with (
-            open_store(settings.storage_url, base_dir=settings.base_dir) as store,
+            open_store(settings.storage_url, base_dir=settings.base_dir, metrics=self.metrics, log=self.log) as store,
             self.services,
             anyio.create_task_group() as tasks,
         ):

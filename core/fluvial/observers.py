@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.plugins import Plugins, describe
+from fluvial.faults import describe
+from fluvial.plugins import Plugins
 
 if TYPE_CHECKING:
     from fluvial.effectors import Call

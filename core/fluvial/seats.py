@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 
 from fluvial.addresses import Address, Contact
+from fluvial.checks import Check
 from fluvial.clock import Clock
 from fluvial.effectors import Call, Effector
 from fluvial.errors import PluginError
@@ -293,6 +294,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._offers: dict[tuple[str, str], tuple[Offer, ...]] = {}
+        self._checks: dict[tuple[str, str], Check] = {}
         self._plugin = "core"
         self._distribution = "fluvial"
 
@@ -326,6 +328,20 @@ class Registry:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""
         self._add("effector", name, effector, effector.config_type())
 
+    def check(self, name: str, check: Check) -> None:
+        """Offer a check for ``fluvial doctor``; called without a node, see :mod:`fluvial.checks`. Names are the plugin's own.
+
+        Raises:
+            PluginError: the plugin offers two checks of one name.
+        """
+        if (self._plugin, name) in self._checks:
+            raise PluginError(f"the check {name!r} is offered twice by {self._plugin} ({self._distribution})")
+        self._checks[self._plugin, name] = check
+
+    def checks(self, plugin: str) -> Mapping[str, Check]:
+        """The checks of a plugin by name, in the order in which they were offered."""
+        return {name: check for (of, name), check in self._checks.items() if of == plugin}
+
     def offers(self, kind: str | None = None) -> Sequence[Offer]:
         """All offers, or those of one kind, sorted by kind and name; two of one name stand side by side."""
         return [offer for (of, _), same in sorted(self._offers.items()) if kind in (None, of) for offer in same]
@@ -348,6 +364,7 @@ class Registry:
         """Forget the offers of a plugin that failed while it was making them."""
         kept = {key: tuple(one for one in same if one.plugin != plugin) for key, same in self._offers.items()}
         self._offers = {key: same for key, same in kept.items() if same}
+        self._checks = {key: check for key, check in self._checks.items() if key[0] != plugin}
 
     def _add(self, kind: str, name: str, factory: Callable[..., Any], options: type[Any]) -> None:
         if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):

@@ -126,16 +126,26 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
     return Configuration(settings=settings, plugins=plugins, document=document)
 
 
+def plugins_section(document: Document) -> PluginsSection:
+    """``[plugins]`` of a document; its other sections may be wrong.
+
+    Raises:
+        InvalidSettings: it is unusable.
+    """
+    problems: list[Problem] = []
+    section = check(document, document.values.get("plugins", {}), PluginsSection, at=("plugins",), problems=problems)
+    if section is None:
+        raise InvalidSettings(problems)
+    return section
+
+
 def installed_plugins(document: Document) -> Plugins:
     """The plugins of this machine, loaded as ``[plugins]`` of a document says; its other sections may be wrong.
 
     Raises:
         InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, as what must not be imported is not known.
     """
-    problems: list[Problem] = []
-    section = check(document, document.values.get("plugins", {}), PluginsSection, at=("plugins",), problems=problems)
-    if section is None:
-        raise InvalidSettings(problems)
+    section = plugins_section(document)
     folder = document.base_dir / section.path if section.path else None
     try:
         return load_plugins(disabled=section.disabled, folder=folder)
