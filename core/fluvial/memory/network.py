@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
-from fluvial.addresses import Address
+from fluvial.addresses import Address, Contact
 from fluvial.identity import PeerId
 
 HOST: Final = "memory"
@@ -152,6 +152,14 @@ class Memory:
         """Have a function called for each message that leaves its sender, in order."""
         self._watchers.append(watcher)
 
+    def contacts(self) -> list[Contact]:
+        """Whoever listens now, in the order of the ports."""
+        return [Contact(host.peer, (self._address(port, host),)) for port, host in sorted(self._hosts.items(), key=lambda one: one[0])]
+
+    def find(self, peer: PeerId) -> Contact | None:
+        """Where a peer listens; what a routing that knows everything would say."""
+        return next((contact for contact in self.contacts() if contact.peer == peer), None)
+
     # --- what the transports ask
 
     def apart(self, one: PeerId, other: PeerId) -> bool:
@@ -185,7 +193,7 @@ class Memory:
         if port is None:
             raise ValueError(f"all {PORT_MAX} ports of the network are taken")
         self._hosts[port] = host
-        return Address(host_kind="dns", host=HOST, port=port, peer=host.peer)
+        return self._address(port, host)
 
     def unlisten(self, host: MemoryHost) -> None:
         """Nobody dials it any more."""
@@ -203,6 +211,9 @@ class Memory:
     def remove(self, end: Interruptible) -> None:
         """A connection has ended."""
         self._ends.pop(end, None)
+
+    def _address(self, port: int, host: MemoryHost) -> Address:
+        return Address(host_kind="dns", host=HOST, port=port, peer=host.peer)
 
     def _look(self) -> None:
         for end in list(self._ends):
