@@ -15,6 +15,7 @@ from random import Random
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from fluvial.addresses import Address, Contact
+from fluvial.errors import ConfigError
 from fluvial.identity import PeerId
 
 HOST: Final = "memory"
@@ -183,17 +184,22 @@ class Memory:
         for watcher in self._watchers:
             watcher(transfer)
 
-    def listen(self, host: MemoryHost) -> Address:
+    def listen(self, host: MemoryHost, port: int = 0) -> Address:
         """Let others dial a host.
 
+        Args:
+            host: who listens.
+            port: where; 0 for the first that is free.
+
         Raises:
-            ValueError: more hosts have listened than there are ports.
+            ConfigError: the port is taken, or all are.
         """
-        port = next((number for number in range(1, PORT_MAX + 1) if number not in self._hosts), None)
-        if port is None:
-            raise ValueError(f"all {PORT_MAX} ports of the network are taken")
-        self._hosts[port] = host
-        return self._address(port, host)
+        free = (number for number in range(1, PORT_MAX + 1) if number not in self._hosts)
+        chosen = port or next(free, 0)
+        if chosen in self._hosts or not chosen:
+            raise ConfigError(f"port {port or 'any'} of the network in memory is taken")
+        self._hosts[chosen] = host
+        return self._address(chosen, host)
 
     def unlisten(self, host: MemoryHost) -> None:
         """Nobody dials it any more."""

@@ -21,6 +21,7 @@ class MemoryOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     listen: Annotated[bool, Meta(description="whether others can dial this peer")] = True
+    port: Annotated[int, Meta(ge=0, le=65_535, description="the port to listen on; 0 takes a free one")] = 0
     frame_bytes_max: Annotated[
         int, Meta(ge=FRAME_BYTES_MIN, le=2**30, description="largest message with its header, in bytes, both ways")
     ] = 12_582_912

@@ -20,7 +20,7 @@ from fluvial.memory.connection import HEADER_BYTES, ConnectionEnd, EndClosed
 from fluvial.memory.network import Memory
 from fluvial.memory.options import MemoryOptions
 from fluvial.ports import Context
-from fluvial.seats import PeerWatcher, Receive, Registry
+from fluvial.seats import PeerWatcher, Receive, Registry, Transport
 
 GROWTH_MAX: Final = 16
 """Doublings after which a pause grows no more."""
@@ -63,7 +63,7 @@ class _Kept:
     scope: CancelScope = field(default_factory=CancelScope)
 
 
-class MemoryTransport:
+class MemoryTransport(Transport):
     """One peer's place in a network in memory.
 
     Args:
@@ -92,11 +92,15 @@ class MemoryTransport:
         return self._addresses
 
     async def run(self, receive: Receive, watcher: PeerWatcher, *, task_status: TaskStatus[None]) -> None:
-        """Serve until cancelled; what was sent before the end still arrives."""
+        """Serve until cancelled; what was sent before the end still arrives.
+
+        Raises:
+            ConfigError: the port to listen on is taken.
+        """
+        if self._options.listen:
+            self._addresses = (self._network.listen(self, self._options.port),)
         async with anyio.create_task_group() as work:
             self._operation = _Operation(work=work, receive=receive, watcher=watcher)
-            if self._options.listen:
-                self._addresses = (self._network.listen(self),)
             try:
                 for kept in self._kept.values():
                     work.start_soon(self._stay_connected, kept)

@@ -45,6 +45,7 @@ from fluvial.storage import Store, open_store
 from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables
 from fluvial.testing.blobs import KeptBlobs
+from fluvial.testing.closed import closed_context
 from fluvial.testing.ports import (
     ListedExtensions,
     NamedDirectory,
@@ -166,12 +167,12 @@ def surrounding(
     trust, ledger, extensions = WeightsTrust(), ValuesLedger(), ListedExtensions()
     directory = NamedDirectory(lambda: [one for of in given if of.capabilities is not None for one in of.capabilities()])
     blobs = KeptBlobs(base_dir)
-    context = Context(
-        name=name,
+    context = closed_context(
+        name,
         keys=keys,
         network=network_name,
         clock=clock or LoopClock(),
-        rng=rng,
+        seed=rng.getrandbits(64),
         metrics=metrics,
         log=log,
         base_dir=base_dir,
@@ -180,7 +181,6 @@ def surrounding(
         trust=doors.door("trust", trust),
         ledger=doors.door("ledger", ledger),
         directory=doors.door("directory", directory),
-        blobs=doors.door("blobs", blobs),
         extensions=doors.door("extensions", extensions),
     )
     return Surrounding(
