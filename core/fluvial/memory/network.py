@@ -155,7 +155,10 @@ class Memory:
 
     def contacts(self) -> list[Contact]:
         """Whoever listens now, in the order of the ports."""
-        return [Contact(host.peer, (self._address(port, host),)) for port, host in sorted(self._hosts.items(), key=lambda one: one[0])]
+        return [
+            Contact(host.peer, (self._address(port, host),))
+            for port, host in sorted(self._hosts.items(), key=lambda one: one[0])
+        ]
 
     def find(self, peer: PeerId) -> Contact | None:
         """Where a peer listens; what a routing that knows everything would say."""

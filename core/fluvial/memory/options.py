@@ -39,7 +39,8 @@ class MemoryOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _Seconds, Meta(description="seconds that a one-way message waits for a connection and room")
     ] = 30.0
     handling_timeout_s: Annotated[
-        _Seconds, Meta(description="seconds this node takes at most to handle one message; then the sender gets an error")
+        _Seconds,
+        Meta(description="seconds this node takes at most to handle one message; then the sender gets an error"),
     ] = 60.0
     silence_max_s: Annotated[
         _Seconds, Meta(description="seconds of a partition after which a connection across it is dead")

@@ -192,7 +192,8 @@ class MemoryTransport(Transport):
             return
         for host in self._network.hosts(ways, MemoryTransport):
             if host.peer == peer and host.network_name == self.network_name:
-                return self._join(host)
+                self._join(host)
+                return
         raise Unreachable(f"{peer} does not listen at {', '.join(map(str, ways))}")
 
     def _join(self, host: MemoryTransport) -> None:
@@ -256,4 +257,6 @@ class MemoryTransport(Transport):
 
 def _check_size(protocol: str, size: int, size_max: int) -> None:
     if size > size_max:
-        raise LocalProtocolError(f"{protocol}: a message of {size} bytes is larger than a frame may be ({size_max} bytes)")
+        raise LocalProtocolError(
+            f"{protocol}: a message of {size} bytes is larger than a frame may be ({size_max} bytes)"
+        )

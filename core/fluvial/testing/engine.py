@@ -40,7 +40,25 @@ EFFECTS: Final = (SendTo, Broadcast, Persist, WakeAt, Commit)
 STEPS_MAX: Final = 200_000
 """Steps after which a simulation that does not come to rest is given up."""
 DOORS_TO_THE_WORLD: Final = frozenset(
-    "anyio asyncio concurrent httpx multiprocessing os random requests secrets socket sqlalchemy sqlite3 ssl subprocess threading time uuid".split()
+    [
+        "anyio",
+        "asyncio",
+        "concurrent",
+        "httpx",
+        "multiprocessing",
+        "os",
+        "random",
+        "requests",
+        "secrets",
+        "socket",
+        "sqlalchemy",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "threading",
+        "time",
+        "uuid",
+    ]
 )
 """What a pure machine has no use for: modules with I/O, a clock, or chance of their own."""
 

@@ -14,17 +14,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from fluvial.effectors import Call
-from fluvial.services.values import to_json
 from fluvial.errors import ServiceError
 from fluvial.seats import Execution
 from fluvial.services import Status
+from fluvial.services.values import to_json
 from fluvial.testing.part import CALL_S, STRANGER, PartConformance, check, check_failures
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import Solo
@@ -79,28 +81,26 @@ class ExecutionConformance(PartConformance):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._called, running, works)
                 for _ in range(checkpoints):
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
                 group.cancel_scope.cancel()
         check_failures(running, "a cancelled call")
         to_json(await running.part.call(works), of=works.service)
 
     async def _called(self, running: Solo[Execution], call: Call) -> None:
-        try:
+        with suppress(ServiceError):
             await running.around.guard.call(
                 "under-test", call.service, lambda: running.part.call(call), timeout_s=CALL_S, passes=ServiceError
             )
-        except ServiceError:
-            pass
 
 
-def call_of(service: str, function: str, arguments: list[object] | None = None) -> Call:
+def call_of(service: str, function: str, arguments: Sequence[object] = ()) -> Call:
     """A stranger's call."""
     return Call(
         particle_id="conformance",
         initiator=STRANGER.peer_id,
         service=service,
         function=function,
-        arguments=arguments or [],
+        arguments=list(arguments),
     )
 
 

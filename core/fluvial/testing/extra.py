@@ -35,7 +35,9 @@ class ExtraConformance(PartConformance):
         for trouble in ("work", "fail"):
             getattr(running.around.doors, trouble)()
             for effector in running.given.services:
-                service = Service(effector, threads=Threads(THREADS_MAX), guard=running.around.guard, plugin="under-test")
+                service = Service(
+                    effector, threads=Threads(THREADS_MAX), guard=running.around.guard, plugin="under-test"
+                )
                 for function, described in service.interface.functions.items():
                     for count in range(len(described.parameters) + 1):
                         await self._called(service, function, ["conformance"] * count)

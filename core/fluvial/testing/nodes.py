@@ -29,7 +29,6 @@ from typing import Any, Final
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
-from structlog.processors import add_log_level
 from structlog.testing import LogCapture
 
 from fluvial.addresses import Address, Contact
@@ -37,10 +36,11 @@ from fluvial.client import Client, Flow
 from fluvial.clock import Clock
 from fluvial.config import from_values, load
 from fluvial.effectors import Effector
+from fluvial.errors import root_cause
 from fluvial.identity import KeyPair, PeerId
 from fluvial.memory.network import HOST, Memory
 from fluvial.memory.transport import MemoryPlugin
-from fluvial.node import Node, root_cause, running
+from fluvial.node import Node, running
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.virtual.clock import LoopClock
 
@@ -163,9 +163,7 @@ class NodeNetwork(Mapping[str, RunningNode]):
         }
         configuration = load(from_values(values, base_dir=self._base_dir), plugins=self._plugins)
         capture = LogCapture()
-        log = structlog.wrap_logger(
-            None, processors=[add_log_level, capture], wrapper_class=structlog.stdlib.BoundLogger
-        )
+        log = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger)
         begin = partial(
             running,
             configuration,

@@ -23,7 +23,6 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
-from structlog.processors import add_log_level
 from structlog.testing import LogCapture
 
 from fluvial.addresses import Contact
@@ -158,14 +157,16 @@ def surrounding(
     rng = Random(f"{seed} {name}")  # noqa: S311 - no secret
     keys = keys or KeyPair.from_secret(rng.randbytes(32))
     metrics, logged = CollectorRegistry(), LogCapture()
-    log = structlog.wrap_logger(None, processors=[add_log_level, logged], wrapper_class=structlog.stdlib.BoundLogger)
+    log = structlog.wrap_logger(None, processors=[logged], wrapper_class=structlog.stdlib.BoundLogger)
     doors = PortDoors(kind)
     guard = Guard(log=log, metrics=metrics, rng=rng)
     transport, routing = GuardedTransport(guard, "transport"), GuardedRouting(guard, "routing")
     peers = (ContactPeers if kind == "routing" else DirectPeers)(transport, routing)
     given: list[Contributions] = []
     trust, ledger, extensions = WeightsTrust(), ValuesLedger(), ListedExtensions()
-    directory = NamedDirectory(lambda: [one for of in given if of.capabilities is not None for one in of.capabilities()])
+    directory = NamedDirectory(
+        lambda: [one for of in given if of.capabilities is not None for one in of.capabilities()]
+    )
     blobs = KeptBlobs(base_dir)
     context = closed_context(
         name,
@@ -221,8 +222,14 @@ async def solo(
     Args:
         factory: builds it, as in its offer; not for transports, which ``TransportConformance`` runs.
         options: of its section; none by default.
-        name, kind, network, keys, clock, base_dir, seed: see :func:`surrounding`. Different parts of one network need different names or keys.
+        name: of the part; different parts of one network need different names or keys.
+        kind: as for :func:`surrounding`.
+        network: as for :func:`surrounding`.
+        keys: as for :func:`surrounding`.
+        clock: as for :func:`surrounding`.
         tables: those of its offer.
+        base_dir: where relative paths of options start.
+        seed: of its randomness.
         hangs: ports that hang from the start, as by ``doors.hang``.
 
     Raises:

@@ -22,10 +22,13 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextvars import Context
 from itertools import count
-from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -91,11 +94,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     # --- ways out of virtual time
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Arguments], T], *args: *Arguments
+    ) -> asyncio.Future[T]:
         """Refused: threads."""
         raise NotVirtual(f"{func} cannot run in a thread under virtual time; use fluvial.virtual.threads.in_thread")
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> NoReturn:
+    def add_signal_handler(self, sig: int, callback: Callable[[*Arguments], Any], *args: *Arguments) -> None:
         """Refused: a signal comes at no virtual time."""
         raise NotVirtual(f"signal {sig} cannot be waited for under virtual time")
 

@@ -57,7 +57,11 @@ class Sequencer:
         return self._take(said)
 
     def wake(self, *, now_ms: int) -> Sequence[EngineEffect]:
-        again = [] if self._me == self._first else [SendTo(self._first, self._ask(one)) for one in self._asked or {b"": None}]
+        again = (
+            []
+            if self._me == self._first
+            else [SendTo(self._first, self._ask(one)) for one in self._asked or {b"": None}]
+        )
         return [*again, WakeAt(now_ms + RETRY_MS)]
 
     def _ask(self, payload: bytes) -> bytes:

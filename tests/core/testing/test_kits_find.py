@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ async def test_a_part_that_uses_a_port_while_it_is_built(tmp_path: Path) -> None
         def __init__(self, context: Context) -> None:
             context.peers.connected()
 
-    with pytest.raises(NotAllowed, match="before `run`"):
+    with pytest.raises(NotAllowed, match=r"before `run`"):
         PartConformance().test_it_is_built_without_its_ports(Hasty, tmp_path)
 
 
@@ -107,7 +106,7 @@ async def test_a_part_that_lets_anything_come_out(tmp_path: Path) -> None:
 
     with pytest.raises(FAILED, match="what a stranger sent makes it fail"):
         await ExtraConformance().test_garbage_is_answered_or_refused(Careless, tmp_path)
-    with pytest.raises(FAILED, match="no docstring|metrics|protocol"):
+    with pytest.raises(FAILED, match="metrics begin with fluvial_"):
         ExtraConformance().test_what_it_gives_can_be_used(_twice(Careless), tmp_path)
 
 
@@ -129,7 +128,7 @@ async def test_a_method_that_swallows_its_cancellation(tmp_path: Path) -> None:
                 await anyio.sleep(3)
             return ALLOWED
 
-    with pytest.raises(FAILED, match="permit ignores its cancellation"):
+    with pytest.raises(FAILED, match=r"permit ignores its cancellation"):
         await _run_kit(AuthorizationConformance(), "test_methods_get_along_without_ports", Deaf, tmp_path)
 
 

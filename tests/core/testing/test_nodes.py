@@ -105,7 +105,7 @@ def test_the_same_seed_is_the_same_story(tmp_path: Path) -> None:
 
 async def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module\n")
-    with pytest.raises(PluginError, match="broken.*no_such_module"):
+    with pytest.raises(PluginError, match=r"broken.*no_such_module"):
         async with nodes("ada", base_dir=tmp_path, plugins={"broken": tmp_path / "broken.py"}):
             pass
     with pytest.raises(FluvialError, match="no_such_kind"):

@@ -34,7 +34,9 @@ class TestSignatures(AuthorizationConformance):
 class TestNative(ExecutionConformance):
     @pytest.fixture
     def build(self) -> Callable[[Context], NativeExecution]:
-        return lambda context: NativeExecution(context, NativeOptions(services=("fluvial.services.builtin.numbers:Cmp",)))
+        return lambda context: NativeExecution(
+            context, NativeOptions(services=("fluvial.services.builtin.numbers:Cmp",))
+        )
 
 
 class TestNone(ConsensusConformance):
