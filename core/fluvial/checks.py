@@ -1,7 +1,7 @@
-"""What ``fluvial doctor`` works with: findings, and what a plugin's check may look at.
+"""What a plugin's check for ``fluvial doctor`` may look at.
 
 A plugin offers a check with ``registry.check(name, check)``. It is called without a node, whether the peer runs or not, and what
-it yields is printed under the plugin's name::
+it yields is printed under its name::
 
     def check(subject: Subject) -> Iterable[Finding]:
         options = subject.options.get("effectors.weather")
@@ -9,66 +9,24 @@ it yields is printed under the plugin's name::
             return  # not switched on here
         station = subject.base_dir / options.station_file
         if station.exists():
-            yield Finding("ok", "weather", f"{station} is there")
+            yield Finding(level="ok", text=f"{station} is there")
         else:
-            yield Finding("fail", "weather", f"{station} is missing", hint="ask the station for its file")
+            yield Finding(level="fail", text=f"{station} is missing", hint="ask the station for its file")
 
-A part of a running node gives findings as ``Contributions.health``.
+A part of a running node gives its findings as ``Contributions.health``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fluvial.findings import Finding
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-Level: TypeAlias = Literal["ok", "warn", "fail"]
-LEVELS: Final[tuple[Level, ...]] = get_args(Level)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fix:
-    """A repair that ``fluvial doctor --fix`` carries out: one that cannot make anything worse.
-
-    Attributes:
-        text: what it does, such as ``chmod 600 secrets/peer.key``.
-        apply: does it; raises OSError or FluvialError if that is not possible.
-    """
-
-    text: str
-    apply: Callable[[], None] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        level: ``fail`` keeps the peer from working, ``warn`` may trouble it.
-        subject: what was looked at, in a word: ``config``, ``clock``, a plugin's or service's name.
-        text: what was found, in a line.
-        hint: what the operator can do about it; empty if there is nothing to do.
-        code: the error code that ``fluvial explain`` explains, if there is one.
-        fix: a repair, if there is a safe one; it stays on this machine.
-
-    Raises:
-        ValueError: the level is none of :data:`LEVELS`.
-    """
-
-    level: Level
-    subject: str
-    text: str
-    hint: str = ""
-    code: str = ""
-    fix: Fix | None = None
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ValueError(f"a finding's level is one of {', '.join(LEVELS)}, not {self.level!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +36,7 @@ class Subject:
     Attributes:
         base_dir: the folder of ``fluvial.toml``; relative paths in options start here.
         network: the network's name.
-        running: whether the peer runs now.
+        running: whether the peer runs now, as far as is known.
         options: the checked options of each section in which the settings chose an offer of this plugin, by the section's name:
             ``effectors.weather``, ``routing``. Empty if none was chosen.
         database: the peer's database, for reading alone and with everything in one snapshot; None if it is not there yet or cannot be

@@ -71,9 +71,13 @@ def _command_rows(document: Document) -> Iterator[dict[str, Any]]:
 def _used(document: Document, offer: Offer) -> bool:
     """Whether the config names the offer; looks at the raw values, so that a config with mistakes elsewhere will do."""
     from fluvial.config import SEAT_DEFAULTS
+    from fluvial.config.loading import SWITCHED
 
-    if offer.kind == "effector":
-        return document.has(("effectors", offer.name))
+    for section, kind in SWITCHED.items():
+        if offer.kind == kind:
+            return document.has((section, offer.name))
+    if offer.kind == "engine":
+        return False
     section = document.values.get(offer.kind, {})
     default = dict(SEAT_DEFAULTS).get(offer.kind)  # type: ignore[call-overload]  # a seat's name
     return isinstance(section, dict) and section.get("kind", default) == offer.name
