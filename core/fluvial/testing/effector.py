@@ -25,7 +25,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Registry
 from fluvial.services import Interface, Service, Status, describe
 from fluvial.services.threads import Threads
-from fluvial.testing.solo import surrounding
+from fluvial.testing.solo import Surrounding
 
 CALL_S_MAX: Final = 10.0
 THREADS_MAX: Final = 4
@@ -50,7 +50,7 @@ class EffectorConformance:
     @pytest.fixture
     def service(self, effector: Effector[Any]) -> Service:
         """The effector as a node would call it."""
-        around = surrounding(effector.service_id)
+        around = Surrounding(effector.service_id)
         return Service(effector, threads=Threads(THREADS_MAX), guard=around.guard, plugin="under-test")
 
     @pytest.fixture

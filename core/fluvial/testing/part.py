@@ -36,7 +36,7 @@ from fluvial.services import describe
 from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables
 from fluvial.testing.ports import PartKind
-from fluvial.testing.solo import Solo, solo, surrounding
+from fluvial.testing.solo import Solo, Surrounding, solo
 from fluvial.virtual.loop import BACKEND
 
 Build: TypeAlias = Callable[[Context], Any]
@@ -101,9 +101,9 @@ class PartConformance:
 
     # --- what it gives
 
-    def test_it_is_built_without_its_ports(self, build: Build, tmp_path: Path) -> None:
+    async def test_it_is_built_without_its_ports(self, build: Build, tmp_path: Path) -> None:
         """Building does no I/O and touches no port, and what it gives is data: read twice, it is the same."""
-        around = surrounding(kind=self.kind, base_dir=tmp_path)
+        around = Surrounding(kind=self.kind, base_dir=tmp_path)
         part: Part = build(around.context)
         given, again = part.contributions(), part.contributions()
         check(isinstance(given, Contributions), f"contributions() returned a {type(given).__name__}")
@@ -112,9 +112,9 @@ class PartConformance:
             "contributions() gives other answers each time",
         )
 
-    def test_what_it_gives_can_be_used(self, build: Build, tmp_path: Path) -> None:
+    async def test_what_it_gives_can_be_used(self, build: Build, tmp_path: Path) -> None:
         """Names and limits of its answers, hooks of its watchers, the interfaces of its services; its metrics are named as they must."""
-        around = surrounding(kind=self.kind, base_dir=tmp_path)
+        around = Surrounding(kind=self.kind, base_dir=tmp_path)
         given: Contributions = build(around.context).contributions()
         guard = Guard(log=around.context.log, metrics=CollectorRegistry(), rng=Random(0))  # noqa: S311 - no secret
         Switchboard(guard=guard, metrics=CollectorRegistry()).connect(given.answers, owner="under-test")

@@ -13,9 +13,9 @@ database with the part's tables. It works with real and with virtual time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Generic, TypeVar
@@ -43,7 +43,6 @@ from fluvial.seats import Contributions, Part, Routing
 from fluvial.storage import Store, open_store
 from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables
-from fluvial.testing.blobs import KeptBlobs
 from fluvial.testing.closed import closed_context
 from fluvial.testing.ports import (
     ListedExtensions,
@@ -60,33 +59,76 @@ PartT = TypeVar("PartT", bound=Part)
 NETWORK: Final = "test"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Surrounding:
-    """What a test sees of a part's surroundings, and sets.
+    """What is around one part: what a test sees of it, and sets. Peers and database work only inside of :func:`solo`.
+
+    Args:
+        name: of the part.
+        kind: decides what it may use.
+        network: carries its messages; one of its own by default.
+        network_name: peers of different ones never talk to each other.
+        keys: drawn from the seed by default.
+        clock: the event loop's time by default, also with real time.
+        base_dir: where relative paths of options start.
+        store: where its database is.
+        seed: of its randomness.
 
     Attributes:
         context: what the part gets.
         network: carries its messages.
         doors: of its ports; ``doors.fail()`` and ``doors.hang()`` show how it gets along without them.
-        trust, ledger, directory, blobs, extensions: what stands behind those ports.
-        guard: the kernel's, which calls the part.
+        trust, ledger, directory, extensions: what stands behind those ports.
         logged: what the part and the kernel around it have logged, as structlog's dictionaries.
+        guard: the kernel's, which calls the part.
     """
 
-    context: Context
-    network: Memory
-    doors: PortDoors
-    trust: WeightsTrust
-    ledger: ValuesLedger
-    directory: NamedDirectory
-    blobs: KeptBlobs
-    extensions: ListedExtensions
-    logged: list[MutableMapping[str, Any]]
-    guard: Guard
-    _transport: GuardedTransport
-    _routing: GuardedRouting
-    _peers: DirectPeers
-    _given: list[Contributions] = field(default_factory=list)
+    def __init__(
+        self,
+        name: str = "under-test",
+        *,
+        kind: PartKind = "extra",
+        network: Memory | None = None,
+        network_name: str = NETWORK,
+        keys: KeyPair | None = None,
+        clock: Clock | None = None,
+        base_dir: Path = Path(),
+        store: Store | None = None,
+        seed: int = 0,
+    ) -> None:
+        rng = Random(f"{seed} {name}")  # noqa: S311 - no secret
+        metrics, capture = CollectorRegistry(), LogCapture()
+        log = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger)
+        self.network: Final = network if network is not None else Memory(seed)
+        self.doors: Final = PortDoors(kind)
+        self.trust: Final = WeightsTrust()
+        self.ledger: Final = ValuesLedger()
+        self.directory: Final = NamedDirectory(self._capabilities)
+        self.extensions: Final = ListedExtensions()
+        self.logged: Final[list[MutableMapping[str, Any]]] = capture.entries
+        self.guard: Final = Guard(log=log, metrics=metrics, rng=rng)
+        self._transport = GuardedTransport(self.guard, "transport")
+        self._routing = GuardedRouting(self.guard, "routing")
+        self._peers = (ContactPeers if kind == "routing" else DirectPeers)(self._transport, self._routing)
+        self._given = Contributions()
+        ports = {
+            "peers": self._peers,
+            "database": store and store.part(name),
+            "trust": self.trust,
+            "ledger": self.ledger,
+            "directory": self.directory,
+            "extensions": self.extensions,
+        }
+        self.context: Final = closed_context(
+            name,
+            keys=keys or KeyPair.from_secret(rng.randbytes(32)),
+            network=network_name,
+            clock=clock or LoopClock(),
+            seed=rng.getrandbits(64),
+            metrics=metrics,
+            log=log,
+            base_dir=base_dir,
+            **{port: self.doors.door(port, behind) for port, behind in ports.items()},
+        )
 
     @property
     def peer(self) -> PeerId:
@@ -97,6 +139,42 @@ class Surrounding:
     def contact(self) -> Contact:
         """How others reach it, while it runs."""
         return Contact(self.peer, tuple(self._transport.addresses))
+
+    @asynccontextmanager
+    async def living(self, part: Any, given: Contributions) -> AsyncIterator[None]:
+        """The part lives while the block runs: started, asked and stopped as in a node.
+
+        Raises:
+            FluvialError: its contributions cannot be used, or it failed.
+        """
+        name, log = self.context.name, self.context.log
+        self._given = given
+        switchboard = Switchboard(guard=self.guard, metrics=self.context.metrics)
+        switchboard.connect(given.answers, owner=name)
+        observers = self._observers(given)
+        transport = MemoryTransport(self.network, self.context, MemoryOptions())
+        self._transport.take(transport, "memory")
+        self._routing.take(part if self.doors.kind == "routing" else _WholeNetwork(self.network), name)
+
+        async def run_transport(*, task_status: TaskStatus[None]) -> None:
+            await transport.run(switchboard.receive, observers, task_status=task_status)
+
+        self.doors.open = True
+        async with started("transport memory", run_transport, log=log):
+            self._peers.open()
+            async with started(name, part.run, log=log, close=lambda: switchboard.close(given.answers)):
+                switchboard.open(given.answers)
+                yield
+
+    def _observers(self, given: Contributions) -> Observers:
+        nobody = load_plugins(entry_points=())
+        observers = Observers(self.peer, nobody, log=self.context.log, metrics=self.context.metrics)
+        for watcher in given.watchers:
+            observers.add(watcher, owner=self.context.name)
+        return observers
+
+    def _capabilities(self) -> Iterable[Capability]:
+        return self._given.capabilities() if self._given.capabilities is not None else ()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -128,80 +206,6 @@ class Solo(Generic[PartT]):
         return self.around.context.metrics.get_sample_value(name, labels) or 0.0
 
 
-def surrounding(
-    name: str = "under-test",
-    *,
-    kind: PartKind = "extra",
-    network: Memory | None = None,
-    network_name: str = NETWORK,
-    keys: KeyPair | None = None,
-    clock: Clock | None = None,
-    base_dir: Path = Path(),
-    store: Store | None = None,
-    seed: int = 0,
-) -> Surrounding:
-    """What is around a part that is not built yet. Its peers and its database work only inside of :func:`solo`.
-
-    Args:
-        name: of the part.
-        kind: decides what it may use.
-        network: one of its own by default.
-        network_name: peers of different ones never talk to each other.
-        keys: drawn from the seed by default.
-        clock: the event loop's time by default, also with real time.
-        base_dir: where relative paths of options start.
-        store: where its database is.
-        seed: of its randomness.
-    """
-    network = network if network is not None else Memory(seed)
-    rng = Random(f"{seed} {name}")  # noqa: S311 - no secret
-    keys = keys or KeyPair.from_secret(rng.randbytes(32))
-    metrics, logged = CollectorRegistry(), LogCapture()
-    log = structlog.wrap_logger(None, processors=[logged], wrapper_class=structlog.stdlib.BoundLogger)
-    doors = PortDoors(kind)
-    guard = Guard(log=log, metrics=metrics, rng=rng)
-    transport, routing = GuardedTransport(guard, "transport"), GuardedRouting(guard, "routing")
-    peers = (ContactPeers if kind == "routing" else DirectPeers)(transport, routing)
-    given: list[Contributions] = []
-    trust, ledger, extensions = WeightsTrust(), ValuesLedger(), ListedExtensions()
-    directory = NamedDirectory(
-        lambda: [one for of in given if of.capabilities is not None for one in of.capabilities()]
-    )
-    blobs = KeptBlobs(base_dir)
-    context = closed_context(
-        name,
-        keys=keys,
-        network=network_name,
-        clock=clock or LoopClock(),
-        seed=rng.getrandbits(64),
-        metrics=metrics,
-        log=log,
-        base_dir=base_dir,
-        peers=doors.door("peers", peers),
-        database=doors.door("database", store and store.part(name)),
-        trust=doors.door("trust", trust),
-        ledger=doors.door("ledger", ledger),
-        directory=doors.door("directory", directory),
-        extensions=doors.door("extensions", extensions),
-    )
-    return Surrounding(
-        context=context,
-        network=network,
-        doors=doors,
-        trust=trust,
-        ledger=ledger,
-        directory=directory,
-        blobs=blobs,
-        extensions=extensions,
-        logged=logged.entries,
-        guard=guard,
-        _transport=transport,
-        _routing=routing,
-        _peers=peers,
-        _given=given,
-    )
-
-
 @asynccontextmanager
 async def solo(
     factory: Callable[[Context, Any], PartT],
@@ -223,10 +227,10 @@ async def solo(
         factory: builds it, as in its offer; not for transports, which ``TransportConformance`` runs.
         options: of its section; none by default.
         name: of the part; different parts of one network need different names or keys.
-        kind: as for :func:`surrounding`.
-        network: as for :func:`surrounding`.
-        keys: as for :func:`surrounding`.
-        clock: as for :func:`surrounding`.
+        kind: as for :class:`Surrounding`.
+        network: as for :class:`Surrounding`.
+        keys: as for :class:`Surrounding`.
+        clock: as for :class:`Surrounding`.
         tables: those of its offer.
         base_dir: where relative paths of options start.
         seed: of its randomness.
@@ -236,44 +240,15 @@ async def solo(
         FluvialError: as a node would: its contributions or tables cannot be used, or the part failed.
     """
     async with open_store("sqlite://", base_dir=base_dir, tables=[tables] if tables else [], inline=True) as store:
-        around = surrounding(
+        around = Surrounding(
             name, kind=kind, network=network, keys=keys, clock=clock, base_dir=base_dir, store=store, seed=seed
         )
         part = factory(around.context, NoConfig() if options is None else options)
         given = part.contributions()
-        around._given.append(given)
-        switchboard = Switchboard(guard=around.guard, metrics=around.context.metrics)
-        switchboard.connect(given.answers, owner=name)
-        observers = _observers(around, given)
-        transport = MemoryTransport(around.network, around.context, MemoryOptions())
-        routing: Any = part if kind == "routing" else _WholeNetwork(around.network)
-        around._transport.take(transport, "memory")
-        around._routing.take(routing, name)
-
-        async def run_transport(*, task_status: TaskStatus[None]) -> None:
-            await transport.run(switchboard.receive, observers, task_status=task_status)
-
-        async def close() -> None:
-            await switchboard.close(given.answers)
-
-        around.doors.open = True
         if hangs:
             around.doors.hang(*hangs)
-        log = around.context.log
-        async with started("transport memory", run_transport, log=log):
-            around._peers.open()
-            async with started(name, part.run, log=log, close=close):
-                switchboard.open(given.answers)
-                yield Solo(part=part, given=given, around=around)
-
-
-def _observers(around: Surrounding, given: Contributions) -> Observers:
-    context = around.context
-    nobody = load_plugins(entry_points=())
-    observers = Observers(around.peer, nobody, log=context.log, metrics=context.metrics)
-    for watcher in given.watchers:
-        observers.add(watcher, owner=context.name)
-    return observers
+        async with around.living(part, given):
+            yield Solo(part=part, given=given, around=around)
 
 
 class _WholeNetwork(Routing):

@@ -32,7 +32,7 @@ from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unr
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ports import Context
 from fluvial.seats import Receive, Transport
-from fluvial.testing.solo import surrounding
+from fluvial.testing.solo import Surrounding
 
 WAIT_S: Final = 10.0
 """Nothing here should take longer, even on a slow machine."""
@@ -123,7 +123,7 @@ class PeerFactory:
     ) -> Peer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
-        around = surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
+        around = Surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
         peer = Peer(self._build(around.context, listens=listens), keys.peer_id, receive)
         around.doors.open = True
         with anyio.fail_after(WAIT_S):

@@ -22,13 +22,10 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextvars import Context
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, TypeVarTuple
+from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -94,9 +91,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     # --- ways out of virtual time
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Arguments], T], *args: *Arguments
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Any, func: Callable[[*Arguments], T], *args: *Arguments) -> asyncio.Future[T]:
         """Refused: threads."""
         raise NotVirtual(f"{func} cannot run in a thread under virtual time; use fluvial.virtual.threads.in_thread")
 

@@ -60,7 +60,7 @@ async def test_a_part_that_uses_a_port_while_it_is_built(tmp_path: Path) -> None
             context.peers.connected()
 
     with pytest.raises(NotAllowed, match=r"before `run`"):
-        PartConformance().test_it_is_built_without_its_ports(Hasty, tmp_path)
+        await PartConformance().test_it_is_built_without_its_ports(Hasty, tmp_path)
 
 
 async def test_a_part_that_uses_a_port_of_others() -> None:
@@ -107,7 +107,7 @@ async def test_a_part_that_lets_anything_come_out(tmp_path: Path) -> None:
     with pytest.raises(FAILED, match="what a stranger sent makes it fail"):
         await ExtraConformance().test_garbage_is_answered_or_refused(Careless, tmp_path)
     with pytest.raises(FAILED, match="metrics begin with fluvial_"):
-        ExtraConformance().test_what_it_gives_can_be_used(_twice(Careless), tmp_path)
+        await ExtraConformance().test_what_it_gives_can_be_used(_twice(Careless), tmp_path)
 
 
 def _twice(of: Any) -> Any:
