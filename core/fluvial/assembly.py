@@ -35,7 +35,7 @@ from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.detached import Detached
 from fluvial.directory import NodeDirectory
-from fluvial.errors import FluvialError
+from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
 from fluvial.guard import Guard, PluginFailed
 from fluvial.guarded import (
@@ -53,6 +53,7 @@ from fluvial.ports import Context
 from fluvial.seats import Contributions, Part, SeatName
 from fluvial.services import Accounts, Limits, Services
 from fluvial.services.accounts import Kind
+from fluvial.services.builtin import BUILTINS
 from fluvial.services.room import ServiceOffer
 from fluvial.storage import Store
 from fluvial.switchboard import Switchboard
@@ -135,6 +136,7 @@ class Assembly:
         self._log = log
         self._parts: list[Installed] = []
         self._leaving: list[Detached[None]] = []
+        self._service_owners = {builtin.service_id: "core" for builtin in BUILTINS}
         guard = self._guard = Guard(log=log, metrics=metrics, rng=rng)
         self.transport: Final = GuardedTransport(guard, "transport")
         self.routing: Final = GuardedRouting(guard, "routing")
@@ -188,16 +190,16 @@ class Assembly:
         for seat, wrapper in wrappers:
             installed = self._built(seat, self._settings.seats[seat], store)
             wrapper.take(installed.part, installed.plugin)
+            self._install(installed)
         for choice in self._settings.extras.values():
             try:
-                self._built("extra", choice, store)
+                installed = self._built("extra", choice, store)
             except FluvialError as error:
-                self._log.error(
-                    "part_set_aside", part=f"extra {choice.kind}", plugin=choice.offer.plugin, error=str(error)
-                )
-                self._parts.append(
-                    Installed(f"extra {choice.kind}", choice.offer.plugin, Part, failed=error, extra=True)
-                )
+                installed = Installed(f"extra {choice.kind}", choice.offer.plugin, Part, extra=True)
+                self._parts.append(installed)
+                self.set_aside(installed, error)
+            else:
+                self._install(installed)
 
     def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
         """A part, and what it gives.
@@ -211,9 +213,7 @@ class Assembly:
         given = self._made(plugin, f"{name}.contributions", lambda: part.contributions())
         if not isinstance(given, Contributions):
             raise self._guard.wrong(plugin, f"{name}.contributions", given)
-        installed = Installed(name, plugin, part, given, extra=kind == "extra")
-        self._install(installed)
-        return installed
+        return Installed(name, plugin, part, given, extra=kind == "extra")
 
     def _made(self, plugin: str, what: str, make: Callable[[], Any]) -> Any:
         try:
@@ -228,7 +228,11 @@ class Assembly:
         return installed
 
     def _install(self, installed: Installed) -> None:
+        """Keep what a part gives; raises PluginError if another one gives the same, naming both."""
         given, name = installed.given, installed.name
+        for service in given.services:
+            if (other := self._service_owners.setdefault(service.service_id, name)) != name:
+                raise PluginError(f"the service {service.service_id!r} is given by {other} and by {name}")
         self.switchboard.connect(given.answers, owner=name, foreign=installed.foreign)
         if given.capabilities is not None:
             self.directory.declare(name, given.capabilities)

@@ -104,6 +104,11 @@ class Node:
         return self.keys.peer_id
 
     @property
+    def assembly(self) -> Assembly:
+        """Its parts; while the node runs."""
+        return self._in_operation.assembly
+
+    @property
     def transport(self) -> GuardedTransport:
         """Who sits in the seat of transport; while the node runs."""
         return self._in_operation.assembly.transport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -126,10 +127,8 @@ async def test_what_ignores_its_cancellation_is_left_behind(monkeypatch: pytest.
 
     async def stubborn() -> None:
         while anyio.current_time() < over_at:
-            try:
+            with contextlib.suppress(BaseException):
                 await anyio.sleep(0.01)
-            except BaseException:
-                pass
 
     with capture_logs() as logs, anyio.fail_after(1), pytest.raises(PluginFailed):
         await make_guard().call("teapot", "tea.brew", stubborn, timeout_s=0.02)
