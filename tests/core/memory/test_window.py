@@ -34,8 +34,13 @@ async def test_small_amounts_do_not_overtake_large_ones() -> None:
 async def test_who_gives_up_takes_nothing(freed_first: bool) -> None:
     window = ByteWindow(10)
     await window.take(10)
+
+    async def take_and_give() -> None:
+        await window.take(10)
+        window.give(10)
+
     async with anyio.create_task_group() as group:
-        group.start_soon(window.take, 10)
+        group.start_soon(take_and_give)
         await anyio.sleep(1)
         if freed_first:
             window.give(10)
