@@ -241,7 +241,7 @@ class MemoryTransport(Transport):
                     await end.closed.wait()
                 except (Unreachable, LocalProtocolError) as error:
                     failures += 1
-                    self._log.debug("dial_failed", remote=kept.contact.peer, error=error.message)
+                    self._log.info("kept_peer_unreachable", remote=kept.contact.peer, error=error.message)
                 await anyio.sleep(self._pause_s(failures))
 
     def _pause_s(self, failures: int) -> float:
