@@ -1,4 +1,4 @@
-"""Puts a node's parts together: builds them, reads what they give, starts them one after the other, stops them in the opposite order.
+"""Puts a node together: builds its parts, reads what they give, starts them one after the other, stops them in the opposite order.
 
 ==== ========================= ====================================================================
 step part                      may count on
@@ -21,22 +21,21 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, Final, TypeVar
+from math import inf
+from typing import Any, Final
 
-import anyio
-import msgspec
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
+from fluvial import __version__
+from fluvial.addresses import Contact
 from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
-from fluvial.detached import Detached
 from fluvial.directory import NodeDirectory
-from fluvial.errors import FluvialError, PluginError
-from fluvial.findings import Finding
+from fluvial.effectors import Effector
+from fluvial.errors import FluvialError
 from fluvial.guard import Guard, PluginFailed
 from fluvial.guarded import (
     GuardedAuthorization,
@@ -45,122 +44,90 @@ from fluvial.guarded import (
     GuardedRouting,
     GuardedTransport,
 )
-from fluvial.identity import KeyPair
-from fluvial.life import START_S, Life, Run, started
+from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
+from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
+from fluvial.parts import GivenExtensions, Installed, Parts
 from fluvial.peers import ContactPeers, DirectPeers
 from fluvial.ports import Context
-from fluvial.seats import Contributions, Part, SeatName
-from fluvial.services import Accounts, Limits, Services
+from fluvial.seats import Contributions, SeatName
+from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
-from fluvial.services.builtin import BUILTINS
-from fluvial.services.room import ServiceOffer
+from fluvial.services.builtin import Versions, serve_builtins
+from fluvial.services.room import ServiceOffer, ServiceRoom
 from fluvial.storage import Store
 from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables, distinct
 
-T = TypeVar("T")
-
-FINDINGS_MAX: Final = 100
-"""Of one part."""
+AIR_VERSION: Final = "0.62"
+"""The version of the language that this peer speaks, as the reference counts."""
 
 
-class GivenExtensions:
-    """What stands behind the port ``extensions``."""
-
-    def __init__(self) -> None:
-        self._given: list[tuple[str, object]] = []
-
-    def add(self, owner: str, given: Sequence[object]) -> None:
-        """What a part gives."""
-        self._given += [(owner, one) for one in given]
-
-    def withdraw(self, owner: str) -> None:
-        """Forget what a part has given."""
-        self._given = [(of, one) for of, one in self._given if of != owner]
-
-    def all(self, kind: type[T]) -> Sequence[T]:
-        """As :meth:`Extensions.all`."""
-        return [one for _, one in self._given if isinstance(one, kind)]
-
-
-@dataclass(slots=True, eq=False)
-class Installed:
-    """A part in its place.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose node it is, and what the owner wants of it besides its settings.
 
     Attributes:
-        name: how messages call it: ``routing static``.
-        plugin: whose code it is, for log and metrics.
-        part: itself.
-        given: its contributions.
-        foreign: whether it is a plugin's; core's own rooms are not guarded.
-        extra: whether the node can do without it.
-        failed: why it was set aside, if it was.
-        life: of an extra that was started.
+        keys: the node's key pair.
+        clock, rng, metrics, log: as usual.
+        serves: native services that are there from the first particle on.
+        on_run: told the outcome of each run of a particle here.
+        on_notice: told of each failure notice about a particle of the node's own.
     """
 
-    name: str
-    plugin: str
-    part: Any
-    given: Contributions = field(default_factory=Contributions)
-    foreign: bool = True
-    extra: bool = False
-    failed: FluvialError | None = None
-    life: Life | None = None
+    keys: KeyPair
+    clock: Clock
+    rng: random.Random
+    metrics: CollectorRegistry
+    log: structlog.stdlib.BoundLogger
+    serves: Sequence[Effector[Any]]
+    on_run: OnRun
+    on_notice: OnNotice
 
 
 class Assembly:
-    """A node's parts.
+    """A node's parts, and what stands between them.
 
     Args:
         configuration: checked settings and the plugins.
-        keys: the node's key pair.
-        clock, rng, metrics, log: as usual.
+        owner: whose node it is.
     """
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        *,
-        keys: KeyPair,
-        clock: Clock,
-        rng: random.Random,
-        metrics: CollectorRegistry,
-        log: structlog.stdlib.BoundLogger,
-    ) -> None:
-        settings = self._settings = configuration.settings
-        self._keys = keys
-        self._clock = clock
-        self._rng = rng
-        self._metrics = metrics
-        self._log = log
-        self._parts: list[Installed] = []
-        self._leaving: list[Detached[None]] = []
-        self._service_owners = {builtin.service_id: "core" for builtin in BUILTINS}
-        guard = self._guard = Guard(log=log, metrics=metrics, rng=rng)
+    def __init__(self, configuration: Configuration, owner: Owner) -> None:
+        self._settings = configuration.settings
+        self._owner = owner
+        me, metrics, log = owner.keys.peer_id, owner.metrics, owner.log
+        guard = self._guard = Guard(log=log, metrics=metrics, rng=owner.rng)
         self.transport: Final = GuardedTransport(guard, "transport")
         self.routing: Final = GuardedRouting(guard, "routing")
         self.authorization: Final = GuardedAuthorization(guard, "authorization")
         self.execution: Final = GuardedExecution(guard, "execution")
         self.consensus: Final = GuardedConsensus(guard, "consensus")
-        self.observers: Final = Observers(keys.peer_id, configuration.plugins, log=log, metrics=metrics)
+        self.observers: Final = Observers(me, configuration.plugins, log=log, metrics=metrics)
         self.switchboard: Final = Switchboard(guard=guard, metrics=metrics)
         self.peers: Final = DirectPeers(self.transport, self.routing)
         self._contact_peers = ContactPeers(self.transport, self.routing)
         self.services: Final = Services(
-            peer=keys.peer_id,
-            accounts=Accounts(metrics=metrics, clock=clock),
+            peer=me,
+            accounts=Accounts(metrics=metrics, clock=owner.clock),
             log=log,
             guard=guard,
             execution=self.execution,
-            limits=Limits(**msgspec.structs.asdict(settings.services)),
+            limits=self._settings.services,
         )
         self.extensions: Final = GivenExtensions()
         self.directory: Final = NodeDirectory(
-            keys.peer_id, routing=self.routing, trust=self.authorization, guard=guard, services=self._served
+            me, routing=self.routing, trust=self.authorization, guard=guard, services=self._served
         )
-
-    # --- building
+        self.parts: Final = Parts(
+            guard=guard,
+            switchboard=self.switchboard,
+            observers=self.observers,
+            directory=self.directory,
+            extensions=self.extensions,
+            services=self.services,
+            log=log,
+        )
 
     def tables(self) -> Sequence[Tables]:
         """The tables of the offers that the settings name.
@@ -171,15 +138,45 @@ class Assembly:
         offers = [choice.offer for choice in (*self._settings.seats.values(), *self._settings.extras.values())]
         return distinct((f"{one.kind} {one.name} ({one.distribution})", one.tables) for one in offers if one.tables)
 
-    def build(self, store: Store) -> None:
-        """Build the parts that the settings name, and read what they give.
+    @asynccontextmanager
+    async def running(self, store: Store) -> AsyncIterator[Particles]:
+        """All parts work while the block runs, which gets the room of the particles.
 
         Args:
-            store: is open.
+            store: is open, with the tables of :meth:`tables`.
 
         Raises:
-            FluvialError: a part in a seat could not be built, or two parts give what only one can.
+            FluvialError: a part could not be built or started, two give what only one can, or one failed: the block was cancelled then.
         """
+        self._build(store)
+        service_room, particles = self._rooms(store)
+        rooms = [self.parts.add(name, room) for name, room in (("services", service_room), ("particles", particles))]
+        async with AsyncExitStack() as lives:
+            await lives.enter_async_context(self.parts.seat("consensus"))
+            await lives.enter_async_context(self.parts.seat("authorization"))
+            run_transport = partial(self.transport.part.run, self.switchboard.receive, self)
+            await lives.enter_async_context(self.parts.seat("transport", run_transport))
+            self._transport_started()
+            await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.seat("execution"))
+            await lives.enter_async_context(self.parts.extras())
+            for room in rooms:  # their own work has its own limits
+                await lives.enter_async_context(self.parts.living(room, start_s=inf))
+            for relay in self._settings.relays:
+                self.transport.keep(relay)
+            self.observers.capabilities_changed()
+            yield particles
+
+    def _transport_started(self) -> None:
+        """Other peers can be asked."""
+        self.peers.open()
+        self._contact_peers.open()
+        connected = Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self._owner.metrics)
+        connected.set_function(lambda: len(self.transport.connected()))
+
+    # --- building
+
+    def _build(self, store: Store) -> None:
         wrappers: Sequence[tuple[SeatName, Any]] = (
             ("consensus", self.consensus),
             ("authorization", self.authorization),
@@ -190,16 +187,14 @@ class Assembly:
         for seat, wrapper in wrappers:
             installed = self._built(seat, self._settings.seats[seat], store)
             wrapper.take(installed.part, installed.plugin)
-            self._install(installed)
+            self.parts.install(installed)
         for choice in self._settings.extras.values():
             try:
                 installed = self._built("extra", choice, store)
             except FluvialError as error:
-                installed = Installed(f"extra {choice.kind}", choice.offer.plugin, Part, extra=True)
-                self._parts.append(installed)
-                self.set_aside(installed, error)
+                self.parts.missing(f"extra {choice.kind}", choice.offer.plugin, error)
             else:
-                self._install(installed)
+                self.parts.install(installed)
 
     def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
         """A part, and what it gives.
@@ -221,33 +216,15 @@ class Assembly:
         except PluginFailed as error:
             raise error.for_operator() from error.cause
 
-    def add(self, name: str, part: Part) -> Installed:
-        """Install one of core's own rooms."""
-        installed = Installed(name, "core", part, part.contributions(), foreign=False)
-        self._install(installed)
-        return installed
-
-    def _install(self, installed: Installed) -> None:
-        """Keep what a part gives; raises PluginError if another one gives the same, naming both."""
-        given, name = installed.given, installed.name
-        for service in given.services:
-            if (other := self._service_owners.setdefault(service.service_id, name)) != name:
-                raise PluginError(f"the service {service.service_id!r} is given by {other} and by {name}")
-        self.switchboard.connect(given.answers, owner=name, foreign=installed.foreign)
-        if given.capabilities is not None:
-            self.directory.declare(name, given.capabilities)
-        self.extensions.add(name, given.extensions)
-        self._parts.append(installed)
-
     def _context(self, name: str, kind: str, store: Store) -> Context:
         return Context(
             name=name,
-            keys=self._keys,
+            keys=self._owner.keys,
             network=self._settings.network,
-            clock=self._clock,
-            rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311 - no secrets
-            metrics=self._metrics,
-            log=self._log.bind(part=name),
+            clock=self._owner.clock,
+            rng=random.Random(self._owner.rng.getrandbits(64)),  # noqa: S311 - no secrets
+            metrics=self._owner.metrics,
+            log=self._owner.log.bind(part=name),
             base_dir=self._settings.base_dir,
             peers=self._contact_peers if kind == "routing" else self.peers,
             database=store.part(name),
@@ -257,121 +234,58 @@ class Assembly:
             extensions=self.extensions,
         )
 
-    # --- life
-
-    def peers_open(self) -> None:
-        """The transport has started: parts can ask other peers."""
-        self.peers.open()
-        self._contact_peers.open()
-
-    @asynccontextmanager
-    async def seat(self, seat: SeatName, run: Run | None = None) -> AsyncIterator[None]:
-        """Whoever sits in a seat lives while the block runs.
-
-        Args:
-            seat: which.
-            run: its work, if it needs more than a part's.
-
-        Raises:
-            FluvialError: what it raised; the block has been cancelled then.
-        """
-        installed = next(one for one in self._parts if one.name.startswith(f"{seat} "))
-        async with self.living(installed, run):
-            yield
-
-    @asynccontextmanager
-    async def living(
-        self, installed: Installed, run: Run | None = None, *, start_s: float = START_S
-    ) -> AsyncIterator[None]:
-        """A part lives while the block runs; raises as :meth:`seat`."""
-        life = started(
-            f"{installed.name} ({installed.plugin})",
-            run or installed.part.run,
-            log=self._log,
-            start_s=start_s,
-            close=lambda: self._close(installed),
+    def _rooms(self, store: Store) -> tuple[ServiceRoom, Particles]:
+        """Core's own rooms."""
+        settings, owner = self._settings, self._owner
+        services = ServiceRoom(self.services, builtin=self._serve_builtins, offers=list(self._service_offers()))
+        context = ParticleContext(
+            keys=owner.keys,
+            network=settings.network,
+            limits=settings.particles,
+            keep_ms=settings.storage.keep_ms,
+            store=store.particles,
+            transport=self.transport,
+            routing=self.routing,
+            authorization=self.authorization,
+            execution=self.execution,
+            services=self.services,
+            on_run=owner.on_run,
+            on_notice=owner.on_notice,
+            clock=owner.clock,
+            rng=owner.rng,
+            observers=self.observers,
+            metrics=owner.metrics,
+            log=owner.log,
         )
-        async with life:
-            self._open(installed)
-            yield
+        return services, Particles(context)
 
-    @asynccontextmanager
-    async def extras(self) -> AsyncIterator[None]:
-        """The extras live while the block runs; one that fails is set aside, and the others go on."""
-        async with AsyncExitStack() as lives:
-            for installed in [one for one in self._parts if one.extra and one.failed is None]:
-                await lives.enter_async_context(self._extra(installed))
-            yield
+    # --- services
 
-    @asynccontextmanager
-    async def _extra(self, installed: Installed) -> AsyncIterator[None]:
-        life = installed.life = Life(
-            f"{installed.name} ({installed.plugin})",
-            installed.part.run,
-            log=self._log,
-            on_failed=lambda error: self.set_aside(installed, error),
+    async def _serve_builtins(self) -> None:
+        owner = self._owner
+        await serve_builtins(
+            self.services,
+            keys=owner.keys,
+            transport=self.transport,
+            routing=self.routing,
+            clock=owner.clock,
+            versions=Versions(node=__version__, air=AIR_VERSION),
+            log=owner.log,
         )
-        try:
-            await life.start()
-            self._open(installed)
-        except FluvialError as error:
-            self.set_aside(installed, error)
-        try:
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._close(installed)
-                await life.stop()
 
-    def set_aside(self, installed: Installed, error: FluvialError) -> None:
-        """Go on without an extra: nothing of what it gave is left."""
-        if installed.failed is not None:
-            return
-        installed.failed = error
-        self._log.error("part_set_aside", part=installed.name, plugin=installed.plugin, error=str(error))
-        given = installed.given
-        self.switchboard.disconnect(given.answers)
-        self.directory.withdraw(installed.name)
-        self.extensions.withdraw(installed.name)
-        for watcher in given.watchers:
-            self.observers.remove(watcher)
-        self._leaving.append(Detached(lambda: self._leave(installed), installed.name))
-        self.observers.capabilities_changed()
-
-    async def _leave(self, installed: Installed) -> None:
-        """What takes time when an extra is set aside."""
-        for service in installed.given.services:
-            if self.services.serves(service):
-                await self.services.withdraw(service.service_id)
-        if installed.life is not None:
-            await installed.life.stop()
-
-    def _open(self, installed: Installed) -> None:
-        """A part has started: it can be asked, and hears what happens."""
-        for watcher in installed.given.watchers:
-            self.observers.add(watcher, owner=installed.name)
-        self.switchboard.open(installed.given.answers)
-
-    async def _close(self, installed: Installed) -> None:
-        """A part is going to stop: it is asked nothing more, and what it is answering is waited for."""
-        await self.switchboard.close(installed.given.answers)
-        for watcher in installed.given.watchers:
-            self.observers.remove(watcher)
-
-    # --- what parts give
-
-    def service_offers(self) -> Iterator[ServiceOffer]:
-        """The services that parts give, in the order of building, then the effectors of the settings."""
-        for one in self._parts:
-            if one.failed is None:
-                kind: Kind = "native" if one.part is self.execution.part else "builtin"
-                on_failed = partial(self.set_aside, one) if one.extra else None
-                for service in one.given.services:
-                    yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)
+    def _service_offers(self) -> Iterator[ServiceOffer]:
+        """The services that parts give, in the order of building, then the effectors of the settings, then the owner's."""
+        for one in self.parts:
+            kind: Kind = "native" if one.part is self.execution.part else "builtin"
+            on_failed = partial(self.parts.set_aside, one) if one.extra else None
+            for service in one.given.services:
+                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)
         for choice in self._settings.effectors.values():
             plugin = choice.offer.plugin
             effector = self._made(plugin, f"effector {choice.kind}: building it", partial(choice.build, None))
             yield ServiceOffer(effector=effector, kind="effector", owner=plugin)
+        for effector in self._owner.serves:
+            yield ServiceOffer(effector=effector, kind="native")
 
     def _served(self) -> Mapping[str, Iterable[str]]:
         """The services of this node that others may look for, by kind of capability."""
@@ -382,26 +296,16 @@ class Assembly:
             "effector": [service for service, kind in kinds.items() if kind == "effector"],
         }
 
-    def findings(self) -> Iterator[Finding]:
-        """How the parts are."""
-        for one in self._parts:
-            if (error := one.failed) is not None:
-                text = f"it was set aside: {error.message}"
-                yield Finding(level="fail", subject=one.name, text=text, hint=error.hint, code=error.code)
-            elif (health := one.given.health) is not None:
-                yield from self._health(one, health)
+    # --- what the transport tells
 
-    def _health(self, installed: Installed, health: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-        name = installed.name
-        failed: Sequence[Finding] = (
-            Finding(level="fail", text="its own check failed", hint="the peer's log has the cause"),
-        )
-        for found in self._guard.ask(installed.plugin, f"{name}.health", lambda: _checked(health()), failed):
-            yield found if found.subject else msgspec.structs.replace(found, subject=name)
+    def peer_connected(self, contact: Contact) -> None:
+        """Called by the transport."""
+        self._owner.log.info("peer_connected", other=contact.peer)
+        if contact.addresses:
+            self.routing.learn(contact)
+        self.observers.peer_connected(contact)
 
-
-def _checked(findings: Iterable[Finding]) -> Sequence[Finding]:
-    kept = list(islice(findings, FINDINGS_MAX))
-    if not all(isinstance(one, Finding) for one in kept):
-        raise TypeError("a part's health yields something else than findings")
-    return kept
+    def peer_disconnected(self, peer: PeerId) -> None:
+        """Called by the transport."""
+        self._owner.log.info("peer_disconnected", other=peer)
+        self.observers.peer_disconnected(peer)

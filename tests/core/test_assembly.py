@@ -213,7 +213,7 @@ async def test_the_node_tells_everybody_what_a_part_gave(world: World, tmp_path:
         assert part.heard == ["connected", "hi"]
         assert await call(host, "extra", "heard") == ("well", 2)
         assert Capability("topic", "tea") in host.assembly.directory.own()
-        assert [one.text for one in host.assembly.findings()] == ["heard 2"]
+        assert [one.text for one in host.assembly.parts.findings()] == ["heard 2"]
 
 
 # --- what fails -------------------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ async def test_an_extra_that_fails_is_set_aside_alone(where: str, world: World, 
     async with node_of(world, tmp_path, extras={"broken": {}, "extra": {}}) as node:
         await until(lambda: world.events("part_set_aside"))
         assert await call(node, "extra", "heard") == ("well", 0)
-        findings = {one.subject: one.level for one in node.assembly.findings()}
+        findings = {one.subject: one.level for one in node.assembly.parts.findings()}
         assert findings == {"extra broken": "fail", "extra extra": "ok"}
     (event,) = world.events("part_set_aside")
     assert (event["part"], event["plugin"]) == ("extra broken", "broken-plugin")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 import structlog
@@ -23,11 +23,9 @@ from fluvial.particle import ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.particles.reporter import Reporter
-from fluvial.storage.particle_rows import OutboxRow
+from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
-
-if TYPE_CHECKING:
-    from fluvial.particles.actor import Parcel
+from fluvial.stored import OutboxRow
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 5.0

@@ -22,10 +22,10 @@ from fluvial.encoding import encode
 from fluvial.errors import FluvialError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.allowance import Allowance
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.inspection import Limits
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import REASONS, Kind, Notice, SignedNotice, encode_notice, kind_of_error, make_notice
+from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
 
 SENDING_S_MAX: Final = 10.0
@@ -53,7 +53,7 @@ class Reporter:
         self,
         keys: KeyPair,
         *,
-        limits: Limits,
+        limits: ParticleLimits,
         carrier: Carrier,
         clock: Clock,
         metrics: CollectorRegistry,
@@ -61,7 +61,7 @@ class Reporter:
     ) -> None:
         self._keys = keys
         self._on = limits.failure_notices
-        self._allowance = Allowance(limits.failure_notices_per_minute)
+        self._rate_limiter = RateLimiter(limits.failure_notices_per_minute)
         self._carrier = carrier
         self._clock = clock
         self._log = log
@@ -103,7 +103,7 @@ class Reporter:
         notice = make_notice(particle.key, self._keys.peer_id, kind, message, at_ms=now_ms, error=error)
         if (name := _name(notice)) in self._said:
             return
-        if self._sending >= SENDING_MAX or not self._allowance.take(initiator, anyio.current_time()):
+        if self._sending >= SENDING_MAX or not self._rate_limiter.take(initiator, anyio.current_time()):
             self._outcomes.labels("limited").inc()
             self._log.info(
                 "failure_not_reported", particle=particle.id, error="there were too many", notice=str(notice)

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from fluvial.storage.particle_rows import ParticleState
-from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
+from fluvial.stored import ParticleState
+from fluvial.story.story import VERIFIED, Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import told_by
 
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
@@ -178,10 +178,12 @@ def _began(stories: Sequence[Story]) -> dict[tuple[str, str], int]:
     return began
 
 
-def _waits(stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]) -> list[Waiting]:
+def _waits(
+    stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]
+) -> list[WaitingInstruction]:
     """What is waited for, once for each instance: the one that names a peer tells more."""
     answered = {event.instance for event in events if event.kind in FACTS_THAT_ANSWER}
-    waits: dict[str, Waiting] = {}
+    waits: dict[str, WaitingInstruction] = {}
     for waiting in (waiting for story in stories for waiting in story.waits):
         name = waiting.instance or f"{waiting.at} {waiting.instruction}"
         if waiting.instance not in answered and not (name in waits and waits[name].peer):
@@ -199,7 +201,7 @@ def _undelivered(stories: Sequence[Story]) -> list[Undelivered]:
     return list(rows.values())
 
 
-def _peers(events: Sequence[Event], waits: Sequence[Waiting]) -> Iterator[str]:
+def _peers(events: Sequence[Event], waits: Sequence[WaitingInstruction]) -> Iterator[str]:
     for event in sorted(events, key=lambda event: event.kind == "arrival"):
         yield from (peer for peer in (event.peer, event.to) if peer)
     yield from (waiting.peer for waiting in waits if waiting.peer)

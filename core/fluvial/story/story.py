@@ -16,17 +16,17 @@ from msgspec.structs import replace
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Instance, Result, Sent, Taken, instances_of
-from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.data.partial import Content, Partial, outline
 from fluvial.air.machine.findings import Met, Observer
-from fluvial.air.machine.machine import Machine
 from fluvial.air.syntax import head, parse
-from fluvial.encoding import decode, encode
+from fluvial.encoding import encode
 from fluvial.identity import PeerId
-from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, records_of
-from fluvial.particles.notice import decode_notice
-from fluvial.particles.waiting import name_of, since_when
-from fluvial.storage.particle_rows import JournalEntry, StoredParticle
+from fluvial.particles.journal import Arrival, Resent, read_entry
+from fluvial.particles.notice import Notice, SignedNotice
+from fluvial.particles.session import Session
+from fluvial.particles.wait_times import name_of, since_when
+from fluvial.stored import JournalEntry, StoredParticle
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,7 +72,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signed: str = ""
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WaitingInstruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An instruction that waits.
 
     Attributes:
@@ -130,7 +130,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     peers: list[str]
     events: list[Event]
-    waits: list[Waiting]
+    waits: list[WaitingInstruction]
     undelivered: list[Undelivered]
     error: str = ""
 
@@ -168,28 +168,18 @@ class _Teller:
         self._me = me
         self._script = parse(stored.particle.script)
         self._met: dict[tuple[bytes, int], Met] = {}
-        self._machine = self._restore(list(records_of(stored.journal)), self._met.__setitem__)
-        self._contents = self._machine.contents()
+        self._session = self._restore(stored, self._met.__setitem__)
+        self._contents = self._session.known.contents
         self._known: set[BatchId] = set()
 
-    def _restore(self, records: Sequence[Record], observer: Observer | None = None) -> Machine:
-        particle = self._stored.particle
-        return Machine.restore(
-            self._script,
-            particle.key,
-            self._me,
-            records,
-            initiator=particle.initiator,
-            timestamp_ms=particle.header.timestamp_ms,
-            ttl_ms=particle.header.ttl_ms,
-            observer=observer,
-        )
+    def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> Session:
+        return Session.restore(stored, self._script, self._me, observer=observer)
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = _each_once([event for entry in stored.journal for event in self._events(entry)])
-        waits, error = self._machine.waits(), self._machine.error
-        since = since_when(stored.journal, waits, self._restore)
+        waits, error = self._session.waits(), self._session.error
+        since = since_when(stored, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):
@@ -207,7 +197,7 @@ class _Teller:
             peers=list(peers),
             events=events,
             waits=[
-                Waiting(
+                WaitingInstruction(
                     instruction=head(wait.instruction),
                     at=str(wait.instruction.at),
                     reason=wait.reason,
@@ -224,37 +214,34 @@ class _Teller:
         )
 
     def _events(self, entry: JournalEntry) -> Iterator[Event]:
-        if entry.kind == ARRIVED:
-            arrival = decode(entry.payload, Arrival, what="arrival")
-            sender = PeerId.from_public_key(arrival.sender)
-            yield Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=entry.at_ms)
-            return
-        if entry.kind == NOTICED:
-            notice = decode_notice(entry.payload).notice
-            yield Event(
-                kind="notice",
-                peer=str(notice.peer_id),
-                instruction=notice.instruction,
-                at=notice.position,
-                error=notice.error,
-                known_at_ms=entry.at_ms,
-                signed=VERIFIED,
-            )
-            return
-        if entry.kind == RESENT:
-            resent = decode(entry.payload, Resent, what="resend")
-            hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
-            yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
-            return
-        for noted in self._noted(entry):
-            fact = noted.fact
-            if isinstance(fact, Closed):
-                yield from (self._closed(noted, instance) for instance in instances_of(fact))
-            elif not isinstance(fact, Taken) and (event := self._event(noted, fact)) is not None:
-                yield event
+        match read_entry(entry):
+            case Arrival() as arrival:
+                yield self._arrival(arrival, entry.at_ms)
+            case SignedNotice() as signed:
+                yield self._notice(signed.notice, entry.at_ms)
+            case Resent() as resent:
+                hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
+                yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
+            case record:
+                for noted in self._noted(record, entry.at_ms):
+                    yield from self._events_of_fact(noted)
 
-    def _noted(self, entry: JournalEntry) -> Iterator[_Noted]:
-        record = decode_record(entry.payload)
+    def _arrival(self, arrival: Arrival, at_ms: int) -> Event:
+        sender = PeerId.from_public_key(arrival.sender)
+        return Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=at_ms)
+
+    def _notice(self, notice: Notice, at_ms: int) -> Event:
+        return Event(
+            kind="notice",
+            peer=str(notice.peer_id),
+            instruction=notice.instruction,
+            at=notice.position,
+            error=notice.error,
+            known_at_ms=at_ms,
+            signed=VERIFIED,
+        )
+
+    def _noted(self, record: Record, at_ms: int) -> Iterator[_Noted]:
         match record:
             case Merged():
                 fresh = {
@@ -262,12 +249,19 @@ class _Teller:
                     for batch in (Batch.stored(self._stored.particle.key, one) for one in record.batches)
                 }
                 for batch, facts in unroll(fresh, self._known):
-                    yield from (_Noted(str(batch.signer), fact, entry.at_ms, VERIFIED) for fact in facts)
+                    yield from (_Noted(str(batch.signer), fact, at_ms, VERIFIED) for fact in facts)
                 self._known.update(fresh)
             case Stepped():
-                yield from (_Noted(str(self._me), fact, entry.at_ms, OWN) for fact in record.facts)
+                yield from (_Noted(str(self._me), fact, at_ms, OWN) for fact in record.facts)
             case Sealed():
                 self._known.add(Batch.stored(self._stored.particle.key, record.batch).id)
+
+    def _events_of_fact(self, noted: _Noted) -> Iterator[Event]:
+        fact = noted.fact
+        if isinstance(fact, Closed):
+            yield from (self._closed(noted, instance) for instance in instances_of(fact))
+        elif not isinstance(fact, Taken) and (event := self._event(noted, fact)) is not None:
+            yield event
 
     def _closed(self, noted: _Noted, instance: Instance) -> Event:
         """A call was answered, and what with is not told."""

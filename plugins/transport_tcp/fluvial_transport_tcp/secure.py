@@ -32,8 +32,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.x509.oid import NameOID
 from fluvial.errors import ConfigError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
+from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 
-ALPN_BYTES_MAX: Final = 255
 RECORD_BYTES: Final = 16_384
 """Most plaintext that one TLS record carries (RFC 8446 5.1)."""
 
@@ -65,7 +65,7 @@ class Credentials:
 
     Args:
         keys: the peer's key pair.
-        network: name of the network; ASCII, at most 245 characters.
+        network: name of the network, which is part of the ALPN protocol's name.
 
     Raises:
         ConfigError: the network's name cannot be used.
@@ -75,10 +75,10 @@ class Credentials:
         self.peer_id: Final = keys.peer_id
         self.network: Final = network
         self.protocol: Final = f"fluvial/1/{network}"
-        if not network or not self.protocol.isascii() or len(self.protocol) > ALPN_BYTES_MAX:
+        if not is_network(network):
             raise ConfigError(
                 f"the network's name {network[:80]!r} cannot be used by the tcp transport",
-                hint=f"choose 1 to {ALPN_BYTES_MAX - len('fluvial/1/')} ASCII characters",
+                hint=f"choose 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters",
             )
         private_key = cast(Ed25519PrivateKey, serialization.load_pem_private_key(keys.private_pem(), password=None))
         leaf = _certificate(private_key.public_key(), _LEAF_NAME, is_authority=False)

@@ -1,4 +1,4 @@
-"""How often peers may cause something: a token bucket for each of them, in a bounded table; pure."""
+"""How often peers may cause something: a token bucket for each peer, in a bounded table; pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from fluvial.identity import PeerId
 
 PEERS_MAX: Final = 4_096
-"""Peers whose buckets are remembered; the one longest unused goes first, and begins with a full bucket should it come again."""
+"""Peers whose buckets are remembered. The one that was unused for the longest time is forgotten first; it begins again with a full bucket."""
 
 
-class Allowance:
-    """See the module's docstring.
+class RateLimiter:
+    """A token bucket for each peer.
 
     Args:
-        per_minute: how often each peer may, on average; so many at once after a pause.
+        per_minute: how often each peer may do it on average; also how often at once after a pause.
         peers_max: how many peers are remembered.
     """
 
@@ -25,7 +25,12 @@ class Allowance:
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
 
     def take(self, peer: PeerId, now_s: float) -> bool:
-        """Whether a peer may once more at this time, in seconds of a clock that never goes back."""
+        """Take a token of a peer; False if it has none left.
+
+        Args:
+            peer: who causes something.
+            now_s: the time in seconds, by a clock that never goes back.
+        """
         left, then_s = self._buckets.pop(peer, (float(self._per_minute), now_s))
         left = min(left + (now_s - then_s) * self._per_minute / 60, self._per_minute)
         allowed = left >= 1

@@ -1,4 +1,4 @@
-"""Takes in failure notices: those about this peer's own particles are verified, kept and told; those for a relay's clients are passed on."""
+"""Takes in failure notices: verifies, keeps and reports those about this peer's own particles, and passes on those for its clients."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageEr
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.allowance import Allowance
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.inspection import Limits
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import PROTOCOL, REASONS, Notice, SignedNotice, decode_notice
+from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
 
 Heard: TypeAlias = Callable[[Particle, Notice], None]
-"""Told of each new notice about a particle of this peer, once it is durable."""
+"""Called with each new notice about a particle of this peer, when it is durable."""
 
 
-class Hearing:
+class NoticeInbox:
     """See the module's docstring.
 
     Args:
         me: this peer.
-        limits: whether notices are taken, and how many of one peer.
+        limits: whether notices are taken, and how many from one peer.
         keeper: has the particles.
-        carrier: for what is meant for a peer that this one is the relay of.
-        on_notice: told of each new notice.
-        clock, observers, metrics, log: as usual; metrics get ``fluvial_failure_notices_received_total{outcome}``.
+        carrier: passes on what is meant for a client of this relay.
+        on_notice: called with each new notice.
+        clock: the time.
+        observers: told of each new notice.
+        metrics: gets ``fluvial_failure_notices_received_total{outcome}``.
+        log: a logger bound to the peer.
     """
 
     def __init__(
         self,
         me: PeerId,
         *,
-        limits: Limits,
+        limits: ParticleLimits,
         keeper: Keeper,
         carrier: Carrier,
         on_notice: Heard,
@@ -52,7 +55,7 @@ class Hearing:
     ) -> None:
         self._me = me
         self._on = limits.failure_notices
-        self._allowance = Allowance(limits.failure_notices_per_minute)
+        self._rate_limiter = RateLimiter(limits.failure_notices_per_minute)
         self._keeper = keeper
         self._carrier = carrier
         self._on_notice = on_notice
@@ -79,7 +82,7 @@ class Hearing:
         return await self.hear(signed, sender=sender)
 
     async def hear(self, signed: SignedNotice, *, sender: PeerId | None = None) -> Receipt:
-        """Take a notice that is meant for this peer; without a sender it is this peer's own."""
+        """Take in a notice that is meant for this peer; without a sender it is this peer's own."""
         notice = signed.notice
         try:
             actor = await self._keeper.find(ParticleKey(notice.particle))
@@ -107,7 +110,7 @@ class Hearing:
         return self._counted("accepted", Receipt())
 
     def _inspected(self, sender: PeerId, payload: bytes) -> SignedNotice:
-        """Cheapest checks first, so that a flood costs this peer no signatures."""
+        """The notice, verified. Cheapest checks first, so that a flood costs this peer no signatures."""
         if not self._on:
             raise Refused("failure notices are switched off here", reason="off")
         self._allow(sender)
@@ -116,11 +119,11 @@ class Hearing:
         return signed
 
     def _allow(self, peer: PeerId) -> None:
-        if not self._allowance.take(peer, anyio.current_time()):
+        if not self._rate_limiter.take(peer, anyio.current_time()):
             raise Refused(f"{peer} has sent too many failure notices", reason="busy")
 
     async def _pass_on(self, signed: SignedNotice, payload: bytes) -> Receipt:
-        """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
+        """As a relay, hand a notice to a client that is connected; its receipt is the answer."""
         to = PeerId.from_public_key(signed.to)
         try:
             receipt = await self._carrier.pass_on(to, PROTOCOL, payload)
@@ -140,7 +143,7 @@ class Hearing:
         if isinstance(error, StorageError):
             self._log.error("storage_failed", error=error.message)
             error = FluvialError("the peer's storage failed")
-        # Whoever floods this peer does not flood its log too, and one that comes too late is nobody's fault.
+        # Whoever floods this peer must not flood its log, too; and nobody is to blame for a notice that comes too late.
         log = self._log.debug if reason in ("busy", "expired") else self._log.warning
         log("failure_notice_refused", sender=sender, reason=reason, error=error.message)
         return self._counted(reason, Receipt.refusal(reason, error.message))
