@@ -53,9 +53,11 @@ class _Letter:
 
 @dataclass(slots=True)
 class _Question:
-    """A request of this end: what it takes of the window, and its answer."""
+    """A request of this end: what it takes of the window, and its answer; nothing and none if either of them was lost on the way."""
 
     charge: int
+    lost: bool = False
+    abandoned: bool = False
     answered: anyio.Event = field(default_factory=anyio.Event)
     answer: bytes = b""
     error: FluvialError | None = None
@@ -129,7 +131,12 @@ class ConnectionEnd:
         number = next(self._numbers)
         question = self._questions[number] = _Question(charge)
         self._put("request", number, protocol, payload, charge)
-        await question.answered.wait()
+        try:
+            await question.answered.wait()
+        finally:
+            question.abandoned = True
+            if question.lost:
+                self._questions.pop(number, None)
         if question.error is not None:
             raise question.error
         return question.answer
@@ -190,10 +197,10 @@ class ConnectionEnd:
         )
         if not lost:
             self._post(_Letter(0.0, kind, number, protocol, payload, charge))
-        elif kind in ("request", "one_way"):
+        elif kind == "one_way":
             self._window.give(charge)
-        elif self._other is not None:
-            self._other._forgo(number)
+        elif (asker := self if kind == "request" else self._other) is not None:
+            asker._forgo(number)
 
     def _post(self, letter: _Letter) -> None:
         """Put a letter on its way, behind those that are."""
@@ -205,10 +212,12 @@ class ConnectionEnd:
         other._stir.set()
 
     def _forgo(self, number: int) -> None:
-        """The answer to a request is lost: who asks waits in vain, but the window is free again."""
+        """A request or its answer is lost: who asks waits in vain, but the window is free again."""
         if (question := self._questions.get(number)) is not None:
             self._window.give(question.charge)
-            question.charge = 0
+            question.lost = True
+            if question.abandoned:
+                del self._questions[number]
 
     # --- receiving
 

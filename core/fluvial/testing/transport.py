@@ -249,6 +249,24 @@ class TransportConformance:
             await one.transport.request(other.contact, ECHO, b"never", timeout_s=0.2)
         assert await one.request(other, b"again") == b"again"
 
+    async def test_requests_can_be_given_up(self, start: PeerFactory) -> None:
+        """Cancelled in the middle, again and again; nothing that they took is lost, and the connection goes on."""
+        release = anyio.Event()
+
+        async def receive(sender: PeerId, protocol: str, payload: bytes) -> bytes:
+            if payload.startswith(b"slow"):
+                await release.wait()
+            return payload
+
+        one, other = await start(), await start(receive=receive)
+        for number in range(20):
+            with anyio.move_on_after(0.01):
+                await one.request(other, b"slow" + bytes(10_000 * number))
+            assert await one.request(other, b"fast") == b"fast"
+        release.set()
+        assert await one.request(other, b"slow" + bytes(60_000)) == b"slow" + bytes(60_000)
+        assert (len(one.connections), one.disconnections) == (1, [])
+
     async def test_too_large_payloads_are_not_sent(self, start: PeerFactory) -> None:
         """They are refused before a connection is even needed, and nothing breaks."""
         if self.too_large_bytes is None:
