@@ -31,6 +31,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Contact
+from fluvial.blobs.room import BlobRoom
 from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.directory import NodeDirectory
@@ -128,6 +129,17 @@ class Assembly:
             services=self.services,
             log=log,
         )
+        self.blobs: Final = BlobRoom(
+            me,
+            self._settings.blobs,
+            base_dir=self._settings.base_dir,
+            peers=self.peers,
+            directory=self.directory,
+            clock=owner.clock,
+            metrics=metrics,
+            log=log,
+            on_change=self.observers.capabilities_changed,
+        )
 
     def tables(self) -> Sequence[Tables]:
         """The tables of the offers that the settings name.
@@ -150,6 +162,7 @@ class Assembly:
         """
         self._build(store)
         service_room, particles = self._rooms(store)
+        blobs = self.parts.add("blobs", self.blobs)
         rooms = [self.parts.add(name, room) for name, room in (("services", service_room), ("particles", particles))]
         async with AsyncExitStack() as lives:
             await lives.enter_async_context(self.parts.seat("consensus"))
@@ -158,6 +171,7 @@ class Assembly:
             await lives.enter_async_context(self.parts.seat("transport", run_transport))
             self._transport_started()
             await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.living(blobs))
             await lives.enter_async_context(self.parts.seat("execution"))
             await lives.enter_async_context(self.parts.extras())
             for room in rooms:  # their own work has its own limits
@@ -231,6 +245,7 @@ class Assembly:
             trust=self.authorization,
             ledger=self.consensus,
             directory=self.directory,
+            blobs=self.blobs.for_part(name),
             extensions=self.extensions,
         )
 

@@ -288,6 +288,7 @@ async def connect(
     network: str = "fluvial",
     peers: Sequence[str] = (),
     storage_url: str = "sqlite://",
+    blobs_folder: str = "",
     plugins: Plugins | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
@@ -299,6 +300,7 @@ async def connect(
         network: name of the network.
         peers: addresses of further peers that it may dial.
         storage_url: where it keeps its particles; in memory by default.
+        blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
         log: its logger; by default warnings and errors go to stderr.
 
@@ -310,6 +312,7 @@ async def connect(
         "relays": [relay],
         "routing": {"kind": "static", "peers": list(peers)},
         "storage": {"url": storage_url},
+        "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
     contact = Contact.parse(relay)

@@ -13,7 +13,7 @@
     ├── AirSyntaxError       the author of a script (defined in ``fluvial.air.syntax``)
     ├── ServiceError         the author of a script: a call failed; becomes a catchable AIR error
     ├── ResourceLimit        whoever asked for too much
-    └── StorageError         the operator: the database
+    └── StorageError         the operator: the database, or the files of the blobs
 
 Each class carries a stable ``code`` (``F101`` …) that the documentation explains.
 """
@@ -116,7 +116,7 @@ class ResourceLimit(FluvialError):
 
 
 class StorageError(FluvialError):
-    """The database cannot be opened, migrated, read or written."""
+    """The database, or a file of the peer's state, cannot be opened, read or written."""
 
     code = "F701"
 

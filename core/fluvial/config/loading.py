@@ -127,6 +127,7 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         particles=sections.particles,
         services=sections.services,
         storage=sections.storage,
+        blobs=sections.blobs,
         telemetry=sections.telemetry,
         seats={seat: choice for seat, choice in seats.items() if choice is not None},
         effectors=switched["effectors"],

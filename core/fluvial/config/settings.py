@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from fluvial.addresses import Contact
+from fluvial.blobs.settings import BlobsSection
 from fluvial.particle import NETWORK_PATTERN
 from fluvial.particles.limits import ParticleLimits
 from fluvial.seats import Offer, SeatName
@@ -93,6 +94,7 @@ class CoreSections(_Section, frozen=True):
     particles: ParticleLimits = ParticleLimits()
     services: ServiceLimits = ServiceLimits()
     storage: StorageSection = StorageSection()
+    blobs: BlobsSection = BlobsSection()
     telemetry: TelemetrySection = TelemetrySection()
 
 
@@ -135,6 +137,7 @@ class Settings:
     particles: ParticleLimits
     services: ServiceLimits
     storage: StorageSection
+    blobs: BlobsSection
     telemetry: TelemetrySection
     seats: Mapping[SeatName, Choice]
     effectors: Mapping[str, Choice]
