@@ -13,27 +13,34 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.memory.network import LinkQuality, Memory, Transfer
 from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, until
 from fluvial.virtual.loop import run
 
 FOLDER: Final = Path(__file__).parent
-PLUGINS: Final = {name: FOLDER / f"{name}.py" for name in ("asking", "vouching", "clockwork")}
+PLUGINS: Final = {name: FOLDER / f"{name}.py" for name in ("asking", "vouching", "uploading", "clockwork")}
 SECTIONS: Final[Mapping[str, Any]] = {
     "authorization": "vouching",
+    "execution": "uploading",
     "extras": {"clockwork": {"period_s": 0.5}},
 }
 CAROL: Final = Contact.parse(f"/ip4/192.0.2.7/tcp/7771/p2p/{keys_of('carol').peer_id}")
 """A peer that bob alone has heard of, and that is away."""
 
+NAMES: Final = {"ada": keys_of("ada").peer_id, "bob": keys_of("bob").peer_id, "carol": CAROL.peer}
+BALLAST_BYTES: Final = 600_000
+"""So that the module is no message: it is fetched in pieces."""
+
 
 async def play(network: NodeNetwork, **sections: Any) -> None:
-    """Ada asks bob for carol, they vouch, and their clocks beat."""
+    """Ada asks bob for carol, they vouch, bob runs what ada has written, and their clocks beat."""
     bob = await network.start("bob", routing={"kind": "asking", "peers": [str(CAROL.addresses[0])]}, **sections)
     ada = await network.start("ada", routing={"kind": "asking", "peers": [bob.address]}, **sections)
     assert await ada.node.routing.find(CAROL.peer) == CAROL
     await _vouch(ada, bob)
+    await _upload(ada, bob)
     await until(lambda: ada.metric("fluvial_messages_total", protocol="/clockwork/1", outcome="answered") >= 3)
     assert await _call(ada, bob, '("clockwork" "heard") [ada]') >= 1
     await network.stop("ada")
@@ -48,21 +55,32 @@ async def _vouch(ada: RunningNode, bob: RunningNode) -> None:
     with anyio.fail_after(30):
         while await _call(ada, ada, '("vouch" "weight") [carol]') != 5:  # noqa: ASYNC110 - a stranger to both
             await anyio.sleep(0.1)
-    async with ada.run(
-        '(xor (call bob ("vouch" "trust") [ada 9]) (call %init_peer_id% ("return" "") [%last_error%.$.message]))',
-        ada=ada.peer_id,
-        bob=bob.peer_id,
-    ) as flow:
-        (refusal,) = await flow.result()
-    assert "only the node itself" in refusal
+    assert "only the node itself" in await _refusal(ada, bob, '("vouch" "trust") [ada 9]')
+
+
+async def _upload(ada: RunningNode, bob: RunningNode) -> None:
+    """Ada keeps a module that no particle could carry; bob fetches it from her and runs it for whom he trusts enough."""
+    module = {"say": {"greet": "Hello, {}!"}, "host": {"now": "clock.now"}, "policy": {"weight": 2}}
+    blob = await ada.node.blobs.put(msgspec.json.encode({**module, "ballast": "x" * BALLAST_BYTES}))
+    await _call(ada, bob, f'("upload" "add") ["greeting" "{blob}"]')
+    assert "counts for less" in await _refusal(ada, bob, '("greeting" "greet") ["Ada"]')
+    await _call(bob, bob, '("vouch" "trust") [ada 2]')
+    assert await _call(ada, bob, '("greeting" "greet") ["Ada"]') == "Hello, Ada!"
+    assert isinstance(await _call(ada, bob, '("greeting" "now") []'), int)
 
 
 async def _call(by: RunningNode, at: RunningNode, what: str) -> Any:
-    names = {"ada": keys_of("ada").peer_id, "bob": keys_of("bob").peer_id, "carol": CAROL.peer}
     script = f'(seq (call at {what} x) (call %init_peer_id% ("return" "") [x]))'
-    async with by.run(script, at=at.peer_id, **names) as flow:
+    async with by.run(script, at=at.peer_id, **NAMES) as flow:
         (value,) = await flow.result()
     return value
+
+
+async def _refusal(by: RunningNode, at: RunningNode, what: str) -> str:
+    script = f'(xor (call at {what}) (call %init_peer_id% ("return" "") [%last_error%.$.message]))'
+    async with by.run(script, at=at.peer_id, **NAMES) as flow:
+        (message,) = await flow.result()
+    return str(message)
 
 
 async def virtually(seed: int, told: list[Transfer]) -> None:

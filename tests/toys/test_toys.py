@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fluvial.effectors import NoConfig
+from fluvial.effectors import Call, NoConfig
 from fluvial.memory.network import LinkQuality, Memory
 from fluvial.ports import Context
 from fluvial.tables import Tables
 from fluvial.testing.authorization import AuthorizationConformance
+from fluvial.testing.execution import ExecutionConformance, call_of
 from fluvial.testing.extra import ExtraConformance
 from fluvial.testing.nodes import nodes
 from fluvial.testing.routing import RoutingConformance
@@ -24,7 +25,7 @@ from sqlalchemy import MetaData
 
 from tests.docs.pages import ROOT
 from tests.support.postgres import PostgresServer, server_for_session
-from tests.toys import asking, clockwork, story, vouching
+from tests.toys import asking, clockwork, story, uploading, vouching
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +62,17 @@ class TestVouchingTables(TablesConformance):
     def postgresql_url(self, postgres_server: PostgresServer) -> Iterator[str]:
         with postgres_server.database() as url:
             yield url
+
+
+class TestUploading(ExecutionConformance):
+    @pytest.fixture
+    def build(self) -> Callable[[Context], uploading.Uploading]:
+        greeting = uploading.Module(say={"greet": "Hello, {}!"}, host={"now": "clock.now"}, policy={"weight": 1})
+        return lambda context: uploading.Uploading(context, NoConfig(), greeting=greeting)
+
+    @pytest.fixture
+    def works(self) -> Call:
+        return call_of("greeting", "greet", ["Ada"])
 
 
 class TestClockwork(ExtraConformance):

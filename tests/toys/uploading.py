@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 from fluvial import hookimpl
+from fluvial.blob_id import BlobId
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import FluvialError, ServiceError
-from fluvial.ports import BlobId, Context
+from fluvial.ports import Context
 from fluvial.seats import Contributions, Execution, Json, Registry
 from fluvial.services import Status
 from fluvial.virtual.threads import in_thread
@@ -45,15 +46,17 @@ class Upload(Effector[NoConfig]):
     async def add(self, call: Call, service: str, blob: str) -> None:
         """Run a module, fetched from the caller or whoever has it, as a service."""
         try:
-            await self._part.add(service, BlobId(blob), call)
+            await self._part.add(service, BlobId.parse(blob), call)
+        except ValueError as error:
+            raise EffectorError(400, str(error)) from error
         except FluvialError as error:
             raise EffectorError(500, error.message) from error
 
 
 class Uploading(Execution):
-    def __init__(self, context: Context, options: NoConfig) -> None:
+    def __init__(self, context: Context, options: NoConfig, **modules: Module) -> None:
         self._context = context
-        self._modules: dict[str, Module] = {}
+        self._modules = modules
 
     def contributions(self) -> Contributions:
         return Contributions(services=(Upload(self),))

@@ -12,7 +12,7 @@ With the fixture ``anyio_backend`` of ``fluvial.virtual.loop.BACKEND`` a test ru
 and everything happens in the same order each time. Without it the same test runs in real time.
 
 Keys, ports and all chance come from names and the seed. Nodes start one after another and stop all at once; each keeps its store in
-memory, unless its section ``storage`` says otherwise.
+memory and its blobs in a temporary folder, unless its sections say otherwise.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ class NodeNetwork(Mapping[str, RunningNode]):
             "network": NETWORK,
             "transport": {"kind": "memory", "port": port},
             "storage": {"url": "sqlite://"},
+            "blobs": {"folder": ""},
             **self._sections,
             **sections,
         }

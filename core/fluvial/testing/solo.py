@@ -7,7 +7,7 @@
         async with solo(Trust, Options(), kind="authorization", tables=TABLES, network=network) as other:
             ...  # two parts that gossip
 
-What surrounds the part is the kernel's own: the switchboard with its limits, ordered start and stop, hooks for its watchers, an in-memory
+What surrounds the part is the kernel's own: the switchboard with its limits, ordered start and stop, hooks for its watchers, blobs, an in-memory
 database with the part's tables. It works with real and with virtual time.
 """
 
@@ -26,6 +26,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
 from fluvial.addresses import Contact
+from fluvial.blobs.room import BlobRoom
+from fluvial.blobs.settings import BlobsSection
 from fluvial.clock import Clock
 from fluvial.effectors import NoConfig
 from fluvial.guard import Guard
@@ -96,6 +98,7 @@ class Surrounding:
         seed: int = 0,
     ) -> None:
         rng = Random(f"{seed} {name}")  # noqa: S311 - no secret
+        keys, clock = keys or KeyPair.from_secret(rng.randbytes(32)), clock or LoopClock()
         metrics, capture = CollectorRegistry(), LogCapture()
         log = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger)
         self.network: Final = network if network is not None else Memory(seed)
@@ -110,19 +113,30 @@ class Surrounding:
         self._routing = GuardedRouting(self.guard, "routing")
         self._peers = (ContactPeers if kind == "routing" else DirectPeers)(self._transport, self._routing)
         self._given = Contributions()
+        self._blobs = BlobRoom(
+            keys.peer_id,
+            BlobsSection(folder=""),
+            base_dir=base_dir,
+            peers=self._peers,
+            directory=self.directory,
+            clock=clock,
+            metrics=metrics,
+            log=log,
+        )
         ports = {
             "peers": self._peers,
             "database": store and store.part(name),
             "trust": self.trust,
             "ledger": self.ledger,
             "directory": self.directory,
+            "blobs": self._blobs.for_part(name),
             "extensions": self.extensions,
         }
         self.context: Final = closed_context(
             name,
-            keys=keys or KeyPair.from_secret(rng.randbytes(32)),
+            keys=keys,
             network=network_name,
-            clock=clock or LoopClock(),
+            clock=clock,
             seed=rng.getrandbits(64),
             metrics=metrics,
             log=log,
@@ -150,6 +164,8 @@ class Surrounding:
         name, log = self.context.name, self.context.log
         self._given = given
         switchboard = Switchboard(guard=self.guard, metrics=self.context.metrics)
+        served = self._blobs.contributions().answers
+        switchboard.connect(served, owner="blobs", foreign=False)
         switchboard.connect(given.answers, owner=name)
         observers = self._observers(given)
         transport = MemoryTransport(self.network, self.context, MemoryOptions())
@@ -162,9 +178,11 @@ class Surrounding:
         self.doors.open = True
         async with started("transport memory", run_transport, log=log):
             self._peers.open()
-            async with started(name, part.run, log=log, close=lambda: switchboard.close(given.answers)):
-                switchboard.open(given.answers)
-                yield
+            async with started("blobs", self._blobs.run, log=log, close=lambda: switchboard.close(served)):
+                switchboard.open(served)
+                async with started(name, part.run, log=log, close=lambda: switchboard.close(given.answers)):
+                    switchboard.open(given.answers)
+                    yield
 
     def _observers(self, given: Contributions) -> Observers:
         nobody = load_plugins(entry_points=())
