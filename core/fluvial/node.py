@@ -33,6 +33,7 @@ from fluvial.services import Handler, Services
 from fluvial.storage import Store, StoredParticle, open_store
 from fluvial.switchboard import Switchboard
 from fluvial.telemetry import make_logger
+from fluvial.virtual.loop import is_virtual
 
 Watch: TypeAlias = Callable[[Effects, Waits], None]
 """Told the outcome of each run of a particle on this peer, with a function that says what waits."""
@@ -238,6 +239,7 @@ class Node:
             settings.storage_url,
             base_dir=settings.base_dir,
             tables=assembly.tables(),
+            inline=is_virtual(),
             metrics=self.metrics,
             log=self.log,
         )
