@@ -9,14 +9,15 @@ from typing import TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend, connect
+from fluvial.storage.committer import Committer, SqliteCommitter, Work
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.schema import check, migrate
-from fluvial.storage.transactions import whole
-from fluvial.storage.writer import InlineWriter, ThreadedWriter, Writer
+from fluvial.storage.transactions import LentConnection
+from fluvial.storage.writer import Writer
 from fluvial.tables import Tables
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class SharedDatabase:
 
     Args:
         backend: the engines.
-        inline: do everything on the event loop's thread; see :class:`~fluvial.storage.writer.InlineWriter`.
+        inline: do everything on the event loop's thread.
     """
 
     def __init__(self, backend: Backend, *, inline: bool = False) -> None:
@@ -35,7 +36,7 @@ class SharedDatabase:
         self._inline = inline
         self._writer: Writer | None = None
         if backend.writer is not None:
-            self._writer = (InlineWriter if inline else ThreadedWriter)(backend.writer, backend.where)
+            self._writer = Writer(_committer(backend, backend.writer), backend.where, inline=inline)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
     @property
@@ -48,7 +49,7 @@ class SharedDatabase:
         """Whether it was opened for reading alone."""
         return self._writer is None
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that it may share with others; returns after COMMIT. See :meth:`Writer.run`.
 
         Raises:
@@ -76,7 +77,7 @@ class SharedDatabase:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
-            with self._backend.reader.begin() as connection, whole(connection):
+            with self._backend.reader.begin() as connection:
                 return work(connection)
         except BaseException as error:
             failure = what_work_raised(error, self.where)
@@ -92,6 +93,14 @@ class SharedDatabase:
         finally:
             with anyio.CancelScope(shield=True):
                 await _called(self._backend.close, inline=self._inline)
+
+
+def _committer(backend: Backend, engine: Engine) -> Committer:
+    if engine.dialect.name == "sqlite":
+        return SqliteCommitter(engine, backend.where, instant=backend.shared)
+    from fluvial.storage.pipelined import PipelinedCommitter  # its driver takes a while to import
+
+    return PipelinedCommitter(engine, backend.where)
 
 
 async def _called(work: Callable[[], T], *, inline: bool) -> T:
@@ -126,10 +135,11 @@ def _prepare(url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool
     try:
         backend = connect(url, base_dir=base_dir, read_only=read_only, busy_timeout_s=busy_timeout_s)
         if backend.writer is None:
-            with backend.reader.begin() as connection:
-                check(connection, backend.where, tables)
+            with backend.reader.begin() as reading:
+                check(reading, backend.where, tables)
         else:
-            with backend.writer.begin() as connection, whole(connection):
+            connection = LentConnection(backend.writer)
+            with connection, connection.begin(), connection.lent():
                 migrate(connection, backend.where, tables)
     except BaseException as error:
         where = "database"

@@ -12,22 +12,27 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
 from fluvial.storage.failures import storage_error
-from fluvial.storage.transactions import guard_transactions
 
 OLDEST_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
 
 LOG_BYTES_KEPT: Final = 64 * 2**20
 """A log that grew beyond this under load is cut back at the next checkpoint."""
+
+
+BUSY_PAUSE_S: Final = 0.005
+"""Before the next look at whether another program still holds its lock."""
 
 
 def in_memory(*, read_only: bool) -> Backend:
@@ -47,7 +52,6 @@ def in_memory(*, read_only: bool) -> Backend:
     )
     _on_connect(engine, "PRAGMA foreign_keys = ON")
     _on_begin(engine, "BEGIN IMMEDIATE")
-    guard_transactions(engine)
     return Backend(where="sqlite://", writer=engine, reader=engine, shared=True, release=lambda: None)
 
 
@@ -83,9 +87,10 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
         "PRAGMA fullfsync = ON",  # macOS: without it the disk's cache may still lose what was synced
         "PRAGMA foreign_keys = ON",
         f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}",
+        "PRAGMA busy_timeout = 0",  # the driver waits for no lock: the event loop may have to; see _begin_patiently
         check=lambda connection: _use_log(connection, where),
     )
-    _on_begin(writer, "BEGIN IMMEDIATE")
+    _begin_patiently(writer, busy_timeout_s)
     return Backend(where=where, writer=writer, reader=reader, shared=False, release=release)
 
 
@@ -100,7 +105,7 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
             check_same_thread=False,  # the pool hands a connection to one thread at a time
         )
 
-    engine = create_engine(
+    return create_engine(
         "sqlite://",
         creator=open_file,
         poolclass=QueuePool,
@@ -108,8 +113,6 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
         max_overflow=0,
         hide_parameters=True,
     )
-    guard_transactions(engine)
-    return engine
 
 
 def _check_version() -> None:
@@ -142,6 +145,24 @@ def _on_begin(engine: Engine, statement: str) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
+
+
+def _begin_patiently(engine: Engine, busy_timeout_s: float) -> None:
+    """Have transactions that begin through SQLAlchemy, which are those in a thread, wait for a lock that another program holds."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        end = time.monotonic() + busy_timeout_s
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                busy = getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+                if not busy or time.monotonic() > end:
+                    raise
+                time.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
 
 def _claim(path: Path, where: str, busy_timeout_s: float) -> Callable[[], None]:
