@@ -125,7 +125,7 @@ async def test_an_inline_store_works_on_the_loops_thread_in_the_order_of_the_cal
             for number in range(10):
                 tasks.start_soon(store.database.write, partial(work, number))
         assert await count(store) == 10
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
     assert seen == [(number, here) for number in range(10)]
     with pytest.raises(StorageError, match="the store is closed"):
         await store.database.write(partial(work, 11))
