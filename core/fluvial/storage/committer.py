@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
+from fluvial.storage.backend import Backend
 from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
 from fluvial.storage.failures import concerns_all, what_work_raised
+from fluvial.storage.ownership import Ownership
 from fluvial.storage.transactions import LentConnection
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class Ticket(Generic[T]):
 
 
 class Committer(Protocol):
-    """Brings groups of writes to their end. None of the methods raises; none is called while another is running."""
+    """Brings groups of writes to their end. What goes wrong is told to the tickets. No method is called while another is running."""
 
     @property
     def quick(self) -> bool:
@@ -68,8 +70,12 @@ class Committer(Protocol):
         """Run and commit; takes its time."""
         ...
 
+    def beat(self) -> Work[None]:
+        """What is written from time to time to show that the owner is alive."""
+        ...
+
     def close(self) -> None:
-        """Give the connection back."""
+        """Leave the database to whoever comes next; the only one that raises, what a database raises."""
         ...
 
 
@@ -77,33 +83,58 @@ class BaseCommitter:
     """What both kinds of databases share: the connection, and groups that SQLAlchemy takes part in.
 
     Args:
-        engine: an engine with one connection.
-        where: names the database in messages.
+        backend: the engines.
+        ownership: the right to write, which is verified with each new connection.
     """
 
-    def __init__(self, engine: Engine, where: str) -> None:
-        self._engine = engine
-        self._where = where
-        self._dialect = engine.dialect.name
+    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+        assert backend.writer is not None
+        self._engine = backend.writer
+        self._where = backend.where
+        self._verify = backend.verify
+        self._ownership = ownership
+        self._dialect = self._engine.dialect.name
         self._link: LentConnection | None = None
+        self._relinking = False
 
     def run(self, tickets: Sequence[Ticket[Any]]) -> None:
         """See :class:`Committer`."""
         if not self._attempt(tickets, careful=False):
             self._attempt(tickets, careful=True)
 
+    def beat(self) -> Work[None]:
+        """See :class:`Committer`."""
+        return self._ownership.renew
+
     def close(self) -> None:
-        """Give the connection back."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        """See :class:`Committer`."""
+        try:
+            connection = self._linked()
+            with connection.begin():
+                self._ownership.release(connection)
+        finally:
+            self._unlink()
 
     def _linked(self) -> LentConnection:
         """The connection, made anew if it is lost."""
-        if self._link is None or self._link.invalidated:
-            self.close()
-            self._link = LentConnection(self._engine)
-        return self._link
+        if self._link is not None and not self._link.invalidated:
+            return self._link
+        self._unlink()
+        link = LentConnection(self._engine)
+        if self._relinking:
+            try:
+                with link.begin():
+                    self._ownership.verify(link)
+            except BaseException:
+                link.close()
+                raise
+        self._link, self._relinking = link, True
+        return link
+
+    def _unlink(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _attempt(self, tickets: Sequence[Ticket[Any]], *, careful: bool) -> bool:
         """Run and commit; False if a write was refused and all were undone."""
@@ -119,6 +150,7 @@ class BaseCommitter:
                         else:
                             ticket.result = self._run_one(ticket.work, connection)
                 working = False
+            self._verify()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the callers, and the others must go on
             if working and not careful and not concerns_all(error):
                 return False
@@ -175,16 +207,15 @@ class SqliteCommitter(BaseCommitter):
     """SQLite: statements take microseconds, and only COMMIT waits for the disk.
 
     Args:
-        engine: an engine with one connection, whose driver waits for no lock.
-        where: names the database in messages.
-        instant: whether there is no disk to wait for.
+        backend: the engines; the driver that writes waits for no lock.
+        ownership: the right to write.
     """
 
     quick: Final = True
 
-    def __init__(self, engine: Engine, where: str, *, instant: bool = False) -> None:
-        super().__init__(engine, where)
-        self.instant: Final = instant
+    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+        super().__init__(backend, ownership)
+        self.instant: Final = backend.path is None
 
     def prepare(self, tickets: Sequence[Ticket[Any]]) -> int:
         """See :class:`Committer`; 0 also if another program holds a lock, or a write is refused."""
@@ -208,6 +239,7 @@ class SqliteCommitter(BaseCommitter):
         """See :class:`Committer`."""
         try:
             self._driver().execute("COMMIT")
+            self._verify()
         except BaseException as error:  # noqa: BLE001 - told to the callers
             self._undo()
             self._fail(tickets, error)

@@ -4,8 +4,7 @@ Durability: in WAL mode a commit is an append to the ``-wal`` file, which the ne
 it is written; ``synchronous=FULL`` syncs the log at every commit, so it survives a loss of power too (with ``NORMAL`` it would not).
 Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous".
 
-The only writer: beside ``NAME.db`` lies an empty ``NAME.db-owner``, a SQLite file of its own that the writing process keeps locked. Unlike
-a pid file the lock goes when the process goes, however that happens, and it does not hinder readers of the database.
+The only writer: see ``file_lock.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
-from fluvial.storage.failures import storage_error
+from fluvial.storage.file_lock import FileLock
 
 OLDEST_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
@@ -63,6 +62,7 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
     """
     _check_version()
     where = f"SQLite database {path}"
+    path = path.resolve()
     if not path.parent.is_dir():
         raise StorageError(f"{where}: the folder {path.parent} does not exist", hint="make it, or name another")
     if read_only and not path.exists():
@@ -79,7 +79,7 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
             f"{where}: the file may not be written",
             hint="the user that runs this must be allowed to write to the file and to its folder",
         )
-    release = _claim(path, where, busy_timeout_s)
+    lock = FileLock(path, where, busy_timeout_s)
     writer = _file_engine(path, mode="rwc", connections=1, busy_timeout_s=busy_timeout_s)
     _on_connect(
         writer,
@@ -91,7 +91,15 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
         check=lambda connection: _use_log(connection, where),
     )
     _begin_patiently(writer, busy_timeout_s)
-    return Backend(where=where, writer=writer, reader=reader, shared=False, release=release)
+    return Backend(
+        where=where,
+        writer=writer,
+        reader=reader,
+        shared=False,
+        release=lock.release,
+        verify=lock.verify,
+        path=path,
+    )
 
 
 def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: float) -> Engine:
@@ -163,22 +171,3 @@ def _begin_patiently(engine: Engine, busy_timeout_s: float) -> None:
                 time.sleep(BUSY_PAUSE_S)
             else:
                 return
-
-
-def _claim(path: Path, where: str, busy_timeout_s: float) -> Callable[[], None]:
-    """Become the only writer; returns what ends that."""
-    owner = path.with_name(path.name + "-owner")
-    lock: sqlite3.Connection | None = None
-    try:
-        lock = sqlite3.connect(owner, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        if lock is not None:
-            lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise storage_error(error, f"{where}: {owner.name}") from error
-        raise StorageError(
-            f"{where}: another process writes to it",
-            hint="stop the other node, or give this one a database of its own",
-        ) from error
-    return lock.close

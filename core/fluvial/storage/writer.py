@@ -30,9 +30,12 @@ from typing import Any, Final, TypeVar
 
 import anyio
 from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
 from fluvial.storage.committer import Committer, Ticket, Work
+from fluvial.storage.failures import what_work_raised
+from fluvial.storage.ownership import BEAT_S, OwnershipLost
 
 T = TypeVar("T")
 
@@ -49,12 +52,13 @@ CLOSE_DEADLINE_S: Final = 60.0
 class _Waiting(Ticket[T]):
     """A ticket that somebody waits for on the event loop."""
 
-    __slots__ = ("done", "since")
+    __slots__ = ("done", "own", "since")
 
-    def __init__(self, work: Work[T], done: asyncio.Future[T], since: float) -> None:
+    def __init__(self, work: Work[T], done: asyncio.Future[T], since: float, *, own: bool = False) -> None:
         super().__init__(work)
         self.done = done
         self.since = since
+        self.own = own  # the writer's own, which takes no room
 
     def settle(self) -> None:
         """Wake whoever waits."""
@@ -73,12 +77,17 @@ class Writer:
         committer: brings groups to their end.
         where: names the database in messages.
         inline: do everything on the event loop's thread, whatever it waits for; for simulations.
+        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
     """
 
-    def __init__(self, committer: Committer, where: str, *, inline: bool) -> None:
+    def __init__(
+        self, committer: Committer, where: str, *, inline: bool, on_trouble: Callable[[StorageError], None]
+    ) -> None:
         self._committer = committer
         self._where = where
         self._inline = inline
+        self._on_trouble = on_trouble
+        self._lost: OwnershipLost | None = None
         self._loop = asyncio.get_running_loop()
         self._room = anyio.Semaphore(WAITING_MAX, fast_acquire=True)
         self._queue: deque[_Waiting[Any]] = deque()
@@ -88,11 +97,13 @@ class Writer:
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self._jobs: SimpleQueue[Callable[[Sequence[Ticket[Any]]], None] | None] = SimpleQueue()
+        self._beating: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         if not inline:
             # A daemon: a process that ends without closing its store loses nothing that was acknowledged.
             self._thread = threading.Thread(target=self._serve, name="fluvial-storage-writer", daemon=True)
             self._thread.start()
+            self._beating = self._loop.call_later(BEAT_S, self._beat)
 
     async def run(self, work: Work[T]) -> T:
         """What ``work`` returns, after the commit of the transaction in which it ran.
@@ -108,9 +119,9 @@ class Writer:
                 becomes a StorageError.
         """
         await self._room.acquire()
-        if self._closed:
+        if self._closed or self._lost is not None:
             self._room.release()
-            raise StorageError(f"{self._where}: the store is closed")
+            raise self._refusal()
         done: asyncio.Future[T] = self._loop.create_future()
         self._queue.append(_Waiting(work, done, self._loop.time()))
         self._schedule()
@@ -123,19 +134,20 @@ class Writer:
             StorageError: the last write does not come to its end within ``CLOSE_DEADLINE_S``.
         """
         self._closed = True
+        if self._beating is not None:
+            self._beating.cancel()
         with anyio.CancelScope(shield=True):
             if self._group or self._queue:
                 self._idle = self._loop.create_future()
                 with anyio.move_on_after(CLOSE_DEADLINE_S):
                     await self._idle
+            if self._thread is None:
+                self._leave()
+                return
             self._jobs.put(None)
-            if self._thread is not None:
-                await to_thread.run_sync(self._thread.join, CLOSE_DEADLINE_S)
-                if self._thread.is_alive():
-                    raise StorageError(
-                        f"{self._where}: the last write does not end", hint="the disk or the server hangs"
-                    )
-            self._committer.close()
+            await to_thread.run_sync(self._thread.join, CLOSE_DEADLINE_S)
+            if self._thread.is_alive():
+                raise StorageError(f"{self._where}: the last write does not end", hint="the disk or the server hangs")
 
     # --- on the event loop
 
@@ -168,7 +180,10 @@ class Writer:
         """The group has come to its end."""
         group, self._group = self._group, ()
         for ticket in group:
-            self._room.release()
+            if isinstance(ticket.error, OwnershipLost):
+                self._lose(ticket.error)
+            if not ticket.own:
+                self._room.release()
             ticket.settle()
         self._schedule()
         if self._idle is not None and not self._queue and not self._idle.done():
@@ -191,6 +206,32 @@ class Writer:
             self._watching = True
             self._loop.call_later(WRITE_DEADLINE_S / 10, self._watch)
 
+    def _beat(self) -> None:
+        """Show that the owner is alive, and find out whether it still is the owner."""
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
+        if self._lost is not None:
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.add_done_callback(self._beaten)
+        self._queue.append(_Waiting(self._committer.beat(), done, self._loop.time(), own=True))
+        self._schedule()
+
+    def _beaten(self, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        if isinstance(error, StorageError) and error is not self._lost:
+            self._on_trouble(error)
+
+    def _lose(self, error: OwnershipLost) -> None:
+        """From here on nothing is written: what is not this process's own must not be changed by it."""
+        if self._lost is None:
+            self._lost = error
+            self._on_trouble(error)
+
+    def _refusal(self) -> StorageError:
+        if self._lost is not None:
+            return OwnershipLost(self._lost.message, hint=self._lost.hint)
+        return StorageError(f"{self._where}: the store is closed")
+
     # --- in the thread
 
     def _serve(self) -> None:
@@ -201,3 +242,13 @@ class Writer:
                 self._loop.call_soon_threadsafe(self._settle)
             except RuntimeError:  # the loop was closed under us: nobody is left who could be told
                 return
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give the database up; what goes wrong now only means that whoever comes next may have to wait for the lease."""
+        try:
+            self._committer.close()
+        except (StorageError, SQLAlchemyError) as error:
+            trouble = what_work_raised(error, self._where)
+            assert isinstance(trouble, StorageError)
+            self._on_trouble(trouble)

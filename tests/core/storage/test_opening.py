@@ -195,7 +195,7 @@ async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 async def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "peer.db").mkdir()
-    with pytest.raises(StorageError, match=r"peer\.db: unable to open database file") as raised:
+    with pytest.raises(StorageError, match=r"peer\.db: unable to open the file") as raised:
         await open_and_close(SQLITE, tmp_path)
     assert raised.value.hint
 
