@@ -333,6 +333,7 @@ class Node:
         self._outbox = outbox
         await keeper.resume()
         tasks.start_soon(keeper.sweep)
+        tasks.start_soon(keeper.purge)
 
     # --- what the transport tells
 

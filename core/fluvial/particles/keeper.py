@@ -22,11 +22,10 @@ from fluvial.particles.journal import hops_of, notices_of, resent_of, timed_reco
 from fluvial.particles.promises import Promises
 from fluvial.particles.scripts import Scripts
 from fluvial.storage.particle_rows import ParticleState, StoredParticle
+from fluvial.storage.purge import Purge
 
 SWEEP_S: Final = 1.0
 """How often memory is rid of what has died, particles that a failing store has stopped are taken up again, and promises are looked at."""
-PURGE_S: Final = 30.0
-"""How often the store is rid of what died long ago."""
 OPENED_AT_ONCE: Final = 64
 """Particles that are looked up in the store at the same time; a particle is never opened twice at once."""
 
@@ -106,16 +105,12 @@ class Keeper:
 
     async def sweep(self) -> None:
         """Bury what has died, take up what was stopped, and send on what others should have sent, for ever; a failing store only puts that off."""
-        purged = anyio.current_time()
         while True:
             await anyio.sleep(SWEEP_S)
             self._bury()
             try:
                 await self._take_up()
                 await self._around.resender.sweep(self.find)
-                if anyio.current_time() - purged > PURGE_S:
-                    purged = anyio.current_time()
-                    await self._purge()
             except StorageError as error:
                 self._around.log.error("storage_failed", error=error.message)
 
@@ -126,10 +121,15 @@ class Keeper:
                 self._around.log.info("particle_expired", particle=actor.particle.id)
             self._drop(actor)
 
-    async def _purge(self) -> None:
-        skew_ms = self._limits.clock_skew_ms_max
-        while await self._around.store.purge(self._around.clock.now_ms(), keep_ms=self._keep_ms, skew_ms=skew_ms):
-            pass
+    async def purge(self) -> None:
+        """Rid the store of what died long ago, for ever."""
+        await Purge(
+            self._around.store,
+            now_ms=self._around.clock.now_ms,
+            keep_ms=self._keep_ms,
+            skew_ms=self._limits.clock_skew_ms_max,
+            log=self._around.log,
+        ).run()
 
     async def _take_up(self) -> None:
         """Go on with the particles that a restart or a failing store has stopped; if the store fails, with the rest another time."""

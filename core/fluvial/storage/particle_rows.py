@@ -74,6 +74,21 @@ class Admission:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What one step of a purge came to.
+
+    Attributes:
+        count: how many particles were removed.
+        oldest_ms: how long the oldest of them should have been gone already, milliseconds.
+        work_s: how long it held up other writes, seconds, without the COMMIT.
+    """
+
+    count: int
+    oldest_ms: int
+    work_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredParticle:
     """All that is stored of a particle, in one snapshot.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, exists, func, select
 
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
+from fluvial.storage.known_keys import KnownKeys
 from fluvial.storage.particle_rows import (
     Admission,
     JournalEntry,
     OutboxRow,
     ParticleState,
     ParticleSummary,
+    Purged,
     StoredParticle,
     outbox_row_of,
     particle_of,
@@ -25,9 +28,6 @@ from fluvial.storage.particle_tables import journal, outbox, particles, scripts
 from fluvial.storage.particle_writes import addition, admission, check_entries, delivery, failure
 from fluvial.tables import plain_text
 
-if TYPE_CHECKING:
-    pass
-
 LISTED_MAX: Final = 100
 """Summaries in a list, unless asked otherwise."""
 
@@ -36,6 +36,23 @@ PURGED_MAX: Final = 500
 
 _STATE: Final = select(particles.c.state).where(particles.c.key == bindparam("of"))
 _WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
+_EXPIRED: Final = (
+    select(*particles.c["key", "script_hash", "deadline_ms"])
+    .where(particles.c.deadline_ms < bindparam("end"))
+    .order_by(particles.c.deadline_ms)
+    .limit(bindparam("most"))
+)
+_FORGET: Final = delete(particles).where(particles.c.key.in_(bindparam("keys", expanding=True)))
+_FORGET_SCRIPTS: Final = delete(scripts).where(
+    scripts.c.hash.in_(bindparam("hashes", expanding=True)), ~exists().where(particles.c.script_hash == scripts.c.hash)
+)
+_LOAD: Final = select(particles, scripts.c.text.label("script")).join(scripts).where(particles.c.key == bindparam("of"))
+_JOURNAL: Final = (
+    select(*journal.c["seq", "at_ms", "kind", "payload"])
+    .where(journal.c.key == bindparam("of"))
+    .order_by(journal.c.seq)
+)
+_OUTBOX: Final = _WAITING.where(outbox.c.key == bindparam("of")).order_by(outbox.c.peer)
 _SUMMARY: Final = select(
     *particles.c["key", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries"],
     select(func.count()).where(outbox.c.key == particles.c.key).scalar_subquery().label("waiting"),
@@ -50,6 +67,28 @@ class ParticleStore:
 
     def __init__(self, database: SharedDatabase) -> None:
         self._database = database
+        self._known = KnownKeys()
+
+    def knows(self, particle: Particle) -> bool:
+        """Whether the particle was perhaps admitted; asks no database. False is certain, if its time is not over.
+
+        True until :meth:`remember` has been called.
+        """
+        return self._known.has(particle.key, particle.deadline_ms)
+
+    async def remember(self, now_ms: int, *, skew_ms: int) -> None:
+        """Read which particles are here, so that :meth:`knows` can tell; once, at the start.
+
+        Args:
+            now_ms: milliseconds since 1970.
+            skew_ms: how far clocks may be apart; what is over for longer is not remembered.
+        """
+        query = select(*particles.c["key", "deadline_ms"]).where(particles.c.deadline_ms >= now_ms - skew_ms)
+
+        def work(connection: Connection) -> list[tuple[ParticleKey, int]]:
+            return [(ParticleKey(key), deadline_ms) for key, deadline_ms in connection.execute(query)]
+
+        self._known.fill(await self._database.read(work))
 
     async def admit(
         self,
@@ -80,6 +119,7 @@ class ParticleStore:
             ResourceLimit: an entry is too large.
         """
         check_entries(entries)
+        self._known.add(particle.key, particle.deadline_ms)
         write = admission(
             particle,
             sender=sender,
@@ -130,16 +170,11 @@ class ParticleStore:
         """
 
         def work(connection: Connection) -> StoredParticle | None:
-            query = select(particles, scripts.c.text.label("script")).join(scripts).where(particles.c.key == key)
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_LOAD, {"of": key}).one_or_none()
             if row is None:
                 return None
-            entries = connection.execute(
-                select(*journal.c["seq", "at_ms", "kind", "payload"])
-                .where(journal.c.key == key)
-                .order_by(journal.c.seq)
-            )
-            waiting = connection.execute(_WAITING.where(outbox.c.key == key).order_by(outbox.c.peer))
+            entries = connection.execute(_JOURNAL, {"of": key})
+            waiting = connection.execute(_OUTBOX, {"of": key})
             return StoredParticle(
                 particle=particle_of(row),
                 sender=PeerId(row.sender),
@@ -198,6 +233,10 @@ class ParticleStore:
         return await self._summaries(_SUMMARY, limit)
 
     async def purge(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int = PURGED_MAX) -> int:
+        """Forget particles that expired long ago; how many. See :meth:`purge_step`."""
+        return (await self.purge_step(now_ms, keep_ms=keep_ms, skew_ms=skew_ms, limit=limit)).count
+
+    async def purge_step(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int) -> Purged:
         """Forget particles that expired long ago, with journal, outbox and unused scripts; call again while it finds some.
 
         Args:
@@ -205,23 +244,20 @@ class ParticleStore:
             keep_ms: how long after its deadline a particle can still be looked at.
             skew_ms: how far clocks may be apart. A particle stays this long in any case: its row is the replay guard.
             limit: how many at most.
-
-        Returns:
-            How many were removed.
         """
         if keep_ms < 0 or skew_ms < 0:
             raise ValueError("keep_ms and skew_ms must not be negative: a particle's row must outlive the particle")
-        expired = particles.c.deadline_ms < now_ms - max(keep_ms, skew_ms)
-        query = select(particles.c.key, particles.c.script_hash).where(expired)
-        query = query.order_by(particles.c.deadline_ms).limit(limit)
+        self._known.forget(now_ms - skew_ms)
+        end_ms = now_ms - max(keep_ms, skew_ms)
 
-        def work(connection: Connection) -> int:
-            rows = connection.execute(query).all()
-            hashes = {row.script_hash for row in rows}
-            connection.execute(delete(particles).where(particles.c.key.in_([row.key for row in rows])))
-            used = exists().where(particles.c.script_hash == scripts.c.hash)
-            connection.execute(delete(scripts).where(scripts.c.hash.in_(hashes), ~used))
-            return len(rows)
+        def work(connection: Connection) -> Purged:
+            began = time.perf_counter()
+            rows = connection.execute(_EXPIRED, {"end": end_ms, "most": limit}).all()
+            if not rows:
+                return Purged(0, 0, time.perf_counter() - began)
+            connection.execute(_FORGET, {"keys": [row.key for row in rows]})
+            connection.execute(_FORGET_SCRIPTS, {"hashes": list({row.script_hash for row in rows})})
+            return Purged(len(rows), end_ms - rows[0].deadline_ms, time.perf_counter() - began)
 
         return await self._database.write(work)
 
