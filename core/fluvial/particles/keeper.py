@@ -61,7 +61,8 @@ class Keeper:
             StorageError: the store could not be read.
         """
         async with self._door(particle.key):
-            actor = await self._open(particle.key)
+            here = particle.key in self._actors or self._around.store.knows(particle)
+            actor = await self._open(particle.key) if here else None
             if actor is None:
                 self._make_room()
                 machine = self._machine(particle)
@@ -100,6 +101,7 @@ class Keeper:
         Raises:
             StorageError: the store cannot be read or written.
         """
+        await self._around.store.remember(self._around.clock.now_ms(), skew_ms=self._limits.clock_skew_ms_max)
         self._stopped = dict.fromkeys(await self._around.store.live(self._around.clock.now_ms()))
         await self._take_up()
 
