@@ -184,6 +184,26 @@ class View(Protocol):
         ...
 
 
+class _NoBlocks:
+    """The view where there is no ledger."""
+
+    height = 0
+    root = b""
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        return None
+
+    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        return ()
+
+    def proof(self, module: str, key: bytes) -> bytes | None:
+        return None
+
+
+NO_BLOCKS: Final[View] = _NoBlocks()
+"""The view where there is no ledger."""
+
+
 class Ledger(Protocol):
     """What all peers must know alike. Quick, and never raises but where it says so."""
 
@@ -279,5 +299,5 @@ class Context:
     trust: Trust
     ledger: Ledger
     directory: Directory
-    blobs: Blobs
+
     extensions: Extensions

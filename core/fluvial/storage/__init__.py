@@ -25,6 +25,7 @@ from fluvial.storage.particle_rows import (
 )
 from fluvial.storage.particles import ParticleStore
 from fluvial.storage.parts import PartDatabase
+from fluvial.storage.reading import reading
 from fluvial.storage.store import Store, open_store
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "Store",
     "StoredParticle",
     "open_store",
+    "reading",
 ]
