@@ -16,7 +16,7 @@ from fluvial.storage.backend import READERS_MAX, Backend, connect
 from fluvial.storage.committer import Committer, SqliteCommitter, Work
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.ownership import Ownership, claim, wait_until_free
-from fluvial.storage.schema import check, migrate
+from fluvial.storage.revisions import check, migrate
 from fluvial.storage.transactions import LentConnection
 from fluvial.storage.writer import Writer
 from fluvial.tables import Tables

@@ -38,8 +38,8 @@ from sqlalchemy import (
 from fluvial.errors import StorageError
 from fluvial.storage.tables import metadata
 
-LEASE_S: Final = 10.0
-BEAT_S: Final = 2.5
+LEASE_S: Final = 20.0
+BEAT_S: Final = 5.0
 """How often the beat is counted up; a quarter of the lease, so that a slow disk does not end it."""
 
 LOOK_S: Final = 0.25
