@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Dialect, Executable, make_url
@@ -24,10 +25,11 @@ Result: TypeAlias = Any
 DIRECT_BYTES_MAX: Final = 256 * 1024
 """A write with more payload is not run on the event loop, where it would hold up everybody."""
 
-_DIALECTS: Final[Mapping[str, Dialect]] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": make_url("postgresql+psycopg://").get_dialect()(),
-}
+
+@cache
+def _dialect(name: str) -> Dialect:
+    """How the statements of a dialect are written for its driver."""
+    return sqlite.dialect(paramstyle="named") if name == "sqlite" else make_url(f"{name}+psycopg://").get_dialect()()
 
 
 class Statement:
@@ -55,7 +57,7 @@ class Statement:
     def _compile(self, dialect: str) -> str:
         source = self._source[dialect] if isinstance(self._source, Mapping) else self._source
         assert isinstance(source, CompilerElement)
-        compiled = source.compile(dialect=_DIALECTS[dialect], column_keys=list(self._columns) or None)
+        compiled = source.compile(dialect=_dialect(dialect), column_keys=list(self._columns) or None)
         text = self._texts[dialect] = str(compiled)
         return text
 
