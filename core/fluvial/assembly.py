@@ -9,7 +9,7 @@ step part                      may count on
 4    routing                   the transport
 5    blobs, execution, extras  all above
 6    services                  all above: built-in, contributed, effectors, native
-7    particles                 the services
+7    particles, health         the services
 ==== ========================= ====================================================================
 
 All parts are built before any starts, without I/O, and what they give is read once. A part in a seat that fails ends the node, in order; an extra
@@ -26,12 +26,12 @@ from functools import partial
 from math import inf
 from typing import Any, Final
 
-import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Contact
+from fluvial.blobs.room import BlobRoom
 from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.directory import NodeDirectory
@@ -45,15 +45,15 @@ from fluvial.guarded import (
     GuardedRouting,
     GuardedTransport,
 )
+from fluvial.health_desk import HealthDesk
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
-from fluvial.particles.inspection import Limits as ParticleLimits
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
 from fluvial.parts import GivenExtensions, Installed, Parts
 from fluvial.peers import ContactPeers, DirectPeers
 from fluvial.ports import Context
 from fluvial.seats import Contributions, SeatName
-from fluvial.services import Accounts, Limits, Services
+from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
 from fluvial.services.room import ServiceOffer, ServiceRoom
@@ -115,7 +115,7 @@ class Assembly:
             log=log,
             guard=guard,
             execution=self.execution,
-            limits=Limits(**msgspec.structs.asdict(self._settings.services)),
+            limits=self._settings.services,
         )
         self.extensions: Final = GivenExtensions()
         self.directory: Final = NodeDirectory(
@@ -129,6 +129,17 @@ class Assembly:
             extensions=self.extensions,
             services=self.services,
             log=log,
+        )
+        self.blobs: Final = BlobRoom(
+            me,
+            self._settings.blobs,
+            base_dir=self._settings.base_dir,
+            peers=self.peers,
+            directory=self.directory,
+            clock=owner.clock,
+            metrics=metrics,
+            log=log,
+            on_change=self.observers.capabilities_changed,
         )
 
     def tables(self) -> Sequence[Tables]:
@@ -152,7 +163,9 @@ class Assembly:
         """
         self._build(store)
         service_room, particles = self._rooms(store)
-        rooms = [self.parts.add(name, room) for name, room in (("services", service_room), ("particles", particles))]
+        blobs = self.parts.add("blobs", self.blobs)
+        named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
+        rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
             await lives.enter_async_context(self.parts.seat("consensus"))
             await lives.enter_async_context(self.parts.seat("authorization"))
@@ -160,6 +173,7 @@ class Assembly:
             await lives.enter_async_context(self.parts.seat("transport", run_transport))
             self._transport_started()
             await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.living(blobs))
             await lives.enter_async_context(self.parts.seat("execution"))
             await lives.enter_async_context(self.parts.extras())
             for room in rooms:  # their own work has its own limits
@@ -233,6 +247,7 @@ class Assembly:
             trust=self.authorization,
             ledger=self.consensus,
             directory=self.directory,
+            blobs=self.blobs.for_part(name),
             extensions=self.extensions,
         )
 
@@ -243,8 +258,9 @@ class Assembly:
         context = ParticleContext(
             keys=owner.keys,
             network=settings.network,
-            limits=ParticleLimits(**msgspec.structs.asdict(settings.particles)),
+            limits=settings.particles,
             keep_ms=settings.storage.keep_ms,
+            relays=settings.relays,
             store=store.particles,
             transport=self.transport,
             routing=self.routing,
@@ -260,6 +276,15 @@ class Assembly:
             log=owner.log,
         )
         return services, Particles(context)
+
+    def _health_desk(self) -> HealthDesk:
+        return HealthDesk(
+            self._owner.keys.peer_id,
+            network=self._settings.network,
+            clock=self._owner.clock,
+            connected=self.transport.connected,
+            findings=self.parts.findings,
+        )
 
     # --- services
 

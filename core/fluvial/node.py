@@ -28,6 +28,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.notice import Notice
 from fluvial.particles.room import Particles
+from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
 from fluvial.storage import Store, StoredParticle, open_store
 from fluvial.switchboard import Switchboard
@@ -117,6 +118,11 @@ class Node:
     def switchboard(self) -> Switchboard:
         """Who answers messages of other peers; while the node runs."""
         return self._in_operation.assembly.switchboard
+
+    @property
+    def blobs(self) -> Blobs:
+        """Contents that are larger than a message, as the program has them that runs the node; while it runs."""
+        return self._in_operation.assembly.blobs.for_part("node")
 
     @property
     def addresses(self) -> Sequence[Address]:

@@ -70,7 +70,8 @@ def _events(tree: ast.Module) -> list[tuple[str, str]]:
         function = ast.unparse(node.func)
         owner, _, level = function.rpartition(".")
         by_level = level in LEVELS and "log" in owner.rpartition(".")[2]
-        if not (by_level or function == "log"):
+        throttled = level == "note"  # the transport's lines that others can cause
+        if not (by_level or throttled or function == "log"):
             continue
         event = node.args[0]
         texts = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]

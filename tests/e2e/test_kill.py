@@ -22,7 +22,7 @@ from fluvial.air.data.facts import Result, Taken
 from fluvial.air.data.log import Stepped
 from fluvial.client import Client, connect
 from fluvial.particle import ParticleKey
-from fluvial.particles.journal import records_of
+from fluvial.particles.journal import read_entry
 from fluvial.storage import open_store
 
 from tests.support.nodes import until
@@ -92,7 +92,7 @@ class Worker:
         done: dict[int, str] = {}
         begun: set[int] = set()
         values: dict[bytes, object] = {}
-        for record in records_of(stored.journal):
+        for record in map(read_entry, stored.journal):
             if not isinstance(record, Stepped):
                 continue
             values |= {content_id(value): value for value in record.contents}

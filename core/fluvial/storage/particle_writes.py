@@ -12,8 +12,8 @@ from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
-from fluvial.storage.particle_rows import Admission, JournalEntry, ParticleState
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
+from fluvial.stored import Admission, JournalEntry, ParticleState
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:

@@ -12,20 +12,10 @@ from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.known_keys import KnownKeys
-from fluvial.storage.particle_rows import (
-    Admission,
-    JournalEntry,
-    OutboxRow,
-    ParticleState,
-    ParticleSummary,
-    Purged,
-    StoredParticle,
-    outbox_row_of,
-    particle_of,
-    summary_of,
-)
+from fluvial.storage.particle_rows import Purged, outbox_row_of, particle_of, summary_of
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
 from fluvial.storage.particle_writes import addition, admission, check_entries, delivery, failure
+from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 from fluvial.tables import plain_text
 
 LISTED_MAX: Final = 100

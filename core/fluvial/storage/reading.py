@@ -23,7 +23,7 @@ def reading(
     Args:
         url: see :func:`fluvial.storage.store.open_store`.
         base_dir: the folder of ``fluvial.toml``.
-        tables: those of plugins that are to be read; checked, like core's.
+        tables: those of plugins that must be up to date too.
         busy_timeout_s: how long to wait for a lock that another program holds, seconds.
 
     Raises:

@@ -32,7 +32,7 @@ from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unr
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ports import Context
 from fluvial.seats import Receive, Transport
-from fluvial.testing.closed import closed_context
+from fluvial.testing.closed import FixedTrust, closed_context
 
 WAIT_S: Final = 10.0
 """Nothing here should take longer, even on a slow machine."""
@@ -123,7 +123,7 @@ class PeerFactory:
     ) -> Peer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
-        context = closed_context("transport", keys=keys, network=network, base_dir=self._base_dir)
+        context = closed_context("transport", keys=keys, network=network, base_dir=self._base_dir, trust=FixedTrust())
         peer = Peer(self._build(context, listens=listens), keys.peer_id, receive)
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)

@@ -10,7 +10,7 @@ import pytest
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
-from fluvial.services import Limits, Services
+from fluvial.services import ServiceLimits, Services
 from prometheus_client import CollectorRegistry
 
 from tests.support.services import KEYS, make_services
@@ -44,12 +44,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> ServiceLimits:
+    return ServiceLimits()
 
 
 @pytest.fixture
-async def services(metrics: CollectorRegistry, clock: ManualClock, limits: Limits) -> AsyncIterator[Services]:
+async def services(metrics: CollectorRegistry, clock: ManualClock, limits: ServiceLimits) -> AsyncIterator[Services]:
     async with make_services(metrics, clock, limits) as there:
         yield there
 
