@@ -9,7 +9,7 @@ step part                      may count on
 4    routing                   the transport
 5    blobs, execution, extras  all above
 6    services                  all above: built-in, contributed, effectors, native
-7    particles                 the services
+7    particles, health         the services
 ==== ========================= ====================================================================
 
 All parts are built before any starts, without I/O, and what they give is read once. A part in a seat that fails ends the node, in order; an extra
@@ -45,6 +45,7 @@ from fluvial.guarded import (
     GuardedRouting,
     GuardedTransport,
 )
+from fluvial.health_desk import HealthDesk
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
@@ -163,7 +164,8 @@ class Assembly:
         self._build(store)
         service_room, particles = self._rooms(store)
         blobs = self.parts.add("blobs", self.blobs)
-        rooms = [self.parts.add(name, room) for name, room in (("services", service_room), ("particles", particles))]
+        named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
+        rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
             await lives.enter_async_context(self.parts.seat("consensus"))
             await lives.enter_async_context(self.parts.seat("authorization"))
@@ -258,6 +260,7 @@ class Assembly:
             network=settings.network,
             limits=settings.particles,
             keep_ms=settings.storage.keep_ms,
+            relays=settings.relays,
             store=store.particles,
             transport=self.transport,
             routing=self.routing,
@@ -273,6 +276,15 @@ class Assembly:
             log=owner.log,
         )
         return services, Particles(context)
+
+    def _health_desk(self) -> HealthDesk:
+        return HealthDesk(
+            self._owner.keys.peer_id,
+            network=self._settings.network,
+            clock=self._owner.clock,
+            connected=self.transport.connected,
+            findings=self.parts.findings,
+        )
 
     # --- services
 

@@ -219,8 +219,10 @@ async def test_the_node_tells_everybody_what_a_part_gave(world: World, tmp_path:
 # --- what fails -------------------------------------------------------------------------------------------------------
 
 
-def failing(where: str, what: Callable[[], BaseException], base: type[Any]) -> type[Any]:
-    """A class that raises at one place of its life."""
+def failing(
+    where: str, what: Callable[[], BaseException], base: type[Any], go: Callable[[], object] = lambda: True
+) -> type[Any]:
+    """A class that raises at one place of its life; while it works, as soon as ``go`` says so."""
 
     class Failing(base):  # type: ignore[misc]
         def __init__(self, *args: Any) -> None:
@@ -238,7 +240,7 @@ def failing(where: str, what: Callable[[], BaseException], base: type[Any]) -> t
                 raise what()
             if where == "working":
                 task_status.started()
-                await anyio.sleep(0.05)
+                await until(go)
                 raise what()
             await super().run(*args, task_status=task_status)
 
@@ -258,7 +260,8 @@ async def test_a_seat_that_fails_ends_the_node_in_order_with_its_error(
 ) -> None:
     base = {"authorization": SignatureAuthorization, "routing": StaticRouting}[kind]
     options = StaticOptions if kind == "routing" else NoConfig
-    world.offer(kind, "broken", failing(where, error, base), options)
+    go = lambda: "Extra starts" in world.notes  # noqa: E731
+    world.offer(kind, "broken", failing(where, error, base, go), options)
     world.offer("extra", "extra", world.noting(Extra))
 
     async def live() -> None:

@@ -393,3 +393,44 @@ def _references(value: Any) -> list[str]:
         own = [value["$ref"]] if "$ref" in value else []
         return own + [found for inner in value.values() for found in _references(inner)]
     return [found for inner in value for found in _references(inner)] if isinstance(value, list) else []
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("particles.ttl_ms_max=100000000000000000000000", "expected `int` <= 86400000"),
+        ("particles.live_max=9223372036854775808", "expected `int` <= 10000000"),
+        ("particles.resend_after_ms=1e30", "got `float`"),
+        ("services.timeout_s=inf", "expected `float` <= 86400.0"),
+        ("services.timeout_s=nan", "expected `float` > 0.0"),
+        ("storage.keep_ms=9223372036854775807", "expected `int` <= 315360000000"),
+        (f"particles.hops_max={'9' * 5000}", "expected `int`, got `str`"),
+    ],
+)
+def test_numbers_that_are_too_large_are_refused(make: Maker, setting: str, problem: str) -> None:
+    (found,) = make.problems(WIRE, setting)
+    assert found.startswith(f"--set {setting.partition('=')[0]}: ")
+    assert problem in found
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000 + "]" * 5000])
+def test_a_file_with_more_than_can_be_read_is_told(tmp_path: Path, value: str) -> None:
+    (tmp_path / "fluvial.toml").write_text(f"[particles]\nttl_ms_max = {value}\n")
+    with pytest.raises(ConfigError, match=r"fluvial.toml"):
+        read(tmp_path / "fluvial.toml")
+
+
+def test_every_number_of_core_has_a_largest_value() -> None:
+    """Else it is refused by whatever it reaches first, long after the settings were checked."""
+    schemas = msgspec.json.schema(CoreSections)["$defs"]
+    boundless = [
+        f"{section}.{name}"
+        for section, schema in schemas.items()
+        for name, one in schema.get("properties", {}).items()
+        if one.get("type") in ("integer", "number") and "maximum" not in one
+    ]
+    assert len(schemas) > 5
+    assert boundless == []

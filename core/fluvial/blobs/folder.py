@@ -92,7 +92,9 @@ class BlobFolder:
             os.close(self._lock)
             self._lock = None
             if self._temporary:
-                shutil.rmtree(self.path, ignore_errors=True)
+                shutil.rmtree(
+                    self.path, ignore_errors=True
+                )  # what stays is the system's to clean up, as all temporary files
 
     def _take(self) -> None:
         """Be the only peer that uses the folder; it is made if it is not there."""

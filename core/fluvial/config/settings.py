@@ -45,7 +45,7 @@ class IdentitySection(_Section, frozen=True):
 class PluginsSection(_Section, frozen=True):
     """``[plugins]``."""
 
-    disabled: Annotated[tuple[str, ...], Meta(description="entry-point names never to import")] = ()
+    disabled: Annotated[tuple[str, ...], Meta(description="names of plugins and commands never to import")] = ()
     on_failure: Annotated[
         Literal["quarantine", "refuse"],
         Meta(description="a plugin that cannot be loaded: quarantine it and run without, or refuse to start"),
@@ -59,9 +59,9 @@ class StorageSection(_Section, frozen=True):
     url: Annotated[str, Meta(min_length=1, description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")] = (
         "sqlite:///state/fluvial.db"
     )
-    keep_ms: Annotated[int, Meta(ge=0, description="how long a particle stays for inspection after its deadline")] = (
-        3_600_000
-    )
+    keep_ms: Annotated[
+        int, Meta(ge=0, le=315_360_000_000, description="how long a particle stays for inspection after its deadline")
+    ] = 3_600_000
 
 
 class TelemetrySection(_Section, frozen=True):

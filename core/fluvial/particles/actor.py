@@ -23,7 +23,7 @@ from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
-from fluvial.particles.session import Parcel, Phase, Session, Writes
+from fluvial.particles.session import Parcel, ParticleSession, Phase, Writes
 from fluvial.stored import OutboxRow
 
 
@@ -37,7 +37,7 @@ class Actor:
     """
 
     def __init__(
-        self, session: Session, context: ActorContext, *, on_broken: Callable[[Actor, BaseException], None]
+        self, session: ParticleSession, context: ActorContext, *, on_broken: Callable[[Actor, BaseException], None]
     ) -> None:
         self.particle = session.particle
         self._session = session

@@ -1,4 +1,4 @@
-"""Makes a call that a run of a particle asks for: permission first, then the service; told to observers and to the log."""
+"""Makes a call that a run of a particle requests: asks for permission, then calls the service; observers and the log hear of it."""
 
 from __future__ import annotations
 

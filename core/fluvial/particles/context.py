@@ -33,9 +33,9 @@ class ActorContext:
         store: where journals and outboxes are written.
         services: answer calls.
         permit: decides whether a call may be made.
-        observers: told of every call.
+        observers: are notified of every call.
         outbox: delivers what is written.
-        reporter: tells initiators of errors.
+        reporter: reports errors to initiators.
         resender: decides when promises of others are looked at.
         tasks: where calls run.
         on_run: called after each run, when it is durable, with its effects and a function that returns what waits.

@@ -18,7 +18,7 @@ from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.scripts import Scripts
-from fluvial.particles.session import Parcel, Session
+from fluvial.particles.session import Parcel, ParticleSession
 from fluvial.stored import StoredParticle
 
 SWEEP_S: Final = 1.0
@@ -67,7 +67,7 @@ class Keeper:
             if actor is None:
                 self._make_room()
                 script, me = self._scripts.of(particle), self._context.keys.peer_id
-                return self._keep(Session.new(particle, script, me, sender=sender, hops=hops))
+                return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops))
             if actor.finished:
                 raise Refused("the particle is finished on this peer", reason="replay")
             return actor
@@ -181,7 +181,7 @@ class Keeper:
         particle = stored.particle
         try:
             with contained(self._context.log.bind(particle=particle.id)):
-                session = Session.restore(stored, self._scripts.of(particle), self._context.keys.peer_id)
+                session = ParticleSession.restore(stored, self._scripts.of(particle), self._context.keys.peer_id)
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
             self._context.reporter.broken(particle, damaged)
@@ -191,7 +191,7 @@ class Keeper:
             raise
         return self._keep(session)
 
-    def _keep(self, session: Session) -> Actor:
+    def _keep(self, session: ParticleSession) -> Actor:
         actor = Actor(session, self._context, on_broken=self._broken)
         self._actors[actor.particle.key] = actor
         return actor

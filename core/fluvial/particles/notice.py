@@ -36,14 +36,16 @@ KEPT_MAX: Final = 16
 KEPT_OF_PEER_MAX: Final = 4
 """How many of them may be of one peer."""
 
+_REFUSES: Final = " does not take the particle: "
+
 REASONS: Final = frozenset(
     {"off", "busy", "malformed", "signature", "unknown", "expired", "storage", "broken", "unreachable"}
 )
 """Why a notice is not taken: the reasons in receipts of this protocol."""
 
-Kind: TypeAlias = Literal["failed", "undone", "broken", "refused", "impossible"]
+Kind: TypeAlias = Literal["failed", "undone", "broken", "refused", "impossible", "unreachable"]
 """What stopped the peer: an error that nothing in the script caught; an error that undid the run; a bug or a limit of the peer; a next
-peer that does not take the particle; a next peer whose name is no peer id."""
+peer that does not take the particle; a next peer whose name is no peer id; a next peer that cannot be reached, which is tried further."""
 
 _Bytes32: TypeAlias = Annotated[bytes, Meta(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
 _Place: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -92,6 +94,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         """One sentence for people; not all of it need be printable."""
         at = f" at line {self.position}" if self.line else ""
         what = f" ({self.instruction})" if self.instruction else ""
+        if self.kind == "unreachable":
+            return f"{self.peer_id} goes on trying: {self.error}"
         return f"{self.peer_id} cannot go on: {self.error}{at}{what}"
 
     def repeats(self, other: Notice) -> bool:
@@ -152,6 +156,22 @@ def make_notice(
         0 if instruction is None else instruction.at.column,
         at_ms,
     )
+
+
+def refusal_text(peer: PeerId, why: str) -> str:
+    """What a notice of the kind ``refused`` says; ``why`` is ``reason: explanation``."""
+    return f"{peer}{_REFUSES}{why}"
+
+
+def refused_by(notice: Notice) -> str:
+    """Who does not take the particle, as :func:`refusal_text` says it."""
+    return notice.message.partition(_REFUSES)[0]
+
+
+def reason_of_refusal(notice: Notice) -> str:
+    """Why, in one word; empty if there is none."""
+    reason, colon, _ = notice.message.partition(_REFUSES)[2].partition(": ")
+    return reason if colon and reason.replace("_", "").isalnum() else ""
 
 
 def kind_of_error(error: AirError) -> Kind:

@@ -35,7 +35,7 @@ class NoticeInbox:
         carrier: passes on what is meant for a client of this relay.
         on_notice: called with each new notice.
         clock: the time.
-        observers: told of each new notice.
+        observers: are notified of each new notice.
         metrics: gets ``fluvial_failure_notices_received_total{outcome}``.
         log: a logger bound to the peer.
     """

@@ -87,7 +87,7 @@ class _Said:
 
 
 class Promises:
-    """See the module's docstring. One object follows one particle on one peer; it is told of everything that was stored.
+    """See the module's docstring. One object follows one particle on one peer; its owner reports everything that was stored.
 
     Args:
         me: this peer.

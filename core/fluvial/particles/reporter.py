@@ -24,7 +24,16 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.notice import REASONS, Kind, Notice, SignedNotice, encode_notice, kind_of_error, make_notice
+from fluvial.particles.notice import (
+    REASONS,
+    Kind,
+    Notice,
+    SignedNotice,
+    encode_notice,
+    kind_of_error,
+    make_notice,
+    refusal_text,
+)
 from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
 
@@ -90,7 +99,12 @@ class Reporter:
     def refused(self, particle: Particle, peer: PeerId, why: str) -> None:
         """A peer does not take a particle and will not take it later either."""
         if particle.initiator != peer:
-            self._report(particle, "refused", f"{peer} does not take the particle: {why}")
+            self._report(particle, "refused", refusal_text(peer, why))
+
+    def unreachable(self, particle: Particle, peer: PeerId, why: str) -> None:
+        """A peer cannot be reached so far; it is tried further."""
+        if particle.initiator != peer:
+            self._report(particle, "unreachable", f"{peer} cannot be reached so far: {why}")
 
     def impossible(self, particle: Particle, name: str) -> None:
         """A particle must go to a peer whose name is no peer id."""

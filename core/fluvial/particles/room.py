@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,6 +12,7 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import CollectorRegistry
 
+from fluvial.addresses import Contact
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
@@ -59,6 +60,7 @@ class ParticleContext:
         network: its network.
         limits: what it accepts.
         keep_ms: how long dead particles stay in the store.
+        relays: this peer's own relays.
         store: where they are.
         transport, routing, authorization, execution: the seats.
         services: who answers calls.
@@ -71,6 +73,7 @@ class ParticleContext:
     network: str
     limits: ParticleLimits
     keep_ms: int
+    relays: Sequence[Contact]
     store: ParticleStore
     transport: GuardedTransport
     routing: GuardedRouting
@@ -156,7 +159,7 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
-        carrier = Carrier(me, context.transport, context.routing)
+        carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
         reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
         self._outbox = Outbox(
             context.store, carrier, reporter=reporter, clock=clock, rng=context.rng, metrics=metrics, log=log

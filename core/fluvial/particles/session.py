@@ -14,13 +14,12 @@ The phases; an input that is not in the table leaves the phase as it is::
     phase           input                                       next phase
     NEW             durable                                     LIVE, or FINISHED if nothing is left to do
     LIVE, FINISHED  durable                                     LIVE, or FINISHED if nothing is left to do
-    LIVE, FINISHED  begin, merge, resolve; nothing to write     unchanged, and not ahead
-    any             merge that raises RemoteProtocolError       unchanged: nothing was taken in
+    LIVE, FINISHED  commit that has nothing to write            unchanged, and not ahead any more
+    any             merge that raises RemoteProtocolError       unchanged, and as if it had not come
     any             fail                                        BROKEN
     BROKEN          every input, and parcel                     BROKEN: raises Refused, "busy"
 
-``FINISHED`` becomes ``LIVE`` again if something comes that leaves more to do. A simulation has no store: it may answer calls before it
-commits, and commit several runs at once.
+A simulation has no store: it may answer calls before it commits, and commit several runs at once.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class Parcel(msgspec.Struct, frozen=True):
     brings: Known
 
 
-class Session:
+class ParticleSession:
     """See the module's docstring. Made by :meth:`new` and :meth:`restore`.
 
     Attributes:
@@ -137,7 +136,7 @@ class Session:
         hops: int = 0,
         machine: type[Machine] = Machine,
         pruning: bool = True,
-    ) -> Session:
+    ) -> ParticleSession:
         """The session of a particle that this peer does not have yet.
 
         Args:
@@ -162,7 +161,7 @@ class Session:
     @classmethod
     def restore(
         cls, stored: StoredParticle, script: Script, me: PeerId, *, observer: Observer | None = None
-    ) -> Session:
+    ) -> ParticleSession:
         """The session as it was when the last journal entry was written, without the calls that were in flight.
 
         What other peers have is not stored: they are sent everything once more. ``begin`` asks again for the calls in flight.
@@ -171,7 +170,7 @@ class Session:
             stored: all that is stored of the particle.
             script: its script, parsed.
             me: this peer.
-            observer: told of every call and canon that the machine reaches.
+            observer: is called for every call and canon that the machine reaches.
 
         Raises:
             RemoteProtocolError: the journal is damaged.
@@ -264,7 +263,7 @@ class Session:
             self._machine.awaited(),
             self._machine.batches(),
             self._exchange,
-            # A name that is no peer id was reported by the run that came to it first.
+            # A name that is no peer id was reported by the run that reached it first.
             on_way=lambda name: (peer := _peer_id(name)) is None or on_way(peer),
             now_ms=now_ms,
             after_ms=after_ms,

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
-from fluvial.particles.session import Session
+from fluvial.particles.session import ParticleSession
 from fluvial.stored import JournalEntry, StoredParticle
 
 RESTORED_MAX: Final = 32
@@ -23,12 +23,12 @@ WaitName: TypeAlias = tuple[Instance, str]
 
 
 def name_of(wait: Wait) -> WaitName:
-    """What tells a wait from others."""
+    """What distinguishes a wait from others."""
     return wait.instance, wait.reason
 
 
 def since_when(
-    stored: StoredParticle, waits: Iterable[Wait], restore: Callable[[StoredParticle], Session]
+    stored: StoredParticle, waits: Iterable[Wait], restore: Callable[[StoredParticle], ParticleSession]
 ) -> Mapping[WaitName, int]:
     """When each of these waits began, milliseconds since 1970, by the clock of the peer that wrote the journal.
 
@@ -46,7 +46,7 @@ def since_when(
 class _Bisection:
     """A *moment* is a number of entries from the beginning; entries that were written together have one time and one moment."""
 
-    def __init__(self, stored: StoredParticle, restore: Callable[[StoredParticle], Session]) -> None:
+    def __init__(self, stored: StoredParticle, restore: Callable[[StoredParticle], ParticleSession]) -> None:
         self._stored = stored
         self._restore = restore
         self._moments = _moments(stored.journal)
@@ -77,9 +77,9 @@ class _Bisection:
 
 
 def _moments(journal: Sequence[JournalEntry]) -> list[int]:
-    following = [entry.at_ms for entry in journal[1:]]
+    """The numbers of entries after which time went on; there are none as long as nothing was written."""
     return [
         number
-        for number, (entry, next_ms) in enumerate(zip(journal, [*following, None], strict=True), start=1)
-        if entry.at_ms != next_ms
+        for number, entry in enumerate(journal, start=1)
+        if number == len(journal) or journal[number].at_ms != entry.at_ms
     ]

@@ -22,7 +22,7 @@ from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, 
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.session import Session
+from fluvial.particles.session import ParticleSession
 from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded
 
 TIMESTAMP_MS: Final = 1_700_000_000_000
@@ -96,7 +96,7 @@ class _Host:
 
     name: str
     keys: KeyPair
-    session: Session
+    session: ParticleSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ class _Network:
             with self.meter:
                 # One process parses a script once; others find it by its hash.
                 self._script = self._script or parse(self._particle.script)
-                session = Session.new(
+                session = ParticleSession.new(
                     self._particle,
                     self._script,
                     keys.peer_id,

@@ -17,15 +17,20 @@ from fluvial.story.wording import told_by
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
 
 _Key: TypeAlias = tuple[str, ...]
-"""What is the same of one event in all stories; the last number tells equal events of one story apart."""
+"""What an event has in common in all stories; the last number distinguishes equal events of one story."""
 
 
 def merge_stories(stories: Sequence[Story]) -> Story:
     """The story that the peers would tell together.
 
-    An event that several know is told once, with the time of whoever knew it first. What caused an event comes before it, even
-    where clocks differ; among the others the earlier one comes first, then the one of the earlier story. What a peer waits for is
-    left out where another one has the answer, or knows all that this peer knows and more and does not wait for it.
+    An event that several stories have appears once, with the time of the peer that knew it first. The order of preference of events:
+
+    1. A cause comes before its effect, even where clocks differ.
+    2. The earlier event comes first.
+    3. The event of the earlier story comes first.
+
+    A wait is left out if another peer has the answer. It is also left out if another peer knows more than the peer that waits,
+    and does not wait for it.
 
     Args:
         stories: of the same particle, at least one, told by different peers or by one at different times.
@@ -79,7 +84,7 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
 
 
 def _joined(keyed: Sequence[Sequence[tuple[_Key, Event]]]) -> list[list[tuple[_Key, Event]]]:
-    """The same events, where a call that is closed in one story has the name of the one that another story tells."""
+    """The same events with their keys; a call that is closed in one story gets the key of the call that another story discloses."""
     told: dict[tuple[str, str], _Key] = {}
     for key, event in (pair for pairs in keyed for pair in pairs):
         if event.kind == "call" and not event.closed:
@@ -181,7 +186,7 @@ def _began(stories: Sequence[Story]) -> dict[tuple[str, str], int]:
 def _waits(
     stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]
 ) -> list[WaitingInstruction]:
-    """What is waited for, once for each instance: the one that names a peer tells more."""
+    """The waits, one for each instance; of two waits of one instance the one that names a peer is kept."""
     answered = {event.instance for event in events if event.kind in FACTS_THAT_ANSWER}
     waits: dict[str, WaitingInstruction] = {}
     for waiting in (waiting for story in stories for waiting in story.waits):

@@ -15,7 +15,7 @@ from fluvial.air.syntax import parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle, encode_delivery
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Parcel, Phase, Session, Writes
+from fluvial.particles.session import Parcel, ParticleSession, Phase, Writes
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 from tests.support.nodes import id_of, keys_of
@@ -51,13 +51,13 @@ class Peer:
     """A session, and what a store would hold of it."""
 
     name: str
-    session: Session
+    session: ParticleSession
     journal: list[JournalEntry] = field(default_factory=list)
 
     @classmethod
     def of(cls, name: str, one: Particle, *, sender: str = "a", hops: int = 0) -> Peer:
         script, me = parse(one.script), id_of(name)
-        return cls(name, Session.new(one, script, me, sender=id_of(sender), hops=hops))
+        return cls(name, ParticleSession.new(one, script, me, sender=id_of(sender), hops=hops))
 
     def write(self, at_ms: int = NOW_MS) -> Writes:
         writes = self.session.commit(at_ms, keys_of(self.name).sign)
@@ -77,8 +77,8 @@ class Peer:
             outbox=(),
         )
 
-    def restored(self) -> Session:
-        return Session.restore(self.stored(), parse(self.session.particle.script), id_of(self.name))
+    def restored(self) -> ParticleSession:
+        return ParticleSession.restore(self.stored(), parse(self.session.particle.script), id_of(self.name))
 
     def notice(self, message: str) -> SignedNotice:
         notice = make_notice(self.session.particle.key, id_of("q"), "failed", message, at_ms=NOW_MS)
@@ -127,14 +127,14 @@ class Network:
         return parcels
 
 
-def looks(session: Session) -> tuple[object, ...]:
+def looks(session: ParticleSession) -> tuple[object, ...]:
     """What tells two sessions apart, seen from outside."""
     parcel = session.parcel(id_of("stranger"))
     waits = [(wait.instance, wait.reason) for wait in session.waits()]
     return session.phase, session.hops, session.sender, session.relies_since_ms, parcel, waits, session.error
 
 
-def broken_by(session: Session) -> list[Callable[[], object]]:
+def broken_by(session: ParticleSession) -> list[Callable[[], object]]:
     return [
         session.begin,
         lambda: session.merge(Known((), {}), sender=id_of("b"), hops=1),

@@ -14,7 +14,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
 from fluvial.particles.journal import JournalItem, Resent, write_entry
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Session
+from fluvial.particles.session import ParticleSession
 from fluvial.simulation.scenario import Names
 from fluvial.storage import JournalEntry, OutboxRow, ParticleState, StoredParticle
 from fluvial.story.story import Story, tell
@@ -33,7 +33,7 @@ class Peer:
     """One peer: its session, what its store would hold."""
 
     name: str
-    session: Session
+    session: ParticleSession
     received_at_ms: int
     journal: list[JournalEntry] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class Flow:
     def _peer(self, name: str, sender: PeerId, hops: int) -> Peer:
         if name not in self._peers:
             me, script = self.key(name).peer_id, parse(self.particle.script)
-            session = Session.new(self.particle, script, me, sender=sender, hops=hops)
+            session = ParticleSession.new(self.particle, script, me, sender=sender, hops=hops)
             self._peers[name] = Peer(name, session, self._now_ms)
         return self._peers[name]
 

@@ -76,7 +76,7 @@ UNCLOSED_INIT_PEER_ID = "%init_peer_id"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class StreamRead:
     """A stream whose content an instruction reads, with the fresh names for it.
 
     Attributes:
@@ -103,20 +103,20 @@ class FreshNames:
         self._taken = set(re.findall(r"[\w-]+", text))
         self._reads: dict[str, int] = {}
 
-    def read_of(self, stream: str) -> Read:
+    def read_of(self, stream: str) -> StreamRead:
         """Fresh names for one more read of a stream."""
         bare = stream.removeprefix("$")
         while True:
             count = self._reads[stream] = self._reads.get(stream, 0) + 1
             number = str(count) if count > 1 else ""
             if not any(f"{bare}_{part}{number}" in self._taken for part in ("now", "seen", "it")):
-                return Read(stream, f"#{bare}_now{number}", f"${bare}_seen{number}", f"{bare}_it{number}")
+                return StreamRead(stream, f"#{bare}_now{number}", f"${bare}_seen{number}", f"{bare}_it{number}")
 
 
 def waiting_test(
     kind: type[Match] | type[Mismatch],
     operands: tuple[Value, Value],
-    reads: Iterable[Read],
+    reads: Iterable[StreamRead],
     *,
     peer: Triplet,
     at: Position,

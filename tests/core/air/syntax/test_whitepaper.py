@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.air.syntax import AirSyntaxError, Script, format_text, parse, to_text
 from fluvial.air.syntax.tree import (
-    Call,
+    CallInstruction,
     Canon,
     CanonStream,
     Field,
@@ -120,8 +120,8 @@ def instructions(script: Script) -> list[Instruction]:
     return list(walk(script.root))
 
 
-def calls(text: str) -> list[Call]:
-    return [one for one in instructions(parse(text)) if isinstance(one, Call)]
+def calls(text: str) -> list[CallInstruction]:
+    return [one for one in instructions(parse(text)) if isinstance(one, CallInstruction)]
 
 
 def test_the_chat_of_the_white_paper() -> None:
@@ -131,7 +131,7 @@ def test_the_chat_of_the_white_paper() -> None:
     found = instructions(script)
     assert [one.number for one in found] == list(range(script.size))
     backend = Scalar("backend", Path((Field("members"),)))
-    pairs = [one for one in found if isinstance(one, Call) and isinstance(one.service, PairService)]
+    pairs = [one for one in found if isinstance(one, CallInstruction) and isinstance(one.service, PairService)]
     assert [(one.peer, one.service) for one in pairs] == [(PairPeer(backend), PairService(backend))] * 2
 
 
@@ -174,7 +174,7 @@ def test_each_form(older: str, today: str) -> None:
 def test_a_defined_word_as_function_is_that_name() -> None:
     script = parse('(seq (ap "g" f) (call "p" ("s" f) []))')
     assert not script.paper
-    assert [one.function for one in instructions(script) if isinstance(one, Call)] == [Scalar("f")]
+    assert [one.function for one in instructions(script) if isinstance(one, CallInstruction)] == [Scalar("f")]
 
 
 def test_any_older_form_lets_every_call_take_a_pair() -> None:
@@ -188,7 +188,7 @@ def test_any_older_form_lets_every_call_take_a_pair() -> None:
 def test_a_test_without_body_waits_for_the_stream() -> None:
     found = instructions(parse(f"(seq {ACKS} (seq (match acc.length 2) (null)))"))
     assert [type(one).__name__ for one in found] == [
-        *("Seq", "Call", "New", "Fold", "Seq", "Ap", "Canon", "Xor", "Match", "Null", "Next", "Null"),
+        *("Seq", "CallInstruction", "New", "Fold", "Seq", "Ap", "Canon", "Xor", "Match", "Null", "Next", "Null"),
     ]
     new, fold, canon, match = found[2], found[3], found[6], found[8]
     assert isinstance(new, New)
