@@ -19,7 +19,7 @@ from fluvial.seats import PeerWatcher, Receive
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
-from fluvial_transport_tcp.dialing import DIALS_MAX, Dial, dialable
+from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dialable
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.metrics import Metrics
@@ -28,6 +28,7 @@ from fluvial_transport_tcp.pending import PendingHandshakes
 from fluvial_transport_tcp.places import Places
 from fluvial_transport_tcp.prefix import Prefix, prefix_of
 from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
+from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.table import ConnectionTable
 from fluvial_transport_tcp.throttling import ThrottledLog
 from fluvial_transport_tcp.wire import Wire
@@ -188,8 +189,9 @@ class ConnectionHost:
         if dialling is None:
             if not addresses:
                 raise Unreachable(_no_way(contact))
-            if len(self._dials) >= DIALS_MAX:
-                raise Unreachable(f"{peer} is not dialled: {DIALS_MAX} other peers are being dialled")
+            rank = self._table.standing(peer, anyio.current_time()).rank
+            if len(self._dials) >= (DIALS_MAX if rank > Rank.STRANGER else DIALS_OF_STRANGERS_MAX):
+                raise Unreachable(f"{peer} is not dialled: {len(self._dials)} other peers are being dialled")
             dialling = self._dials[peer] = Dial(addresses)
             self._group.start_soon(self._dial, peer, dialling)
         await dialling.over.wait()

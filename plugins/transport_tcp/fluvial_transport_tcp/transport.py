@@ -18,7 +18,7 @@ from fluvial.seats import PeerWatcher, Receive, Transport
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection, NotSent
 from fluvial_transport_tcp.descriptors import connections_allowed
-from fluvial_transport_tcp.dialing import DIALS_MAX
+from fluvial_transport_tcp.dialing import ATTEMPTS_AT_ONCE, DIALS_MAX
 from fluvial_transport_tcp.framing import LABEL_BYTES_MAX, frame_bytes
 from fluvial_transport_tcp.hosting import ConnectionHost
 from fluvial_transport_tcp.listening import Listener, close_listeners, open_listeners
@@ -76,7 +76,7 @@ class TcpTransport(Transport):
             ConfigError: an address to listen on is not available, or the process may open next to no files.
         """
         options = self._options
-        besides = options.handshakes_max + DIALS_MAX + EVICTED_MAX + len(self._listen)
+        besides = options.handshakes_max + DIALS_MAX * ATTEMPTS_AT_ONCE + EVICTED_MAX + len(self._listen)
         connections_max = connections_allowed(options.connections_max, besides=besides, log=self._log)
         listeners = await open_listeners(self._listen)
         self._addresses = tuple(
