@@ -18,12 +18,13 @@ from fluvial import __version__
 from fluvial.addresses import Address
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.assembly import Assembly, Owner
+from fluvial.assembly.assembly import Assembly, Owner
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.notice import Notice
@@ -31,7 +32,6 @@ from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
 from fluvial.storage import Store, StoredParticle, open_store
-from fluvial.switchboard import Switchboard
 from fluvial.telemetry import make_logger
 from fluvial.virtual.loop import is_virtual
 

@@ -22,18 +22,18 @@ import anyio.lowlevel
 import pytest
 from prometheus_client import CollectorRegistry
 
+from fluvial.assembly.life import STOP_S
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError
 from fluvial.findings import Finding
-from fluvial.guard import Guard, PluginFailed
+from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.identity import KeyPair, PeerId
-from fluvial.life import STOP_S
 from fluvial.memory.network import Memory
 from fluvial.observers import Observers
 from fluvial.plugins import load_plugins
 from fluvial.ports import Capability, Context
 from fluvial.seats import Contributions, Part
 from fluvial.services import describe
-from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import Solo, Surrounding, solo

@@ -26,24 +26,24 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
 from fluvial.addresses import Contact
+from fluvial.assembly.life import started
+from fluvial.assembly.peers import ContactPeers, DirectPeers
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.blobs.room import BlobRoom
 from fluvial.blobs.settings import BlobsSection
 from fluvial.clock import Clock
 from fluvial.effectors import NoConfig
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
-from fluvial.life import started
 from fluvial.memory.network import Memory
 from fluvial.memory.options import MemoryOptions
 from fluvial.memory.transport import MemoryTransport
 from fluvial.observers import Observers
-from fluvial.peers import ContactPeers, DirectPeers
 from fluvial.plugins import load_plugins
 from fluvial.ports import Capability, Context
 from fluvial.seats import Contributions, Part, Routing
 from fluvial.storage import Store, open_store
-from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables
 from fluvial.testing.closed import closed_context
 from fluvial.testing.ports import (
