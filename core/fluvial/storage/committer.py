@@ -230,7 +230,7 @@ class SqliteCommitter(BaseCommitter):
                 done += 1
                 if time.perf_counter() - began > LOOP_S_MAX:
                     break
-        except BaseException:  # noqa: BLE001 - all of it is run again, where there is time to find out what it was
+        except Exception:  # noqa: BLE001 - all of it is run again, where there is time to find out what it was
             self._undo()
             return 0
         return done

@@ -171,7 +171,7 @@ class Writer:
             group = self._group = group[:done]
             work = committer.commit
         if self._inline or (committer.instant and work == committer.commit):
-            work(group)
+            self._bring_to_end(work)
             self._settle()
         else:
             self._jobs.put(work)
@@ -182,12 +182,15 @@ class Writer:
         for ticket in group:
             if isinstance(ticket.error, OwnershipLost):
                 self._lose(ticket.error)
-            if not ticket.own:
-                self._room.release()
-            ticket.settle()
+            self._dismiss(ticket)
         self._schedule()
         if self._idle is not None and not self._queue and not self._idle.done():
             self._idle.set_result(None)
+
+    def _dismiss(self, ticket: _Waiting[Any]) -> None:
+        if not ticket.own:
+            self._room.release()
+        ticket.settle()
 
     def _watch(self) -> None:
         """Give up waiting for what takes too long; looked at from time to time, and not for each write, which would cost more."""
@@ -226,6 +229,10 @@ class Writer:
         if self._lost is None:
             self._lost = error
             self._on_trouble(error)
+        while self._queue:
+            ticket = self._queue.popleft()
+            ticket.error = self._refusal()
+            self._dismiss(ticket)
 
     def _refusal(self) -> StorageError:
         if self._lost is not None:
@@ -237,12 +244,20 @@ class Writer:
     def _serve(self) -> None:
         """One group after the other, until the mark that :meth:`close` leaves."""
         while (work := self._jobs.get()) is not None:
-            work(self._group)
+            self._bring_to_end(work)
             try:
                 self._loop.call_soon_threadsafe(self._settle)
             except RuntimeError:  # the loop was closed under us: nobody is left who could be told
                 return
         self._leave()
+
+    def _bring_to_end(self, work: Callable[[Sequence[Ticket[Any]]], None]) -> None:
+        """Run or commit the group; whatever else happens, its callers get an answer, and the thread goes on."""
+        try:
+            work(self._group)
+        except BaseException as error:  # noqa: BLE001 - told to the callers
+            for ticket in self._group:
+                ticket.error = what_work_raised(error, self._where)
 
     def _leave(self) -> None:
         """Give the database up; what goes wrong now only means that whoever comes next may have to wait for the lease."""
