@@ -18,12 +18,13 @@ from fluvial import __version__
 from fluvial.addresses import Address
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.assembly import Assembly, Owner
+from fluvial.assembly.assembly import Assembly, Owner
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.notice import Notice
@@ -31,8 +32,8 @@ from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
 from fluvial.storage import Store, StoredParticle, open_store
-from fluvial.switchboard import Switchboard
 from fluvial.telemetry import make_logger
+from fluvial.virtual.loop import is_virtual
 
 Watch: TypeAlias = Callable[[Effects, Waits], None]
 """Told the outcome of each run of a particle on this peer, with a function that says what waits."""
@@ -238,6 +239,7 @@ class Node:
             settings.storage_url,
             base_dir=settings.base_dir,
             tables=assembly.tables(),
+            inline=is_virtual(),
             metrics=self.metrics,
             log=self.log,
         )

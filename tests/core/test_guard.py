@@ -13,8 +13,8 @@ import pytest
 from fluvial.addresses import Contact
 from fluvial.effectors import Call
 from fluvial.errors import ConfigError, FluvialError, Refused, ServiceError, StorageError, Unreachable
-from fluvial.guard import PluginFailed
-from fluvial.guarded import (
+from fluvial.guard.guard import PluginFailed
+from fluvial.guard.guarded import (
     GuardedAuthorization,
     GuardedConsensus,
     GuardedExecution,
@@ -122,7 +122,7 @@ async def test_what_hangs_is_cancelled_at_its_deadline() -> None:
 
 
 async def test_what_ignores_its_cancellation_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluvial.guard.ENDING_S", 0.05)
+    monkeypatch.setattr("fluvial.guard.guard.ENDING_S", 0.05)
     over_at = anyio.current_time() + 2
 
     async def stubborn() -> None:
@@ -271,9 +271,9 @@ async def test_every_method_may_raise_anything(method: str, make: Callable[[], B
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_that_waits_may_hang(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluvial.guard.Guard.call.__kwdefaults__", {"timeout_s": 0.02, "passes": FluvialError})
+    monkeypatch.setattr("fluvial.guard.guard.Guard.call.__kwdefaults__", {"timeout_s": 0.02, "passes": FluvialError})
     for name in ("SEND_S", "CALL_S", "TRANSPORT_GRACE_S"):
-        monkeypatch.setattr(f"fluvial.guarded.{name}", 0.02)
+        monkeypatch.setattr(f"fluvial.guard.guarded.{name}", 0.02)
     ask = seats(Nasty(lambda: None, anyio.sleep_forever))[method]
     with anyio.fail_after(5):
         got = await outcome(ask)

@@ -10,8 +10,8 @@ import anyio
 import pytest
 import structlog
 from anyio.abc import TaskStatus
+from fluvial.assembly.life import Life, started
 from fluvial.errors import ConfigError, FluvialError, PluginError
-from fluvial.life import Life, started
 from structlog.testing import capture_logs
 
 LOG = structlog.get_logger()

@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import ConfigError, FluvialError, PluginError, Refused, RemoteProtocolError
-from fluvial.guard import PluginFailed
+from fluvial.guard.guard import PluginFailed
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Answer
-from fluvial.switchboard import Switchboard
 from prometheus_client import CollectorRegistry
 
 from tests.support.services import make_guard

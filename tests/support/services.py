@@ -6,8 +6,8 @@ from random import Random
 
 import structlog
 from fluvial.clock import Clock
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedExecution
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import KeyPair
 from fluvial.seats import Execution
 from fluvial.services import Accounts, ServiceLimits, Services

@@ -18,7 +18,7 @@ from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.settings import BlobsSection
 from fluvial.blobs.store import BlobStore
 from fluvial.blobs.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request
-from fluvial.blobs.work import FileWork, ThreadedFileWork
+from fluvial.blobs.work import FileWork
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.identity import PeerId
@@ -46,7 +46,6 @@ class BlobRoom(Part):
         peers, directory: the ports.
         clock, metrics, log: as usual.
         on_change: called when the blobs by which the node can be looked up are others than before; quick, and never raises.
-        work: runs the file operations; in threads by default.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class BlobRoom(Part):
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
         on_change: Callable[[], None] = lambda: None,
-        work: FileWork | None = None,
     ) -> None:
         self._own = own
         self._settings = settings
@@ -72,7 +70,7 @@ class BlobRoom(Part):
             base_dir,
             settings,
             clock=clock,
-            work=work or ThreadedFileWork(),
+            work=FileWork(),
             metrics=self._metrics,
             log=log,
             on_change=on_change,

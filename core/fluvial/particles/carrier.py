@@ -16,7 +16,7 @@ from typing import Final
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice

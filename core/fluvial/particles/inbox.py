@@ -13,7 +13,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
-from fluvial.guarded import GuardedAuthorization, GuardedRouting
+from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery

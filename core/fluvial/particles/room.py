@@ -18,7 +18,7 @@ from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError
-from fluvial.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers

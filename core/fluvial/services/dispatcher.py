@@ -17,8 +17,8 @@ import structlog
 
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedExecution
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
 from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind

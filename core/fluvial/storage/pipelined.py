@@ -27,7 +27,7 @@ class PipelinedCommitter(BaseCommitter):
 
     _used_at = 0.0
 
-    def prepare(self, tickets: Sequence[Ticket[Any]]) -> int:
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See ``Committer``: a server has to be waited for."""
         return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,35 +10,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from fluvial.clock import Clock, SystemClock
-from fluvial.identity import KeyPair, PeerId
+from fluvial.identity import KeyPair
 from fluvial.ports import Context
 
 PORTS: Final = ("peers", "database", "trust", "ledger", "directory", "blobs", "extensions")
-
-
-class FixedTrust:
-    """A trust port as a test wants it.
-
-    Args:
-        weights: of the peers that are no strangers; may be changed meanwhile.
-    """
-
-    version: Final = 1
-
-    def __init__(self, weights: Mapping[PeerId, int] | None = None) -> None:
-        self._weights = {} if weights is None else weights
-
-    def weight(self, peer: PeerId) -> int:
-        """What the test says; 0 otherwise."""
-        return self._weights.get(peer, 0)
-
-    def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
-        """No paths are known."""
-        return None
-
-    def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
-        """No proof is believed."""
-        return False
 
 
 class ClosedPort:

@@ -18,7 +18,6 @@ from fluvial.blob_id import BlobId
 from fluvial.blobs.room import BlobRoom, PartBlobs
 from fluvial.blobs.settings import BlobsSection
 from fluvial.blobs.wire import PROTOCOL, PieceRequest, decode_request
-from fluvial.blobs.work import FileWork
 from fluvial.clock import Clock, ManualClock
 from fluvial.errors import FluvialError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
@@ -139,7 +138,6 @@ async def room(
     network: Network,
     *,
     clock: Clock | None = None,
-    work: FileWork | None = None,
     **settings: Any,
 ) -> AsyncIterator[Room]:
     """A room for the time of a block; the same name and base_dir again is the same peer after a restart."""
@@ -155,7 +153,6 @@ async def room(
         clock=clock or ManualClock(START_MS),
         metrics=metrics,
         log=make_logger(log_format="json", log_level="debug", file=log),
-        work=work,
         on_change=lambda: changes.append(frozenset(made.capabilities())),
     )
 

@@ -15,10 +15,10 @@ from fluvial.blobs.layout import CHUNK_BYTES, LINKS_MAX, Layout
 from fluvial.blobs.room import REQUESTS_PER_SENDER
 from fluvial.blobs.tree import Tree, digest_of
 from fluvial.blobs.wire import PIECE_BYTES_MAX, PieceRequest, decode_request
-from fluvial.blobs.work import InlineFileWork
 from fluvial.clock import ManualClock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, Unreachable
 from fluvial.identity import PeerId
+from fluvial.virtual.loop import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,22 +65,19 @@ def noted(asked: list[PieceRequest], request: PieceRequest, answer: bytes) -> by
     return answer
 
 
-async def test_without_threads_everything_happens_in_the_same_order_every_time(tmp_path: Path) -> None:
-    stories = []
-    for run in ("1", "2"):
+def test_under_virtual_time_everything_happens_in_the_same_order_every_time(tmp_path: Path) -> None:
+    async def story(name: str) -> list[PieceRequest]:
         network, asked = Network(), list[PieceRequest]()
-        async with (
-            room("a", tmp_path / run, network, work=InlineFileWork()) as a,
-            room("b", tmp_path / run, network, work=InlineFileWork()) as b,
-            room("c", tmp_path / run, network, work=InlineFileWork()) as c,
-        ):
+        folder = tmp_path / name
+        async with room("a", folder, network) as a, room("b", folder, network) as b, room("c", folder, network) as c:
             for one in (a, b):
                 await one.blobs.put(BIG)
-            for name in ("a", "b"):
-                network.through(name, partial(noted, asked))
+            for source in ("a", "b"):
+                network.through(source, partial(noted, asked))
             assert (await c.blobs.get(BIG_ID, bytes_max=len(BIG), hints=[a.peer, b.peer])).read_bytes() == BIG
-        stories.append(asked)
-    assert stories[0] == stories[1]
+        return asked
+
+    assert run(story, "first") == run(story, "second")
 
 
 async def test_several_sources_share_the_work(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Receive
-from fluvial.testing.closed import FixedTrust, closed_context
+from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
 from fluvial.testing.transport import WAIT_S, Peer
 from fluvial_transport_tcp.framing import Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
@@ -66,6 +67,8 @@ class StartPeer:
     ) -> TcpPeer:
         keys = keys or KeyPair.generate()
         log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=QUIET if quiet else None)
+        trust = WeightsTrust()
+        trust.set(weights or {})
         context = closed_context(
             "transport tcp",
             keys=keys,
@@ -73,7 +76,7 @@ class StartPeer:
             base_dir=self._base_dir,
             seed=1,
             log=log,
-            trust=FixedTrust(weights),
+            trust=trust,
         )
         transport = TcpTransport(context, Options(**{"listen": (LOOPBACK,), **options}))
         peer = TcpPeer(transport, keys, receive, context.metrics)

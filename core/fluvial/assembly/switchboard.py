@@ -24,7 +24,7 @@ import anyio
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.errors import PluginError, Refused, RemoteProtocolError
-from fluvial.guard import Guard
+from fluvial.guard.guard import Guard
 from fluvial.identity import PeerId
 from fluvial.seats import Answer
 

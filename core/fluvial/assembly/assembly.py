@@ -31,26 +31,27 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Contact
+from fluvial.assembly.directory import NodeDirectory
+from fluvial.assembly.health_desk import HealthDesk
+from fluvial.assembly.parts import GivenExtensions, Installed, Parts
+from fluvial.assembly.peers import ContactPeers, DirectPeers
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.blobs.room import BlobRoom
 from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
-from fluvial.directory import NodeDirectory
 from fluvial.effectors import Effector
 from fluvial.errors import FluvialError
-from fluvial.guard import Guard, PluginFailed
-from fluvial.guarded import (
+from fluvial.guard.guard import Guard, PluginFailed
+from fluvial.guard.guarded import (
     GuardedAuthorization,
     GuardedConsensus,
     GuardedExecution,
     GuardedRouting,
     GuardedTransport,
 )
-from fluvial.health_desk import HealthDesk
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
-from fluvial.parts import GivenExtensions, Installed, Parts
-from fluvial.peers import ContactPeers, DirectPeers
 from fluvial.ports import Context
 from fluvial.seats import Contributions, SeatName
 from fluvial.services import Accounts, Services
@@ -58,7 +59,6 @@ from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
 from fluvial.services.room import ServiceOffer, ServiceRoom
 from fluvial.storage import Store
-from fluvial.switchboard import Switchboard
 from fluvial.tables import Tables, distinct
 
 AIR_VERSION: Final = "0.62"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedAuthorization, GuardedRouting
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
 from fluvial.ports import Capability, Provider
 

@@ -25,10 +25,10 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from fluvial.detached import Detached
 from fluvial.errors import FluvialError, PluginError, root_cause
 from fluvial.faults import describe
-from fluvial.guard import safe
+from fluvial.guard.detached import Detached
+from fluvial.guard.guard import safe
 
 START_S: Final = 60.0
 """How long a part may take to start, in seconds."""

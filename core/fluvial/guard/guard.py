@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.detached import Detached
 from fluvial.errors import FluvialError, PluginError
 from fluvial.faults import describe
+from fluvial.guard.detached import Detached
 
 T = TypeVar("T")
 

@@ -12,17 +12,17 @@ import anyio
 import msgspec
 import structlog
 
-from fluvial.detached import Detached
-from fluvial.directory import NodeDirectory
+from fluvial.assembly.directory import NodeDirectory
+from fluvial.assembly.life import START_S, Life, Run, started
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
-from fluvial.guard import Guard
-from fluvial.life import START_S, Life, Run, started
+from fluvial.guard.detached import Detached
+from fluvial.guard.guard import Guard
 from fluvial.observers import Observers
 from fluvial.seats import Contributions, Part, SeatName
 from fluvial.services import Services
 from fluvial.services.builtin import BUILTINS
-from fluvial.switchboard import Switchboard
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import anyio
 
 from fluvial.addresses import Contact
 from fluvial.errors import LocalProtocolError, Unreachable
-from fluvial.guarded import SEND_S, GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import SEND_S, GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 
 

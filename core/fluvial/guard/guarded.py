@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from fluvial.addresses import Address, Contact
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError, Refused, ServiceError, Unreachable
-from fluvial.guard import CALL_S, Guard, PluginFailed
+from fluvial.guard.guard import CALL_S, Guard, PluginFailed
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider, View
