@@ -48,6 +48,12 @@ ALLOWED_IMPORTS: Final = {
         "asyncio",
     ): "anyio's stream goes through the loop once more for each send and receive: a quarter of what a request costs",
 }
+THREAD_DOORS: Final = {
+    "core/fluvial/storage/database.py": "it has an inline mode of its own",
+    "core/fluvial/storage/writer.py": "the threaded one of two writers",
+    "core/fluvial/virtual/threads.py": "the door",
+}
+"""Modules that start threads; all others would be out of virtual time's reach."""
 HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
 TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
 NOT_OURS: Final = {".git", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
@@ -117,6 +123,22 @@ def test_banned_modules_are_not_imported() -> None:
         if imported.partition(".")[0] in BANNED and (module, imported) not in ALLOWED_IMPORTS
     ]
     assert found == []
+
+
+def test_threads_have_one_door() -> None:
+    found = {
+        module
+        for module, tree in trees()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(one.name == "anyio.to_thread" for one in node.names))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "anyio"
+            and "to_thread" in {one.name for one in node.names}
+        )
+        or (isinstance(node, ast.Attribute) and node.attr in ("to_thread", "run_in_executor"))
+    }
+    assert found == set(THREAD_DOORS), "use fluvial.virtual.threads.in_thread"
 
 
 def test_every_hook_is_a_contract() -> None:

@@ -29,9 +29,6 @@ T = TypeVar("T")
 
 Work: TypeAlias = Callable[[Connection], T] | DirectWrite[T]
 
-LOOP_S_MAX: Final = 0.005
-"""How long the statements of one group may hold the event loop; the rest goes into the next group."""
-
 
 class Ticket(Generic[T]):
     """A write on its way, and what became of it."""
@@ -58,7 +55,7 @@ class Committer(Protocol):
         """Whether :meth:`commit` waits for nobody, too."""
         ...
 
-    def prepare(self, tickets: Sequence[Ticket[Any]]) -> int:
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """Run quick writes, as many as there is time for; :meth:`commit` must follow. 0: it has to be :meth:`run` in place of both."""
         ...
 
@@ -217,7 +214,7 @@ class SqliteCommitter(BaseCommitter):
         super().__init__(backend, ownership)
         self.instant: Final = backend.path is None
 
-    def prepare(self, tickets: Sequence[Ticket[Any]]) -> int:
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See :class:`Committer`; 0 also if another program holds a lock, or a write is refused."""
         began = time.perf_counter()
         done = 0
@@ -228,9 +225,9 @@ class SqliteCommitter(BaseCommitter):
                 assert isinstance(ticket.work, DirectWrite)
                 ticket.result = ticket.work.finish(self._run_steps(ticket.work, driver))
                 done += 1
-                if time.perf_counter() - began > LOOP_S_MAX:
+                if time.perf_counter() - began > within_s:
                     break
-        except BaseException:  # noqa: BLE001 - all of it is run again, where there is time to find out what it was
+        except Exception:  # noqa: BLE001 - all of it is run again, where there is time to find out what it was
             self._undo()
             return 0
         return done

@@ -60,6 +60,11 @@ class SharedDatabase:
         """Whether it was opened for reading alone."""
         return self._writer is None
 
+    @property
+    def inline(self) -> bool:
+        """Whether it works on the event loop's thread, so that nothing may depend on how long anything takes."""
+        return self._inline
+
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that it may share with others; returns after COMMIT. See :meth:`Writer.run`.
 

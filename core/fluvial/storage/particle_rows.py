@@ -21,7 +21,7 @@ class Purged:
     Attributes:
         count: how many particles were removed.
         oldest_ms: how long the oldest of them should have been gone already, milliseconds.
-        work_s: how long it held up other writes, seconds, without the COMMIT.
+        work_s: how long it held up other writes, seconds, without the COMMIT; 0 in an inline store.
     """
 
     count: int

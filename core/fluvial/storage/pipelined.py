@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from fluvial.storage.committer import BaseCommitter, Ticket
 from fluvial.storage.direct import DirectWrite
@@ -28,7 +27,7 @@ class PipelinedCommitter(BaseCommitter):
 
     _used_at = 0.0
 
-    def prepare(self, tickets: Sequence[Ticket[Any]]) -> int:
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See ``Committer``: a server has to be waited for."""
         return 0
 
@@ -73,22 +72,33 @@ class PipelinedCommitter(BaseCommitter):
     ) -> bool:
         """Run and commit, all in one round trip; False if a write was refused and nothing has happened."""
         asked: list[list[psycopg.Cursor[Any]]] = []
+        failed: Exception | None = None
         try:
             with driver.pipeline():
-                driver.cursor().execute("BEGIN")
-                asked = [self._send(work, driver) for work in works]
-                driver.cursor().execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - told to the callers
-            if driver.closed:
-                self._drop()
-            elif driver.info.transaction_status != TransactionStatus.IDLE:
-                driver.rollback()
-            if not driver.closed and not concerns_all(error):
-                return False
-            self._fail(tickets, error)
-            return True
+                try:
+                    driver.cursor().execute("BEGIN")
+                    asked = [self._send(work, driver) for work in works]
+                    driver.cursor().execute("COMMIT")
+                except Exception as error:  # noqa: BLE001 - told below; here psycopg would log what follows from it
+                    failed = error
+        except Exception as error:  # noqa: BLE001 - told to the callers
+            failed = failed or error
+        if failed is not None:
+            return self._pipeline_failed(tickets, driver, failed)
         for ticket, work, cursors in zip(tickets, works, asked, strict=True):
             self._finish(ticket, work, cursors)
+        return True
+
+    def _pipeline_failed(
+        self, tickets: Sequence[Ticket[Any]], driver: psycopg.Connection[Any], error: Exception
+    ) -> bool:
+        if driver.closed:
+            self._drop()
+        else:
+            driver.rollback()
+            if not concerns_all(error):
+                return False
+        self._fail(tickets, error)
         return True
 
     def _send(self, work: DirectWrite[Any], driver: psycopg.Connection[Any]) -> list[psycopg.Cursor[Any]]:
@@ -96,10 +106,9 @@ class PipelinedCommitter(BaseCommitter):
         for statement, parameters in work.steps:
             cursor = driver.cursor()
             text = statement.text(self._dialect)
-            if isinstance(parameters, list):
-                cursor.executemany(text, parameters)
-            else:
-                cursor.execute(text, parameters)
+            # Not executemany(), which waits for what was sent before.
+            for one in parameters if isinstance(parameters, list) else (parameters,):
+                cursor.execute(text, one)
             cursors.append(cursor)
         return cursors
 

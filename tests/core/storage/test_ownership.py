@@ -16,6 +16,7 @@ import pytest
 from fluvial.errors import StorageError
 from fluvial.storage import Store, open_store, ownership, writer
 from fluvial.storage.ownership import owners
+from fluvial.storage.writer import GROUP_MAX
 from fluvial.telemetry import make_logger
 from sqlalchemy import Connection, insert, update
 
@@ -128,6 +129,23 @@ async def test_a_file_that_is_deleted_or_replaced_is_noticed_at_the_next_write(t
                 await admit(store, "lost")
     assert out.getvalue().count('"event": "storage_failed"') == 1
     assert "deleted or replaced" in out.getvalue()
+
+
+async def test_writes_that_wait_when_the_database_is_lost_are_refused(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    async def try_to_admit(store: Store, number: int) -> None:
+        try:
+            await admit(store, f"p{number}")
+        except StorageError as error:
+            refused.append(error.message)
+
+    async with logged(SQLITE, tmp_path) as (store, out), anyio.create_task_group() as tasks:
+        for number in range(2 * GROUP_MAX):
+            tasks.start_soon(try_to_admit, store, number)
+        delete_file(tmp_path)
+    assert len(refused) == 2 * GROUP_MAX
+    assert out.getvalue().count('"event": "storage_failed"') == 1
 
 
 async def test_a_database_that_is_taken_over_is_noticed_without_any_write(
