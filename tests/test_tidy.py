@@ -8,10 +8,12 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
 import fluvial
+import grimp
 import msgspec
 import pluggy
 import pytest
@@ -139,6 +141,13 @@ def test_threads_have_one_door() -> None:
         or (isinstance(node, ast.Attribute) and node.attr in ("to_thread", "run_in_executor"))
     }
     assert found == set(THREAD_DOORS), "use fluvial.virtual.threads.in_thread"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    packages = ("fluvial", *(f"fluvial_{plugin.name}" for plugin in PLUGINS))
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_every_hook_is_a_contract() -> None:
