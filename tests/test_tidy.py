@@ -58,7 +58,7 @@ THREAD_DOORS: Final = {
 """Modules that start threads; all others would be out of virtual time's reach."""
 HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
 TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
-NOT_OURS: Final = {".git", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
+NOT_OURS: Final = {".git", ".fluvial-demo", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
 
 
 def files(*tops: str) -> list[Path]:
