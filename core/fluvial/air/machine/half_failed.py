@@ -45,7 +45,7 @@ class HalfFailed:
     """The activations of ``par`` in one particle of which one branch has failed and the other one is open.
 
     Attributes:
-        busy: whether there is something to look at when a step ends, whatever happens in it.
+        busy: whether there is something to look at when a step ends, whatever happens in it; also while that is being done.
     """
 
     __slots__ = ("_at_work", "_catchers", "_held", "_held_in", "_pars", "_reporting", "_runtime", "busy")
@@ -68,6 +68,7 @@ class HalfFailed:
         runtime = self._runtime
         if not self._reporting:
             self._collect()
+            self.busy = True
         while self._reporting:
             _, par = self._reporting.pop()
             if self._report(par):

@@ -238,6 +238,7 @@ class Runtime:
         """
         if error.instruction is None:
             error.instruction = activation.node
+            error.__traceback__ = None  # it would keep everything alive that stood on the stack
             error.peer = self.me if call is None else call.peer
             error.origin = call
             if self.plan.reads_last_error and error.code not in (10001, 10002):

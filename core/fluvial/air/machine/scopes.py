@@ -33,7 +33,7 @@ StreamKey: TypeAlias = str | Instance
 """What names a stream: its name, or for a stream made by ``new`` the instance of the ``new``."""
 
 
-class Traversal(msgspec.Struct, frozen=True):
+class Traversal(msgspec.Struct, frozen=True, gc=False):
     """One run of a fold over elements: a chain of iterations, each inside the ``next`` of the one before.
 
     Attributes:
@@ -58,7 +58,7 @@ class Traversal(msgspec.Struct, frozen=True):
         return self.names is not None
 
 
-class Iteration(msgspec.Struct, frozen=True):
+class Iteration(msgspec.Struct, frozen=True, gc=False):
     """One iteration of a fold.
 
     Attributes:
