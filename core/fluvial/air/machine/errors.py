@@ -84,6 +84,18 @@ class Catchable(AirError):
         return report
 
 
+class NameCleared(Catchable):
+    """A name is read inside its ``new`` before it was set there. When it is set, the reading may succeed.
+
+    Attributes:
+        name: the name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(10009, f"variable with name '{name}' was cleared by new and then wasn't set")
+        self.name = name
+
+
 class Uncatchable(AirError):
     """An error that ends the run; what the run did is undone."""
 
@@ -136,11 +148,6 @@ def bad_lambda(message: str) -> Catchable:
 def bad_error_object(message: str) -> Catchable:
     """``fail`` with something that is no error object."""
     return Catchable(10008, message)
-
-
-def cleared_by_new(name: str) -> Catchable:
-    """A name is read inside its ``new`` before it was set there."""
-    return Catchable(10009, f"variable with name '{name}' was cleared by new and then wasn't set")
 
 
 def no_length(value: Json) -> Catchable:

@@ -97,7 +97,8 @@ class HalfFailed:
         """Send the particle to where the failure of a ``par`` meets others; whether to look at it again in the next step."""
         runtime = self._runtime
         meetings = meetings_of(runtime.script)
-        xor = _catcher(par, meetings.failing, self._catchers, self._held_in) if par.status is OPEN else None
+        undecided = par.status is OPEN and (_has_failed(par.left) or _has_failed(par.right))
+        xor = _catcher(par, meetings.failing, self._catchers, self._held_in) if undecided else None
         operand = None if xor is None else meetings.peers.get(xor.node.number)
         if xor is None or operand is None:
             return False
@@ -206,6 +207,10 @@ def _catcher(
         now = parent
     known.update(dict.fromkeys(passed, found))
     return found
+
+
+def _has_failed(branch: Activation | None) -> bool:
+    return branch is not None and branch.status is FAILED
 
 
 def _can_fail(branch: Activation | None, failing: frozenset[int]) -> bool:
