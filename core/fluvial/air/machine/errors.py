@@ -25,16 +25,18 @@ NO_ERROR: Final[Json] = {"error_code": 0, "message": ""}
 TEXT_BYTES_MAX: Final = 1_048_576
 """Longest text of a value inside an error: texts of errors about errors double with every step."""
 
+SHOWN_BYTES: Final = 1_000
+"""How much of a longer text an error shows."""
+
 
 def json_text(value: Json) -> str:
     """Compact JSON with sorted keys, numbers written as the reference writes them.
 
-    Raises:
-        Uncatchable: 20100, it is longer than an error's text may be.
+    Deviation: of a text that is longer than an error may hold, the beginning and the length. The reference shows all of it.
     """
     text = _text.encode(value)
     if len(text) > TEXT_BYTES_MAX:
-        raise too_much("bytes in the text of an error", TEXT_BYTES_MAX)
+        return f"{text[:SHOWN_BYTES].decode(errors='ignore')}… ({len(text)} bytes)"
     return text.decode()
 
 
