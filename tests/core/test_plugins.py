@@ -11,10 +11,13 @@ import pluggy
 import pytest
 import structlog
 from fluvial import hooks
+from fluvial.addresses import Contact
+from fluvial.defaults.static_routing import StaticOptions, StaticRouting
 from fluvial.errors import PluginError
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.plugins import PluginRecord, Plugins, load_plugins
+from fluvial.seats import Registry
 from prometheus_client import CollectorRegistry
 
 PEER = KeyPair.from_secret(b"\x01" * 32).peer_id
@@ -61,6 +64,23 @@ def test_a_file_in_the_folder_is_a_plugin(folder: Folder) -> None:
     plugins = folder.load()
     assert [(record.name, record.version, record.state) for record in plugins.records] == [("near", "3.1", "loaded")]
     assert plugins.select("routing", "near").plugin == "near"
+
+
+def test_plugins_can_be_brought_along(folder: Folder) -> None:
+    """As objects with hooks, or as files wherever they lie; under the names that they are given."""
+
+    class Own:
+        @hooks.hookimpl
+        def fluvial_register(self, registry: Registry) -> None:
+            registry.routing("own", StaticRouting, options=StaticOptions)
+
+    folder.write("near", OFFER.format(name="near"))
+    plugins = load_plugins(entry_points=[], given={"mine": Own(), "yours": folder.path / "near.py"})
+    assert [(one.name, one.state) for one in plugins.records] == [("mine", "loaded"), ("yours", "loaded")]
+    assert plugins.select("routing", "own").plugin == "mine"
+    assert plugins.select("routing", "near").plugin == "yours"
+    twice = load_plugins(entry_points=[], folder=folder.path, given={"near": Own()})
+    assert [one.state for one in twice.records] == ["failed", "failed"]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
@@ -193,8 +213,8 @@ def test_an_observer_that_raises_is_counted_and_the_others_hear_all_the_same(
     folder.write("bad", HEAD + "@hookimpl\ndef fluvial_peer_connected(peer):\n    raise OSError('no disk')\n")
     metrics = CollectorRegistry()
     log = structlog.wrap_logger(logging.getLogger("observers"), wrapper_class=structlog.stdlib.BoundLogger)
-    observers = Observers(folder.load(), log=log, metrics=metrics)
-    observers.peer_connected(PEER)
+    observers = Observers(PEER, folder.load(), log=log, metrics=metrics)
+    observers.peer_connected(Contact(PEER))
     observers.peer_disconnected(PEER)
     assert heard.read_text() == PEER * 2
     labels = {"plugin": "bad", "hook": "fluvial_peer_connected"}

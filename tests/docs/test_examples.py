@@ -25,7 +25,7 @@ from tests.docs.pages import ROOT, Block, blocks, made, rows, section
 from tests.support.nodes import Peer, peer
 
 EXAMPLES = ROOT / "examples"
-ONE_FILE_PLUGINS = ("weather.py", "members.py")
+ONE_FILE_PLUGINS = ("weather.py", "members.py", "neighbours.py")
 SERVICES = [
     {"service": "load", "function": "matrix", "returns": [[1, 2], [3]]},
     {"service": "load", "function": "row", "returns": 1},
@@ -164,6 +164,17 @@ async def test_programs_run(block: Block, relay: Peer, monkeypatch: pytest.Monke
         await to_thread.run_sync(exec, code, {"__name__": "page"})
     if block.file == "examples/ask.py":
         assert capsys.readouterr().out == "Hello, Ada!\n"
+
+
+def test_test_files_pass(tmp_path: Path) -> None:
+    for plugin in ONE_FILE_PLUGINS:
+        shutil.copy(EXAMPLES / plugin, tmp_path)
+    for block in blocks("python", "tests"):
+        (tmp_path / f"test_line_{block.line}.py").write_text(block.text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", [block for block in blocks() if block.file], ids=str)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from fluvial.cli.context import Invocation, common_options, pass_invocation
+from fluvial.cli.context import CONFIG_FILE, Invocation, common_options, pass_invocation
 from fluvial.cli.reaching import Reach, reach, reach_options
 
 if TYPE_CHECKING:
@@ -80,12 +80,10 @@ def run(
     values = dict(_argument(text) for text in arguments)
     with_values(script, values, name=file.name)
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
-    if store or log_level:
-        settings = invocation.configuration().settings
-        if store:
-            way = replace(way, storage_url=settings.storage_url)
-        if log_level:
-            way = replace(way, log=make_logger(log_format=settings.telemetry.log_format, log_level=log_level))
+    if store:
+        way = replace(way, storage_url=invocation.configuration().settings.storage_url)
+    if log_level:
+        way = replace(way, log=make_logger(log_format=_log_format(invocation), log_level=log_level))
     ending, flow = _run(way, script, values, until, ttl_s, particle_id)
     found_id = flow.particle_id
     report = {
@@ -94,7 +92,16 @@ def run(
         "result": list(ending.arguments),
         **({"notices": [_notice(notice) for notice in flow.notices]} if flow.notices else {}),
     }
-    invocation.print(report, lambda: [*_lines(ending, default=until == ("return",)), f"particle {found_id}"])
+    invocation.print(report, lambda: _lines(ending, default=until == ("return",)))
+    if not invocation.json:
+        click.echo(f"particle {found_id}", err=True)  # what is on stdout is the result, for `| jq`
+
+
+def _log_format(invocation: Invocation) -> Literal["console", "json"]:
+    """As the settings say; for people where there are none."""
+    if invocation.config is None and not Path(CONFIG_FILE).exists():
+        return "console"
+    return invocation.configuration().settings.telemetry.log_format
 
 
 def _peer_id(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -13,15 +13,15 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.inspection import Limits, inspect
-from fluvial.particles.journal import Arrival
+from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
-from fluvial.seats import Authorization, Routing
 
 
 class Inbox:
@@ -42,11 +42,11 @@ class Inbox:
         me: PeerId,
         *,
         network: str,
-        limits: Limits,
+        limits: ParticleLimits,
         keeper: Keeper,
         carrier: Carrier,
-        authorization: Authorization,
-        routing: Routing,
+        authorization: GuardedAuthorization,
+        routing: GuardedRouting,
         clock: Clock,
         observers: Observers,
         metrics: CollectorRegistry,
@@ -90,14 +90,16 @@ class Inbox:
     async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
         inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
         particle = delivery.particle
+        if not particle.signed_by_initiator():
+            raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
-            raise Refused(decision.explanation, reason=decision.reason)
+            raise Refused(decision.explanation, reason=decision.reason or "authorization")
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
         known = decode_data(particle.key, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
-        fresh = await actor.merge(known, Arrival(sender.public_key, delivery.hops))
+        fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         self._learn_reply_addresses(particle)
         if fresh:
             self._observers.particle_received(particle, sender)

@@ -2,18 +2,26 @@
 
 Rule: what a peer promises is in the database before a byte of it leaves; nothing accepted is lost; after ``kill -9`` it goes on.
 
-How it works. One dedicated thread writes (``writer.py``): all writes that wait are put into one transaction (*group commit*), and a
-caller's ``await`` returns only after its COMMIT. Reads run in worker threads over connections of their own, each in one snapshot, and
-see everything that was acknowledged before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the
-store is opened (``schema.py``). One process at a time writes to a database; others may open it read-only meanwhile.
+How it works. All writes go through one queue (``writer.py``): those that wait are put into one transaction (*group commit*), and a
+caller's ``await`` returns only after its COMMIT. What every particle needs is written past SQLAlchemy (``direct.py``, ``particle_writes.py``): on
+SQLite on the event loop, with only the COMMIT in a thread, on PostgreSQL a whole transaction in one round trip (``committer.py``,
+``pipelined.py``). Reads run in worker threads over connections of their own, each in one snapshot, and see everything that was acknowledged
+before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the store is opened (``schema.py``). One
+process at a time writes to a database (``ownership.py``); others may open it read-only meanwhile.
 
-A table group is its tables (``particle_tables.py``), its values (``particle_rows.py``) and a store class over
-:class:`~fluvial.storage.database.Database` (``particles.py``), which ``store.py`` makes a field of :class:`Store`; one module if it is
-small. Its tables are made by a new file in ``migrations/versions/``.
+A table group is its tables (``particle_tables.py``), its values (``fluvial/stored.py``, made of rows by ``particle_rows.py``) and a
+store class over :class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of
+:class:`Store`; one module if it is small. Its tables are made by a new file in ``migrations/versions/``.
+
+Plugins have tables of their own (``fluvial.tables``) and reach them through ``Store.part(name)``, the port ``Database`` of one part.
 """
 
-from fluvial.storage.database import Database
-from fluvial.storage.particle_rows import (
+from fluvial.storage.database import SharedDatabase
+from fluvial.storage.particles import ParticleStore
+from fluvial.storage.parts import PartDatabase
+from fluvial.storage.reading import reading
+from fluvial.storage.store import Store, open_store
+from fluvial.stored import (
     Admission,
     JournalEntry,
     OutboxRow,
@@ -21,18 +29,18 @@ from fluvial.storage.particle_rows import (
     ParticleSummary,
     StoredParticle,
 )
-from fluvial.storage.particles import ParticleStore
-from fluvial.storage.store import Store, open_store
 
 __all__ = [
     "Admission",
-    "Database",
     "JournalEntry",
     "OutboxRow",
+    "PartDatabase",
     "ParticleState",
     "ParticleStore",
     "ParticleSummary",
+    "SharedDatabase",
     "Store",
     "StoredParticle",
     "open_store",
+    "reading",
 ]

@@ -28,6 +28,8 @@ class Backend:
         reader: for reads; every transaction sees one snapshot.
         shared: whether both are the same single connection (SQLite in memory), so that reads must go through the writing thread.
         release: gives up the right to be the only writer; called last.
+        verify: raises OwnershipLost if the database is not the one that was opened; asked after each commit.
+        path: the database's file, all links resolved; None if it has none.
     """
 
     where: str
@@ -35,6 +37,8 @@ class Backend:
     reader: Engine
     shared: bool
     release: Callable[[], None]
+    verify: Callable[[], None] = lambda: None
+    path: Path | None = None
 
     def close(self) -> None:
         """Close all connections."""

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
-import structlog
 
 from fluvial.effectors import Call, Effector, NoConfig
 from fluvial.errors import ServiceError
@@ -26,6 +25,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Registry
 from fluvial.services import Interface, Service, Status, describe
 from fluvial.services.threads import Threads
+from fluvial.testing.solo import Surrounding
 
 CALL_S_MAX: Final = 10.0
 THREADS_MAX: Final = 4
@@ -50,7 +50,8 @@ class EffectorConformance:
     @pytest.fixture
     def service(self, effector: Effector[Any]) -> Service:
         """The effector as a node would call it."""
-        return Service(effector, threads=Threads(THREADS_MAX), log=structlog.get_logger())
+        around = Surrounding(effector.service_id)
+        return Service(effector, threads=Threads(THREADS_MAX), guard=around.guard, plugin="under-test")
 
     @pytest.fixture
     async def started(self, service: Service) -> AsyncIterator[Service]:

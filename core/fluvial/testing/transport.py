@@ -7,8 +7,8 @@
 
         @pytest.fixture
         def build(self):
-            def build(surroundings, *, listens):
-                return TcpTransport(surroundings, Options(listen=("/ip4/127.0.0.1/tcp/0",) if listens else ()))
+            def build(context, *, listens):
+                return TcpTransport(context, Options(listen=("/ip4/127.0.0.1/tcp/0",) if listens else ()))
             return build
 
 It needs nothing but pytest and anyio's pytest plugin, and uses real transports: two or three peers that talk to each other. How a
@@ -25,15 +25,14 @@ from typing import ClassVar, Final, Protocol
 
 import anyio
 import pytest
-import structlog
 from anyio.abc import TaskGroup
-from prometheus_client import CollectorRegistry
 
 from fluvial.addresses import Contact
-from fluvial.clock import SystemClock
 from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Receive, Surroundings, Transport
+from fluvial.ports import Context
+from fluvial.seats import Receive, Transport
+from fluvial.testing.solo import Surrounding
 
 WAIT_S: Final = 10.0
 """Nothing here should take longer, even on a slow machine."""
@@ -43,7 +42,7 @@ ECHO: Final = "conformance/echo"
 class BuildTransport(Protocol):
     """What the fixture ``build`` returns."""
 
-    def __call__(self, surroundings: Surroundings, *, listens: bool) -> Transport:
+    def __call__(self, context: Context, *, listens: bool) -> Transport:
         """A transport that is not running yet; one that ``listens`` can be dialled on this machine."""
         ...
 
@@ -124,15 +123,9 @@ class PeerFactory:
     ) -> Peer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
-        surroundings = Surroundings(
-            keys=keys,
-            network=network,
-            clock=SystemClock(),
-            metrics=CollectorRegistry(),
-            log=structlog.get_logger(),
-            base_dir=self._base_dir,
-        )
-        peer = Peer(self._build(surroundings, listens=listens), keys.peer_id, receive)
+        around = Surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
+        peer = Peer(self._build(around.context, listens=listens), keys.peer_id, receive)
+        around.doors.open = True
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
         return peer
@@ -255,6 +248,24 @@ class TransportConformance:
         with anyio.fail_after(WAIT_S / 2), pytest.raises(Unreachable):
             await one.transport.request(other.contact, ECHO, b"never", timeout_s=0.2)
         assert await one.request(other, b"again") == b"again"
+
+    async def test_requests_can_be_given_up(self, start: PeerFactory) -> None:
+        """Cancelled in the middle, again and again; nothing that they took is lost, and the connection goes on."""
+        release = anyio.Event()
+
+        async def receive(sender: PeerId, protocol: str, payload: bytes) -> bytes:
+            if payload.startswith(b"slow"):
+                await release.wait()
+            return payload
+
+        one, other = await start(), await start(receive=receive)
+        for number in range(20):
+            with anyio.move_on_after(0.01):
+                await one.request(other, b"slow" + bytes(10_000 * number))
+            assert await one.request(other, b"fast") == b"fast"
+        release.set()
+        assert await one.request(other, b"slow" + bytes(60_000)) == b"slow" + bytes(60_000)
+        assert (len(one.connections), one.disconnections) == (1, [])
 
     async def test_too_large_payloads_are_not_sent(self, start: PeerFactory) -> None:
         """They are refused before a connection is even needed, and nothing breaks."""

@@ -6,6 +6,7 @@ Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,10 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
+
+_SERVICE_FAILED: Final = re.compile(
+    r"Local service error, ret_code is (-?\d{1,10}), error message is '(.*)'", re.DOTALL
+)
 
 _text = msgspec.json.Encoder(order="deterministic")
 
@@ -113,6 +118,17 @@ class NameNotSet(Exception):
 def service_failed(status: int, message: str) -> Catchable:
     """A call failed; ``message`` is what the service said, as it stands."""
     return Catchable(10000, f"Local service error, ret_code is {status}, error message is '{message}'")
+
+
+def service_failure(text: str) -> tuple[int, str] | None:
+    """Status and message of a failed call, from the text that :func:`service_failed` makes; None if it is another text, or was cut."""
+    found = _SERVICE_FAILED.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        return int(found[1]), msgspec.json.decode(found[2], type=str)
+    except msgspec.DecodeError:
+        return int(found[1]), found[2]
 
 
 def no_match() -> Catchable:
