@@ -24,10 +24,12 @@ class Backend:
 
     Attributes:
         where: names the database in messages; no password in it.
-        writer: for the writing thread, one connection; None if the database was opened read-only.
+        writer: for writes, one connection; None if the database was opened read-only.
         reader: for reads; every transaction sees one snapshot.
-        shared: whether both are the same single connection (SQLite in memory), so that reads must go through the writing thread.
+        shared: whether both are the same single connection (SQLite in memory), so that reads must go through the queue of writes.
         release: gives up the right to be the only writer; called last.
+        verify: raises OwnershipLost if the database is not the one that was opened; asked after each commit.
+        path: the database's file, all links resolved; None if it has none.
     """
 
     where: str
@@ -35,6 +37,8 @@ class Backend:
     reader: Engine
     shared: bool
     release: Callable[[], None]
+    verify: Callable[[], None] = lambda: None
+    path: Path | None = None
 
     def close(self) -> None:
         """Close all connections."""
