@@ -43,7 +43,7 @@ Listen: TypeAlias = Callable[[Notice], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Operation:
+class _RunningNode:
     """What there is only while the node runs."""
 
     store: Store
@@ -81,10 +81,10 @@ class Node:
         self.log: Final = base_log.bind(peer=self.keys.peer_id)
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
-        self._operation: _Operation | None = None
+        self._operation: _RunningNode | None = None
 
     @property
-    def _in_operation(self) -> _Operation:
+    def _in_operation(self) -> _RunningNode:
         assert self._operation is not None, "the node is not running"
         return self._operation
 
@@ -245,7 +245,7 @@ class Node:
         )
         try:
             async with opening as store, assembly.running(store) as particles:
-                self._operation = _Operation(store, assembly, particles)
+                self._operation = _RunningNode(store, assembly, particles)
                 self.log.info(
                     "peer_started",
                     version=__version__,

@@ -36,7 +36,7 @@ from fluvial.hooks import GROUP
 from fluvial.seats import Offer, Registry
 from fluvial.suggestions import did_you_mean
 
-State: TypeAlias = Literal["loaded", "failed", "disabled"]
+PluginState: TypeAlias = Literal["loaded", "failed", "disabled"]
 
 REGISTER_HOOK: Final = "fluvial_register"
 _PROJECT: Final = "fluvial"
@@ -58,7 +58,7 @@ class PluginRecord:
     name: str
     distribution: str
     version: str
-    state: State = "loaded"
+    state: PluginState = "loaded"
     error: str = ""
     offers: tuple[Offer, ...] = ()
 

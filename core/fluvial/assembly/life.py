@@ -36,7 +36,7 @@ STOP_S: Final = 10.0
 """How long a part may take to stop before it is left behind, in seconds."""
 
 
-class Run(Protocol):
+class PartRun(Protocol):
     """The ``run`` of a part."""
 
     async def __call__(self, *, task_status: TaskStatus[None]) -> None:
@@ -71,7 +71,7 @@ class Life:
     def __init__(
         self,
         name: str,
-        run: Run,
+        run: PartRun,
         *,
         log: structlog.stdlib.BoundLogger,
         on_failed: Callable[[FluvialError], None] | None = None,
@@ -135,7 +135,7 @@ async def nothing() -> None:
 @asynccontextmanager
 async def started(
     name: str,
-    run: Run,
+    run: PartRun,
     *,
     log: structlog.stdlib.BoundLogger,
     start_s: float = START_S,

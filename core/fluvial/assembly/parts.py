@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from fluvial.assembly.directory import NodeDirectory
-from fluvial.assembly.life import START_S, Life, Run, started
+from fluvial.assembly.life import START_S, Life, PartRun, started
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
@@ -136,7 +136,7 @@ class Parts:
     # --- life
 
     @asynccontextmanager
-    async def seat(self, seat: SeatName, run: Run | None = None) -> AsyncIterator[None]:
+    async def seat(self, seat: SeatName, run: PartRun | None = None) -> AsyncIterator[None]:
         """Whoever sits in a seat lives while the block runs.
 
         Args:
@@ -152,7 +152,7 @@ class Parts:
 
     @asynccontextmanager
     async def living(
-        self, installed: Installed, run: Run | None = None, *, start_s: float = START_S
+        self, installed: Installed, run: PartRun | None = None, *, start_s: float = START_S
     ) -> AsyncIterator[None]:
         """A part lives while the block runs; raises as :meth:`seat`."""
         life = started(

@@ -34,7 +34,7 @@ PROTOCOL_BYTES_MAX: Final = 64
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _ProtocolQueue:
     """A protocol and the messages that are held or answered now."""
 
     answer: Answer
@@ -58,7 +58,7 @@ class Switchboard:
 
     def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
         self._guard = guard
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _ProtocolQueue] = {}
         self._outcomes = Counter(
             "fluvial_messages",
             "Messages of other peers, by protocol and outcome",
@@ -84,7 +84,7 @@ class Switchboard:
                 raise PluginError(f"the protocol {answer.protocol!r} is answered by {taken.owner} and by {owner}")
         if len({answer.protocol for answer in answers}) < len(answers):
             raise PluginError(f"{owner} answers a protocol twice")
-        self._lines.update({answer.protocol: _Line(answer, owner, foreign) for answer in answers})
+        self._lines.update({answer.protocol: _ProtocolQueue(answer, owner, foreign) for answer in answers})
 
     def open(self, answers: Iterable[Answer]) -> None:
         """Their part has started: answer what is held, and what comes."""
@@ -141,7 +141,7 @@ class Switchboard:
         finally:
             self._outcomes.labels(protocol, outcome).inc()
 
-    def _admit(self, line: _Line, sender: PeerId, payload: bytes) -> None:
+    def _admit(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> None:
         answer = line.answer
         if len(payload) > answer.bytes_max:
             raise RemoteProtocolError(f"{answer.protocol}: {len(payload)} bytes, {answer.bytes_max} are allowed")
@@ -154,7 +154,7 @@ class Switchboard:
         line.messages += 1
         line.senders[sender] += 1
 
-    async def _answered(self, line: _Line, sender: PeerId, payload: bytes) -> bytes:
+    async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
         answer = line.answer
         if not line.opened.is_set():
             await line.opened.wait()

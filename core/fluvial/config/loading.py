@@ -41,7 +41,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EffectiveValue:
     """One effective value: its key path, the value as JSON types, and where it comes from."""
 
     path: KeyPath
@@ -163,7 +163,7 @@ def installed_plugins(document: Document) -> Plugins:
         raise InvalidSettings([Problem(document.where(("plugins", "path")), error.message, error.hint)]) from error
 
 
-def entries(configuration: Configuration) -> Iterator[Entry]:
+def entries(configuration: Configuration) -> Iterator[EffectiveValue]:
     """Every effective value in the order of the sections, defaults included."""
     settings = configuration.settings
     core = CoreSections.__struct_fields__
@@ -179,7 +179,7 @@ def entries(configuration: Configuration) -> Iterator[Entry]:
             yield from _chosen(configuration.document, (section, name), choice, named=False)
 
 
-def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -> Iterator[Entry]:
+def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -> Iterator[EffectiveValue]:
     if named:
         yield from _flattened(document, (*path, _KIND), choice.kind, "default")
     default = f"default of {choice.offer.distribution}"
@@ -187,13 +187,13 @@ def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -
         yield from _flattened(document, (*path, key), value, default)
 
 
-def _flattened(document: Document, path: KeyPath, value: Any, default: str) -> Iterator[Entry]:
+def _flattened(document: Document, path: KeyPath, value: Any, default: str) -> Iterator[EffectiveValue]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flattened(document, (*path, key), inner, default)
     else:
         origin = document.origin(path)
-        yield Entry(path, value, origin.text if isinstance(origin, Origin) else default)
+        yield EffectiveValue(path, value, origin.text if isinstance(origin, Origin) else default)
 
 
 def _overridden(document: Document, environment: Mapping[str, str], assignments: Sequence[str]) -> Document:

@@ -56,7 +56,7 @@ class Received:
     payload: bytes
 
 
-class Peer:
+class TransportPeer:
     """A transport with what a node would be to it: remembers what it was told and answers."""
 
     def __init__(self, transport: Transport, peer_id: PeerId, receive: Receive | None) -> None:
@@ -74,9 +74,9 @@ class Peer:
         """How others reach it."""
         return Contact(self.id, tuple(self.transport.addresses))
 
-    async def request(self, to: Peer | Contact, payload: bytes, protocol: str = ECHO) -> bytes:
+    async def request(self, to: TransportPeer | Contact, payload: bytes, protocol: str = ECHO) -> bytes:
         """A request with the kit's deadline."""
-        contact = to.contact if isinstance(to, Peer) else to
+        contact = to.contact if isinstance(to, TransportPeer) else to
         return await self.transport.request(contact, protocol, payload, timeout_s=WAIT_S)
 
     async def stop(self) -> None:
@@ -120,11 +120,11 @@ class PeerFactory:
         receive: Receive | None = None,
         keys: KeyPair | None = None,
         network: str = "conformance",
-    ) -> Peer:
+    ) -> TransportPeer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
         around = Surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
-        peer = Peer(self._build(around.context, listens=listens), keys.peer_id, receive)
+        peer = TransportPeer(self._build(around.context, listens=listens), keys.peer_id, receive)
         around.doors.open = True
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
@@ -210,7 +210,7 @@ class TransportConformance:
         one, other = await start(), await start()
         await one.request(other, b"first")
 
-        async def ask(sender: Peer, receiver: Peer, number: int) -> None:
+        async def ask(sender: TransportPeer, receiver: TransportPeer, number: int) -> None:
             payload = b"%d" % number * (1 + number % 50)
             assert await sender.request(receiver, payload) == payload
 

@@ -16,14 +16,25 @@ from fluvial.services.builtin.console import Console
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
 from fluvial.services.builtin.op import Op
-from fluvial.services.builtin.peer import PING, PING_PROTOCOL, Peer, Versions
+from fluvial.services.builtin.peer import PING, PING_PROTOCOL, PeerService, Versions
 from fluvial.services.builtin.sig import Sig
 from fluvial.services.builtin.stat import Stat
 from fluvial.services.dispatcher import Services
 
 __all__ = ["BUILTINS", "PING", "PING_PROTOCOL", "Versions", "serve_builtins"]
 
-BUILTINS: Final[Sequence[type[Effector[Any]]]] = (Op, Math, Cmp, Array, JsonService, Debug, Console, Peer, Sig, Stat)
+BUILTINS: Final[Sequence[type[Effector[Any]]]] = (
+    Op,
+    Math,
+    Cmp,
+    Array,
+    JsonService,
+    Debug,
+    Console,
+    PeerService,
+    Sig,
+    Stat,
+)
 """Their classes, in the order of the book."""
 
 
@@ -38,7 +49,7 @@ async def serve_builtins(
     log: structlog.stdlib.BoundLogger,
 ) -> None:
     """Let ``services`` answer with all built-in services; before any other, so that they have their names."""
-    peer = Peer(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
+    peer = PeerService(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
     console = Console(peer=keys.peer_id, log=log)
     effectors: Sequence[Effector[Any]] = (
         Op(), Math(), Cmp(), Array(), JsonService(), Debug(), console, peer, Sig(keys), Stat(services)

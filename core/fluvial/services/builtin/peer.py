@@ -61,7 +61,7 @@ class PeerContact(msgspec.Struct, frozen=True):
     addresses: list[str]
 
 
-class Peer(Effector[NoConfig]):
+class PeerService(Effector[NoConfig]):
     """The peer that answers, and its neighbours.
 
     Args:
