@@ -27,13 +27,13 @@ from fluvial.plugins import Plugins, load_plugins
 from fluvial.seats import SEATS, SeatName
 
 SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
-"""Sections of which each table switches on the offer of its name, and the kind of those offers."""
+"""Sections whose tables each switch on the offer of that name, with the kind of those offers."""
 _KIND: Final = "kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Settings, the plugins that they are about, and the document that they come from."""
+    """Checked settings, the loaded plugins, and the document that the settings come from."""
 
     settings: Settings
     plugins: Plugins
@@ -66,7 +66,7 @@ def read(
     Args:
         path: the TOML file; None for no file, all values from the overrides and the defaults.
         base_dir: where relative paths start if there is no file; the working directory by default.
-        environment: variables, of which ``FLUVIAL_SECTION__KEY`` count.
+        environment: variables; those named ``FLUVIAL_SECTION__KEY`` are overrides.
         assignments: texts ``section.key=value``.
 
     Raises:
@@ -153,7 +153,7 @@ def installed_plugins(document: Document) -> Plugins:
     """The plugins of this machine, loaded as ``[plugins]`` of a document says; its other sections may be wrong.
 
     Raises:
-        InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, as what must not be imported is not known.
+        InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, because the disabled plugins are not known.
     """
     section = plugins_section(document)
     folder = document.base_dir / section.path if section.path else None
@@ -269,7 +269,7 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
 
 
 def _engine(plugins: Plugins, name: str) -> tuple[str, str] | None:
-    """What to say to somebody who puts a consensus engine into the seat: it would be built and never called."""
+    """Message and hint for a config that puts a consensus engine into the seat, where it would be built and never called."""
     if plugins.offers_of("consensus", name) or not (offers := plugins.offers_of("engine", name)):
         return None
     return (

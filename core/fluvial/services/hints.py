@@ -46,7 +46,7 @@ class RecordType:
 
 
 class Texts:
-    """Turns hints into texts and collects the records they name."""
+    """Turns hints into texts and collects the records that they name."""
 
     def __init__(self) -> None:
         self._records: dict[type[Any], RecordType] = {}

@@ -1,4 +1,4 @@
-"""The compliance kit for transports: subclass it, say how yours is built, run pytest.
+"""The conformance kit for transports: subclass it, say how yours is built, run pytest.
 
 ::
 
@@ -35,7 +35,7 @@ from fluvial.seats import Receive, Transport
 from fluvial.testing.solo import Surrounding
 
 WAIT_S: Final = 10.0
-"""Nothing here should take longer, even on a slow machine."""
+"""Nothing in the kit should take longer, even on a slow machine; in seconds."""
 ECHO: Final = "conformance/echo"
 
 
@@ -49,7 +49,7 @@ class BuildTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message as a peer's node got it."""
+    """One message as the node of a peer got it."""
 
     sender: PeerId
     protocol: str
@@ -57,7 +57,7 @@ class Received:
 
 
 class TransportPeer:
-    """A transport with what a node would be to it: remembers what it was told and answers."""
+    """A transport with a minimal node around it, which answers messages and remembers what the transport reported."""
 
     def __init__(self, transport: Transport, peer_id: PeerId, receive: Receive | None) -> None:
         self.transport: Final = transport
@@ -85,11 +85,11 @@ class TransportPeer:
         await self.stopped.wait()
 
     def peer_connected(self, contact: Contact) -> None:
-        """Of the watcher."""
+        """Called by the transport."""
         self.connections.append(contact)
 
     def peer_disconnected(self, peer: PeerId) -> None:
-        """Of the watcher."""
+        """Called by the transport."""
         self.disconnections.append(peer)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -351,7 +351,7 @@ class TransportConformance:
         assert other.connections == one.connections == []
 
     async def test_it_can_be_stopped_in_the_middle(self, start: PeerFactory) -> None:
-        """Who waits for an answer is told soon, and nothing hangs."""
+        """Whoever waits for an answer gets an error soon, and nothing hangs."""
 
         async def never(sender: PeerId, protocol: str, payload: bytes) -> bytes:
             await anyio.sleep(WAIT_S)

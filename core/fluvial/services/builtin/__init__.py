@@ -1,4 +1,4 @@
-"""The services that every peer has; the book of them is ``docs/services.md``."""
+"""The services that every peer has; their reference page is ``docs/services.md``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUILTINS: Final[Sequence[type[Effector[Any]]]] = (
     Sig,
     Stat,
 )
-"""Their classes, in the order of the book."""
+"""Their classes, in the order of the reference page."""
 
 
 async def serve_builtins(
@@ -48,7 +48,7 @@ async def serve_builtins(
     versions: Versions,
     log: structlog.stdlib.BoundLogger,
 ) -> None:
-    """Let ``services`` answer with all built-in services; before any other, so that they have their names."""
+    """Register all built-in services, before any other service, so that no other service can take their names."""
     peer = PeerService(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
     console = Console(peer=keys.peer_id, log=log)
     effectors: Sequence[Effector[Any]] = (
