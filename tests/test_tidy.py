@@ -56,6 +56,8 @@ THREAD_DOORS: Final = {
     "core/fluvial/virtual/threads.py": "the door",
 }
 """Modules that start threads; all others would be out of virtual time's reach."""
+CLASS_NAMES_TWICE: Final[dict[str, str]] = {}
+"""Public names that two classes may have, each with the reason."""
 HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
 TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
 NOT_OURS: Final = {".git", ".fluvial-demo", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
@@ -141,6 +143,18 @@ def test_threads_have_one_door() -> None:
         or (isinstance(node, ast.Attribute) and node.attr in ("to_thread", "run_in_executor"))
     }
     assert found == set(THREAD_DOORS), "use fluvial.virtual.threads.in_thread"
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, tree in trees():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(f"{module}:{node.lineno}")
+    assert len(homes) > 100
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in CLASS_NAMES_TWICE} == {}
+    assert set(CLASS_NAMES_TWICE) <= set(twice), "what stands once needs no exception"
 
 
 def test_no_imports_go_in_a_circle() -> None:
