@@ -305,6 +305,7 @@ class Runtime:
         key = activation.key
         stream = self.stream(activation.scope.stream(target.name), target.name)
         stream.append(self.step, activation.id, key, value)
+        self.charge(stream.watched)
         for visit, fold in stream.watchers(key):
             self.agenda.push_later(fold, visit)
 

@@ -21,6 +21,7 @@ from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Machine
 from fluvial.air.machine.slices import Run
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
+from fluvial.particles import session
 from fluvial.simulation import network
 from fluvial.simulation.scenario import Scenario, Seeded
 
@@ -82,8 +83,8 @@ def journal(scenario: Scenario, steps: int | None) -> str:
         digest.update(data)
         return data
 
-    encode = network.encode_data
-    with patch.object(network, "encode_data", encode_data):
+    encode = session.encode_data
+    with patch.object(session, "encode_data", encode_data):
         network.simulate(scenario, machine=Journalled)
     return digest.hexdigest()
 
