@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from fluvial.clock import Clock
 from fluvial.services.status import Status
 
-Kind: TypeAlias = Literal["builtin", "effector", "native", "particle", "execution", "unknown"]
+Kind: TypeAlias = Literal["builtin", "effector", "native", "extra", "particle", "execution", "unknown"]
 """Who answers: metrics carry this instead of service ids, which scripts could make up without end."""
 
 SERIES_MAX: Final = 5
