@@ -158,7 +158,7 @@ async def answers(client: Client) -> None:
             assert await flow.result() == ("here",)
 
 
-@pytest.mark.parametrize("function", (*FAILING, *HARMLESS))
+@pytest.mark.parametrize("function", [*FAILING, *HARMLESS])
 async def test_it_does_not_end_the_peer_and_is_named(function: str, client: Client, peer: PeerProcess) -> None:
     before = len(peer.events("plugin_call_failed"))
     await called(client, function)

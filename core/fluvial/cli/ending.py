@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 
-from fluvial.errors import root_cause
 from fluvial.faults import describe
 
 EXIT_S: Final = 3.0
@@ -41,7 +40,7 @@ def end_soon(
             "peer_exit_forced",
             error=f"something that a plugin has begun does not end within {within_s:g} s",
             threads=threads[:NAMED_MAX],
-            failed="" if failed is None else describe(root_cause(failed)),
+            failed="" if failed is None else describe(failed),
         )
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

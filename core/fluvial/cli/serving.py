@@ -63,7 +63,7 @@ async def serve(node: Node) -> None:
     try:
         stopped_by = await until_signalled(work)
     except BaseException as error:
-        end_soon(node.log, failed=error)
+        end_soon(node.log, failed=root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
         raise
     node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")
     end_soon(node.log)

@@ -11,15 +11,14 @@ callback from its queue before it calls it.
     --------------------------------  ----------------------  -------------------------------------------
     SystemExit, KeyboardInterrupt     not done                it is reported, and the loop goes on
     stop() of somebody else           not done                the loop goes on
-    any of them                       done                    ``run_until_complete`` ends, as usual
+    any of them                       done                    ``run_until_complete`` ends, as usual, with the future's own result
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Generator
-from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fluvial.guard.blame import BLAME
 
@@ -36,7 +35,7 @@ class SteadyLoop(asyncio.SelectorEventLoop):
     def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """What a future or coroutine returns."""
         before = self._awaited
-        self._awaited = awaited = asyncio.ensure_future(future, loop=self)
+        self._awaited = awaited = asyncio.ensure_future(cast("Awaitable[T]", future), loop=self)
         try:
             return super().run_until_complete(awaited)
         finally:
@@ -52,28 +51,33 @@ class SteadyLoop(asyncio.SelectorEventLoop):
             try:
                 super().run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
-                if awaited.done():
-                    raise
-                self._report(error)
+                if not _is_of(error, awaited):
+                    self._report(error)
             if awaited.done():
                 return
 
     def _report(self, error: BaseException) -> None:
-        context = _context_of(error)
-        blame = context.get(BLAME) if context is not None else None
+        handle: Any = _handle_of(error)
+        blame = handle._context.get(BLAME) if handle is not None else None
         if blame is not None:
             blame(error)
         else:
             self.call_exception_handler({"message": "Something wanted to end the process", "exception": error})
+        task = getattr(handle._callback, "__self__", None) if handle is not None else None
+        if isinstance(task, asyncio.Task) and task.done() and not task.cancelled():
+            task.exception()  # it was told; asyncio need not tell it again when nobody awaits the task
 
 
-def _context_of(error: BaseException) -> Context | None:
-    """The context in which the callback ran that raised. A private name of asyncio: a test holds it."""
+def _is_of(error: BaseException, future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is error
+
+
+def _handle_of(error: BaseException) -> asyncio.Handle | None:
+    """The call of the loop that raised. What is read of it, ``_context`` and ``_callback``, are private names of asyncio: tests hold them."""
     step = error.__traceback__
     while step is not None:
-        handle = step.tb_frame.f_locals.get("self")
-        if isinstance(handle, asyncio.Handle):
-            context: Context | None = getattr(handle, "_context", None)
-            return context
+        found = step.tb_frame.f_locals.get("self")
+        if isinstance(found, asyncio.Handle):
+            return found
         step = step.tb_next
     return None
