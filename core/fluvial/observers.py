@@ -6,6 +6,7 @@ parts contribute to their own node. Implementations are called one by one and di
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, count
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from fluvial.addresses import Contact
 from fluvial.effectors import Call
 from fluvial.errors import PluginError
 from fluvial.faults import describe
+from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import safe
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
@@ -104,16 +106,16 @@ class Observers:
     def _tell(self, hook: str, **facts: Any) -> None:
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         for implementation in caller.get_hookimpls():
+            token = BLAME.set(partial(self._failed, implementation.plugin_name, hook))
             try:
                 implementation.function(
                     *[self._node if name == "node" else facts[name] for name in implementation.argnames]
                 )
             except BaseException as error:  # noqa: BLE001 - the plugin boundary
-                self._failures.labels(implementation.plugin_name, hook).inc()
-                self._log.warning(
-                    "observer_failed",
-                    plugin=implementation.plugin_name,
-                    hook=hook,
-                    error=describe(error),
-                    exc_info=safe(error),
-                )
+                self._failed(implementation.plugin_name, hook, error)
+            finally:
+                BLAME.reset(token)
+
+    def _failed(self, plugin: str, hook: str, error: BaseException) -> None:
+        self._failures.labels(plugin, hook).inc()
+        self._log.warning("observer_failed", plugin=plugin, hook=hook, error=describe(error), exc_info=safe(error))

@@ -69,7 +69,8 @@ def check_peer(invocation: Invocation, configuration: Configuration, asked: Aske
         yield _ok("peer", "not asked how it is: its version does not answer that")
         return
     asked.connected = [PeerId.parse(peer) for peer in report.connected]
-    yield _ok("peer", f"version {report.version}, connected with {len(asked.connected)} others")
+    others = len(asked.connected)
+    yield _ok("peer", f"version {report.version}, connected with {others} other peer{'' if others == 1 else 's'}")
     yield from report.findings
 
 
