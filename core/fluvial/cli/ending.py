@@ -16,7 +16,7 @@ import structlog
 
 from fluvial.faults import describe
 
-EXIT_S: Final = 3.0
+EXIT_S: Final = 4.0
 """How long Python may take to end after the peer has stopped, in seconds."""
 EXIT_CODE: Final = 1
 NAMED_MAX: Final = 8
