@@ -22,7 +22,7 @@ from fluvial.blobs.fetching import BlockFetcher
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.schedule import STEAL_AFTER_S, Schedule
 from fluvial.blobs.store import BlobStore
-from fluvial.blobs.tree import Tree
+from fluvial.blobs.tree import BlobTree
 from fluvial.errors import FluvialError, ProtocolError, RemoteProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Capability, Directory
@@ -34,7 +34,7 @@ SOURCES_AT_ONCE: Final = 4
 """Peers that are asked at the same time."""
 
 STALLED_AFTER_S: Final = 5.0
-"""A source that has not delivered a block for so long takes nobody's place: another one is asked besides it."""
+"""After so many seconds without a block a source does not count as one of those asked: another one is asked besides it."""
 
 TRIES: Final = 3
 """Failures one after the other until a source that cannot be reached is given up."""
@@ -52,7 +52,7 @@ Accept: TypeAlias = Callable[[int, bytes], Awaitable[bool]]
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class BlobSource:
     """A peer that may have the blob.
 
     Attributes:
@@ -131,19 +131,19 @@ class Download:
         self._directory = directory
         self._metrics = metrics
         self._log = log.bind(blob=blob)
-        self._tree = Tree(blob, size_max=bytes_max)
+        self._tree = BlobTree(blob, size_max=bytes_max)
         self._content = b""
-        self._sources: dict[PeerId, Source] = {}
+        self._sources: dict[PeerId, BlobSource] = {}
         self._looked_up = False
         self._looking_up = False
         self._failure: FluvialError | None = None
         self._change = anyio.Event()
 
     def join(self, hints: Iterable[PeerId | Contact], *, bytes_max: int) -> None:
-        """Somebody else wants the blob, and perhaps knows who has it."""
+        """A further caller wants the blob, perhaps with hints of its own."""
         self._tree.size_max = max(self._tree.size_max, bytes_max)
         for at in hints:
-            source = Source(at)
+            source = BlobSource(at)
             if len(self._sources) < SOURCES_MAX and source.peer != self._own:
                 self._sources.setdefault(source.peer, source)
         self._changed()
@@ -273,7 +273,7 @@ class Download:
             source.since_s = math.inf
             tasks.start_soon(self._work, source, schedule, accept)
 
-    async def _work(self, source: Source, schedule: Schedule[PeerId], accept: Accept) -> None:
+    async def _work(self, source: BlobSource, schedule: Schedule[PeerId], accept: Accept) -> None:
         """Fetch blocks from one source until the round is done or the source is given up."""
         try:
             while not schedule.is_done and not source.given_up and self._failure is None:
@@ -292,7 +292,7 @@ class Download:
             source.working = False
             self._changed()
 
-    async def _try(self, source: Source, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
+    async def _try(self, source: BlobSource, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
         """Fetch one block from one source; whether it came, from whomever."""
         layout = self._tree.layout
         length = None if layout is None else layout.block_bytes(number)
@@ -320,7 +320,7 @@ class Download:
         source.delivered += 1
         return True
 
-    def _failed(self, source: Source, reason: str, explanation: str, *, tries: int) -> bool:
+    def _failed(self, source: BlobSource, reason: str, explanation: str, *, tries: int) -> bool:
         source.failures += 1
         if source.failures >= tries:
             source.given_up = explanation

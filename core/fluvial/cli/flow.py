@@ -98,7 +98,7 @@ def run(
 
 
 def _log_format(invocation: Invocation) -> Literal["console", "json"]:
-    """As the settings say; for people where there are none."""
+    """The format that the settings name; ``console`` if there are no settings."""
     if invocation.config is None and not Path(CONFIG_FILE).exists():
         return "console"
     return invocation.configuration().settings.telemetry.log_format
@@ -156,7 +156,7 @@ def call(
 def _run(
     way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
 ) -> tuple[Ending, Flow]:
-    """What ended the flow; notices of peers that cannot go on are printed to stderr as they come."""
+    """Run the flow and return the call that ended it; failure notices are printed to stderr as they arrive."""
     import anyio
 
     from fluvial.cli import serving
