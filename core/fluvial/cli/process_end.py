@@ -34,7 +34,7 @@ class ProcessEnd:
         self._log = log
         self._within_s = within_s
         self._before = frozenset(threading.enumerate())
-        self._loop_is_closed = False
+        self._at_close: tuple[threading.Thread, ...] | None = None
 
     def begin(self, failed: BaseException | None = None) -> None:
         """The peer has stopped: end this process with :data:`EXIT_CODE` if something that it began still goes on after a while.
@@ -45,13 +45,18 @@ class ProcessEnd:
         threading.Thread(target=self._force, args=(failed,), name="fluvial: end of the process", daemon=True).start()
 
     def loop_closed(self) -> None:
-        """No task goes on any more; threads may."""
-        self._loop_is_closed = True
+        """No task goes on any more; of the threads only those that there are now are the peer's."""
+        self._at_close = self._threads()
+
+    def _threads(self) -> tuple[threading.Thread, ...]:
+        return tuple(one for one in threading.enumerate() if not (one.daemon or one in self._before))
 
     def _force(self, failed: BaseException | None) -> None:
         time.sleep(self._within_s)
-        threads = [one.name for one in threading.enumerate() if not (one.daemon or one in self._before)]
-        if self._loop_is_closed and not threads:
+        threads = [
+            one.name for one in (self._threads() if self._at_close is None else self._at_close) if one.is_alive()
+        ]
+        if self._at_close is not None and not threads:
             return  # Python ends by itself
         self._log.error(
             "peer_exit_forced",
