@@ -1,0 +1,455 @@
+"""Bodies of functions: lines to steps, with the names that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from fluvial.suggestions import did_you_mean
+from fluvial_aqua.checking.context import BodyContext
+from fluvial_aqua.checking.expressions import WELL_KNOWN, ExpressionChecker
+from fluvial_aqua.checking.joins import never_filled
+from fluvial_aqua.checking.modules import Declared
+from fluvial_aqua.checking.returns import ReturnChecker
+from fluvial_aqua.checking.scopes import Scope
+from fluvial_aqua.checking.tree import (
+    BindStep,
+    BodyStep,
+    CallStep,
+    CheckedExpression,
+    ClosureStep,
+    CoStep,
+    DeclareStep,
+    ElementOf,
+    FieldOf,
+    ForStep,
+    IfStep,
+    JoinStep,
+    OnStep,
+    ParStep,
+    Place,
+    PushStep,
+    Read,
+    ServiceStep,
+    TryStep,
+    Variable,
+)
+from fluvial_aqua.checking.types import (
+    BOOL,
+    ERROR_RECORD,
+    STRING,
+    UNKNOWN,
+    AquaType,
+    ArrowType,
+    RecordType,
+    StreamMapType,
+    StreamType,
+    UnknownType,
+    accepts,
+    element_of,
+    frozen_value,
+    is_data,
+    type_text,
+)
+from fluvial_aqua.syntax.tree import (
+    BindLine,
+    Block,
+    BodyLine,
+    CallLine,
+    CallSyntax,
+    ClosureLine,
+    CoLine,
+    CollectionSyntax,
+    DeclareLine,
+    Expression,
+    ForBlock,
+    Identifier,
+    IfBlock,
+    JoinLine,
+    OnBlock,
+    ParBlock,
+    ParseqBlock,
+    PushLine,
+    ReturnLine,
+    ServiceLine,
+    TakeApartLine,
+    TryBlock,
+)
+from fluvial_aqua.text import Span
+
+_LITERAL_ARRAYS: Final = "write where it is used, or declare a stream: `x: *T`"
+
+
+class BodyChecker:
+    """Checks one function, closures inside of it included."""
+
+    def __init__(self, context: BodyContext) -> None:
+        self.context: Final = context
+        self._expressions = ExpressionChecker(context)
+        self._returns = ReturnChecker(context, self._expressions)
+
+    def function(self, block: Block, span: Span) -> None:
+        """Check the body of the function: its steps and results go to the unit."""
+        unit = self.context.unit
+        for parameter in unit.parameters:
+            self._add(parameter, parameter.place.span)
+        lines = block.lines
+        last = lines[-1] if lines and isinstance(lines[-1], ReturnLine) else None
+        steps = self._steps(lines[:-1] if last is not None else lines)
+        results = self._returns.results(last, unit.place.span)
+        if results is not None and last is not None:
+            gathering, unit.results = results
+            steps = (*steps, *gathering)
+        unit.body = steps
+        never_filled(unit, self.context)
+
+    # --- names ------------------------------------------------------------------------------------------------------
+
+    def _add(self, variable: Variable, at: Span, *, outside: bool = False) -> Variable:
+        """Make a variable known; another one of its name may not be visible."""
+        self._check_free(variable.name, at)
+        self.context.declared.append(variable)
+        if outside:
+            self.context.scope.add_outside(variable)
+        else:
+            self.context.scope.add(variable)
+        return variable
+
+    def _check_free(self, name: str, at: Span) -> None:
+        context = self.context
+        other = context.scope.find(name)
+        if other is not None:
+            hint = f"the other one is on line {other.place.line}; choose another name"
+            context.error(at, "Q310", f"there is a `{name}` here already", hint)
+            return
+        declared = context.module.names.get(name)
+        if declared is not None and declared.kind in ("function", "constant") and self._is_before(declared):
+            context.error(at, "Q310", f"there is a {declared.kind} `{name}` already", "choose another name")
+        elif name in WELL_KNOWN:
+            context.error(at, "Q310", f"`{name}` has a meaning everywhere", "choose another name")
+
+    def _is_before(self, declared: Declared) -> bool:
+        """Functions further down may be hidden by names of bodies."""
+        if declared.module is not self.context.module:
+            return True
+        return declared.syntax.span.start <= self.context.unit.place.span.start
+
+    def _variable(self, name: Identifier, kind: AquaType, role: str = "value") -> Variable:
+        return Variable(name.text, kind, self.context.place(name.span), role)
+
+    @contextmanager
+    def _scope(self, *, names: bool = True) -> Iterator[None]:
+        around = self.context.scope
+        self.context.scope = Scope(around, shares_names=not names)
+        yield
+        self.context.scope = around
+
+    @contextmanager
+    def _parallel(self) -> Iterator[None]:
+        self.context.parallel += 1
+        yield
+        self.context.parallel -= 1
+
+    # --- lines ------------------------------------------------------------------------------------------------------
+
+    def _steps(self, lines: tuple[BodyLine, ...]) -> tuple[BodyStep, ...]:
+        steps: list[BodyStep] = []
+        for index, line in enumerate(lines):
+            following = lines[index + 1 :]
+            if self.context.paper is not None and isinstance(line, IfBlock) and line.otherwise is None and following:
+                line.otherwise = Block(lines=following, span=following[0].span.to(following[-1].span))
+                steps += self._step(line)
+                break
+            steps += self._step(line)
+        return tuple(steps)
+
+    def _step(self, line: BodyLine) -> list[BodyStep]:
+        place = self.context.place(line.span)
+        match line:
+            case CallLine():
+                return [self._call(line, place)]
+            case TakeApartLine():
+                return self._take_apart(line, place)
+            case BindLine():
+                return [self._bind(line, place)]
+            case ClosureLine():
+                return [self._closure(line, place)]
+            case DeclareLine():
+                return [self._declare(line, place)]
+            case PushLine():
+                return self._push(line, place)
+            case ServiceLine():
+                return self._service(line, place)
+            case JoinLine():
+                values = tuple(self._joined(one) for one in line.values)
+                return [JoinStep(place=place, values=values)]
+            case ReturnLine():
+                hint = "it is the last line of the function's own level"
+                self.context.error(line.span, "Q430", "`<-` returns nothing from here", hint)
+                return []
+            case _:
+                return [self._block_step(line, place)]
+
+    def _block_step(self, line: BodyLine, place: Place) -> BodyStep:
+        match line:
+            case OnBlock():
+                return self._on(line)
+            case ForBlock():
+                return self._for(line, place)
+            case ParseqBlock():
+                return self._parseq(line, place)
+            case IfBlock():
+                return self._if(line, place)
+            case TryBlock():
+                return self._try(line, place)
+            case ParBlock():
+                with self._parallel():
+                    branches = tuple(self._steps(one.lines) for one in line.branches)
+                return ParStep(place=place, branches=branches)
+            case CoLine():
+                with self._parallel():
+                    return CoStep(place=place, body=self._steps(line.body.lines))
+        raise AssertionError(f"no such line: {line}")
+
+    def _call(self, line: CallLine, place: Place) -> BodyStep:
+        call, results = self._expressions.call(line.value)
+        targets = line.targets
+        if not targets:
+            if results and not isinstance(results[0], UnknownType):
+                self.context.warning(line.value.span, "Q904", "the result of the call is not used")
+            return CallStep(place=place, call=call, targets=(), pushes=())
+        if not results:
+            self.context.error(line.value.span, "Q411", "the call returns nothing that could be given a name")
+            results = (UNKNOWN,)
+        elif len(targets) > len(results) and not isinstance(results[0], UnknownType):
+            count = f"{len(results)} result" + "s" * (len(results) > 1)
+            problem = f"the call has {count}, {len(targets)} names stand in front"
+            self.context.error(targets[len(results)].span, "Q411", problem)
+        elif len(targets) < len(results):
+            count = len(results) - len(targets)
+            self.context.warning(line.value.span, "Q904", f"{count} of the call's results are not used")
+        variables, pushes = [], []
+        for index, target in enumerate(targets):
+            kind = results[index] if index < len(results) else UNKNOWN
+            variable, push = self._target(target, kind, gather=line.gather, is_call=isinstance(line.value, CallSyntax))
+            variables.append(variable)
+            pushes.append(push)
+        return CallStep(place=place, call=call, targets=tuple(variables), pushes=tuple(pushes))
+
+    def _target(self, name: Identifier, kind: AquaType, *, gather: bool, is_call: bool) -> tuple[Variable, bool]:
+        """The variable that a result goes to, and whether it is pushed."""
+        found = self.context.scope.find(name.text)
+        if found is not None and isinstance(found.type, StreamType):
+            if not accepts(found.type.element, kind):
+                problem = f"`{name.text}` holds `{type_text(found.type.element)}`, the result is `{type_text(kind)}`"
+                self.context.error(name.span, "Q406", problem)
+            return found, True
+        if gather:
+            element = frozen_value(kind)
+            made = self._variable(name, StreamType(element if is_data(element) else UNKNOWN), "stream")
+            made.used = True
+            self._add(made, name.span, outside=True)
+            self.context.gathered.add(made)
+            return made, True
+        return self._add(self._variable(name, kind, "result"), name.span), False
+
+    def _take_apart(self, line: TakeApartLine, place: Place) -> list[BodyStep]:
+        call, results = self._expressions.call(line.value)
+        if len(results) != 1:
+            problem = f"one result is taken apart, the call has {len(results) or 'none'}"
+            self.context.error(line.value.span, "Q411", problem)
+        kind = results[0] if results else UNKNOWN
+        whole = Variable("taken", kind, place, "result", used=True)
+        steps: list[BodyStep] = [CallStep(place=place, call=call, targets=(whole,), pushes=(False,))]
+        for one in line.fields:
+            base = Read(type=kind, place=place, variable=whole)
+            value = self._expressions.field(base, one.text, one.span, one.span)
+            variable = self._add(self._variable(one, value.type), one.span)
+            if isinstance(value, FieldOf):
+                steps.append(BindStep(place=place, variable=variable, value=value))
+        return steps
+
+    def _bind(self, line: BindLine, place: Place) -> BodyStep:
+        if isinstance(line.value, CollectionSyntax) and not line.value.items and line.value.sigil != "*":
+            hint = "write `[]` where it is used, or declare a stream: `x: *T`"
+            self.context.error(line.value.span, "Q417", "an empty collection has no type", hint)
+        value = self._expressions.check(line.value)
+        variable = self._add(self._variable(line.name, value.type), line.name.span)
+        return BindStep(place=place, variable=variable, value=value)
+
+    def _closure(self, line: ClosureLine, place: Place) -> BodyStep:
+        context = self.context
+        unit = context.declarations.unit(line.name.text, line.arrow, context.module, line.name.span)
+        inner = BodyContext(
+            module=context.module,
+            declarations=context.declarations,
+            unit=unit,
+            scope=Scope(context.scope),
+            declared=context.declared,
+            paper=None,
+            parallel=context.parallel,
+        )
+        BodyChecker(inner).function(line.body, line.span)
+        context.unit.calls += unit.calls
+        context.unit.valid &= unit.valid
+        variable = self._add(self._variable(line.name, unit.arrow, "closure"), line.name.span)
+        return ClosureStep(place=place, variable=variable, function=unit, anywhere=line.anywhere)
+
+    def _declare(self, line: DeclareLine, place: Place) -> BodyStep:
+        kind = self.context.declarations.type_of(line.type, self.context.module)
+        if not isinstance(kind, StreamType | StreamMapType | UnknownType):
+            hint = f"`{line.name.text}: *T` declares a stream; other values come from `=` and `<-`"
+            self.context.error(line.type.span, "Q418", "only streams are declared", hint)
+            kind = UNKNOWN
+        variable = self._add(self._variable(line.name, kind, "stream"), line.name.span)
+        return DeclareStep(place=place, variable=variable)
+
+    def _push(self, line: PushLine, place: Place) -> list[BodyStep]:
+        values = [self._expressions.check(one) for one in line.values]
+        name = line.stream.text
+        found = self.context.scope.find(name)
+        if found is None:
+            hint = did_you_mean(name, self.context.scope.names()) or f"declare it first: `{name}: *T`"
+            self.context.error(line.stream.span, "Q305", f"there is no stream `{name}` here", hint)
+            return []
+        kind = found.type
+        if isinstance(kind, UnknownType):
+            return []
+        if not isinstance(kind, StreamType | StreamMapType):
+            problem = f"`{name}` is `{type_text(kind)}`, only streams are pushed to"
+            self.context.error(line.stream.span, "Q406", problem)
+            return []
+        wanted = 2 if isinstance(kind, StreamMapType) else 1
+        if len(values) != wanted:
+            problem = "a map takes a key and a value" if wanted == 2 else "a stream takes one value"
+            self.context.error(line.values[0].span, "Q406", problem)
+            return []
+        if wanted == 2:
+            self._expressions.fits(values[0], STRING, line.values[0].span, "a key")
+        element = kind.element
+        value = values[-1]
+        if isinstance(element, UnknownType):
+            found.type = StreamType(frozen_value(value.type))
+        elif not accepts(element, value.type):
+            problem = f"`{name}` holds `{type_text(element)}`, this is `{type_text(value.type)}`"
+            self.context.error(line.values[-1].span, "Q406", problem)
+        else:
+            self._expressions.fits(value, element, line.values[-1].span, f"an element of `{name}`")
+        return [PushStep(place=place, stream=found, value=value, key=values[0] if wanted == 2 else None)]
+
+    def _service(self, line: ServiceLine, place: Place) -> list[BodyStep]:
+        value = self._expressions.wanted(line.value, STRING, "the id of a service")
+        module = self.context.module
+        name = line.service[-1]
+        names = module.names if len(line.service) == 1 else module.spaces.get(".".join(line.service[:-1]), {})
+        declared = names.get(name)
+        shown = ".".join(line.service)
+        at = Span(line.span.start, line.span.start + len(shown))
+        if declared is None or declared.kind != "service":
+            services = [one for one, what in names.items() if what.kind == "service"]
+            self.context.error(at, "Q309", f"there is no service `{shown}`", did_you_mean(shown, services))
+            return []
+        unit = self.context.declarations.service(declared)
+        self.context.scope.set_id(unit)
+        return [ServiceStep(place=place, service=unit, value=value)]
+
+    def _joined(self, syntax: Expression) -> CheckedExpression:
+        value = self._expressions.check(syntax)
+        if not isinstance(value, Read | ElementOf | FieldOf):
+            hint = "join variables, and elements of streams: `join s[2]`"
+            self.context.error(syntax.span, "Q419", "there is nothing to wait for", hint)
+        return value
+
+    # --- blocks -----------------------------------------------------------------------------------------------------
+
+    def _on(self, line: OnBlock) -> OnStep:
+        peer = self._expressions.wanted(line.peer, STRING, "the peer of an `on`")
+        relays = []
+        for one in line.relays:
+            relay = self._expressions.check(one)
+            inner = element_of(relay.type)
+            if not accepts(STRING, relay.type) and not (inner is not None and accepts(STRING, inner)):
+                problem = f"a relay is a string or a collection of them, this is `{type_text(relay.type)}`"
+                self.context.error(one.span, "Q401", problem)
+            relays.append(relay)
+        with self._scope(names=False):
+            body = self._steps(line.body.lines)
+        return OnStep(place=self.context.place(line.span), peer=peer, relays=tuple(relays), body=body)
+
+    def _for(self, line: ForBlock, place: Place) -> ForStep:
+        iterable, element = self._iterable(line.iterable)
+        with self._scope(), self._parallel():
+            variables = self._loop_variables(line, iterable.type, element)
+            if line.condition is not None:
+                condition = self._condition(line.condition)
+                with self._scope():
+                    then = self._steps(line.body.lines)
+                inner = IfStep(place=self.context.place(line.condition.span), condition=condition, then=then, otherwise=())
+                body: tuple[BodyStep, ...] = (inner,)
+            else:
+                body = self._steps(line.body.lines)
+        if line.mode == "rec" and not isinstance(iterable.type, StreamType | UnknownType):
+            self.context.error(line.iterable.span, "Q407", "`for … rec` walks a stream, this is none")
+        return ForStep(place=place, variables=variables, iterable=iterable, mode=line.mode, body=body)
+
+    def _loop_variables(self, line: ForBlock, kind: AquaType, element: AquaType) -> tuple[Variable, ...]:
+        names = line.names
+        if len(names) == 1:
+            return (self._add(self._variable(names[0], element, "loop"), names[0].span),)
+        if not isinstance(kind, StreamMapType | UnknownType) or not isinstance(element, RecordType):
+            self.context.error(names[1].span, "Q407", "two variables are for maps, this is none")
+            kinds: tuple[AquaType, ...] = (UNKNOWN, UNKNOWN)
+        else:
+            kinds = (STRING, kind.element if isinstance(kind, StreamMapType) else UNKNOWN)
+        return tuple(
+            self._add(self._variable(name, one, "loop"), name.span) for name, one in zip(names, kinds, strict=True)
+        )
+
+    def _iterable(self, syntax: Expression) -> tuple[CheckedExpression, AquaType]:
+        iterable = self._expressions.check(syntax)
+        element = element_of(iterable.type)
+        if element is None and self.context.paper is not None and not isinstance(iterable.type, ArrowType):
+            element = UNKNOWN
+        if element is None:
+            problem = f"`for` walks a collection, this is `{type_text(iterable.type)}`"
+            self.context.error(syntax.span, "Q407", problem)
+            element = UNKNOWN
+        return iterable, element
+
+    def _parseq(self, line: ParseqBlock, place: Place) -> ForStep:
+        iterable, element = self._iterable(line.iterable)
+        with self._scope(), self._parallel():
+            variable = self._add(self._variable(line.name, element, "loop"), line.name.span)
+            body = (self._on(line.on),)
+        return ForStep(place=place, variables=(variable,), iterable=iterable, mode="parseq", body=body)
+
+    def _condition(self, syntax: Expression) -> CheckedExpression:
+        value = self._expressions.wanted(syntax, BOOL, "a condition")
+        if self.context.paper is not None:
+            from fluvial_aqua.checking.paper import waiting_length
+
+            waiting_length(value, self.context)
+        return value
+
+    def _if(self, line: IfBlock, place: Place) -> IfStep:
+        condition = self._condition(line.condition)
+        with self._scope():
+            then = self._steps(line.then.lines)
+        otherwise: tuple[BodyStep, ...] = ()
+        if line.otherwise is not None:
+            with self._scope():
+                otherwise = self._steps(line.otherwise.lines)
+        return IfStep(place=place, condition=condition, then=then, otherwise=otherwise)
+
+    def _try(self, line: TryBlock, place: Place) -> TryStep:
+        with self._scope():
+            body = self._steps(line.body.lines)
+        handlers = []
+        for handler in line.handlers:
+            with self._scope():
+                variable = None
+                if handler.name is not None:
+                    variable = self._add(self._variable(handler.name, ERROR_RECORD, "error"), handler.name.span)
+                handlers.append((variable, self._steps(handler.body.lines)))
+        return TryStep(place=place, body=body, handlers=tuple(handlers))

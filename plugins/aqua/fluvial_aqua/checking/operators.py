@@ -1,0 +1,105 @@
+"""Infix operators and ``!``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fluvial_aqua.checking.tree import CheckedExpression, Literal, Negation, Operation
+from fluvial_aqua.checking.types import (
+    BOOL,
+    I64,
+    AquaType,
+    UnknownType,
+    accepts,
+    comparable,
+    is_float,
+    is_integer,
+    number_union,
+    type_text,
+)
+from fluvial_aqua.folding import DoesNotFit, fold
+from fluvial_aqua.syntax.tree import BinarySyntax, UnarySyntax
+from fluvial_aqua.text import Span
+
+if TYPE_CHECKING:
+    from fluvial_aqua.checking.expressions import ExpressionChecker
+
+_LOGIC: Final = ("&&", "||")
+_ORDER: Final = ("<", "<=", ">", ">=")
+
+
+class OperatorChecker:
+    """Checks operators for an expression checker."""
+
+    def __init__(self, expressions: ExpressionChecker) -> None:
+        self._expressions = expressions
+
+    def negation(self, syntax: UnarySyntax) -> CheckedExpression:
+        """``!value``."""
+        value = self._expressions.wanted(syntax.value, BOOL, "what `!` turns round")
+        return Negation(type=BOOL, place=self._expressions.context.place(syntax.span), value=value)
+
+    def operation(self, syntax: BinarySyntax) -> CheckedExpression:
+        """``left operator right``."""
+        left = self._expressions.check(syntax.left)
+        right = self._expressions.check(syntax.right)
+        operator = syntax.operator
+        if operator in _LOGIC:
+            kind: AquaType = BOOL
+            for value, side in ((left, syntax.left), (right, syntax.right)):
+                if not accepts(BOOL, value.type):
+                    self._refuse(side.span, f"`{operator}` works on `bool`, this is `{type_text(value.type)}`")
+        elif operator in ("==", "!="):
+            kind = BOOL
+            if not comparable(left.type, right.type):
+                shown = f"`{type_text(left.type)}` and `{type_text(right.type)}`"
+                self._refuse(syntax.span, f"{shown} cannot be compared")
+        else:
+            kind = self._numbers(syntax, left, right)
+        self._check_known(syntax, left, right)
+        place = self._expressions.context.place(syntax.span)
+        return Operation(type=kind, place=place, operator=operator, left=left, right=right)
+
+    def _numbers(self, syntax: BinarySyntax, left: CheckedExpression, right: CheckedExpression) -> AquaType:
+        operator = syntax.operator
+        floats = operator == "*" and (is_float(left.type) or is_float(right.type))
+        good = True
+        for value, side in ((left, syntax.left), (right, syntax.right)):
+            if not (is_integer(value.type) or (floats and is_float(value.type))):
+                wanted = "numbers" if operator == "*" else "integers"
+                self._refuse(side.span, f"`{operator}` works on {wanted}, this is `{type_text(value.type)}`")
+                good = False
+        if operator in _ORDER:
+            return BOOL
+        if floats or not good:
+            return I64
+        if operator == "**" and not self._unsigned(right.type):
+            self._refuse(syntax.right.span, "an exponent is an unsigned integer")
+        union = number_union(left.type, right.type)
+        if union is None:
+            shown = f"`{type_text(left.type)}` and `{type_text(right.type)}`"
+            self._expressions.context.warning(
+                syntax.span, "Q902", f"no integer type has room for both {shown}; the result is `i64`"
+            )
+            return I64
+        return union
+
+    def _unsigned(self, kind: AquaType) -> bool:
+        if isinstance(kind, UnknownType):
+            return True
+        name = getattr(kind, "name", "")
+        return name == "unsigned" or name.startswith("u")
+
+    def _check_known(self, syntax: BinarySyntax, left: CheckedExpression, right: CheckedExpression) -> None:
+        """Say now what can be known of the result: that it does not fit, or that there is none."""
+        if not (isinstance(left, Literal) and isinstance(right, Literal)):
+            return
+        if isinstance(left.type, UnknownType) or isinstance(right.type, UnknownType) or syntax.operator in _LOGIC:
+            return
+        try:
+            fold(syntax.operator, left.value, right.value)
+        except DoesNotFit:
+            self._expressions.context.error(syntax.span, "Q116", "the result does not fit 64 bits")
+
+    def _refuse(self, span: Span, problem: str) -> None:
+        self._expressions.context.error(span, "Q405", problem)
