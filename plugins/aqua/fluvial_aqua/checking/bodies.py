@@ -78,9 +78,6 @@ from fluvial_aqua.syntax.tree import (
 )
 from fluvial_aqua.text import Span
 
-_LITERAL_ARRAYS: Final = "write where it is used, or declare a stream: `x: *T`"
-
-
 class BodyChecker:
     """Checks one function, closures inside of it included."""
 
@@ -133,7 +130,7 @@ class BodyChecker:
         """Functions further down may be hidden by names of bodies."""
         if declared.module is not self.context.module:
             return True
-        return declared.syntax.span.start <= self.context.unit.place.span.start
+        return declared.syntax.span.start < self.context.position
 
     def _variable(self, name: Identifier, kind: AquaType, role: str = "value") -> Variable:
         return Variable(name.text, kind, self.context.place(name.span), role)
@@ -226,7 +223,10 @@ class BodyChecker:
             count = f"{len(results)} result" + "s" * (len(results) > 1)
             problem = f"the call has {count}, {len(targets)} names stand in front"
             self.context.error(targets[len(results)].span, "Q411", problem)
-        elif len(targets) < len(results):
+        pair = self.context.scope.find(targets[0].text) if len(targets) == 1 else None
+        if pair is not None and isinstance(pair.type, StreamMapType):
+            return self._push_pair(line, place, call, results, pair)
+        if len(targets) < len(results):
             count = len(results) - len(targets)
             self.context.warning(line.value.span, "Q904", f"{count} of the call's results are not used")
         variables, pushes = [], []
@@ -236,6 +236,18 @@ class BodyChecker:
             variables.append(variable)
             pushes.append(push)
         return CallStep(place=place, call=call, targets=tuple(variables), pushes=tuple(pushes))
+
+    def _push_pair(
+        self, line: CallLine, place: Place, call: CheckedExpression, results: tuple[AquaType, ...], stream: Variable
+    ) -> BodyStep:
+        """``map <- f()``: a call with two results, key and value."""
+        element = stream.type.element if isinstance(stream.type, StreamMapType) else UNKNOWN
+        fits = len(results) == 2 and accepts(STRING, results[0]) and accepts(element, results[1])
+        if not fits and not isinstance(results[0], UnknownType):
+            shown = ", ".join(f"`{type_text(one)}`" for one in results)
+            problem = f"the map takes a key and `{type_text(element)}`, the call returns {shown}"
+            self.context.error(line.value.span, "Q406", problem)
+        return CallStep(place=place, call=call, targets=(stream,), pushes=(True,))
 
     def _target(self, name: Identifier, kind: AquaType, *, gather: bool, is_call: bool) -> tuple[Variable, bool]:
         """The variable that a result goes to, and whether it is pushed."""
@@ -289,6 +301,7 @@ class BodyChecker:
             declared=context.declared,
             paper=None,
             parallel=context.parallel,
+            position=context.position,
         )
         BodyChecker(inner).function(line.body, line.span)
         context.unit.calls += unit.calls
@@ -306,9 +319,12 @@ class BodyChecker:
         return DeclareStep(place=place, variable=variable)
 
     def _push(self, line: PushLine, place: Place) -> list[BodyStep]:
-        values = [self._expressions.check(one) for one in line.values]
         name = line.stream.text
         found = self.context.scope.find(name)
+        if found is not None and isinstance(found.type, StreamMapType) and len(line.values) == 1:
+            as_call = CallLine(targets=(line.stream,), value=line.values[0], span=line.span)
+            return [self._push_pair(as_call, place, *self._expressions.call(line.values[0]), found)]
+        values = [self._expressions.check(one) for one in line.values]
         if found is None:
             hint = did_you_mean(name, self.context.scope.names()) or f"declare it first: `{name}: *T`"
             self.context.error(line.stream.span, "Q305", f"there is no stream `{name}` here", hint)

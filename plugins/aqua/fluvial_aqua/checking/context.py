@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from fluvial_aqua.checking.declarations import Declarations
 from fluvial_aqua.checking.modules import Module
@@ -43,7 +43,8 @@ class BodyContext(Struct, eq=False):
     declared: list[Variable]
     paper: PaperOptions | None = None
     parallel: int = 0
-    gathered: set[Variable] = set()  # noqa: RUF012  # msgspec copies empty defaults
+    position: int = 0
+    gathered: set[Variable] = field(default_factory=set)
 
     @property
     def reporter(self) -> Reporter:

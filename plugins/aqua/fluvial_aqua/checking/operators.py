@@ -9,11 +9,13 @@ from fluvial_aqua.checking.types import (
     BOOL,
     I64,
     AquaType,
+    LiteralType,
     UnknownType,
     accepts,
     comparable,
     is_float,
     is_integer,
+    literal_type,
     number_union,
     type_text,
 )
@@ -56,7 +58,9 @@ class OperatorChecker:
                 self._refuse(syntax.span, f"{shown} cannot be compared")
         else:
             kind = self._numbers(syntax, left, right)
-        self._check_known(syntax, left, right)
+        known = self._known(syntax, left, right)
+        if known is not None:
+            return known
         place = self._expressions.context.place(syntax.span)
         return Operation(type=kind, place=place, operator=operator, left=left, right=right)
 
@@ -90,16 +94,27 @@ class OperatorChecker:
         name = getattr(kind, "name", "")
         return name == "unsigned" or name.startswith("u")
 
-    def _check_known(self, syntax: BinarySyntax, left: CheckedExpression, right: CheckedExpression) -> None:
-        """Say now what can be known of the result: that it does not fit, or that there is none."""
+    def _known(
+        self, syntax: BinarySyntax, left: CheckedExpression, right: CheckedExpression
+    ) -> CheckedExpression | None:
+        """The result, if it can be known now; also says if it does not fit."""
         if not (isinstance(left, Literal) and isinstance(right, Literal)):
-            return
+            return None
         if isinstance(left.type, UnknownType) or isinstance(right.type, UnknownType) or syntax.operator in _LOGIC:
-            return
+            return None
+        context = self._expressions.context
         try:
-            fold(syntax.operator, left.value, right.value)
+            value = fold(syntax.operator, left.value, right.value)
         except DoesNotFit:
-            self._expressions.context.error(syntax.span, "Q116", "the result does not fit 64 bits")
+            context.error(syntax.span, "Q116", "the result does not fit 64 bits")
+            return self._expressions.unknown(syntax.span)
+        if value is None:
+            return None
+        kind = literal_type(value)
+        union = number_union(left.type, right.type) if isinstance(kind, LiteralType) else None
+        if isinstance(union, LiteralType) and isinstance(kind, LiteralType):
+            kind = LiteralType(union.name, union.members, kind.value)
+        return Literal(type=kind, place=context.place(syntax.span), value=value)
 
     def _refuse(self, span: Span, problem: str) -> None:
         self._expressions.context.error(span, "Q405", problem)

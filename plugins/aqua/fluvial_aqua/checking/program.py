@@ -86,6 +86,7 @@ class ProgramChecker:
                     scope=Scope(),
                     declared=[],
                     paper=self._paper if syntax.paper else None,
+                    position=syntax.span.start,
                 )
                 BodyChecker(context).function(syntax.body, syntax.span)
                 variables += context.declared
@@ -154,8 +155,8 @@ class ProgramChecker:
         declared = module.names.get(name)
         if len(syntax.path) > 1:
             declared = module.spaces.get(".".join(syntax.path[:-1]), {}).get(syntax.path[-1])
-        if declared is not None and declared.kind == "service":
-            return None
+        if declared is not None and declared.kind in ("service", "constant"):
+            return None  # such exports mean something to other tools only
         if declared is None or declared.kind != "function":
             functions = [one for one, what in module.names.items() if what.kind == "function"]
             problem = f"`{name}` is exported, and there is no such function"

@@ -217,11 +217,12 @@ def _accepts_fields(wanted: Mapping[str, AquaType], given: Mapping[str, AquaType
 
 
 def _accepts_arrow(wanted: ArrowType, given: ArrowType) -> bool:
-    if len(wanted.parameters) != len(given.parameters) or len(wanted.results) != len(given.results):
+    """Whoever calls may give more than is taken, and may drop results."""
+    if len(wanted.parameters) < len(given.parameters) or len(wanted.results) > len(given.results):
         return False
-    inner = zip(given.parameters, wanted.parameters, strict=True)
+    inner = zip(given.parameters, wanted.parameters, strict=False)
     return all(accepts(mine[1], theirs[1]) for mine, theirs in inner) and all(
-        accepts(mine, theirs) for mine, theirs in zip(wanted.results, given.results, strict=True)
+        accepts(mine, theirs) for mine, theirs in zip(wanted.results, given.results, strict=False)
     )
 
 
@@ -297,7 +298,8 @@ def _meet(one: AquaType, other: AquaType) -> AquaType:
 def number_union(one: AquaType, other: AquaType) -> AquaType | None:
     """The type of a sum: the narrowest number type that both fit into; None if there is none."""
     if isinstance(one, LiteralType) and isinstance(other, LiteralType):
-        return I64
+        name = "unsigned" if one.name == other.name == "unsigned" else "signed"
+        return LiteralType(name, tuple(each for each in one.members if each in other.members))
     if isinstance(one, LiteralType | UnknownType | BottomType):
         one, other = other, one
     if isinstance(other, LiteralType | UnknownType | BottomType):
