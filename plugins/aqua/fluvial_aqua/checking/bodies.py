@@ -98,7 +98,8 @@ class BodyChecker:
         if results is not None and last is not None:
             gathering, unit.results = results
             steps = (*steps, *gathering)
-        unit.body = steps
+        gathered = (DeclareStep(place=one.place, variable=one) for one in self.context.gathered)
+        unit.body = (*gathered, *steps)
         never_filled(unit, self.context)
 
     # --- names ------------------------------------------------------------------------------------------------------
@@ -297,7 +298,7 @@ class BodyChecker:
             module=context.module,
             declarations=context.declarations,
             unit=unit,
-            scope=Scope(context.scope),
+            scope=Scope(context.scope, function=True),
             declared=context.declared,
             paper=None,
             parallel=context.parallel,

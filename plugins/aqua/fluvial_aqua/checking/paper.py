@@ -14,7 +14,6 @@ from fluvial_aqua.checking.types import (
     RecordType,
     TopType,
     UnknownType,
-    accepts,
 )
 from fluvial_aqua.syntax.tree import CallSyntax, MemberSyntax, NameSyntax
 
@@ -45,12 +44,15 @@ def remote_call(
         peer_field = next((one for one in PEER_FIELDS if place.type.field(one) is not None), None)
         service_field = next((one for one in SERVICE_FIELDS if place.type.field(one) is not None), None)
     arrow = None
-    if not service:
-        service, arrow = _declared(expressions, function, peer_field is not None)
-        if not service and service_field is None and accepts(STRING, place.type) and not _open(place.type):
-            service = context.paper.sender_service if _is_sender(place) else context.paper.service  # type: ignore[union-attr]  # the dialect is on
-    else:
+    options = context.paper
+    assert options is not None, "only the dialect asks for it"
+    default = options.sender_service if _is_sender(place) else options.service
+    if service:
         arrow = _arrow(expressions, service, function)
+    else:
+        service, arrow = _declared(expressions, function)
+        if not service and service_field is None and not _open(place.type):
+            service = default
     if arrow is not None:
         _check_arguments(expressions, syntax, arrow, arguments)
         results = arrow.results
@@ -62,6 +64,9 @@ def remote_call(
         function=function,
         arguments=arguments,
         peer_field=peer_field,
+        service_field=service_field if not service else None,
+        open_type=_open(place.type),
+        default_service=default,
         results=len(results),
     )
     return call, results
@@ -98,14 +103,14 @@ def _is_sender(place: CheckedExpression) -> bool:
     return isinstance(place, WellKnown) and place.name == "INIT_PEER_ID"
 
 
-def _declared(expressions: ExpressionChecker, function: str, _: bool) -> tuple[str, ArrowType | None]:
+def _declared(expressions: ExpressionChecker, function: str) -> tuple[str, ArrowType | None]:
     """The id of the one declared service that has a function, and its type."""
     context = expressions.context
     found = []
     for declared in context.module.names.values():
         if declared.kind == "service":
             service = context.declarations.service(declared)
-            kind = getattr(service.type, "field")(function)  # noqa: B009  # services have ability types
+            kind = service.type.field(function)
             if isinstance(kind, ArrowType) and service.id is not None and isinstance(service.id, Literal):
                 found.append((str(service.id.value), kind))
     return found[0] if len(found) == 1 else ("", None)
@@ -118,7 +123,7 @@ def _arrow(expressions: ExpressionChecker, service: str, function: str) -> Arrow
         if declared.kind == "service":
             unit = context.declarations.service(declared)
             if isinstance(unit.id, Literal) and unit.id.value == service:
-                kind = dict(getattr(unit.type, "fields")).get(function)  # noqa: B009  # services have ability types
+                kind = unit.type.field(function)
                 return kind if isinstance(kind, ArrowType) else None
     return None
 

@@ -15,10 +15,12 @@ class Scope:
     Args:
         parent: the scope around it.
         shares_names: whether names go to the parent.
+        function: whether it is the outermost scope of a function or closure.
     """
 
-    def __init__(self, parent: Scope | None = None, *, shares_names: bool = False) -> None:
+    def __init__(self, parent: Scope | None = None, *, shares_names: bool = False, function: bool = False) -> None:
         self._parent = parent
+        self._function = function
         self._names: dict[str, Variable] = parent._names if parent is not None and shares_names else {}
         self._services: set[ServiceUnit] = set()
 
@@ -38,7 +40,7 @@ class Scope:
     def add_outside(self, variable: Variable) -> None:
         """Make a variable known in the whole function."""
         scope = self
-        while scope._parent is not None:
+        while scope._parent is not None and not scope._function:
             scope = scope._parent
         scope._names[variable.name] = variable
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from fluvial_aqua.checking.types import AquaType, ArrowType
+from fluvial_aqua.checking.types import AbilityType, AquaType, ArrowType
 from fluvial_aqua.text import SourceText, Span
 
 
@@ -140,13 +140,22 @@ class Invocation(Checked):
 
 
 class RemoteCall(Checked):
-    """Paper dialect: a call on a value that says where. ``service`` is a name, or None if the value names it."""
+    """Paper dialect: a call on a value that says where.
+
+    Attributes:
+        service: its name; None if the value says it.
+        peer_field: where in a record the peer is, and ``service_field`` the service.
+        open_type: whether only the value itself will show what it is; ``default_service`` is for plain peers then.
+    """
 
     target: CheckedExpression
     service: str | None
     function: str
     arguments: tuple[CheckedExpression, ...]
     peer_field: str | None = None
+    service_field: str | None = None
+    open_type: bool = False
+    default_service: str = ""
     results: int = 1
 
 
@@ -318,6 +327,6 @@ class ServiceUnit(Struct, eq=False, kw_only=True):
     """A service: its arrows, and its id if nothing sets another one."""
 
     name: str
-    type: AquaType
+    type: AbilityType
     place: Place
     id: CheckedExpression | None
