@@ -88,6 +88,7 @@ class Module(Struct, eq=False):
         names: what it defines and imports.
         spaces: modules that it uses, by the name it gives them.
         imported: names that came from elsewhere, and where the import stands.
+        imports: the modules that it imports (not those that it uses).
     """
 
     path: str
@@ -97,6 +98,7 @@ class Module(Struct, eq=False):
     names: dict[str, Declared] = field(default_factory=dict)
     spaces: dict[str, dict[str, Declared]] = field(default_factory=dict)
     imported: dict[str, Span] = field(default_factory=dict)
+    imports: list[Module] = field(default_factory=list)
 
     def given(self) -> dict[str, Declared]:
         """What other files get from it."""
@@ -166,6 +168,7 @@ class ModuleLoader:
             if space is not None:
                 module.spaces.setdefault(space, {}).update(given)
             return
+        module.imports.append(imported)
         for name, declared in given.items():
             if "." in name:
                 space, _, inner = name.rpartition(".")

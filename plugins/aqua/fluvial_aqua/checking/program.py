@@ -14,7 +14,7 @@ from fluvial_aqua.checking.declarations import Declarations
 from fluvial_aqua.checking.modules import Declared, ImportTable, Module, ModuleLoader, ReadFile
 from fluvial_aqua.checking.scopes import Scope
 from fluvial_aqua.checking.tree import FunctionUnit, Variable
-from fluvial_aqua.checking.types import AbilityType, AquaType, ArrowType, is_data, type_text
+from fluvial_aqua.checking.types import AbilityType, ArrowType, StreamType, is_data, type_text
 from fluvial_aqua.diagnostics import Reporter
 from fluvial_aqua.syntax.tree import AbilitySyntax, AliasSyntax, DataSyntax, FunctionSyntax, NameAs
 from fluvial_aqua.text import Span
@@ -68,7 +68,7 @@ class ProgramChecker:
         for one in self._loader.modules.values():
             variables += self._bodies(one) if one is module else self._bodies(one)[:0]
         self._find_recursion()
-        exports = self._exports(module)
+        exports = self._all_exports(module)
         self._unused(module, variables)
         return Program(module, exports, self._loader.modules, self._declarations, variables)
 
@@ -132,6 +132,19 @@ class ProgramChecker:
                 stack.append((following, iter(following.calls)))
 
     # --- exports ----------------------------------------------------------------------------------------------------
+
+    def _all_exports(self, main: Module) -> dict[str, FunctionUnit]:
+        """What the main file exports, and what the files that it imports do, as far as their names are free."""
+        exports = self._exports(main)
+        seen = {main.path}
+        waiting = list(main.imports)
+        while waiting:
+            module = waiting.pop(0)
+            if module.path not in seen:
+                seen.add(module.path)
+                waiting += module.imports
+                exports = self._exports(module) | exports
+        return exports
 
     def _exports(self, module: Module) -> dict[str, FunctionUnit]:
         exports: dict[str, FunctionUnit] = {}
@@ -198,5 +211,5 @@ class ProgramChecker:
 
 def _plain(arrow: ArrowType) -> bool:
     """Whether a callback has data only as parameters and results, and one result at most."""
-    kinds: list[AquaType] = [*(kind for _, kind in arrow.parameters), *arrow.results]
-    return all(is_data(kind) for kind in kinds) and len(arrow.results) <= 1
+    given = all(is_data(kind) or isinstance(kind, StreamType) for _, kind in arrow.parameters)
+    return given and all(is_data(kind) for kind in arrow.results) and len(arrow.results) <= 1

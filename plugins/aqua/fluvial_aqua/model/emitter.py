@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from fluvial.air.syntax.words import INSTRUCTIONS
 from fluvial_aqua.checking.tree import Place
 from fluvial_aqua.model.operands import Constant, Operand, Reference, is_plain
 from fluvial_aqua.model.tree import Assign, Freeze, Instruction, Scoped, Sequence, Station
@@ -15,6 +16,10 @@ INSTRUCTIONS_MAX: Final = 400_000
 """Instructions of one function after inlining; calls of calls of calls grow without bound otherwise."""
 DEPTH_MAX: Final = 400
 """Calls inside each other."""
+
+
+_RESERVED: Final = (*INSTRUCTIONS, "true", "false")
+"""Words that AIR has for something else."""
 
 
 class TooLarge(Exception):
@@ -41,7 +46,7 @@ class Emitter:
         self.last_error: Operand | None = None
         self.depth = 0
         self._count = 0
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, int] = dict.fromkeys(_RESERVED, 0)
 
     def fresh(self, name: str) -> str:
         """A name that nothing else has: the name itself, then with a number; dots and other signs become ``_``."""

@@ -228,6 +228,8 @@ class StepLowering:
         else:
             assert isinstance(value, Constant | Reference)
             iterable = value
+            if isinstance(value, Reference) and value.path and value.name[0] == "#":
+                iterable = emitter.scalar(value, "items")
         iterator = emitter.fresh(step.variables[0].name)
         frame = emitter.frame
         with emitter.services_scope(), emitter.loop_scope() as body:

@@ -279,14 +279,23 @@ class Placement:
         air, there = self.place(op, here, follows=carries or follows)
         if carries and waits:
             hops, back = self._back(there)
-            if back.at is not None and back.at != self._station.peer:
-                return in_order([air, *hops]), back.at
+            gathering = self._gathering_peer(op, back)
+            if gathering is not None:
+                return in_order([air, *hops]), gathering
         if carries:
             return in_order([air, *self._home(there)]), None
         if follows:
             hops, _ = self._back(there)
             return in_order([air, *hops]), None
         return air, None
+
+    def _gathering_peer(self, op: Instruction, back: Whereabouts) -> Operand | None:
+        """The relay at which branches come together that come back from elsewhere; None if they do at the station itself."""
+        if back.at is not None and back.at != self._station.peer:
+            return back.at
+        relays = self._station.relays
+        leaves = back.at is None and self._usage.needs_peer(op)
+        return relays[0].peer if leaves and relays and not relays[0].many else None
 
     def _parallel(
         self, op: Parallel, here: Whereabouts, *, follows: bool, waits: bool
