@@ -34,10 +34,9 @@ from fluvial.clock import SystemClock
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt, encode_receipt
-from fluvial.seats import Surroundings
+from fluvial.testing.closed import closed_context
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.transport import TcpTransport
-from prometheus_client import CollectorRegistry
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.processes import NETWORK, PeerProcess
@@ -114,10 +113,8 @@ async def sending(to: Contact) -> AsyncIterator[Sender]:
     silent = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
-    surroundings = Surroundings(
-        keys=keys, network=NETWORK, clock=SystemClock(), metrics=CollectorRegistry(), log=silent, base_dir=Path()
-    )
-    transport = TcpTransport(surroundings, Options())
+    context = closed_context("bench", keys=keys, network=NETWORK, log=silent)
+    transport = TcpTransport(context, Options())
     sender = Sender(to, keys, transport)
     async with anyio.create_task_group() as tasks:
         await tasks.start(transport.run, sender.receive, Nobody())

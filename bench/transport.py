@@ -25,13 +25,11 @@ import structlog
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from fluvial.addresses import Contact
-from fluvial.clock import SystemClock
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Surroundings
+from fluvial.testing.closed import closed_context
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.secure import Credentials
 from fluvial_transport_tcp.transport import TcpTransport
-from prometheus_client import CollectorRegistry
 
 SIZES = (64, 1024, 16_384)
 IN_FLIGHT = (1, 64)
@@ -58,17 +56,11 @@ async def echo(sender: PeerId, protocol: str, payload: bytes) -> bytes:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[TcpTransport]:
-    surroundings = Surroundings(
-        keys=KeyPair.generate(),
-        network="bench",
-        clock=SystemClock(),
-        metrics=CollectorRegistry(),
-        log=structlog.wrap_logger(
-            structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
-        ),
-        base_dir=Path(),
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
-    transport = TcpTransport(surroundings, Options(connections_max=2 * IDLE_CONNECTIONS, **options))
+    context = closed_context("bench", network="bench", log=log)
+    transport = TcpTransport(context, Options(connections_max=2 * IDLE_CONNECTIONS, **options))
     async with anyio.create_task_group() as group:
         await group.start(transport.run, echo, Nobody())
         yield transport

@@ -7,7 +7,8 @@ from fluvial import hookimpl
 from fluvial.effectors import Call
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
-from fluvial.seats import ALLOWED, Decision, Registry, Surroundings
+from fluvial.ports import Context
+from fluvial.seats import ALLOWED, Authorization, Decision, Json, Registry
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,22 +22,20 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             PeerId.parse(text)
 
 
-class Members:
+class Members(Authorization):
     """Takes the seat."""
 
-    def __init__(self, surroundings: Surroundings, options: Options) -> None:
-        self._me = surroundings.keys.peer_id
+    def __init__(self, context: Context, options: Options) -> None:
+        self._me = context.keys.peer_id
         self._members = {self._me, *options.peers}
 
     async def admit(self, particle: Particle, sender: PeerId) -> Decision:
-        """Whether the particle is a member's: the signature first, since nobody has checked it before."""
-        if not particle.signed_by_initiator():
-            return Decision(False, "signature", f"the signature is not that of {particle.initiator}")
+        """Whether the particle is a member's; that it is its initiator's was proven before."""
         if particle.initiator not in self._members:
             return Decision(False, "stranger", f"{particle.initiator} is no member here")
         return ALLOWED
 
-    async def permit(self, call: Call) -> Decision:
+    async def permit(self, call: Call, policy: Json | None) -> Decision:
         """Whether the call may be made: the console is this peer's own."""
         if call.service == "run-console" and call.initiator != self._me:
             return Decision(False, "console", "only the peer itself may print")

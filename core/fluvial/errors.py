@@ -119,3 +119,17 @@ class StorageError(FluvialError):
     """The database cannot be opened, migrated, read or written."""
 
     code = "F701"
+
+
+def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What the task groups wrapped: their only error, or the first of ours; the group itself if there are several others."""
+    errors: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(reversed(error.exceptions))
+        else:
+            errors.append(error)
+    ours = [error for error in errors if isinstance(error, FluvialError)]
+    return errors[0] if len(errors) == 1 else next(iter(ours), group)

@@ -1,43 +1,81 @@
-"""Tells the plugins that watch what happens in a node; one that raises is logged and counted, and the others still hear of it.
+"""Tells the watchers what happens in a node; one that raises is logged and counted, and the others still hear of it.
 
-The hooks' contracts are in ``hooks.py``. Implementations are called one by one and directly, since a hook call of pluggy ends at the
-first that raises.
+The hooks' contracts are in ``hooks.py``. Watchers are the hooks of loaded plugins, which hear of every node of the process, and the objects that
+parts give to their own node. Implementations are called one by one and directly, since a hook call of pluggy ends at the first that raises.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import chain, count
+from typing import Any, Final
 
+import pluggy
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.plugins import Plugins, describe
+from fluvial import hooks
+from fluvial.addresses import Contact
+from fluvial.effectors import Call
+from fluvial.errors import PluginError
+from fluvial.faults import describe
+from fluvial.guard import safe
+from fluvial.identity import PeerId
+from fluvial.particle import Particle
+from fluvial.plugins import Plugins, check_hooks
 
-if TYPE_CHECKING:
-    from fluvial.effectors import Call
-    from fluvial.identity import PeerId
-    from fluvial.particle import Particle
+PROJECT: Final = "fluvial"
 
 
 class Observers:
-    """The watchers among the loaded plugins, for one node.
+    """The watchers of one node.
 
     Args:
+        node: whose.
         plugins: the loaded plugins.
         log: where a failing watcher is reported.
         metrics: gets ``fluvial_observer_failures_total{plugin, hook}``.
     """
 
-    def __init__(self, plugins: Plugins, *, log: structlog.stdlib.BoundLogger, metrics: CollectorRegistry) -> None:
-        self._manager = plugins.manager
+    def __init__(
+        self, node: PeerId, plugins: Plugins, *, log: structlog.stdlib.BoundLogger, metrics: CollectorRegistry
+    ) -> None:
+        self._node = node
         self._log = log
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hooks)
+        for name, plugin in plugins.manager.list_name_plugin():
+            if plugin is not None:
+                self._manager.register(plugin, name)
         self._failures = Counter(
             "fluvial_observer_failures", "Exceptions raised by observer hooks", ["plugin", "hook"], registry=metrics
         )
 
-    def peer_connected(self, peer: PeerId) -> None:
+    def add(self, watcher: object, *, owner: str) -> None:
+        """Tell an object too, until :meth:`remove`.
+
+        Args:
+            watcher: has methods marked with ``hookimpl``.
+            owner: the part that gives it.
+
+        Raises:
+            PluginError: it has a hook that does not exist, or no hook at all.
+        """
+        try:
+            names = chain((owner,), (f"{owner} {number}" for number in count(2)))
+            self._manager.register(watcher, next(name for name in names if not self._manager.has_plugin(name)))
+            check_hooks(self._manager, watcher)
+        except (PluginError, ValueError, pluggy.PluginValidationError) as error:
+            self.remove(watcher)
+            raise PluginError(f"a watcher of {owner} cannot be used: {error}") from error
+
+    def remove(self, watcher: object) -> None:
+        """Tell an object no more."""
+        if self._manager.is_registered(watcher):
+            self._manager.unregister(watcher)
+
+    def peer_connected(self, contact: Contact) -> None:
         """Tell ``fluvial_peer_connected``."""
-        self._tell("fluvial_peer_connected", peer=peer)
+        self._tell("fluvial_peer_connected", peer=contact.peer, contact=contact)
 
     def peer_disconnected(self, peer: PeerId) -> None:
         """Tell ``fluvial_peer_disconnected``."""
@@ -59,13 +97,23 @@ class Observers:
         """Tell ``fluvial_call_done``."""
         self._tell("fluvial_call_done", call=call, status=status, seconds=seconds)
 
+    def capabilities_changed(self) -> None:
+        """Tell ``fluvial_capabilities_changed``."""
+        self._tell("fluvial_capabilities_changed")
+
     def _tell(self, hook: str, **facts: Any) -> None:
-        caller = getattr(self._manager.hook, hook)
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         for implementation in caller.get_hookimpls():
             try:
-                implementation.function(*[facts[name] for name in implementation.argnames])
-            except Exception as error:  # noqa: BLE001 - the plugin boundary
+                implementation.function(
+                    *[self._node if name == "node" else facts[name] for name in implementation.argnames]
+                )
+            except BaseException as error:  # noqa: BLE001 - the plugin boundary
                 self._failures.labels(implementation.plugin_name, hook).inc()
                 self._log.warning(
-                    "observer_failed", plugin=implementation.plugin_name, hook=hook, error=describe(error)
+                    "observer_failed",
+                    plugin=implementation.plugin_name,
+                    hook=hook,
+                    error=describe(error),
+                    exc_info=safe(error),
                 )

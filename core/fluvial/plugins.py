@@ -20,7 +20,6 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,8 @@ from typing import Final, Literal, TypeAlias
 import pluggy
 
 from fluvial import hooks
-from fluvial.errors import FluvialError, PluginError
+from fluvial.errors import PluginError
+from fluvial.faults import describe
 from fluvial.hooks import GROUP
 from fluvial.seats import Offer, Registry
 from fluvial.suggestions import did_you_mean
@@ -232,7 +232,7 @@ class _Loader:
         try:
             plugin = candidate.load()
             self.manager.register(plugin, record.name)
-            self._check_hooks(plugin)
+            check_hooks(self.manager, plugin)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
             self._fail(record, error)
         else:
@@ -262,30 +262,42 @@ class _Loader:
             self.manager.unregister(name=record.name)
         self.records.append(replace(record, state="failed", error=describe(error)))
 
-    def _check_hooks(self, plugin: object) -> None:
-        """Refuse what pluggy would take silently: unknown hooks (its ``check_pending``), coroutines, wrappers, no hook at all."""
-        callers = self.manager.get_hookcallers(plugin) or []
-        if not callers:
-            raise PluginError("it implements no hook", hint="mark functions with @fluvial.hookimpl; see fluvial.hooks")
-        for caller in callers:
-            if not caller.has_spec():
-                known = [name for name in vars(hooks) if name.startswith(f"{_PROJECT}_")]
-                raise PluginError(f"there is no hook {caller.name!r}", hint=did_you_mean(caller.name, known))
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is not plugin:
-                    continue
-                if inspect.iscoroutinefunction(implementation.function):
-                    raise PluginError(f"{caller.name} is a coroutine function; hooks are synchronous")
-                if implementation.wrapper or implementation.hookwrapper:
-                    raise PluginError(f"{caller.name} is a wrapper; fluvial's hooks are not wrapped by plugins")
+
+def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Refuse what pluggy would take silently: unknown hooks (its ``check_pending``), coroutines, wrappers, no hook at all.
+
+    Raises:
+        PluginError: says which.
+    """
+    callers = manager.get_hookcallers(plugin) or []
+    if not callers:
+        raise PluginError("it implements no hook", hint="mark functions with @fluvial.hookimpl; see fluvial.hooks")
+    for caller in callers:
+        if not caller.has_spec():
+            known = [name for name in vars(hooks) if name.startswith(f"{_PROJECT}_")]
+            raise PluginError(f"there is no hook {caller.name!r}", hint=did_you_mean(caller.name, known))
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is not plugin:
+                continue
+            if inspect.iscoroutinefunction(implementation.function):
+                raise PluginError(f"{caller.name} is a coroutine function; hooks are synchronous")
+            if implementation.wrapper or implementation.hookwrapper:
+                raise PluginError(f"{caller.name} is a wrapper; fluvial's hooks are not wrapped by plugins")
 
 
-def describe(error: BaseException) -> str:
-    """An exception that came out of a plugin, in one line, with the place where it was raised."""
-    if isinstance(error, FluvialError):
-        return " ".join(str(error).split())
-    text = f"{type(error).__name__}: {error}"
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    if places and not isinstance(error, SyntaxError):  # its text has the place already
-        text += f" ({Path(places[-1].filename).name}:{places[-1].lineno})"
-    return " ".join(text.split())
+def disables_command(disabled: Collection[str], command: str, distribution: str) -> bool:
+    """Whether ``[plugins] disabled`` switches a command off.
+
+    It does if it names the command, or every plugin that the command's distribution brings: who disables what a distribution offers
+    does not expect its commands to stay.
+
+    Args:
+        disabled: the names in the settings.
+        command: entry-point name of the command.
+        distribution: name of its distribution.
+    """
+    if command in disabled:
+        return True
+    entry_points = importlib.metadata.entry_points(group=GROUP)
+    plugins = {one.name for one in entry_points if one.dist is not None and one.dist.name == distribution}
+    return bool(plugins) and plugins <= set(disabled)

@@ -1,27 +1,32 @@
-"""The five seats as typed protocols, and the registry in which plugins offer who could take them.
+"""The five seats as typed protocols, what every part gives to its node, and the registry in which plugins offer who could sit there.
 
-A plugin returns objects of these shapes from the factories it offers in ``fluvial_register`` (``hooks.py``); the config names the
-offer that takes a seat, and only that one is built. Hot paths call these objects directly; hooks are for building and watching.
+A *part* is whatever runs in a node: it has a ``run`` and ``contributions``. The seats are parts with a few more methods; an *extra* is a part without
+a seat. A plugin offers named factories in ``fluvial_register`` (``hooks.py``); the config names the offer that takes a seat, and only that one is
+built, with a :class:`~fluvial.ports.Context`. Hot paths call these objects directly; hooks are for watching.
+
+Subclass a protocol to inherit its defaults; nothing must be subclassed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+import anyio
 import msgspec
-import structlog
 from anyio.abc import TaskStatus
-from prometheus_client import CollectorRegistry
 
 from fluvial.addresses import Address, Contact
-from fluvial.clock import Clock
+from fluvial.checks import Check
 from fluvial.effectors import Call, Effector
+from fluvial.engine import MakeEngine
 from fluvial.errors import PluginError
-from fluvial.identity import KeyPair, PeerId
+from fluvial.findings import Finding
+from fluvial.identity import PeerId
 from fluvial.particle import Particle
+from fluvial.ports import Capability, Context, Ledger, Provider
+from fluvial.tables import Tables
 
 Json: TypeAlias = Any
 """A JSON value: None, bool, int (64 bit), float, str, list or dict with str keys."""
@@ -29,26 +34,79 @@ Json: TypeAlias = Any
 SeatName: TypeAlias = Literal["transport", "routing", "authorization", "execution", "consensus"]
 SEATS: Final[tuple[SeatName, ...]] = ("transport", "routing", "authorization", "execution", "consensus")
 
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+MESSAGE_BYTES_MAX: Final = 65_536
+"""The largest message that every peer takes."""
+AT_ONCE: Final = 64
+PER_SENDER: Final = 16
+
+Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes]]
+"""Called with (sender, payload) for each message of a protocol; what it returns answers a request and is dropped for a one-way message.
+
+May raise ``FluvialError``: the sender's request then fails with its code and message. Of any other exception the sender learns nothing but an id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a factory gets besides its own options: everything a seat may use of the node it sits in.
+class Answer:
+    """A protocol that a part answers.
 
     Attributes:
-        keys: the peer's key pair; ``keys.peer_id`` is its name.
-        network: name of the network; peers of different networks never talk to each other.
-        clock: the only source of wall-clock time.
-        metrics: where the plugin registers its metrics; names begin with ``fluvial_``.
-        log: a logger bound to the peer.
-        base_dir: the folder of ``fluvial.toml``; relative paths in options start here.
+        protocol: its name: 1 to 64 bytes, beginning with the plugin's name and ending with a version, such as ``/trust/gossip/1``.
+        by: who answers.
+        bytes_max: largest payload that is taken, in bytes.
+        at_once: messages that are answered at the same time; further ones are refused as ``busy``.
+        per_sender: of these, messages of one sender.
+        timeout_s: how long an answer may take, in seconds.
     """
 
-    keys: KeyPair
-    network: str
-    clock: Clock
-    metrics: CollectorRegistry
-    log: structlog.stdlib.BoundLogger
-    base_dir: Path
+    protocol: str
+    by: Handle
+    bytes_max: int = MESSAGE_BYTES_MAX
+    at_once: int = AT_ONCE
+    per_sender: int = PER_SENDER
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contributions:
+    """What a part gives to its node: data, read once after all parts are built and before anything runs.
+
+    Attributes:
+        answers: protocols that it answers, from the moment at which it has started.
+        services: services that scripts can call, there before the first particle.
+        watchers: objects with ``hookimpl`` methods; they hear of this node only.
+        capabilities: says what the node can be looked up by, each time it is asked; quick.
+        health: says how the part is, each time it is asked; quick.
+        extensions: objects of public types for other parts, which ask the port ``extensions`` for them.
+    """
+
+    answers: Sequence[Answer] = ()
+    services: Sequence[Effector[Any]] = ()
+    watchers: Sequence[object] = ()
+    capabilities: Callable[[], Iterable[Capability]] | None = None
+    health: Callable[[], Iterable[Finding]] | None = None
+    extensions: Sequence[object] = ()
+
+
+class Part(Protocol):
+    """Whatever runs in a node."""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Work until cancelled.
+
+        ``task_status.started()`` as soon as the part can be asked; what asks other peers goes on after that: two peers that both asked
+        first would wait for each other. When it is cancelled, all parts that started before it still work: it can say goodbye.
+
+        Raises:
+            FluvialError: it cannot do its work. In a seat this ends the node, in order; an extra is set aside alone.
+        """
+        task_status.started()
+        await anyio.sleep_forever()
+
+    def contributions(self) -> Contributions:
+        """What it gives to the node; no I/O."""
+        return Contributions()
 
 
 # --- transport --------------------------------------------------------------------------------------------------------
@@ -72,7 +130,7 @@ class PeerWatcher(Protocol):
 
 
 class Transport(Protocol):
-    """Moves messages between peers that have proven their keys to each other."""
+    """Moves messages between peers that have proven their keys to each other. A part, but for what its ``run`` gets."""
 
     @property
     def addresses(self) -> Sequence[Address]:
@@ -86,6 +144,10 @@ class Transport(Protocol):
             ConfigError: an address to listen on is not available.
         """
         ...
+
+    def contributions(self) -> Contributions:
+        """As :meth:`Part.contributions`."""
+        return Contributions()
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """Send and wait for the answer, over an open connection or one dialled now.
@@ -123,12 +185,8 @@ class Transport(Protocol):
 # --- routing ----------------------------------------------------------------------------------------------------------
 
 
-class Routing(Protocol):
-    """Finds the ways to a peer."""
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Upkeep until cancelled; ``task_status.started()`` when contacts can be asked for."""
-        ...
+class Routing(Part, Protocol):
+    """Finds the ways to a peer, and who has what. It asks known contacts only, never the port ``peers`` by peer id: that would ask it."""
 
     async def find(self, peer: PeerId) -> Contact | None:
         """The best contact known or found for a peer; None if there is none."""
@@ -141,6 +199,10 @@ class Routing(Protocol):
     def contacts(self) -> Sequence[Contact]:
         """All contacts known now."""
         ...
+
+    async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
+        """Peers that have a capability, heaviest first, at most ``limit`` of them."""
+        return ()
 
 
 # --- authorization ----------------------------------------------------------------------------------------------------
@@ -158,30 +220,45 @@ class Decision:
 ALLOWED: Final = Decision(True)
 
 
-class Authorization(Protocol):
-    """Decides who is served."""
+class Authorization(Part, Protocol):
+    """Decides who is served. Who a particle's initiator is was proven before: the node verifies signatures itself."""
 
     async def admit(self, particle: Particle, sender: PeerId) -> Decision:
-        """May this initiator run this script here? Asked once per particle, before its script is parsed.
+        """May this initiator run this script here? Asked for every copy of a particle, before its script is parsed."""
+        ...
 
-        The particle's signature is *not* checked before: whoever sits here must do it, or decide not to.
+    async def permit(self, call: Call, policy: Json | None) -> Decision:
+        """May this call be made here? Asked before every service call, with the provenance of each argument.
+
+        Args:
+            call: the call.
+            policy: what the service's deployment asks for; None if it asks for nothing.
         """
         ...
 
-    async def permit(self, call: Call) -> Decision:
-        """May this call be made here? Asked before every service call, with the provenance of each argument."""
-        ...
+    @property
+    def version(self) -> int:
+        """Grows whenever an answer of the four questions below may have changed; includes the ledger's height where that matters."""
+        return 0
+
+    def weight(self, peer: PeerId) -> int:
+        """How much a peer counts; asked on hot paths, so no more than a look into a dictionary. 0 for a stranger."""
+        return 0
+
+    def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
+        """A trust path of at most ``length_max`` edges that others can check; None if there is none."""
+        return None
+
+    def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
+        """Whether a proof of another peer shows a trust path of at most ``length_max`` edges."""
+        return False
 
 
 # --- execution --------------------------------------------------------------------------------------------------------
 
 
-class Execution(Protocol):
+class Execution(Part, Protocol):
     """Runs the services that are neither built in nor effectors."""
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Load services and keep them until cancelled; ``task_status.started()`` when calls can be made."""
-        ...
 
     async def call(self, call: Call) -> Json:
         """The result of a service call.
@@ -195,73 +272,19 @@ class Execution(Protocol):
         """The functions of every service that can be called, by service id."""
         ...
 
+    def policy(self, service: str) -> Json | None:
+        """What a service's deployment asks of those who call it; handed to the authorization. None if it asks for nothing."""
+        return None
+
 
 # --- consensus --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SendTo:
-    """Effect: send an engine's message to one validator."""
+class Consensus(Part, Ledger, Protocol):
+    """Holds what all peers must know alike: a part that is the node's ledger.
 
-    peer: PeerId
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Broadcast:
-    """Effect: send an engine's message to all other validators."""
-
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Persist:
-    """Effect: make a record durable before any effect after it in the list is carried out."""
-
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAt:
-    """Effect: call ``wake`` at this time, in milliseconds since 1970; a later WakeAt replaces it."""
-
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Effect: these payloads are final at this height; ``certificate`` proves it to others (may be empty)."""
-
-    height: int
-    payloads: tuple[bytes, ...]
-    certificate: bytes = b""
-
-
-ConsensusEffect: TypeAlias = SendTo | Broadcast | Persist | WakeAt | Commit
-
-
-class Consensus(Protocol):
-    """A consensus engine: inputs and the time in, an ordered list of effects out; it does no I/O of its own."""
-
-    def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """Begin, or go on after a restart, with the records persisted before."""
-        ...
-
-    def submit(self, payload: bytes, *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """Ask for a payload to be ordered.
-
-        Raises:
-            Refused: this peer cannot bring anything into the ledger.
-        """
-        ...
-
-    def receive(self, sender: PeerId, message: bytes, *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """A message of another validator arrived; a bad one is reported by raising RemoteProtocolError."""
-        ...
-
-    def wake(self, *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """The time asked for with WakeAt has come."""
-        ...
+    Engines (``engine.py``) do not sit here themselves: a host would run them, and there is none yet.
+    """
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------
@@ -269,13 +292,14 @@ class Consensus(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A named candidate for a seat, or a named effector.
+    """What is known of a candidate without building it.
 
     Attributes:
-        kind: a seat's name, or ``"effector"``.
+        kind: a seat's name, ``effector``, ``extra`` or ``engine``.
         name: how the config names it.
-        factory: ``(surroundings, options) -> object of the seat's protocol``; for an effector, its class.
+        factory: ``(context, options) -> object of the seat's protocol``; for an effector, its class; for an engine, ``make``.
         options: the msgspec Struct that describes the keys of its config section.
+        tables: its tables, if it has any.
         plugin: entry-point name of the plugin that offers it.
         distribution: ``name version`` of the installed distribution, or the file of a one-file plugin.
     """
@@ -284,6 +308,7 @@ class Offer:
     name: str
     factory: Callable[..., Any] = field(repr=False)
     options: type[Any]
+    tables: Tables | None = None
     plugin: str
     distribution: str
 
@@ -293,6 +318,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._offers: dict[tuple[str, str], tuple[Offer, ...]] = {}
+        self._checks: dict[tuple[str, str], Check] = {}
         self._plugin = "core"
         self._distribution = "fluvial"
 
@@ -300,31 +326,83 @@ class Registry:
         """Who makes the offers that follow; called by the plugin loader before each plugin's turn."""
         self._plugin, self._distribution = plugin, distribution
 
-    def transport(self, name: str, factory: Callable[[Surroundings, Any], Transport], *, options: type[Any]) -> None:
+    def transport(
+        self,
+        name: str,
+        factory: Callable[[Context, Any], Transport],
+        *,
+        options: type[Any],
+        tables: Tables | None = None,
+    ) -> None:
         """Offer a transport."""
-        self._add("transport", name, factory, options)
+        self._add("transport", name, factory, options, tables)
 
-    def routing(self, name: str, factory: Callable[[Surroundings, Any], Routing], *, options: type[Any]) -> None:
+    def routing(
+        self, name: str, factory: Callable[[Context, Any], Routing], *, options: type[Any], tables: Tables | None = None
+    ) -> None:
         """Offer a routing."""
-        self._add("routing", name, factory, options)
+        self._add("routing", name, factory, options, tables)
 
     def authorization(
-        self, name: str, factory: Callable[[Surroundings, Any], Authorization], *, options: type[Any]
+        self,
+        name: str,
+        factory: Callable[[Context, Any], Authorization],
+        *,
+        options: type[Any],
+        tables: Tables | None = None,
     ) -> None:
         """Offer an authorization."""
-        self._add("authorization", name, factory, options)
+        self._add("authorization", name, factory, options, tables)
 
-    def execution(self, name: str, factory: Callable[[Surroundings, Any], Execution], *, options: type[Any]) -> None:
+    def execution(
+        self,
+        name: str,
+        factory: Callable[[Context, Any], Execution],
+        *,
+        options: type[Any],
+        tables: Tables | None = None,
+    ) -> None:
         """Offer an execution."""
-        self._add("execution", name, factory, options)
+        self._add("execution", name, factory, options, tables)
 
-    def consensus(self, name: str, factory: Callable[[Surroundings, Any], Consensus], *, options: type[Any]) -> None:
-        """Offer a consensus engine."""
-        self._add("consensus", name, factory, options)
+    def consensus(
+        self,
+        name: str,
+        factory: Callable[[Context, Any], Consensus],
+        *,
+        options: type[Any],
+        tables: Tables | None = None,
+    ) -> None:
+        """Offer whoever holds the ledger; for an algorithm that others run, see :meth:`engine`."""
+        self._add("consensus", name, factory, options, tables)
+
+    def extra(
+        self, name: str, factory: Callable[[Context, Any], Part], *, options: type[Any], tables: Tables | None = None
+    ) -> None:
+        """Offer a part without a seat; ``[extras.NAME]`` in the config switches it on and gives it its options."""
+        self._add("extra", name, factory, options, tables)
+
+    def engine(self, name: str, make: MakeEngine, *, options: type[Any]) -> None:
+        """Offer a consensus engine. It is listed, tried by its kit and in simulations; no peer runs engines yet, and none pretends to."""
+        self._add("engine", name, make, options, None)
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""
-        self._add("effector", name, effector, effector.config_type())
+        self._add("effector", name, effector, effector.config_type(), None)
+
+    def check(self, name: str, check: Check) -> None:
+        """Offer a check for ``fluvial doctor``; called without a node, see :mod:`fluvial.checks`. Names are the plugin's own.
+
+        Raises:
+            PluginError: the plugin offers two checks of one name.
+        """
+        if (self._plugin, name) in self._checks:
+            raise PluginError(f"the check {name!r} is offered twice by {self._plugin} ({self._distribution})")
+        self._checks[self._plugin, name] = check
+
+    def checks(self, plugin: str) -> Mapping[str, Check]:
+        """The checks of a plugin by name, in the order in which they were offered."""
+        return {name: check for (of, name), check in self._checks.items() if of == plugin}
 
     def offers(self, kind: str | None = None) -> Sequence[Offer]:
         """All offers, or those of one kind, sorted by kind and name; two of one name stand side by side."""
@@ -348,14 +426,23 @@ class Registry:
         """Forget the offers of a plugin that failed while it was making them."""
         kept = {key: tuple(one for one in same if one.plugin != plugin) for key, same in self._offers.items()}
         self._offers = {key: same for key, same in kept.items() if same}
+        self._checks = {key: check for key, check in self._checks.items() if key[0] != plugin}
 
-    def _add(self, kind: str, name: str, factory: Callable[..., Any], options: type[Any]) -> None:
+    def _add(
+        self, kind: str, name: str, factory: Callable[..., Any], options: type[Any], tables: Tables | None
+    ) -> None:
         if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
             raise PluginError(f"the options of {kind} {name!r} are {options!r}, which is no msgspec.Struct")
         same = self._offers.get((kind, name), ())
         if any(one.plugin == self._plugin for one in same):
             raise PluginError(f"{kind} {name!r} is offered twice by {self._plugin} ({self._distribution})")
         offer = Offer(
-            kind=kind, name=name, factory=factory, options=options, plugin=self._plugin, distribution=self._distribution
+            kind=kind,
+            name=name,
+            factory=factory,
+            options=options,
+            tables=tables,
+            plugin=self._plugin,
+            distribution=self._distribution,
         )
         self._offers[kind, name] = (*same, offer)

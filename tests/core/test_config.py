@@ -152,7 +152,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
     ) == [
         (
             "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, consensus, effectors, "
-            "execution, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
+            "execution, extras, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
         ),
         "fluvial.toml:13: `particles.hops_max`: expected `int` >= 1",
         "fluvial.toml:14: `particles.ttl_ms_max`: expected `int`, got `str`",
@@ -368,7 +368,7 @@ def test_the_schema_describes_core_and_plugins(plugins: Plugins) -> None:
     schema = json_schema(plugins)
     json.dumps(schema)
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == {*CoreSections.__struct_fields__, "effectors", *(_seats())}
+    assert set(schema["properties"]) == {*CoreSections.__struct_fields__, "effectors", "extras", *(_seats())}
     wire = next(form for form in schema["properties"]["transport"]["anyOf"] if form.get("title") == "transport wire")
     assert wire["properties"]["kind"] == {"const": "wire"}
     assert wire["required"] == ["kind"]

@@ -11,6 +11,7 @@ import pluggy
 import pytest
 import structlog
 from fluvial import hooks
+from fluvial.addresses import Contact
 from fluvial.errors import PluginError
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
@@ -193,8 +194,8 @@ def test_an_observer_that_raises_is_counted_and_the_others_hear_all_the_same(
     folder.write("bad", HEAD + "@hookimpl\ndef fluvial_peer_connected(peer):\n    raise OSError('no disk')\n")
     metrics = CollectorRegistry()
     log = structlog.wrap_logger(logging.getLogger("observers"), wrapper_class=structlog.stdlib.BoundLogger)
-    observers = Observers(folder.load(), log=log, metrics=metrics)
-    observers.peer_connected(PEER)
+    observers = Observers(PEER, folder.load(), log=log, metrics=metrics)
+    observers.peer_connected(Contact(PEER))
     observers.peer_disconnected(PEER)
     assert heard.read_text() == PEER * 2
     labels = {"plugin": "bad", "hook": "fluvial_peer_connected"}

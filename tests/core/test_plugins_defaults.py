@@ -7,7 +7,6 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-import structlog
 from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.defaults.no_consensus import NoConsensus
@@ -22,8 +21,8 @@ from fluvial.effectors import Call, NoConfig
 from fluvial.errors import Refused
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.seats import Surroundings
-from prometheus_client import CollectorRegistry
+from fluvial.ports import NO_BLOCKS, Capability, Context
+from fluvial.testing.closed import closed_context
 
 ME, HER, HIM = (KeyPair.from_secret(bytes([number]) * 32) for number in (1, 2, 3))
 
@@ -33,29 +32,22 @@ def at(port: int, peer: PeerId | None = None) -> Address:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> Surroundings:
-    return Surroundings(
-        keys=ME,
-        network="test",
-        clock=ManualClock(0),
-        metrics=CollectorRegistry(),
-        log=structlog.stdlib.get_logger(),
-        base_dir=tmp_path,
-    )
+def context(tmp_path: Path) -> Context:
+    return closed_context("static", keys=ME, network="test", base_dir=tmp_path, clock=ManualClock(0))
 
 
-def routing(surroundings: Surroundings, *peers: str) -> StaticRouting:
-    return StaticRouting(surroundings, StaticOptions(peers=peers))
+def routing(context: Context, *peers: str) -> StaticRouting:
+    return StaticRouting(context, StaticOptions(peers=peers))
 
 
-async def test_configured_peers_are_found(surroundings: Surroundings) -> None:
-    one = routing(surroundings, str(at(1, HER.peer_id)), str(at(2, HER.peer_id)))
+async def test_configured_peers_are_found(context: Context) -> None:
+    one = routing(context, str(at(1, HER.peer_id)), str(at(2, HER.peer_id)))
     assert await one.find(HER.peer_id) == Contact(HER.peer_id, (at(1, HER.peer_id), at(2, HER.peer_id)))
     assert await one.find(HIM.peer_id) is None
 
 
-async def test_what_is_announced_comes_behind_what_is_configured(surroundings: Surroundings) -> None:
-    one = routing(surroundings, str(at(1, HER.peer_id)))
+async def test_what_is_announced_comes_behind_what_is_configured(context: Context) -> None:
+    one = routing(context, str(at(1, HER.peer_id)))
     one.learn(Contact(HER.peer_id, (at(9), at(1))))
     one.learn(Contact(HIM.peer_id, (at(3),)))
     one.learn(Contact(HIM.peer_id, (at(4),)))
@@ -64,16 +56,16 @@ async def test_what_is_announced_comes_behind_what_is_configured(surroundings: S
     assert [contact.peer for contact in one.contacts()] == [HER.peer_id, HIM.peer_id]
 
 
-async def test_nobody_is_announced_by_another_or_without_addresses(surroundings: Surroundings) -> None:
-    one = routing(surroundings)
+async def test_nobody_is_announced_by_another_or_without_addresses(context: Context) -> None:
+    one = routing(context)
     one.learn(Contact(HER.peer_id, (at(1, HIM.peer_id),)))
     one.learn(Contact(HIM.peer_id))
     one.learn(Contact(ME.peer_id, (at(1),)))
     assert one.contacts() == []
 
 
-async def test_announcements_are_bounded_per_peer_and_in_total(surroundings: Surroundings) -> None:
-    one = routing(surroundings, str(at(1, HER.peer_id)))
+async def test_announcements_are_bounded_per_peer_and_in_total(context: Context) -> None:
+    one = routing(context, str(at(1, HER.peer_id)))
     one.learn(Contact(HIM.peer_id, tuple(at(port) for port in range(1, 20))))
     found = await one.find(HIM.peer_id)
     assert found is not None
@@ -86,12 +78,12 @@ async def test_announcements_are_bounded_per_peer_and_in_total(surroundings: Sur
     assert await one.find(strangers[0]) is None
     assert await one.find(HIM.peer_id) is not None
     assert await one.find(HER.peer_id) is not None
-    assert surroundings.metrics.get_sample_value("fluvial_routing_contacts") == ANNOUNCED_PEERS_MAX + 1
-    assert surroundings.metrics.get_sample_value("fluvial_routing_contacts_evicted_total") == 1
+    assert context.metrics.get_sample_value("fluvial_routing_contacts") == ANNOUNCED_PEERS_MAX + 1
+    assert context.metrics.get_sample_value("fluvial_routing_contacts_evicted_total") == 1
 
 
-async def test_routing_starts_at_once_and_ends_when_cancelled(surroundings: Surroundings) -> None:
-    one = routing(surroundings)
+async def test_routing_starts_at_once_and_ends_when_cancelled(context: Context) -> None:
+    one = routing(context)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             await tasks.start(lambda *, task_status: one.run(task_status=task_status))
@@ -105,21 +97,33 @@ def test_a_configured_peer_must_say_who_and_where(peer: str) -> None:
         msgspec.convert({"peers": [peer]}, StaticOptions)
 
 
-async def test_signatures_admits_the_initiators_particles_only(surroundings: Surroundings) -> None:
-    seat = SignatureAuthorization(surroundings, NoConfig())
+async def test_signatures_admits_every_particle_and_knows_nobody(context: Context) -> None:
+    seat = SignatureAuthorization(context, NoConfig())
     particle = Particle.create(HER, "(null)", particle_id="p", timestamp_ms=1, ttl_ms=1, max_hops=1, network="test")
-    forged = Particle(particle.header, HIM.sign(b"something"), particle.script)
     assert (await seat.admit(particle, HIM.peer_id)).allowed
-    decision = await seat.admit(forged, HIM.peer_id)
-    assert (decision.allowed, decision.reason) == (False, "signature")
-    assert str(HER.peer_id) in decision.explanation
     call = Call(particle_id="p", initiator=HER.peer_id, service="op", function="noop", arguments=[])
-    assert (await seat.permit(call)).allowed
+    assert (await seat.permit(call, None)).allowed
+    assert (seat.version, seat.weight(HER.peer_id)) == (0, 0)
+    assert seat.prove(HER.peer_id, HIM.peer_id, length_max=3) is None
+    assert not seat.proves(b"", HER.peer_id, HIM.peer_id, length_max=3)
 
 
-def test_no_consensus_commits_nothing_and_says_so(surroundings: Surroundings) -> None:
-    seat = NoConsensus(surroundings, NoConfig())
-    assert [*seat.start([], now_ms=0), *seat.receive(HER.peer_id, b"vote", now_ms=0), *seat.wake(now_ms=0)] == []
-    with pytest.raises(Refused, match="orders nothing") as caught:
-        seat.submit(b"payload", now_ms=0)
+async def test_no_consensus_has_no_blocks_and_says_so(context: Context) -> None:
+    seat = NoConsensus(context, NoConfig())
+    assert seat.view() is NO_BLOCKS
+    assert (seat.view().height, seat.view().root, seat.view().get("names", b"x")) == (0, b"", None)
+    with pytest.raises(Refused, match="no ledger") as caught:
+        await seat.submit(b"payload")
     assert caught.value.reason == "no_consensus"
+
+
+async def test_configured_providers_are_found_in_their_order(context: Context) -> None:
+    options = StaticOptions(providers={"service:tea": (HIM.peer_id, HER.peer_id)})
+    seat = StaticRouting(context, options)
+    tea = Capability("service", "tea")
+    assert [one.peer for one in await seat.providers(tea, limit=8)] == [HIM.peer_id, HER.peer_id]
+    assert [one.peer for one in await seat.providers(tea, limit=1)] == [HIM.peer_id]
+    assert await seat.providers(Capability("service", "coffee"), limit=8) == []
+    for wrong in ({"tea": (HIM.peer_id,)}, {"service:tea": ("nobody",)}):
+        with pytest.raises(ValueError, match=r"capability|peer id"):
+            StaticOptions(providers=wrong)

@@ -138,15 +138,18 @@ def _keys(head: str, fields: Any) -> str:
 
 
 def _key(field: msgspec.structs.FieldInfo) -> tuple[str, str, str]:
-    default = "required" if field.required else f"`{_value(field.default)}`"
+    default = "required" if field.required else f"`{_value(_default(field))}`"
     meta = get_args(field.type)[1:] if get_origin(field.type) is Annotated else ()
     texts = [one.description for one in meta if isinstance(one, msgspec.Meta) and one.description]
     return f"`{field.encode_name}`", default, " ".join(texts) or MEANINGS[field.encode_name]
 
 
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
 MEANINGS: Final = {
     "services": 'Python services to run, as `"module:Class"`',
-    "timeout_s": "seconds for a call where neither function nor service set their own limit",
 }
 """Of options that do not describe themselves."""
 

@@ -25,7 +25,7 @@ from tests.docs.pages import ROOT, Block, blocks, made, rows, section
 from tests.support.nodes import Peer, peer
 
 EXAMPLES = ROOT / "examples"
-ONE_FILE_PLUGINS = ("weather.py", "members.py")
+ONE_FILE_PLUGINS = ("weather.py", "members.py", "neighbours.py")
 SERVICES = [
     {"service": "load", "function": "matrix", "returns": [[1, 2], [3]]},
     {"service": "load", "function": "row", "returns": 1},

@@ -38,7 +38,7 @@ GREET = '(seq (call relay ("op" "identity") ["hi"] x) (call %init_peer_id% ("ret
 
 
 @asynccontextmanager
-async def peer_with(plugin: str, folder: Path, **sections: Any) -> AsyncIterator[Node]:
+async def peer_with(plugin: str, folder: Path, *, name: str = "me", **sections: Any) -> AsyncIterator[Node]:
     """A peer that finds an example in its folder of one-file plugins, as an operator would set it up."""
     (folder / "plugins.d").mkdir()
     (folder / "plugins.d" / plugin).write_text((ROOT / "examples" / plugin).read_text())
@@ -49,7 +49,7 @@ async def peer_with(plugin: str, folder: Path, **sections: Any) -> AsyncIterator
         **sections,
     }
     log = make_logger(log_format="json", log_level="error")
-    async with running(load(from_values(values, base_dir=folder)), keys=keys_of("me"), log=log) as node:
+    async with running(load(from_values(values, base_dir=folder)), keys=keys_of(name), log=log) as node:
         yield node
 
 
@@ -91,6 +91,28 @@ async def test_a_member_that_is_no_peer_id_is_told_by_its_place(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"authorization.*'bob' is no peer id"):
         async with peer_with("members.py", tmp_path, authorization={"kind": "members", "peers": ["bob"]}):
             pass
+
+
+async def test_peers_that_tell_each_other_their_mottos(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    ask = f'(seq (call relay ("mottos" "of") ["{id_of("other")}"] motto) (call %init_peer_id% ("return" "") [motto]))'
+    async with (
+        peer_with("neighbours.py", tmp_path / "one", extras={"neighbours": {"motto": "tea"}}) as node,
+        peer_with(
+            "neighbours.py",
+            tmp_path / "two",
+            name="other",
+            extras={"neighbours": {"motto": "coffee"}},
+            relays=[str(node.addresses[0])],
+        ),
+        connect(str(node.addresses[0])) as client,
+    ):
+        for _ in range(200):
+            async with client.run(ask, relay=client.relay_id) as flow:
+                if (motto := await flow.result()) != (None,):
+                    break
+        assert motto == ("coffee",)
 
 
 def test_every_hook_is_described() -> None:

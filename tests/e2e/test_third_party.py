@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fluvial import __version__
 from fluvial.cli.main import main
 
+from tests.docs.pages import ROOT
 from tests.support.processes import NETWORK, PeerProcess, fluvial
 from tests.support.third_party import BROKEN, WEATHER, Site, write_distribution
 
@@ -66,3 +68,20 @@ def test_a_broken_plugin_is_told_while_the_peer_runs(station: PeerProcess) -> No
     assert [event["service"] for event in station.events("service_started") if event["kind"] == "effector"] == [
         "weather"
     ]
+
+
+def test_its_command_asks_the_running_peer_and_goes_when_it_is_uninstalled(
+    station: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
+) -> None:
+    """A distribution with commands and nothing else; its source is the one that the documentation shows."""
+    site = Site(tmp_path / "site")
+    source = (ROOT / "examples" / "hello.py").read_text()
+    site.install(write_distribution(tmp_path, "fluvial-hello", source, commands={"hello": "hello"}))
+    with_it = {**variables, "PYTHONPATH": str(site.folder)}
+    assert "From fluvial-hello 0.1.0." in fluvial("--help", cwd=tmp_path, variables=with_it).stdout
+    done = fluvial("hello", *reach(station), "--json", cwd=tmp_path, variables=with_it)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"peer": station.peer_id, "version": __version__}
+    done = fluvial("hello", *reach(station), cwd=tmp_path, variables=variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'hello'" in done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,25 +61,31 @@ name = "{name}"
 version = "0.1.0"
 description = "A plugin by somebody else"
 dependencies = ["fluvial>=0.1,<0.2"]
-
-[project.entry-points.fluvial]
-{entry_point} = "{module}"
 """
 
 
-def write_distribution(folder: Path, name: str, source: str, *, entry_point: str) -> Path:
+def write_distribution(
+    folder: Path, name: str, source: str, *, entry_point: str = "", commands: Mapping[str, str] | None = None
+) -> Path:
     """Write the project of a one-module plugin and return its folder.
 
     Args:
         folder: where to make it; outside of the checkout.
         name: of the distribution, ``fluvial-effector-weather``; the module is called alike.
         source: the module's text.
-        entry_point: its name in the group ``fluvial``.
+        entry_point: its name in the group ``fluvial``; empty if it is not in it.
+        commands: objects of the module by the names of the commands that they are.
     """
     project, module = folder / name, name.replace("-", "_")
     project.mkdir(parents=True)
     (project / f"{module}.py").write_text(source)
-    (project / "pyproject.toml").write_text(_PROJECT.format(name=name, module=module, entry_point=entry_point))
+    text = _PROJECT.format(name=name)
+    if entry_point:
+        text += f'\n[project.entry-points.fluvial]\n{entry_point} = "{module}"\n'
+    if commands:
+        text += '\n[project.entry-points."fluvial.commands"]\n'
+        text += "".join(f'"{command}" = "{module}:{value}"\n' for command, value in commands.items())
+    (project / "pyproject.toml").write_text(text)
     return project
 
 

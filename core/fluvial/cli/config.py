@@ -79,9 +79,10 @@ def schema(invocation: Invocation) -> None:
 
 
 def _warnings(plugins: Plugins, disabled: tuple[str, ...]) -> list[str]:
+    from fluvial.cli.installed import plugin_commands
     from fluvial.suggestions import did_you_mean
 
-    names = [record.name for record in plugins.records]
+    names = [*(record.name for record in plugins.records), *(one.name for one in plugin_commands(()))]
     warnings = [f"plugin {one.name} ({one.origin}) failed: {one.error}" for one in plugins.failed]
     for same in plugins.contested():
         warnings.append(
@@ -90,7 +91,9 @@ def _warnings(plugins: Plugins, disabled: tuple[str, ...]) -> list[str]:
     for name in disabled:
         if name not in names:
             hint = did_you_mean(name, names)
-            warnings.append(f"plugins.disabled: no plugin {name!r} is installed{f'; {hint}' if hint else ''}")
+            warnings.append(
+                f"plugins.disabled: no plugin or command {name!r} is installed{f'; {hint}' if hint else ''}"
+            )
     return warnings
 
 

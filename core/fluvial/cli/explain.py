@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 
 import click
 
@@ -13,6 +11,9 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation, tab
 
 def explanations() -> Mapping[str, Mapping[str, str]]:
     """By code: ``title``, ``meaning`` and ``remedy``, from ``explanations.toml`` beside this module."""
+    import tomllib
+    from importlib.resources import files
+
     texts: dict[str, dict[str, str]] = tomllib.loads(
         files("fluvial.cli").joinpath("explanations.toml").read_text(encoding="utf-8")
     )

@@ -1,4 +1,6 @@
-"""The root of the command line: finds commands by the table below, and turns errors into text and exit codes.
+"""The root of the command line: finds commands, and turns errors into text and exit codes.
+
+Core's own commands are in the table below; those of plugins are found by ``installed.py``.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by policy, 4 unreachable.
 
@@ -8,6 +10,7 @@ This module and those of the commands import nothing heavy at their top, so that
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -30,7 +33,10 @@ COMMANDS: Final[dict[str, str]] = {
     "key": "fluvial.cli.key:key",
     "explain": "fluvial.cli.explain:explain",
 }
-"""Where each command is: ``module:object``, in the order of ``--help``."""
+"""Where each command of core is: ``module:object``, in the order of ``--help``. No plugin can take these names."""
+
+_OF_PLUGINS: Final = "fluvial.cli.main.of_plugins"
+"""Where a command line's context keeps what was found, so that it is looked for once."""
 
 EXIT_FAILED: Final = 1
 EXIT_REFUSED: Final = 3
@@ -64,17 +70,36 @@ class Failure(click.ClickException):
 class Root(click.Group):
     """The group of all commands; imports the module of a command when it is asked for."""
 
+    def _of_plugins(self, ctx: click.Context) -> Mapping[str, click.Command]:
+        from fluvial.cli.deferred import commands_of_plugins
+
+        if _OF_PLUGINS not in ctx.meta:
+            ctx.meta[_OF_PLUGINS] = commands_of_plugins(COMMANDS)
+        found: Mapping[str, click.Command] = ctx.meta[_OF_PLUGINS]
+        return found
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of the table."""
-        return list(COMMANDS)
+        """Core's names in the order of the table, then those of plugins."""
+        return [*COMMANDS, *self._of_plugins(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, or None."""
         if cmd_name not in COMMANDS:
-            return None
+            return self._of_plugins(ctx).get(cmd_name)
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write core's commands and those of plugins under headings of their own."""
+        width = max(map(len, self.list_commands(ctx)))
+        for heading, names in (("Commands", [*COMMANDS]), ("Commands of plugins", [*self._of_plugins(ctx)])):
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            commands = [(name, one) for name, one in found if one is not None and not one.hidden]
+            if commands:
+                with formatter.section(heading):
+                    room = formatter.width - 6 - width
+                    formatter.write_dl([(name.ljust(width), one.get_short_help_str(room)) for name, one in commands])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that fluvial raises on purpose become a :class:`Failure`."""

@@ -24,12 +24,13 @@ def plugins() -> None:
 @common_options
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the installed plugins, what they offer, and the errors of those that failed."""
+    """List the installed plugins, what they offer, their commands, and the errors of those that failed."""
     from fluvial.config import installed_plugins
 
     document = invocation.document(required=False)
     found = installed_plugins(document)
     rows = [row for record in found.records for row in _rows(found, document, record)]
+    rows += _command_rows(document)
     invocation.print(rows, lambda: _table(rows))
 
 
@@ -46,12 +47,37 @@ def _rows(found: Plugins, document: Document, record: PluginRecord) -> Iterator[
         yield {"seat": offer.kind, "name": offer.name, **common, "state": standing, "error": error}
 
 
+def _command_rows(document: Document) -> Iterator[dict[str, Any]]:
+    """One row for each command; none is imported for it."""
+    from fluvial.cli.installed import plugin_commands
+    from fluvial.cli.main import COMMANDS
+    from fluvial.config import plugins_section
+    from fluvial.plugins import disables_command
+
+    disabled = plugins_section(document).disabled
+    for one in plugin_commands(COMMANDS):
+        off = disables_command(disabled, one.name, one.distribution)
+        yield {
+            "seat": "command",
+            "name": one.name,
+            "plugin": one.name,
+            "distribution": one.distribution,
+            "version": one.version,
+            "state": "disabled" if off else "contested" if one.error else "installed",
+            "error": None if off else one.error or None,
+        }
+
+
 def _used(document: Document, offer: Offer) -> bool:
     """Whether the config names the offer; looks at the raw values, so that a config with mistakes elsewhere will do."""
     from fluvial.config import SEAT_DEFAULTS
+    from fluvial.config.loading import SWITCHED
 
-    if offer.kind == "effector":
-        return document.has(("effectors", offer.name))
+    for section, kind in SWITCHED.items():
+        if offer.kind == kind:
+            return document.has((section, offer.name))
+    if offer.kind == "engine":
+        return False
     section = document.values.get(offer.kind, {})
     default = dict(SEAT_DEFAULTS).get(offer.kind)  # type: ignore[call-overload]  # a seat's name
     return isinstance(section, dict) and section.get("kind", default) == offer.name

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 import anyio
 
-from fluvial.node import Node, root_cause
+from fluvial.errors import root_cause
+from fluvial.node import Node
 
 T = TypeVar("T")
 

@@ -7,7 +7,16 @@ config names.
 
 from fluvial.config.checking import InvalidSettings, Problem
 from fluvial.config.document import Document, Origin
-from fluvial.config.loading import Configuration, Entry, entries, from_values, installed_plugins, load, read
+from fluvial.config.loading import (
+    Configuration,
+    Entry,
+    entries,
+    from_values,
+    installed_plugins,
+    load,
+    plugins_section,
+    read,
+)
 from fluvial.config.settings import SEAT_DEFAULTS, Choice, Settings
 
 __all__ = [
@@ -24,5 +33,6 @@ __all__ = [
     "from_values",
     "installed_plugins",
     "load",
+    "plugins_section",
     "read",
 ]

@@ -25,7 +25,8 @@ from fluvial.errors import PluginError
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.seats import SEATS, SeatName
 
-EFFECTORS: Final = "effectors"
+SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
+"""Sections of which each table switches on the offer of its name, and the kind of those offers."""
 _KIND: Final = "kind"
 
 
@@ -102,9 +103,13 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         except InvalidSettings as error:
             raise InvalidSettings(list(dict.fromkeys([*problems, *error.problems]))) from error
     seats: dict[SeatName, Choice | None] = {seat: _choice(document, plugins, seat, (seat,), problems) for seat in SEATS}
-    effectors = {
-        name: _choice(document, plugins, "effector", (EFFECTORS, name), problems)
-        for name in _effector_names(document, problems)
+    switched = {
+        section: {
+            name: choice
+            for name in _names(document, section, problems)
+            if (choice := _choice(document, plugins, kind, (section, name), problems)) is not None
+        }
+        for section, kind in SWITCHED.items()
     }
     if problems or sections is None:
         raise InvalidSettings(problems)
@@ -121,9 +126,23 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         storage=sections.storage,
         telemetry=sections.telemetry,
         seats={seat: choice for seat, choice in seats.items() if choice is not None},
-        effectors={name: choice for name, choice in effectors.items() if choice is not None},
+        effectors=switched["effectors"],
+        extras=switched["extras"],
     )
     return Configuration(settings=settings, plugins=plugins, document=document)
+
+
+def plugins_section(document: Document) -> PluginsSection:
+    """``[plugins]`` of a document; its other sections may be wrong.
+
+    Raises:
+        InvalidSettings: it is unusable.
+    """
+    problems: list[Problem] = []
+    section = check(document, document.values.get("plugins", {}), PluginsSection, at=("plugins",), problems=problems)
+    if section is None:
+        raise InvalidSettings(problems)
+    return section
 
 
 def installed_plugins(document: Document) -> Plugins:
@@ -132,10 +151,7 @@ def installed_plugins(document: Document) -> Plugins:
     Raises:
         InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, as what must not be imported is not known.
     """
-    problems: list[Problem] = []
-    section = check(document, document.values.get("plugins", {}), PluginsSection, at=("plugins",), problems=problems)
-    if section is None:
-        raise InvalidSettings(problems)
+    section = plugins_section(document)
     folder = document.base_dir / section.path if section.path else None
     try:
         return load_plugins(disabled=section.disabled, folder=folder)
@@ -154,8 +170,9 @@ def entries(configuration: Configuration) -> Iterator[Entry]:
         yield from _flattened(configuration.document, (name,), msgspec.to_builtins(value), "default")
     for seat, choice in settings.seats.items():
         yield from _chosen(configuration.document, (seat,), choice, named=True)
-    for name, choice in settings.effectors.items():
-        yield from _chosen(configuration.document, (EFFECTORS, name), choice, named=False)
+    for section, choices in (("effectors", settings.effectors), ("extras", settings.extras)):
+        for name, choice in choices.items():
+            yield from _chosen(configuration.document, (section, name), choice, named=False)
 
 
 def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -> Iterator[Entry]:
@@ -193,7 +210,7 @@ def _expand_seats(document: Document) -> None:
 
 def _core_sections(document: Document, problems: list[Problem]) -> CoreSections | None:
     core = CoreSections.__struct_fields__
-    known = (*core, *SEATS, EFFECTORS)
+    known = (*core, *SEATS, *SWITCHED)
     problems += [unknown_key(document, (key,), known) for key in document.values if key not in known]
     values = {key: value for key, value in document.values.items() if key in core}
     return check(document, values, CoreSections, at=(), problems=problems)
@@ -220,14 +237,17 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     if not isinstance(values, Mapping):
         problems.append(Problem(document.where(at), f"`{dotted(at)}` must be a table or, for a seat, a name"))
         return None
-    if kind == "effector":
+    if kind in SWITCHED.values():
         name, place, options = str(at[-1]), at, dict(values)
     else:
-        default = SEAT_DEFAULTS[kind]  # type: ignore[index]  # every kind but "effector" is a seat
+        default = SEAT_DEFAULTS[kind]  # type: ignore[index]  # every other kind is a seat
         name, place = values.get(_KIND, default), (*at, _KIND)
         options = {key: value for key, value in values.items() if key != _KIND}
     if not isinstance(name, str):
         problems.append(Problem(document.where(place), f"`{dotted(place)}` must be a text, not {name!r}"))
+        return None
+    if kind == "consensus" and (engine := _engine(plugins, name)) is not None:
+        problems.append(Problem(document.where(place), *engine))
         return None
     try:
         offer = plugins.select(kind, name)
@@ -238,9 +258,19 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     return None if checked is None else Choice(offer, checked)
 
 
-def _effector_names(document: Document, problems: list[Problem]) -> Sequence[str]:
-    section = document.values.get(EFFECTORS, {})
+def _engine(plugins: Plugins, name: str) -> tuple[str, str] | None:
+    """What to say to somebody who puts a consensus engine into the seat: it would be built and never called."""
+    if plugins.offers_of("consensus", name) or not (offers := plugins.offers_of("engine", name)):
+        return None
+    return (
+        f"consensus engine {name!r} ({offers[0].distribution}) cannot run: this version of fluvial has no host for engines",
+        'use consensus = "none"; engines can be tried with their kit and in simulations (docs/plugins.md)',
+    )
+
+
+def _names(document: Document, name: str, problems: list[Problem]) -> Sequence[str]:
+    section = document.values.get(name, {})
     if isinstance(section, dict):
         return list(section)
-    problems.append(Problem(document.where((EFFECTORS,)), f"`{EFFECTORS}` must hold tables: [{EFFECTORS}.NAME]"))
+    problems.append(Problem(document.where((name,)), f"`{name}` must hold tables: [{name}.NAME]"))
     return ()

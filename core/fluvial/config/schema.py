@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fluvial.config.loading import SWITCHED
 from fluvial.config.settings import SEAT_DEFAULTS, CoreSections
 from fluvial.plugins import Plugins
 from fluvial.seats import SEATS, Offer
@@ -21,7 +22,10 @@ def json_schema(plugins: Plugins) -> dict[str, Any]:
     tables = {kind: _definition(reference, definitions) for kind, reference in zip(types, references, strict=True)}
     core = tables[CoreSections]
     seats = {seat: _seat(seat, [offer for offer in offers if offer.kind == seat], tables) for seat in SEATS}
-    effectors = {offer.name: tables[offer.options] for offer in offers if offer.kind == "effector"}
+    switched = {
+        section: {offer.name: tables[offer.options] for offer in offers if offer.kind == kind}
+        for section, kind in SWITCHED.items()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **core,
@@ -29,7 +33,10 @@ def json_schema(plugins: Plugins) -> dict[str, Any]:
         "properties": {
             **core["properties"],
             **seats,
-            "effectors": {"type": "object", "properties": effectors, "additionalProperties": False},
+            **{
+                section: {"type": "object", "properties": properties, "additionalProperties": False}
+                for section, properties in switched.items()
+            },
         },
         "$defs": definitions,
     }

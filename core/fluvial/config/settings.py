@@ -113,7 +113,7 @@ class TelemetrySection(_Section, frozen=True):
 
 
 class CoreSections(_Section, frozen=True):
-    """The keys of ``fluvial.toml`` that core itself reads; the seats and ``[effectors.NAME]`` belong to plugins."""
+    """The keys of ``fluvial.toml`` that core itself reads; the seats, ``[effectors.NAME]`` and ``[extras.NAME]`` belong to plugins."""
 
     network: Annotated[
         str,
@@ -139,7 +139,7 @@ class CoreSections(_Section, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who takes a seat, or an effector that is switched on, with its checked options."""
+    """Who takes a seat, or an effector or extra that is switched on, with its checked options."""
 
     offer: Offer
     options: msgspec.Struct
@@ -149,11 +149,11 @@ class Choice:
         """The name by which the config chose it."""
         return self.offer.name
 
-    def build(self, surroundings: Any) -> Any:
-        """The object for the seat; an effector is made of its options alone."""
+    def build(self, context: Any) -> Any:
+        """The part; an effector is made of its options alone."""
         if self.offer.kind == "effector":
             return self.offer.factory(self.options)
-        return self.offer.factory(surroundings, self.options)
+        return self.offer.factory(context, self.options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ class Settings:
         network: name of the network.
         relays: peers to stay connected to.
         seats: who takes each of the five seats.
-        effectors: the effectors switched on, by name.
+        effectors, extras: those that are switched on, by name.
     """
 
     base_dir: Path
@@ -179,6 +179,7 @@ class Settings:
     telemetry: TelemetrySection
     seats: Mapping[SeatName, Choice]
     effectors: Mapping[str, Choice]
+    extras: Mapping[str, Choice]
 
     @property
     def key_file(self) -> Path:

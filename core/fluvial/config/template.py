@@ -72,4 +72,8 @@ def _description(kind: Any) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:_}"
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return str(table.as_string())
     return str(tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string())

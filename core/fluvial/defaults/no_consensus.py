@@ -1,41 +1,27 @@
-"""Consensus ``none``: a peer that takes no part in ordering anything."""
+"""Consensus ``none``: a peer without a ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fluvial.effectors import NoConfig
 from fluvial.errors import Refused
-from fluvial.identity import PeerId
-from fluvial.seats import ConsensusEffect, Surroundings
+from fluvial.ports import NO_BLOCKS, Context, View
+from fluvial.seats import Consensus
 
 
-class NoConsensus:
-    """Commits nothing and says so to whoever asks."""
+class NoConsensus(Consensus):
+    """Has no blocks and takes no transactions, and says so to whoever asks."""
 
-    def __init__(self, surroundings: Surroundings, options: NoConfig) -> None:
-        """Needs nothing of its surroundings and has no options."""
+    def __init__(self, context: Context, options: NoConfig) -> None:
+        """Needs nothing of its context and has no options."""
 
-    def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """Nothing to begin; records of an engine that sat here before stay where they are."""
-        return ()
+    def view(self) -> View:
+        """Height 0."""
+        return NO_BLOCKS
 
-    def submit(self, payload: bytes, *, now_ms: int) -> Sequence[ConsensusEffect]:
+    async def submit(self, transaction: bytes) -> None:
         """Refused, always.
 
         Raises:
             Refused: there is no ledger behind this peer.
         """
-        raise Refused(
-            'this peer orders nothing: its config has consensus = "none"',
-            reason="no_consensus",
-            hint="choose an engine in [consensus], or submit to a peer that has one",
-        )
-
-    def receive(self, sender: PeerId, message: bytes, *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """Ignored: a validator that counts on this peer is misinformed, not malicious."""
-        return ()
-
-    def wake(self, *, now_ms: int) -> Sequence[ConsensusEffect]:
-        """Nothing was asked for."""
-        return ()
+        raise Refused('this peer has no ledger: its config has consensus = "none"', reason="no_consensus")

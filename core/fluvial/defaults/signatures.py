@@ -1,27 +1,24 @@
-"""Authorization ``signatures``: whoever signed a particle is who began it; everything else is allowed."""
+"""Authorization ``signatures``: whoever signed a particle is who began it, which the node verifies itself; everything is allowed."""
 
 from __future__ import annotations
 
 from fluvial.effectors import Call, NoConfig
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
-from fluvial.seats import ALLOWED, Decision, Surroundings
+from fluvial.ports import Context
+from fluvial.seats import ALLOWED, Authorization, Decision, Json
 
 
-class SignatureAuthorization:
-    """Admits every particle that carries its initiator's signature, and permits every call."""
+class SignatureAuthorization(Authorization):
+    """Admits every particle, permits every call, and weighs nobody: all are strangers to it."""
 
-    def __init__(self, surroundings: Surroundings, options: NoConfig) -> None:
-        """Needs nothing of its surroundings and has no options."""
+    def __init__(self, context: Context, options: NoConfig) -> None:
+        """Needs nothing of its context and has no options."""
 
     async def admit(self, particle: Particle, sender: PeerId) -> Decision:
-        """Whether the header's signature is the initiator's."""
-        if particle.signed_by_initiator():
-            return ALLOWED
-        return Decision(
-            False, "signature", f"the signature of particle {particle.id!r} is not that of {particle.initiator}"
-        )
+        """Always."""
+        return ALLOWED
 
-    async def permit(self, call: Call) -> Decision:
+    async def permit(self, call: Call, policy: Json | None) -> Decision:
         """Always."""
         return ALLOWED

@@ -1,7 +1,7 @@
 """Routing ``static``: the peers named in the config, and those that told us where they are.
 
 Fit for networks in which everybody knows the few peers that matter, and for tests. It asks nobody: a peer that is neither configured
-nor has announced itself is not found.
+nor has announced itself is not found. Who has what it knows from the config alone.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
-import anyio
 import msgspec
-from anyio.abc import TaskStatus
 from prometheus_client import Counter, Gauge
 
 from fluvial.addresses import Address, Contact
 from fluvial.identity import PeerId
-from fluvial.seats import Surroundings
+from fluvial.ports import Capability, Context, Provider
+from fluvial.seats import Routing
 
 ANNOUNCED_PEERS_MAX: Final = 4096
 """Peers that announced themselves; the least recently announced or asked for goes first. About 2 MB."""
@@ -32,34 +31,40 @@ class StaticOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         msgspec.Meta(description="peers known from the start: multiaddrs that end in /p2p/12D3KooW…"),
     ] = ()
+    providers: Annotated[
+        dict[str, tuple[str, ...]],
+        msgspec.Meta(description='who has what, best first: {"service:weather" = ["12D3KooW…"]}'),
+    ] = {}
 
     def __post_init__(self) -> None:
-        """Refuse what is no contact."""
+        """Refuse what is no contact, no capability and no peer id."""
         for text in self.peers:
             Contact.parse(text)
+        for capability, peers in self.providers.items():
+            Capability.parse(capability)
+            for peer in peers:
+                PeerId.parse(peer)
 
 
-class StaticRouting:
+class StaticRouting(Routing):
     """Contacts in memory: configured ones, which nobody can replace, and a bounded number of announced ones."""
 
-    def __init__(self, surroundings: Surroundings, options: StaticOptions) -> None:
-        self._me = surroundings.keys.peer_id
+    def __init__(self, context: Context, options: StaticOptions) -> None:
+        self._me = context.keys.peer_id
         self._configured: dict[PeerId, tuple[Address, ...]] = {}
         for contact in map(Contact.parse, options.peers):
             self._configured[contact.peer] = self._configured.get(contact.peer, ()) + contact.addresses
         self._announced: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
-        gauge = Gauge("fluvial_routing_contacts", "Peers with a known contact", registry=surroundings.metrics)
+        self._providers = {
+            Capability.parse(text): tuple(map(PeerId.parse, peers)) for text, peers in options.providers.items()
+        }
+        gauge = Gauge("fluvial_routing_contacts", "Peers with a known contact", registry=context.metrics)
         gauge.set_function(lambda: len(self._peers()))
         self._evicted = Counter(
             "fluvial_routing_contacts_evicted",
             "Announced contacts forgotten because there were too many",
-            registry=surroundings.metrics,
+            registry=context.metrics,
         )
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """There is no upkeep."""
-        task_status.started()
-        await anyio.sleep_forever()
 
     async def find(self, peer: PeerId) -> Contact | None:
         """The configured addresses of a peer, then those it announced; None if it is unknown."""
@@ -83,6 +88,11 @@ class StaticRouting:
     def contacts(self) -> Sequence[Contact]:
         """All known contacts, configured peers first."""
         return [Contact(peer, self._addresses(peer)) for peer in self._peers()]
+
+    async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
+        """The configured ones, in their order."""
+        peers = self._providers.get(capability, ())[:limit]
+        return [Provider(contact=Contact(peer, self._addresses(peer))) for peer in peers]
 
     def _peers(self) -> Sequence[PeerId]:
         return list(dict.fromkeys([*self._configured, *self._announced]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -32,7 +32,7 @@ from fluvial.particles.outbox import Outbox
 from fluvial.particles.promises import Look, Promises
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
-from fluvial.seats import Authorization
+from fluvial.seats import Decision
 from fluvial.services.dispatcher import Services
 from fluvial.services.status import Status
 from fluvial.storage.particle_rows import JournalEntry, OutboxRow
@@ -43,14 +43,14 @@ from fluvial.storage.particles import ParticleStore
 class Surroundings:
     """What an actor works with: the same objects for all particles of a peer.
 
-    ``on_run`` is told what each run came to, once that is durable, with a function that says what waits.
+    ``permit`` decides whether a call may be made. ``on_run`` is told what each run came to, once that is durable, with a function that says what waits.
     """
 
     keys: KeyPair
     clock: Clock
     store: ParticleStore
     services: Services
-    authorization: Authorization
+    permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers
     outbox: Outbox
     reporter: Reporter
@@ -363,7 +363,7 @@ class Actor:
         call = self._as_call(request)
         began = anyio.current_time()
         outcome: CallOutcome
-        decision = await self._around.authorization.permit(call)
+        decision = await self._around.permit(call)
         try:
             if not decision.allowed:
                 raise ServiceError(

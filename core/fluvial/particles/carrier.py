@@ -7,11 +7,11 @@ from typing import Final
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
+from fluvial.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
-from fluvial.seats import Routing, Transport
 
 ANSWER_TIMEOUT_S: Final = 15.0
 """For the receiver to check, store and answer."""
@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S: Final = 15.0
 class Carrier:
     """See the module's docstring."""
 
-    def __init__(self, me: PeerId, transport: Transport, routing: Routing) -> None:
+    def __init__(self, me: PeerId, transport: GuardedTransport, routing: GuardedRouting) -> None:
         self._me = me
         self._transport = transport
         self._routing = routing

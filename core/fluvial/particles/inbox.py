@@ -13,6 +13,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
@@ -21,7 +22,6 @@ from fluvial.particles.inspection import Limits, inspect
 from fluvial.particles.journal import Arrival
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
-from fluvial.seats import Authorization, Routing
 
 
 class Inbox:
@@ -45,8 +45,8 @@ class Inbox:
         limits: Limits,
         keeper: Keeper,
         carrier: Carrier,
-        authorization: Authorization,
-        routing: Routing,
+        authorization: GuardedAuthorization,
+        routing: GuardedRouting,
         clock: Clock,
         observers: Observers,
         metrics: CollectorRegistry,
@@ -90,9 +90,11 @@ class Inbox:
     async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
         inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
         particle = delivery.particle
+        if not particle.signed_by_initiator():
+            raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
-            raise Refused(decision.explanation, reason=decision.reason)
+            raise Refused(decision.explanation, reason=decision.reason or "authorization")
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
         known = decode_data(particle.key, delivery.data)

@@ -1,4 +1,4 @@
-"""What is looked at before a particle is let in; pure, cheapest checks first. Signature and permission are the authorization's business."""
+"""What is looked at before a particle is let in; pure, cheapest checks first. The signature is verified after it, since that costs more."""
 
 from __future__ import annotations
 

@@ -17,13 +17,15 @@ import msgspec
 import structlog
 
 from fluvial.effectors import Call, Effector
-from fluvial.errors import PluginError, ResourceLimit, ServiceError
+from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
+from fluvial.guard import Guard
+from fluvial.guarded import GuardedExecution
 from fluvial.identity import PeerId
-from fluvial.seats import Execution, Json
+from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
 from fluvial.services.gate import Gate
 from fluvial.services.interface import Interface
-from fluvial.services.service import Service, contained
+from fluvial.services.service import Service, name_of, service_errors
 from fluvial.services.status import Status, listed, shortened
 from fluvial.services.threads import Threads
 from fluvial.services.values import RESULT_BYTES_MAX, to_json
@@ -72,7 +74,8 @@ class Services:
         peer: this peer; bound handlers answer only to particles that it began.
         accounts: where calls are counted.
         log: a logger bound to the peer.
-        execution: who sits in the execution seat, if anybody; its own ``run`` is the caller's business.
+        guard: calls them.
+        execution: the seat of execution, if there is one; its own ``run`` is the caller's business.
         limits: see :class:`Limits`.
     """
 
@@ -82,12 +85,14 @@ class Services:
         peer: PeerId,
         accounts: Accounts,
         log: structlog.stdlib.BoundLogger,
-        execution: Execution | None = None,
+        guard: Guard,
+        execution: GuardedExecution | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.accounts = accounts
         self._peer = peer
         self._log = log
+        self._guard = guard
         self._execution = execution
         self._limits = limits or Limits()
         self._threads = Threads(self._limits.threads_max)
@@ -103,23 +108,32 @@ class Services:
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
-    async def serve(self, effector: Effector[Any], *, kind: Kind = "native") -> None:
+    async def serve(self, effector: Effector[Any], *, kind: Kind = "native", plugin: str = "") -> None:
         """Start an effector and answer calls with it.
 
         Args:
             effector: the object whose functions are called.
-            kind: how metrics call it: ``builtin``, ``effector`` (switched on in the config) or ``native`` (added at run time).
+            kind: how metrics call it: ``builtin``, ``effector`` (switched on in the config) or ``native`` (of the execution, or added at run time).
+            plugin: whose code it is, for log and metrics; its class by default.
 
         Raises:
             PluginError: its class is unusable, its service id is taken, or its ``start`` failed.
         """
         service = Service(
-            effector, threads=self._threads, log=self._log, result_bytes_max=self._limits.result_bytes_max
+            effector,
+            threads=self._threads,
+            guard=self._guard,
+            plugin=plugin,
+            result_bytes_max=self._limits.result_bytes_max,
         )
         if (taken := self._table.get(service.id)) is not None or service.id in self._starting:
-            by = type(taken.service.effector).__name__ if taken else "another one that is being started"
+            by = (
+                f"{type(taken.service.effector).__name__} of {taken.service.plugin}"
+                if taken
+                else "another one that is being started"
+            )
             raise PluginError(
-                f"{type(effector).__name__} cannot serve {service.id!r}: {by} does",
+                f"{type(effector).__name__} of {service.plugin} cannot serve {service.id!r}: {by} does",
                 hint="choose another service_id",
             )
         self._starting.add(service.id)
@@ -149,7 +163,7 @@ class Services:
             for service_id in reversed(list(self._table)):
                 try:
                     await self.withdraw(service_id)
-                except PluginError as error:
+                except FluvialError as error:
                     self._log.error("service_stop_failed", service=service_id, error=error.message)
 
     async def __aenter__(self) -> Self:
@@ -184,6 +198,19 @@ class Services:
     def interfaces(self) -> Mapping[str, Interface]:
         """The interfaces of the table's services by id."""
         return {service_id: entry.service.interface for service_id, entry in self._table.items()}
+
+    def kinds(self) -> Mapping[str, Kind]:
+        """What kind each service of the table is of, by service id."""
+        return {service_id: entry.kind for service_id, entry in self._table.items()}
+
+    def serves(self, effector: Effector[Any]) -> bool:
+        """Whether it is this very object that answers for its service."""
+        entry = self._table.get(effector.service_id)
+        return entry is not None and entry.service.effector is effector
+
+    def has(self, service_id: str) -> bool:
+        """Whether the table has a service, so that the execution is not asked for it."""
+        return service_id in self._table
 
     def functions(self) -> Mapping[str, Sequence[str]]:
         """The functions of every service that any particle can call, by service id; the table hides the execution's equals."""
@@ -246,20 +273,28 @@ class Services:
             async with self._gate.place(service.id, most):
                 return await service.call(call, timeout_s=timeout_s)
         if kind == "particle":
-            return await self._foreign(call, self._bound[call.particle_id][call.service], timeout_s)
+            handler = self._bound[call.particle_id][call.service]
+            return await self._foreign(call, lambda: self._handled(call, handler), timeout_s)
         if self._execution is None:
             raise self._unknown_service(call)
+        execution, timeout_s = self._execution, self._limits.execution_timeout_s
         try:
-            return await self._foreign(call, self._execution.call, self._limits.execution_timeout_s)
+            return await self._foreign(call, lambda: execution.call(call, timeout_s=timeout_s), timeout_s)
         except ServiceError as error:
-            if error.status == Status.UNKNOWN_SERVICE and call.service not in self._execution.services():
+            if error.status == Status.UNKNOWN_SERVICE and call.service not in execution.services():
                 raise self._unknown_service(call) from error
             raise
 
-    async def _foreign(self, call: Call, handler: Handler, timeout_s: float) -> Json:
+    async def _handled(self, call: Call, handler: Handler) -> Any:
+        return await self._guard.call(
+            "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=ServiceError
+        )
+
+    async def _foreign(self, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
         async with self._gate.place(call.service, self._limits.service_calls_max):
-            value = await contained(lambda: handler(call), call=call, timeout_s=timeout_s, log=self._log)
-        return to_json(value, of=f"{call.service}.{call.function}", bytes_max=self._limits.result_bytes_max)
+            with service_errors(call, timeout_s=timeout_s):
+                value = await work()
+        return to_json(value, of=name_of(call), bytes_max=self._limits.result_bytes_max)
 
     def _unknown_service(self, call: Call) -> ServiceError:
         there = listed(list(self.functions()), most=20)

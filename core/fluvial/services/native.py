@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-import anyio
 import msgspec
-from anyio.abc import TaskStatus
 
 from fluvial.effectors import Call, Effector, NoConfig
 from fluvial.errors import ConfigError, PluginError, ServiceError
-from fluvial.seats import Json, Surroundings
-from fluvial.services.service import Service
+from fluvial.ports import Context
+from fluvial.seats import Contributions, Execution, Json
 from fluvial.services.status import Status, listed, shortened
-from fluvial.services.threads import Threads
-
-THREADS_MAX: Final = 64
-"""Threads for functions that are no coroutines, all services together."""
 
 
 class NativeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,16 +24,13 @@ class NativeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description='services to run, "module:Class": subclasses of fluvial.effectors.Effector without options'
         ),
     ] = ()
-    timeout_s: Annotated[
-        float, msgspec.Meta(gt=0, description="time limit of a call where neither function nor service has its own")
-    ] = 20.0
 
 
-class NativeExecution:
-    """Runs Python services.
+class NativeExecution(Execution):
+    """Gives the node Python services, which it calls as it calls those of its own; there are no others.
 
     Args:
-        surroundings: of the node.
+        context: of the node.
         options: which services.
 
     Raises:
@@ -48,50 +38,32 @@ class NativeExecution:
         PluginError: a service's class is unusable.
     """
 
-    def __init__(self, surroundings: Surroundings, options: NativeOptions) -> None:
-        self._timeout_s = options.timeout_s
-        threads = Threads(THREADS_MAX)
-        self._services: dict[str, Service] = {}
+    def __init__(self, context: Context, options: NativeOptions) -> None:
+        self._services: dict[str, Effector[Any]] = {}
         for text in options.services:
-            service = Service(load(text)(), threads=threads, log=surroundings.log)
-            if service.id in self._services:
-                raise ConfigError(f"execution.services: {text!r} and another one both serve {service.id!r}")
-            self._services[service.id] = service
+            service = load(text)()
+            if service.service_id in self._services:
+                raise ConfigError(f"execution.services: {text!r} and another one both serve {service.service_id!r}")
+            self._services[service.service_id] = service
 
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Start all services and keep them until cancelled, then stop them, the last one first.
-
-        Raises:
-            PluginError: a service could not be started.
-        """
-        async with AsyncExitStack() as started:
-            for service in self._services.values():
-                await service.start()
-                started.push_async_callback(_stop, service)
-            task_status.started()
-            await anyio.sleep_forever()
+    def contributions(self) -> Contributions:
+        """The services."""
+        return Contributions(services=tuple(self._services.values()))
 
     async def call(self, call: Call) -> Json:
-        """The result of a service call.
+        """Whatever comes here is asked of a service that is not there.
 
         Raises:
-            ServiceError: the service failed, or there is no such service (status 1) or function (status 2).
+            ServiceError: status 1, always.
         """
-        if (service := self._services.get(call.service)) is None:
-            raise ServiceError(
-                Status.UNKNOWN_SERVICE,
-                f"no native service {shortened(call.service, 80)!r}; there are: {listed(list(self._services))}",
-            )
-        return await service.call(call, timeout_s=self._timeout_s)
+        raise ServiceError(
+            Status.UNKNOWN_SERVICE,
+            f"no native service {shortened(call.service, 80)!r}; there are: {listed(list(self._services))}",
+        )
 
     def services(self) -> Mapping[str, Sequence[str]]:
-        """The functions of every service by service id."""
-        return {service_id: tuple(service.interface.functions) for service_id, service in self._services.items()}
-
-
-async def _stop(service: Service) -> None:
-    with anyio.CancelScope(shield=True):  # Service.stop has its own deadline
-        await service.stop()
+        """None but those that it has given to the node."""
+        return {}
 
 
 def load(text: str) -> type[Effector[Any]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
-import anyio
-import structlog
-
 from fluvial.effectors import Call, Declaration, Effector
-from fluvial.errors import FluvialError, PluginError, ServiceError
+from fluvial.errors import PluginError, ServiceError
+from fluvial.guard import Guard, PluginFailed
 from fluvial.seats import Json
 from fluvial.services.hints import Texts
 from fluvial.services.interface import FunctionInterface, Interface, docstring
@@ -81,7 +80,8 @@ class Service:
     Args:
         effector: the object whose functions are called.
         threads: where its plain functions run.
-        log: gets an event with traceback for every exception in a function.
+        guard: calls it.
+        plugin: whose code it is, for log and metrics; its class by default.
         result_bytes_max: limit of one result in its canonical encoding.
 
     Raises:
@@ -93,13 +93,15 @@ class Service:
         effector: Effector[Any],
         *,
         threads: Threads,
-        log: structlog.stdlib.BoundLogger,
+        guard: Guard,
+        plugin: str = "",
         result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> None:
         self.interface, self._functions = _reflect(cast(Any, type(effector)))
         self.effector = effector
+        self.plugin = plugin or f"{type(effector).__module__}:{type(effector).__qualname__}"
         self._threads = threads
-        self._log = log
+        self._guard = guard
         self._result_bytes_max = result_bytes_max
 
     @property
@@ -111,7 +113,7 @@ class Service:
         """Start the effector.
 
         Raises:
-            PluginError: its ``start`` failed or took longer than 30 s.
+            PluginError: its ``start`` failed or took longer than 30 s. Another FluvialError: as it raised it.
         """
         await self._change(self.effector.start)
 
@@ -119,21 +121,16 @@ class Service:
         """Stop the effector.
 
         Raises:
-            PluginError: its ``stop`` failed or took longer than 30 s.
+            PluginError: its ``stop`` failed or took longer than 30 s. Another FluvialError: as it raised it.
         """
         await self._change(self.effector.stop)
 
     async def _change(self, change: Callable[[], Awaitable[None]]) -> None:
         what = f"effector {type(self.effector).__name__} (service {self.id!r}): {change.__name__}()"
-        with anyio.move_on_after(START_S_MAX) as scope:
-            try:
-                await change()
-            except FluvialError as error:
-                raise PluginError(f"{what} failed: {error.message}", hint=error.hint) from error
-            except Exception as error:  # the plugin boundary
-                raise PluginError(f"{what} failed: {type(error).__name__}: {error}") from error
-        if scope.cancelled_caught:
-            raise PluginError(f"{what} took longer than {START_S_MAX:g} s")
+        try:
+            await self._guard.call(self.plugin, what, change, timeout_s=START_S_MAX)
+        except PluginFailed as error:
+            raise error.for_operator() from error.cause
 
     def is_inline(self, function: str) -> bool:
         """Whether a function answers at once, without waiting for anything; also true for one that is not there."""
@@ -158,40 +155,48 @@ class Service:
         arguments = function.signature.read(call)
         work = functools.partial(getattr(self.effector, function.attribute), *arguments)
         limits = (function.declaration.timeout_s, self.effector.timeout_s, timeout_s)
-        value = await contained(
-            lambda: self._run(function, work),
-            call=call,
-            timeout_s=next(limit for limit in limits if limit is not None),
-            log=self._log,
+        value = await self._contained(
+            function, work, call, timeout_s=next(limit for limit in limits if limit is not None)
         )
         return to_json(value, of=f"{call.service}.{call.function}", bytes_max=self._result_bytes_max)
 
-    async def _run(self, function: _Function, work: Callable[[], Any]) -> Any:
-        if function.is_async:
-            return await work()
-        return work() if function.declaration.inline else await self._threads.run(work)
+    async def _contained(self, function: _Function, work: Callable[[], Any], call: Call, *, timeout_s: float) -> Any:
+        with service_errors(call, timeout_s=timeout_s):
+            what = name_of(call)
+            if function.declaration.inline:
+                return self._guard.run(self.plugin, what, work, passes=ServiceError)
+            return await self._guard.call(
+                self.plugin,
+                what,
+                work if function.is_async else lambda: self._threads.run(work),
+                timeout_s=timeout_s,
+                passes=ServiceError,
+            )
 
 
-async def contained(
-    work: Callable[[], Awaitable[Any]], *, call: Call, timeout_s: float, log: structlog.stdlib.BoundLogger
-) -> Any:
-    """The result of somebody else's code, limited in time; whatever goes wrong in it becomes a ServiceError.
+def name_of(call: Call) -> str:
+    """``service.function``, cut to what a log line and a message may hold."""
+    return f"{shortened(call.service, 80)}.{shortened(call.function, 80)}"
+
+
+@contextmanager
+def service_errors(call: Call, *, timeout_s: float) -> Iterator[None]:
+    """Turn what the guard raises for a service's code into what scripts see.
 
     Raises:
-        ServiceError: as ``work`` raised it; status 3 when the time was over; status 5 for any other exception, which is logged.
+        ServiceError: as the code raised it; status 3 if the time was over; status 5 with an id if it failed in any other way.
     """
-    name = f"{call.service}.{call.function}"
-    with anyio.move_on_after(timeout_s):
-        try:
-            return await work()
-        except ServiceError as error:
-            if not STATUS_MIN <= error.status <= STATUS_MAX:
-                raise ServiceError(Status.FAILED, f"{name} failed with the impossible status {error.status}") from error
-            if len(error.message) > len(short := shortened(error.message)):
-                raise ServiceError(error.status, short) from error
-            raise
-        except Exception as error:  # the plugin boundary: a service must not bring down the node
-            log.exception("service_failed", service=call.service, function=call.function, particle=call.particle_id)
-            text = f"{name} failed: {type(error).__name__}: {error}"
-            raise ServiceError(Status.FAILED, shortened(text)) from error
-    raise ServiceError(Status.TIMED_OUT, f"{name} took longer than {timeout_s:g} s")
+    try:
+        yield
+    except PluginFailed as error:
+        if error.timed_out:
+            raise ServiceError(Status.TIMED_OUT, f"{name_of(call)} took longer than {timeout_s:g} s") from error
+        raise ServiceError(Status.FAILED, error.message) from error
+    except ServiceError as error:
+        if not STATUS_MIN <= error.status <= STATUS_MAX:
+            raise ServiceError(
+                Status.FAILED, f"{name_of(call)} failed with the impossible status {error.status}"
+            ) from error
+        if len(error.message) > len(short := shortened(error.message)):
+            raise ServiceError(error.status, short) from error
+        raise

@@ -8,11 +8,13 @@ see everything that was acknowledged before. SQLite by default, PostgreSQL by UR
 store is opened (``schema.py``). One process at a time writes to a database; others may open it read-only meanwhile.
 
 A table group is its tables (``particle_tables.py``), its values (``particle_rows.py``) and a store class over
-:class:`~fluvial.storage.database.Database` (``particles.py``), which ``store.py`` makes a field of :class:`Store`; one module if it is
+:class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of :class:`Store`; one module if it is
 small. Its tables are made by a new file in ``migrations/versions/``.
+
+Plugins have tables of their own (``fluvial.tables``) and reach them through ``Store.part(name)``, the port ``Database`` of one part.
 """
 
-from fluvial.storage.database import Database
+from fluvial.storage.database import SharedDatabase
 from fluvial.storage.particle_rows import (
     Admission,
     JournalEntry,
@@ -22,17 +24,21 @@ from fluvial.storage.particle_rows import (
     StoredParticle,
 )
 from fluvial.storage.particles import ParticleStore
+from fluvial.storage.parts import PartDatabase
+from fluvial.storage.reading import reading
 from fluvial.storage.store import Store, open_store
 
 __all__ = [
     "Admission",
-    "Database",
     "JournalEntry",
     "OutboxRow",
+    "PartDatabase",
     "ParticleState",
     "ParticleStore",
     "ParticleSummary",
+    "SharedDatabase",
     "Store",
     "StoredParticle",
     "open_store",
+    "reading",
 ]

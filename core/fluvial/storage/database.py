@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,19 +13,29 @@ from sqlalchemy import Connection
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend, connect
-from fluvial.storage.failures import is_database_error, storage_error
+from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.schema import check, migrate
-from fluvial.storage.writer import Writer
+from fluvial.storage.transactions import whole
+from fluvial.storage.writer import InlineWriter, ThreadedWriter, Writer
+from fluvial.tables import Tables
 
 T = TypeVar("T")
 
 
-class Database:
-    """What a table group's store class works with; made by :func:`open_database`."""
+class SharedDatabase:
+    """What a table group's store class works with; made by :func:`open_database`.
 
-    def __init__(self, backend: Backend) -> None:
+    Args:
+        backend: the engines.
+        inline: do everything on the event loop's thread; see :class:`~fluvial.storage.writer.InlineWriter`.
+    """
+
+    def __init__(self, backend: Backend, *, inline: bool = False) -> None:
         self._backend = backend
-        self._writer = None if backend.writer is None else Writer(backend.writer, backend.where)
+        self._inline = inline
+        self._writer: Writer | None = None
+        if backend.writer is not None:
+            self._writer = (InlineWriter if inline else ThreadedWriter)(backend.writer, backend.where)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
     @property
@@ -58,16 +68,21 @@ class Database:
         """
         if self._backend.shared and self._writer is not None:
             return await self._writer.run(work)
+        if self._inline:
+            result = self._read(work)
+            await anyio.lowlevel.checkpoint()
+            return result
         return await to_thread.run_sync(self._read, work, limiter=self._readers)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
-            with self._backend.reader.begin() as connection:
+            with self._backend.reader.begin() as connection, whole(connection):
                 return work(connection)
-        except Exception as error:
-            if is_database_error(error):
-                raise storage_error(error, self.where) from error
-            raise
+        except BaseException as error:
+            failure = what_work_raised(error, self.where)
+            if failure is error:
+                raise
+            raise failure from error
 
     async def close(self) -> None:
         """Commit what waits, then close all connections."""
@@ -76,39 +91,52 @@ class Database:
                 await self._writer.close()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._backend.close)
+                await _called(self._backend.close, inline=self._inline)
+
+
+async def _called(work: Callable[[], T], *, inline: bool) -> T:
+    return work() if inline else await to_thread.run_sync(work)
 
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, base_dir: Path, read_only: bool = False, busy_timeout_s: float = 5.0
-) -> AsyncIterator[Database]:
+    url: str,
+    *,
+    base_dir: Path,
+    tables: Sequence[Tables] = (),
+    read_only: bool = False,
+    inline: bool = False,
+    busy_timeout_s: float = 5.0,
+) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
-    backend = await to_thread.run_sync(_prepare, url, base_dir, read_only, busy_timeout_s)
-    database = Database(backend)
+
+    def prepare() -> Backend:
+        return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
+
+    database = SharedDatabase(await _called(prepare, inline=inline), inline=inline)
     try:
         yield database
     finally:
         await database.close()
 
 
-def _prepare(url: str, base_dir: Path, read_only: bool, busy_timeout_s: float) -> Backend:
+def _prepare(url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float) -> Backend:
     """Connect, then migrate or check."""
     backend: Backend | None = None
     try:
         backend = connect(url, base_dir=base_dir, read_only=read_only, busy_timeout_s=busy_timeout_s)
         if backend.writer is None:
             with backend.reader.begin() as connection:
-                check(connection, backend.where)
+                check(connection, backend.where, tables)
         else:
-            with backend.writer.begin() as connection:
-                migrate(connection, backend.where)
+            with backend.writer.begin() as connection, whole(connection):
+                migrate(connection, backend.where, tables)
     except BaseException as error:
         where = "database"
         if backend is not None:
             where = backend.where
             backend.close()
-        if isinstance(error, Exception) and is_database_error(error):
+        if is_database_error(error):
             raise storage_error(error, where) from error
         raise
     return backend

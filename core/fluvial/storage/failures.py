@@ -46,7 +46,36 @@ _POSTGRESQL_HINTS: Final = {
 """By SQLSTATE, or the beginning of one. Source: PostgreSQL documentation, appendix A."""
 
 
-def storage_error(error: Exception, where: str) -> StorageError:
+_SQLITE_OF_ALL: Final = (
+    "SQLITE_BUSY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_LOCKED",
+    "SQLITE_NOMEM",
+    "SQLITE_NOTADB",
+    "SQLITE_PERM",
+    "SQLITE_PROTOCOL",
+    "SQLITE_READONLY",
+)
+_POSTGRESQL_OF_ALL: Final = ("08", "25006", "53", "55P03", "57", "58", "XX")
+
+
+def concerns_all(error: BaseException) -> bool:
+    """Whether a database's error is about the connection, the disk or the server, and not about one statement."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return isinstance(error, TimeoutError)
+    origin = error.orig
+    name = getattr(origin, "sqlite_errorname", None)
+    if isinstance(name, str):
+        return name.startswith(_SQLITE_OF_ALL)
+    if hasattr(origin, "sqlstate"):
+        return (origin.sqlstate or "08").startswith(_POSTGRESQL_OF_ALL)
+    return False
+
+
+def storage_error(error: BaseException, where: str) -> StorageError:
     """What to raise for an error of SQLAlchemy or of a database driver.
 
     Args:
@@ -84,3 +113,17 @@ def is_database_error(error: BaseException) -> bool:
         or hasattr(error, "sqlite_errorname")
         or hasattr(error, "sqlstate")
     )
+
+
+def what_work_raised(error: BaseException, where: str) -> Exception:
+    """What the caller of a write or read is told: a database's error as a StorageError, what would end more than that call too."""
+    if is_database_error(error):
+        return storage_error(error, where)
+    if isinstance(error, Exception):
+        return error
+    failure = StorageError(
+        f"{where}: the work raised {type(error).__name__}",
+        hint="this is a bug of whoever wrote it; nothing was written",
+    )
+    failure.__cause__ = error
+    return failure

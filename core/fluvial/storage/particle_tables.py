@@ -13,7 +13,8 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text
 
 from fluvial.identity import SIGNATURE_BYTES
-from fluvial.storage.tables import SortedText, metadata
+from fluvial.storage.tables import metadata
+from fluvial.tables import SortedText
 
 HASH_BYTES: Final = 32
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, select, update
 
@@ -11,7 +11,7 @@ from fluvial.encoding import encode
 from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
-from fluvial.storage.database import Database
+from fluvial.storage.database import SharedDatabase
 from fluvial.storage.particle_rows import (
     Admission,
     JournalEntry,
@@ -24,7 +24,10 @@ from fluvial.storage.particle_rows import (
     summary_of,
 )
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
-from fluvial.storage.tables import Insert, per_dialect, plain_text
+from fluvial.tables import per_dialect, plain_text
+
+if TYPE_CHECKING:
+    from fluvial.tables import Insert
 
 KIND_CHARACTERS_MAX: Final = 32
 PAYLOAD_BYTES_MAX: Final = 64 * 2**20
@@ -77,7 +80,7 @@ class ParticleStore:
     Any method raises ``StorageError`` if the database fails.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SharedDatabase) -> None:
         self._database = database
 
     async def admit(

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
+from fluvial.storage.transactions import guard_transactions
 
 WRITER_LOCK: Final = 0x666C757669616C  # "fluvial"
 """Number of the advisory lock that the writing process holds; such locks are separate in each database."""
@@ -54,7 +55,7 @@ def _engine(url: URL, *, connections: int, isolation_level: Any) -> Engine:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": TCP_TIMEOUT_S * 1000,
     }
-    return create_engine(
+    engine = create_engine(
         url,
         connect_args={name: value for name, value in defaults.items() if name not in url.query},
         isolation_level=isolation_level,
@@ -63,6 +64,8 @@ def _engine(url: URL, *, connections: int, isolation_level: Any) -> Engine:
         pool_pre_ping=True,  # a restarted server costs nobody a failed write
         hide_parameters=True,
     )
+    guard_transactions(engine)
+    return engine
 
 
 def _prepare(connection: psycopg.Connection[Any], where: str) -> None:

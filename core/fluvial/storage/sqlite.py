@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine,
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
 from fluvial.storage.failures import storage_error
+from fluvial.storage.transactions import guard_transactions
 
 OLDEST_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
@@ -46,6 +47,7 @@ def in_memory(*, read_only: bool) -> Backend:
     )
     _on_connect(engine, "PRAGMA foreign_keys = ON")
     _on_begin(engine, "BEGIN IMMEDIATE")
+    guard_transactions(engine)
     return Backend(where="sqlite://", writer=engine, reader=engine, shared=True, release=lambda: None)
 
 
@@ -98,7 +100,7 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
             check_same_thread=False,  # the pool hands a connection to one thread at a time
         )
 
-    return create_engine(
+    engine = create_engine(
         "sqlite://",
         creator=open_file,
         poolclass=QueuePool,
@@ -106,6 +108,8 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
         max_overflow=0,
         hide_parameters=True,
     )
+    guard_transactions(engine)
+    return engine
 
 
 def _check_version() -> None:

@@ -15,13 +15,16 @@ effector must do: load, describe itself, refuse what it cannot understand, start
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any, Final
 
 import pytest
 import structlog
+from prometheus_client import CollectorRegistry
 
 from fluvial.effectors import Call, Effector, NoConfig
 from fluvial.errors import ServiceError
+from fluvial.guard import Guard
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Registry
 from fluvial.services import Interface, Service, Status, describe
@@ -50,7 +53,9 @@ class EffectorConformance:
     @pytest.fixture
     def service(self, effector: Effector[Any]) -> Service:
         """The effector as a node would call it."""
-        return Service(effector, threads=Threads(THREADS_MAX), log=structlog.get_logger())
+        rng = Random(0)  # noqa: S311 - repeatable, and no secret
+        guard = Guard(log=structlog.get_logger(), metrics=CollectorRegistry(), rng=rng)
+        return Service(effector, threads=Threads(THREADS_MAX), guard=guard)
 
     @pytest.fixture
     async def started(self, service: Service) -> AsyncIterator[Service]:

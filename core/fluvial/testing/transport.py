@@ -7,8 +7,8 @@
 
         @pytest.fixture
         def build(self):
-            def build(surroundings, *, listens):
-                return TcpTransport(surroundings, Options(listen=("/ip4/127.0.0.1/tcp/0",) if listens else ()))
+            def build(context, *, listens):
+                return TcpTransport(context, Options(listen=("/ip4/127.0.0.1/tcp/0",) if listens else ()))
             return build
 
 It needs nothing but pytest and anyio's pytest plugin, and uses real transports: two or three peers that talk to each other. How a
@@ -25,15 +25,14 @@ from typing import ClassVar, Final, Protocol
 
 import anyio
 import pytest
-import structlog
 from anyio.abc import TaskGroup
-from prometheus_client import CollectorRegistry
 
 from fluvial.addresses import Contact
-from fluvial.clock import SystemClock
 from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Receive, Surroundings, Transport
+from fluvial.ports import Context
+from fluvial.seats import Receive, Transport
+from fluvial.testing.closed import closed_context
 
 WAIT_S: Final = 10.0
 """Nothing here should take longer, even on a slow machine."""
@@ -43,7 +42,7 @@ ECHO: Final = "conformance/echo"
 class BuildTransport(Protocol):
     """What the fixture ``build`` returns."""
 
-    def __call__(self, surroundings: Surroundings, *, listens: bool) -> Transport:
+    def __call__(self, context: Context, *, listens: bool) -> Transport:
         """A transport that is not running yet; one that ``listens`` can be dialled on this machine."""
         ...
 
@@ -124,15 +123,8 @@ class PeerFactory:
     ) -> Peer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
-        surroundings = Surroundings(
-            keys=keys,
-            network=network,
-            clock=SystemClock(),
-            metrics=CollectorRegistry(),
-            log=structlog.get_logger(),
-            base_dir=self._base_dir,
-        )
-        peer = Peer(self._build(surroundings, listens=listens), keys.peer_id, receive)
+        context = closed_context("transport", keys=keys, network=network, base_dir=self._base_dir)
+        peer = Peer(self._build(context, listens=listens), keys.peer_id, receive)
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
         return peer

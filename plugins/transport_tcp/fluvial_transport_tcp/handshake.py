@@ -98,7 +98,7 @@ async def shake_hands(
         raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
     except GONE as error:
         raise HandshakeFailed("the other side closed the connection during the handshake", outcome="closed") from error
-    seen_host = stream.extra(SocketAttribute.remote_address)[0]  # noqa: S610 - not Django's
+    seen_host = stream.extra(SocketAttribute.remote_address)[0]
     exchange.decoder.frame_bytes_max = hello.frame_bytes_max
     return Link(
         stream=stream,

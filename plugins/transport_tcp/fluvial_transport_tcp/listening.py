@@ -25,7 +25,7 @@ class Listener:
 
     def __init__(self, socket: SocketListener, asked: Address) -> None:
         self._socket = socket
-        port = socket.extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
+        port = socket.extra(SocketAttribute.local_port)
         self.address: Final = replace(asked, port=port)
 
     async def serve(

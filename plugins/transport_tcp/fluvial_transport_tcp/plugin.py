@@ -9,7 +9,8 @@ from fluvial.hooks import hookimpl
 from fluvial_transport_tcp.options import Options
 
 if TYPE_CHECKING:
-    from fluvial.seats import Registry, Surroundings, Transport
+    from fluvial.ports import Context
+    from fluvial.seats import Registry, Transport
 
 
 @hookimpl
@@ -18,7 +19,7 @@ def fluvial_register(registry: Registry) -> None:
     registry.transport("tcp", _build, options=Options)
 
 
-def _build(surroundings: Surroundings, options: Options) -> Transport:
+def _build(context: Context, options: Options) -> Transport:
     from fluvial_transport_tcp.transport import TcpTransport
 
-    return TcpTransport(surroundings, options)
+    return TcpTransport(context, options)

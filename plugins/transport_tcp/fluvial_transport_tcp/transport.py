@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from anyio.abc import SocketStream, TaskGroup, TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
-from fluvial.seats import PeerWatcher, Receive, Surroundings
+from fluvial.ports import Context
+from fluvial.seats import PeerWatcher, Receive, Transport
 
 from fluvial_transport_tcp.connection import Connection, NotSent
 from fluvial_transport_tcp.dialing import dial, dialable
@@ -57,27 +57,26 @@ class _Dial:
         self.error = "the dial was given up"
 
 
-class TcpTransport:
+class TcpTransport(Transport):
     """Takes the seat ``transport`` as ``tcp``.
 
     Args:
-        surroundings: the node it sits in.
+        context: of the node it sits in.
         options: its section of the config.
-        rng: for the jitter of pauses; seed it to make them repeatable.
 
     Raises:
         ConfigError: the network's name cannot be used.
     """
 
-    def __init__(self, surroundings: Surroundings, options: Options, *, rng: random.Random | None = None) -> None:
-        self._own = surroundings.keys.peer_id
+    def __init__(self, context: Context, options: Options) -> None:
+        self._own = context.keys.peer_id
         self._options = options
-        self._log = surroundings.log.bind(seat="transport")
+        self._log = context.log.bind(seat="transport")
         self._listen = options.listen_addresses()
         self._announce = options.announce_addresses()
-        self._credentials = Credentials(surroundings.keys, surroundings.network)
-        self._metrics = Metrics(surroundings.metrics)
-        self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
+        self._credentials = Credentials(context.keys, context.network)
+        self._metrics = Metrics(context.metrics)
+        self._rng = context.rng
         self._table = Table(
             self._own,
             connections_max=options.connections_max,

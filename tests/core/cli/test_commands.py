@@ -138,8 +138,9 @@ def test_mistakes_in_the_file_are_all_shown(here: Path) -> None:
 
 def test_a_misspelt_disabled_plugin_is_a_warning(here: Path) -> None:
     (here / "fluvial.toml").write_text('[plugins]\ndisabled = ["transport_tpc"]\n')
-    assert "warn  plugins.disabled: no plugin 'transport_tpc' is installed; did you mean `transport_tcp`?" in (
-        run("config", "check").output
+    assert (
+        "warn  plugins.disabled: no plugin or command 'transport_tpc' is installed; did you mean `transport_tcp`?"
+        in (run("config", "check").output)
     )
 
 

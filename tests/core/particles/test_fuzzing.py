@@ -200,7 +200,7 @@ def deliveries() -> Sequence[bytes]:
 
 async def receive(receiver: Peer, payload: bytes) -> str:
     with anyio.fail_after(WAIT_S):
-        answer = await receiver.node.receive(SENDER.peer_id, PROTOCOL, payload)
+        answer = await receiver.node.switchboard.receive(SENDER.peer_id, PROTOCOL, payload)
     return decode_receipt(answer).reason
 
 

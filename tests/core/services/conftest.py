@@ -11,10 +11,11 @@ import structlog
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
-from fluvial.services import Accounts, Limits, Services
+from fluvial.services import Limits, Services
 from prometheus_client import CollectorRegistry
 
-KEYS = KeyPair.from_secret(b"\x01" * 32)
+from tests.support.services import KEYS, make_services
+
 STRANGER = KeyPair.from_secret(b"\x02" * 32)
 
 
@@ -54,8 +55,7 @@ def limits() -> Limits:
 
 @pytest.fixture
 async def services(metrics: CollectorRegistry, clock: ManualClock, limits: Limits) -> AsyncIterator[Services]:
-    accounts = Accounts(metrics=metrics, clock=clock)
-    async with Services(peer=KEYS.peer_id, accounts=accounts, log=structlog.get_logger(), limits=limits) as there:
+    async with make_services(metrics, clock, limits) as there:
         yield there
 
 

@@ -14,6 +14,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
+from fluvial.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.seats import Receive, Routing, Transport
 from fluvial.services import Services, builtin
@@ -23,13 +24,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.support.services import make_guard
+
 BOB, CAROL, DAVE, ERIN = (KeyPair.from_secret(bytes([seed]) * 32).peer_id for seed in (10, 11, 12, 13))
+
+
 HERE = Address.parse("/ip4/127.0.0.1/tcp/7771")
 THERE = Address.parse("/ip4/127.0.0.1/tcp/7772")
 
 
 @dataclass
-class Neighbourhood:
+class Neighbourhood(Routing):
     """Transport and routing of a peer that has Bob on the line, reaches Carol (who does not understand it), but not Dave."""
 
     up: set[PeerId] = field(default_factory=lambda: {BOB})
@@ -39,7 +44,7 @@ class Neighbourhood:
     def addresses(self) -> Sequence[Address]:
         return [HERE]
 
-    async def run(self, *args: Any, task_status: TaskStatus[None]) -> None:
+    async def run(self, *args: Any, task_status: TaskStatus[None]) -> None:  # type: ignore[override]
         task_status.started()
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
@@ -84,11 +89,15 @@ def neighbourhood() -> Neighbourhood:
 
 @pytest.fixture
 async def builtins(services: Services, neighbourhood: Neighbourhood, keys: KeyPair, clock: ManualClock) -> None:
+    guard = make_guard()
+    transport, routing = GuardedTransport(guard, "transport"), GuardedRouting(guard, "routing")
+    transport.take(neighbourhood, "test")
+    routing.take(neighbourhood, "test")
     await serve_builtins(
         services,
         keys=keys,
-        transport=neighbourhood,
-        routing=neighbourhood,
+        transport=transport,
+        routing=routing,
         clock=clock,
         versions=Versions(node="0.1.0", air="1"),
         log=structlog.get_logger(),

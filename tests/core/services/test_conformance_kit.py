@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-import structlog
 from fluvial.effectors import Effector, EffectorError, NoConfig, function
 from fluvial.errors import PluginError
 from fluvial.services import Service
@@ -21,6 +20,8 @@ from fluvial.services.builtin.op import Op
 from fluvial.services.builtin.sig import Sig
 from fluvial.services.threads import Threads
 from fluvial.testing.effector import EffectorConformance
+
+from tests.support.services import make_guard
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +109,7 @@ def test_bad_effectors_are_found(check: Callable[[Any], None], effector: Any, co
 
 
 async def test_an_effector_that_starts_only_once_is_found() -> None:
-    service = Service(OnceOnly(), threads=Threads(1), log=structlog.get_logger())
+    guard = make_guard()
+    service = Service(OnceOnly(), threads=Threads(1), guard=guard)
     with pytest.raises(PluginError, match="already used"):
         await KIT.test_it_starts_and_stops_more_than_once(service)

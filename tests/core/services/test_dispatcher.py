@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
-import structlog
-from anyio.abc import TaskStatus
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import PluginError, ResourceLimit, ServiceError
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Json
-from fluvial.services import Accounts, Limits, Services, dispatcher
+from fluvial.seats import Execution, Json
+from fluvial.services import Limits, Services, dispatcher
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
+
+from tests.support.services import make_services
 
 
 class Echo(Effector[NoConfig]):
@@ -75,12 +75,8 @@ class Broken(Effector[NoConfig]):
         return None
 
 
-class Wasm:
+class Wasm(Execution):
     """An execution seat with one service."""
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        task_status.started()
-        await anyio.sleep_forever()
 
     async def call(self, call: Call) -> Json:
         match call.service, call.function:
@@ -102,10 +98,7 @@ class Wasm:
 
 @pytest.fixture
 async def wasm(keys: KeyPair, metrics: CollectorRegistry, clock: ManualClock) -> AsyncIterator[Services]:
-    accounts = Accounts(metrics=metrics, clock=clock)
-    limits = Limits(execution_timeout_s=0.02)
-    log = structlog.get_logger()
-    async with Services(peer=keys.peer_id, accounts=accounts, log=log, execution=Wasm(), limits=limits) as services:
+    async with make_services(metrics, clock, Limits(execution_timeout_s=0.02), Wasm()) as services:
         yield services
 
 
@@ -169,14 +162,14 @@ async def test_closing_stops_all_even_if_one_cannot(services: Services) -> None:
 
     assert echo.life == ["start", "stop"]
     assert [entry["error"] for entry in logs if entry["event"] == "service_stop_failed"] == [
-        "effector Stuck (service 'stuck'): stop() failed: OSError: busy"
+        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:154)"
     ]
 
 
 async def test_an_id_is_served_once(services: Services, call: Any) -> None:
     await services.serve(Echo())
     second = Echo()
-    with pytest.raises(PluginError, match="Echo cannot serve 'echo': Echo does"):
+    with pytest.raises(PluginError, match=r"Echo of \S+:Echo cannot serve 'echo': Echo of \S+:Echo does"):
         await services.serve(second)
     assert second.life == []
 
@@ -211,12 +204,12 @@ async def test_an_exception_in_a_service_is_logged_with_its_traceback_and_become
     await services.serve(Echo())
 
     with capture_logs() as logs:
-        assert await status_of(services, call("echo.crash")) == (5, "echo.crash failed: KeyError: 'inside'")
+        assert await status_of(services, call("echo.crash")) == (5, "echo.crash failed (91b72265b1f5)")
         assert (await status_of(services, call("echo.own_timeout")))[0] == 5
 
-    failed = [entry for entry in logs if entry["event"] == "service_failed"]
+    failed = [entry for entry in logs if entry["event"] == "plugin_call_failed"]
     assert failed[0]["exc_info"]
-    assert (failed[0]["service"], failed[0]["function"], failed[0]["particle"]) == ("echo", "crash", "particle-1")
+    assert (failed[0]["call"], failed[0]["id"]) == ("echo.crash", "91b72265b1f5")
     assert counted("native", "failed") == 2
     assert await services.call(call("echo.back", 1)) == 1
 
@@ -332,7 +325,7 @@ async def test_a_handler_is_contained_like_any_service(services: Services, call:
 
     services.bind("particle-1", "return", crash)
 
-    assert await status_of(services, call("return.crash")) == (5, "return.crash failed: RuntimeError: client")
+    assert await status_of(services, call("return.crash")) == (5, "return.crash failed (91b72265b1f5)")
     assert (await status_of(services, call("return.other")))[0] == 5
 
 
@@ -367,7 +360,7 @@ async def test_errors_of_the_execution_seat(wasm: Services, call: Any) -> None:
     assert await status_of(wasm, call("adder.one")) == (1, "the service's own error")
     assert await status_of(wasm, call("none.one")) == (1, "no service 'none' on this peer; there are: adder, echo")
     assert (await status_of(wasm, call("adder.nan")))[0] == 5
-    assert await status_of(wasm, call("adder.trap")) == (5, "adder.trap failed: ZeroDivisionError: trap")
+    assert await status_of(wasm, call("adder.trap")) == (5, "adder.trap failed (91b72265b1f5)")
     assert (await status_of(wasm, call("adder.hang")))[0] == 3
 
 

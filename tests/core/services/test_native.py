@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
-import structlog
-from fluvial.clock import ManualClock
-from fluvial.errors import ConfigError, PluginError, ServiceError
+from fluvial.errors import ConfigError, ServiceError
 from fluvial.identity import KeyPair
-from fluvial.seats import Execution, Surroundings
+from fluvial.ports import Context
 from fluvial.services.native import NativeExecution, NativeOptions
-from prometheus_client import CollectorRegistry
+from fluvial.testing.closed import closed_context
 
 MODULE = """
 import msgspec
@@ -62,31 +59,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def surroundings(keys: KeyPair, tmp_path: Path) -> Surroundings:
-    return Surroundings(
-        keys=keys,
-        network="test",
-        clock=ManualClock(0),
-        metrics=CollectorRegistry(),
-        log=structlog.get_logger(),
-        base_dir=tmp_path,
-    )
+def context(keys: KeyPair, tmp_path: Path) -> Context:
+    return closed_context("execution native", keys=keys, network="test", base_dir=tmp_path)
 
 
-async def test_services_of_the_config_are_started_called_and_stopped(
-    module: str, surroundings: Surroundings, call: Any
-) -> None:
-    execution: Execution = NativeExecution(surroundings, NativeOptions(services=("greeter_service:Greeter",)))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(lambda *, task_status: execution.run(task_status=task_status))
-        assert execution.services() == {"greeter": ("hello",)}
-        assert await execution.call(call("greeter.hello", "Ann")) == "hello Ann"
-        for name, status in (("greeter.bye", 2), ("other.hello", 1), ("greeter.hello", 4)):
-            with pytest.raises(ServiceError) as failure:
-                await execution.call(call(name))
-            assert failure.value.status == status
-        tasks.cancel_scope.cancel()
-    assert sys.modules[module].life == ["start", "stop"]
+async def test_services_of_the_config_are_given_to_the_node(module: str, context: Context, call: Any) -> None:
+    execution = NativeExecution(context, NativeOptions(services=("greeter_service:Greeter",)))
+    assert [service.service_id for service in execution.contributions().services] == ["greeter"]
+    assert execution.services() == {}
+    with pytest.raises(ServiceError, match="no native service 'other'; there are: greeter") as failure:
+        await execution.call(call("other.hello"))
+    assert failure.value.status == 1
 
 
 @pytest.mark.parametrize(
@@ -103,16 +86,6 @@ async def test_services_of_the_config_are_started_called_and_stopped(
         (["greeter_service:Greeter", "greeter_service:Twin"], "both serve 'greeter'"),
     ],
 )
-def test_what_cannot_be_run_is_explained(
-    names: list[str], complaint: str, module: str, surroundings: Surroundings
-) -> None:
+def test_what_cannot_be_run_is_explained(names: list[str], complaint: str, module: str, context: Context) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        NativeExecution(surroundings, NativeOptions(services=tuple(names)))
-
-
-async def test_a_service_that_cannot_start_stops_those_before_it(module: str, surroundings: Surroundings) -> None:
-    options = NativeOptions(services=("greeter_service:Greeter", "greeter_service:Failing"))
-    execution = NativeExecution(surroundings, options)
-    with pytest.raises(PluginError, match=r"start.. failed: OSError: no device"):
-        await execution.run(task_status=anyio.TASK_STATUS_IGNORED)
-    assert sys.modules[module].life == ["start", "stop"]
+        NativeExecution(context, NativeOptions(services=tuple(names)))

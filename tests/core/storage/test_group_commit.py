@@ -12,7 +12,7 @@ import pytest
 from anyio import to_thread
 from fluvial.errors import StorageError
 from fluvial.particle import ParticleKey
-from fluvial.storage import Database, JournalEntry, Store, open_store
+from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store
 from fluvial.storage.backend import READERS_MAX
 from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
@@ -31,12 +31,12 @@ def rows(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(scripts)).scalar_one()
 
 
-async def add_row(database: Database, number: int) -> int:
+async def add_row(database: SharedDatabase, number: int) -> int:
     return await database.write(lambda connection: adding(connection, number))
 
 
 @asynccontextmanager
-async def busy(database: Database) -> AsyncIterator[None]:
+async def busy(database: SharedDatabase) -> AsyncIterator[None]:
     """Keep the writing thread occupied during the block, so that writes made in it wait and form one group."""
     started, go_on = threading.Event(), threading.Event()
 

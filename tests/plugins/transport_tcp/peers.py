@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
-from fluvial.clock import SystemClock
 from fluvial.identity import KeyPair
-from fluvial.seats import Receive, Surroundings
+from fluvial.seats import Receive
+from fluvial.testing.closed import closed_context
 from fluvial.testing.transport import WAIT_S, Peer
 from fluvial_transport_tcp.framing import Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
@@ -65,16 +64,10 @@ class StartPeer:
         **options: Any,
     ) -> TcpPeer:
         keys = keys or KeyPair.generate()
-        surroundings = Surroundings(
-            keys=keys,
-            network=network,
-            clock=SystemClock(),
-            metrics=CollectorRegistry(),
-            log=structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=QUIET if quiet else None),
-            base_dir=self._base_dir,
-        )
-        transport = TcpTransport(surroundings, Options(**{"listen": (LOOPBACK,), **options}), rng=random.Random(1))
-        peer = TcpPeer(transport, keys, receive, surroundings.metrics)
+        log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=QUIET if quiet else None)
+        context = closed_context("transport tcp", keys=keys, network=network, base_dir=self._base_dir, seed=1, log=log)
+        transport = TcpTransport(context, Options(**{"listen": (LOOPBACK,), **options}))
+        peer = TcpPeer(transport, keys, receive, context.metrics)
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
         return peer

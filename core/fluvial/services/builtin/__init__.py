@@ -9,19 +9,19 @@ import structlog
 
 from fluvial.clock import Clock
 from fluvial.effectors import Effector
+from fluvial.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair
-from fluvial.seats import Routing, Transport
 from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.console import Console
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
 from fluvial.services.builtin.op import Op
-from fluvial.services.builtin.peer import PING_PROTOCOL, Peer, Versions
+from fluvial.services.builtin.peer import PING, PING_PROTOCOL, Peer, Versions
 from fluvial.services.builtin.sig import Sig
 from fluvial.services.builtin.stat import Stat
 from fluvial.services.dispatcher import Services
 
-__all__ = ["BUILTINS", "PING_PROTOCOL", "Versions", "serve_builtins"]
+__all__ = ["BUILTINS", "PING", "PING_PROTOCOL", "Versions", "serve_builtins"]
 
 BUILTINS: Final[Sequence[type[Effector[Any]]]] = (Op, Math, Cmp, Array, JsonService, Debug, Console, Peer, Sig, Stat)
 """Their classes, in the order of the book."""
@@ -31,8 +31,8 @@ async def serve_builtins(
     services: Services,
     *,
     keys: KeyPair,
-    transport: Transport,
-    routing: Routing,
+    transport: GuardedTransport,
+    routing: GuardedRouting,
     clock: Clock,
     versions: Versions,
     log: structlog.stdlib.BoundLogger,
@@ -44,4 +44,4 @@ async def serve_builtins(
         Op(), Math(), Cmp(), Array(), JsonService(), Debug(), console, peer, Sig(keys), Stat(services)
     )  # fmt: skip
     for effector in effectors:
-        await services.serve(effector, kind="builtin")
+        await services.serve(effector, kind="builtin", plugin="core")

@@ -11,13 +11,23 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import Clock
 from fluvial.effectors import U64, Call, Effector, NoConfig, function
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
+from fluvial.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Routing, Transport
+from fluvial.seats import Answer
 from fluvial.services.builtin.op import NOTHING
 from fluvial.services.status import Status
 
 PING_PROTOCOL: Final = "/fluvial/ping/1"
 """A request with an empty payload. Any answer to it, even that it is not understood, comes over a connection that stands."""
+
+
+async def pong(sender: PeerId, payload: bytes) -> bytes:
+    """Answers a ping."""
+    return b""
+
+
+PING: Final = Answer(protocol=PING_PROTOCOL, by=pong, bytes_max=1_024)
+"""What every peer answers."""
 
 CONNECT_S_MAX: Final = 10.0
 TIMEOUT_MS_MAX: Final = 600_000
@@ -66,7 +76,7 @@ class Peer(Effector[NoConfig]):
     calls_max = 512  # mostly pauses, which cost nothing but their place
 
     def __init__(
-        self, *, keys: KeyPair, transport: Transport, routing: Routing, clock: Clock, versions: Versions
+        self, *, keys: KeyPair, transport: GuardedTransport, routing: GuardedRouting, clock: Clock, versions: Versions
     ) -> None:
         super().__init__()
         self._peer = keys.peer_id

@@ -1,12 +1,11 @@
-"""Run by Alembic for every upgrade: takes the connection, and its transaction, from ``fluvial.storage.schema``."""
+"""Run by Alembic for every upgrade of any chain: takes connection, transaction and version table from ``fluvial.storage.schema``."""
 
 from alembic import context
 
-from fluvial.storage.tables import VERSION_TABLE
-
+attributes = context.config.attributes
 context.configure(
-    connection=context.config.attributes["connection"],
-    version_table=VERSION_TABLE,
+    connection=attributes["connection"],
+    version_table=attributes["version_table"],
     transactional_ddl=True,  # SQLite too: the driver begins no transactions of its own, see sqlite.py
 )
 with context.begin_transaction():

@@ -1,0 +1,105 @@
+"""Work in a task of its own that can be left behind.
+
+A task group waits for its tasks, whatever they do: code that ignores its cancellation would hold whoever called it for ever. A detached task is
+waited for as long as its owner wants, asked to end (as by a cancel scope: what it shields goes on), and left behind if it does not; then its
+shields are broken, too. Whatever comes out of it is kept, ``SystemExit``,
+``KeyboardInterrupt`` and a stray ``CancelledError`` included: nothing reaches the event loop, which would stop for some of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+BREAK_S: Final = 1.0
+"""How often work that was left behind is cancelled, whatever it shields."""
+BREAKS_MAX: Final = 10
+
+
+class Detached(Generic[T]):
+    """See the module's docstring; begins at once.
+
+    Args:
+        work: begins it.
+        name: of the task, for debuggers.
+
+    Attributes:
+        error: what came out in place of a result, once it is over.
+    """
+
+    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error")
+
+    def __init__(self, work: Callable[[], Awaitable[T]], name: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.error: BaseException | None = None
+        self._result: T | None = None
+        self._breaks = 0
+        self._scope = anyio.CancelScope()
+        self._over = loop.create_future()
+        self._task = loop.create_task(self._run(work), name=name)
+
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+        try:
+            with self._scope:
+                self._result = await work()
+        except BaseException as error:  # noqa: BLE001 - kept for the owner; the loop must not see it
+            self.error = error
+        finally:
+            if not self._over.done():
+                self._over.set_result(None)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to its end."""
+        return self._over.done()
+
+    @property
+    def result(self) -> T:
+        """What the work returned; only when it is over without an error, and was not asked to end."""
+        assert self.over, "it goes on"
+        assert self.error is None, "there is no result"
+        return self._result  # type: ignore[return-value]  # set wherever there is no error
+
+    def on_over(self, tell: Callable[[], object]) -> None:
+        """Call ``tell`` on the event loop when it is over."""
+        self._over.add_done_callback(lambda _: tell())
+
+    async def wait(self, within_s: float) -> bool:
+        """Whether it is over within so many seconds; the waiting alone is cancelled with the caller."""
+        if self._over.done():
+            return True
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+
+        def wake(_: object = None) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        timer = loop.call_later(within_s, wake)
+        self._over.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._over.remove_done_callback(wake)
+        return self._over.done()
+
+    async def end(self, within_s: float) -> bool:
+        """Ask it to end and wait; False if it is left behind. Not cancelled with the caller."""
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            in_time = await self.wait(within_s)
+        if not in_time:
+            self._break()
+        return in_time
+
+    def _break(self) -> None:
+        if not self._over.done() and self._breaks < BREAKS_MAX:
+            self._breaks += 1
+            self._task.cancel()
+            asyncio.get_running_loop().call_later(BREAK_S, self._break)

@@ -1,0 +1,197 @@
+"""The room of the particles as one part: what comes in, what is kept, what goes out, and who is told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+from prometheus_client import CollectorRegistry
+
+from fluvial.air.machine.findings import Waits
+from fluvial.air.machine.machine import Effects
+from fluvial.clock import Clock
+from fluvial.effectors import Call
+from fluvial.errors import FluvialError
+from fluvial.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
+from fluvial.hooks import hookimpl
+from fluvial.identity import KeyPair, PeerId
+from fluvial.observers import Observers
+from fluvial.particle import Particle
+from fluvial.particles.actor import Surroundings
+from fluvial.particles.carrier import Carrier
+from fluvial.particles.hearing import Hearing
+from fluvial.particles.inbox import Inbox
+from fluvial.particles.inspection import Limits
+from fluvial.particles.keeper import Keeper
+from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
+from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
+from fluvial.particles.outbox import Outbox
+from fluvial.particles.receipt import PROTOCOL, encode_receipt
+from fluvial.particles.reporter import Reporter
+from fluvial.particles.resender import Resender
+from fluvial.seats import Answer, Contributions, Decision, Part
+from fluvial.services import Services
+from fluvial.storage import ParticleStore
+
+DELIVERY_EXTRA_BYTES: Final = 65_536
+"""What a delivery may have besides script and data: header, signature, framing."""
+DELIVERIES_AT_ONCE: Final = 1_024
+DELIVERIES_PER_SENDER: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParticleContext:
+    """What the room works with.
+
+    Attributes:
+        keys: the peer's key pair.
+        network: its network.
+        limits: what it accepts.
+        keep_ms: how long dead particles stay in the store.
+        store: where they are.
+        transport, routing, authorization, execution: the seats.
+        services: who answers calls.
+        on_run: told what each run of a particle here came to.
+        on_notice: told of each new failure notice about a particle of this peer.
+        clock, rng, observers, metrics, log: as usual.
+    """
+
+    keys: KeyPair
+    network: str
+    limits: Limits
+    keep_ms: int
+    store: ParticleStore
+    transport: GuardedTransport
+    routing: GuardedRouting
+    authorization: GuardedAuthorization
+    execution: GuardedExecution
+    services: Services
+    on_run: Callable[[Particle, Effects, Waits], None]
+    on_notice: Callable[[Particle, Notice], None]
+    clock: Clock
+    rng: random.Random
+    observers: Observers
+    metrics: CollectorRegistry
+    log: structlog.stdlib.BoundLogger
+
+
+class Particles(Part):
+    """See the module's docstring.
+
+    Attributes:
+        keeper: has the particles, once the room has started.
+    """
+
+    keeper: Keeper
+    _inbox: Inbox
+    _hearing: Hearing
+    _outbox: Outbox
+
+    def __init__(self, context: ParticleContext) -> None:
+        self._context = context
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Go on with what is alive, then take in what comes.
+
+        Raises:
+            StorageError: the store cannot be read or written.
+        """
+        async with anyio.create_task_group() as tasks:
+            reporter = self._furnish(tasks)
+            reporter.start(tasks, self._hearing.hear)
+            await self._outbox.start(tasks, self.keeper)
+            await self.keeper.resume()
+            tasks.start_soon(self.keeper.sweep)
+            task_status.started()
+
+    def contributions(self) -> Contributions:
+        """Answers deliveries and failure notices, and tries again to deliver to a peer that has come."""
+        limits = self._context.limits
+        return Contributions(
+            answers=(
+                Answer(
+                    protocol=PROTOCOL,
+                    by=self._delivery,
+                    bytes_max=limits.script_bytes_max + limits.data_bytes_max + DELIVERY_EXTRA_BYTES,
+                    at_once=DELIVERIES_AT_ONCE,
+                    per_sender=DELIVERIES_PER_SENDER,
+                ),
+                Answer(protocol=NOTICE_PROTOCOL, by=self._notice, bytes_max=NOTICE_BYTES_MAX),
+            ),
+            watchers=(self,),
+        )
+
+    @hookimpl
+    def fluvial_peer_connected(self, peer: PeerId) -> None:
+        """A reason to try again."""
+        self._outbox.wake(peer)
+
+    async def _delivery(self, sender: PeerId, payload: bytes) -> bytes:
+        return encode_receipt(await self._inbox.receive(sender, payload))
+
+    async def _notice(self, sender: PeerId, payload: bytes) -> bytes:
+        return encode_receipt(await self._hearing.receive(sender, payload))
+
+    async def _permit(self, call: Call) -> Decision:
+        context = self._context
+        try:
+            policy = None if context.services.has(call.service) else context.execution.policy(call.service)
+        except FluvialError as error:
+            return Decision(False, "failed", error.message)
+        return await context.authorization.permit(call, policy)
+
+    def _furnish(self, tasks: TaskGroup) -> Reporter:
+        """Put the room together; its tasks live in ``tasks``."""
+        context = self._context
+        me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
+        limits, observers = context.limits, context.observers
+        carrier = Carrier(me, context.transport, context.routing)
+        reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
+        self._outbox = Outbox(
+            context.store, carrier, reporter=reporter, clock=clock, rng=context.rng, metrics=metrics, log=log
+        )
+        around = Surroundings(
+            keys=context.keys,
+            clock=clock,
+            store=context.store,
+            services=context.services,
+            permit=self._permit,
+            observers=observers,
+            outbox=self._outbox,
+            reporter=reporter,
+            resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
+            tasks=tasks,
+            on_run=context.on_run,
+            log=log,
+        )
+        self.keeper = keeper = Keeper(around, limits, keep_ms=context.keep_ms, metrics=metrics)
+        self._inbox = Inbox(
+            me,
+            network=context.network,
+            limits=limits,
+            keeper=keeper,
+            carrier=carrier,
+            authorization=context.authorization,
+            routing=context.routing,
+            clock=clock,
+            observers=observers,
+            metrics=metrics,
+            log=log,
+        )
+        self._hearing = Hearing(
+            me,
+            limits=limits,
+            keeper=keeper,
+            carrier=carrier,
+            on_notice=context.on_notice,
+            clock=clock,
+            observers=observers,
+            metrics=metrics,
+            log=log,
+        )
+        return reporter

@@ -1,0 +1,303 @@
+"""What a node gives to the parts that run in it: a :class:`Context` of plain values and a closed set of narrow ports.
+
+A part never sees another part. It calls a port; the kernel stands behind the port and asks whoever sits in the seat. Every port is
+always there: where nobody sits who could answer (consensus ``none``, routing ``static``), the answer is a defined one, never ``None`` in place of
+the port. The values of a Context may be used at once, its ports from ``run`` on; handlers and services are called only after that.
+
+Who may use which port (calls go to what has started before, or through a port):
+
+=============== ============= ======== ============== ====== ========= ===== ==========
+part            peers         database trust          ledger directory blobs extensions
+=============== ============= ======== ============== ====== ========= ===== ==========
+transport       –             –        weight         –      –         –     –
+routing         Contact only  yes      weight, proves –      own       –     yes
+authorization   yes           yes      (is it)        view   –         –     –
+execution       yes           yes      –              view   yes       yes   yes
+extras          yes           yes      yes            yes    yes       yes   yes
+=============== ============= ======== ============== ====== ========= ===== ==========
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final, NamedTuple, NewType, Protocol, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from fluvial.addresses import Contact
+from fluvial.clock import Clock
+from fluvial.identity import KeyPair, PeerId
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection  # costs a third of a second, which commands that open no database do not pay
+
+T = TypeVar("T")
+
+BlobId = NewType("BlobId", str)
+"""The name of a content: a CID (version 1, base32), from which whoever has the content can be checked."""
+
+CAPABILITY_CHARACTERS_MAX: Final = 256
+
+
+class Capability(NamedTuple):
+    """Something by which a node can be looked up.
+
+    Attributes:
+        kind: what sort of thing: ``service``, ``effector``, ``blob``, ``relay``, ``topic`` or a plugin's own word.
+        name: which one: a service id, a blob's id, the peer id of a relay's client.
+    """
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        """As people and settings write it: ``service:weather``."""
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Capability:
+        """The capability that ``kind:name`` stands for.
+
+        Raises:
+            ValueError: it has no kind or no name, or is longer than 256 characters.
+        """
+        kind, colon, name = text.partition(":")
+        if not (kind and colon and name) or len(text) > CAPABILITY_CHARACTERS_MAX:
+            raise ValueError(f"{text[:80]!r} is no capability: write kind:name, such as service:weather")
+        return cls(kind, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A peer that has a capability.
+
+    Attributes:
+        contact: who it is and where it can be reached, as far as that is known.
+        weight: its weight for the node that asks; 0 for a stranger.
+    """
+
+    contact: Contact
+    weight: int = 0
+
+    @property
+    def peer(self) -> PeerId:
+        """Who it is."""
+        return self.contact.peer
+
+
+class Peers(Protocol):
+    """Messages to other peers, over direct ways only; particles have their relays elsewhere. Waits for the transport at start."""
+
+    async def request(self, to: PeerId | Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """Send a message and wait for its answer.
+
+        Args:
+            to: a peer id (over the open connection, else where the routing finds it), or a contact (as it is, without any lookup).
+            protocol: which of the other peer's answers is meant, such as ``/trust/gossip/1``.
+            payload: the message; 65,536 bytes with its header are what every peer takes.
+            timeout_s: for everything together, in seconds.
+
+        Raises:
+            Unreachable: no way led there, the connection broke, or no answer came in time.
+            RemoteProtocolError: the other peer answered with an error, such as that it does not speak the protocol.
+            LocalProtocolError: the payload is too large, or this part may not ask for a lookup.
+        """
+        ...
+
+    async def send(self, to: PeerId | Contact, protocol: str, payload: bytes) -> None:
+        """Send a message without waiting for an answer; raises as :meth:`request`."""
+        ...
+
+    def connected(self) -> frozenset[PeerId]:
+        """The peers with which a connection stands now."""
+        ...
+
+
+class Database(Protocol):
+    """The node's database. A part touches only tables of its own prefix (``fluvial.tables``)."""
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` returns, once that is durable.
+
+        Args:
+            work: uses the connection and nothing else; may be run again after a rollback. It is quick: all parts share one writer, and
+                work above 50 ms is logged with the part's name.
+
+        Raises:
+            StorageError: the database failed. Whatever else ``work`` raised comes out too; nothing was written then.
+        """
+        ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` returns, run in a snapshot that has all that was acknowledged before; raises as :meth:`write`."""
+        ...
+
+
+class Trust(Protocol):
+    """What the authorization thinks of peers. Quick, and never raises."""
+
+    @property
+    def version(self) -> int:
+        """Grows whenever an answer may have changed: compare it instead of waiting to be told."""
+        ...
+
+    def weight(self, peer: PeerId) -> int:
+        """How much a peer counts here; 0 for a stranger."""
+        ...
+
+    def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
+        """A trust path from ``owner`` to ``provider`` that others can check; None if none of at most ``length_max`` edges is known."""
+        ...
+
+    def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
+        """Whether a proof shows a trust path from ``owner`` to ``provider`` of at most ``length_max`` edges."""
+        ...
+
+
+class View(Protocol):
+    """The ledger at one height; never changes."""
+
+    @property
+    def height(self) -> int:
+        """How many blocks it has; 0 if there is no ledger."""
+        ...
+
+    @property
+    def root(self) -> bytes:
+        """Root of the state's Merkle tree; empty at height 0."""
+        ...
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        """The value of a key; None if it has none."""
+        ...
+
+    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """The keys that begin with ``prefix``, in order, with their values."""
+        ...
+
+    def proof(self, module: str, key: bytes) -> bytes | None:
+        """What shows others that :meth:`get` is right; None at height 0."""
+        ...
+
+
+class _NoBlocks:
+    """The view where there is no ledger."""
+
+    height = 0
+    root = b""
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        return None
+
+    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        return ()
+
+    def proof(self, module: str, key: bytes) -> bytes | None:
+        return None
+
+
+NO_BLOCKS: Final[View] = _NoBlocks()
+"""The view where there is no ledger."""
+
+
+class Ledger(Protocol):
+    """What all peers must know alike. Quick, and never raises but where it says so."""
+
+    def view(self) -> View:
+        """The newest state that this node knows."""
+        ...
+
+    async def submit(self, transaction: bytes) -> None:
+        """Ask for a transaction to be ordered.
+
+        Raises:
+            Refused: it is not acceptable, or this node has no ledger.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Who has what."""
+
+    async def find(self, capability: Capability, *, limit: int = 8) -> Sequence[Provider]:
+        """Peers that have a capability, heaviest first; none if none are known or nobody looks."""
+        ...
+
+    def own(self) -> frozenset[Capability]:
+        """What this node can be looked up by now."""
+        ...
+
+
+class Blobs(Protocol):
+    """Contents that are larger than a message: files under the hash of what they hold."""
+
+    async def put(self, data: Path | bytes) -> BlobId:
+        """Keep a content, pinned by this part until it is unpinned.
+
+        Raises:
+            ResourceLimit: there is no room for it. StorageError: the file cannot be read or written.
+        """
+        ...
+
+    async def get(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = ()) -> Path:
+        """A file with the content: from here, else from one of the hints, else from whoever provides it; every chunk is verified.
+
+        Raises:
+            Unreachable: nobody who was asked has it.
+            ResourceLimit: it is larger than ``bytes_max``, or there is no room for it.
+            StorageError: it cannot be written.
+        """
+        ...
+
+    async def pin(self, blob: BlobId) -> None:
+        """Keep a content that is here; without effect if this part has pinned it already. Raises Unreachable if it is not here."""
+        ...
+
+    async def unpin(self, blob: BlobId) -> None:
+        """This part does not need it any more; what nobody pins goes when room is needed."""
+        ...
+
+
+class Extensions(Protocol):
+    """What parts give to other parts, by public type."""
+
+    def all(self, kind: type[T]) -> Sequence[T]:
+        """All ``Contributions.extensions`` of a public type, in the order in which the parts were built."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything that a part may use of the node it runs in; see the module's docstring.
+
+    Attributes:
+        name: the part's name, as the config calls it.
+        keys: the peer's key pair; ``keys.peer_id`` is its name.
+        network: name of the network; peers of different networks never talk to each other.
+        clock: the only source of wall-clock time.
+        rng: the only source of randomness that is no secret; seeded in simulations.
+        metrics: where the part registers its metrics; names begin with ``fluvial_``.
+        log: a logger bound to the peer and the part.
+        base_dir: the folder of ``fluvial.toml``; relative paths in options start here.
+        peers, database, trust, ledger, directory, blobs, extensions: the ports.
+    """
+
+    name: str
+    keys: KeyPair
+    network: str
+    clock: Clock
+    rng: Random
+    metrics: CollectorRegistry
+    log: structlog.stdlib.BoundLogger
+    base_dir: Path
+    peers: Peers
+    database: Database
+    trust: Trust
+    ledger: Ledger
+    directory: Directory
+
+    extensions: Extensions

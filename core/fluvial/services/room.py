@@ -1,0 +1,73 @@
+"""The services of a peer as one part: built-in ones, those that parts give, effectors, native ones; there before the first particle."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from fluvial.effectors import Effector
+from fluvial.errors import FluvialError
+from fluvial.seats import Contributions, Part
+from fluvial.services.accounts import Kind
+from fluvial.services.builtin import PING
+from fluvial.services.dispatcher import Services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOffer:
+    """A service that is going to be started.
+
+    Attributes:
+        effector: who answers.
+        kind: how metrics call it.
+        owner: whose code it is, for log and metrics; its class by default.
+        on_failed: told if it cannot be started; None if the peer cannot do without it.
+    """
+
+    effector: Effector[Any]
+    kind: Kind
+    owner: str = ""
+    on_failed: Callable[[FluvialError], None] | None = None
+
+
+class ServiceRoom(Part):
+    """See the module's docstring.
+
+    Args:
+        services: the dispatcher.
+        builtin: starts the built-in ones, so that they have their names.
+        offers: the others, in the order in which they are started.
+    """
+
+    def __init__(
+        self, services: Services, *, builtin: Callable[[], Awaitable[None]], offers: Sequence[ServiceOffer]
+    ) -> None:
+        self._services = services
+        self._builtin = builtin
+        self._offers = offers
+
+    def contributions(self) -> Contributions:
+        """Answers pings."""
+        return Contributions(answers=(PING,))
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Start all services, and stop them at the end, the last one first.
+
+        Raises:
+            FluvialError: one that the peer cannot do without could not be started.
+        """
+        async with self._services:
+            await self._builtin()
+            for offer in self._offers:
+                try:
+                    await self._services.serve(offer.effector, kind=offer.kind, plugin=offer.owner)
+                except FluvialError as error:
+                    if offer.on_failed is None:
+                        raise
+                    offer.on_failed(error)
+            task_status.started()
+            await anyio.sleep_forever()
