@@ -10,12 +10,13 @@ from fluvial_aqua.checking.tree import Place
 
 
 class AirNode(Struct, eq=False):
-    """An instruction: its text up to its inner instructions, and these."""
+    """An instruction: its text up to its inner instructions, and these; a hop has a note that says why it is there."""
 
     head: str
     inner: tuple[AirNode, ...] = ()
     place: Place | None = None
     function: str = ""
+    note: str = ""
 
 
 class SourceLine(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fluvial_aqua.air import SourceLine, print_air
+from fluvial_aqua.air import AirNode, SourceLine, print_air
 from fluvial_aqua.checking.context import PaperOptions
 from fluvial_aqua.checking.modules import ImportTable, ReadFile
 from fluvial_aqua.checking.program import Program, ProgramChecker
@@ -131,12 +131,19 @@ class Compilation:
         Raises:
             AquaError: the program has errors, or exports no such function.
         """
+        text, lines = print_air(self.placed(name))
+        return CompiledFunction(name, self._exported(name).arrow, text, tuple(lines))
+
+    def placed(self, name: str) -> AirNode:
+        """The AIR of an exported function as a tree.
+
+        Raises:
+            AquaError: the program has errors, or exports no such function.
+        """
         self.require()
-        unit = self._exported(name)
         lowered = self.lowered(name)
         with deep_recursion():
-            text, lines = print_air(place(lowered.body, lowered.home))
-        return CompiledFunction(name, unit.arrow, text, tuple(lines))
+            return place(lowered.body, lowered.home)
 
     def functions(self) -> list[CompiledFunction]:
         """Compile all exported functions.

@@ -53,12 +53,17 @@ def wait(op: Wait, peer: Operand) -> AirNode:
     return node(op, f"new ${gate}", in_order([walk, node(op, f"canon {peer.text} ${gate} {op.target}")]))
 
 
-def hop(one: Hop, number: int) -> AirNode:
+def hop(one: Hop, number: int, why: str, op: Op) -> AirNode:
     """Passes a peer without calling anything there."""
+    note = f"{one.peer.text}: {why}"
     if not one.many:
-        return AirNode("new $-hop-", (AirNode("new #-hop-", (AirNode(f"canon {one.peer.text} $-hop- #-hop-"),)),))
+        return AirNode("new $-hop-", (_pass(one.peer.text),), op.place, op.function, note)
     relay = f"-via-{number}-"
-    canon = AirNode("new $-hop-", (AirNode("new #-hop-", (AirNode(f"canon {relay} $-hop- #-hop-"),)),))
+    canon = AirNode("new $-hop-", (_pass(relay),))
     following = AirNode(f"next {relay}")
     steps: Sequence[AirNode] = (following, canon) if one.backwards else (canon, following)
-    return AirNode(f"fold {one.peer.text} {relay}", (in_order(steps), NULL))
+    return AirNode(f"fold {one.peer.text} {relay}", (in_order(steps), NULL), op.place, op.function, note)
+
+
+def _pass(peer: str) -> AirNode:
+    return AirNode("new #-hop-", (AirNode(f"canon {peer} $-hop- #-hop-"),))

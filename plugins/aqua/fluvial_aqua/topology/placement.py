@@ -66,6 +66,7 @@ class Placement:
         self._usage = Usage(root)
         self._hops = 0
         self._station = home
+        self._op = root
 
     def place(self, op: Instruction, here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
         """AIR for an instruction.
@@ -78,6 +79,8 @@ class Placement:
         Returns:
             The AIR, and where the flow is behind it.
         """
+        if op.place is not None:
+            self._op = op
         match op:
             case ServiceCall():
                 return self._at_station(here, instructions.call(op, self._station.peer))
@@ -155,7 +158,7 @@ class Placement:
 
     def _way(self, here: Whereabouts, to: Station) -> list[AirNode]:
         """Hops from where the flow is to a station, without the station itself."""
-        return self._hop_nodes(self._rest(here, to))
+        return self._hop_nodes(self._rest(here, to), f"on the way from {_named(here.station)} to {_named(to)}")
 
     def _rest(self, here: Whereabouts, to: Station) -> list[Hop]:
         hops = path(here.station, to)
@@ -168,20 +171,22 @@ class Placement:
             return [], here
         hops = self._rest(here, self._station)
         at = hops[-1].peer if hops and not hops[-1].many else (None if hops else here.at)
-        return self._hop_nodes(hops), Whereabouts(self._station, at)
+        why = f"comes back from {_named(here.station)}, since what follows goes on at {_named(self._station)}"
+        return self._hop_nodes(hops, why), Whereabouts(self._station, at)
 
     def _home(self, here: Whereabouts) -> list[AirNode]:
         """The way back to the peer of the present station, and a visit there, to bring data."""
         if here.station is self._station and here.at == self._station.peer:
             return []
         hops = self._rest(here, self._station) if here.station is not self._station else []
-        return self._hop_nodes([*hops, Hop(self._station.peer)])
+        why = f"brings what this branch has set from {_named(here.station)} to {_named(self._station)}, where it is needed"
+        return self._hop_nodes([*hops, Hop(self._station.peer)], why)
 
-    def _hop_nodes(self, hops: Sequence[Hop]) -> list[AirNode]:
+    def _hop_nodes(self, hops: Sequence[Hop], why: str) -> list[AirNode]:
         nodes = []
         for one in hops:
             self._hops += 1
-            nodes.append(instructions.hop(one, self._hops))
+            nodes.append(instructions.hop(one, self._hops, why, self._op))
         return nodes
 
     # --- order ------------------------------------------------------------------------------------------------------
@@ -214,7 +219,9 @@ class Placement:
         hops = path(op.station, around)
         if not hops:
             return body, there
-        raised = in_order([*self._hop_nodes(hops), AirNode("fail :error:")])
+        self._op = op
+        why = f"carries an error from {_named(op.station)} back to {_named(around)}"
+        raised = in_order([*self._hop_nodes(hops, why), AirNode("fail :error:")])
         return node(op, "xor", body, raised), there
 
     # --- ways that part ---------------------------------------------------------------------------------------------
@@ -358,7 +365,9 @@ class Placement:
         if station.parent is self._station and station.relays and shared == list(station.relays):
             last = station.relays[-1]
             if not last.many:
-                hops = [] if end.at == last.peer else self._hop_nodes([Hop(last.peer)])
+                hops = [] if end.at == last.peer else self._hop_nodes(
+                    [Hop(last.peer)], f"a branch of `parseq` goes back from {_named(station)} as far as its last relay"
+                )
                 around = Station(last.peer, station.relays[:-1], self._station, op.place)
                 return in_order([body, *hops]), Whereabouts(around, last.peer, gathers=waits)
         if not (carries or follows):
@@ -368,6 +377,14 @@ class Placement:
         hops, back = self._back(end)
         gathers = waits and back.at is not None
         return in_order([body, *hops]), Whereabouts(self._station, back.at if gathers else None, gathers=gathers)
+
+
+def _named(station: Station) -> str:
+    """A station for people."""
+    if station.parent is None:
+        return "the peer that begins"
+    line = f" (line {station.place.line})" if station.place is not None else ""
+    return f"{station.peer.text}{line}"
 
 
 def _begins_with_wait(op: Instruction) -> bool:
