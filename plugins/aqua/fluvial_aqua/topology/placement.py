@@ -286,7 +286,7 @@ class Placement:
         air, there = self.place(op, here, follows=carries or follows)
         if carries and waits:
             hops, back = self._back(there)
-            gathering = self._gathering_peer(op, back)
+            gathering = self._gathering_peer(op, back) if hops or there.station is self._station else None
             if gathering is not None:
                 return in_order([air, *hops]), gathering
         if carries:
@@ -298,7 +298,7 @@ class Placement:
 
     def _gathering_peer(self, op: Instruction, back: Whereabouts) -> Operand | None:
         """The relay at which branches come together that come back from elsewhere; None if they do at the station itself."""
-        if back.at is not None and back.at != self._station.peer:
+        if back.at is not None and back.at != self._station.peer and not self._usage.is_made_inside(op, back.at):
             return back.at
         relays = self._station.relays
         leaves = back.at is None and self._usage.needs_peer(op)
@@ -361,7 +361,7 @@ class Placement:
         carries = self._usage.is_read_outside(op.body)
         body, end = self.place(op.body, start, follows=carries or follows)
         station = end.station
-        shared = [one for one in station.relays if one.peer.text.partition(".")[0] != op.iterator]
+        shared = [one for one in station.relays if not self._usage.is_made_inside(op, one.peer)]
         if station.parent is self._station and station.relays and shared == list(station.relays):
             last = station.relays[-1]
             if not last.many:
@@ -375,7 +375,7 @@ class Placement:
         if carries and not waits:
             return in_order([body, *self._home(end)]), Whereabouts(self._station)
         hops, back = self._back(end)
-        gathers = waits and back.at is not None
+        gathers = waits and bool(hops) and back.at is not None and not self._usage.is_made_inside(op, back.at)
         return in_order([body, *hops]), Whereabouts(self._station, back.at if gathers else None, gathers=gathers)
 
 

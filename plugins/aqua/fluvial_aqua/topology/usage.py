@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from fluvial_aqua.model.tree import Instruction, inner, names_read, names_written, station_needed
+from fluvial_aqua.model.operands import Operand, Reference
+from fluvial_aqua.model.tree import Instruction, Walk, inner, names_read, names_written, station_needed
 
 
 class Usage:
@@ -20,6 +21,7 @@ class Usage:
         self._first_read: dict[str, int] = {}
         self._last_read: dict[str, int] = {}
         self._writes: list[tuple[int, str]] = []
+        self._made: dict[str, int] = {}
         self._position = 0
         self._visit(root)
 
@@ -38,13 +40,23 @@ class Usage:
             at += 1
         return False
 
+    def is_made_inside(self, op: Instruction, operand: Operand) -> bool:
+        """Whether a name that an operand reads gets its value inside of an instruction."""
+        if not isinstance(operand, Reference):
+            return False
+        start, end = self._ranges[id(op)]
+        return start <= self._made.get(operand.name, -1) < end
+
     def _visit(self, op: Instruction) -> bool:
         start = self._position
         self._position += 1
         for name in names_read(op):
             self._first_read.setdefault(name, start)
             self._last_read[name] = start
-        self._writes += ((start, name) for name in names_written(op))
+        written = names_written(op)
+        self._writes += ((start, name) for name in written)
+        for name in (*written, op.iterator) if isinstance(op, Walk) else written:
+            self._made.setdefault(name, start)
         needs = station_needed(op)
         for one in inner(op):
             needs |= self._visit(one)
