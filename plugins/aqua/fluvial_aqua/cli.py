@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-
 from fluvial.commands import Invocation, common_options, pass_invocation, reach, reach_options
 
 if TYPE_CHECKING:
@@ -44,7 +43,9 @@ def program_options(command: CommandT) -> CommandT:
             type=click.Path(path_type=Path, file_okay=False),
             help="A folder to look for imports in. May be repeated.",
         ),
-        click.option("--paper-service", default="app", show_default=True, help="`def` scripts: service of plain calls."),
+        click.option(
+            "--paper-service", default="app", show_default=True, help="`def` scripts: service of plain calls."
+        ),
         click.option(
             "--sender-service", default="chat", show_default=True, help="`def` scripts: service of calls on the sender."
         ),
@@ -93,7 +94,7 @@ def _options(given: dict[str, Any]) -> CompilerOptions:
 @common_options
 @pass_invocation
 def compile_(
-    invocation: Invocation, file: Path, only: str | None, output: Path | None, *, source_map: bool, **given: Any
+    invocation: Invocation, /, file: Path, only: str | None, output: Path | None, *, source_map: bool, **given: Any
 ) -> None:
     """Compile the functions that FILE exports to AIR."""
     from msgspec import to_builtins
@@ -120,7 +121,8 @@ def compile_(
 
 
 def _write(folder: Path, functions: Any, *, source_map: bool) -> None:
-    from msgspec.json import encode, format as indent
+    from msgspec.json import encode
+    from msgspec.json import format as indent
 
     folder.mkdir(parents=True, exist_ok=True)
     for one in functions:
@@ -134,7 +136,7 @@ def _write(folder: Path, functions: Any, *, source_map: bool) -> None:
 @program_options
 @common_options
 @pass_invocation
-def check(invocation: Invocation, files: tuple[Path, ...], **given: Any) -> None:
+def check(invocation: Invocation, /, files: tuple[Path, ...], **given: Any) -> None:
     """Say what is wrong with programs, and what is odd; ends with 1 if something is wrong."""
     from msgspec import to_builtins
 
@@ -197,7 +199,7 @@ def simulate(cases: tuple[Path, ...]) -> None:
 @surround_options
 @common_options
 @pass_invocation
-def explain(invocation: Invocation, file: Path, func: str, **given: Any) -> None:
+def explain(invocation: Invocation, /, file: Path, func: str, **given: Any) -> None:
     """Show the way of a function from peer to peer, and why each hop is there."""
     from msgspec import to_builtins
 
@@ -213,7 +215,7 @@ def explain(invocation: Invocation, file: Path, func: str, **given: Any) -> None
 @program_options
 @common_options
 @pass_invocation
-def types(invocation: Invocation, file: Path, **given: Any) -> None:
+def types(invocation: Invocation, /, file: Path, **given: Any) -> None:
     """List what FILE defines and exports, with types: for editors, and for those who call it."""
     from msgspec import to_builtins
 
@@ -246,6 +248,7 @@ def types(invocation: Invocation, file: Path, **given: Any) -> None:
 @pass_invocation
 def run(
     invocation: Invocation,
+    /,
     file: Path,
     func: str,
     arguments: tuple[str, ...],

@@ -159,7 +159,9 @@ class Compilation:
             there = ", ".join(f"`{one}`" for one in self.program.exports) or "nothing"
             module = self.program.module
             span = module.file.exports[0].span if module.file.exports else module.file.span
-            self._reporter.error(module.source, span, "Q206", f"no function `{name}` is exported", f"it exports {there}")
+            self._reporter.error(
+                module.source, span, "Q206", f"no function `{name}` is exported", f"it exports {there}"
+            )
             raise AquaError(self.diagnostics, self.sources)
         return self.program.exports[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fluvial.errors import ConfigError
+
 from fluvial_aqua.diagnostics import Reporter
 from fluvial_aqua.folding import KnownValue
 from fluvial_aqua.syntax import parse
@@ -24,7 +25,7 @@ def parse_constants(texts: Iterable[str]) -> dict[str, KnownValue]:
         file = parse(SourceText("constant", f"aqua C\nconst {text}"), reporter)
         definition = file.definitions[0] if len(file.definitions) == 1 else None
         if reporter.failed or not isinstance(definition, ConstantSyntax):
-            raise ConfigError(f"{text!r} is no constant", hint='write `NAME = literal`, for example `LIMIT = 5`')
+            raise ConfigError(f"{text!r} is no constant", hint="write `NAME = literal`, for example `LIMIT = 5`")
         if not isinstance(definition.value, LiteralSyntax):
             raise ConfigError(f"{text!r} is no constant: its value is no literal", hint="strings stand in quotes")
         values[definition.name.text] = definition.value.value

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
+from fluvial.errors import FluvialError
 from msgspec import Struct
 
-from fluvial.errors import FluvialError
 from fluvial_aqua.text import SourceText, Span
 
 ERRORS_MAX: Final = 100
@@ -107,6 +107,4 @@ class Reporter:
         end_line, end_column = source.line_column(min(end, len(source.text)))
         if (end_line, end_column) <= (line, column):
             end_line, end_column = line, column + 1
-        self._found[key] = Diagnostic(
-            severity, code, message, hint, source.name, line, column, end_line, end_column
-        )
+        self._found[key] = Diagnostic(severity, code, message, hint, source.name, line, column, end_line, end_column)

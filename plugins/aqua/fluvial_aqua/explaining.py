@@ -27,7 +27,6 @@ class RouteStep(Struct, frozen=True):
     function: str
 
 
-
 def route(root: AirNode) -> list[RouteStep]:
     """The calls and hops of a function, in the order of the text."""
     found: list[RouteStep] = []

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-
 from fluvial.errors import ConfigError
+
 from fluvial_aqua.checking.modules import ImportTable
 from fluvial_aqua.compiler import Compilation, CompilerOptions, compile_text
 

@@ -49,7 +49,7 @@ def _arithmetic(operator: str, left: int, right: int) -> int | None:
             return None
         if abs(left) > 1 and right > POWER_MAX:
             raise DoesNotFit
-        result = left**right
+        result = int(left**right)
     else:
         result = {"+": left + right, "-": left - right, "*": left * right}[operator]
     if not INTEGER_MIN <= result <= INTEGER_MAX:

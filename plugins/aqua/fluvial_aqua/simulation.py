@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-
 from fluvial.air.data.content import Json
 from fluvial.errors import ConfigError
+
 from fluvial_aqua.compiler import CompiledFunction, CompilerOptions, compile_text
 from fluvial_aqua.constants import parse_constants
 from fluvial_aqua.model.lowering import CALLBACK, ERROR_HANDLER, GET_DATA, RELAY, RESPONSE, Surround

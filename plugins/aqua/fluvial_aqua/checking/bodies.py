@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from fluvial.suggestions import did_you_mean
+
+from fluvial_aqua.checking.blocks import BlockChecker
 from fluvial_aqua.checking.context import BodyContext
 from fluvial_aqua.checking.expressions import WELL_KNOWN, ExpressionChecker
 from fluvial_aqua.checking.joins import never_filled
@@ -19,35 +21,24 @@ from fluvial_aqua.checking.tree import (
     CallStep,
     CheckedExpression,
     ClosureStep,
-    CoStep,
     DeclareStep,
     ElementOf,
     FieldOf,
-    ForStep,
-    IfStep,
     JoinStep,
-    OnStep,
-    ParStep,
     Place,
     PushStep,
     Read,
     ServiceStep,
-    TryStep,
     Variable,
 )
 from fluvial_aqua.checking.types import (
-    BOOL,
-    ERROR_RECORD,
     STRING,
     UNKNOWN,
     AquaType,
-    ArrowType,
-    RecordType,
     StreamMapType,
     StreamType,
     UnknownType,
     accepts,
-    element_of,
     frozen_value,
     is_data,
     type_text,
@@ -59,41 +50,37 @@ from fluvial_aqua.syntax.tree import (
     CallLine,
     CallSyntax,
     ClosureLine,
-    CoLine,
     CollectionSyntax,
     DeclareLine,
     Expression,
-    ForBlock,
     Identifier,
     IfBlock,
     JoinLine,
-    OnBlock,
-    ParBlock,
-    ParseqBlock,
     PushLine,
     ReturnLine,
     ServiceLine,
     TakeApartLine,
-    TryBlock,
 )
 from fluvial_aqua.text import Span
+
 
 class BodyChecker:
     """Checks one function, closures inside of it included."""
 
     def __init__(self, context: BodyContext) -> None:
         self.context: Final = context
-        self._expressions = ExpressionChecker(context)
-        self._returns = ReturnChecker(context, self._expressions)
+        self.expressions: Final = ExpressionChecker(context)
+        self._returns = ReturnChecker(context, self.expressions)
+        self._blocks = BlockChecker(self)
 
     def function(self, block: Block, span: Span) -> None:
         """Check the body of the function: its steps and results go to the unit."""
         unit = self.context.unit
         for parameter in unit.parameters:
-            self._add(parameter, parameter.place.span)
+            self.add(parameter, parameter.place.span)
         lines = block.lines
         last = lines[-1] if lines and isinstance(lines[-1], ReturnLine) else None
-        steps = self._steps(lines[:-1] if last is not None else lines)
+        steps = self.steps(lines[:-1] if last is not None else lines)
         results = self._returns.results(last, unit.place.span)
         if results is not None and last is not None:
             gathering, unit.results = results
@@ -104,7 +91,7 @@ class BodyChecker:
 
     # --- names ------------------------------------------------------------------------------------------------------
 
-    def _add(self, variable: Variable, at: Span, *, outside: bool = False) -> Variable:
+    def add(self, variable: Variable, at: Span, *, outside: bool = False) -> Variable:
         """Make a variable known; another one of its name may not be visible."""
         self._check_free(variable.name, at)
         self.context.declared.append(variable)
@@ -133,25 +120,29 @@ class BodyChecker:
             return True
         return declared.syntax.span.start < self.context.position
 
-    def _variable(self, name: Identifier, kind: AquaType, role: str = "value") -> Variable:
+    def variable(self, name: Identifier, kind: AquaType, role: str = "value") -> Variable:
+        """A variable that a name in the text makes."""
         return Variable(name.text, kind, self.context.place(name.span), role)
 
     @contextmanager
-    def _scope(self, *, names: bool = True) -> Iterator[None]:
+    def scope(self, *, names: bool = True) -> Iterator[None]:
+        """A block: its names are known inside of it, or not even those are its own."""
         around = self.context.scope
         self.context.scope = Scope(around, shares_names=not names)
         yield
         self.context.scope = around
 
     @contextmanager
-    def _parallel(self) -> Iterator[None]:
+    def parallel(self) -> Iterator[None]:
+        """What is inside runs beside other things."""
         self.context.parallel += 1
         yield
         self.context.parallel -= 1
 
     # --- lines ------------------------------------------------------------------------------------------------------
 
-    def _steps(self, lines: tuple[BodyLine, ...]) -> tuple[BodyStep, ...]:
+    def steps(self, lines: tuple[BodyLine, ...]) -> tuple[BodyStep, ...]:
+        """The steps of lines."""
         steps: list[BodyStep] = []
         for index, line in enumerate(lines):
             following = lines[index + 1 :]
@@ -187,31 +178,10 @@ class BodyChecker:
                 self.context.error(line.span, "Q430", "`<-` returns nothing from here", hint)
                 return []
             case _:
-                return [self._block_step(line, place)]
-
-    def _block_step(self, line: BodyLine, place: Place) -> BodyStep:
-        match line:
-            case OnBlock():
-                return self._on(line)
-            case ForBlock():
-                return self._for(line, place)
-            case ParseqBlock():
-                return self._parseq(line, place)
-            case IfBlock():
-                return self._if(line, place)
-            case TryBlock():
-                return self._try(line, place)
-            case ParBlock():
-                with self._parallel():
-                    branches = tuple(self._steps(one.lines) for one in line.branches)
-                return ParStep(place=place, branches=branches)
-            case CoLine():
-                with self._parallel():
-                    return CoStep(place=place, body=self._steps(line.body.lines))
-        raise AssertionError(f"no such line: {line}")
+                return [self._blocks.step(line, place)]
 
     def _call(self, line: CallLine, place: Place) -> BodyStep:
-        call, results = self._expressions.call(line.value)
+        call, results = self.expressions.call(line.value)
         targets = line.targets
         if not targets:
             if results and not isinstance(results[0], UnknownType):
@@ -221,8 +191,8 @@ class BodyChecker:
             self.context.error(line.value.span, "Q411", "the call returns nothing that could be given a name")
             results = (UNKNOWN,)
         elif len(targets) > len(results) and not isinstance(results[0], UnknownType):
-            count = f"{len(results)} result" + "s" * (len(results) > 1)
-            problem = f"the call has {count}, {len(targets)} names stand in front"
+            shown = f"{len(results)} result" + "s" * (len(results) > 1)
+            problem = f"the call has {shown}, {len(targets)} names stand in front"
             self.context.error(targets[len(results)].span, "Q411", problem)
         pair = self.context.scope.find(targets[0].text) if len(targets) == 1 else None
         if pair is not None and isinstance(pair.type, StreamMapType):
@@ -260,15 +230,15 @@ class BodyChecker:
             return found, True
         if gather:
             element = frozen_value(kind)
-            made = self._variable(name, StreamType(element if is_data(element) else UNKNOWN), "stream")
+            made = self.variable(name, StreamType(element if is_data(element) else UNKNOWN), "stream")
             made.used = True
-            self._add(made, name.span, outside=True)
+            self.add(made, name.span, outside=True)
             self.context.gathered.add(made)
             return made, True
-        return self._add(self._variable(name, kind, "result"), name.span), False
+        return self.add(self.variable(name, kind, "result"), name.span), False
 
     def _take_apart(self, line: TakeApartLine, place: Place) -> list[BodyStep]:
-        call, results = self._expressions.call(line.value)
+        call, results = self.expressions.call(line.value)
         if len(results) != 1:
             problem = f"one result is taken apart, the call has {len(results) or 'none'}"
             self.context.error(line.value.span, "Q411", problem)
@@ -277,8 +247,8 @@ class BodyChecker:
         steps: list[BodyStep] = [CallStep(place=place, call=call, targets=(whole,), pushes=(False,))]
         for one in line.fields:
             base = Read(type=kind, place=place, variable=whole)
-            value = self._expressions.field(base, one.text, one.span, one.span)
-            variable = self._add(self._variable(one, value.type), one.span)
+            value = self.expressions.field(base, one.text, one.span, one.span)
+            variable = self.add(self.variable(one, value.type), one.span)
             if isinstance(value, FieldOf):
                 steps.append(BindStep(place=place, variable=variable, value=value))
         return steps
@@ -287,8 +257,8 @@ class BodyChecker:
         if isinstance(line.value, CollectionSyntax) and not line.value.items and line.value.sigil != "*":
             hint = "write `[]` where it is used, or declare a stream: `x: *T`"
             self.context.error(line.value.span, "Q417", "an empty collection has no type", hint)
-        value = self._expressions.check(line.value)
-        variable = self._add(self._variable(line.name, value.type), line.name.span)
+        value = self.expressions.check(line.value)
+        variable = self.add(self.variable(line.name, value.type), line.name.span)
         return BindStep(place=place, variable=variable, value=value)
 
     def _closure(self, line: ClosureLine, place: Place) -> BodyStep:
@@ -307,7 +277,7 @@ class BodyChecker:
         BodyChecker(inner).function(line.body, line.span)
         context.unit.calls += unit.calls
         context.unit.valid &= unit.valid
-        variable = self._add(self._variable(line.name, unit.arrow, "closure"), line.name.span)
+        variable = self.add(self.variable(line.name, unit.arrow, "closure"), line.name.span)
         return ClosureStep(place=place, variable=variable, function=unit, anywhere=line.anywhere)
 
     def _declare(self, line: DeclareLine, place: Place) -> BodyStep:
@@ -316,7 +286,7 @@ class BodyChecker:
             hint = f"`{line.name.text}: *T` declares a stream; other values come from `=` and `<-`"
             self.context.error(line.type.span, "Q418", "only streams are declared", hint)
             kind = UNKNOWN
-        variable = self._add(self._variable(line.name, kind, "stream"), line.name.span)
+        variable = self.add(self.variable(line.name, kind, "stream"), line.name.span)
         return DeclareStep(place=place, variable=variable)
 
     def _push(self, line: PushLine, place: Place) -> list[BodyStep]:
@@ -324,8 +294,8 @@ class BodyChecker:
         found = self.context.scope.find(name)
         if found is not None and isinstance(found.type, StreamMapType) and len(line.values) == 1:
             as_call = CallLine(targets=(line.stream,), value=line.values[0], span=line.span)
-            return [self._push_pair(as_call, place, *self._expressions.call(line.values[0]), found)]
-        values = [self._expressions.check(one) for one in line.values]
+            return [self._push_pair(as_call, place, *self.expressions.call(line.values[0]), found)]
+        values = [self.expressions.check(one) for one in line.values]
         if found is None:
             hint = did_you_mean(name, self.context.scope.names()) or f"declare it first: `{name}: *T`"
             self.context.error(line.stream.span, "Q305", f"there is no stream `{name}` here", hint)
@@ -343,7 +313,7 @@ class BodyChecker:
             self.context.error(line.values[0].span, "Q406", problem)
             return []
         if wanted == 2:
-            self._expressions.fits(values[0], STRING, line.values[0].span, "a key")
+            self.expressions.fits(values[0], STRING, line.values[0].span, "a key")
         element = kind.element
         value = values[-1]
         if isinstance(element, UnknownType):
@@ -352,11 +322,11 @@ class BodyChecker:
             problem = f"`{name}` holds `{type_text(element)}`, this is `{type_text(value.type)}`"
             self.context.error(line.values[-1].span, "Q406", problem)
         else:
-            self._expressions.fits(value, element, line.values[-1].span, f"an element of `{name}`")
+            self.expressions.fits(value, element, line.values[-1].span, f"an element of `{name}`")
         return [PushStep(place=place, stream=found, value=value, key=values[0] if wanted == 2 else None)]
 
     def _service(self, line: ServiceLine, place: Place) -> list[BodyStep]:
-        value = self._expressions.wanted(line.value, STRING, "the id of a service")
+        value = self.expressions.wanted(line.value, STRING, "the id of a service")
         module = self.context.module
         name = line.service[-1]
         names = module.names if len(line.service) == 1 else module.spaces.get(".".join(line.service[:-1]), {})
@@ -372,101 +342,8 @@ class BodyChecker:
         return [ServiceStep(place=place, service=unit, value=value)]
 
     def _joined(self, syntax: Expression) -> CheckedExpression:
-        value = self._expressions.check(syntax)
+        value = self.expressions.check(syntax)
         if not isinstance(value, Read | ElementOf | FieldOf):
             hint = "join variables, and elements of streams: `join s[2]`"
             self.context.error(syntax.span, "Q419", "there is nothing to wait for", hint)
         return value
-
-    # --- blocks -----------------------------------------------------------------------------------------------------
-
-    def _on(self, line: OnBlock) -> OnStep:
-        peer = self._expressions.wanted(line.peer, STRING, "the peer of an `on`")
-        relays = []
-        for one in line.relays:
-            relay = self._expressions.check(one)
-            inner = element_of(relay.type)
-            if not accepts(STRING, relay.type) and not (inner is not None and accepts(STRING, inner)):
-                problem = f"a relay is a string or a collection of them, this is `{type_text(relay.type)}`"
-                self.context.error(one.span, "Q401", problem)
-            relays.append(relay)
-        with self._scope(names=False):
-            body = self._steps(line.body.lines)
-        return OnStep(place=self.context.place(line.span), peer=peer, relays=tuple(relays), body=body)
-
-    def _for(self, line: ForBlock, place: Place) -> ForStep:
-        iterable, element = self._iterable(line.iterable)
-        with self._scope(), self._parallel():
-            variables = self._loop_variables(line, iterable.type, element)
-            if line.condition is not None:
-                condition = self._condition(line.condition)
-                with self._scope():
-                    then = self._steps(line.body.lines)
-                inner = IfStep(place=self.context.place(line.condition.span), condition=condition, then=then, otherwise=())
-                body: tuple[BodyStep, ...] = (inner,)
-            else:
-                body = self._steps(line.body.lines)
-        if line.mode == "rec" and not isinstance(iterable.type, StreamType | UnknownType):
-            self.context.error(line.iterable.span, "Q407", "`for … rec` walks a stream, this is none")
-        return ForStep(place=place, variables=variables, iterable=iterable, mode=line.mode, body=body)
-
-    def _loop_variables(self, line: ForBlock, kind: AquaType, element: AquaType) -> tuple[Variable, ...]:
-        names = line.names
-        if len(names) == 1:
-            return (self._add(self._variable(names[0], element, "loop"), names[0].span),)
-        if not isinstance(kind, StreamMapType | UnknownType) or not isinstance(element, RecordType):
-            self.context.error(names[1].span, "Q407", "two variables are for maps, this is none")
-            kinds: tuple[AquaType, ...] = (UNKNOWN, UNKNOWN)
-        else:
-            kinds = (STRING, kind.element if isinstance(kind, StreamMapType) else UNKNOWN)
-        return tuple(
-            self._add(self._variable(name, one, "loop"), name.span) for name, one in zip(names, kinds, strict=True)
-        )
-
-    def _iterable(self, syntax: Expression) -> tuple[CheckedExpression, AquaType]:
-        iterable = self._expressions.check(syntax)
-        element = element_of(iterable.type)
-        if element is None and self.context.paper is not None and not isinstance(iterable.type, ArrowType):
-            element = UNKNOWN
-        if element is None:
-            problem = f"`for` walks a collection, this is `{type_text(iterable.type)}`"
-            self.context.error(syntax.span, "Q407", problem)
-            element = UNKNOWN
-        return iterable, element
-
-    def _parseq(self, line: ParseqBlock, place: Place) -> ForStep:
-        iterable, element = self._iterable(line.iterable)
-        with self._scope(), self._parallel():
-            variable = self._add(self._variable(line.name, element, "loop"), line.name.span)
-            body = (self._on(line.on),)
-        return ForStep(place=place, variables=(variable,), iterable=iterable, mode="parseq", body=body)
-
-    def _condition(self, syntax: Expression) -> CheckedExpression:
-        value = self._expressions.wanted(syntax, BOOL, "a condition")
-        if self.context.paper is not None:
-            from fluvial_aqua.checking.paper import waiting_length
-
-            waiting_length(value, self.context)
-        return value
-
-    def _if(self, line: IfBlock, place: Place) -> IfStep:
-        condition = self._condition(line.condition)
-        with self._scope():
-            then = self._steps(line.then.lines)
-        otherwise: tuple[BodyStep, ...] = ()
-        if line.otherwise is not None:
-            with self._scope():
-                otherwise = self._steps(line.otherwise.lines)
-        return IfStep(place=place, condition=condition, then=then, otherwise=otherwise)
-
-    def _try(self, line: TryBlock, place: Place) -> TryStep:
-        with self._scope():
-            body = self._steps(line.body.lines)
-        handlers = []
-        for handler in line.handlers:
-            with self._scope():
-                variable = None
-                if handler.name is not None:
-                    variable = self._add(self._variable(handler.name, ERROR_RECORD, "error"), handler.name.span)
-                handlers.append((variable, self._steps(handler.body.lines)))
-        return TryStep(place=place, body=body, handlers=tuple(handlers))

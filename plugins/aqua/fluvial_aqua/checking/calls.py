@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fluvial.suggestions import did_you_mean
+
 from fluvial_aqua.checking.modules import Declared
 from fluvial_aqua.checking.tree import (
     CheckedExpression,

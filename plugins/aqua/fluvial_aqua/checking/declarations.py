@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fluvial.suggestions import did_you_mean
+
 from fluvial_aqua.checking.modules import Declared, Module
 from fluvial_aqua.checking.tree import FunctionUnit, Literal, Place, ServiceUnit, Variable
 from fluvial_aqua.checking.types import (
@@ -120,7 +121,9 @@ class Declarations:
         """The type that a definition of a type, ability or service makes."""
         declared.used = True
         if declared.resolved is not None:
-            resolved: AquaType = declared.resolved.type if isinstance(declared.resolved, ServiceUnit) else declared.resolved
+            resolved: AquaType = (
+                declared.resolved.type if isinstance(declared.resolved, ServiceUnit) else declared.resolved
+            )
             return resolved
         if declared.resolving:
             hint = "a type cannot contain itself"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fluvial.suggestions import did_you_mean
+
 from fluvial_aqua.checking.calls import CallChecker
 from fluvial_aqua.checking.context import BodyContext
 from fluvial_aqua.checking.operators import OperatorChecker

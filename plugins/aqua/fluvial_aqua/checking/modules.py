@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from fluvial.suggestions import did_you_mean
 from msgspec import Struct, field
 
-from fluvial.suggestions import did_you_mean
 from fluvial_aqua.diagnostics import Reporter
 from fluvial_aqua.syntax import parse
 from fluvial_aqua.syntax.tree import (

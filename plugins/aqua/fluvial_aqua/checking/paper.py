@@ -90,9 +90,7 @@ def _is_place(context: BodyContext, name: NameSyntax) -> bool:
     if name.name in ("sender", "INIT_PEER_ID", "HOST_PEER_ID"):
         return True
     variable = context.scope.find(name.name)
-    return variable is not None and isinstance(
-        variable.type, RecordType | TopType | UnknownType | type(STRING)
-    )
+    return variable is not None and isinstance(variable.type, RecordType | TopType | UnknownType | type(STRING))
 
 
 def _open(kind: AquaType) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from fluvial.suggestions import did_you_mean
 from msgspec import Struct
 
-from fluvial.suggestions import did_you_mean
 from fluvial_aqua.checking.bodies import BodyChecker
 from fluvial_aqua.checking.context import BodyContext, PaperOptions
 from fluvial_aqua.checking.declarations import Declarations
@@ -149,9 +149,7 @@ class ProgramChecker:
     def _exports(self, module: Module) -> dict[str, FunctionUnit]:
         exports: dict[str, FunctionUnit] = {}
         if module.file.paper:
-            return {
-                one.name: one.resolved for one in module.own.values() if isinstance(one.resolved, FunctionUnit)
-            }
+            return {one.name: one.resolved for one in module.own.values() if isinstance(one.resolved, FunctionUnit)}
         for syntax in module.file.exports:
             for one in syntax.names:
                 declared = self._exported(module, one)

@@ -24,7 +24,9 @@ class ReturnChecker:
         if line is None:
             if wanted:
                 hint = "end it with `<- value`"
-                self._context.error(at, "Q431", f"`{self._context.unit.name}` returns nothing, a result is declared", hint)
+                self._context.error(
+                    at, "Q431", f"`{self._context.unit.name}` returns nothing, a result is declared", hint
+                )
             return None
         if len(line.values) == 1 and len(wanted) > 1 and isinstance(line.values[0], CallSyntax):
             return self._all_of_call(line, line.values[0])

@@ -156,6 +156,11 @@ def out_of_range(wanted: AquaType, given: AquaType) -> bool:
     return isinstance(given.value, int) and not low <= given.value <= high
 
 
+def values_of(kind: AquaType) -> tuple[int, int] | None:
+    """The least and the greatest value of an integer type; None for other types."""
+    return _RANGES.get(kind.name) if isinstance(kind, ScalarType) else None
+
+
 def element_of(kind: AquaType) -> AquaType | None:
     """What a collection holds; None for anything else."""
     if isinstance(kind, ArrayType | OptionType | StreamType):
@@ -202,9 +207,13 @@ def accepts(wanted: AquaType, given: AquaType) -> bool:
             return set(wanted.members) & set(given.members) != set()
         case ArrayType() | OptionType(), ArrayType() | OptionType() | StreamType():
             return accepts(wanted.element, given.element)
-        case (StreamType(), StreamType()) | (StreamMapType(), StreamMapType()):
+        case StreamType(), StreamType():
             return accepts(wanted.element, given.element)
-        case (RecordType(), RecordType()) | (AbilityType(), AbilityType()):
+        case StreamMapType(), StreamMapType():
+            return accepts(wanted.element, given.element)
+        case RecordType(), RecordType():
+            return _accepts_fields(dict(wanted.fields), dict(given.fields))
+        case AbilityType(), AbilityType():
             return _accepts_fields(dict(wanted.fields), dict(given.fields))
         case ArrowType(), ArrowType():
             return _accepts_arrow(wanted, given)

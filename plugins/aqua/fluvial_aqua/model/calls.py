@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fluvial_aqua.model.expressions import ExpressionLowering
 
 
-
 class CallInliner:
     """Makes instructions of calls.
 
@@ -103,16 +102,13 @@ class CallInliner:
         operands = []
         for value in arguments:
             if isinstance(value, StreamValue):
-                value = emitter.frozen(value)  # noqa: PLW2901
+                value = emitter.frozen(value)
             assert isinstance(value, Constant | Reference), "services take data only"
             operands.append(value)
-        if not results:
-            target = ""
-        else:
+        target = ""
+        if results:
             target = emitter.fresh(names[0] if names else name) if output is None else output
-        emitter.emit(
-            ServiceCall(service=service, name=Constant(name), arguments=tuple(operands), output=target)
-        )
+        emitter.emit(ServiceCall(service=service, name=Constant(name), arguments=tuple(operands), output=target))
         return [Reference(target)] if results and target else []
 
     def _inline(self, callee: ClosureValue, arguments: Sequence[AquaValue]) -> list[AquaValue]:
@@ -194,9 +190,7 @@ class CallInliner:
         if call.service is not None:
             return Reference(peer), Constant(call.service)
         service = emitter.fresh("service")
-        parts: list[Instruction] = [
-            Assign(value=whole.part("." + one), target=service) for one in SERVICE_FIELDS
-        ]
+        parts: list[Instruction] = [Assign(value=whole.part("." + one), target=service) for one in SERVICE_FIELDS]
         parts.append(Assign(value=Constant(call.default_service), target=service))
         emitter.emit(_first(parts))
         return Reference(peer), Reference(service)

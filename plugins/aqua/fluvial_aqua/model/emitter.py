@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from fluvial.air.syntax.words import INSTRUCTIONS
+
 from fluvial_aqua.checking.tree import Place
 from fluvial_aqua.model.operands import Constant, Operand, Reference, is_plain
 from fluvial_aqua.model.tree import Assign, Freeze, Instruction, Scoped, Sequence, Station

@@ -62,6 +62,14 @@ MATH: Final = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "rem", "**":
 COMPARE: Final = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
+_WELL_KNOWN: Final[dict[str, Operand]] = {
+    "INIT_PEER_ID": INIT_PEER,
+    "PARTICLE_TTL": TTL,
+    "PARTICLE_TIMESTAMP": TIMESTAMP,
+    "nil": NOTHING,
+}
+
+
 class ExpressionLowering:
     """Makes operands of expressions.
 
@@ -122,7 +130,7 @@ class ExpressionLowering:
             return emitter.relay or INIT_PEER
         if name == "LAST_ERROR":
             return emitter.last_error or ERROR
-        return {"INIT_PEER_ID": INIT_PEER, "PARTICLE_TTL": TTL, "PARTICLE_TIMESTAMP": TIMESTAMP, "nil": NOTHING}[name]
+        return _WELL_KNOWN[name]
 
     # --- parts ------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from fluvial_aqua.syntax.tree import (
     NameSyntax,
     UnarySyntax,
 )
-from fluvial_aqua.text import Span
 
 DEPTH_MAX: Final = 100
 """Brackets and operators inside each other."""

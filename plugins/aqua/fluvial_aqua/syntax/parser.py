@@ -206,10 +206,9 @@ class _FileReader:
                 self._top(line)
             else:
                 script.append(line)
+        body = Block(lines=(), span=lines[0].span)
         if script:
             body = self._bodies.block(lines[0], lines=script)
-        else:
-            body = Block(lines=(), span=lines[0].span)
         arrow = ArrowSyntax(parameters=parameters, span=lines[0].span)
         name = Identifier(text=PAPER_FUNCTION, span=start)
         self._definitions.append(

@@ -25,7 +25,6 @@ from fluvial_aqua.model.tree import (
     Parallel,
     PutPair,
     Scoped,
-    Sequence as Steps,
     ServiceCall,
     Shortcut,
     Station,
@@ -33,6 +32,9 @@ from fluvial_aqua.model.tree import (
     Wait,
     Walk,
     Wherever,
+)
+from fluvial_aqua.model.tree import (
+    Sequence as Steps,
 )
 from fluvial_aqua.topology import instructions
 from fluvial_aqua.topology.instructions import node
@@ -191,9 +193,7 @@ class Placement:
 
     # --- order ------------------------------------------------------------------------------------------------------
 
-    def _steps(
-        self, steps: Sequence[Instruction], here: Whereabouts, *, follows: bool
-    ) -> tuple[AirNode, Whereabouts]:
+    def _steps(self, steps: Sequence[Instruction], here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
         after = [follows] * len(steps)
         for index in range(len(steps) - 2, -1, -1):
             after[index] = after[index + 1] or self._usage.needs_peer(steps[index + 1])
@@ -304,9 +304,7 @@ class Placement:
         leaves = back.at is None and self._usage.needs_peer(op)
         return relays[0].peer if leaves and relays and not relays[0].many else None
 
-    def _parallel(
-        self, op: Parallel, here: Whereabouts, *, follows: bool, waits: bool
-    ) -> tuple[AirNode, Whereabouts]:
+    def _parallel(self, op: Parallel, here: Whereabouts, *, follows: bool, waits: bool) -> tuple[AirNode, Whereabouts]:
         hops: list[AirNode] = []
         if self._usage.needs_peer(op):
             hops, here = self._back(here)
@@ -354,9 +352,7 @@ class Placement:
                 there = Whereabouts(self._station)
         return in_order([*hops, air]), there
 
-    def _parseq(
-        self, op: Walk, start: Whereabouts, *, follows: bool, waits: bool
-    ) -> tuple[AirNode, Whereabouts]:
+    def _parseq(self, op: Walk, start: Whereabouts, *, follows: bool, waits: bool) -> tuple[AirNode, Whereabouts]:
         """A branch of ``parseq`` goes back as far as the last relay of its ``on``, where what follows goes on."""
         carries = self._usage.is_read_outside(op.body)
         body, end = self.place(op.body, start, follows=carries or follows)
@@ -365,8 +361,13 @@ class Placement:
         if station.parent is self._station and station.relays and shared == list(station.relays):
             last = station.relays[-1]
             if not last.many:
-                hops = [] if end.at == last.peer else self._hop_nodes(
-                    [Hop(last.peer)], f"a branch of `parseq` goes back from {_named(station)} as far as its last relay"
+                hops = (
+                    []
+                    if end.at == last.peer
+                    else self._hop_nodes(
+                        [Hop(last.peer)],
+                        f"a branch of `parseq` goes back from {_named(station)} as far as its last relay",
+                    )
                 )
                 around = Station(last.peer, station.relays[:-1], self._station, op.place)
                 return in_order([body, *hops]), Whereabouts(around, last.peer, gathers=waits)
