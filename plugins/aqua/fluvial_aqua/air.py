@@ -9,7 +9,7 @@ from msgspec import Struct
 from fluvial_aqua.checking.tree import Place
 
 
-class AirNode(Struct, eq=False):
+class AirNode(Struct, eq=False, gc=False):
     """An instruction: its text up to its inner instructions, and these; a hop has a note that says why it is there."""
 
     head: str

@@ -47,6 +47,7 @@ from fluvial_aqua.syntax.tree import (
     BindLine,
     Block,
     BodyLine,
+    BrokenLine,
     CallLine,
     CallSyntax,
     ClosureLine,
@@ -156,6 +157,13 @@ class BodyChecker:
     def _step(self, line: BodyLine) -> list[BodyStep]:
         place = self.context.place(line.span)
         match line:
+            case BrokenLine():
+                for name in line.names:
+                    made = self.variable(name, UNKNOWN)
+                    made.used = True
+                    self.context.scope.add(made)
+                self.context.unit.valid = False
+                return []
             case CallLine():
                 return [self._call(line, place)]
             case TakeApartLine():
@@ -331,6 +339,7 @@ class BodyChecker:
         name = line.service[-1]
         names = module.names if len(line.service) == 1 else module.spaces.get(".".join(line.service[:-1]), {})
         declared = names.get(name)
+        module.used.add(name)
         shown = ".".join(line.service)
         at = Span(line.span.start, line.span.start + len(shown))
         if declared is None or declared.kind != "service":

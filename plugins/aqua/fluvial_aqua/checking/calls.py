@@ -126,7 +126,7 @@ class CallChecker:
         if isinstance(callee, NameSyntax):
             if self._context.scope.find(callee.name) is not None:
                 return None
-            declared = self._context.module.names.get(callee.name)
+            declared = self._context.module.find(callee.name)
         else:
             declared = self._declared_in_space(callee)
         if declared is None or declared.kind not in ("type", "ability"):

@@ -99,7 +99,7 @@ class Declarations:
                 return ScalarType(name)
             if name in ("⊤", "⊥"):
                 return TOP if name == "⊤" else BOTTOM
-            declared = module.names.get(name)
+            declared = module.find(name)
         else:
             space = ".".join(syntax.path[:-1])
             declared = module.spaces.get(space, {}).get(name)
@@ -119,7 +119,6 @@ class Declarations:
 
     def declared_type(self, declared: Declared, module: Module, at: Span) -> AquaType:
         """The type that a definition of a type, ability or service makes."""
-        declared.used = True
         if declared.resolved is not None:
             resolved: AquaType = (
                 declared.resolved.type if isinstance(declared.resolved, ServiceUnit) else declared.resolved
@@ -177,7 +176,6 @@ class Declarations:
 
     def service(self, declared: Declared) -> ServiceUnit:
         """The service of a definition."""
-        declared.used = True
         if isinstance(declared.resolved, ServiceUnit):
             return declared.resolved
         syntax, module = declared.syntax, declared.module
@@ -205,7 +203,6 @@ class Declarations:
 
     def constant(self, declared: Declared) -> Literal:
         """The value of a constant."""
-        declared.used = True
         if isinstance(declared.resolved, Literal):
             return declared.resolved
         syntax, module = declared.syntax, declared.module
@@ -235,7 +232,7 @@ class Declarations:
         if isinstance(syntax, LiteralSyntax):
             return Literal(type=literal_type(syntax.value), place=place, value=syntax.value)
         if isinstance(syntax, NameSyntax):
-            other = module.names.get(syntax.name)
+            other = module.find(syntax.name)
             if other is not None and other.kind == "constant":
                 return self.constant(other)
             names = [name for name, one in module.names.items() if one.kind == "constant"]
@@ -248,7 +245,6 @@ class Declarations:
 
     def function(self, declared: Declared) -> FunctionUnit:
         """The function of a definition: its signature, its body being checked elsewhere."""
-        declared.used = True
         if isinstance(declared.resolved, FunctionUnit):
             return declared.resolved
         syntax, module = declared.syntax, declared.module
@@ -261,8 +257,9 @@ class Declarations:
         """A function or closure with its parameters."""
         arrow = self.arrow_of(syntax, module)
         spans = [*(one.span for one in syntax.abilities), *(one.span for one in syntax.parameters)]
+        open_types = {one.name.text for one in syntax.parameters if one.type is None and one.name is not None}
         parameters = tuple(
-            Variable(parameter, kind, Place(module.source, span), "parameter")
+            Variable(parameter, UNKNOWN if parameter in open_types else kind, Place(module.source, span), "parameter")
             for (parameter, kind), span in zip(arrow.parameters, spans, strict=True)
         )
         return FunctionUnit(name=name, arrow=arrow, place=Place(module.source, at), parameters=parameters)

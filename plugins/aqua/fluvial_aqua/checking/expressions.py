@@ -158,7 +158,7 @@ class ExpressionChecker:
         if found is not None:
             return found
         context = self.context
-        declared = context.module.names.get(syntax.name)
+        declared = context.module.find(syntax.name)
         if declared is not None:
             problem = f"`{syntax.name}` is {_article(declared.kind)}, no value"
             context.error(syntax.span, "Q305", problem)
@@ -175,7 +175,7 @@ class ExpressionChecker:
         if variable is not None:
             variable.used = True
             return Read(type=variable.type, place=place, variable=variable)
-        declared = context.module.names.get(name)
+        declared = context.module.find(name)
         if declared is not None:
             if declared.kind == "constant":
                 value = context.declarations.constant(declared)

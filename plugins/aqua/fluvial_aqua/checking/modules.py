@@ -62,7 +62,6 @@ class Declared(Struct, eq=False):
     module: Module
     resolved: Any = None
     resolving: bool = False
-    used: bool = False
 
     @property
     def kind(self) -> str:
@@ -89,6 +88,7 @@ class Module(Struct, eq=False):
         spaces: modules that it uses, by the name it gives them.
         imported: names that came from elsewhere, and where the import stands.
         imports: the modules that it imports (not those that it uses).
+        used: names that were asked for.
     """
 
     path: str
@@ -99,6 +99,12 @@ class Module(Struct, eq=False):
     spaces: dict[str, dict[str, Declared]] = field(default_factory=dict)
     imported: dict[str, Span] = field(default_factory=dict)
     imports: list[Module] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    def find(self, name: str) -> Declared | None:
+        """What a name stands for in this file, which then counts as used."""
+        self.used.add(name)
+        return self.names.get(name)
 
     def given(self) -> dict[str, Declared]:
         """What other files get from it."""

@@ -73,6 +73,7 @@ class OperatorChecker:
                 wanted = "numbers" if operator == "*" else "integers"
                 self._refuse(side.span, f"`{operator}` works on {wanted}, this is `{type_text(value.type)}`")
                 good = False
+                break
         if operator in _ORDER:
             return BOOL
         if floats or not good:

@@ -76,7 +76,7 @@ class ProgramChecker:
         """Check all definitions of a module."""
         variables: list[Variable] = []
         for declared in module.own.values():
-            used, syntax = declared.used, declared.syntax
+            syntax = declared.syntax
             if isinstance(syntax, FunctionSyntax):
                 unit = self._declarations.function(declared)
                 context = BodyContext(
@@ -96,7 +96,6 @@ class ProgramChecker:
                 self._declarations.service(declared)
             else:
                 self._declarations.constant(declared)
-            declared.used = used
         return variables
 
     def _find_recursion(self) -> None:
@@ -155,7 +154,6 @@ class ProgramChecker:
                 declared = self._exported(module, one)
                 if declared is None:
                     continue
-                declared.used = True
                 unit = self._declarations.function(declared)
                 if self._exportable(module, unit, one.span):
                     exports[one.alias.text if one.alias is not None else one.path[-1]] = unit
@@ -163,7 +161,7 @@ class ProgramChecker:
 
     def _exported(self, module: Module, syntax: NameAs) -> Declared | None:
         name = ".".join(syntax.path)
-        declared = module.names.get(name)
+        declared = module.find(name)
         if len(syntax.path) > 1:
             declared = module.spaces.get(".".join(syntax.path[:-1]), {}).get(syntax.path[-1])
         if declared is not None and declared.kind in ("service", "constant"):
@@ -202,7 +200,7 @@ class ProgramChecker:
             return  # what it imports it gives on
         for syntax in module.file.imports:
             names = [name for name, span in module.imported.items() if span == syntax.span]
-            if names and not any(module.names[name].used for name in names):
+            if names and not any(name in module.used for name in names):
                 problem = "nothing of this import is used"
                 self.reporter.warning(module.source, syntax.span, "Q907", problem)
 

@@ -309,10 +309,12 @@ def number_union(one: AquaType, other: AquaType) -> AquaType | None:
     if isinstance(one, LiteralType) and isinstance(other, LiteralType):
         name = "unsigned" if one.name == other.name == "unsigned" else "signed"
         return LiteralType(name, tuple(each for each in one.members if each in other.members))
-    if isinstance(one, LiteralType | UnknownType | BottomType):
+    if isinstance(one, UnknownType | BottomType) or isinstance(other, UnknownType | BottomType):
+        return UNKNOWN
+    if isinstance(one, LiteralType):
         one, other = other, one
-    if isinstance(other, LiteralType | UnknownType | BottomType):
-        return one if not isinstance(one, UnknownType | BottomType) else UNKNOWN
+    if isinstance(other, LiteralType):
+        return one
     if isinstance(one, ScalarType) and isinstance(other, ScalarType):
         order = (*UNSIGNED, *SIGNED, *FLOATS)
         shared = [name for name in order if name in WIDER[one.name] & WIDER[other.name]]

@@ -38,7 +38,7 @@ class Station(Struct, eq=False):
         return tuple(reversed(chain))
 
 
-class Op(Struct, eq=False, kw_only=True):
+class Op(Struct, eq=False, kw_only=True, gc=False):
     """What all instructions have.
 
     Attributes:
@@ -50,27 +50,27 @@ class Op(Struct, eq=False, kw_only=True):
     function: str = ""
 
 
-class Sequence(Op):
+class Sequence(Op, gc=False):
     """One after the other."""
 
     steps: list[Instruction]
 
 
-class Parallel(Op):
+class Parallel(Op, gc=False):
     """All at once; ``detached`` if what follows waits for none of them."""
 
     branches: list[Instruction]
     detached: bool = False
 
 
-class Attempt(Op):
+class Attempt(Op, gc=False):
     """``handler`` runs if ``body`` fails."""
 
     body: Instruction
     handler: Instruction
 
 
-class Choice(Op):
+class Choice(Op, gc=False):
     """``then`` if the operands are equal (or unequal), else ``otherwise``; what fails in either fails as it is."""
 
     left: Operand
@@ -80,14 +80,14 @@ class Choice(Op):
     otherwise: Instruction | None = None
 
 
-class Visit(Op):
+class Visit(Op, gc=False):
     """A body at a station."""
 
     station: Station
     body: Instruction
 
 
-class ServiceCall(Op):
+class ServiceCall(Op, gc=False):
     """A call at the present station."""
 
     service: Operand
@@ -96,14 +96,14 @@ class ServiceCall(Op):
     output: str = ""
 
 
-class Assign(Op):
+class Assign(Op, gc=False):
     """A value goes to a scalar, or into a stream."""
 
     value: Operand
     target: str
 
 
-class PutPair(Op):
+class PutPair(Op, gc=False):
     """A pair goes into a stream map."""
 
     key: Operand
@@ -111,14 +111,14 @@ class PutPair(Op):
     target: str
 
 
-class Freeze(Op):
+class Freeze(Op, gc=False):
     """A stream or map is fixed at the present station, under a new name."""
 
     stream: str
     target: str
 
 
-class Decide(Op):
+class Decide(Op, gc=False):
     """A scalar becomes one value if two operands are equal, else another one."""
 
     left: Operand
@@ -128,7 +128,7 @@ class Decide(Op):
     unequal: Operand
 
 
-class Shortcut(Op):
+class Shortcut(Op, gc=False):
     """``&&`` and ``||``: the target is ``left`` if that equals ``stop``, else ``body`` sets it."""
 
     left: Operand
@@ -137,7 +137,7 @@ class Shortcut(Op):
     body: Instruction
 
 
-class Walk(Op):
+class Walk(Op, gc=False):
     """A loop; ``mode`` is ``""``, ``par``, ``try``, ``rec`` or ``parseq``."""
 
     iterable: Operand
@@ -146,7 +146,7 @@ class Walk(Op):
     body: Instruction
 
 
-class Wait(Op):
+class Wait(Op, gc=False):
     """Until a stream has an element of this index here; ``target`` is the stream's content then."""
 
     stream: str
@@ -155,20 +155,20 @@ class Wait(Op):
     names: tuple[str, ...]
 
 
-class Wherever(Op):
+class Wherever(Op, gc=False):
     """The elements of an optional list that can be had: the first of them, or nothing, goes into a stream."""
 
     choices: list[Instruction]
 
 
-class Scoped(Op):
+class Scoped(Op, gc=False):
     """Fresh meanings of names."""
 
     names: list[str]
     body: Instruction
 
 
-class Nothing(Op):
+class Nothing(Op, gc=False):
     """No instruction."""
 
 

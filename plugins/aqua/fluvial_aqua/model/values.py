@@ -33,7 +33,7 @@ class CallbackValue(Struct, eq=False):
     arrow: ArrowType
 
 
-class ServiceArrow(Struct, eq=False):
+class ServiceArrow(Struct, eq=False, gc=False):
     """A function of a service with its id."""
 
     service: Operand

@@ -14,6 +14,7 @@ from fluvial_aqua.syntax.tree import (
     BindLine,
     Block,
     BodyLine,
+    BrokenLine,
     CallLine,
     CallSyntax,
     CatchSyntax,
@@ -78,6 +79,9 @@ class BodyReader:
             try:
                 if _is_bar(line):
                     raise Mistake(line.span, "Q121", "`|` without a `par:` block before it")
+                if line.broken:
+                    read.append(_broken(line))
+                    continue
                 cursor = Cursor(line)
                 if _is_word(cursor, "par") and cursor.ahead().kind == ":" and cursor.ahead(2).kind == END:
                     bars = []
@@ -89,6 +93,7 @@ class BodyReader:
                     self._line(cursor, read)
             except Mistake as mistake:
                 self._report(mistake)
+                read.append(_broken(line))
         span = children[0].span.to(_end(children[-1])) if children else opener.span
         return Block(lines=tuple(read), span=span)
 
@@ -306,6 +311,18 @@ class BodyReader:
     def _par_block(self, opener: Line, bars: Sequence[Line]) -> ParBlock:
         branches = tuple(self.block(one) for one in (opener, *bars))
         return ParBlock(branches=branches, span=opener.span.to(branches[-1].span))
+
+
+def _broken(line: Line) -> BrokenLine:
+    """A line that cannot be read, with the names in front of its ``<-``, ``=`` or ``:``."""
+    names = []
+    for token, following in zip(line.tokens, line.tokens[1:], strict=False):
+        if token.kind in (NAME, CLASS) and following.kind in (",", "<-", "=", ":"):
+            names.append(Identifier(text=token.text, span=token.span))
+        elif token.kind != ",":
+            break
+    last = {token.kind for token in line.tokens} & {"<-", "=", ":"}
+    return BrokenLine(names=tuple(names) if last else (), span=line.span)
 
 
 def _is_bar(line: Line) -> bool:

@@ -26,11 +26,12 @@ _GOES_ON_WITH: Final = frozenset((".", "&&", "||", "==", "!=", "**", "+", "/"))
 
 
 class Line(Struct, eq=False):
-    """A logical line and the lines that are indented below it."""
+    """A logical line and the lines that are indented below it; ``broken`` if it was reported already and makes no sense."""
 
     tokens: list[Token]
     indent: str
     children: list[Line]
+    broken: bool = False
 
     @property
     def span(self) -> Span:
@@ -55,19 +56,24 @@ def _logical(source: SourceText, reporter: Reporter) -> list[Line]:
     lines: list[Line] = []
     current: list[Token] = []
     open_brackets: list[Token] = []
+    broken = False
     for at, token in enumerate(tokens):
         if token.kind == BAD:
             _report_bad(token, source, reporter)
+            broken = True
+            open_brackets.clear()  # what is closed in a string that never ends is not closed
+            current.append(token)
             continue
         if token.kind in (NEWLINE, END):
             if current and open_brackets and (token.kind == END or _begins_definition(tokens[at + 1], text)):
                 opened = open_brackets[0]
                 reporter.error(source, opened.span, "Q103", f"`{opened.text}` is never closed")
                 open_brackets.clear()
+                broken = True
             if current and not open_brackets and not _goes_on(current, tokens, at):
                 start = text.rfind("\n", 0, current[0].start) + 1
-                lines.append(Line(current, text[start : current[0].start], []))
-                current = []
+                lines.append(Line(current, text[start : current[0].start], [], broken))
+                current, broken = [], False
             continue
         if token.kind in _OPENING:
             open_brackets.append(token)
@@ -77,6 +83,7 @@ def _logical(source: SourceText, reporter: Reporter) -> list[Line]:
             else:
                 reporter.error(source, token.span, "Q103", f"`{token.text}` closes nothing")
                 open_brackets.clear()
+                broken = True
         current.append(token)
     return lines
 

@@ -108,6 +108,8 @@ class _FileReader:
         return name, declares
 
     def _top(self, line: Line) -> None:
+        if line.broken and not line.children:
+            return
         cursor = Cursor(line)
         word = cursor.token.text
         try:
@@ -164,6 +166,8 @@ class _FileReader:
             self._report(Mistake(opener.span, "Q120", "the block has no body", "put at least one line below it"))
         fields = []
         for line in opener.children:
+            if line.broken:
+                continue
             cursor = Cursor(line)
             try:
                 name = cursor.any_name("the name of a field or function")

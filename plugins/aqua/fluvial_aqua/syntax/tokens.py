@@ -50,10 +50,23 @@ class Token(Struct, frozen=True, gc=False):
         return Span(self.start, self.end)
 
 
+_SHORT_STRINGS: Final = re.compile(_TOKEN.pattern.replace('[^"]*', r'[^"\n]*'), re.VERBOSE | re.ASCII)
+
+
 def tokenize(text: str) -> list[Token]:
-    """All tokens but blanks and comments, a ``line end`` for each line end, ``end`` as the last one."""
+    """All tokens but blanks and comments, a ``line end`` for each line end, ``end`` as the last one.
+
+    Strings may have line ends in them. If one is never closed, all strings end with their lines instead, so that it shows which one it is.
+    """
+    tokens = _tokens(_TOKEN, text)
+    if any(token.kind == BAD and token.text[0] == '"' for token in tokens):
+        tokens = _tokens(_SHORT_STRINGS, text)
+    return tokens
+
+
+def _tokens(pattern: re.Pattern[str], text: str) -> list[Token]:
     tokens = []
-    for found in _TOKEN.finditer(text):
+    for found in pattern.finditer(text):
         group = found.lastgroup
         if group in ("blank", "comment"):
             continue

@@ -274,8 +274,15 @@ class CoLine(Syntax):
     body: Block
 
 
+class BrokenLine(Syntax):
+    """A line that could not be read; what it would have given a name has one all the same."""
+
+    names: tuple[Identifier, ...]
+
+
 BodyLine: TypeAlias = (
-    CallLine
+    BrokenLine
+    | CallLine
     | TakeApartLine
     | BindLine
     | ClosureLine

@@ -10,7 +10,7 @@ from fluvial_aqua.syntax.tree import ArrowSyntax, CollectionType, NamedType, Par
 from fluvial_aqua.text import Span
 
 TYPE_DEPTH_MAX: Final = 100
-_BEGINS_TYPE: Final = (NAME, CLASS, "[", "?", "*", "%", "⊤", "⊥", "(", "{", "->")
+_BEGINS_TYPE: Final = (NAME, CLASS, "[", "?", "*", "**", "%", "⊤", "⊥", "(", "{", "->")
 
 
 def read_type(cursor: Cursor) -> TypeSyntax:
@@ -121,6 +121,9 @@ def _simple(cursor: Cursor) -> TypeSyntax:
             cursor.expect("]", "`]` of an array's type")
             element = _simple(cursor)
             return CollectionType(sigil="[]", element=element, span=start.to(element.span))
+        if cursor.take("**"):  # the lexer takes two stars for one sign
+            element = CollectionType(sigil="*", element=_simple(cursor), span=start)
+            return CollectionType(sigil="*", element=element, span=start.to(cursor.before.span))
         if cursor.at("?", "*", "%"):
             sigil = cursor.next().kind
             element = _simple(cursor)
