@@ -21,6 +21,7 @@ NAMES = ("bob", "carol")
 
 @click.command()
 @click.option("--message", default="hello from the white paper", show_default=True, help="What alice says.")
+@click.option("--aqua", is_flag=True, help="Run the paper's script in Aqua, not the one in AIR; needs fluvial-aqua.")
 @click.option("--offline", type=click.Choice(NAMES), help="A member that is not there.")
 @click.option("--keep", is_flag=True, help="Leave the network up until Ctrl-C, to send more messages.")
 @click.option(
@@ -33,7 +34,7 @@ NAMES = ("bob", "carol")
 )
 @common_options
 @pass_invocation
-def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, keep: bool) -> None:
+def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, aqua: bool, keep: bool) -> None:
     """Run the white paper's chat over six processes on this machine.
 
     alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help.
@@ -43,6 +44,8 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
     from fluvial.demo.telling import Teller
     from fluvial.story.merging import merge_stories
 
+    if aqua:
+        _need_aqua()
     network = Network.prepare(folder.absolute())
     came_as_expected = False
 
@@ -51,17 +54,26 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
         teller = Teller(network.names, click.echo, lambda text, colour: click.style(text, fg=colour))
         async with network.running(offline, teller.hear) as seconds:
             _introduce(network, seconds, offline)
-            delivered = await _send(network, teller, message, ttl_s=6 if offline else 30)
+            delivered = await _send(network, teller, message, ttl_s=6 if offline else 30, aqua=aqua)
             _sum_up(teller, delivered=delivered, offline=offline)
             _draw(network, merge_stories(await _stories(network)))
             lost = set(teller.tally.unreachable)
             came_as_expected = delivered if offline is None else not delivered and lost == {offline}
             if keep:
-                await _keep(network)
+                await _keep(network, aqua=aqua)
 
     serving.run(lambda: serving.until_signalled(work))
     if not came_as_expected:
         raise click.exceptions.Exit(1)
+
+
+def _need_aqua() -> None:
+    from importlib.metadata import entry_points
+
+    from fluvial.errors import PluginError
+
+    if not entry_points(group="fluvial.commands", name="aqua"):
+        raise PluginError("no compiler for Aqua is installed", hint="install it: pip install fluvial-aqua")
 
 
 def _introduce(network: Network, seconds: float, offline: str | None) -> None:
@@ -74,13 +86,13 @@ def _introduce(network: Network, seconds: float, offline: str | None) -> None:
     )
 
 
-async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float) -> bool:
+async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float, aqua: bool) -> bool:
     """Alice's process: runs the flow and ends; whether the chat said that the message was delivered."""
     import anyio
 
     from fluvial.demo.network import INITIATOR, events, stop
 
-    words = [*network.flow_command(message, ttl_s=ttl_s), "--store", "--log", "debug", "--json"]
+    words = [*network.flow_command(message, ttl_s=ttl_s, aqua=aqua), "--store", "--log", "debug", "--json"]
     async with await anyio.open_process(
         [sys.executable, "-m", "fluvial", *words], stdin=None, start_new_session=True
     ) as process:
@@ -148,10 +160,10 @@ def _draw(network: Network, story: Story) -> None:
     click.echo(f"  the same as text: fluvial particle list --config {network.members['relay'].config}")
 
 
-async def _keep(network: Network) -> None:
+async def _keep(network: Network, *, aqua: bool) -> None:
     import anyio
 
-    command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30)])
+    command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30, aqua=aqua)])
     click.echo(f"\nThe network stays up. Send more messages with:\n\n  {command}\n\nCtrl-C ends it.")
     await anyio.sleep_forever()
 

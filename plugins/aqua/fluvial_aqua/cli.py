@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from fluvial.commands import Invocation, common_options, pass_invocation, reach, reach_options
+from fluvial.commands import (
+    Invocation,
+    common_options,
+    keeping,
+    pass_invocation,
+    reach,
+    reach_options,
+    run_options,
+)
 
 if TYPE_CHECKING:
     from fluvial_aqua.compiler import CompilerOptions
@@ -17,7 +25,6 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
 FILE = click.argument("file", type=_EXISTING)
 FILES = click.argument("files", nargs=-1, required=True, type=_EXISTING)
-TTL_S = 30.0
 
 
 @click.group()
@@ -240,8 +247,12 @@ def types(invocation: Invocation, /, file: Path, **given: Any) -> None:
     help="An argument of the function; JSON, or a plain text. May be repeated.",
 )
 @click.option(
-    "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
+    "--until",
+    multiple=True,
+    metavar="SERVICE[.FUNCTION]",
+    help="A call on this client that ends the run, beside the function's own result. May be repeated.",
 )
+@run_options
 @program_options
 @reach_options
 @common_options
@@ -252,28 +263,37 @@ def run(
     file: Path,
     func: str,
     arguments: tuple[str, ...],
+    until: tuple[str, ...],
     ttl_s: float,
     relay: str | None,
     network: str | None,
     key_file: Path | None,
+    *,
+    store: bool,
+    log_level: str | None,
     **given: Any,
 ) -> None:
     """Run the function FUNC of FILE as a client and print what it returns."""
     import anyio
+    from fluvial.client import Ending
+    from msgspec.json import encode
 
     from fluvial_aqua.flows import load
 
-    flows = load(file, options=_options(given))
-    flow = flows[func]
+    flow = load(file, options=_options(given))[func]
     values = flow.parse_arguments(arguments)
     flow.check_arguments(values)
-    way = reach(invocation, relay=relay, network=network, key_file=key_file)
+    if until:
+        flow = flow.until(*until)
+    way = keeping(invocation, reach(invocation, relay=relay, network=network, key_file=key_file), store, log_level)
 
     async def main() -> Any:
         async with way.connect() as client:
             return await flow.run(client, ttl_s=ttl_s, **values)
 
     result = anyio.run(main)
-    from msgspec.json import encode
-
-    invocation.print(result, lambda: [] if result is None else [encode(result).decode()])
+    if isinstance(result, Ending):
+        report = {"ended_by": f"{result.service}.{result.function}", "result": list(result.arguments)}
+        invocation.print(report, lambda: [f"{report['ended_by']}: {encode(report['result']).decode()}"])
+    else:
+        invocation.print({"result": result}, lambda: [] if result is None else [encode(result).decode()])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from fluvial_aqua.air import AirNode, SourceLine, print_air
@@ -99,6 +100,11 @@ class Compilation:
     def sources(self) -> dict[str, SourceText]:
         """The texts of all files, by name."""
         return self._reporter.sources
+
+    def with_surround(self, surround: Surround) -> Compilation:
+        """The same program, its functions compiled with something else around them."""
+        options = msgspec.structs.replace(self._options, surround=surround)
+        return Compilation(self.program, self._reporter, options)
 
     def require(self) -> None:
         """Refuse to go on if there is an error.

@@ -43,10 +43,21 @@ class AquaFlow:
 
     Args:
         function: the compiled function.
+        ends: calls on this client that end a run, ``service.function``, beside the function's own result.
+        silent: the same function compiled so that without results it does not answer.
     """
 
-    def __init__(self, function: CompiledFunction) -> None:
+    def __init__(self, function: CompiledFunction, *, silent: CompiledFunction, ends: Sequence[str] = ()) -> None:
         self._function = function
+        self._silent = silent
+        self._ends = tuple(ends)
+
+    def until(self, *ends: str) -> AquaFlow:
+        """The same flow, which also ends with one of these calls on this client; a run then results in the ``Ending``.
+
+        A function without results then ends with these calls alone.
+        """
+        return AquaFlow(self._silent, silent=self._silent, ends=ends)
 
     def __repr__(self) -> str:
         """The signature."""
@@ -127,7 +138,7 @@ class AquaFlow:
 
         return PreparedRun(
             script=self.air,
-            until=(f"{CALLBACK}.{RESPONSE}", f"{ERROR_HANDLER}.error"),
+            until=(f"{CALLBACK}.{RESPONSE}", f"{ERROR_HANDLER}.error", *self._ends),
             answers={GET_DATA: argument, CALLBACK: callback},
             finish=self._finish,
         )
@@ -150,6 +161,8 @@ class AquaFlow:
     def _finish(self, ending: Ending) -> Any:
         if ending.service == ERROR_HANDLER:
             raise self._failure(ending.arguments[0] if ending.arguments else {})
+        if ending.service != CALLBACK:
+            return ending
         kinds = self._function.arrow.results
         if len(ending.arguments) != len(kinds):
             raise AquaValueError(f"{len(kinds)} results are declared, {len(ending.arguments)} came")
@@ -190,12 +203,14 @@ class AquaFlows:
     """The functions that a file exports, as attributes or by name.
 
     Args:
-        compilation: of the file.
+        compilation: of the file; functions without results answer.
+        silent: of the file; they do not.
         path: of the file.
     """
 
-    def __init__(self, compilation: Compilation, path: Path) -> None:
+    def __init__(self, compilation: Compilation, silent: Compilation, path: Path) -> None:
         self._compilation = compilation
+        self._silent = silent
         self._path = path
         self._made: dict[str, AquaFlow] = {}
 
@@ -205,7 +220,9 @@ class AquaFlows:
             hint = did_you_mean(name, self) or f"it exports {', '.join(self) or 'nothing'}"
             raise ConfigError(f"{self._path} exports no function `{name}`", hint=hint)
         if name not in self._made:
-            self._made[name] = AquaFlow(self._compilation.function(name))
+            function = self._compilation.function(name)
+            silent = function if function.arrow.results else self._silent.function(name)
+            self._made[name] = AquaFlow(function, silent=silent)
         return self._made[name]
 
     def __getattr__(self, name: str) -> AquaFlow:
@@ -238,7 +255,8 @@ def load(path: Path | str, *, options: CompilerOptions | None = None) -> AquaFlo
     surround = msgspec.structs.replace(options.surround, empty_response=True, relay=True, report_errors=True)
     compilation = compile_file(Path(path), msgspec.structs.replace(options, surround=surround))
     compilation.require()
-    return AquaFlows(compilation, Path(path))
+    silent = compilation.with_surround(msgspec.structs.replace(surround, empty_response=False))
+    return AquaFlows(compilation, silent, Path(path))
 
 
 async def _called(function: Callable[..., Any], kind: ArrowType, call: Call) -> Any:
