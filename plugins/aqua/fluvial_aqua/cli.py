@@ -297,3 +297,19 @@ def run(
         invocation.print(report, lambda: [f"{report['ended_by']}: {encode(report['result']).decode()}"])
     else:
         invocation.print({"result": result}, lambda: [] if result is None else [encode(result).decode()])
+
+
+@aqua.command()
+@program_options
+def lsp(**given: Any) -> None:
+    """Serve an editor over stdin and stdout: diagnostics, types, definitions, completion, renaming, formatting."""
+    from fluvial.errors import PluginError
+
+    options = _options(given)
+    try:
+        from fluvial_aqua.server import serve
+    except ImportError as error:
+        raise PluginError(
+            f"the language server needs more: {error}", hint="install it: pip install 'fluvial-aqua[editor]'"
+        ) from error
+    serve(options)

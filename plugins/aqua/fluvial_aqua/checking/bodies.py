@@ -96,6 +96,7 @@ class BodyChecker:
         """Make a variable known; another one of its name may not be visible."""
         self._check_free(variable.name, at)
         self.context.declared.append(variable)
+        self.context.mention(at, variable)
         if outside:
             self.context.scope.add_outside(variable)
         else:
@@ -235,6 +236,7 @@ class BodyChecker:
             if not accepts(found.type.element, kind):
                 problem = f"`{name.text}` holds `{type_text(found.type.element)}`, the result is `{type_text(kind)}`"
                 self.context.error(name.span, "Q406", problem)
+            self.context.mention(name.span, found)
             return found, True
         if gather:
             element = frozen_value(kind)
@@ -308,6 +310,7 @@ class BodyChecker:
             hint = did_you_mean(name, self.context.scope.names()) or f"declare it first: `{name}: *T`"
             self.context.error(line.stream.span, "Q305", f"there is no stream `{name}` here", hint)
             return []
+        self.context.mention(line.stream.span, found)
         kind = found.type
         if isinstance(kind, UnknownType):
             return []
@@ -346,6 +349,7 @@ class BodyChecker:
             services = [one for one, what in names.items() if what.kind == "service"]
             self.context.error(at, "Q309", f"there is no service `{shown}`", did_you_mean(shown, services))
             return []
+        self.context.mention(Span(at.end - len(name), at.end), declared)
         unit = self.context.declarations.service(declared)
         self.context.scope.set_id(unit)
         return [ServiceStep(place=place, service=unit, value=value)]

@@ -90,6 +90,7 @@ class CallChecker:
         declared = self._declared_in_space(syntax)
         if declared is None:
             return None
+        self._context.mention(syntax.name.span, declared)
         place = self._context.place(syntax.span)
         declarations = self._context.declarations
         if declared.kind == "constant":
@@ -131,6 +132,8 @@ class CallChecker:
             declared = self._declared_in_space(callee)
         if declared is None or declared.kind not in ("type", "ability"):
             return None
+        at = callee.span if isinstance(callee, NameSyntax) else callee.name.span
+        self._context.mention(at, declared)
         kind = self._context.declarations.declared_type(declared, self._context.module, callee.span)
         place = self._context.place(syntax.span)
         if not isinstance(kind, RecordType | AbilityType):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from fluvial_aqua.checking.declarations import Declarations
-from fluvial_aqua.checking.modules import Module
+from fluvial_aqua.checking.modules import Declared, Module
 from fluvial_aqua.checking.scopes import Scope
 from fluvial_aqua.checking.tree import FunctionUnit, Place, Variable
 from fluvial_aqua.diagnostics import Reporter
@@ -59,6 +59,10 @@ class BodyContext(Struct, eq=False):
     def warning(self, span: Span, code: str, message: str, hint: str = "") -> None:
         """Note something odd in this body."""
         self.reporter.warning(self.module.source, span, code, message, hint)
+
+    def mention(self, span: Span, target: Variable | Declared) -> None:
+        """A name in the text stands for something."""
+        self.declarations.mention(self.module, span, target)
 
     def place(self, span: Span) -> Place:
         """A place in this file."""

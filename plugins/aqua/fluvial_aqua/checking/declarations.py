@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fluvial.suggestions import did_you_mean
+from msgspec import Struct
 
 from fluvial_aqua.checking.modules import Declared, Module
 from fluvial_aqua.checking.tree import FunctionUnit, Literal, Place, ServiceUnit, Variable
@@ -58,6 +59,13 @@ OTHER_NAMES: Final = {
 }
 
 
+class Mention(Struct, frozen=True):
+    """A name in a text, and the variable or definition that it stands for; also where that is defined."""
+
+    place: Place
+    target: Variable | Declared
+
+
 class Declarations:
     """What definitions mean.
 
@@ -68,7 +76,12 @@ class Declarations:
 
     def __init__(self, reporter: Reporter, constants: Mapping[str, bool | int | float | str]) -> None:
         self.reporter: Final = reporter
+        self.mentions: Final[list[Mention]] = []
         self._constants = constants
+
+    def mention(self, module: Module, span: Span, target: Variable | Declared) -> None:
+        """Remember that a name at a place stands for something."""
+        self.mentions.append(Mention(Place(module.source, span), target))
 
     # --- types ------------------------------------------------------------------------------------------------------
 
@@ -115,6 +128,7 @@ class Declarations:
                     hint = f"Aqua calls it {OTHER_NAMES[shown]}"
             self.reporter.error(module.source, syntax.span, "Q302", problem, hint)
             return UNKNOWN
+        self.mention(module, Span(syntax.span.end - len(name), syntax.span.end), declared)
         return self.declared_type(declared, module, syntax.span)
 
     def declared_type(self, declared: Declared, module: Module, at: Span) -> AquaType:
@@ -234,6 +248,7 @@ class Declarations:
         if isinstance(syntax, NameSyntax):
             other = module.find(syntax.name)
             if other is not None and other.kind == "constant":
+                self.mention(module, syntax.span, other)
                 return self.constant(other)
             names = [name for name, one in module.names.items() if one.kind == "constant"]
             problem = f"there is no constant `{syntax.name}`"
@@ -256,7 +271,8 @@ class Declarations:
     def unit(self, name: str, syntax: ArrowSyntax, module: Module, at: Span) -> FunctionUnit:
         """A function or closure with its parameters."""
         arrow = self.arrow_of(syntax, module)
-        spans = [*(one.span for one in syntax.abilities), *(one.span for one in syntax.parameters)]
+        spans = [one.span for one in syntax.abilities]
+        spans += [one.name.span if one.name is not None else one.span for one in syntax.parameters]
         open_types = {one.name.text for one in syntax.parameters if one.type is None and one.name is not None}
         parameters = tuple(
             Variable(parameter, UNKNOWN if parameter in open_types else kind, Place(module.source, span), "parameter")

@@ -174,9 +174,11 @@ class ExpressionChecker:
         variable = context.scope.find(name)
         if variable is not None:
             variable.used = True
+            context.mention(span, variable)
             return Read(type=variable.type, place=place, variable=variable)
         declared = context.module.find(name)
         if declared is not None:
+            context.mention(span, declared)
             if declared.kind == "constant":
                 value = context.declarations.constant(declared)
                 return Literal(type=value.type, place=place, value=value.value)

@@ -77,6 +77,7 @@ class ProgramChecker:
         variables: list[Variable] = []
         for declared in module.own.values():
             syntax = declared.syntax
+            self._declarations.mention(module, syntax.name.span, declared)
             if isinstance(syntax, FunctionSyntax):
                 unit = self._declarations.function(declared)
                 context = BodyContext(
@@ -154,6 +155,8 @@ class ProgramChecker:
                 declared = self._exported(module, one)
                 if declared is None:
                     continue
+                name = Span(one.span.start, one.span.start + len(one.path[0]))
+                self._declarations.mention(module, name, declared)
                 unit = self._declarations.function(declared)
                 if self._exportable(module, unit, one.span):
                     exports[one.alias.text if one.alias is not None else one.path[-1]] = unit
