@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fluvial_aqua.compiler import Compilation, CompiledFunction, CompilerOptions, compile_text
     from fluvial_aqua.conversion import AquaValueError
     from fluvial_aqua.diagnostics import AquaError, Diagnostic
-    from fluvial_aqua.flows import AquaFlow, AquaFlows, load
+    from fluvial_aqua.flows import AquaFlow, AquaFlows, load, load_text
 
 __all__ = [
     "AquaError",
@@ -27,6 +27,7 @@ __all__ = [
     "Diagnostic",
     "compile_text",
     "load",
+    "load_text",
 ]
 
 _WHERE = {
@@ -40,6 +41,7 @@ _WHERE = {
     "Diagnostic": "diagnostics",
     "compile_text": "compiler",
     "load": "flows",
+    "load_text": "flows",
 }
 
 

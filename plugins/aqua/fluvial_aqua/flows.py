@@ -26,9 +26,9 @@ from fluvial.suggestions import did_you_mean
 
 from fluvial_aqua.air import SourceLine
 from fluvial_aqua.checking.types import AquaType, ArrowType, ScalarType
-from fluvial_aqua.compiler import Compilation, CompiledFunction, CompilerOptions
+from fluvial_aqua.compiler import Compilation, CompiledFunction, CompilerOptions, compile_text
 from fluvial_aqua.conversion import AquaValueError, from_json, to_json
-from fluvial_aqua.files import compile_file
+from fluvial_aqua.files import compile_file, read_file
 from fluvial_aqua.model.lowering import CALLBACK, ERROR_HANDLER, GET_DATA, RELAY, RESPONSE
 
 if TYPE_CHECKING:
@@ -205,20 +205,20 @@ class AquaFlows:
     Args:
         compilation: of the file; functions without results answer.
         silent: of the file; they do not.
-        path: of the file.
+        name: of the file.
     """
 
-    def __init__(self, compilation: Compilation, silent: Compilation, path: Path) -> None:
+    def __init__(self, compilation: Compilation, silent: Compilation, name: str) -> None:
         self._compilation = compilation
         self._silent = silent
-        self._path = path
+        self._name = name
         self._made: dict[str, AquaFlow] = {}
 
     def __getitem__(self, name: str) -> AquaFlow:
         """A function by its name."""
         if name not in self._compilation.program.exports:
             hint = did_you_mean(name, self) or f"it exports {', '.join(self) or 'nothing'}"
-            raise ConfigError(f"{self._path} exports no function `{name}`", hint=hint)
+            raise ConfigError(f"{self._name} exports no function `{name}`", hint=hint)
         if name not in self._made:
             function = self._compilation.function(name)
             silent = function if function.arrow.results else self._silent.function(name)
@@ -251,12 +251,30 @@ def load(path: Path | str, *, options: CompilerOptions | None = None) -> AquaFlo
     Raises:
         AquaError: the program has errors. ConfigError: the file cannot be read.
     """
-    options = options or CompilerOptions()
-    surround = msgspec.structs.replace(options.surround, empty_response=True, relay=True, report_errors=True)
-    compilation = compile_file(Path(path), msgspec.structs.replace(options, surround=surround))
+    return _flows(compile_file(Path(path), options), str(path), options)
+
+
+def load_text(text: str, *, name: str = "main.aqua", options: CompilerOptions | None = None) -> AquaFlows:
+    """The functions that an Aqua program exports whose text is at hand; it may import files.
+
+    Args:
+        text: the program.
+        name: how errors call it; imports are looked for beside a file of this name.
+        options: how to compile, as for :func:`load`.
+
+    Raises:
+        AquaError: the program has errors.
+    """
+    return _flows(compile_text(name, text, read_file, options), name, options)
+
+
+def _flows(compilation: Compilation, name: str, options: CompilerOptions | None) -> AquaFlows:
     compilation.require()
-    silent = compilation.with_surround(msgspec.structs.replace(surround, empty_response=False))
-    return AquaFlows(compilation, silent, Path(path))
+    surround = msgspec.structs.replace(
+        (options or CompilerOptions()).surround, empty_response=True, relay=True, report_errors=True
+    )
+    silent = msgspec.structs.replace(surround, empty_response=False)
+    return AquaFlows(compilation.with_surround(surround), compilation.with_surround(silent), name)
 
 
 async def _called(function: Callable[..., Any], kind: ArrowType, call: Call) -> Any:

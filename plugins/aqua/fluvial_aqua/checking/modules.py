@@ -109,11 +109,24 @@ class Module(Struct, eq=False):
     def given(self) -> dict[str, Declared]:
         """What other files get from it."""
         if self.file.declares is None:
-            return dict(self.names)
+            dotted = {f"{space}.{name}": what for space, inner in self.spaces.items() for name, what in inner.items()}
+            return dotted | self.names
         given = {one.text: self.names[one.text] for one in self.file.declares if one.text in self.names}
         for one in self.file.declares:
-            given |= {f"{one.text}.{name}": what for name, what in self.spaces.get(one.text, {}).items()}
+            for space, inner in self.spaces_of(one.text).items():
+                given |= {f"{space}.{name}": what for name, what in inner.items()}
         return given
+
+    def spaces_of(self, name: str) -> dict[str, dict[str, Declared]]:
+        """Used modules of a name, and those whose names begin with it and a dot."""
+        return {space: inner for space, inner in self.spaces.items() if space == name or space.startswith(name + ".")}
+
+    def add_to_space(self, space: str, given: Mapping[str, Declared]) -> None:
+        """Make names known below the name of a used module; they may have dots themselves."""
+        for name, declared in given.items():
+            inner, _, last = name.rpartition(".")
+            key = ".".join(part for part in (space, inner) if part)
+            self.spaces.setdefault(key, {})[last] = declared
 
 
 class ModuleLoader:
@@ -171,14 +184,12 @@ class ModuleLoader:
             self._reporter.warning(module.source, syntax.file_span, "Q909", problem, hint)
         if syntax.use:
             space = syntax.module.text if syntax.module is not None else imported.file.module
-            if space is not None:
-                module.spaces.setdefault(space, {}).update(given)
+            module.add_to_space(space or "", given)
             return
         module.imports.append(imported)
         for name, declared in given.items():
             if "." in name:
-                space, _, inner = name.rpartition(".")
-                module.spaces.setdefault(space, {})[inner] = declared
+                module.add_to_space("", {name: declared})
                 continue
             other = module.own.get(name)
             if other is not None and other is not declared and not _same(other, declared):
@@ -199,7 +210,7 @@ class ModuleLoader:
                 continue
             inner = {key[len(name) + 1 :]: what for key, what in given.items() if key.startswith(name + ".")}
             if inner:
-                module.spaces.setdefault(target, {}).update(inner)
+                picked |= {f"{target}.{key}": what for key, what in inner.items()}
                 continue
             hint = did_you_mean(name, given) or (
                 "it is defined there, but `declares` does not name it" if name in imported.own else ""
@@ -233,7 +244,7 @@ class ModuleLoader:
 
     def _check_declares(self, module: Module) -> None:
         for one in module.file.declares or ():
-            if one.text not in module.names and one.text not in module.spaces:
+            if one.text not in module.names and not module.spaces_of(one.text):
                 hint = did_you_mean(one.text, module.names)
                 problem = f"the module declares `{one.text}`, which is not there"
                 self._reporter.error(module.source, one.span, "Q205", problem, hint)
