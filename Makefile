@@ -51,7 +51,7 @@ bench: $(READY)
 # an AquaVM harness, differences from it are counted by cause. GENERATOR (a command) or SCENARIOS (folders) in place of our own generator.
 SECONDS ?= 60
 fuzz-air: $(READY)
-	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(COUNT),--count $(COUNT)) \
+	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
 

@@ -27,6 +27,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from fluvial.addresses import Contact
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.secure import Credentials
 from fluvial_transport_tcp.transport import TcpTransport
@@ -59,7 +60,7 @@ async def running(**options: Any) -> AsyncIterator[TcpTransport]:
     log = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
-    context = closed_context("bench", network="bench", log=log)
+    context = closed_context("bench", network="bench", log=log, trust=WeightsTrust())
     transport = TcpTransport(context, Options(connections_max=2 * IDLE_CONNECTIONS, **options))
     async with anyio.create_task_group() as group:
         await group.start(transport.run, echo, Nobody())

@@ -32,7 +32,7 @@ class Neighbours(Part):
     def __init__(self, context: Context, options: Options) -> None:
         self._peers = context.peers
         self._motto = options.motto
-        self._arrived: set[PeerId] = set()
+        self._arrived: dict[PeerId, None] = {}
         self._woken = anyio.Event()
         self.mottos: OrderedDict[PeerId, str] = OrderedDict()
 
@@ -52,7 +52,7 @@ class Neighbours(Part):
             await self._woken.wait()
             self._woken = anyio.Event()
             while self._arrived:
-                await self._ask(self._arrived.pop())
+                await self._ask(self._arrived.popitem()[0])
 
     async def _ask(self, peer: PeerId) -> None:
         try:
@@ -73,7 +73,7 @@ class Neighbours(Part):
     def fluvial_peer_connected(self, peer: PeerId) -> None:
         """Hears of this node only. A hook must not wait, so it leaves a note and wakes the loop."""
         if len(self._arrived) < KEPT_MAX:
-            self._arrived.add(peer)
+            self._arrived[peer] = None
             self._woken.set()
 
     def _health(self) -> Iterable[Finding]:

@@ -8,10 +8,11 @@ shortcoming of the machine; such skips begin with ``not offered:``.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
+import structlog
 
 NOT_OFFERED = "not offered:"
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
@@ -46,3 +47,12 @@ def _skip_fails(report: ReportT) -> ReportT:
                 f"{reason}\nCI=true: everything that a test needs must be there, so this skip is a failure"
             )
     return report
+
+
+@pytest.fixture(scope="module")
+def plain_logs() -> Iterator[None]:
+    """Tracebacks as plain text: structlog's default colours them, which takes longer than all these tests."""
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.configure(**before)

@@ -38,7 +38,7 @@ class Subject:
         network: the network's name.
         running: whether the peer runs now, as far as is known.
         options: the checked options of each section in which the settings chose an offer of this plugin, by the section's name:
-            ``effectors.weather``, ``routing``. Empty if none was chosen.
+            ``effectors.weather``, ``extras.gateway``, ``routing``. Empty if none was chosen.
         database: the peer's database, for reading alone and with everything in one snapshot; None if it is not there yet or cannot be
             read. Only for the time of the check.
     """

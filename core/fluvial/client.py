@@ -26,21 +26,23 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 import anyio
+import msgspec
 import structlog
 
 from fluvial.addresses import Contact
-from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.air.syntax import UndefinedName, parse
+from fluvial.air.syntax import Script, UndefinedName, parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
-from fluvial.errors import ServiceError, Unreachable
+from fluvial.errors import Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
 from fluvial.particle import Particle
-from fluvial.particles.notice import Notice
+from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
+from fluvial.prospects import hopeless
 from fluvial.services import Handler, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.story.story import tell
@@ -56,6 +58,7 @@ CONNECT_S: Final = 10.0
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
+_NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
 
@@ -103,10 +106,11 @@ class ComposedFlow(Protocol):
 class Flow:
     """A particle of this client while it runs; an asynchronous context manager. To await it is to run it and have its result."""
 
-    def __init__(self, node: Node, particle: Particle, run: PreparedRun) -> None:
+    def __init__(self, node: Node, particle: Particle, run: PreparedRun, wrapping: _Wrapping | None = None) -> None:
         self._run = run
         values, until = run.values, run.until
         self._node = node
+        self._wrapping = wrapping or _Wrapping()
         self._notices: list[Notice] = []
         self._news = anyio.Event()
         self._values = values
@@ -116,8 +120,12 @@ class Flow:
             self._ends.setdefault(service, set()).add(function)
         self._done = anyio.Event()
         self._ending: Ending | None = None
-        self._last = Effects()
+        self._last = _NOTHING
+        self._undone: AirError | None = None
         self._waits: Waits = tuple
+        self._heard_of: list[Notice] = []
+        self._stopped_by: Notice | None = None
+        self._script: Script | None = None
         self.particle: Final = particle
 
     @property
@@ -172,18 +180,22 @@ class Flow:
         """The call that ended the run.
 
         Raises:
-            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught.
+            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught; or a peer has
+                reported an error, and nothing that the flow waits for can come any more.
+            Refused: the peer that the flow waits for does not take it, and will not take it later either.
             Unreachable: the particle died before such a call was made.
             StorageError: the client's own database failed.
         """
         with anyio.move_on_after(self.particle.header.ttl_ms / 1000):
             await self._done.wait()
-        if self._ending is None:
-            raise self._over() if self._last.finished else await self._dead()
-        return self._ending
+        if self._ending is not None:
+            return self._ending
+        if self._stopped_by is not None:
+            raise _error_of(self._stopped_by, len(self._wrapping.before))
+        raise self._over() if self._last.finished or self._undone is not None else await self._dead()
 
     def _over(self) -> ServiceError:
-        if (error := self._last.error) is not None:
+        if (error := self._undone or self._last.error) is not None:
             return ServiceError(error.code, f"the script failed{_place(error)}: {error.message}")
         why = "; ".join(("the script came to its end without a result", *self._told()))
         return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
@@ -203,8 +215,11 @@ class Flow:
         stored = await self._node.stored(self.particle)
         if stored is None:  # it was not kept any longer
             return [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
-        texts = []
-        for waiting in tell(stored, self._node.peer_id).waits[:WAITS_SHOWN]:
+        story = tell(stored, self._node.peer_id)
+        texts = [
+            f"{one.peer} could not be reached: {one.error}" for one in story.undelivered[:WAITS_SHOWN] if one.error
+        ]
+        for waiting in story.waits[:WAITS_SHOWN]:
             text = f"{waiting.reason} (line {waiting.at.partition(':')[0]})"
             if waiting.since_ms is not None:
                 text += f", for {duration(max(self.particle.deadline_ms - waiting.since_ms, 0))}"
@@ -216,15 +231,44 @@ class Flow:
         return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
-        self._notices.append(notice)
+        self._heard_of.append(notice)
+        self._notices.append(_in_script(notice, len(self._wrapping.before)))
+        self._judge()
         news, self._news = self._news, anyio.Event()
         news.set()
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
+        # An error that undoes the first run, or one with an answer of a service, undoes all further ones; what others sent is just refused.
+        if isinstance(effects.error, Uncatchable) and (effects.records or self._last is _NOTHING):
+            self._undone = effects.error
+            self._done.set()
         self._last = effects
         self._waits = waits
+        self._judge()
         if effects.finished:
             self._done.set()
+
+    def _judge(self) -> None:
+        """End the run if nothing that it waits for can come any more."""
+        if not self._heard_of or self._stopped_by is not None or self._last.finished:
+            return
+        if self._script is None:
+            self._script = parse(self.particle.script)
+        me = self._node.peer_id
+        self._stopped_by = hopeless(self._script, self._waits(), self._heard_of, me, self._peer_of)
+        if self._stopped_by is not None:
+            self._done.set()
+
+    def _peer_of(self, instruction: tree.CallInstruction | tree.Canon) -> str | None:
+        match instruction.peer:
+            case tree.Literal(value=str() as peer):
+                return peer
+            case tree.InitPeerId():
+                return str(self._node.peer_id)
+            case tree.Scalar(name=name, path=None) if name in self._wrapping.names:
+                given = self._values[name]
+                return given if isinstance(given, str) else None
+        return None
 
     async def _load(self, call: Call) -> Any:
         if call.function not in self._values:
@@ -290,9 +334,10 @@ class Client:
             run = PreparedRun(script=script, values=values, until=until)
         else:
             run = script.prepare(values, relay=self.relay_id)
-        air = with_values(run.script, run.values)
+        wrapping = _wrapping(run.script, run.values)
+        air = wrapping.around(run.script)
         particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
-        return Flow(self.node, particle, run)
+        return Flow(self.node, particle, run, wrapping)
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
@@ -302,6 +347,16 @@ class Client:
 def notice_text(notice: Notice) -> str:
     """A failure notice as a harmless line: ``12D3… cannot go on: 10000: no tea at line 3:7 (call …)``."""
     return cut(printable(str(notice)), NOTICE_COLUMNS_MAX)
+
+
+def _error_of(notice: Notice, loads: int) -> ServiceError | Refused:
+    """The error for which a run ends."""
+    if notice.kind == "refused":
+        return Refused(printable(notice.message), reason=reason_of_refusal(notice))
+    shown = _in_script(notice, loads)
+    hint = f"on {shown.peer_id}" + (f", line {shown.position}: {printable(shown.instruction)}" if shown.line else "")
+    status, message = service_failure(notice.message) or (notice.code, notice.message)
+    return ServiceError(status or Status.FAILED, printable(message), peer=notice.peer_id, hint=hint)
 
 
 def _place(error: AirError) -> str:
@@ -319,18 +374,51 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
     """
-    loaded: set[str] = set()
+    return _wrapping(script, values, name=name).around(script)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapping:
+    """What :func:`with_values` puts around a script; in one line, so that the lines of the script stay what they are.
+
+    Attributes:
+        before, behind: texts.
+        names: those that are loaded.
+    """
+
+    before: str = ""
+    behind: str = ""
+    names: tuple[str, ...] = ()
+
+    def around(self, script: str) -> str:
+        """The whole text."""
+        return self.before + script + self.behind
+
+
+def _wrapping(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> _Wrapping:
+    """See :func:`with_values`."""
+    loaded: list[str] = []
     while True:
         try:
-            parse(script, name=name)
+            parse(script, name=name, given=loaded)
         except UndefinedName as error:
-            if error.undefined not in values or error.undefined in loaded:
+            if error.undefined not in values:
                 raise
-            loaded.add(error.undefined)
-            # On the first line, so that positions in errors stay right for all others.
-            script = f'(seq (call %init_peer_id% ("{LOAD}" "{error.undefined}") [] {error.undefined}) {script})'
+            loaded.append(error.undefined)
         else:
-            return script
+            calls = [f'(seq (call %init_peer_id% ("{LOAD}" "{one}") [] {one}) ' for one in reversed(loaded)]
+            return _Wrapping("".join(calls), ")" * len(calls), tuple(loaded))
+
+
+def _in_script(notice: Notice, loads: int) -> Notice:
+    """A notice with its place in the script that the author wrote.
+
+    Args:
+        notice: as it was heard; its place is one in the script that was sent.
+        loads: characters that stand before the author's script, on its first line.
+    """
+    column = notice.column - loads if notice.line == 1 else notice.column
+    return msgspec.structs.replace(notice, column=column) if column > 0 else notice
 
 
 @asynccontextmanager
@@ -341,6 +429,7 @@ async def connect(
     network: str = "fluvial",
     peers: Sequence[str] = (),
     storage_url: str = "sqlite://",
+    blobs_folder: str = "",
     plugins: Plugins | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
@@ -352,6 +441,7 @@ async def connect(
         network: name of the network.
         peers: addresses of further peers that it may dial.
         storage_url: where it keeps its particles; in memory by default.
+        blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
         log: its logger; by default warnings and errors go to stderr.
 
@@ -363,6 +453,7 @@ async def connect(
         "relays": [relay],
         "routing": {"kind": "static", "peers": list(peers)},
         "storage": {"url": storage_url},
+        "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
     contact = Contact.parse(relay)

@@ -13,7 +13,7 @@
     ├── AirSyntaxError       the author of a script (defined in ``fluvial.air.syntax``)
     ├── ServiceError         the author of a script: a call failed; becomes a catchable AIR error
     ├── ResourceLimit        whoever asked for too much
-    └── StorageError         the operator: the database
+    └── StorageError         the operator: the database, or the files of the blobs
 
 Each class carries a stable ``code`` (``F101`` …) that the documentation explains.
 """
@@ -29,6 +29,8 @@ class FluvialError(Exception):
     Args:
         message: what was wrong and where, one line, no trailing period needed.
         hint: what the reader can do about it; empty if there is nothing to say.
+
+    ``str(error)`` is the message with the hint below it: who prints the error need not print the hint.
     """
 
     code: ClassVar[str] = "F000"
@@ -98,15 +100,18 @@ class ServiceError(FluvialError):
     Args:
         status: the service's own error number, not 0; AIR shows it as ``ret_code``.
         message: what went wrong; scripts see it JSON-encoded.
+        peer: whose service it is, where that is another peer's.
+        hint: where it failed.
     """
 
     code = "F601"
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, peer: str = "", hint: str = "") -> None:
         if status == 0:
             raise ValueError("a service error's status must not be 0, which means success")
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.status = status
+        self.peer = peer
 
 
 class ResourceLimit(FluvialError):
@@ -116,7 +121,7 @@ class ResourceLimit(FluvialError):
 
 
 class StorageError(FluvialError):
-    """The database cannot be opened, migrated, read or written."""
+    """The database, or a file of the peer's state, cannot be opened, read or written."""
 
     code = "F701"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 import msgspec
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,3 +28,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""
     code: str = ""
     fix: str = ""
+
+
+def is_finding(value: object) -> TypeGuard[Finding]:
+    """Whether something that foreign code gave is a finding, with a level and texts: nobody looks at these when one is made."""
+    if not isinstance(value, Finding) or value.level not in LEVELS:
+        return False
+    return all(isinstance(text, str) for text in (value.text, value.subject, value.hint, value.code, value.fix))

@@ -7,6 +7,7 @@ identity multihash ``00 24`` over the protobuf ``08 01 12 20`` + 32 key bytes; a
 from __future__ import annotations
 
 import os
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from fluvial.errors import ConfigError
 
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+KEY_FILE_BYTES_MAX: Final = 16_384
+"""A PEM file of an Ed25519 key has 119 bytes; comments may stand around it."""
 _ID_PREFIX: Final = bytes.fromhex("002408011220")
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
@@ -107,6 +110,42 @@ def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
+def key_is_exposed(status: os.stat_result) -> bool:
+    """Whether a key file of this user may be read or written by others.
+
+    Who gave the file to somebody else, as managers of secrets do, has decided who may read it.
+    Source: OpenSSH, ``sshkey_perm_ok``.
+    """
+    return os.name == "posix" and status.st_uid == os.getuid() and bool(status.st_mode & 0o077)
+
+
+def _read_key_file(path: Path) -> bytes:
+    """The contents of a key file; the kind of the file is looked at before a byte is read, and nothing waits.
+
+    Raises:
+        ConfigError: it cannot be read or is not what a key file should be.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path}: the peer's key must be a regular file, and this is none")
+            if key_is_exposed(status):
+                mode = stat.S_IMODE(status.st_mode)
+                raise ConfigError(
+                    f"{path}: others than its owner may read or write the peer's key (mode {mode:04o})",
+                    hint=f"`chmod 600 {path}`; if somebody may have read it, make a new peer",
+                )
+            if status.st_size > KEY_FILE_BYTES_MAX:
+                raise ConfigError(f"{path}: with {status.st_size:,} bytes this is no key")
+            return file.read(KEY_FILE_BYTES_MAX)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the peer's key cannot be read: {error.strerror}", hint="`fluvial init` makes one"
+        ) from error
+
+
 class KeyPair:
     """An Ed25519 key pair; the private half never leaves the object but to its file."""
 
@@ -131,14 +170,10 @@ class KeyPair:
         """The key pair in a PEM file (PKCS #8, unencrypted).
 
         Raises:
-            ConfigError: the file is missing, unreadable or holds another kind of key.
+            ConfigError: the file is missing, unreadable, no regular file, open to others, or holds another kind of key.
         """
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: the peer's key cannot be read: {error.strerror}", hint="`fluvial init` makes one"
-            ) from error
+            key = serialization.load_pem_private_key(_read_key_file(path), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigError(f"{path}: this is no unencrypted PEM private key: {error}") from error
         if not isinstance(key, Ed25519PrivateKey):

@@ -5,48 +5,41 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from math import inf
 from typing import Any, Final, TypeAlias
 
 import anyio
-import msgspec
 import structlog
 from anyio.abc import TaskStatus
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from fluvial import __version__
-from fluvial.addresses import Address, Contact
+from fluvial.addresses import Address
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.assembly import Assembly
+from fluvial.assembly.assembly import Assembly, Owner
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.inspection import Limits
 from fluvial.particles.notice import Notice
-from fluvial.particles.room import ParticleContext, Particles
+from fluvial.particles.room import Particles
+from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
-from fluvial.services.builtin import Versions, serve_builtins
-from fluvial.services.room import ServiceOffer, ServiceRoom
 from fluvial.storage import Store, StoredParticle, open_store
-from fluvial.switchboard import Switchboard
 from fluvial.telemetry import make_logger
+from fluvial.virtual.loop import is_virtual
 
 Watch: TypeAlias = Callable[[Effects, Waits], None]
 """Told the outcome of each run of a particle on this peer, with a function that says what waits."""
 
 Listen: TypeAlias = Callable[[Notice], None]
 """Told of each failure notice about a particle."""
-
-AIR_VERSION: Final = "0.62"
-"""The version of the language that this peer speaks, as the reference counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +96,11 @@ class Node:
         return self.keys.peer_id
 
     @property
+    def assembly(self) -> Assembly:
+        """Its parts; while the node runs."""
+        return self._in_operation.assembly
+
+    @property
     def transport(self) -> GuardedTransport:
         """Who sits in the seat of transport; while the node runs."""
         return self._in_operation.assembly.transport
@@ -121,6 +119,11 @@ class Node:
     def switchboard(self) -> Switchboard:
         """Who answers messages of other peers; while the node runs."""
         return self._in_operation.assembly.switchboard
+
+    @property
+    def blobs(self) -> Blobs:
+        """Contents that are larger than a message, as the program has them that runs the node; while it runs."""
+        return self._in_operation.assembly.blobs.for_part("node")
 
     @property
     def addresses(self) -> Sequence[Address]:
@@ -221,24 +224,28 @@ class Node:
         for record in self._configuration.plugins.failed:
             self.log.error("plugin_failed", plugin=record.name, distribution=record.origin, error=record.error)
         _make_state_folder(settings)
-        assembly = Assembly(
-            self._configuration,
+        owner = Owner(
             keys=self.keys,
             clock=self._clock,
             rng=self._rng,
             metrics=self.metrics,
             log=self.log,
+            serves=self._serves,
+            on_run=self._ran,
+            on_notice=self._heard,
         )
+        assembly = Assembly(self._configuration, owner)
         opening = open_store(
             settings.storage_url,
             base_dir=settings.base_dir,
             tables=assembly.tables(),
+            inline=is_virtual(),
             metrics=self.metrics,
             log=self.log,
         )
         try:
-            async with opening as store, AsyncExitStack() as lives:
-                await self._start(assembly, store, lives)
+            async with opening as store, assembly.running(store) as particles:
+                self._operation = _Operation(store, assembly, particles)
                 self.log.info(
                     "peer_started",
                     version=__version__,
@@ -251,85 +258,6 @@ class Node:
                 await anyio.sleep_forever()
         finally:
             self._operation = None
-
-    async def _start(self, assembly: Assembly, store: Store, lives: AsyncExitStack) -> None:
-        """Start everything in the order in which one may count on the other; ``lives`` stops it in the opposite one."""
-        assembly.build(store)
-        particles = Particles(self._particle_context(assembly, store))
-        services = ServiceRoom(
-            assembly.services,
-            builtin=partial(self._serve_builtins, assembly),
-            offers=[*assembly.service_offers(), *(ServiceOffer(effector=one, kind="native") for one in self._serves)],
-        )
-        service_room = assembly.add("services", services)
-        particle_room = assembly.add("particles", particles)
-        self._operation = _Operation(store, assembly, particles)
-        await lives.enter_async_context(assembly.seat("consensus"))
-        await lives.enter_async_context(assembly.seat("authorization"))
-        run_transport = partial(assembly.transport.part.run, assembly.switchboard.receive, self)
-        await lives.enter_async_context(assembly.seat("transport", run_transport))
-        self._count_connections(assembly)
-        assembly.peers_open()
-        await lives.enter_async_context(assembly.seat("routing"))
-        await lives.enter_async_context(assembly.seat("execution"))
-        await lives.enter_async_context(assembly.extras())
-        await lives.enter_async_context(assembly.living(service_room, start_s=inf))
-        await lives.enter_async_context(assembly.living(particle_room, start_s=inf))
-        for relay in self._settings.relays:
-            assembly.transport.keep(relay)
-        assembly.observers.capabilities_changed()
-
-    def _particle_context(self, assembly: Assembly, store: Store) -> ParticleContext:
-        settings = self._settings
-        return ParticleContext(
-            keys=self.keys,
-            network=settings.network,
-            limits=Limits(**msgspec.structs.asdict(settings.particles)),
-            keep_ms=settings.storage.keep_ms,
-            store=store.particles,
-            transport=assembly.transport,
-            routing=assembly.routing,
-            authorization=assembly.authorization,
-            execution=assembly.execution,
-            services=assembly.services,
-            on_run=self._ran,
-            on_notice=self._heard,
-            clock=self._clock,
-            rng=self._rng,
-            observers=assembly.observers,
-            metrics=self.metrics,
-            log=self.log,
-        )
-
-    async def _serve_builtins(self, assembly: Assembly) -> None:
-        await serve_builtins(
-            assembly.services,
-            keys=self.keys,
-            transport=assembly.transport,
-            routing=assembly.routing,
-            clock=self._clock,
-            versions=Versions(node=__version__, air=AIR_VERSION),
-            log=self.log,
-        )
-
-    def _count_connections(self, assembly: Assembly) -> None:
-        connected = Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self.metrics)
-        connected.set_function(lambda: len(assembly.transport.connected()))
-
-    # --- what the transport tells
-
-    def peer_connected(self, contact: Contact) -> None:
-        """Called by the transport."""
-        assembly = self._in_operation.assembly
-        self.log.info("peer_connected", other=contact.peer)
-        if contact.addresses:
-            assembly.routing.learn(contact)
-        assembly.observers.peer_connected(contact)
-
-    def peer_disconnected(self, peer: PeerId) -> None:
-        """Called by the transport."""
-        self.log.info("peer_disconnected", other=peer)
-        self._in_operation.assembly.observers.peer_disconnected(peer)
 
 
 @asynccontextmanager

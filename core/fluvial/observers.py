@@ -18,7 +18,7 @@ from fluvial.addresses import Contact
 from fluvial.effectors import Call
 from fluvial.errors import PluginError
 from fluvial.faults import describe
-from fluvial.guard import safe
+from fluvial.guard.guard import safe
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.plugins import Plugins, check_hooks

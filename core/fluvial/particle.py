@@ -8,6 +8,7 @@ every signature in the data binds to it, so that no result can be used under ano
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NewType
@@ -24,7 +25,9 @@ ParticleKey = NewType("ParticleKey", bytes)
 
 SIGNING_TAG: Final = b"fluvial/particle/1\0"
 ID_CHARACTERS_MAX: Final = 128
-NETWORK_CHARACTERS_MAX: Final = 128
+NETWORK_CHARACTERS_MAX: Final = 64
+NETWORK_PATTERN: Final = f"^[ -~]{{1,{NETWORK_CHARACTERS_MAX}}}$"
+"""The name of a network: printable ASCII, so that every transport can carry it."""
 REPLY_ADDRESSES_MAX: Final = 8
 
 
@@ -32,7 +35,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """What the initiator signs.
 
     Attributes:
-        network: name of the network for which the particle is meant.
+        network: name of the network for which the particle is meant; see :func:`is_network`.
         id: chosen by the initiator, usually a UUID; 1 to 128 characters.
         initiator: Ed25519 public key, 32 bytes.
         timestamp_ms: when it began, milliseconds since 1970.
@@ -115,6 +118,11 @@ class Particle:
         return hash_script(self.script) == self.header.script_hash
 
 
+def is_network(name: str) -> bool:
+    """Whether a text can be the name of a network."""
+    return re.fullmatch(NETWORK_PATTERN, name) is not None
+
+
 def hash_script(script: str) -> bytes:
     """SHA-256 of a script's UTF-8 bytes."""
     return hashlib.sha256(script.encode()).digest()
@@ -163,8 +171,8 @@ def decode_delivery(data: bytes) -> Delivery:
         problem = "signature or script hash have the wrong size"
     elif not 1 <= len(header.id) <= ID_CHARACTERS_MAX:
         problem = f"its id does not have 1 to {ID_CHARACTERS_MAX} characters"
-    elif len(header.network) > NETWORK_CHARACTERS_MAX:
-        problem = f"its network's name has more than {NETWORK_CHARACTERS_MAX} characters"
+    elif not is_network(header.network):
+        problem = f"its network's name does not have 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters"
     elif min(header.timestamp_ms, header.ttl_ms, header.max_hops, delivery.hops) < 0:
         problem = "a number is negative"
     elif header.timestamp_ms + header.ttl_ms >= 2**63:

@@ -21,9 +21,10 @@ import importlib.util
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 import pluggy
@@ -144,6 +145,7 @@ def load_plugins(
     disabled: Collection[str] = (),
     folder: Path | None = None,
     entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> Plugins:
     """Find and load all plugins.
 
@@ -151,13 +153,15 @@ def load_plugins(
         disabled: names of plugins that must not be imported.
         folder: where one-file plugins lie; None for nowhere. Files whose name begins with ``_`` are left alone.
         entry_points: used instead of those of the installed distributions.
+        given: further plugins by name: objects with hooks, or the paths of one-file plugins; for tests and programs that bring their own.
 
     Raises:
         PluginError: the folder does not exist. A plugin that fails raises nothing: see :attr:`Plugins.records`.
     """
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=GROUP)
-    found = [*map(_installed, entry_points), *(_one_file(path) for path in _files(folder))]
+    files = (_one_file(path) for path in _files(folder))
+    found = [*map(_installed, entry_points), *files, *(_given(name, plugin) for name, plugin in given.items())]
     loader = _Loader()
     uses = Counter(candidate.record.name for candidate in found)
     for candidate in sorted(found, key=lambda one: (one.record.name, one.record.distribution)):
@@ -180,6 +184,15 @@ def _installed(entry_point: importlib.metadata.EntryPoint) -> _Candidate:
         version=distribution.version if distribution else "",
     )
     return _Candidate(record=record, load=entry_point.load)
+
+
+def _given(name: str, plugin: object) -> _Candidate:
+    if isinstance(plugin, Path):
+        of_file = _one_file(plugin)
+        return replace(of_file, record=replace(of_file.record, name=name))
+    return _Candidate(
+        record=PluginRecord(name=name, distribution=type(plugin).__qualname__, version=""), load=lambda: plugin
+    )
 
 
 def _files(folder: Path | None) -> Sequence[Path]:

@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple, NewType, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from fluvial.addresses import Contact
+from fluvial.blob_id import BlobId
 from fluvial.clock import Clock
 from fluvial.identity import KeyPair, PeerId
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection  # costs a third of a second, which commands that open no database do not pay
 
 T = TypeVar("T")
-
-BlobId = NewType("BlobId", str)
-"""The name of a content: a CID (version 1, base32), from which whoever has the content can be checked."""
 
 CAPABILITY_CHARACTERS_MAX: Final = 256
 
@@ -243,18 +241,28 @@ class Blobs(Protocol):
         """
         ...
 
-    async def get(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = ()) -> Path:
+    async def get(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = (), pin: bool = False) -> Path:
         """A file with the content: from here, else from one of the hints, else from whoever provides it; every chunk is verified.
 
+        Nobody may write to the file. It stays as long as the blob is pinned; otherwise it may go when room is needed, so open it at once.
+        All who get the same blob at the same time share one download. If they are all cancelled, what has come is kept for the next time.
+
+        Args:
+            blob: which one.
+            bytes_max: the largest content that is taken.
+            hints: peers that probably have it.
+            pin: pin it for this part before it can go again.
+
         Raises:
-            Unreachable: nobody who was asked has it.
+            Unreachable: nobody who was asked has it, or it did not come in time.
+            RemoteProtocolError: whoever made it did not lay out its tree as :mod:`fluvial.blobs.layout` says.
             ResourceLimit: it is larger than ``bytes_max``, or there is no room for it.
             StorageError: it cannot be written.
         """
         ...
 
     async def pin(self, blob: BlobId) -> None:
-        """Keep a content that is here; without effect if this part has pinned it already. Raises Unreachable if it is not here."""
+        """Keep a content that is here, over restarts too; pinning it twice is the same as once. Raises Unreachable if it is not here."""
         ...
 
     async def unpin(self, blob: BlobId) -> None:
@@ -299,5 +307,5 @@ class Context:
     trust: Trust
     ledger: Ledger
     directory: Directory
-
+    blobs: Blobs
     extensions: Extensions

@@ -29,7 +29,7 @@ from unittest.mock import patch
 
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Instance, Outcome, Sent, Tetraplet
+from fluvial.air.data.facts import Instance, Outcome, Provenance, Sent
 from fluvial.air.data.partial import Content
 from fluvial.air.machine import errors
 from fluvial.air.machine import machine as incremental
@@ -106,7 +106,7 @@ _OWED: Final = Exchange.owed
 
 
 def _use_fresh(
-    self: Evaluation, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet, outcome: Outcome
+    self: Evaluation, node: tree.CallInstruction, instance: Instance, scope: Scope, call: Provenance, outcome: Outcome
 ) -> None:
     """What follows a fold over a stream in whose body a service has just failed is begun."""
     complete = self._complete
@@ -120,7 +120,9 @@ def _use_fresh(
 _USE: Final = Evaluation._use
 
 
-def _perform_at_state(self: Evaluation, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet) -> None:
+def _perform_at_state(
+    self: Evaluation, node: tree.CallInstruction, instance: Instance, scope: Scope, call: Provenance
+) -> None:
     """Takes a state that was left, unless it fails as well."""
     left: int = getattr(self, "left", 0)
     self.left, self.taken = max(0, left - 1), left > 0  # type: ignore[attr-defined]  # known to this rule alone
@@ -147,7 +149,7 @@ def _send_without_state(send: Callable[..., None]) -> Callable[..., None]:
     return _send
 
 
-def _must_fit(self: Evaluation, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+def _must_fit(self: Evaluation, outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bool:
     """Nobody has a reason to lie in a simulation, so nothing else is compared."""
     if outcome.arguments != tuple(value.argument for value in arguments):
         raise Uncatchable(20017, "an outcome was given for other arguments")
@@ -162,7 +164,7 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
         self._log.pop()
         self._in_flight.update(requests)
         self._refusals = Refusals()
-        self._rebuild()
+        self._runner.finish(self._restore(self._log))
     return effects
 
 
@@ -180,7 +182,7 @@ class RegisterOperands(Operands):
         self.unlocked = True
         self.set_error(NO_ERROR, None)
 
-    def set_error(self, error: Json, origin: Tetraplet | None) -> None:
+    def set_error(self, error: Json, origin: Provenance | None) -> None:
         self.error, self.origin = error, origin
         self.caught: Catchable | None = None
 
@@ -200,7 +202,7 @@ class GlobalErrorRegister(Evaluation):
         super().__init__(*arguments, **options)
         self._operands = RegisterOperands(self._environment)
 
-    def _report(self, error: Catchable, node: tree.Instruction, call: Tetraplet | None) -> None:
+    def _report(self, error: Catchable, node: tree.Instruction, call: Provenance | None) -> None:
         super()._report(error, node, call)
         if self._operands.unlocked:
             self._operands.set_error(error.report(with_peer=False), error.origin)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.facts import Canon, Fact, Instance, Outcome, instances_of
-from fluvial.air.machine.knowledge import About, Knowledge
+from fluvial.air.data.facts import CanonFact, Fact, Instance, Outcome, instances_of
+from fluvial.air.machine.knowledge import InstanceFacts, Knowledge
 from fluvial.air.machine.scopes import StreamKey
-from fluvial.air.machine.values import Value, Whole
+from fluvial.air.machine.values import RootValue, Value
 
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.findings import Findings
@@ -94,27 +94,27 @@ class Data(Knowledge):
         self.contents = knowledge.contents
         self.met: set[Any] = set()
 
-    def add(self, fact: Fact, signer: str) -> Sequence[About]:
+    def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
         return self._all.add(fact, signer)
 
     def learn(self, contents: Any) -> None:
         self._all.learn(contents)
 
-    def value(self, key: ContentId) -> Whole:
+    def value(self, key: ContentId) -> RootValue:
         return self._all.value(key)
 
-    def about(self, instance: Any) -> About:
+    def about(self, instance: Any) -> InstanceFacts:
         there = self._there is None or instance in self._there
-        return _Met(self._all.about(instance) if there else About(), lambda: self.met.add(instance))
+        return _Met(self._all.about(instance) if there else InstanceFacts(), lambda: self.met.add(instance))
 
 
-class _Met(About):
+class _Met(InstanceFacts):
     """What is known about an instance; notes when it is looked for what that has come to."""
 
     __slots__ = ("_note",)
 
-    def __init__(self, about: About, note: Callable[[], None]) -> None:
-        for name in About.__slots__:
+    def __init__(self, about: InstanceFacts, note: Callable[[], None]) -> None:
+        for name in InstanceFacts.__slots__:
             setattr(self, name, getattr(about, name))
         self._note = note
 
@@ -122,7 +122,7 @@ class _Met(About):
         self._note()
         return super().outcome(peer)
 
-    def canon(self, peer: str) -> Canon | None:
+    def canon(self, peer: str) -> CanonFact | None:
         self._note()
         return super().canon(peer)
 

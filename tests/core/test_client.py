@@ -9,9 +9,10 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.air.syntax import AirSyntaxError, UndefinedName
+from fluvial.air.syntax.errors import UnknownInstruction
 from fluvial.client import Client, connect, with_values
 from fluvial.effectors import Effector, NoConfig, function
-from fluvial.errors import ConfigError, ServiceError, Unreachable
+from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
 
 from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer
 
@@ -126,8 +127,67 @@ async def test_wrong_calls_say_what_is_wrong(client: Client, call: str, says: st
 
 async def test_a_run_without_a_result_ends_with_its_time_and_says_what_it_waited_for(client: Client) -> None:
     script = f'(seq (null)\n (seq (call "{id_of("nobody")}" ("a" "b") [] x)\n {RETURN_X}))'
-    with pytest.raises(Unreachable, match=rf"within 0\.3 s: {id_of('nobody')} has not answered yet \(line 2\)"):
-        await result(client, script, ttl_s=0.3)
+    with pytest.raises(Unreachable) as caught:
+        await result(client, script, ttl_s=0.5)
+    assert (
+        f"within 0.5 s: {id_of('nobody')} could not be reached: no way to {id_of('nobody')} is known; "
+        f"{id_of('nobody')} has not answered yet (line 2)"
+    ) in str(caught.value)
+
+
+async def test_a_peer_that_cannot_be_reached_is_named_while_the_flow_runs(client: Client) -> None:
+    async with client.run(f'(call "{id_of("nobody")}" ("a" "b") [] x)', ttl_s=30) as flow:
+        with anyio.fail_after(10):
+            notice = await anext(flow.listen())
+    assert (notice.kind, notice.peer_id) == ("unreachable", client.peer_id)
+    assert str(notice).startswith(
+        f"{client.peer_id} goes on trying: {id_of('nobody')} cannot be reached so far: no way"
+    )
+
+
+async def test_a_service_error_of_another_peer_that_nothing_catches_ends_the_run_at_once(client: Client) -> None:
+    script = f'(seq (call relay ("work" "nothing") [] x)\n {RETURN_X})'
+    async with client.run(script, relay=client.relay_id, ttl_s=60) as flow:
+        with pytest.raises(ServiceError) as caught, anyio.fail_after(10):
+            await flow.result()
+    error = caught.value
+    assert (error.status, error.peer) == (2, client.relay_id)
+    assert error.message.startswith("service 'work' has no function 'nothing'")
+    assert error.hint == f'on {client.relay_id}, line 1:6: call relay ("work" "nothing") [] x'
+
+
+async def test_a_service_error_does_not_end_a_run_that_can_go_on(relay: Peer, client: Client) -> None:
+    script = """
+        (par (call there ("work" "nothing") [] x)
+             (seq (call relay ("peer" "timeout") [700 "done"] y) (call %init_peer_id% ("return" "") [y])))"""
+    async with connect(relay.address, network=NETWORK) as another:
+        await another.serve(Work())
+        async with client.run(script, relay=client.relay_id, there=another.peer_id, ttl_s=30) as flow:
+            assert await flow.result() == ("done",)
+
+
+async def test_a_refusal_that_will_not_change_ends_the_run_at_once(client: Client) -> None:
+    script = f'(seq (call relay ("op" "identity") [1] x) {RETURN_X})'
+    async with client.run(script, relay=client.relay_id, ttl_s=1_000_000) as flow:
+        with pytest.raises(Refused, match="does not take the particle: ttl: its ttl") as caught, anyio.fail_after(10):
+            await flow.result()
+    assert caught.value.reason == "ttl"
+
+
+async def test_the_first_call_of_a_script_may_be_of_a_peer_that_only_the_relay_knows(tmp_path: Path) -> None:
+    """At an address that the relay knows, or a client of it: nothing need be called at the relay first."""
+    async with (
+        peer("c", tmp_path, serves=[Work()]) as c,
+        peer("hub", tmp_path, knows=[c]) as hub,
+        connect(hub.address, network=NETWORK) as client,
+        connect(hub.address, network=NETWORK) as another,
+    ):
+        await another.serve(Work())
+        for there in (c.peer_id, another.peer_id):
+            script = f'(seq (call there ("op" "identity") ["hi"] x) {RETURN_X})'
+            async with client.run(script, there=there, ttl_s=20) as flow:
+                assert await flow.result() == ("hi",)
+        assert c.peer_id not in client.node.transport.connected()
 
 
 async def test_an_error_that_nothing_catches_ends_a_run_at_once(client: Client) -> None:
@@ -135,6 +195,22 @@ async def test_an_error_that_nothing_catches_ends_a_run_at_once(client: Client) 
     with pytest.raises(ServiceError, match=r"the script failed at line 2: .*no service 'tea'") as caught:
         await result(client, script, ttl_s=60)
     assert caught.value.status == 10000
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "(seq (ap 1 x)\n (ap 2 x))",
+        '(seq (call %init_peer_id% ("op" "identity") [1] x)\n (call %init_peer_id% ("op" "identity") [2] x))',
+    ],
+)
+async def test_names_that_clash_end_a_run_at_once(client: Client, script: str) -> None:
+    """Also if the very first run is undone, and nothing was ever written."""
+    async with client.run(script, ttl_s=60) as flow:
+        with pytest.raises(ServiceError, match="the script failed at line 2: `x` is set already") as caught:
+            with anyio.fail_after(10):
+                await flow.result()
+    assert caught.value.status == 20007
 
 
 async def test_an_error_in_one_branch_does_not_end_the_others(client: Client) -> None:
@@ -232,3 +308,26 @@ def test_positions_in_errors_stay_right_for_later_lines() -> None:
     assert script.count("\n") == 2
     with pytest.raises(UndefinedName):
         with_values(script.replace("[c]", "[d]"), {"a": 1})
+
+
+@pytest.mark.parametrize("text", ["(seq (call a (b c) [x]) (foo))", "(seq (call a (b c) [x])\n (foo))"])
+def test_errors_in_a_script_show_it_as_its_author_wrote_it(text: str) -> None:
+    """Not with the calls before it that load values."""
+    with pytest.raises(UnknownInstruction) as caught:
+        with_values(text, dict.fromkeys("abcx", "v"))
+    line = text.splitlines()[caught.value.at.line - 1]
+    assert line[caught.value.at.column - 1 :].startswith("foo")
+    assert caught.value.excerpt[0] == line
+
+
+async def test_places_in_notices_are_those_of_the_authors_script(relay: Peer) -> None:
+    script = '(seq (call there ("nobody" "home") [name] x) (call %init_peer_id% ("return" "") [x]))'
+    async with connect(relay.address, network=NETWORK) as client:
+        async with client.run(script, there=client.relay_id, name="Ada") as flow:
+            notice = await anext(flow.listen())
+        assert notice.position == "1:6"
+        assert notice.instruction == 'call there ("nobody" "home") [name] x'
+        async with client.run(script, ttl_s=1, there=client.relay_id, name="Ada") as flow:
+            with pytest.raises(ServiceError) as caught:
+                await flow.result()
+        assert "line 1:6: call there" in caught.value.hint

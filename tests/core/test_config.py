@@ -16,9 +16,7 @@ from fluvial.config.settings import CoreSections, resolve_sqlite
 from fluvial.config.template import render
 from fluvial.errors import ConfigError, PluginError
 from fluvial.identity import KeyPair
-from fluvial.particles.inspection import Limits as ParticleLimits
 from fluvial.plugins import Plugins, load_plugins
-from fluvial.services import Limits as ServiceLimits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,7 +149,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         )
     ) == [
         (
-            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, consensus, effectors, "
+            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, blobs, consensus, effectors, "
             "execution, extras, identity, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
         ),
         "fluvial.toml:13: `particles.hops_max`: expected `int` >= 1",
@@ -182,7 +180,11 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         ("[plugins]\non_failure = 'shrug'", "fluvial.toml:3: `plugins.on_failure`: invalid enum value 'shrug'"),
         ("[routing]\npeers = ['x']", "fluvial.toml:2: [routing] 'x' is no address"),
         ("transport.frame_bytes_max = 13", "fluvial.toml:1: [transport] 13 brings bad luck"),
-        ('network = ""', "fluvial.toml:2: `network`: expected `str` of length >= 1"),
+        ("relays = 3", "fluvial.toml:2: `relays`: expected `array`"),
+        ('network = ""', "fluvial.toml:2: `network`: '' does not have 1 to 64 printable ASCII characters"),
+        (f'network = "{"x" * 65}"', "fluvial.toml:2: `network`: 'xxxxx"),
+        ('network = "a\\n"', "fluvial.toml:2: `network`: 'a\\n' does not have"),
+        ('network = "größe"', "fluvial.toml:2: `network`: 'größe' does not have"),
     ],
 )
 def test_a_mistake_is_told_where_it_is(make: Maker, text: str, problem: str) -> None:
@@ -377,11 +379,6 @@ def test_the_schema_describes_core_and_plugins(plugins: Plugins) -> None:
         assert reference.removeprefix("#/$defs/") in schema["$defs"]
 
 
-def test_the_sections_are_the_limits_of_those_who_use_them() -> None:
-    assert msgspec.structs.asdict(CoreSections().services) == msgspec.structs.asdict(ServiceLimits())
-    assert msgspec.structs.asdict(CoreSections().particles) == msgspec.to_builtins(ParticleLimits())
-
-
 def _written(folder: Path, text: str) -> Path:
     (folder / "written.toml").write_text(text)
     return folder / "written.toml"
@@ -396,3 +393,44 @@ def _references(value: Any) -> list[str]:
         own = [value["$ref"]] if "$ref" in value else []
         return own + [found for inner in value.values() for found in _references(inner)]
     return [found for inner in value for found in _references(inner)] if isinstance(value, list) else []
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("particles.ttl_ms_max=100000000000000000000000", "expected `int` <= 86400000"),
+        ("particles.live_max=9223372036854775808", "expected `int` <= 10000000"),
+        ("particles.resend_after_ms=1e30", "got `float`"),
+        ("services.timeout_s=inf", "expected `float` <= 86400.0"),
+        ("services.timeout_s=nan", "expected `float` > 0.0"),
+        ("storage.keep_ms=9223372036854775807", "expected `int` <= 315360000000"),
+        (f"particles.hops_max={'9' * 5000}", "expected `int`, got `str`"),
+    ],
+)
+def test_numbers_that_are_too_large_are_refused(make: Maker, setting: str, problem: str) -> None:
+    (found,) = make.problems(WIRE, setting)
+    assert found.startswith(f"--set {setting.partition('=')[0]}: ")
+    assert problem in found
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000 + "]" * 5000])
+def test_a_file_with_more_than_can_be_read_is_told(tmp_path: Path, value: str) -> None:
+    (tmp_path / "fluvial.toml").write_text(f"[particles]\nttl_ms_max = {value}\n")
+    with pytest.raises(ConfigError, match=r"fluvial.toml"):
+        read(tmp_path / "fluvial.toml")
+
+
+def test_every_number_of_core_has_a_largest_value() -> None:
+    """Else it is refused by whatever it reaches first, long after the settings were checked."""
+    schemas = msgspec.json.schema(CoreSections)["$defs"]
+    boundless = [
+        f"{section}.{name}"
+        for section, schema in schemas.items()
+        for name, one in schema.get("properties", {}).items()
+        if one.get("type") in ("integer", "number") and "maximum" not in one
+    ]
+    assert len(schemas) > 5
+    assert boundless == []

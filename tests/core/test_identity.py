@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from fluvial.errors import ConfigError
-from fluvial.identity import KeyPair, PeerId, base58_decode, base58_encode, verify
+from fluvial.identity import KEY_FILE_BYTES_MAX, KeyPair, PeerId, base58_decode, base58_encode, verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def test_unusable_key_files_are_named(tmp_path: Path) -> None:
 
     garbage = tmp_path / "garbage.pem"
     garbage.write_bytes(b"no key")
+    garbage.chmod(0o600)
     with pytest.raises(ConfigError, match="no unencrypted PEM private key"):
         KeyPair.load(garbage)
 
@@ -166,6 +168,7 @@ def test_unusable_key_files_are_named(tmp_path: Path) -> None:
 
     other = tmp_path / "other.pem"
     other.write_bytes(pem(serialization.NoEncryption()))
+    other.chmod(0o600)
     with pytest.raises(ConfigError, match="not Ed25519"):
         KeyPair.load(other)
     other.write_bytes(pem(serialization.BestAvailableEncryption(b"password")))
@@ -173,6 +176,45 @@ def test_unusable_key_files_are_named(tmp_path: Path) -> None:
         KeyPair.load(other)
     with pytest.raises(ConfigError, match="cannot be written"):
         KeyPair.generate().save(garbage / "peer.pem")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604, 0o666])
+def test_a_key_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "peer.pem"
+    keys = KeyPair.generate()
+    keys.save(path)
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=rf"others than its owner may .* \(mode {mode:04o}\)") as caught:
+        KeyPair.load(path)
+    assert f"chmod 600 {path}" in caught.value.hint
+    path.chmod(0o400)
+    assert KeyPair.load(path).peer_id == keys.peer_id
+
+
+def test_a_key_is_read_through_a_symbolic_link(tmp_path: Path) -> None:
+    """As managers of secrets mount them."""
+    keys = KeyPair.generate()
+    keys.save(tmp_path / "real.pem")
+    (tmp_path / "link.pem").symlink_to(tmp_path / "real.pem")
+    assert KeyPair.load(tmp_path / "link.pem").peer_id == keys.peer_id
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "endless"])
+def test_what_is_no_regular_file_of_a_key_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """A FIFO would wait for a writer, a device may give bytes for ever."""
+    path = tmp_path / "peer.pem"
+    match kind:
+        case "fifo":
+            os.mkfifo(path, 0o600)
+        case "device":
+            path = Path("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case _:
+            path.write_bytes(b"x" * (KEY_FILE_BYTES_MAX + 1))
+            path.chmod(0o600)
+    with pytest.raises(ConfigError, match=r"must be a regular file|is no key|Is a directory"):
+        KeyPair.load(path)
 
 
 def test_text_of_a_key_pair_hides_the_private_half() -> None:

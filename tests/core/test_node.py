@@ -205,8 +205,9 @@ async def test_a_script_that_does_not_parse_is_refused_at_home(tmp_path: Path) -
 
 async def test_peers_of_different_networks_do_not_talk(tmp_path: Path) -> None:
     async with peer("b", tmp_path, network="other") as b, peer("a", tmp_path, knows=[b]) as a:
-        async with flow(a, chain([b.peer_id]), ttl_s=2):
+        async with flow(a, chain([b.peer_id]), ttl_s=2) as run:
             await until(lambda: a.events("delivery_failed"))
+        assert {event["particle"] for event in a.events("delivery_failed")} == {run.particle_id}
         assert b.peer_id not in a.node.transport.connected()
 
 

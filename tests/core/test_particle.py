@@ -122,6 +122,8 @@ def outer(**changes: object) -> Callable[[Delivery], Delivery]:
         (header(id=""), f"1 to {ID_CHARACTERS_MAX} characters"),
         (header(id="x" * (ID_CHARACTERS_MAX + 1)), f"1 to {ID_CHARACTERS_MAX} characters"),
         (header(network="x" * (NETWORK_CHARACTERS_MAX + 1)), "network's name"),
+        (header(network=""), "network's name"),
+        (header(network="größe"), "network's name"),
         (header(timestamp_ms=-1), "a number is negative"),
         (header(ttl_ms=-1), "a number is negative"),
         (header(max_hops=-1), "a number is negative"),

@@ -12,10 +12,12 @@ import pytest
 import structlog
 from fluvial import hooks
 from fluvial.addresses import Contact
+from fluvial.defaults.static_routing import StaticOptions, StaticRouting
 from fluvial.errors import PluginError
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.plugins import PluginRecord, Plugins, load_plugins
+from fluvial.seats import Registry
 from prometheus_client import CollectorRegistry
 
 PEER = KeyPair.from_secret(b"\x01" * 32).peer_id
@@ -62,6 +64,23 @@ def test_a_file_in_the_folder_is_a_plugin(folder: Folder) -> None:
     plugins = folder.load()
     assert [(record.name, record.version, record.state) for record in plugins.records] == [("near", "3.1", "loaded")]
     assert plugins.select("routing", "near").plugin == "near"
+
+
+def test_plugins_can_be_brought_along(folder: Folder) -> None:
+    """As objects with hooks, or as files wherever they lie; under the names that they are given."""
+
+    class Own:
+        @hooks.hookimpl
+        def fluvial_register(self, registry: Registry) -> None:
+            registry.routing("own", StaticRouting, options=StaticOptions)
+
+    folder.write("near", OFFER.format(name="near"))
+    plugins = load_plugins(entry_points=[], given={"mine": Own(), "yours": folder.path / "near.py"})
+    assert [(one.name, one.state) for one in plugins.records] == [("mine", "loaded"), ("yours", "loaded")]
+    assert plugins.select("routing", "own").plugin == "mine"
+    assert plugins.select("routing", "near").plugin == "yours"
+    twice = load_plugins(entry_points=[], folder=folder.path, given={"near": Own()})
+    assert [one.state for one in twice.records] == ["failed", "failed"]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ ROOMS = {
     "## AIR syntax": ("core/fluvial/air/syntax",),
     "## AIR machine": ("core/fluvial/air/machine", "core/fluvial/air/data"),
     "## Particle": ("core/fluvial/particle.py", "core/fluvial/particles"),
+    "## Blobs": ("core/fluvial/blobs",),
     "## Built-in services": ("core/fluvial/services",),
 }
 """Which section speaks of what part of the code."""

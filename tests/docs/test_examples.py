@@ -166,6 +166,17 @@ async def test_programs_run(block: Block, relay: Peer, monkeypatch: pytest.Monke
         assert capsys.readouterr().out == "Hello, Ada!\n"
 
 
+def test_test_files_pass(tmp_path: Path) -> None:
+    for plugin in ONE_FILE_PLUGINS:
+        shutil.copy(EXAMPLES / plugin, tmp_path)
+    for block in blocks("python", "tests"):
+        (tmp_path / f"test_line_{block.line}.py").write_text(block.text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("block", [block for block in blocks() if block.file], ids=str)
 def test_blocks_repeat_their_files(block: Block) -> None:
     assert block.text == (ROOT / block.file).read_text(encoding="utf-8")

@@ -121,7 +121,7 @@ def test_every_hook_is_described() -> None:
 
 
 def test_the_kits_named_exist() -> None:
-    kits = [word for word in words(section("plugins.md", "## Conformance kits")) if word.startswith("fluvial.testing.")]
+    kits = [word for word in words(section("testing.md", "## Conformance kits")) if word.startswith("fluvial.testing.")]
     assert kits
     for kit in kits:
         module, _, name = kit.rpartition(".")

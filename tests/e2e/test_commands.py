@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from fluvial import __version__
 from fluvial.cli.main import main
 
 from tests.support.processes import START_S, STOP_S, fluvial, free_port, wait_until
@@ -54,6 +55,10 @@ class Home:
         return process
 
     @property
+    def listen(self) -> str:
+        return f"/ip4/127.0.0.1/tcp/{self.port}"
+
+    @property
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
@@ -83,15 +88,26 @@ def test_flow_run_and_what_the_peer_knows_of_it(home: Home) -> None:
     done = home.fluvial(
         "flow", "run", "hello.air", "--arg", f"peer={peer_id}", "--arg", "name=world", "--id", "hello-1"
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ['"hello world"', "particle hello-1"]
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == "hello world", "nothing else: it may go through `| jq`"
+    assert done.stderr == "particle hello-1\n"
     assert "hello-1" in home.command("particle", "list", "--json").stdout
     assert "op.concat_strings" in home.command("particle", "show", "hello-1").stdout
 
 
 def test_a_script_from_stdin(home: Home) -> None:
     done = home.fluvial("flow", "run", "-", stdin='(call %init_peer_id% ("return" "") ["from stdin"])')
-    assert done.stdout.startswith('"from stdin"\n')
+    assert done.stdout == '"from stdin"\n'
+
+
+def test_a_log_where_there_are_no_settings(home: Home, tmp_path: Path) -> None:
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    relay = f"/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"
+    script = '(call %init_peer_id% ("return" "") [1])'
+    arguments = ("flow", "run", "-", "--relay", relay, "--log", "info", "--id", "logged-1")
+    done = fluvial(*arguments, cwd=tmp_path, variables=home.variables, stdin=script)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "particle_finished" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,21 +146,43 @@ def test_a_peer_that_cannot_go_on_is_told_of_with_the_place(home: Home, tmp_path
         f'(seq (null)\n  (seq (call "{peer_id}" ("no" "tea") [] x)\n  (call %init_peer_id% ("return" "") [x])))'
     )
     who = ("--relay", relay, "--key", "secrets/peer.key", "--store")
-    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "2", "--id", "lost-1")
-    assert done.returncode == 4, done.stderr
-    said = f"{peer_id} cannot go on: 10000: Local service error"
-    notice, *error = done.stderr.splitlines()
-    assert notice.startswith(f"notice: {said}")
-    assert "no service 'no' on this peer" in notice
-    place = f'at line 2:8 (call "{peer_id}" ("no" "tea") [] x)'
-    assert notice.endswith(place)
-    assert said in error[0]
-    assert place in error[0]
+    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "60", "--id", "lost-1")
+    assert done.returncode == 1, done.stderr
+    *_, error, where, _ = done.stderr.splitlines()
+    assert error.startswith("error F601: no service 'no' on this peer")
+    assert where.strip() == f'on {peer_id}, line 2:8: call "{peer_id}" ("no" "tea") [] x'
     shown = client.command("particle", "show", "lost-1").stdout
     assert "CANNOT GO ON: 10000: Local service error" in shown
-    assert "has not answered yet, for " in shown
+    assert "has not answered yet, since " in shown
     shown = json.loads(client.command("particle", "show", "lost-1", "--json").stdout)
     assert [event["peer"] for event in shown["events"] if event["kind"] == "notice"] == [peer_id]
+
+
+def test_the_true_reason_comes_at_once(home: Home, tmp_path: Path) -> None:
+    """With the exit code that it has, whatever time the particle has left."""
+    nobody = "12D3KooWJcqAmKbLJkJ8sZZH2xoVxn8NY7QNxJJgFgu9JeVCexSe"
+    done = home.command("call", "op.identity(1)", "--ttl", "1000")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "does not take the particle: ttl: its ttl of 1000000 ms is longer than 120000 ms" in done.stderr
+    done = home.command("call", "op.identity(1)", "--on", nobody, "--ttl", "1.5")
+    assert done.exit_code == 4
+    notice, error, *_ = done.stderr.splitlines()
+    assert notice.startswith("notice: ")
+    assert f"{nobody} cannot be reached so far: no way to {nobody} is known" in notice
+    assert f"{nobody} could not be reached: no way to {nobody} is known" in error
+
+
+def test_a_call_on_a_peer_that_only_the_relay_knows(home: Home, tmp_path: Path) -> None:
+    hub = Home(tmp_path, home.variables)
+    assert hub.command("init", "--listen", hub.listen).exit_code == 0
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    process = hub.run("--set", f'routing.peers=["/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"]')
+    try:
+        done = hub.command("call", 'op.identity("hi")', "--on", peer_id)
+        assert (done.exit_code, done.stdout) == (0, '"hi"\n'), done.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
 
 
 def test_notices_of_a_run_that_has_a_result_are_in_its_report(home: Home) -> None:
@@ -182,6 +220,62 @@ def test_a_signal_ends_it_cleanly(home: Home, tmp_path: Path, how: signal.Signal
     assert process.wait(STOP_S) == 0
     assert "peer_stopped" in other.log
     assert "Traceback" not in other.log
+
+
+def test_the_doctor_of_a_peer_that_runs(home: Home) -> None:
+    done = home.fluvial("doctor")
+    assert done.returncode == 0, done.stdout
+    assert f"running at /ip4/127.0.0.1/tcp/{home.port}/p2p/" in done.stdout
+    assert f"/ip4/127.0.0.1/tcp/{home.port}: taken by this peer itself, which runs" in done.stdout
+    assert f"{home.folder / 'state' / 'fluvial.db'}: schema " in done.stdout
+
+
+HEALTH = """
+from fluvial import hookimpl
+from fluvial.effectors import NoConfig
+from fluvial.findings import Finding
+from fluvial.seats import Contributions, Part
+
+class Ill(Part):
+    def contributions(self):
+        return Contributions(health=lambda: [Finding(level="fail", text="I do not feel well", hint="give me tea")])
+
+@hookimpl
+def fluvial_register(registry):
+    registry.extra("ill", lambda context, options: Ill(), options=NoConfig)
+"""
+
+
+def test_the_doctor_asks_a_peer_that_runs_how_it_is(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path, home.variables)
+    other.command("init", "--listen", f"/ip4/127.0.0.1/tcp/{other.port}")
+    (tmp_path / "plugins.d").mkdir()
+    (tmp_path / "plugins.d" / "ill.py").write_text(HEALTH)
+    settings = tmp_path / "fluvial.toml"
+    settings.write_text(f'[plugins]\npath = "plugins.d"\n[extras.ill]\n[transport]\nlisten = ["{other.listen}"]\n')
+    process = other.run()
+    try:
+        done = other.command("doctor")
+        assert done.exit_code == 1
+        assert f"version {__version__}, connected with 0 others" in done.output
+        lines = done.output.splitlines()
+        ill = next(number for number, line in enumerate(lines) if line.startswith("FAIL  extra ill"))
+        assert lines[ill].endswith("I do not feel well")
+        assert lines[ill + 1].strip() == "give me tea"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
+    assert other.command("doctor").exit_code == 0
+
+
+def test_the_doctor_compares_clocks(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path, home.variables)
+    assert other.command("init").exit_code == 0
+    peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
+    way = f"/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"
+    done = other.command("doctor", "--json", "--set", f'relays=["{way}"]')
+    found = [one for one in json.loads(done.stdout)["findings"] if one["subject"] == "clock"]
+    assert [(one["level"], one["text"]) for one in found] == [("ok", "less than 1 s from that of 1 other peer")]
 
 
 def test_a_relay_that_is_not_there_is_unreachable(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -52,6 +53,17 @@ def test_the_chat_is_delivered_over_six_processes(tmp_path: Path, variables: Map
         assert name in picture
     # Self-contained: a browser fetches nothing.
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+
+
+def test_its_figures_as_data(tmp_path: Path, variables: Mapping[str, str]) -> None:
+    done = fluvial("demo", "--json", cwd=tmp_path, variables=variables, timeout_s=DEMO_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["delivered"], figures["unreachable"]) == (True, {})
+    assert figures["calls"] >= 8
+    assert Path(figures["drawing"]).exists()
+    assert set(figures["peers"]) == {"alice", "relay", "members", "history", "bob", "carol"}
+    assert "✓ delivered" in done.stderr
 
 
 def test_with_a_member_offline_it_says_what_was_lost(tmp_path: Path, variables: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from fluvial.air.data.facts import Result, Taken
 from fluvial.air.data.log import Stepped
 from fluvial.client import Client, connect
 from fluvial.particle import ParticleKey
-from fluvial.particles.journal import records_of
+from fluvial.particles.journal import read_entry
 from fluvial.storage import open_store
 
 from tests.support.nodes import until
@@ -36,6 +36,9 @@ PAUSE_MS: Final = 25
 TTL_S: Final = 110.0
 FLOW_S: Final = 60.0
 SEED: Final = 4
+FLOWS: Final = 40
+STEPS: Final = 8
+"""Of the peer that is told to stop: flows at once, and calls of each."""
 
 PLUGIN: Final = f'''
 """A service that takes notes."""
@@ -89,7 +92,7 @@ class Worker:
         done: dict[int, str] = {}
         begun: set[int] = set()
         values: dict[bytes, object] = {}
-        for record in records_of(stored.journal):
+        for record in map(read_entry, stored.journal):
             if not isinstance(record, Stepped):
                 continue
             values |= {content_id(value): value for value in record.contents}
@@ -213,6 +216,34 @@ async def test_a_killed_relay_comes_back_into_the_flow(workers: Workers) -> None
             assert list(await flow.result()) == [2 * (CALLS // 3)]
     assert relay.process.events("particle_broken") == []
     assert worker.notes == [f"a{number}" for number in range(1, 2 * (CALLS // 3), 2)], "nobody has killed the worker"
+
+
+async def test_a_peer_that_is_told_to_stop_under_load_loses_nothing(workers: Workers) -> None:
+    worker = await to_thread.run_sync(workers.start, "worker")
+    script = in_turn([worker.process.peer_id] * STEPS)
+    results: list[Sequence[object]] = []
+
+    async def run(client: Client) -> None:
+        async with client.run(script, ttl_s=TTL_S) as flow:
+            results.append(await flow.result())
+
+    async with connect(worker.process.address, network=NETWORK) as client, anyio.create_task_group() as tasks:
+        for _ in range(FLOWS):
+            tasks.start_soon(run, client)
+        await until(lambda: accepted_deliveries(client) >= FLOWS / 2 and len(worker.notes) > FLOWS)
+        assert len(results) < FLOWS
+        began = time.monotonic()
+        assert await to_thread.run_sync(worker.process.stop) == 0
+        assert time.monotonic() - began < 10
+        assert len(worker.process.events("peer_stopped")) == 1
+        await to_thread.run_sync(worker.process.start)
+    assert [list(result) for result in results] == [[STEPS]] * FLOWS
+    made = Counter(worker.notes)
+    assert set(made) == {f"a{number}" for number in range(STEPS)}
+    # What was in flight when it stopped may be made again: one call of each flow at most.
+    assert FLOWS * STEPS <= made.total() <= FLOWS * STEPS + FLOWS
+    for trouble in ("particle_broken", "part_left_behind", "part_failed"):
+        assert worker.process.events(trouble) == []
 
 
 def accepted_deliveries(client: Client) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -70,18 +71,40 @@ def test_a_broken_plugin_is_told_while_the_peer_runs(station: PeerProcess) -> No
     ]
 
 
-def test_its_command_asks_the_running_peer_and_goes_when_it_is_uninstalled(
+CHECK = """
+from fluvial import hookimpl
+from fluvial.findings import Finding
+
+def look(subject):
+    yield Finding(level="warn", text=f"looked at {subject.network}", hint="look again")
+
+@hookimpl
+def fluvial_register(registry):
+    registry.check("hello", look)
+"""
+
+
+def test_a_command_and_a_check_come_and_go_with_their_distribution(
     station: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
 ) -> None:
-    """A distribution with commands and nothing else; its source is the one that the documentation shows."""
+    """The command's source is the one that the documentation shows."""
     site = Site(tmp_path / "site")
-    source = (ROOT / "examples" / "hello.py").read_text()
-    site.install(write_distribution(tmp_path, "fluvial-hello", source, commands={"hello": "hello"}))
+    source = (ROOT / "examples" / "hello.py").read_text() + CHECK
+    project = write_distribution(
+        tmp_path, "fluvial-hello", source, entry_point="hello_check", commands={"hello": "hello"}
+    )
+    site.install(project)
     with_it = {**variables, "PYTHONPATH": str(site.folder)}
     assert "From fluvial-hello 0.1.0." in fluvial("--help", cwd=tmp_path, variables=with_it).stdout
     done = fluvial("hello", *reach(station), "--json", cwd=tmp_path, variables=with_it)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"peer": station.peer_id, "version": __version__}
+    fluvial("init", cwd=tmp_path, variables=with_it)
+    done = fluvial("doctor", cwd=tmp_path, variables=with_it)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^warn  hello +looked at fluvial\n +look again$", done.stdout, re.MULTILINE)
+
     done = fluvial("hello", *reach(station), cwd=tmp_path, variables=variables)
     assert (done.returncode, done.stdout) == (2, "")
     assert "No such command 'hello'" in done.stderr
+    assert "hello" not in fluvial("doctor", cwd=tmp_path, variables=variables).stdout

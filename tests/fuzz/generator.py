@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeVar
 
-from fluvial.simulation.scenario import Scenario, Seeded, ServiceError, ServiceRow
+from fluvial.simulation.scenario import MockedError, Scenario, Seeded, ServiceRow
 
 Chosen = TypeVar("Chosen")
 
@@ -130,7 +130,7 @@ def _services(random: Random, peers: list[str]) -> list[ServiceRow]:
         ServiceRow(function="same", echo=0),
         ServiceRow(function="count", returns_each=[1, 2, 3]),
         ServiceRow(function="dry", returns_each=["go", "on", "stop"][random.randrange(2) :]),
-        ServiceRow(function="bad", error=ServiceError(random.choice((1, 13)), '"bad luck"')),
+        ServiceRow(function="bad", error=MockedError(random.choice((1, 13)), '"bad luck"')),
         *(ServiceRow(function=name, returns=value) for name, value in values.items()),
         ServiceRow(service="srv", returns=None),
     ]

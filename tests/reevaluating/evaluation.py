@@ -20,14 +20,14 @@ from fluvial.air.data.content import Json
 from fluvial.air.data.facts import (
     ROOT_FRAME,
     Instance,
+    Provenance,
     Sent,
-    Tetraplet,
     index_element,
     iteration_frame,
     written_element,
 )
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import AirError, Catchable, Uncatchable, Waiting
+from fluvial.air.machine.errors import AirError, Catchable, NameNotSet, Uncatchable
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey, Traversal
 from fluvial.air.machine.values import (
@@ -36,6 +36,7 @@ from fluvial.air.machine.values import (
 )
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
+from msgspec.structs import replace
 
 from tests.reevaluating.performing import Performing
 
@@ -79,7 +80,7 @@ class Evaluation(Performing):
             raise errors.too_much("instructions nested in one another", DEPTH_MAX)
         try:
             _STEPS[type(node)](self, node, frame, scope)
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             self._wait(node, frame, f"`{waiting.name}` has no value yet")
         except Catchable as error:
             if error.instruction is None:
@@ -153,7 +154,7 @@ class Evaluation(Performing):
             return
         try:
             peer = self._operands.text(operand, scope)
-        except (AirError, Waiting):
+        except (AirError, NameNotSet):
             peer = self._environment.initiator
         self._to_hand_on += [(place, instance, peer) for place, instance in pars]
 
@@ -196,12 +197,12 @@ class Evaluation(Performing):
             "instruction": head(node),
             "peer_id": initiator,
         }
-        self._fail(error, Tetraplet(initiator))
+        self._fail(error, Provenance(initiator))
 
     def _fail_value(self, node: tree.FailValue, frame: bytes, scope: Scope) -> None:
         try:
             value = self._once(Instance(frame, node.number), "error", lambda: self._operands.value(node.value, scope))
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             raise errors.not_set(waiting.name) from None
         self._operands.check_error_object(value.read())
         if isinstance(node.value, tree.Error) and node.value.path is None and (caught := scope.caught) is not None:
@@ -210,7 +211,7 @@ class Evaluation(Performing):
             raise caught
         self._fail(value.json, value.origins[0])
 
-    def _fail(self, error: Json, origin: Tetraplet) -> None:
+    def _fail(self, error: Json, origin: Provenance) -> None:
         self._operands.set_last_error(error, origin, always=True)
         self._complete = False
         raise errors.failed_by_script(error)
@@ -250,8 +251,7 @@ class Evaluation(Performing):
         values = self._once(Instance(frame, node.number), "iterable", lambda: self._operands.iterable(iterable, scope))
         self._visit(len(values))
         if values:
-            elements = tuple((index_element(i), value) for i, value in enumerate(values))
-            self._iterate(node, elements, 0, frame, scope, of_stream=False)
+            self._iterate(Traversal(node, values, None, frame, (), scope), 0)
 
     def _fold_stream(self, node: tree.Fold, frame: bytes, scope: Scope, key: StreamKey) -> None:
         stream = self._streams.get(key)
@@ -261,39 +261,30 @@ class Evaluation(Performing):
         complete = False
         for generations in stream.passes():
             for generation in generations:
-                elements = tuple((written_element(entry.writer), entry.value) for entry in generation)
+                names = [written_element(entry.writer) for entry in generation]
+                chain = Traversal(node, [entry.value for entry in generation], names, frame, (), scope)
                 # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
                 half_failed = len(self._half_failed)
                 with suppress(Catchable):
-                    self._iterate(node, elements, 0, frame, scope, of_stream=True)
+                    self._iterate(chain, 0)
                 del self._half_failed[half_failed:]
                 complete = complete or bool(self._complete)
         self._wait(node, frame, f"more elements of `{stream.name}` may come")
         self._complete = complete
 
-    def _iterate(
-        self,
-        node: tree.Fold,
-        elements: Sequence[tuple[bytes, Value]],
-        index: int,
-        base: bytes,
-        scope: Scope,
-        *,
-        of_stream: bool,
-    ) -> None:
-        element, value = elements[index]
-        frame = iteration_frame(base, node.number, element)
-        traversal = Traversal(node, tuple(elements), base, (), scope, of_stream=of_stream)
-        iteration = Iteration(node.iterator, value, traversal, index, frame)
-        self._execute(node.body, frame, scope.iterate(iteration))
+    def _iterate(self, traversal: Traversal, index: int) -> None:
+        node = traversal.fold
+        element = index_element(index) if traversal.names is None else traversal.names[index]
+        frame = iteration_frame(traversal.base, node.number, element)
+        iteration = Iteration(node.iterator, traversal.elements[index], traversal, index, frame)
+        self._execute(node.body, frame, traversal.scope.iterate(iteration))
 
     def _next(self, node: tree.Next, frame: bytes, scope: Scope) -> None:
         now = scope.iteration(node.iterator)
         way, index = now.traversal, now.index + 1
         if index < len(way.elements):
             # Inside an inner fold's iteration that iteration is the base, else one element would be visited twice under one id.
-            base = way.base if frame == now.frame else frame
-            self._iterate(way.fold, way.elements, index, base, way.scope, of_stream=way.of_stream)
+            self._iterate(way if frame == now.frame else replace(way, base=frame), index)
         elif way.fold.last is not None:
             self._complete = True
             self._execute(way.fold.last, frame, scope)
@@ -304,7 +295,7 @@ class Evaluation(Performing):
 _STEPS: Final[dict[type[tree.Instruction], Callable[[Evaluation, Any, bytes, Scope], None]]] = {
     tree.Ap: Evaluation._ap,
     tree.ApMap: Evaluation._ap_map,
-    tree.Call: Evaluation._call,
+    tree.CallInstruction: Evaluation._call,
     tree.Canon: Evaluation._canon,
     tree.FailLiteral: Evaluation._fail_literal,
     tree.FailValue: Evaluation._fail_value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Canon, Sent, Taken
+from fluvial.air.data.facts import CanonFact, Sent, Taken
 from fluvial.air.machine.findings import Request, Wait
 
 
@@ -22,7 +22,7 @@ class Findings:
         visits: executed instructions, arguments and elements of folds included.
     """
 
-    facts: list[Canon | Sent | Taken] = field(default_factory=list)
+    facts: list[CanonFact | Sent | Taken] = field(default_factory=list)
     contents: dict[ContentId, Json] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     next_peers: dict[str, None] = field(default_factory=dict)

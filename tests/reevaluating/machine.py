@@ -43,6 +43,22 @@ class Reevaluator:
         self._findings = Findings()
         self._visits = 0
         self._taken: list[Fact] = []
+        self._acts = False
+
+    def allow(self, steps: int) -> None:
+        """Slices are none of its business."""
+
+    def begin_step(self, facts: Iterable[Fact], signer: str, *, act: bool) -> None:
+        self.take(facts, signer)
+        self._acts = act
+
+    def run(self) -> bool:
+        self.step(act=self._acts)
+        return True
+
+    @property
+    def findings(self) -> Findings:
+        return self._findings
 
     def take(self, facts: Iterable[Fact], signer: str) -> None:
         for fact in facts:

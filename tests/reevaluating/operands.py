@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Source, Tetraplet
+from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
@@ -41,7 +41,7 @@ class Operands:
 
     # --- %last_error%
 
-    def set_last_error(self, error: Json, origin: Tetraplet | None, *, always: bool = False) -> None:
+    def set_last_error(self, error: Json, origin: Provenance | None, *, always: bool = False) -> None:
         """Remember an error object, unless the register is locked (``always``: also then)."""
         if always or not self._locked:
             self._last_error = self._error_value(error, origin)
@@ -51,7 +51,7 @@ class Operands:
         """The next error may be remembered again."""
         self._locked = False
 
-    def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
+    def _error_value(self, error: Json, origin: Provenance | None) -> Value:
         value = literal(error, self._environment.initiator, volatile=True)
         return value if origin is None else replace(value, origins=(origin,))
 
@@ -100,7 +100,7 @@ class Operands:
                 return self._canon_stream(name, scope).bound()
             case tree.CanonMap(name, None):
                 pairs = self._canon_map(name, scope)
-                return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
+                return replace(pairs.whole, origins=(Provenance(pairs.peer),))
             case tree.Scalar(name, None) if not scope.is_iterator(name):
                 return scope.scalar(name)
             case _:
@@ -167,7 +167,7 @@ class Operands:
             pairs = self._canon_map(operand.name, scope)
             if not pairs.pairs:
                 return ()
-            value = replace(value, origins=(Tetraplet(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
+            value = replace(value, origins=(Provenance(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
         if path is None and not isinstance(operand, tree.Literal) and scope.is_iterator(operand.name):
             value = value.settled()
         if length_of(value) is None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, Final
 
-from fluvial.air.data.facts import Canon, Failure, Instance, Outcome, Sent, Source, Taken, Tetraplet
+from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Provenance, Sent, Source, Taken
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, Waiting
+from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
@@ -97,7 +97,7 @@ class Performing:
         self._complete = False
         self.findings.waits.append(Wait(node, Instance(frame, node.number), reason, peer))
 
-    def _report(self, error: Catchable, node: tree.Instruction, call: Tetraplet | None) -> None:
+    def _report(self, error: Catchable, node: tree.Instruction, call: Provenance | None) -> None:
         """Note on an error which instruction failed: the innermost one does it."""
         error.instruction = node
         error.peer = call.peer if call is not None else self._me
@@ -162,9 +162,9 @@ class Performing:
             case tree.CanonMap(name):
                 self._set(scope, name, CanonMapValue(peer, values))
             case tree.Scalar(name):
-                self._set(scope, name, Value(values[0].content, (Tetraplet(peer),), Source.CANON, values[0].whole))
+                self._set(scope, name, Value(values[0].content, (Provenance(peer),), Source.CANON, values[0].root))
 
-    def _well_formed(self, node: tree.Canon, fact: Canon) -> bool:
+    def _well_formed(self, node: tree.Canon, fact: CanonFact) -> bool:
         """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
         values = [value_of(element, self._knowledge.value(element.value)) for element in fact.elements]
         match node.target:
@@ -175,7 +175,7 @@ class Performing:
             case _:
                 return True
 
-    def _fix(self, node: tree.Canon, instance: Instance, scope: Scope) -> Canon:
+    def _fix(self, node: tree.Canon, instance: Instance, scope: Scope) -> CanonFact:
         stream = self._streams.get(scope.stream(node.source.name))
         entries = stream.entries() if stream is not None else ()
         if isinstance(node.target, tree.Scalar):
@@ -189,18 +189,18 @@ class Performing:
         contents = {element.value: content for element, content in elements}
         self.findings.contents.update(contents)
         self._knowledge.learn(contents)
-        fact = Canon(instance.frame, instance.node, tuple(element for element, _ in elements))
+        fact = CanonFact(instance.frame, instance.node, tuple(element for element, _ in elements))
         self._add(fact)
         return fact
 
     # --- call
 
-    def _call(self, node: tree.Call, frame: bytes, scope: Scope) -> None:
+    def _call(self, node: tree.CallInstruction, frame: bytes, scope: Scope) -> None:
         instance, text = Instance(frame, node.number), self._operands.text
         call = self._once(
             instance,
             "call",
-            lambda: Tetraplet(text(node.peer, scope), text(node.service, scope), text(node.function, scope)),
+            lambda: Provenance(text(node.peer, scope), text(node.service, scope), text(node.function, scope)),
         )
         if isinstance(node.output, tree.Scalar):
             scope.check_settable(node.output.name)
@@ -211,14 +211,14 @@ class Performing:
                 self._report(error, node, call)
             raise
 
-    def _perform(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet) -> None:
+    def _perform(self, node: tree.CallInstruction, instance: Instance, scope: Scope, call: Provenance) -> None:
         if self._is_closed(instance, call.peer):
             return
         arguments: tuple[Value, ...] | None
         missing = ""
         try:
             arguments = self._arguments(node, instance, scope)
-        except Waiting as waiting:
+        except NameNotSet as waiting:
             arguments, missing = None, waiting.name
         outcome = self._knowledge.about(instance).outcome(call.peer)
         if outcome is not None and arguments is not None and self._fits(outcome, call, arguments):
@@ -243,7 +243,7 @@ class Performing:
             self._read[instance, "closed"] = True
         return (instance, "closed") in self._read
 
-    def _arguments(self, node: tree.Call, instance: Instance, scope: Scope) -> tuple[Value, ...]:
+    def _arguments(self, node: tree.CallInstruction, instance: Instance, scope: Scope) -> tuple[Value, ...]:
         """Until the service is asked, what an error register holds may still change."""
         arguments: tuple[Value, ...] = self._once(
             instance, "arguments", lambda: tuple(self._value(argument, scope) for argument in node.arguments)
@@ -257,7 +257,7 @@ class Performing:
         self._read[instance, "asked"] = True
         self._read[instance, "arguments"] = arguments
 
-    def _fits(self, outcome: Outcome, call: Tetraplet, arguments: tuple[Value, ...]) -> bool:
+    def _fits(self, outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bool:
         """Whether a fact is about the call that this evaluation has come to.
 
         A peer never doubts itself; what came out of an error register is not compared, since it may change.
@@ -271,8 +271,10 @@ class Performing:
             for value, claimed in zip(arguments, outcome.arguments, strict=True)
         )
 
-    def _use(self, node: tree.Call, instance: Instance, scope: Scope, call: Tetraplet, outcome: Outcome) -> None:
-        if isinstance(outcome, Failure):
+    def _use(
+        self, node: tree.CallInstruction, instance: Instance, scope: Scope, call: Provenance, outcome: Outcome
+    ) -> None:
+        if isinstance(outcome, CallFailure):
             # Deviation: a failed call is incomplete always, also in the run in which the failure arrives.
             self._complete = False
             raise errors.service_failed(outcome.status, outcome.message)
@@ -284,7 +286,9 @@ class Performing:
             case tree.Stream() as target:
                 self._append(target, instance, scope, value)
 
-    def _ask(self, node: tree.Call, instance: Instance, call: Tetraplet, arguments: tuple[Value, ...]) -> None:
+    def _ask(
+        self, node: tree.CallInstruction, instance: Instance, call: Provenance, arguments: tuple[Value, ...]
+    ) -> None:
         if not self._act or instance in self._in_flight:
             return
         self._keep(instance, arguments)
@@ -308,6 +312,6 @@ class Performing:
             self.findings.next_peers[peer] = None
             self._add(Sent(instance.frame, instance.node, complete))
 
-    def _add(self, fact: Canon | Sent | Taken) -> None:
+    def _add(self, fact: CanonFact | Sent | Taken) -> None:
         self._knowledge.add(fact, self._me)
         self.findings.facts.append(fact)

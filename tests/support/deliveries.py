@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import content_id
-from fluvial.air.data.wire import Wire, encode_data
+from fluvial.air.data.wire import WireData, encode_data
 from fluvial.air.machine.machine import Answered, Machine
 from fluvial.air.syntax import parse
 from fluvial.clock import SystemClock
@@ -62,11 +62,11 @@ def make_delivery(receiver: PeerId, *, value: Any = "v", **fields: Any) -> Deliv
 
 def with_contents(data: bytes, *contents: Any) -> bytes:
     """The same batches with other values."""
-    wire = decode(data, Wire, what="particle data")
+    wire = decode(data, WireData, what="particle data")
     return encode(msgspec.structs.replace(wire, contents=contents))
 
 
 def without_contents(data: bytes) -> bytes:
     """The same batches without any values."""
-    wire = decode(data, Wire, what="particle data")
+    wire = decode(data, WireData, what="particle data")
     return encode(msgspec.structs.replace(wire, contents=(), ids=tuple(map(content_id, wire.contents)) + wire.ids))

@@ -121,7 +121,7 @@ async def peer(
 
     Args:
         name: gives it its keys and its database.
-        folder: where the database lies.
+        folder: where the database and the blobs lie.
         listen: its address; None for one that only dials.
         knows: peers whose addresses are in its config.
         relays: peers that it stays connected to.
@@ -136,6 +136,7 @@ async def peer(
         "transport": {"listen": [] if listen is None else [listen], "reconnect_min_s": 0.05},
         "routing": {"kind": "static", "peers": [one.address for one in knows]},
         "storage": {"url": f"sqlite:///{name}.db"},
+        "blobs": {"folder": f"{name}.blobs"},
         **sections,
     }
     plugins, watcher, log = load_plugins(), Watcher(), io.StringIO()

@@ -6,11 +6,11 @@ from random import Random
 
 import structlog
 from fluvial.clock import Clock
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedExecution
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import KeyPair
 from fluvial.seats import Execution
-from fluvial.services import Accounts, Limits, Services
+from fluvial.services import Accounts, ServiceLimits, Services
 from prometheus_client import CollectorRegistry
 
 KEYS = KeyPair.from_secret(b"\x01" * 32)
@@ -22,7 +22,7 @@ def make_guard(metrics: CollectorRegistry | None = None) -> Guard:
 
 
 def make_services(
-    metrics: CollectorRegistry, clock: Clock, limits: Limits, execution: Execution | None = None
+    metrics: CollectorRegistry, clock: Clock, limits: ServiceLimits, execution: Execution | None = None
 ) -> Services:
     """Services as a node has them, with somebody in the seat of execution or not."""
     log = structlog.get_logger()

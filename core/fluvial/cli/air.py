@@ -49,21 +49,41 @@ def _verdict(verdict: dict[str, Any]) -> str:
 @FILES
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 if a file is not formatted.")
 def fmt(files: tuple[Path, ...], *, only_check: bool) -> None:
-    """Format scripts in place; comments and spelling are kept."""
-    from fluvial.air.syntax import decode, format_text
+    """Format scripts in place; comments and spelling are kept. What cannot be run is reported and stays as it is."""
+    from fluvial.air.syntax import AirSyntaxError, decode, format_text
 
-    changed = []
+    changed, wrong = [], False
     for path in files:
-        text = decode(path.read_bytes(), name=str(path))
-        formatted = format_text(text)
+        try:
+            text = decode(path.read_bytes(), name=str(path))
+            _check_but_for_values(text, str(path))
+        except AirSyntaxError as error:
+            click.echo(str(error), err=True)
+            wrong = True
+            continue
+        formatted = format_text(text, name=str(path))
         if formatted != text:
             changed.append(path)
             if not only_check:
                 path.write_text(formatted, encoding="utf-8")
     for path in changed:
         click.echo(f"{path}: {'would be formatted' if only_check else 'formatted'}")
-    if only_check and changed:
+    if wrong or (only_check and changed):
         raise click.exceptions.Exit(1)
+
+
+def _check_but_for_values(text: str, name: str) -> None:
+    """Raise AirSyntaxError if a script is wrong whatever values a client gives it."""
+    from fluvial.air.syntax import UndefinedName, parse
+
+    given: list[str] = []
+    while True:
+        try:
+            parse(text, name=name, given=given)
+        except UndefinedName as error:
+            given.append(error.undefined)
+        else:
+            return
 
 
 @air.command()

@@ -11,7 +11,6 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation, tab
 
 if TYPE_CHECKING:
     from fluvial.config import Entry
-    from fluvial.plugins import Plugins
 
 
 @click.group()
@@ -24,9 +23,12 @@ def config() -> None:
 @pass_invocation
 def check(invocation: Invocation) -> None:
     """Look for mistakes in the settings; all are reported at once."""
+    from fluvial.cli.doctor.settings import oddities
+
     configuration = invocation.configuration()
     name, settings = configuration.document.name, configuration.settings
-    warnings = _warnings(configuration.plugins, settings.plugins.disabled)
+    failed = [f"plugin {one.name} ({one.origin}) failed: {one.error}" for one in configuration.plugins.failed]
+    warnings = [*failed, *oddities(configuration.plugins, settings.plugins.disabled)]
     loaded = sum(record.state == "loaded" for record in configuration.plugins.records)
     seats = {seat: choice.kind for seat, choice in settings.seats.items()}
     data = {"config": name, "valid": True, "seats": seats, "plugins_loaded": loaded, "warnings": warnings}
@@ -76,25 +78,6 @@ def schema(invocation: Invocation) -> None:
 
     found = json_schema(installed_plugins(invocation.document(required=False)))
     click.echo(indent(encode(found), indent=2).decode())
-
-
-def _warnings(plugins: Plugins, disabled: tuple[str, ...]) -> list[str]:
-    from fluvial.cli.installed import plugin_commands
-    from fluvial.suggestions import did_you_mean
-
-    names = [*(record.name for record in plugins.records), *(one.name for one in plugin_commands(()))]
-    warnings = [f"plugin {one.name} ({one.origin}) failed: {one.error}" for one in plugins.failed]
-    for same in plugins.contested():
-        warnings.append(
-            f"{same[0].kind} {same[0].name!r} is offered by {' and '.join(one.distribution for one in same)}; none can be used"
-        )
-    for name in disabled:
-        if name not in names:
-            hint = did_you_mean(name, names)
-            warnings.append(
-                f"plugins.disabled: no plugin or command {name!r} is installed{f'; {hint}' if hint else ''}"
-            )
-    return warnings
 
 
 def _origin_table(found: list[Entry]) -> list[str]:

@@ -128,6 +128,6 @@ def _may_disable(invocation: Invocation) -> bool:
         section = tomllib.loads(path.read_text(encoding="utf-8")).get("plugins", {})
     except FileNotFoundError:
         return invocation.config is not None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return not isinstance(section, dict) or bool(section.get("disabled", ()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -13,10 +15,13 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 
 if TYPE_CHECKING:
     from fluvial.demo.network import Network
-    from fluvial.demo.telling import Teller
+    from fluvial.demo.telling import Tally, Teller
     from fluvial.story.story import Story
 
 NAMES = ("bob", "carol")
+
+Say: TypeAlias = Callable[[str], None]
+"""Prints a line for people."""
 
 
 @click.command()
@@ -37,7 +42,8 @@ NAMES = ("bob", "carol")
 def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, aqua: bool, keep: bool) -> None:
     """Run the white paper's chat over six processes on this machine.
 
-    alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help.
+    alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help. With --json the
+    figures are printed at the end; what happens is told on stderr.
     """
     from fluvial.cli import serving
     from fluvial.demo.network import Network
@@ -47,20 +53,23 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
     if aqua:
         _need_aqua()
     network = Network.prepare(folder.absolute())
+    say = partial(click.echo, err=invocation.json)
     came_as_expected = False
 
     async def work() -> None:
         nonlocal came_as_expected
-        teller = Teller(network.names, click.echo, lambda text, colour: click.style(text, fg=colour))
+        teller = Teller(network.names, say, lambda text, colour: click.style(text, fg=colour))
         async with network.running(offline, teller.hear) as seconds:
-            _introduce(network, seconds, offline)
+            _introduce(network, seconds, offline, say)
             delivered = await _send(network, teller, message, ttl_s=6 if offline else 30, aqua=aqua)
-            _sum_up(teller, delivered=delivered, offline=offline)
-            _draw(network, merge_stories(await _stories(network)))
+            _sum_up(teller.tally, delivered, offline, say)
+            page = _draw(network, merge_stories(await _stories(network)), say)
+            if invocation.json:
+                invocation.print(_figures(network, teller.tally, page, delivered=delivered, offline=offline), tuple)
             lost = set(teller.tally.unreachable)
             came_as_expected = delivered if offline is None else not delivered and lost == {offline}
             if keep:
-                await _keep(network, aqua=aqua)
+                await _keep(network, say, aqua=aqua)
 
     serving.run(lambda: serving.until_signalled(work))
     if not came_as_expected:
@@ -76,11 +85,11 @@ def _need_aqua() -> None:
         raise PluginError("no compiler for Aqua is installed", hint="install it: pip install fluvial-aqua")
 
 
-def _introduce(network: Network, seconds: float, offline: str | None) -> None:
+def _introduce(network: Network, seconds: float, offline: str | None, say: Say) -> None:
     from fluvial.demo.network import SERVERS
 
     up = len(SERVERS) - (offline is not None)
-    click.echo(
+    say(
         f"{up} peers up in {seconds:.1f} s on 127.0.0.1 (tcp, tls 1.3, ed25519); "
         f"data in {network.folder}, alice is the {_ordinal(up + 1)} process\n"
     )
@@ -115,20 +124,36 @@ async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float,
     return b"chat.delivered" in output
 
 
-def _sum_up(teller: Teller, *, delivered: bool, offline: str | None) -> None:
-    tally = teller.tally
+def _sum_up(tally: Tally, delivered: bool, offline: str | None, say: Say) -> None:
     figures = (
         f"{tally.calls} calls, {tally.hops} hops (longest path {tally.longest_path}), {tally.bytes:,} bytes, "
         f"{tally.signatures} signatures checked, {(tally.last_s - tally.first_s) * 1000:.0f} ms"
     )
     if delivered:
-        click.echo(f"\n{click.style('✓ delivered', fg='green', bold=True)} to bob and carol: {figures}")
+        say(f"\n{click.style('✓ delivered', fg='green', bold=True)} to bob and carol: {figures}")
         return
     lost = ", ".join(f"{name} ({error})" for name, error in tally.unreachable.items()) or "nobody"
     mark = click.style("✗ not delivered to everybody", fg="yellow", bold=True)
-    click.echo(f"\n{mark}: {figures}\n  lost on the way to: {lost}")
+    say(f"\n{mark}: {figures}\n  lost on the way to: {lost}")
     if offline:
-        click.echo(f"  {offline} was offline; the others have the message, and every peer is well")
+        say(f"  {offline} was offline; the others have the message, and every peer is well")
+
+
+def _figures(network: Network, tally: Tally, page: Path, *, delivered: bool, offline: str | None) -> dict[str, Any]:
+    return {
+        "delivered": delivered,
+        "offline": offline,
+        "calls": tally.calls,
+        "hops": tally.hops,
+        "longest_path": tally.longest_path,
+        "bytes": tally.bytes,
+        "signatures": tally.signatures,
+        "took_ms": round((tally.last_s - tally.first_s) * 1000),
+        "unreachable": tally.unreachable,
+        "folder": str(network.folder),
+        "drawing": str(page),
+        "peers": {name: peer for peer, name in network.names.items()},
+    }
 
 
 async def _stories(network: Network) -> list[Story]:
@@ -149,22 +174,23 @@ async def _stories(network: Network) -> list[Story]:
     return stories
 
 
-def _draw(network: Network, story: Story) -> None:
+def _draw(network: Network, story: Story, say: Say) -> Path:
     from fluvial.story.html import render as html
     from fluvial.story.svg import render as svg
 
     page, picture = network.folder / "chat.html", network.folder / "chat.svg"
     page.write_text(html(story, names=network.names), encoding="utf-8")
     picture.write_text(svg(story, names=network.names), encoding="utf-8")
-    click.echo(f"  drawn from the peers' stores: {page}")
-    click.echo(f"  the same as text: fluvial particle list --config {network.members['relay'].config}")
+    say(f"  drawn from the peers' stores: {page}")
+    say(f"  the same as text: fluvial particle list --config {network.members['relay'].config}")
+    return page
 
 
-async def _keep(network: Network, *, aqua: bool) -> None:
+async def _keep(network: Network, say: Say, *, aqua: bool) -> None:
     import anyio
 
     command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30, aqua=aqua)])
-    click.echo(f"\nThe network stays up. Send more messages with:\n\n  {command}\n\nCtrl-C ends it.")
+    say(f"\nThe network stays up. Send more messages with:\n\n  {command}\n\nCtrl-C ends it.")
     await anyio.sleep_forever()
 
 

@@ -78,7 +78,9 @@ def run(
         "result": list(ending.arguments),
         **({"notices": [_notice(notice) for notice in flow.notices]} if flow.notices else {}),
     }
-    invocation.print(report, lambda: [*_lines(ending, default=until == ("return",)), f"particle {found_id}"])
+    invocation.print(report, lambda: _lines(ending, default=until == ("return",)))
+    if not invocation.json:
+        click.echo(f"particle {found_id}", err=True)  # what is on stdout is the result, for `| jq`
 
 
 def _peer_id(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

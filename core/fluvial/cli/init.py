@@ -67,6 +67,6 @@ def init(invocation: Invocation, folder: Path, listen: tuple[str, ...]) -> None:
         lambda: [
             f"wrote {settings}" + (f"; kept {key_file}" if kept else f", {key_file} (0600)"),
             f"this peer is {keys.peer_id}",
-            f"next: {command} config check, then {command} run",
+            f"next: {command} doctor, then {command} run",
         ],
     )

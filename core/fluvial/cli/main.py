@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "config": "fluvial.cli.config:config",
     "plugins": "fluvial.cli.plugins:plugins",
     "key": "fluvial.cli.key:key",
+    "doctor": "fluvial.cli.doctor.command:doctor",
     "explain": "fluvial.cli.explain:explain",
 }
 """Where each command of core is: ``module:object``, in the order of ``--help``. No plugin can take these names."""

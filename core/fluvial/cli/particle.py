@@ -79,13 +79,17 @@ def show(
     """
     import anyio
 
+    from fluvial.clock import SystemClock
+    from fluvial.story.story import as_of
+
     names = dict(_name(text) for text in named)
     if form is None:
         form = "json" if invocation.json else SUFFIXES.get(output.suffix.lower(), "text") if output else "text"
     elif invocation.json and form != "json":
         raise click.UsageError(f"--json and --format {form} contradict each other")
-    story = anyio.run(_story, invocation.configuration().settings, particle_id)
-    text = _render(story, form, names)
+    now_ms = SystemClock().now_ms()
+    story = as_of(anyio.run(_story, invocation.configuration().settings, particle_id), now_ms)
+    text = _render(story, form, names, now_ms)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -145,12 +149,10 @@ async def _find(store: ParticleStore, particle_id: str) -> ParticleKey:
     )
 
 
-def _render(story: Story, form: str, names: dict[str, str]) -> str:
+def _render(story: Story, form: str, names: dict[str, str], now_ms: int) -> str:
     module = import_module(RENDERERS[form])
     if form == "text":
-        from fluvial.clock import SystemClock
-
-        return str(module.render(story, names=names, now_ms=SystemClock().now_ms()))
+        return str(module.render(story, names=names, now_ms=now_ms))
     return str(module.render(story, names=names))
 
 
@@ -197,7 +199,7 @@ def _row(summary: ParticleSummary, now_ms: int) -> dict[str, Any]:
         "deadline_ms": summary.deadline_ms,
         "age_ms": now_ms - summary.received_at_ms,
         "hops": summary.hops,
-        "events": summary.entries,
+        "records": summary.entries,
         "waiting": summary.waiting,
     }
 
@@ -207,9 +209,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
     if not rows:
         return ["no particles are here"]
-    lines = [("ID", "INITIATOR", "STATE", "AGE", "HOPS", "EVENTS", "WAITING")]
+    lines = [("ID", "INITIATOR", "STATE", "AGE", "HOPS", "RECORDS", "WAITING")]
     for row in rows:
-        numbers = (str(row["hops"]), str(row["events"]), str(row["waiting"]))
+        numbers = (str(row["hops"]), str(row["records"]), str(row["waiting"]))
         lines.append((printable(row["id"]), "…" + row["initiator"][-6:], row["state"], _age(row["age_ms"]), *numbers))
     return table(lines)
 

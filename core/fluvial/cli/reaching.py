@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
@@ -100,13 +100,18 @@ def keeping(invocation: Invocation, way: Reach, store: bool, log_level: str | No
     """
     from fluvial.telemetry import make_logger
 
-    if store or log_level:
-        settings = invocation.configuration().settings
-        if store:
-            way = replace(way, storage_url=settings.storage_url)
-        if log_level:
-            way = replace(way, log=make_logger(log_format=settings.telemetry.log_format, log_level=log_level))
+    if store:
+        way = replace(way, storage_url=invocation.configuration().settings.storage_url)
+    if log_level:
+        way = replace(way, log=make_logger(log_format=_log_format(invocation), log_level=log_level))
     return way
+
+
+def _log_format(invocation: Invocation) -> Literal["console", "json"]:
+    """As the settings say; for people where there are none."""
+    if invocation.config is None and not Path(CONFIG_FILE).exists():
+        return "console"
+    return invocation.configuration().settings.telemetry.log_format
 
 
 def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -128,6 +128,8 @@ def read_text(text: str, *, name: str, base_dir: Path) -> Document:
         match = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
         reason, place = (match[1], f"{name}:{match[2]}:{match[3]}") if match else (str(error), name)
         raise ConfigError(f"{place}: this is no TOML: {reason}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise ConfigError(f"{name}: this cannot be read: {error}") from error
     origins: dict[KeyPath, Origin] = {}
     for path, line in key_lines(text):
         origins.setdefault(path, Origin("file", f"{name}:{line}"))  # `a.b = 1` and `a.c = 2` both mention a
@@ -165,7 +167,7 @@ def parse_value(text: str) -> Any:
     """A TOML value, or the text itself if it is none."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or more of it than can be read
         return text
     return table["value"] if len(table) == 1 else text
 

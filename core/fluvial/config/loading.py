@@ -22,6 +22,7 @@ from fluvial.config.document import (
 )
 from fluvial.config.settings import SEAT_DEFAULTS, Choice, CoreSections, PluginsSection, Settings
 from fluvial.errors import PluginError
+from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.seats import SEATS, SeatName
 
@@ -96,6 +97,8 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
     """
     problems: list[Problem] = []
     sections = _core_sections(document, problems)
+    if sections is not None:
+        _check_network(document, sections.network, problems)
     relays = _relays(document, problems)
     if plugins is None:
         try:
@@ -124,6 +127,7 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         particles=sections.particles,
         services=sections.services,
         storage=sections.storage,
+        blobs=sections.blobs,
         telemetry=sections.telemetry,
         seats={seat: choice for seat, choice in seats.items() if choice is not None},
         effectors=switched["effectors"],
@@ -214,6 +218,12 @@ def _core_sections(document: Document, problems: list[Problem]) -> CoreSections 
     problems += [unknown_key(document, (key,), known) for key in document.values if key not in known]
     values = {key: value for key, value in document.values.items() if key in core}
     return check(document, values, CoreSections, at=(), problems=problems)
+
+
+def _check_network(document: Document, name: str, problems: list[Problem]) -> None:
+    if not is_network(name):
+        what = f"`network`: {name[:80]!r} does not have 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters"
+        problems.append(Problem(document.where(("network",)), what, "choose another name, the same on all its peers"))
 
 
 def _relays(document: Document, problems: list[Problem]) -> tuple[Contact, ...]:

@@ -14,7 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from fluvial.addresses import Contact
+from fluvial.blobs.settings import BlobsSection
+from fluvial.particle import NETWORK_PATTERN
+from fluvial.particles.limits import ParticleLimits
 from fluvial.seats import Offer, SeatName
+from fluvial.services.limits import ServiceLimits
 
 SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
     "transport": "tcp",
@@ -24,8 +28,6 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
     "consensus": "none",
 }
 """The offer that takes a seat of which the config says nothing."""
-
-NETWORK_CHARACTERS_MAX: Final = 64
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,53 +45,12 @@ class IdentitySection(_Section, frozen=True):
 class PluginsSection(_Section, frozen=True):
     """``[plugins]``."""
 
-    disabled: Annotated[tuple[str, ...], Meta(description="entry-point names never to import")] = ()
+    disabled: Annotated[tuple[str, ...], Meta(description="names of plugins and commands never to import")] = ()
     on_failure: Annotated[
         Literal["quarantine", "refuse"],
         Meta(description="a plugin that cannot be loaded: quarantine it and run without, or refuse to start"),
     ] = "quarantine"
     path: Annotated[str, Meta(description="folder with one-file plugins, such as plugins.d; empty for none")] = ""
-
-
-class ParticlesSection(_Section, frozen=True):
-    """``[particles]``: the limits of what this peer accepts."""
-
-    ttl_ms_max: Annotated[int, Meta(ge=1, description="longest life of a particle")] = 120_000
-    clock_skew_ms_max: Annotated[int, Meta(ge=0, description="how far ahead an initiator's clock may be")] = 30_000
-    hops_max: Annotated[int, Meta(ge=1, description="most hops that a particle may ask for")] = 64
-    script_bytes_max: Annotated[int, Meta(ge=1, description="largest script")] = 1_048_576
-    data_bytes_max: Annotated[int, Meta(ge=1, description="most data that a particle may carry")] = 8_388_608
-    live_max: Annotated[int, Meta(ge=1, description="most particles alive here at one time")] = 10_000
-    failure_notices: Annotated[
-        bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
-    ] = True
-    failure_notices_per_minute: Annotated[
-        int, Meta(ge=1, description="notices to one initiator, and notices taken from one peer")
-    ] = 60
-    resend_after_ms: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="how long others are relied on to send a particle on, before this peer does it; 0 for ever",
-        ),
-    ] = 10_000
-
-
-class ServicesSection(_Section, frozen=True):
-    """``[services]``: how much calls may take."""
-
-    timeout_s: Annotated[
-        float, Meta(gt=0, description="seconds for a call where neither function nor effector set their own limit")
-    ] = 20.0
-    execution_timeout_s: Annotated[float, Meta(gt=0, description="seconds for a call to the execution seat")] = 120.0
-    calls_max: Annotated[int, Meta(ge=1, description="calls in progress, all services together")] = 1_024
-    service_calls_max: Annotated[
-        int, Meta(ge=1, description="calls in progress for one service that does not set its own limit")
-    ] = 128
-    waiting_max: Annotated[int, Meta(ge=0, description="calls that wait for a place, for each service")] = 256
-    waiting_s_max: Annotated[float, Meta(gt=0, description="seconds that a call waits for its place")] = 20.0
-    threads_max: Annotated[int, Meta(ge=1, description="threads for functions that are no coroutines")] = 64
-    result_bytes_max: Annotated[int, Meta(ge=1, description="largest result of a call")] = 4_194_304
 
 
 class StorageSection(_Section, frozen=True):
@@ -98,9 +59,9 @@ class StorageSection(_Section, frozen=True):
     url: Annotated[str, Meta(min_length=1, description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")] = (
         "sqlite:///state/fluvial.db"
     )
-    keep_ms: Annotated[int, Meta(ge=0, description="how long a particle stays for inspection after its deadline")] = (
-        3_600_000
-    )
+    keep_ms: Annotated[
+        int, Meta(ge=0, le=315_360_000_000, description="how long a particle stays for inspection after its deadline")
+    ] = 3_600_000
 
 
 class TelemetrySection(_Section, frozen=True):
@@ -118,9 +79,8 @@ class CoreSections(_Section, frozen=True):
     network: Annotated[
         str,
         Meta(
-            min_length=1,
-            max_length=NETWORK_CHARACTERS_MAX,
             description="name of the network; peers of different networks never talk to each other",
+            extra_json_schema={"pattern": NETWORK_PATTERN},
         ),
     ] = "fluvial"
     relays: Annotated[
@@ -131,9 +91,10 @@ class CoreSections(_Section, frozen=True):
     ] = ()
     identity: IdentitySection = IdentitySection()
     plugins: PluginsSection = PluginsSection()
-    particles: ParticlesSection = ParticlesSection()
-    services: ServicesSection = ServicesSection()
+    particles: ParticleLimits = ParticleLimits()
+    services: ServiceLimits = ServiceLimits()
     storage: StorageSection = StorageSection()
+    blobs: BlobsSection = BlobsSection()
     telemetry: TelemetrySection = TelemetrySection()
 
 
@@ -173,9 +134,10 @@ class Settings:
     relays: tuple[Contact, ...]
     identity: IdentitySection
     plugins: PluginsSection
-    particles: ParticlesSection
-    services: ServicesSection
+    particles: ParticleLimits
+    services: ServiceLimits
     storage: StorageSection
+    blobs: BlobsSection
     telemetry: TelemetrySection
     seats: Mapping[SeatName, Choice]
     effectors: Mapping[str, Choice]

@@ -1,4 +1,13 @@
-"""Hands something to a peer: over an open connection, by dialling it, or through a relay that is connected to it."""
+"""Hands something to a peer: over an open connection, by dialling it, or through a relay.
+
+The ways are tried in this order:
+
+1. Directly: over an open connection, or at an address that the routing knows.
+2. Through the relays in the peer's circuit addresses.
+3. Through this peer's own relays: they may know a way that this peer does not, as a client knows nobody but its relay.
+
+A relay hands over directly (1), never through further relays.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +16,7 @@ from typing import Final
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice
@@ -18,12 +27,21 @@ ANSWER_TIMEOUT_S: Final = 15.0
 
 
 class Carrier:
-    """See the module's docstring."""
+    """See the module's docstring.
 
-    def __init__(self, me: PeerId, transport: GuardedTransport, routing: GuardedRouting) -> None:
+    Args:
+        me: this peer.
+        transport, routing: the seats.
+        relays: this peer's own relays.
+    """
+
+    def __init__(
+        self, me: PeerId, transport: GuardedTransport, routing: GuardedRouting, *, relays: Sequence[Contact] = ()
+    ) -> None:
         self._me = me
         self._transport = transport
         self._routing = routing
+        self._relays = relays
 
     async def carry(self, delivery: Delivery) -> Receipt:
         """Deliver to ``delivery.to``.
@@ -43,20 +61,15 @@ class Carrier:
     async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> Receipt:
         ways = await self._ways(peer, header)
         direct = tuple(address for address in ways if address.relay is None)
-        circuits = [address for address in ways if address.relay not in (None, self._me)]
-        failure = Unreachable(
-            f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?"
-        )
+        failure = _no_way(peer)
         if direct or peer in self._transport.connected():
             try:
                 return await self._ask(Contact(peer, direct), protocol, payload)
             except Unreachable as error:
                 failure = error
-        for circuit in circuits:
-            assert circuit.relay is not None
-            way = Address(host_kind=circuit.host_kind, host=circuit.host, port=circuit.port, peer=circuit.relay)
+        for relay in self._relays_to(peer, ways):
             try:
-                receipt = await self._ask(Contact(circuit.relay, (way,)), protocol, payload)
+                receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
                 failure = error
                 continue
@@ -64,6 +77,17 @@ class Carrier:
                 return receipt
             failure = Unreachable(receipt.explanation)
         raise failure
+
+    def _relays_to(self, peer: PeerId, ways: Sequence[Address]) -> Sequence[Contact]:
+        """Through whom it can be tried, each relay once."""
+        relays: dict[PeerId, Contact] = {}
+        for way in ways:
+            if way.relay is not None:
+                address = Address(host_kind=way.host_kind, host=way.host, port=way.port, peer=way.relay)
+                relays.setdefault(way.relay, Contact(way.relay, (address,)))
+        for own in self._relays:
+            relays.setdefault(own.peer, own)
+        return [relay for relay in relays.values() if relay.peer not in (self._me, peer)]
 
     async def _ways(self, peer: PeerId, header: Header) -> Sequence[Address]:
         """The addresses that the routing knows; to the initiator also those that came with the particle."""
@@ -75,8 +99,18 @@ class Carrier:
         return tuple(dict.fromkeys((*known, *told)))
 
     async def pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
-        """As a relay: hand encoded bytes to a peer that is connected now; raises as :meth:`carry`."""
-        return await self._ask(Contact(peer), protocol, payload)
+        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`."""
+        if peer in self._transport.connected():
+            return await self._ask(Contact(peer), protocol, payload)
+        contact = await self._routing.find(peer)
+        direct = tuple(way for way in contact.addresses if way.relay is None) if contact is not None else ()
+        if not direct:
+            raise _no_way(peer)
+        return await self._ask(Contact(peer, direct), protocol, payload)
 
     async def _ask(self, contact: Contact, protocol: str, payload: bytes) -> Receipt:
         return decode_receipt(await self._transport.request(contact, protocol, payload, timeout_s=ANSWER_TIMEOUT_S))
+
+
+def _no_way(peer: PeerId) -> Unreachable:
+    return Unreachable(f"no way to {peer} is known", hint="is it running, and has it announced an address or a relay?")

@@ -1,4 +1,4 @@
-"""The line around the AIR machine: a bug in there, which a script may have been made to meet, costs that particle and not the node."""
+"""Turns unexpected exceptions of the AIR machine into a failure of one particle: a script that meets a bug must not end the node."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fluvial.errors import FluvialError, Refused
 
 @contextmanager
 def contained(log: structlog.stdlib.BoundLogger) -> Iterator[None]:
-    """Run the machine in here.
+    """Contain what the block raises.
 
     Raises:
-        Refused: ``broken``, for everything that is no error of ours; it is logged with its traceback.
+        Refused: ``broken``, in place of any exception that is no FluvialError. That one is logged with its traceback.
     """
     try:
         yield

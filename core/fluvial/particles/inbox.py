@@ -13,14 +13,14 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
-from fluvial.guarded import GuardedAuthorization, GuardedRouting
+from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.inspection import Limits, inspect
-from fluvial.particles.journal import Arrival
+from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
 
 
@@ -42,7 +42,7 @@ class Inbox:
         me: PeerId,
         *,
         network: str,
-        limits: Limits,
+        limits: ParticleLimits,
         keeper: Keeper,
         carrier: Carrier,
         authorization: GuardedAuthorization,
@@ -99,7 +99,7 @@ class Inbox:
             return await self._pass_on(delivery, payload)
         known = decode_data(particle.key, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
-        fresh = await actor.merge(known, Arrival(sender.public_key, delivery.hops))
+        fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         self._learn_reply_addresses(particle)
         if fresh:
             self._observers.particle_received(particle, sender)

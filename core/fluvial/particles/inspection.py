@@ -1,41 +1,23 @@
-"""What is looked at before a particle is let in; pure, cheapest checks first. The signature is verified after it, since that costs more."""
+"""The checks that a delivery passes before anything else is done with it; pure, cheapest checks first.
+
+The signature is verified afterwards, since that costs more; then the seat of authorization is asked.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fluvial.errors import Refused
 from fluvial.particle import Delivery
+from fluvial.particles.limits import ParticleLimits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What this peer accepts.
+def inspect(delivery: Delivery, *, network: str, limits: ParticleLimits, now_ms: int) -> None:
+    """Check what a delivery says of itself.
 
-    Attributes:
-        ttl_ms_max: longest life of a particle.
-        clock_skew_ms_max: how far in the future a particle may have begun.
-        hops_max: most hops that a particle may ask for.
-        script_bytes_max, data_bytes_max: largest script and data.
-        live_max: most particles whose state is in memory at one time.
-        failure_notices: whether failure notices are sent, taken and passed on.
-        failure_notices_per_minute: how many are sent to one initiator, and taken from one peer.
-        resend_after_ms: how long other peers' promises to send a particle on are relied on; 0 for ever.
-    """
-
-    ttl_ms_max: int = 120_000
-    clock_skew_ms_max: int = 30_000
-    hops_max: int = 64
-    script_bytes_max: int = 1_048_576
-    data_bytes_max: int = 8_388_608
-    live_max: int = 10_000
-    failure_notices: bool = True
-    failure_notices_per_minute: int = 60
-    resend_after_ms: int = 10_000
-
-
-def inspect(delivery: Delivery, *, network: str, limits: Limits, now_ms: int) -> None:
-    """Look at what a delivery says of itself.
+    Args:
+        delivery: what came.
+        network: name of this peer's network.
+        limits: what this peer accepts.
+        now_ms: milliseconds since 1970.
 
     Raises:
         Refused: with one of the reasons ``network``, ``expired``, ``future``, ``ttl``, ``hops``, ``size``, ``script_hash``.

@@ -1,28 +1,22 @@
-"""What stands in a particle's journal: the machine's log records, and between them notes of the peer, which the machine need not know of."""
+"""What stands in a particle's journal: the records of the AIR machine, and between them the peer's own notes.
+
+The machine is rebuilt from its records alone. The notes are for the session around it, and for those who look at the particle later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
-from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
-from fluvial.encoding import decode
-from fluvial.particles.notice import Notice, decode_notice
-from fluvial.storage.particle_rows import JournalEntry
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record, encode_record
+from fluvial.encoding import decode, encode
+from fluvial.particles.notice import SignedNotice, decode_notice, encode_notice
+from fluvial.stored import JournalEntry
 
 ARRIVED: Final = "arrived"
 NOTICED: Final = "noticed"
-"""A failure notice, as it came."""
-
 RESENT: Final = "resent"
-"""The particle is to be sent to a peer to which others had promised to send it."""
-
-NOTES: Final = frozenset({ARRIVED, NOTICED, RESENT})
-"""Kinds of entries that are no records of the machine."""
-
-_KINDS: Final[dict[type[Record], str]] = {Merged: "merged", Stepped: "stepped", Sealed: "sealed"}
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -38,7 +32,7 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class Resent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The particle is sent to a peer in place of others.
+    """The particle is sent to a peer in place of others that had promised to send it there.
 
     Attributes:
         peer: public key of that peer.
@@ -50,52 +44,53 @@ class Resent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     node: int
 
 
-def kind_of(record: Record) -> str:
-    """The word under which a record of the machine is stored."""
-    return _KINDS[type(record)]
+JournalItem: TypeAlias = Record | Arrival | Resent | SignedNotice
+"""What one journal entry stands for; a signed notice is a failure notice as it came."""
+
+_KINDS: Final[dict[type[JournalItem], str]] = {
+    Merged: "merged",
+    Stepped: "stepped",
+    Sealed: "sealed",
+    Arrival: ARRIVED,
+    Resent: RESENT,
+    SignedNotice: NOTICED,
+}
 
 
-def records_of(entries: Iterable[JournalEntry]) -> Iterator[Record]:
-    """The machine's records among journal entries.
+def kind_of(item: JournalItem) -> str:
+    """The word under which an item is stored."""
+    return _KINDS[type(item)]
+
+
+def write_entry(item: JournalItem, seq: int, at_ms: int) -> JournalEntry:
+    """The entry that stands for an item.
+
+    Args:
+        item: what happened.
+        seq: the entry's number in the journal, from 0 on.
+        at_ms: when it happened, milliseconds since 1970.
+    """
+    if isinstance(item, SignedNotice):
+        payload = encode_notice(item)
+    elif isinstance(item, Arrival | Resent):
+        payload = encode(item)
+    else:
+        payload = encode_record(item)
+    return JournalEntry(seq, at_ms, kind_of(item), payload)
+
+
+def read_entry(entry: JournalEntry) -> JournalItem:
+    """The item that an entry stands for.
 
     Raises:
-        RemoteProtocolError: an entry is damaged.
+        RemoteProtocolError: the entry is damaged.
     """
-    return (record for _, record in timed_records_of(entries))
-
-
-def timed_records_of(entries: Iterable[JournalEntry]) -> Iterator[tuple[int, Record]]:
-    """The machine's records among journal entries, with the times at which they were stored, in milliseconds since 1970.
-
-    Raises:
-        RemoteProtocolError: an entry is damaged.
-    """
-    return ((entry.at_ms, decode_record(entry.payload)) for entry in entries if entry.kind not in NOTES)
-
-
-def hops_of(entries: Iterable[JournalEntry]) -> int:
-    """The most hops that a copy of the particle had made when it came here again; 0 if none came.
-
-    Raises:
-        RemoteProtocolError: an entry is damaged.
-    """
-    arrivals = (decode(entry.payload, Arrival, what="arrival") for entry in entries if entry.kind == ARRIVED)
-    return max((arrival.hops for arrival in arrivals), default=0)
-
-
-def notices_of(entries: Iterable[JournalEntry]) -> Iterator[Notice]:
-    """The failure notices among journal entries.
-
-    Raises:
-        RemoteProtocolError: an entry is damaged.
-    """
-    return (decode_notice(entry.payload).notice for entry in entries if entry.kind == NOTICED)
-
-
-def resent_of(entries: Iterable[JournalEntry]) -> Iterator[tuple[int, Resent]]:
-    """To whom the particle was sent in place of others, and when, in milliseconds since 1970.
-
-    Raises:
-        RemoteProtocolError: an entry is damaged.
-    """
-    return ((entry.at_ms, decode(entry.payload, Resent, what="resend")) for entry in entries if entry.kind == RESENT)
+    match entry.kind:
+        case "arrived":
+            return decode(entry.payload, Arrival, what="arrival")
+        case "noticed":
+            return decode_notice(entry.payload)
+        case "resent":
+            return decode(entry.payload, Resent, what="resend")
+        case _:
+            return decode_record(entry.payload)

@@ -1,4 +1,4 @@
-"""Keeps the particles that are alive on this peer: begins, restores, evicts and buries them."""
+"""Keeps the actors of the particles that are alive on this peer: makes them, restores them from the store, and drops them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.log import Record
-from fluvial.air.machine.machine import Machine
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.actor import Actor, Parcel, Surroundings
+from fluvial.particles.actor import Actor
 from fluvial.particles.containment import contained
-from fluvial.particles.inspection import Limits
-from fluvial.particles.journal import hops_of, notices_of, resent_of, timed_records_of
-from fluvial.particles.promises import Promises
+from fluvial.particles.context import ActorContext
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.scripts import Scripts
-from fluvial.storage.particle_rows import ParticleState, StoredParticle
+from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.stored import StoredParticle
 
 SWEEP_S: Final = 1.0
-"""How often memory is rid of what has died, particles that a failing store has stopped are taken up again, and promises are looked at."""
+"""How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
 PURGE_S: Final = 30.0
-"""How often the store is rid of what died long ago."""
+"""How often particles that died long ago are removed from the store."""
 OPENED_AT_ONCE: Final = 64
 """Particles that are looked up in the store at the same time; a particle is never opened twice at once."""
 
@@ -35,14 +33,17 @@ class Keeper:
     """See the module's docstring.
 
     Args:
-        around: what actors work with.
-        limits: how many may be in memory.
-        keep_ms: how long dead particles stay in the store for inspection, at least until a replay of them would be refused anyhow.
+        context: what actors work with.
+        limits: how many particles may be in memory.
+        keep_ms: how long dead particles stay in the store for inspection, in milliseconds. They stay longer if need be: until a replay
+            of them would be refused because of its age.
         metrics: gets ``fluvial_particles_in_memory``.
     """
 
-    def __init__(self, around: Surroundings, limits: Limits, *, keep_ms: int, metrics: CollectorRegistry) -> None:
-        self._around = around
+    def __init__(
+        self, context: ActorContext, limits: ParticleLimits, *, keep_ms: int, metrics: CollectorRegistry
+    ) -> None:
+        self._context = context
         self._limits = limits
         self._keep_ms = keep_ms
         self._scripts = Scripts()
@@ -65,10 +66,8 @@ class Keeper:
             actor = await self._open(particle.key)
             if actor is None:
                 self._make_room()
-                machine = self._machine(particle)
-                return self._keep(
-                    Actor(particle, machine, self._around, sender=sender, hops=hops, on_broken=self._broken)
-                )
+                script, me = self._scripts.of(particle), self._context.keys.peer_id
+                return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops))
             if actor.finished:
                 raise Refused("the particle is finished on this peer", reason="replay")
             return actor
@@ -89,7 +88,7 @@ class Keeper:
             actor.handed_over(to, parcel)
 
     def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
-        """A peer could not take a parcel in: it lacks these values, or if none are named something that it was thought to have."""
+        """A peer asks for values that it lacks; if none are named, it gets everything the next time."""
         if (actor := self._actors.get(key)) is not None:
             actor.lacks(to, contents)
 
@@ -101,65 +100,68 @@ class Keeper:
         Raises:
             StorageError: the store cannot be read or written.
         """
-        self._stopped = dict.fromkeys(await self._around.store.live(self._around.clock.now_ms()))
+        self._stopped = dict.fromkeys(await self._context.store.live(self._context.clock.now_ms()))
         await self._take_up()
 
     async def sweep(self) -> None:
-        """Bury what has died, take up what was stopped, and send on what others should have sent, for ever; a failing store only puts that off."""
+        """Until cancelled: drop what has died, go on with what was stopped, send on what others should have sent.
+
+        A failing store is logged, and all of it is tried again with the next sweep.
+        """
         purged = anyio.current_time()
         while True:
             await anyio.sleep(SWEEP_S)
-            self._bury()
+            self._drop_dead()
             try:
                 await self._take_up()
-                await self._around.resender.sweep(self.find)
+                await self._context.resender.sweep(self.find)
                 if anyio.current_time() - purged > PURGE_S:
                     purged = anyio.current_time()
                     await self._purge()
             except StorageError as error:
-                self._around.log.error("storage_failed", error=error.message)
+                self._context.log.error("storage_failed", error=error.message)
 
-    def _bury(self) -> None:
-        now_ms = self._around.clock.now_ms()
+    def _drop_dead(self) -> None:
+        now_ms = self._context.clock.now_ms()
         for actor in [actor for actor in self._actors.values() if actor.particle.deadline_ms <= now_ms]:
             if not actor.finished:
-                self._around.log.info("particle_expired", particle=actor.particle.id)
+                self._context.log.info("particle_expired", particle=actor.particle.id)
             self._drop(actor)
 
     async def _purge(self) -> None:
         skew_ms = self._limits.clock_skew_ms_max
-        while await self._around.store.purge(self._around.clock.now_ms(), keep_ms=self._keep_ms, skew_ms=skew_ms):
+        while await self._context.store.purge(self._context.clock.now_ms(), keep_ms=self._keep_ms, skew_ms=skew_ms):
             pass
 
     async def _take_up(self) -> None:
-        """Go on with the particles that a restart or a failing store has stopped; if the store fails, with the rest another time."""
+        """Go on with the particles that a restart or a failing store has stopped; raises StorageError with the rest left for later."""
         for key in tuple(self._stopped):
             try:
                 await self._go_on(key)
             except StorageError:
                 raise
             except FluvialError as error:  # no room, say
-                self._around.log.warning("particle_not_resumed", key=key.hex(), error=error.message)
+                self._context.log.warning("particle_not_resumed", key=key.hex(), error=error.message)
             else:
                 self._stopped.pop(key, None)
 
     async def _go_on(self, key: ParticleKey) -> None:
-        """Do whatever is left to do for a particle, as far as the store knows it."""
+        """Do what is left to do for a particle: its run, its calls, its deliveries."""
         async with self._door(key):
-            stored = await self._around.store.load(key)
-            if stored is None or stored.particle.deadline_ms <= self._around.clock.now_ms():
+            stored = await self._context.store.load(key)
+            if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
             actor = self._actors.get(key) or self._restore(stored)
-        self._around.outbox.put(stored.outbox)
+        self._context.outbox.put(stored.outbox)
         await actor.begin()
-        self._around.log.info("particle_resumed", particle=stored.particle.id)
+        self._context.log.info("particle_resumed", particle=stored.particle.id)
 
     def _broken(self, actor: Actor, error: BaseException) -> None:
         self._drop(actor)
         if isinstance(error, StorageError):
             self._stopped[actor.particle.key] = None
         elif isinstance(error, FluvialError) and not isinstance(error, RemoteProtocolError):
-            self._around.reporter.broken(actor.particle, error)
+            self._context.reporter.broken(actor.particle, error)
 
     # --- memory
 
@@ -167,76 +169,35 @@ class Keeper:
         return self._opening[key[0] % OPENED_AT_ONCE]
 
     async def _open(self, key: ParticleKey) -> Actor | None:
-        """From memory or from the store; behind the particle's door."""
+        """The actor from memory or from the store; the caller holds the particle's door."""
         if (actor := self._actors.get(key)) is not None:
             self._actors.move_to_end(key)
             return actor
-        stored = await self._around.store.load(key)
+        stored = await self._context.store.load(key)
         return None if stored is None else self._restore(stored)
 
     def _restore(self, stored: StoredParticle) -> Actor:
         self._make_room()
         particle = stored.particle
         try:
-            with contained(self._around.log.bind(particle=particle.id)):
-                timed = list(timed_records_of(stored.journal))
-                actor = Actor(
-                    particle,
-                    self._machine(particle, [record for _, record in timed]),
-                    self._around,
-                    sender=stored.sender,
-                    entries=len(stored.journal),
-                    hops=max(stored.hops, hops_of(stored.journal)),
-                    notices=notices_of(stored.journal),
-                    promises=self._promises(stored, timed),
-                    on_broken=self._broken,
-                )
-        except RemoteProtocolError as error:  # nobody's fault who hands it over
+            with contained(self._context.log.bind(particle=particle.id)):
+                session = ParticleSession.restore(stored, self._scripts.of(particle), self._context.keys.peer_id)
+        except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
-            self._around.reporter.broken(particle, damaged)
+            self._context.reporter.broken(particle, damaged)
             raise damaged from error
         except Refused as error:
-            self._around.reporter.broken(particle, error)
+            self._context.reporter.broken(particle, error)
             raise
-        actor.finished = stored.state is ParticleState.FINISHED
-        return self._keep(actor)
+        return self._keep(session)
 
-    def _promises(self, stored: StoredParticle, timed: Sequence[tuple[int, Record]]) -> Promises:
-        promises = Promises(self._around.keys.peer_id, stored.particle.initiator)
-        for at_ms, record in timed:
-            promises.record((record,), at_ms)
-        for at_ms, resent in resent_of(stored.journal):
-            promises.resent(PeerId.from_public_key(resent.peer), at_ms)
-        return promises
-
-    def _machine(self, particle: Particle, records: Sequence[Record] | None = None) -> Machine:
-        """A new machine, or the one that these records lead to."""
-        script, me, header = self._scripts.of(particle), self._around.keys.peer_id, particle.header
-        if records is None:
-            return Machine(
-                script,
-                particle.key,
-                me,
-                initiator=particle.initiator,
-                timestamp_ms=header.timestamp_ms,
-                ttl_ms=header.ttl_ms,
-            )
-        return Machine.restore(
-            script,
-            particle.key,
-            me,
-            records,
-            initiator=particle.initiator,
-            timestamp_ms=header.timestamp_ms,
-            ttl_ms=header.ttl_ms,
-        )
-
-    def _keep(self, actor: Actor) -> Actor:
+    def _keep(self, session: ParticleSession) -> Actor:
+        actor = Actor(session, self._context, on_broken=self._broken)
         self._actors[actor.particle.key] = actor
         return actor
 
     def _make_room(self) -> None:
-        """Evict the longest unused idle one if memory is full; it is restored from the store when it is needed."""
+        """If memory is full, drop the idle actor that was unused for the longest time; it is restored when it is needed."""
         if len(self._actors) < self._limits.live_max:
             return
         idle = next((actor for actor in self._actors.values() if actor.idle), None)

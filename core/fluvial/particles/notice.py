@@ -4,8 +4,8 @@ What is signed is::
 
     "fluvial/failure/1" ‖ 00 ‖ canonical bytes of the notice
 
-The notice names the particle by its key, which covers its id, its initiator and its script, and the peer that speaks; so it says nothing
-about another particle, and nobody speaks for somebody else. It is news for people: no flow depends on it.
+The notice names the particle by its key, which covers its id, its initiator and its script; so it cannot be used for another particle. It
+names the peer that cannot go on, which must have signed it. It is meant for people: no flow depends on it.
 """
 
 from __future__ import annotations
@@ -28,37 +28,39 @@ PROTOCOL: Final = "failure/1"
 
 SIGNING_TAG: Final = b"fluvial/failure/1\0"
 NOTICE_BYTES_MAX: Final = 8_192
-"""Of an encoded signed notice; its texts, each character of four bytes, fit in."""
+"""Size of an encoded signed notice. The longest texts fit in, even if each character takes four bytes."""
 MESSAGE_CHARACTERS_MAX: Final = 1_000
 INSTRUCTION_CHARACTERS_MAX: Final = 200
 KEPT_MAX: Final = 16
 """Notices about one particle that its initiator keeps."""
 KEPT_OF_PEER_MAX: Final = 4
-"""Of these, notices of one peer."""
+"""How many of them may be of one peer."""
+
+_REFUSES: Final = " does not take the particle: "
 
 REASONS: Final = frozenset(
     {"off", "busy", "malformed", "signature", "unknown", "expired", "storage", "broken", "unreachable"}
 )
-"""Why a notice is not taken: the reasons of receipts of this protocol."""
+"""Why a notice is not taken: the reasons in receipts of this protocol."""
 
-Kind: TypeAlias = Literal["failed", "undone", "broken", "refused", "impossible"]
+Kind: TypeAlias = Literal["failed", "undone", "broken", "refused", "impossible", "unreachable"]
 """What stopped the peer: an error that nothing in the script caught; an error that undid the run; a bug or a limit of the peer; a next
-peer that does not take the particle; a next peer whose name is no peer id."""
+peer that does not take the particle; a next peer whose name is no peer id; a next peer that cannot be reached, which is tried further."""
 
 _Bytes32: TypeAlias = Annotated[bytes, Meta(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
 _Place: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
 class Notice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a peer says.
+    """A peer reports that it cannot go on with a particle.
 
     Attributes:
         particle: the particle's key, 32 bytes.
         peer: public key of the peer that cannot go on, 32 bytes.
         kind: what stopped it.
-        code: the error's number as scripts see it; 0 if it is none of a script.
+        code: the error's number as scripts see it; 0 if it is no error of a script.
         message: the error's text.
-        instruction: the instruction that failed, as text without its inner ones; empty if it is not known.
+        instruction: the instruction that failed, as text without the instructions inside of it; empty if it is not known.
         line, column: where that stands in the script; 0 if it is not known.
         at_ms: when, by the clock of that peer, milliseconds since 1970.
     """
@@ -92,6 +94,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         """One sentence for people; not all of it need be printable."""
         at = f" at line {self.position}" if self.line else ""
         what = f" ({self.instruction})" if self.instruction else ""
+        if self.kind == "unreachable":
+            return f"{self.peer_id} goes on trying: {self.error}"
         return f"{self.peer_id} cannot go on: {self.error}{at}{what}"
 
     def repeats(self, other: Notice) -> bool:
@@ -138,7 +142,7 @@ def make_notice(
         kind: what stopped it.
         message: what happened.
         at_ms: when, milliseconds since 1970.
-        error: the error of the script, if it is one; gives number and place.
+        error: the error of the script, if there is one: it has the number and the place.
     """
     instruction = None if error is None else error.instruction
     return Notice(
@@ -154,8 +158,24 @@ def make_notice(
     )
 
 
+def refusal_text(peer: PeerId, why: str) -> str:
+    """What a notice of the kind ``refused`` says; ``why`` is ``reason: explanation``."""
+    return f"{peer}{_REFUSES}{why}"
+
+
+def refused_by(notice: Notice) -> str:
+    """Who does not take the particle, as :func:`refusal_text` says it."""
+    return notice.message.partition(_REFUSES)[0]
+
+
+def reason_of_refusal(notice: Notice) -> str:
+    """Why, in one word; empty if there is none."""
+    reason, colon, _ = notice.message.partition(_REFUSES)[2].partition(": ")
+    return reason if colon and reason.replace("_", "").isalnum() else ""
+
+
 def kind_of_error(error: AirError) -> Kind:
-    """What an error of a script that ended a run is told as."""
+    """The kind of notice that reports an error which ended a run."""
     return "undone" if isinstance(error, Uncatchable) else "failed"
 
 

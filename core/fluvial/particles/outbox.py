@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 import structlog
@@ -23,14 +23,14 @@ from fluvial.particle import ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.particles.reporter import Reporter
-from fluvial.storage.particle_rows import OutboxRow
+from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
-
-if TYPE_CHECKING:
-    from fluvial.particles.actor import Parcel
+from fluvial.stored import OutboxRow
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
+ATTEMPTS_QUIET: Final = 2
+"""The initiator is told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANES_MAX: Final = 256
 """Peers that are served at the same time; others wait for a place."""
 LANE_DELIVERIES_MAX: Final = 16
@@ -187,9 +187,16 @@ class Outbox:
         Raises:
             Unreachable: the peer is away.
         """
+        assert self._parcels is not None, "the outbox was not started"
         log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
+        parcel: Parcel | None = None
         try:
-            receipt = await self._hand_over(row, log)
+            parcel = await self._parcels.parcel(row.key, row.peer)
+            if parcel is None:  # a particle that is gone is as good as delivered
+                receipt = Receipt()
+            else:
+                log = log.bind(particle=parcel.delivery.header.id)
+                receipt = await self._hand_over(row, parcel, log)
             if receipt.temporary:
                 return False
             await self._store.delivered(row.key, row.peer, row.version)
@@ -204,16 +211,15 @@ class Outbox:
             log.info("delivery_failed", error=error.message, again_for_ms=row.deadline_ms - self._clock.now_ms())
             await self._note_failure(row, error.message, log)
             if away:
+                if parcel is not None and row.attempts + 1 == ATTEMPTS_QUIET:
+                    self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
                 raise
             return False
 
-    async def _hand_over(self, row: OutboxRow, log: structlog.stdlib.BoundLogger) -> Receipt:
-        """What the peer said; a particle that is gone is as good as delivered."""
+    async def _hand_over(self, row: OutboxRow, parcel: Parcel, log: structlog.stdlib.BoundLogger) -> Receipt:
+        """What the peer said."""
         assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
-        parcel = await self._parcels.parcel(row.key, row.peer)
-        if parcel is None:
-            return Receipt()
         delivery = parcel.delivery
         try:
             receipt = await self._carrier.carry(delivery)
@@ -228,15 +234,12 @@ class Outbox:
         if receipt.settled:
             log.info(
                 "particle_sent",
-                particle=delivery.header.id,
                 hop=delivery.hops,
                 bytes=len(delivery.data),
                 seconds=round(anyio.current_time() - began, 6),
             )
         else:
-            log.warning(
-                "delivery_refused", particle=delivery.header.id, reason=receipt.reason, error=receipt.explanation
-            )
+            log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
             await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
             if not receipt.temporary:
                 self._reporter.refused(delivery.particle, row.peer, f"{receipt.reason}: {receipt.explanation}")

@@ -1,39 +1,40 @@
 """What other peers have promised about one particle, and whether this peer still relies on it; pure.
 
 A fact ``sent`` is a promise: its signer hands the particle on to the peer of a call or canon, and nobody else does. If the signer lies,
-or has lost what it had to send, that branch stands still, though others have all that is needed. So a peer that waits for
-the call sends the particle there itself when nothing has shown for a time that it came there.
+or has lost what it had to send, that branch stands still, although others have all that is needed. So a peer that waits for the call
+sends the particle there itself, if for a time nothing has shown that it arrived.
 
-Deviation: the reference relies on every such state for ever.
+Deviation: the reference relies on every such fact for ever.
 
-Where all promises are kept this is in vain, and a peer that has done its part and sent the particle on is never heard of again. So a promise
-is relied on for good:
+If all promises are kept, sending again is wasted; and a peer that has done its part and handed the particle on may never hear of it
+again. So these promises are relied on for good:
 
-- This peer's own: its outbox ends with a receipt. The initiator's: the flow is its own.
-- All, while this peer has handed on everything that it knows: those who have it know of the promises, and see to them.
-- If the promised peer has shown that it knows of the promise, to this peer or in anything it signed, or has taken it from this peer.
+- This peer's own promises: its outbox ends only with a receipt. The initiator's promises: the flow is its own.
+- All promises, while this peer has handed on everything that it knows: those who have it know of the promises and look after them.
+- A promise of which the promised peer has shown that it knows: in what it sent here, in anything that it signed, or by taking it from here.
 
-And those that were promised the particle together would all see to each other. They stand in a ring instead: who comes behind a peer sees to it
-first, the next one after twice the time, and so on. The initiator does not stand in line, nor does a peer that has a call of its own to make.
+Peers that were promised the particle by the same batch would all look after each other. They form a ring instead, in the order of their
+ids: the next peer behind the silent one waits the usual time before it sends, the one after that twice that time, and so on. The initiator
+does not wait for its turn, nor does a peer that has a call of its own to make.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.facts import Instance, Sent, Step, instances_of
-from fluvial.air.data.log import Merged, Record, Sealed
+from fluvial.air.data.log import Merged, Sealed
 from fluvial.air.machine.exchange import Exchange
 
 RESENDS_MAX: Final = 4
-"""Times that one particle is sent to one peer in place of others."""
+"""How often one particle is sent to one peer in place of others."""
 
 DOUBLINGS_MAX: Final = 20
-"""Of the time that a promise is given."""
+"""How often the time that a promise is given can double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Promise:
         signer: who promised it, as far as is known first.
         batches: those that say so.
         since_ms: when the first of them came here, milliseconds since 1970.
-        turn: how many other peers see to it before this one.
+        turn: how many other peers look after it before this one does.
     """
 
     peer: str
@@ -72,7 +73,7 @@ class Look:
 
 @dataclass(slots=True)
 class _Said:
-    """What the known facts ``sent`` say of one instance: by the strongest of them, in which batches."""
+    """The facts ``sent`` about one instance: the strongest form that was found, and the places of the batches that have it."""
 
     complete: bool = False
     places: list[int] = field(default_factory=list)
@@ -86,11 +87,11 @@ class _Said:
 
 
 class Promises:
-    """See the module's docstring. It follows one particle on one peer, and is told what is stored of it.
+    """See the module's docstring. One object follows one particle on one peer; its owner reports everything that was stored.
 
     Args:
         me: this peer.
-        initiator: the particle's.
+        initiator: the peer that began the particle.
     """
 
     def __init__(self, me: str, initiator: str) -> None:
@@ -102,13 +103,12 @@ class Promises:
 
     # --- what happens
 
-    def record(self, records: Iterable[Record], at_ms: int) -> None:
-        """These records of the machine were stored at this time."""
-        for record in records:
-            if isinstance(record, Merged) and record.batches:
-                self._add(len(record.batches), at_ms)
-            elif isinstance(record, Sealed):
-                self._add(1, None)
+    def record(self, record: Merged | Sealed, at_ms: int) -> None:
+        """A record of the machine was stored at this time; those of its own steps make no difference."""
+        if isinstance(record, Sealed):
+            self._add(1, None)
+        elif record.batches:
+            self._add(len(record.batches), at_ms)
 
     def _add(self, batches: int, at_ms: int | None) -> None:
         self._ends.append((self._ends[-1] if self._ends else 0) + batches)
@@ -121,7 +121,7 @@ class Promises:
 
     @property
     def last_came_ms(self) -> int | None:
-        """When the last came of what this peer has not handed on since; None if it has handed on everything."""
+        """When the last batch came that this peer has not handed on since, milliseconds since 1970; None if it has handed on everything."""
         return self._times[-1] if self._times else None
 
     def _came_ms(self, place: int) -> int | None:
@@ -144,13 +144,13 @@ class Promises:
         """Which promises are not relied on any more.
 
         Args:
-            awaited: the calls and canons that have no fact yet, and whose they are.
+            awaited: the calls and canons that have no fact yet, with the peers that must make them.
             batches: all that are known, as the machine has them.
             exchange: what other peers have; learns what batches say of that.
-            on_way: whether the particle cannot go to a peer, or is on its way there already.
+            on_way: whether the particle need not be sent to a peer: it is on its way already, or there is no such peer.
             now_ms: milliseconds since 1970.
             after_ms: how long a promise is given, in milliseconds.
-            room: how many promises may be gone into now; for the others it looks again at once.
+            room: how many promises may be examined now. If there are more, ``again_ms`` is now.
         """
         if self.last_came_ms is None:
             return Look()
@@ -175,14 +175,14 @@ class Promises:
         return Look(tuple(chosen.values()), min(times, default=None))
 
     def _due_ms(self, promise: Promise, after_ms: int) -> int | None:
-        """Until when a promise is relied on; None if for good."""
+        """Until when a promise is relied on, milliseconds since 1970; None if for good."""
         times, last_ms = self._resent.get(promise.peer, (0, 0))
         if times >= RESENDS_MAX:
             return None
         return max(promise.since_ms, last_ms) + (after_ms << min(promise.turn + times, DOUBLINGS_MAX))
 
     def _open(self, awaited: Mapping[Instance, str], batches: Sequence[Batch]) -> Iterator[Promise]:
-        """The promises that others have given, in the order in which the instances were come to."""
+        """The promises that others have given, in the order in which their instances were reached."""
         wanted = {instance: peer for instance, peer in awaited.items() if peer != self._me}
         said = _said(wanted, batches)
         turns: Mapping[Instance, int] = {}
@@ -210,7 +210,7 @@ def _kept(promise: Promise, exchange: Exchange) -> bool:
 
 
 def _said(wanted: Mapping[Instance, str], batches: Sequence[Batch]) -> dict[Instance, _Said]:
-    """What is said of instances that are waited for, but of those about which their own peer has said something."""
+    """The ``sent`` facts by awaited instance, without the instances about which their own peer has signed something."""
     said: dict[Instance, _Said] = {}
     heard: set[Instance] = set()
     for place, batch in enumerate(batches):
@@ -226,7 +226,12 @@ def _said(wanted: Mapping[Instance, str], batches: Sequence[Batch]) -> dict[Inst
 
 
 def _turns(promised: Mapping[Instance, tuple[int, str]], me: str) -> Mapping[Instance, int]:
-    """How many others see to each of these before this peer: by instance the batch that promises it, and to whom."""
+    """How many other peers look after each instance before this one does.
+
+    Args:
+        promised: by instance the place of the batch that promises it, and the peer that it is promised to.
+        me: this peer.
+    """
     together: dict[int, set[str]] = {}
     for place, peer in promised.values():
         together.setdefault(place, {me}).add(peer)
@@ -238,10 +243,10 @@ def _turns(promised: Mapping[Instance, tuple[int, str]], me: str) -> Mapping[Ins
 
 
 def shown_to(peer: str, batches: Sequence[Batch]) -> Set[BatchId]:
-    """The batches that a peer must have had, since something that it signed builds on them.
+    """The batches that a peer must have had, because something that it signed builds on them.
 
     Args:
-        peer: which.
+        peer: which peer.
         batches: all that are known, each after those that its steps name.
     """
     shown: set[BatchId] = set()

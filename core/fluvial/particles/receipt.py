@@ -15,10 +15,10 @@ PROTOCOL: Final = "particle/1"
 
 ACCEPTED: Final = ""
 REPLAY: Final = "replay"
-"""The particle is finished here: nothing is lost by not taking another copy."""
+"""The particle is finished here: it needs no further copy."""
 
 MISSING: Final = "missing"
-"""The delivery builds on something that the receiver does not have: on values that it names, or on other batches; then it wants all."""
+"""The delivery builds on something that the receiver does not have: values, which the receipt names, or batches. Then it asks for everything."""
 
 TEMPORARY: Final = frozenset({"busy", MISSING, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
@@ -27,7 +27,7 @@ REASONS: Final = TEMPORARY | {
     *(REPLAY, "malformed", "network", "expired", "future", "ttl", "hops", "size", "script_hash"),
     *("signature", "script", "broken"),
 }
-"""The reasons of core. A seat of authorization may have more of its own."""
+"""The reasons that core gives. A seat of authorization may give others."""
 
 REASON_CHARACTERS_MAX: Final = 32
 EXPLANATION_CHARACTERS_MAX: Final = 500
@@ -49,7 +49,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     @classmethod
     def refusal(cls, reason: str, explanation: str, lacks: Sequence[bytes] = ()) -> Receipt:
-        """The receipt of a refused delivery, cut to what a receiver takes: what else is lacking is asked for the next time."""
+        """The receipt of a refused delivery, cut to the lengths that a sender accepts. What was cut from ``lacks`` is asked for the next time."""
         return cls(reason[:REASON_CHARACTERS_MAX], explanation[:EXPLANATION_CHARACTERS_MAX], tuple(lacks[:LACKS_MAX]))
 
     @property
@@ -64,7 +64,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     @property
     def label(self) -> str:
-        """The reason as a metric's label: other peers' own words, of which there is no end, are ``other``."""
+        """The reason as a metric's label. Unknown words of other peers become ``other``: a metric must not have labels without end."""
         if self.reason == ACCEPTED:
             return "accepted"
         return self.reason if self.reason in REASONS else "other"

@@ -22,10 +22,19 @@ from fluvial.encoding import encode
 from fluvial.errors import FluvialError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.allowance import Allowance
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.inspection import Limits
-from fluvial.particles.notice import REASONS, Kind, Notice, SignedNotice, encode_notice, kind_of_error, make_notice
+from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.notice import (
+    REASONS,
+    Kind,
+    Notice,
+    SignedNotice,
+    encode_notice,
+    kind_of_error,
+    make_notice,
+    refusal_text,
+)
+from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
 
 SENDING_S_MAX: Final = 10.0
@@ -53,7 +62,7 @@ class Reporter:
         self,
         keys: KeyPair,
         *,
-        limits: Limits,
+        limits: ParticleLimits,
         carrier: Carrier,
         clock: Clock,
         metrics: CollectorRegistry,
@@ -61,7 +70,7 @@ class Reporter:
     ) -> None:
         self._keys = keys
         self._on = limits.failure_notices
-        self._allowance = Allowance(limits.failure_notices_per_minute)
+        self._rate_limiter = RateLimiter(limits.failure_notices_per_minute)
         self._carrier = carrier
         self._clock = clock
         self._log = log
@@ -90,7 +99,12 @@ class Reporter:
     def refused(self, particle: Particle, peer: PeerId, why: str) -> None:
         """A peer does not take a particle and will not take it later either."""
         if particle.initiator != peer:
-            self._report(particle, "refused", f"{peer} does not take the particle: {why}")
+            self._report(particle, "refused", refusal_text(peer, why))
+
+    def unreachable(self, particle: Particle, peer: PeerId, why: str) -> None:
+        """A peer cannot be reached so far; it is tried further."""
+        if particle.initiator != peer:
+            self._report(particle, "unreachable", f"{peer} cannot be reached so far: {why}")
 
     def impossible(self, particle: Particle, name: str) -> None:
         """A particle must go to a peer whose name is no peer id."""
@@ -103,7 +117,7 @@ class Reporter:
         notice = make_notice(particle.key, self._keys.peer_id, kind, message, at_ms=now_ms, error=error)
         if (name := _name(notice)) in self._said:
             return
-        if self._sending >= SENDING_MAX or not self._allowance.take(initiator, anyio.current_time()):
+        if self._sending >= SENDING_MAX or not self._rate_limiter.take(initiator, anyio.current_time()):
             self._outcomes.labels("limited").inc()
             self._log.info(
                 "failure_not_reported", particle=particle.id, error="there were too many", notice=str(notice)

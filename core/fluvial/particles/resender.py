@@ -1,14 +1,15 @@
-"""Sees to it that particles come where other peers have promised to send them: when to look at which particle, and how much is sent at once.
+"""Decides when a particle's promises are looked at, so that it arrives where other peers have promised to send it.
 
-There is one list for all particles, which the keeper's sweep goes through; a particle that waits for nothing is not in it. It is in memory only:
-what is sent and how often stands in the particles' journals, and a particle that is taken up again comes back into the list.
+There is one list for all particles, and the keeper's sweep goes through it. A particle that relies on no promise is not in it. The list
+is in memory only: what was sent instead of others, and how often, stands in the particles' journals; a particle that is restored comes
+back into the list with its next run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -16,9 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 from fluvial.clock import Clock
 from fluvial.errors import Refused, StorageError
 from fluvial.particle import Particle, ParticleKey
-
-if TYPE_CHECKING:
-    from fluvial.particles.actor import Actor
+from fluvial.particles.promises import Look
 
 WATCHED_MAX: Final = 50_000
 """Particles in the list; further ones rely on promises for ever."""
@@ -27,8 +26,22 @@ LOOKS_MAX: Final = 64
 RESENDS_AT_ONCE_MAX: Final = 32
 """Deliveries that one sweep asks for, all particles together; the others wait for the next one."""
 
-Find: TypeAlias = Callable[[ParticleKey], "Awaitable[Actor | None]"]
-"""The actor of a particle, None if it is gone."""
+
+class Resendable(Protocol):
+    """A particle that can be sent again; the actor is one."""
+
+    @property
+    def particle(self) -> Particle:
+        """Which particle."""
+        ...
+
+    async def resend(self, *, after_ms: int, room: int) -> Look:
+        """Send it to at most ``room`` peers whose promises are older than ``after_ms``; see ``Actor.resend``."""
+        ...
+
+
+Find: TypeAlias = Callable[[ParticleKey], Awaitable[Resendable | None]]
+"""Finds a particle; None if it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,9 @@ class Resender:
 
     Args:
         after_ms: how long a promise is relied on, in milliseconds; 0 for ever.
-        clock, metrics, log: as usual; metrics get ``fluvial_resends_total``.
+        clock: the time.
+        metrics: gets ``fluvial_resends_total``.
+        log: a logger bound to the peer.
     """
 
     def __init__(
@@ -59,11 +74,11 @@ class Resender:
         )
 
     def watch(self, particle: Particle, since_ms: int | None) -> None:
-        """Look at a particle when the promises that have come with it so far have had their time.
+        """Look at a particle when the time is over that the promises which came with it so far are given.
 
         Args:
             particle: which.
-            since_ms: when the last of what this peer has not handed on came, milliseconds since 1970; None if there is nothing to look after.
+            since_ms: when the last of what this peer has not handed on came, milliseconds since 1970; None if it relies on no promise.
         """
         if since_ms is None:
             self._watched.pop(particle.key, None)
@@ -75,7 +90,7 @@ class Resender:
             self._watched[key] = _Watched(look_ms, deadline_ms)
 
     async def sweep(self, find: Find) -> None:
-        """Look at the particles whose time has come.
+        """Look at the particles that are due.
 
         Raises:
             StorageError: the store failed; the particle is looked at again later.

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import CollectorRegistry
 
+from fluvial.addresses import Contact
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError
-from fluvial.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle
-from fluvial.particles.actor import Surroundings
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.hearing import Hearing
+from fluvial.particles.context import ActorContext
 from fluvial.particles.inbox import Inbox
-from fluvial.particles.inspection import Limits
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
+from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
@@ -37,6 +38,12 @@ from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage import ParticleStore
+
+OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
+"""Told the outcome of each run of a particle here, with a function that says what waits."""
+
+OnNotice: TypeAlias = Callable[[Particle, Notice], None]
+"""Told of each new failure notice about a particle of this peer."""
 
 DELIVERY_EXTRA_BYTES: Final = 65_536
 """What a delivery may have besides script and data: header, signature, framing."""
@@ -53,6 +60,7 @@ class ParticleContext:
         network: its network.
         limits: what it accepts.
         keep_ms: how long dead particles stay in the store.
+        relays: this peer's own relays.
         store: where they are.
         transport, routing, authorization, execution: the seats.
         services: who answers calls.
@@ -63,16 +71,17 @@ class ParticleContext:
 
     keys: KeyPair
     network: str
-    limits: Limits
+    limits: ParticleLimits
     keep_ms: int
+    relays: Sequence[Contact]
     store: ParticleStore
     transport: GuardedTransport
     routing: GuardedRouting
     authorization: GuardedAuthorization
     execution: GuardedExecution
     services: Services
-    on_run: Callable[[Particle, Effects, Waits], None]
-    on_notice: Callable[[Particle, Notice], None]
+    on_run: OnRun
+    on_notice: OnNotice
     clock: Clock
     rng: random.Random
     observers: Observers
@@ -89,7 +98,7 @@ class Particles(Part):
 
     keeper: Keeper
     _inbox: Inbox
-    _hearing: Hearing
+    _notice_inbox: NoticeInbox
     _outbox: Outbox
 
     def __init__(self, context: ParticleContext) -> None:
@@ -103,7 +112,7 @@ class Particles(Part):
         """
         async with anyio.create_task_group() as tasks:
             reporter = self._furnish(tasks)
-            reporter.start(tasks, self._hearing.hear)
+            reporter.start(tasks, self._notice_inbox.hear)
             await self._outbox.start(tasks, self.keeper)
             await self.keeper.resume()
             tasks.start_soon(self.keeper.sweep)
@@ -135,7 +144,7 @@ class Particles(Part):
         return encode_receipt(await self._inbox.receive(sender, payload))
 
     async def _notice(self, sender: PeerId, payload: bytes) -> bytes:
-        return encode_receipt(await self._hearing.receive(sender, payload))
+        return encode_receipt(await self._notice_inbox.receive(sender, payload))
 
     async def _permit(self, call: Call) -> Decision:
         context = self._context
@@ -150,12 +159,12 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
-        carrier = Carrier(me, context.transport, context.routing)
+        carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
         reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
         self._outbox = Outbox(
             context.store, carrier, reporter=reporter, clock=clock, rng=context.rng, metrics=metrics, log=log
         )
-        around = Surroundings(
+        actor_context = ActorContext(
             keys=context.keys,
             clock=clock,
             store=context.store,
@@ -169,7 +178,7 @@ class Particles(Part):
             on_run=context.on_run,
             log=log,
         )
-        self.keeper = keeper = Keeper(around, limits, keep_ms=context.keep_ms, metrics=metrics)
+        self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
         self._inbox = Inbox(
             me,
             network=context.network,
@@ -183,7 +192,7 @@ class Particles(Part):
             metrics=metrics,
             log=log,
         )
-        self._hearing = Hearing(
+        self._notice_inbox = NoticeInbox(
             me,
             limits=limits,
             keeper=keeper,

@@ -1,4 +1,4 @@
-"""Parsed scripts, kept by hash while there is room: many particles run the same one."""
+"""A cache of parsed scripts by their hash: many particles run the same script."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from fluvial.errors import Refused
 from fluvial.particle import Particle
 
 CACHED_BYTES_MAX: Final = 16_777_216
-"""Text of all cached scripts together."""
+"""Size of the text of all cached scripts together, in characters."""
 
 
 class Scripts:
-    """A cache with the least recently used script going first."""
+    """A cache of parsed scripts. The least recently used one is forgotten first.
+
+    Args:
+        bytes_max: size of the text of all cached scripts together; one script is always kept.
+    """
 
     def __init__(self, bytes_max: int = CACHED_BYTES_MAX) -> None:
         self._bytes_max = bytes_max

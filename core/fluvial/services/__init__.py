@@ -1,8 +1,9 @@
 """Who answers a call: the dispatcher, effectors made callable, native services, and the built-in ones (``builtin``)."""
 
 from fluvial.services.accounts import Accounts
-from fluvial.services.dispatcher import Handler, Limits, Services
+from fluvial.services.dispatcher import Handler, Services
 from fluvial.services.interface import FunctionInterface, Interface, Parameter
+from fluvial.services.limits import ServiceLimits
 from fluvial.services.service import Service, describe
 from fluvial.services.status import Status
 
@@ -11,9 +12,9 @@ __all__ = [
     "FunctionInterface",
     "Handler",
     "Interface",
-    "Limits",
     "Parameter",
     "Service",
+    "ServiceLimits",
     "Services",
     "Status",
     "describe",

@@ -13,52 +13,28 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import anyio
-import msgspec
 import structlog
 
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
-from fluvial.guard import Guard
-from fluvial.guarded import GuardedExecution
+from fluvial.guard.guard import Guard
+from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
 from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
 from fluvial.services.gate import Gate
 from fluvial.services.interface import Interface
+from fluvial.services.limits import ServiceLimits
 from fluvial.services.service import Service, name_of, service_errors
 from fluvial.services.status import Status, listed, shortened
 from fluvial.services.threads import Threads
-from fluvial.services.values import RESULT_BYTES_MAX, to_json
+from fluvial.services.values import to_json
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
 """Answers all functions of one service for one particle; fails with ServiceError, status 2 for a function it does not know."""
 
 BOUND_MAX: Final = 100_000
 """Handlers bound at one time, all particles together."""
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much calls may take.
-
-    Attributes:
-        timeout_s: time limit of a call where neither function nor effector set their own, in seconds.
-        execution_timeout_s: time limit of a call to the execution seat, whose services have limits of their own below it.
-        calls_max: calls in progress, all services together.
-        service_calls_max: calls in progress for one service that does not set its own limit.
-        waiting_max: calls that wait for a place, for each service.
-        waiting_s_max: how long a call waits for its place, in seconds.
-        threads_max: threads for functions that are no coroutines.
-        result_bytes_max: canonical encoding of one result, in bytes.
-    """
-
-    timeout_s: float = 20.0
-    execution_timeout_s: float = 120.0
-    calls_max: int = 1_024
-    service_calls_max: int = 128
-    waiting_max: int = 256
-    waiting_s_max: float = 20.0
-    threads_max: int = 64
-    result_bytes_max: int = RESULT_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +52,7 @@ class Services:
         log: a logger bound to the peer.
         guard: calls them.
         execution: the seat of execution, if there is one; its own ``run`` is the caller's business.
-        limits: see :class:`Limits`.
+        limits: see :class:`ServiceLimits`.
     """
 
     def __init__(
@@ -87,14 +63,14 @@ class Services:
         log: structlog.stdlib.BoundLogger,
         guard: Guard,
         execution: GuardedExecution | None = None,
-        limits: Limits | None = None,
+        limits: ServiceLimits | None = None,
     ) -> None:
         self.accounts = accounts
         self._peer = peer
         self._log = log
         self._guard = guard
         self._execution = execution
-        self._limits = limits or Limits()
+        self._limits = limits or ServiceLimits()
         self._threads = Threads(self._limits.threads_max)
         self._gate = Gate(
             calls_max=self._limits.calls_max,

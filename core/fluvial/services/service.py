@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from fluvial.effectors import Call, Declaration, Effector
 from fluvial.errors import PluginError, ServiceError
-from fluvial.guard import Guard, PluginFailed
+from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.seats import Json
 from fluvial.services.hints import Texts
 from fluvial.services.interface import FunctionInterface, Interface, docstring

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from fluvial.errors import ServiceError
 from fluvial.services.status import Status
+from fluvial.virtual.threads import in_thread
 
 T = TypeVar("T")
 
@@ -19,7 +19,8 @@ class Threads:
     """Runs plain functions in threads.
 
     A thread cannot be ended from outside. When a caller is cancelled (its time limit), the thread goes on alone and keeps its place
-    until the function returns; so functions that hang use up the places and further calls fail as busy, but threads never pile up.
+    until the function returns; so functions that hang use up the places and further calls fail as busy, but threads never pile up. Under
+    virtual time there are no threads: the function runs on the event loop.
 
     Args:
         most: how many threads there may be.
@@ -42,7 +43,7 @@ class Threads:
             )
         job = _Job(work, self._places)
         try:
-            return await anyio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=self._limiter)
+            return await in_thread(job.run, abandon_on_cancel=True, limiter=self._limiter)
         except BaseException:
             job.withdraw()
             raise

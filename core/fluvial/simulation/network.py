@@ -1,11 +1,14 @@
-"""Plays a scenario: every peer has a real key and a real machine, particles travel as signed bytes, time stands still."""
+"""Plays a scenario in one process: every peer has a real key and a real session, particles travel as signed bytes, time stands still.
+
+What differs from a node is the shell: nothing is stored, and all calls of a run are answered at once, before the particle leaves.
+"""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -15,11 +18,12 @@ from fluvial.air.data.content import Json, check_json
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.partial import united
 from fluvial.air.data.wire import decode_data, encode_data
-from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import AirSyntaxError, Script, parse
-from fluvial.particle import Particle
-from fluvial.simulation.scenario import Names, Scenario, Seeded, ServiceError, Services
+from fluvial.identity import KeyPair, PeerId
+from fluvial.particle import Delivery, Particle
+from fluvial.particles.session import ParticleSession
+from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded
 
 TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
@@ -86,26 +90,26 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     timing: Timing | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Host:
     """A simulated peer."""
 
     name: str
-    machine: Machine
-    exchange: Exchange = field(default_factory=Exchange)
+    keys: KeyPair
+    session: ParticleSession
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
-    """A particle on its way."""
+class _Queued:
+    """A particle on its way to the peer of a name."""
 
-    sender: str
+    sender: PeerId
     to: str
-    data: bytes
+    delivery: Delivery
 
 
 class _Meter:
-    """Counts runs and bytes; inside of it an interpreter is at work, of which it stops the time."""
+    """Counts runs and bytes, and adds up the time that is spent inside of it: an interpreter is at work there."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -155,7 +159,7 @@ class _Network:
         self._pruning = pruning
         self._present = {name: rank for rank, name in enumerate(plain) if name not in absent}
         self._names = Names([*plain, *absent])
-        self._services = Services(scenario.services, self._names)
+        self._services = MockedServices(scenario.services, self._names)
         self._initiator = scenario.init_peer.removeprefix("@")
         self._particle = Particle.create(
             self._names.keys[self._initiator],
@@ -168,7 +172,7 @@ class _Network:
         )
         self._script: Script | None = None
         self._hosts: dict[str, _Host] = {}
-        self._queue: list[_Delivery] = []
+        self._queue: list[_Queued] = []
         self.meter: Final = _Meter()
         self._calls: list[CallMade] = []
         self._failures: list[RunFailed] = []
@@ -177,84 +181,75 @@ class _Network:
         self._deliveries = 0
 
     def play(self) -> Observation:
-        initiator = self._names.keys[self._initiator].peer_id
         try:
-            host = self._host(self._initiator)
+            host = self._host(self._initiator, sender=self._particle.initiator, hops=0)
         except AirSyntaxError as error:
             self._failures.append(RunFailed("@" + self._initiator, 1, str(error)))
             return self._observation()
-        self._activate(host, b"", initiator)
+        self.meter.runs += 1
+        with self.meter:
+            effects = host.session.begin()
+        self._go_on(host, effects)
         for index in _picks(self._scenario.order, self._queue):
             if self._deliveries >= DELIVERIES_MAX:
                 break
-            delivery = self._queue.pop(index)
+            queued = self._queue.pop(index)
             self._deliveries += 1
-            self._activate(self._host(delivery.to), delivery.data, self._names.keys[delivery.sender].peer_id)
+            host = self._host(queued.to, sender=queued.sender, hops=queued.delivery.hops)
+            self._go_on(host, self._arrive(host, queued))
         return self._observation()
 
-    def _host(self, name: str) -> _Host:
+    def _host(self, name: str, *, sender: PeerId, hops: int) -> _Host:
         if name not in self._hosts:
-            me = self._names.keys[name].peer_id
+            keys = self._names.keys[name]
             with self.meter:
                 # One process parses a script once; others find it by its hash.
                 self._script = self._script or parse(self._particle.script)
-                machine = self._machine(
+                session = ParticleSession.new(
+                    self._particle,
                     self._script,
-                    self._particle.key,
-                    me,
-                    initiator=self._particle.initiator,
-                    timestamp_ms=TIMESTAMP_MS,
-                    ttl_ms=TTL_MS,
+                    keys.peer_id,
+                    sender=sender,
+                    hops=hops,
+                    machine=self._machine,
+                    pruning=self._pruning,
                 )
-            self._hosts[name] = _Host(name, machine)
+            self._hosts[name] = _Host(name, keys, session)
         return self._hosts[name]
 
-    def _activate(self, host: _Host, data: bytes, sender: str) -> None:
-        """One run on arrival, then one per round of answers, then one particle per next peer."""
-        next_peers: dict[str, None] = {}
-        effects = self._arrive(host, data, sender)
+    def _go_on(self, host: _Host, effects: Effects) -> None:
+        """After the run on arrival one run for each round of answers; then one delivery for each next peer."""
         for _ in range(ROUNDS_MAX):
             self._note(host, effects)
-            next_peers.update(dict.fromkeys(effects.next_peers))
             if not effects.requests:
                 break
             answers = self._answers(host, effects)
             self.meter.runs += 1
             with self.meter:
-                effects = host.machine.resolve(answers)
-        if next_peers:
-            self._send(host, list(next_peers))
+                effects = host.session.resolve(answers)
+        self._send(host)
 
-    def _arrive(self, host: _Host, data: bytes, sender: str) -> Effects:
+    def _arrive(self, host: _Host, queued: _Queued) -> Effects:
         """Take in what came; its sender is asked for what is missing."""
         self.meter.runs += 1
         with self.meter:
-            known = decode_data(self._particle.key, data)
+            known = decode_data(self._particle.key, queued.delivery.data)
             for _ in range(QUESTIONS_MAX):
                 try:
-                    effects = host.machine.merge(known)
-                    break
+                    return host.session.merge(known, sender=queued.sender, hops=queued.delivery.hops)
                 except MissingError as error:
-                    known = _united(known, decode_data(self._particle.key, self._answer(sender, host, error)))
-            else:
-                raise AssertionError(f"{sender} does not have what it leaves out")
-            host.exchange.received(sender, known, host.machine.contents().keys())
-        return effects
+                    known = _united(known, decode_data(self._particle.key, self._answer(queued.sender, host, error)))
+        raise AssertionError(f"{queued.sender} does not have what it leaves out")
 
-    def _answer(self, peer: str, asking: _Host, error: MissingError) -> bytes:
+    def _answer(self, peer: PeerId, asking: _Host, error: MissingError) -> bytes:
         """What a peer gives when it is asked for something by id."""
-        asked = self._hosts[self._names.name(peer) or peer]
+        asked = self._hosts[self._names.name(peer) or peer].session
         self.questions += 1
-        to = self._names.keys[asking.name].peer_id
-        if error.batches:
-            asked.exchange.forget(to)
-        asked.exchange.asks(to, error.contents)
-        needs = asked.machine.needs(to) if self._pruning else None
-        owed = asked.exchange.owed(to, asked.machine.batches(), asked.machine.contents(), needs)
-        data = encode_data(owed.batches, owed.contents)
-        asked.exchange.given(to, owed)
-        self.meter.bytes_sent += len(data)
-        return data
+        asked.lacks(asking.keys.peer_id, error.contents)
+        parcel = asked.parcel(asking.keys.peer_id)
+        asked.handed_over(asking.keys.peer_id, parcel)
+        self.meter.bytes_sent += len(parcel.delivery.data)
+        return parcel.delivery.data
 
     def _note(self, host: _Host, effects: Effects) -> None:
         if effects.error is not None:
@@ -282,36 +277,36 @@ class _Network:
             outcomes[request.instance] = _outcome(answer)
         return outcomes
 
-    def _send(self, host: _Host, peers: Sequence[str]) -> None:
+    def _send(self, host: _Host) -> None:
         """To every next peer what it lacks."""
         with self.meter:
-            host.machine.seal(self._names.keys[host.name].sign, closing=self._pruning)
-        for peer in sorted(peers, key=lambda peer: self._present.get(self._names.name(peer) or peer, 0)):
+            writes = host.session.commit(TIMESTAMP_MS, host.keys.sign)
+            host.session.durable(writes)
+        self._lost.update(self._names.to_names(name) for name in writes.lost)
+        for peer in sorted(writes.peers, key=lambda peer: self._present.get(self._names.name(peer) or peer, 0)):
             name = self._names.name(peer)
             if name not in self._present:
                 self._lost.add(self._names.to_names(peer))
                 continue
             with self.meter:
-                needs = host.machine.needs(peer) if self._pruning else None
-                owed = host.exchange.owed(peer, host.machine.batches(), host.machine.contents(), needs)
-                data = encode_data(owed.batches, owed.contents)
-                host.exchange.given(peer, owed)
-            self.meter.bytes_sent += len(data)
-            self._queue.append(_Delivery(host.name, name, data))
+                parcel = host.session.parcel(peer)
+                host.session.handed_over(peer, parcel)
+            self.meter.bytes_sent += len(parcel.delivery.data)
+            self._queue.append(_Queued(host.keys.peer_id, name, parcel.delivery))
 
     def _observation(self) -> Observation:
-        sizes = {
-            "@" + name: len(encode_data(host.machine.batches(), host.machine.contents()))
-            for name, host in sorted(self._hosts.items())
-        }
+        sizes = {}
+        for name, host in sorted(self._hosts.items()):
+            known = host.session.known
+            sizes["@" + name] = len(encode_data(known.batches, known.contents))
         return Observation(
             self._calls, self._failures, self._deliveries, sorted(self._lost), sizes, truncated=bool(self._queue)
         )
 
 
-def _outcome(answer: Json | ServiceError) -> CallOutcome:
-    """What a peer hands to the machine: a value that no other peer would take is a failure, as it is outside of simulations."""
-    if isinstance(answer, ServiceError):
+def _outcome(answer: Json | MockedError) -> CallOutcome:
+    """What a mocked service's answer is to the machine. A value that no other peer would take is a failure, as on a real peer."""
+    if isinstance(answer, MockedError):
         return Failed(answer.code, answer.message)
     try:
         check_json(answer)

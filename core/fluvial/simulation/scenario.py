@@ -20,8 +20,8 @@ INTEGER_MAX: Final = 2**64 - 1
 _MENTION: Final = re.compile(r'"@([^"\s]+)"')
 
 
-class ServiceError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mocked failure: ``message`` is handed over as it stands, usually a JSON text."""
+class MockedError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mocked failure. ``message`` is what scripts see, as it stands; services usually give a JSON text."""
 
     code: int
     message: str
@@ -39,13 +39,13 @@ class ServiceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function: str | None = None
     returns: Json | msgspec.UnsetType = msgspec.UNSET
     echo: int | msgspec.UnsetType = msgspec.UNSET
-    error: ServiceError | msgspec.UnsetType = msgspec.UNSET
+    error: MockedError | msgspec.UnsetType = msgspec.UNSET
     returns_each: list[Json] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def problem(self) -> str:
         """Why the row cannot answer a call; empty if it can."""
-        if isinstance(self.error, ServiceError) and self.error.code == 0:
+        if isinstance(self.error, MockedError) and self.error.code == 0:
             return "an error's code must not be 0, which means success"
         if isinstance(self.echo, int) and self.echo < 0:
             return f"echo counts arguments from 0, there is no argument {self.echo}"
@@ -149,7 +149,7 @@ class Names:
         return value
 
 
-class Services:
+class MockedServices:
     """Answers calls as the rows of a scenario say."""
 
     def __init__(self, rows: Sequence[ServiceRow], names: Names) -> None:
@@ -157,16 +157,16 @@ class Services:
         self._names = names
         self._counts = [0] * len(rows)
 
-    def answer(self, peer: str, service: str, function: str, arguments: Sequence[Json]) -> Any | ServiceError:
+    def answer(self, peer: str, service: str, function: str, arguments: Sequence[Json]) -> Any | MockedError:
         """The value or error for a call on the peer of this name."""
         for number, row in enumerate(self._rows):
             wanted = (row.peer.removeprefix("@") if row.peer else None, row.service, row.function)
             if all(want in (None, got) for want, got in zip(wanted, (peer, service, function), strict=True)):
                 return self._of_row(number, row, arguments)
-        return ServiceError(1, '"no such service"')
+        return MockedError(1, '"no such service"')
 
-    def _of_row(self, number: int, row: ServiceRow, arguments: Sequence[Json]) -> Any | ServiceError:
-        if isinstance(row.error, ServiceError):
+    def _of_row(self, number: int, row: ServiceRow, arguments: Sequence[Json]) -> Any | MockedError:
+        if isinstance(row.error, MockedError):
             return row.error
         if isinstance(row.echo, int):
             return arguments[row.echo] if row.echo < len(arguments) else None

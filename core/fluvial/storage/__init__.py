@@ -7,15 +7,19 @@ caller's ``await`` returns only after its COMMIT. Reads run in worker threads ov
 see everything that was acknowledged before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the
 store is opened (``schema.py``). One process at a time writes to a database; others may open it read-only meanwhile.
 
-A table group is its tables (``particle_tables.py``), its values (``particle_rows.py``) and a store class over
-:class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of :class:`Store`; one module if it is
-small. Its tables are made by a new file in ``migrations/versions/``.
+A table group is its tables (``particle_tables.py``), its values (``fluvial/stored.py``, made of rows by ``particle_rows.py``) and a
+store class over :class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of
+:class:`Store`; one module if it is small. Its tables are made by a new file in ``migrations/versions/``.
 
 Plugins have tables of their own (``fluvial.tables``) and reach them through ``Store.part(name)``, the port ``Database`` of one part.
 """
 
 from fluvial.storage.database import SharedDatabase
-from fluvial.storage.particle_rows import (
+from fluvial.storage.particles import ParticleStore
+from fluvial.storage.parts import PartDatabase
+from fluvial.storage.reading import reading
+from fluvial.storage.store import Store, open_store
+from fluvial.stored import (
     Admission,
     JournalEntry,
     OutboxRow,
@@ -23,10 +27,6 @@ from fluvial.storage.particle_rows import (
     ParticleSummary,
     StoredParticle,
 )
-from fluvial.storage.particles import ParticleStore
-from fluvial.storage.parts import PartDatabase
-from fluvial.storage.reading import reading
-from fluvial.storage.store import Store, open_store
 
 __all__ = [
     "Admission",

@@ -1,9 +1,7 @@
-"""What is stored of particles, as values, and how they are made of rows."""
+"""How the values of ``fluvial.stored`` are made of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,118 +10,7 @@ from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Header, Particle, ParticleKey
-
-
-class ParticleState(StrEnum):
-    """Whether there is anything left to do for a particle on this peer."""
-
-    LIVE = "live"
-    FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One thing that happened to a particle.
-
-    Attributes:
-        seq: its number: 0, 1, 2 … for each particle.
-        at_ms: when, milliseconds since 1970.
-        kind: a short word that says what the payload is.
-        payload: bytes of whoever writes the journal.
-    """
-
-    seq: int
-    at_ms: int
-    kind: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
-    """A particle that must be handed to a peer.
-
-    Attributes:
-        key: the particle.
-        peer: who must get it.
-        version: grows whenever it is asked for again; never used twice for a pair.
-        since_ms: when it was first asked for, milliseconds since 1970.
-        attempts: how often handing it over failed since it was last delivered.
-        last_error: why it failed last; empty before that.
-        deadline_ms: when the particle dies, milliseconds since 1970.
-    """
-
-    key: ParticleKey
-    peer: PeerId
-    version: int
-    since_ms: int
-    attempts: int
-    last_error: str
-    deadline_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What came of admitting a particle.
-
-    Attributes:
-        is_new: it was not here before.
-        version: version of the outbox rows asked for along with it.
-    """
-
-    is_new: bool
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredParticle:
-    """All that is stored of a particle, in one snapshot.
-
-    Attributes:
-        particle: the immutable part.
-        sender: who handed it to this peer first.
-        hops: how many peers that copy had been handed to.
-        received_at_ms: when that was, milliseconds since 1970.
-        state: whether something is left to do.
-        journal: what happened, in order.
-        outbox: who must still be handed it.
-    """
-
-    particle: Particle
-    sender: PeerId
-    hops: int
-    received_at_ms: int
-    state: ParticleState
-    journal: tuple[JournalEntry, ...]
-    outbox: tuple[OutboxRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParticleSummary:
-    """A particle in a list.
-
-    Attributes:
-        key: names it.
-        id: the initiator's name for it.
-        initiator: who began it.
-        sender: who handed it to this peer first.
-        hops: how many peers that copy had been handed to.
-        received_at_ms: when that was, milliseconds since 1970.
-        deadline_ms: when it dies, milliseconds since 1970.
-        state: whether something is left to do.
-        entries: length of the journal.
-        waiting: peers that must still be handed it.
-    """
-
-    key: ParticleKey
-    id: str
-    initiator: PeerId
-    sender: PeerId
-    hops: int
-    received_at_ms: int
-    deadline_ms: int
-    state: ParticleState
-    entries: int
-    waiting: int
+from fluvial.stored import OutboxRow, ParticleState, ParticleSummary
 
 
 def particle_of(row: Row[Any]) -> Particle:

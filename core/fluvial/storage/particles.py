@@ -12,18 +12,9 @@ from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
-from fluvial.storage.particle_rows import (
-    Admission,
-    JournalEntry,
-    OutboxRow,
-    ParticleState,
-    ParticleSummary,
-    StoredParticle,
-    outbox_row_of,
-    particle_of,
-    summary_of,
-)
+from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
+from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from fluvial.story.story import Event, Story, Undelivered, Waiting
+from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import Wording, asked_at_ms, told_by
 
 ROWS_MAX: Final = 300
@@ -54,7 +54,7 @@ class Open:
         asked_at_ms: when the particle was sent there for it; None if it was not, or if that is not known.
     """
 
-    waiting: Waiting
+    waiting: WaitingInstruction
     peer: str
     asked_at_ms: int | None
 

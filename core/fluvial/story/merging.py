@@ -10,22 +10,27 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from fluvial.storage.particle_rows import ParticleState
-from fluvial.story.story import VERIFIED, Event, Story, Undelivered, Waiting
+from fluvial.stored import ParticleState
+from fluvial.story.story import VERIFIED, Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import told_by
 
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
 
 _Key: TypeAlias = tuple[str, ...]
-"""What is the same of one event in all stories; the last number tells equal events of one story apart."""
+"""What an event has in common in all stories; the last number distinguishes equal events of one story."""
 
 
 def merge_stories(stories: Sequence[Story]) -> Story:
     """The story that the peers would tell together.
 
-    An event that several know is told once, with the time of whoever knew it first. What caused an event comes before it, even
-    where clocks differ; among the others the earlier one comes first, then the one of the earlier story. What a peer waits for is
-    left out where another one has the answer, or knows all that this peer knows and more and does not wait for it.
+    An event that several stories have appears once, with the time of the peer that knew it first. The order of preference of events:
+
+    1. A cause comes before its effect, even where clocks differ.
+    2. The earlier event comes first.
+    3. The event of the earlier story comes first.
+
+    A wait is left out if another peer has the answer. It is also left out if another peer knows more than the peer that waits,
+    and does not wait for it.
 
     Args:
         stories: of the same particle, at least one, told by different peers or by one at different times.
@@ -79,7 +84,7 @@ def _keys(events: Iterable[Event]) -> Iterator[_Key]:
 
 
 def _joined(keyed: Sequence[Sequence[tuple[_Key, Event]]]) -> list[list[tuple[_Key, Event]]]:
-    """The same events, where a call that is closed in one story has the name of the one that another story tells."""
+    """The same events with their keys; a call that is closed in one story gets the key of the call that another story discloses."""
     told: dict[tuple[str, str], _Key] = {}
     for key, event in (pair for pairs in keyed for pair in pairs):
         if event.kind == "call" and not event.closed:
@@ -178,10 +183,12 @@ def _began(stories: Sequence[Story]) -> dict[tuple[str, str], int]:
     return began
 
 
-def _waits(stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]) -> list[Waiting]:
-    """What is waited for, once for each instance: the one that names a peer tells more."""
+def _waits(
+    stories: Sequence[Story], events: Sequence[Event], began: dict[tuple[str, str], int]
+) -> list[WaitingInstruction]:
+    """The waits, one for each instance; of two waits of one instance the one that names a peer is kept."""
     answered = {event.instance for event in events if event.kind in FACTS_THAT_ANSWER}
-    waits: dict[str, Waiting] = {}
+    waits: dict[str, WaitingInstruction] = {}
     for waiting in (waiting for story in stories for waiting in story.waits):
         name = waiting.instance or f"{waiting.at} {waiting.instruction}"
         if waiting.instance not in answered and not (name in waits and waits[name].peer):
@@ -199,7 +206,7 @@ def _undelivered(stories: Sequence[Story]) -> list[Undelivered]:
     return list(rows.values())
 
 
-def _peers(events: Sequence[Event], waits: Sequence[Waiting]) -> Iterator[str]:
+def _peers(events: Sequence[Event], waits: Sequence[WaitingInstruction]) -> Iterator[str]:
     for event in sorted(events, key=lambda event: event.kind == "arrival"):
         yield from (peer for peer in (event.peer, event.to) if peer)
     yield from (waiting.peer for waiting in waits if waiting.peer)

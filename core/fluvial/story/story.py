@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,18 +16,20 @@ from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Instance, Result, Sent, Taken, instances_of
-from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record
+from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Instance, Result, Sent, Taken, instances_of
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.data.partial import Content, Partial, outline
-from fluvial.air.machine.findings import Met, Observer
-from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.findings import Observer, Visit
 from fluvial.air.syntax import head, parse
-from fluvial.encoding import decode, encode
+from fluvial.encoding import encode
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, records_of
-from fluvial.particles.notice import decode_notice
-from fluvial.particles.waiting import name_of, since_when
-from fluvial.storage.particle_rows import JournalEntry, StoredParticle
+from fluvial.particles.journal import Arrival, Resent, read_entry
+from fluvial.particles.notice import Notice, SignedNotice
+from fluvial.particles.session import ParticleSession
+from fluvial.particles.wait_times import name_of, since_when
+from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,7 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         arguments: of a call; None while one of them is not known here.
         value: what came back, or the elements that were fixed.
         partial: arguments or value are not all here: nobody on the way to this peer needed them. Texts that begin with ``…`` stand for them.
-        closed: all that its peer tells others of a call is that it is answered.
+        closed: its peer has disclosed only that the call is answered, not with what.
         fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
@@ -72,13 +75,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signed: str = ""
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WaitingInstruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An instruction that waits.
 
     Attributes:
-        instruction, at: which, and where it stands.
+        instruction, at: the instruction, and its place in the script.
         instance: names its run-time instance, as in events.
-        reason: what for.
+        reason: what it waits for.
         peer: the other peer that has to do something; empty for anything else.
         since_ms: since when it has waited for that on the peer whose journal this is, milliseconds since 1970; None if that is not known.
     """
@@ -113,7 +116,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         told_by: the peer whose journal this is; of a merged story all of them, with blanks between.
         script: its text.
         began_ms, ttl_ms: the initiator's clock when it began, and how long it lives.
-        state: ``live`` or ``finished`` on that peer; a merged story is live while something waits.
+        state: ``live`` or ``finished`` on that peer, or ``expired`` (:func:`as_of`); a merged story is live while something waits.
         peers: everyone in it, in the order of appearance, the initiator first.
         events: in the order in which this peer learned of them.
         waits: what the flow waits for, as far as this peer knows.
@@ -130,7 +133,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     peers: list[str]
     events: list[Event]
-    waits: list[Waiting]
+    waits: list[WaitingInstruction]
     undelivered: list[Undelivered]
     error: str = ""
 
@@ -162,34 +165,30 @@ def tell(stored: StoredParticle, me: PeerId) -> Story:
     return _Teller(stored, me).story()
 
 
+def as_of(story: Story, now_ms: int) -> Story:
+    """The story as it is to be told now, milliseconds since 1970: what was live and is over its time has expired."""
+    over = story.state == ParticleState.LIVE and story.began_ms + story.ttl_ms <= now_ms
+    return replace(story, state="expired") if over else story
+
+
 class _Teller:
     def __init__(self, stored: StoredParticle, me: PeerId) -> None:
         self._stored = stored
         self._me = me
         self._script = parse(stored.particle.script)
-        self._met: dict[tuple[bytes, int], Met] = {}
-        self._machine = self._restore(list(records_of(stored.journal)), self._met.__setitem__)
-        self._contents = self._machine.contents()
+        self._met: dict[tuple[bytes, int], Visit] = {}
+        self._session = self._restore(stored, self._met.__setitem__)
+        self._contents = self._session.known.contents
         self._known: set[BatchId] = set()
 
-    def _restore(self, records: Sequence[Record], observer: Observer | None = None) -> Machine:
-        particle = self._stored.particle
-        return Machine.restore(
-            self._script,
-            particle.key,
-            self._me,
-            records,
-            initiator=particle.initiator,
-            timestamp_ms=particle.header.timestamp_ms,
-            ttl_ms=particle.header.ttl_ms,
-            observer=observer,
-        )
+    def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> ParticleSession:
+        return ParticleSession.restore(stored, self._script, self._me, observer=observer)
 
     def story(self) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = _each_once([event for entry in stored.journal for event in self._events(entry)])
-        waits, error = self._machine.waits(), self._machine.error
-        since = since_when(stored.journal, waits, self._restore)
+        waits, error = self._session.waits(), self._error()
+        since = since_when(stored, waits, self._restore)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):
@@ -207,7 +206,7 @@ class _Teller:
             peers=list(peers),
             events=events,
             waits=[
-                Waiting(
+                WaitingInstruction(
                     instruction=head(wait.instruction),
                     at=str(wait.instruction.at),
                     reason=wait.reason,
@@ -223,38 +222,43 @@ class _Teller:
             error="" if error is None else f"{error.code}: {error.message}",
         )
 
-    def _events(self, entry: JournalEntry) -> Iterator[Event]:
-        if entry.kind == ARRIVED:
-            arrival = decode(entry.payload, Arrival, what="arrival")
-            sender = PeerId.from_public_key(arrival.sender)
-            yield Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=entry.at_ms)
-            return
-        if entry.kind == NOTICED:
-            notice = decode_notice(entry.payload).notice
-            yield Event(
-                kind="notice",
-                peer=str(notice.peer_id),
-                instruction=notice.instruction,
-                at=notice.position,
-                error=notice.error,
-                known_at_ms=entry.at_ms,
-                signed=VERIFIED,
-            )
-            return
-        if entry.kind == RESENT:
-            resent = decode(entry.payload, Resent, what="resend")
-            hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
-            yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
-            return
-        for noted in self._noted(entry):
-            fact = noted.fact
-            if isinstance(fact, Closed):
-                yield from (self._closed(noted, instance) for instance in instances_of(fact))
-            elif not isinstance(fact, Taken) and (event := self._event(noted, fact)) is not None:
-                yield event
+    def _error(self) -> AirError | None:
+        """What ended the last run. A run that was undone has left nothing behind but what it began with: it is made again."""
+        if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
+            return self._session.error
+        with suppress(RemoteProtocolError):  # values are missing that another peer has
+            return self._restore(self._stored).begin().error
+        return None
 
-    def _noted(self, entry: JournalEntry) -> Iterator[_Noted]:
-        record = decode_record(entry.payload)
+    def _events(self, entry: JournalEntry) -> Iterator[Event]:
+        match read_entry(entry):
+            case Arrival() as arrival:
+                yield self._arrival(arrival, entry.at_ms)
+            case SignedNotice() as signed:
+                yield self._notice(signed.notice, entry.at_ms)
+            case Resent() as resent:
+                hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
+                yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
+            case record:
+                for noted in self._noted(record, entry.at_ms):
+                    yield from self._events_of_fact(noted)
+
+    def _arrival(self, arrival: Arrival, at_ms: int) -> Event:
+        sender = PeerId.from_public_key(arrival.sender)
+        return Event(kind="arrival", peer=str(sender), to=str(self._me), hop=arrival.hops, known_at_ms=at_ms)
+
+    def _notice(self, notice: Notice, at_ms: int) -> Event:
+        return Event(
+            kind="notice",
+            peer=str(notice.peer_id),
+            instruction=notice.instruction,
+            at=notice.position,
+            error=notice.error,
+            known_at_ms=at_ms,
+            signed=VERIFIED,
+        )
+
+    def _noted(self, record: Record, at_ms: int) -> Iterator[_Noted]:
         match record:
             case Merged():
                 fresh = {
@@ -262,20 +266,27 @@ class _Teller:
                     for batch in (Batch.stored(self._stored.particle.key, one) for one in record.batches)
                 }
                 for batch, facts in unroll(fresh, self._known):
-                    yield from (_Noted(str(batch.signer), fact, entry.at_ms, VERIFIED) for fact in facts)
+                    yield from (_Noted(str(batch.signer), fact, at_ms, VERIFIED) for fact in facts)
                 self._known.update(fresh)
             case Stepped():
-                yield from (_Noted(str(self._me), fact, entry.at_ms, OWN) for fact in record.facts)
+                yield from (_Noted(str(self._me), fact, at_ms, OWN) for fact in record.facts)
             case Sealed():
                 self._known.add(Batch.stored(self._stored.particle.key, record.batch).id)
 
+    def _events_of_fact(self, noted: _Noted) -> Iterator[Event]:
+        fact = noted.fact
+        if isinstance(fact, Closed):
+            yield from (self._closed(noted, instance) for instance in instances_of(fact))
+        elif not isinstance(fact, Taken) and (event := self._event(noted, fact)) is not None:
+            yield event
+
     def _closed(self, noted: _Noted, instance: Instance) -> Event:
-        """A call was answered, and what with is not told."""
+        """A call was answered; with what is not disclosed."""
         base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
         said, value = hashlib.sha256(encode(noted.fact)).hexdigest(), outline(Partial(None))
         return replace(base, kind="call", to="", value=value, partial=True, closed=True, fact=said)
 
-    def _event(self, noted: _Noted, fact: Result | Failure | Canon | Sent) -> Event | None:
+    def _event(self, noted: _Noted, fact: Result | CallFailure | CanonFact | Sent) -> Event | None:
         instance = Instance(fact.frame, fact.node)
         met = self._met.get(instance)
         base = self._hop(noted.signer, instance, noted.known_at_ms, noted.signed)
@@ -283,7 +294,7 @@ class _Teller:
             # Where failures meet, and this one was: nothing was sent.
             return None if met is not None and str(met.call.peer) == noted.signer else base
         base = replace(base, to="", service="", function="", fact=hashlib.sha256(encode(fact)).hexdigest())
-        if isinstance(fact, Canon):
+        if isinstance(fact, CanonFact):
             elements = [self._content(element.value) for element in fact.elements]
             return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
         arguments = None if met is None else met.arguments
@@ -295,13 +306,13 @@ class _Teller:
             arguments=None if arguments is None else list(map(outline, arguments)),
             partial=_any_partial(arguments or ()),
         )
-        if isinstance(fact, Failure):
+        if isinstance(fact, CallFailure):
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
         value = self._content(fact.value)
         return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
 
     def _hop(self, peer: str, instance: Instance, known_at_ms: int, signed: str = "") -> Event:
-        """The particle was sent on for an instance; where to is known if that was come to."""
+        """The particle was sent on for an instance; the receiver is known if this peer has reached that instance."""
         met = self._met.get(instance)
         return Event(
             kind="hop",
@@ -321,7 +332,7 @@ class _Teller:
 
 
 def _each_once(events: Sequence[Event]) -> list[Event]:
-    """The events without closed calls that are told as well, or are closed twice."""
+    """The events without repetitions: a closed call is left out if it is also disclosed, or closed twice."""
     seen = {(event.peer, event.instance) for event in events if event.kind == "call" and not event.closed}
     kept = []
     for event in events:

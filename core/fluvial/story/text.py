@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fluvial.story.story import OWN, VERIFIED, Event, Story, Undelivered, Waiting
+from fluvial.story.story import OWN, VERIFIED, Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import (
     INSTRUCTION_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
@@ -97,7 +97,7 @@ def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) ->
         yield f"error: {wording.text(story.error, REASON_CHARACTERS_MAX)}"
 
 
-def _waiting(story: Story, waiting: Waiting, wording: Wording, now_ms: int | None) -> str:
+def _waiting(story: Story, waiting: WaitingInstruction, wording: Wording, now_ms: int | None) -> str:
     what = wording.text(waiting.instruction, INSTRUCTION_CHARACTERS_MAX)
     text = f"{what} at {waiting.at} — {wording.text(waiting.reason, REASON_CHARACTERS_MAX)}"
     if waiting.since_ms is not None:

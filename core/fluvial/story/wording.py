@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from fluvial.air.data.content import Json
-from fluvial.story.story import OWN, VERIFIED, Event, Story, Waiting
+from fluvial.story.story import OWN, VERIFIED, Event, Story, WaitingInstruction
 
 SHORT_ID_CHARACTERS: Final = 6
 """The end of a peer id that stands for the whole; longer where two peers of a story end alike."""
@@ -184,7 +184,7 @@ def figures(story: Story) -> dict[str, str]:
     }
 
 
-def asked_at_ms(story: Story, waiting: Waiting) -> int | None:
+def asked_at_ms(story: Story, waiting: WaitingInstruction) -> int | None:
     """When the particle was sent on for an instruction that waits; None if it was not or that is not known."""
     hops = (event for event in story.events if event.kind == "hop" and event.instance == waiting.instance != "")
     return next((event.known_at_ms for event in hops if not waiting.peer or event.to == waiting.peer), None)

@@ -13,7 +13,7 @@ from fluvial.clock import Clock, SystemClock
 from fluvial.identity import KeyPair
 from fluvial.ports import Context
 
-PORTS: Final = ("peers", "database", "trust", "ledger", "directory", "extensions")
+PORTS: Final = ("peers", "database", "trust", "ledger", "directory", "blobs", "extensions")
 
 
 class ClosedPort:

@@ -15,20 +15,17 @@ effector must do: load, describe itself, refuse what it cannot understand, start
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from random import Random
 from typing import Any, Final
 
 import pytest
-import structlog
-from prometheus_client import CollectorRegistry
 
 from fluvial.effectors import Call, Effector, NoConfig
 from fluvial.errors import ServiceError
-from fluvial.guard import Guard
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Registry
 from fluvial.services import Interface, Service, Status, describe
 from fluvial.services.threads import Threads
+from fluvial.testing.solo import Surrounding
 
 CALL_S_MAX: Final = 10.0
 THREADS_MAX: Final = 4
@@ -53,9 +50,8 @@ class EffectorConformance:
     @pytest.fixture
     def service(self, effector: Effector[Any]) -> Service:
         """The effector as a node would call it."""
-        rng = Random(0)  # noqa: S311 - repeatable, and no secret
-        guard = Guard(log=structlog.get_logger(), metrics=CollectorRegistry(), rng=rng)
-        return Service(effector, threads=Threads(THREADS_MAX), guard=guard)
+        around = Surrounding(effector.service_id)
+        return Service(effector, threads=Threads(THREADS_MAX), guard=around.guard, plugin="under-test")
 
     @pytest.fixture
     async def started(self, service: Service) -> AsyncIterator[Service]:

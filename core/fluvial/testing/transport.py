@@ -32,7 +32,7 @@ from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unr
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ports import Context
 from fluvial.seats import Receive, Transport
-from fluvial.testing.closed import closed_context
+from fluvial.testing.solo import Surrounding
 
 WAIT_S: Final = 10.0
 """Nothing here should take longer, even on a slow machine."""
@@ -123,8 +123,9 @@ class PeerFactory:
     ) -> Peer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
-        context = closed_context("transport", keys=keys, network=network, base_dir=self._base_dir)
-        peer = Peer(self._build(context, listens=listens), keys.peer_id, receive)
+        around = Surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
+        peer = Peer(self._build(around.context, listens=listens), keys.peer_id, receive)
+        around.doors.open = True
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
         return peer
@@ -247,6 +248,24 @@ class TransportConformance:
         with anyio.fail_after(WAIT_S / 2), pytest.raises(Unreachable):
             await one.transport.request(other.contact, ECHO, b"never", timeout_s=0.2)
         assert await one.request(other, b"again") == b"again"
+
+    async def test_requests_can_be_given_up(self, start: PeerFactory) -> None:
+        """Cancelled in the middle, again and again; nothing that they took is lost, and the connection goes on."""
+        release = anyio.Event()
+
+        async def receive(sender: PeerId, protocol: str, payload: bytes) -> bytes:
+            if payload.startswith(b"slow"):
+                await release.wait()
+            return payload
+
+        one, other = await start(), await start(receive=receive)
+        for number in range(20):
+            with anyio.move_on_after(0.01):
+                await one.request(other, b"slow" + bytes(10_000 * number))
+            assert await one.request(other, b"fast") == b"fast"
+        release.set()
+        assert await one.request(other, b"slow" + bytes(60_000)) == b"slow" + bytes(60_000)
+        assert (len(one.connections), one.disconnections) == (1, [])
 
     async def test_too_large_payloads_are_not_sent(self, start: PeerFactory) -> None:
         """They are refused before a connection is even needed, and nothing breaks."""

@@ -1,4 +1,4 @@
-"""Finding out which of a peer's addresses answers."""
+"""Finding out which of a peer's addresses answers, once for all who wait for it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,61 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
-from anyio.abc import SocketStream
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
 
 from fluvial_transport_tcp.handshake import Link
 from fluvial_transport_tcp.secure import HandshakeFailed
+from fluvial_transport_tcp.wire import Wire
 
 STAGGER_S: Final = 0.25
 """Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
 ADDRESSES_DIALLED_MAX: Final = 16
 """Of one contact; whoever announces more is not worth the sockets."""
+DIALS_MAX: Final = 128
+"""Dials at once; who wants more is told that the peer cannot be reached now."""
+HOSTS_MAX: Final = 4
+"""Addresses of a ``dns`` name that are tried, one after the other."""
+HOST_TIMEOUT_S: Final = 3.0
+"""How long one of them is waited for."""
 _FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+_FAILURES: Final = (OSError, ValueError)
+"""What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
+
+
+class Dial:
+    """A dial in progress, on which any number of senders may wait.
+
+    Attributes:
+        addresses: where it tries.
+        scope: cancel it to give up.
+        over: set when there is a connection, or none.
+        error: why there is none; empty if there is one.
+    """
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.addresses: Final = tuple(addresses)
+        self.scope: Final = anyio.CancelScope()
+        self.over: Final = anyio.Event()
+        self.error = "the dial was given up"
+
+    async def link(self, shake: Callable[[Wire], Awaitable[Link]], *, timeout_s: float) -> Link | None:
+        """The link that it leads to; None if there is none: ``error`` says why.
+
+        Args:
+            shake: authenticates a stream, and closes it if that fails.
+            timeout_s: for all of it.
+        """
+        try:
+            with self.scope, anyio.fail_after(timeout_s):
+                link = await dial(self.addresses, shake)
+                self.error = ""
+                return link
+        except Unreachable as error:
+            self.error = error.message
+        except TimeoutError:
+            self.error = f"no connection within {timeout_s:g} s over {', '.join(map(str, self.addresses))}"
+        return None
 
 
 def dialable(contact: Contact) -> tuple[Address, ...]:
@@ -31,7 +74,7 @@ def dialable(contact: Contact) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(direct))[:ADDRESSES_DIALLED_MAX]
 
 
-async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awaitable[Link]]) -> Link:
+async def dial(addresses: Sequence[Address], shake: Callable[[Wire], Awaitable[Link]]) -> Link:
     """A link over the first of the addresses where the right peer answers; the caller sets the deadline.
 
     Args:
@@ -43,7 +86,7 @@ async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awa
     """
     failures: dict[Address, str] = {}
     while remaining := [address for address in addresses if address not in failures]:
-        found = await _first_connected(remaining, failures)
+        found = await (_only_one if len(remaining) == 1 else _first_connected)(remaining, failures)
         if found is None:
             break
         address, stream = found
@@ -54,17 +97,24 @@ async def dial(addresses: Sequence[Address], shake: Callable[[SocketStream], Awa
     raise Unreachable("; ".join(f"{address}: {why}" for address, why in failures.items()))
 
 
-async def _first_connected(
-    addresses: Sequence[Address], failures: dict[Address, str]
-) -> tuple[Address, SocketStream] | None:
+async def _only_one(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, Wire] | None:
+    (address,) = addresses
+    try:
+        return address, await _connect(address)
+    except _FAILURES as error:
+        failures[address] = str(error) or type(error).__name__
+        return None
+
+
+async def _first_connected(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, Wire] | None:
     """The first TCP connection that stands; attempts begin one after the other and run beside each other."""
-    found: list[tuple[Address, SocketStream]] = []
+    found: list[tuple[Address, Wire]] = []
 
     async def attempt(address: Address, over: anyio.Event) -> None:
         try:
             found.append((address, await _connect(address)))
-        except (OSError, UnicodeError) as error:  # a host name that IDNA cannot encode is a UnicodeError
-            failures[address] = str(error.__cause__ or error)
+        except _FAILURES as error:
+            failures[address] = str(error) or type(error).__name__
             over.set()
         else:
             group.cancel_scope.cancel()
@@ -77,20 +127,28 @@ async def _first_connected(
                 with anyio.move_on_after(STAGGER_S):
                     await over.wait()
     except BaseException:
-        await _close(found)
+        _close(found)
         raise
-    await _close(found[1:])
+    _close(found[1:])
     return found[0] if found else None
 
 
-async def _connect(address: Address) -> SocketStream:
-    host = address.host
-    if (family := _FAMILIES.get(address.host_kind)) is not None:
-        host = str((await anyio.getaddrinfo(host, address.port, family=family, type=socket.SOCK_STREAM))[0][4][0])
-    return await anyio.connect_tcp(host, address.port)
+async def _connect(address: Address) -> Wire:
+    if address.host_kind.startswith("ip"):
+        return await Wire.connect(address.host, address.port)
+    family = _FAMILIES.get(address.host_kind, socket.AF_UNSPEC)
+    found = await anyio.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM)
+    hosts = list(dict.fromkeys(str(one[4][0]) for one in found))
+    failure: OSError | None = None
+    for host in hosts[: 1 if family else HOSTS_MAX]:
+        try:
+            with anyio.fail_after(HOST_TIMEOUT_S):
+                return await Wire.connect(host, address.port)
+        except OSError as error:
+            failure = failure or error
+    raise failure or OSError(f"{address.host} has no address")
 
 
-async def _close(found: Sequence[tuple[Address, SocketStream]]) -> None:
-    with anyio.CancelScope(shield=True):
-        for _, stream in found:
-            await stream.aclose()
+def _close(found: Sequence[tuple[Address, Wire]]) -> None:
+    for _, wire in found:
+        wire.close()

@@ -92,10 +92,20 @@ def encode_frame(message: Message) -> tuple[bytes, ...]:
     return (head + body,) if len(body) <= JOINED_BYTES_MAX else (head, body)
 
 
+class FrameHead(NamedTuple):
+    """The header of a frame; ``frame_bytes`` is the size of all of it."""
+
+    kind: Kind
+    id: int
+    label_bytes: int
+    frame_bytes: int
+
+
 class Decoder:
     """Takes bytes as they come and yields messages.
 
-    Alternate :meth:`feed` and :meth:`next_message` until it returns None; then never more than one frame and one feed are held.
+    Alternate :meth:`feed` and :meth:`next_message` until it returns None; then never more than one frame and one feed are held. Nothing
+    is held when all of it was made into messages.
 
     Args:
         frame_bytes_max: a frame that says to be larger is refused as soon as its header is here; may be changed between messages.
@@ -105,6 +115,7 @@ class Decoder:
         self.frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
         self._start = 0
+        self._head: FrameHead | None = None
 
     @property
     def buffered(self) -> int:
@@ -118,6 +129,11 @@ class Decoder:
             self._start = 0
         self._buffer += data
 
+    @property
+    def head(self) -> FrameHead | None:
+        """The header of a frame that is not complete, as of the last :meth:`next_message`; None if not even that is here."""
+        return self._head
+
     def next_message(self) -> Message | None:
         """The next complete message, or None if more bytes are needed.
 
@@ -125,9 +141,34 @@ class Decoder:
             RemoteProtocolError: the bytes are no frame, or the frame is too large; the decoder is of no use afterwards.
         """
         buffer, start = self._buffer, self._start
-        if len(buffer) - start < HEADER_BYTES:
-            return None
-        size, number, label_bytes, message_id = _HEADER.unpack_from(buffer, start)
+        if self._head is not None:
+            kind, message_id, label_bytes, size = self._head
+            if len(buffer) < start + size:
+                return None
+            self._head = None
+        else:
+            if len(buffer) - start < HEADER_BYTES:
+                return None
+            size, number, label_bytes, message_id = _HEADER.unpack_from(buffer, start)
+            kind = self._checked(number, message_id, label_bytes, size)
+            size += HEADER_BYTES
+            if len(buffer) < start + size:
+                self._head = FrameHead(kind, message_id, label_bytes, size)
+                return None
+        body_at, end = start + HEADER_BYTES + label_bytes, start + size
+        with memoryview(buffer) as view:
+            label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at:end])
+        if end == len(buffer):
+            buffer.clear()  # gives the memory of a long frame back
+            self._start = 0
+        else:
+            self._start = end
+        try:
+            return Message(kind, message_id, label.decode(), body)
+        except UnicodeDecodeError as error:
+            raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
+
+    def _checked(self, number: int, message_id: int, label_bytes: int, size: int) -> Kind:
         kind = _KINDS.get(number)
         if kind is None:
             raise RemoteProtocolError(f"there is no message of kind {number}")
@@ -140,20 +181,10 @@ class Decoder:
         uses = _USES[kind]
         if (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body):
             raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
-        body_at = start + HEADER_BYTES + label_bytes
-        end = start + HEADER_BYTES + size
-        if len(buffer) < end:
-            return None
-        with memoryview(buffer) as view:
-            label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at:end])
-        self._start = end
-        try:
-            return Message(kind, message_id, label.decode(), body)
-        except UnicodeDecodeError as error:
-            raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
+        return kind
 
 
-class Outbox:
+class SendQueue:
     """Frames that wait to be written, in order; ``size`` is theirs in bytes, and the bound is the user's."""
 
     def __init__(self) -> None:

@@ -1,4 +1,16 @@
-"""From a fresh TCP stream to a link: TLS, then one Hello from each side, under one limit of time and one of bytes."""
+"""From a fresh TCP stream to a link: TLS, then one Hello from each side, under one limit of time and one of bytes.
+
+====== ================================== ================================ ==============
+state  what is here                       next                             else
+====== ================================== ================================ ==============
+tls    the other side's part of TLS       proven                           tls, key
+proven its id, network and key are right  refused by ``refuse``, or: hello wrong_peer …
+hello  its Hello, of the right form       refused by ``admit``, or: link   hello, refused
+====== ================================== ================================ ==============
+
+In every state the time (``timeout``), the bytes (``bytes``) or the connection (``closed``) may end. The last column has the outcomes
+that are counted when the handshake ends there.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +18,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import msgspec
-from anyio.abc import SocketAttribute, SocketStream
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
@@ -18,6 +29,7 @@ from fluvial.identity import PeerId
 
 from fluvial_transport_tcp.framing import Decoder, Kind, Message, encode_frame
 from fluvial_transport_tcp.options import ADDRESSES_MAX, FRAME_BYTES_MIN
+from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.secure import HandshakeFailed, Session
 
 HANDSHAKE_BYTES_MAX: Final = 16_384
@@ -26,8 +38,24 @@ HELLO_FRAME_BYTES_MAX: Final = 8_192
 FAREWELL_S: Final = 1.0
 """Time to tell the other side why it is refused, before it is cut off."""
 
-GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """What a stream raises when the connection is no more."""
+
+
+class Stream(Protocol):
+    """What the transport needs of a connection; raises what is in ``GONE``."""
+
+    async def receive(self, max_bytes: int = ..., /) -> bytes:
+        """At least one byte."""
+        ...
+
+    async def send(self, item: bytes, /) -> None:
+        """Hand bytes over to be sent."""
+        ...
+
+    def close(self) -> None:
+        """Close it at once; whoever waits for it is woken."""
+        ...
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -46,47 +74,58 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A stream whose other end has proven to be ``peer``; ``decoder`` and ``session`` may hold what it sent behind its Hello."""
+    """A stream whose other end has proven to be ``peer``; ``decoder`` and ``session`` may hold what it sent behind its Hello.
 
-    stream: SocketStream
+    ``prefix`` is the network that it came from, None if this side dialled it.
+    """
+
+    stream: Stream
     session: Session
     decoder: Decoder
     peer: PeerId
     dialled: bool
     hello: Hello
     addresses: tuple[Address, ...]
+    prefix: Prefix | None = None
 
 
 async def shake_hands(
-    stream: SocketStream,
+    stream: Stream,
     session: Session,
     hello: Hello,
     *,
-    dialled: bool,
+    host: str,
+    prefix: Prefix | None = None,
     timeout_s: float,
     refuse: Callable[[PeerId], str] = lambda peer: "",
+    admit: Callable[[PeerId], str] = lambda peer: "",
+    on_bytes: Callable[[], None] = lambda: None,
 ) -> Link:
     """Authenticate the other end of a stream; the stream stays the caller's to close.
 
     Args:
         stream: connected, nothing sent or received yet.
-        session: of the side that matches ``dialled``.
+        session: of the side that dialled, or of the one that accepted.
         hello: what to say.
-        dialled: whether this side dialled.
+        host: the numeric address of the other end.
+        prefix: its network, if it was accepted.
         timeout_s: for all of it.
         refuse: asked with the proven id before this side says hello; a text is told to the other side instead, and ends it.
+        admit: asked in the same way when all else is done.
+        on_bytes: called when the other side has sent something.
 
     Raises:
         HandshakeFailed: whatever went wrong; the other side has been told, as far as it listens.
     """
-    exchange = _Exchange(stream, session)
+    exchange = _Exchange(stream, session, on_bytes)
     try:
         with anyio.fail_after(timeout_s):
             peer = await exchange.authenticate()
-            if refusal := refuse(peer):
-                raise HandshakeFailed(f"{peer} is refused: {refusal}", outcome="full")
+            _check_refusal(peer, refuse(peer))
             await exchange.say(Message(Kind.HELLO, body=encode(hello)))
             theirs = await exchange.hear_hello()
+            addresses = _announced(theirs, peer, host)
+            _check_refusal(peer, admit(peer))
     except HandshakeFailed as error:
         await exchange.tell(error)
         raise
@@ -98,36 +137,41 @@ async def shake_hands(
         raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
     except GONE as error:
         raise HandshakeFailed("the other side closed the connection during the handshake", outcome="closed") from error
-    seen_host = stream.extra(SocketAttribute.remote_address)[0]
     exchange.decoder.frame_bytes_max = hello.frame_bytes_max
     return Link(
         stream=stream,
         session=session,
         decoder=exchange.decoder,
         peer=peer,
-        dialled=dialled,
+        dialled=session.dialled,
         hello=theirs,
-        addresses=_announced(theirs, peer, str(seen_host)),
+        addresses=addresses,
+        prefix=prefix,
     )
+
+
+def _check_refusal(peer: PeerId, refusal: str) -> None:
+    if refusal:
+        raise HandshakeFailed(f"{peer} is refused: {refusal}", outcome="full")
 
 
 class _Exchange:
     """The bytes that go to and fro, counted."""
 
-    def __init__(self, stream: SocketStream, session: Session) -> None:
+    def __init__(self, stream: Stream, session: Session, on_bytes: Callable[[], None]) -> None:
         self._stream = stream
         self._session = session
+        self._on_bytes = on_bytes
         self._received = 0
         self.decoder = Decoder(HELLO_FRAME_BYTES_MAX)
 
     async def authenticate(self) -> PeerId:
-        while True:
-            peer = self._session.handshake()
+        """The proven id; what TLS has left to say then leaves together with the first message."""
+        while (peer := self._session.handshake()) is None:
             if data := self._session.outgoing():
                 await self._stream.send(data)
-            if peer is not None:
-                return peer
             await self._more()
+        return peer
 
     async def say(self, message: Message) -> None:
         await self._stream.send(self._session.seal(b"".join(encode_frame(message))))
@@ -147,16 +191,17 @@ class _Exchange:
     async def tell(self, error: HandshakeFailed) -> None:
         """Send the TLS alert that a failure left, or a goodbye; whether it arrives does not matter."""
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
-            if data := self._session.outgoing():
-                await self._stream.send(data)
-            elif error.outcome in ("full", "network", "hello", "self"):
+            if error.outcome in ("full", "network", "hello", "self"):
                 await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()))
+            elif data := self._session.outgoing():
+                await self._stream.send(data)
 
     async def _more(self) -> None:
         room = HANDSHAKE_BYTES_MAX - self._received
         if room <= 0:
             raise HandshakeFailed(f"no handshake within {HANDSHAKE_BYTES_MAX} bytes", outcome="bytes")
         data = await self._stream.receive(room)
+        self._on_bytes()
         self._received += len(data)
         self._session.feed(data)
 

@@ -1,54 +1,68 @@
-"""Accepting connections: sockets, and room for handshakes."""
+"""Accepting connections."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from logging import WARNING
 from typing import Any, Final
 
 import anyio
-import structlog
-from anyio import CancelScope
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.abc import SocketAttribute, SocketListener, TaskGroup
 from fluvial.addresses import Address
 from fluvial.errors import ConfigError
 
+from fluvial_transport_tcp.throttling import ThrottledLog
+
 ACCEPT_PAUSE_S: Final = 0.1
-"""Wait before accepting again when the process has no more file descriptors or memory for sockets."""
-_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EINTR})
+"""Wait before accepting again when the process has no more file descriptors or memory for sockets, or nothing else helps."""
+FAILURES_WITHOUT_PAUSE: Final = 10
+"""Errors in a row that belong to the connection being accepted; a pause after each would let strangers stop the listener."""
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Listener:
     """A listening socket and the address it really has."""
 
-    def __init__(self, socket: SocketListener, asked: Address) -> None:
-        self._socket = socket
-        port = socket.extra(SocketAttribute.local_port)
-        self.address: Final = replace(asked, port=port)
+    def __init__(self, listener: SocketListener, asked: Address) -> None:
+        self._listener = listener
+        self._socket = listener.extra(SocketAttribute.raw_socket)
+        self.address: Final = replace(asked, port=self._socket.getsockname()[1])
 
     async def serve(
-        self,
-        group: TaskGroup,
-        handle: Callable[[SocketStream], Coroutine[Any, Any, None]],
-        log: structlog.stdlib.BoundLogger,
+        self, group: TaskGroup, handle: Callable[[socket.socket], Coroutine[Any, Any, None]], log: ThrottledLog
     ) -> None:
-        """Accept until cancelled, one task of ``group`` for each connection."""
+        """Accept until cancelled, one task of ``group`` for each connection.
+
+        Whatever accepting fails with is logged and tried again: Linux reports errors of the *new* connection in this way (accept(2)).
+        """
+        failures = 0
         while True:
+            await anyio.wait_readable(self._socket)
             try:
-                stream = await self._socket.accept()
+                accepted, _ = self._socket.accept()
+            except BlockingIOError:
+                continue
             except OSError as error:
-                if error.errno not in _PASSING:
-                    raise
-                log.warning("accept_failed", address=str(self.address), error=str(error))
-                await anyio.sleep(ACCEPT_PAUSE_S)
+                failures += 1
+                log.note(
+                    "accept_failed",
+                    errno.errorcode.get(error.errno or 0, "other"),
+                    level=WARNING,
+                    address=str(self.address),
+                    error=str(error),
+                )
+                if error.errno in _EXHAUSTED or failures > FAILURES_WITHOUT_PAUSE:
+                    await anyio.sleep(ACCEPT_PAUSE_S)
             else:
-                group.start_soon(handle, stream)
+                failures = 0
+                group.start_soon(handle, accepted)
 
     async def aclose(self) -> None:
         """Stop listening."""
-        await self._socket.aclose()
+        await self._listener.aclose()
 
 
 async def open_listeners(addresses: Sequence[Address]) -> list[Listener]:
@@ -79,31 +93,3 @@ async def close_listeners(listeners: Sequence[Listener]) -> None:
     with anyio.CancelScope(shield=True):
         for listener in listeners:
             await listener.aclose()
-
-
-class Waiting:
-    """The accepted connections whose peer has not proven its key yet.
-
-    At the limit the oldest makes room: an honest handshake takes milliseconds, so who floods with slow ones displaces its own.
-
-    Args:
-        most: the limit.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._scopes: dict[CancelScope, None] = {}
-
-    @contextmanager
-    def place(self) -> Iterator[CancelScope]:
-        """A place for the body, which is cancelled when the place is needed; ``cancelled_caught`` tells afterwards."""
-        if len(self._scopes) >= self._most:
-            oldest = next(iter(self._scopes))
-            del self._scopes[oldest]
-            oldest.cancel()
-        with anyio.CancelScope() as scope:
-            self._scopes[scope] = None
-            try:
-                yield scope
-            finally:
-                self._scopes.pop(scope, None)

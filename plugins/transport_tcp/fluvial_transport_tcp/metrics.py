@@ -24,6 +24,7 @@ class Metrics(Collector):
         dropped: messages that came to nothing: one-way ones ``refused`` by the node, answers that came ``late``.
         connections: how many stand now.
         queued_bytes: how much waits to be written now, over all connections.
+        intake_bytes: how much of the room for long messages of others is in use now.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -36,6 +37,7 @@ class Metrics(Collector):
         self.dropped: Final[Counter[str]] = Counter()
         self.connections: Callable[[], int] = lambda: 0
         self.queued_bytes: Callable[[], int] = lambda: 0
+        self.intake_bytes: Callable[[], int] = lambda: 0
         registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
@@ -57,11 +59,16 @@ class Metrics(Collector):
             GaugeMetricFamily(
                 "fluvial_transport_queued_bytes", "Bytes that wait to be written", value=self.queued_bytes()
             ),
+            GaugeMetricFamily(
+                "fluvial_transport_intake_bytes",
+                "Bytes of others' messages held beyond what each connection has for itself",
+                value=self.intake_bytes(),
+            ),
         )
 
 
 def _by(name: str, documentation: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, documentation, labels=[label])
-    for value, count in counts.items():
+    for value, count in tuple(counts.items()):  # a scrape may come from another thread
         family.add_metric([value], count)
     return family

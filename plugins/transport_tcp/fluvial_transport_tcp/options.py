@@ -45,17 +45,57 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="messages of one peer that wait or are being handled here, in bytes; each counts 32 KiB more than its size",
         ),
     ] = 33_554_432
+    incoming_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=2 * FRAME_BYTES_MIN,
+            le=2**40,
+            description="bytes of long messages that have begun to arrive or are being handled, from all peers together; "
+            "each connection has 64 KiB besides",
+        ),
+    ] = 134_217_728
     queue_bytes_max: Annotated[
         int,
         Meta(
             ge=1, description="bytes that wait to be written to one peer before senders wait; one message may exceed it"
         ),
-    ] = 1_048_576
+    ] = 262_144
     connections_max: Annotated[
-        int, Meta(ge=1, description="connections in total; at the limit the longest idle one makes room")
+        int,
+        Meta(ge=1, le=1_000_000, description="connections in total; at the limit the lightest and idlest makes room"),
     ] = 1024
+    connections_reserved_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=90,
+            description="of these, what is kept for peers that are kept, trusted, or known from earlier messages; strangers get the rest",
+        ),
+    ] = 25
+    connections_strangers_percent: Annotated[
+        int, Meta(ge=0, le=90, description="of these, what is always left to strangers; one at least")
+    ] = 10
+    prefix_connections_max: Annotated[
+        int,
+        Meta(ge=0, description="connections accepted from one network prefix of public addresses; 0: any number"),
+    ] = 64
+    prefix_connections_private_max: Annotated[
+        int,
+        Meta(ge=0, description="the same for loopback, private and link-local addresses; 0: any number"),
+    ] = 0
+    prefix_ipv4_bits: Annotated[
+        int, Meta(ge=8, le=32, description="length of an IPv4 prefix whose addresses are counted together")
+    ] = 24
+    prefix_ipv6_bits: Annotated[
+        int, Meta(ge=16, le=128, description="length of an IPv6 prefix whose addresses are counted together")
+    ] = 48
     handshakes_max: Annotated[
-        int, Meta(ge=1, description="accepted connections whose peer has not proven its key yet; the oldest makes room")
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="accepted connections whose peer has not proven its key yet; the oldest makes room",
+        ),
     ] = 64
     handshake_timeout_s: Annotated[_Seconds, Meta(description="seconds for a peer to prove its key and say hello")] = (
         10.0
@@ -66,6 +106,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     send_timeout_s: Annotated[
         _Seconds, Meta(description="seconds that a one-way message waits for a connection and room")
     ] = 30.0
+    frame_timeout_s: Annotated[
+        _Seconds, Meta(description="seconds for a message that has begun to arrive to be complete")
+    ] = 60.0
     handling_timeout_s: Annotated[
         _Seconds,
         Meta(description="seconds this node takes at most to handle one message; then the sender gets an error"),
@@ -97,6 +140,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.window_bytes < 2 * self.frame_bytes_max:
             raise ValueError(
                 f"window_bytes = {self.window_bytes} must be at least twice frame_bytes_max = {self.frame_bytes_max}"
+            )
+        if self.incoming_bytes_max < 2 * self.frame_bytes_max:
+            raise ValueError(
+                f"incoming_bytes_max = {self.incoming_bytes_max} must be at least twice frame_bytes_max = {self.frame_bytes_max}"
+            )
+        if self.connections_reserved_percent + self.connections_strangers_percent > 100:
+            raise ValueError(
+                "connections_reserved_percent and connections_strangers_percent are more than 100 together"
             )
         if self.silence_max_s <= self.keepalive_s:
             raise ValueError(

@@ -1,68 +1,222 @@
-"""Which connections stand with whom, and which one is used when there are two."""
+"""Which connections stand with whom, which one is used when there are two, and which one makes room for another. No I/O.
+
+A peer's connections go through these states; at most one of them is *used*:
+
+======== =================================================== =======
+state    event                                               next
+======== =================================================== =======
+new      ``add``, no other one is used                       used
+new      ``add``, it is preferred to the one in use          used
+new      ``add``, the one in use is preferred                retired
+used     another one is preferred to it                      retired
+used     ``left``: it takes no more messages                 retired
+retired  ``remove``: it has ended                            gone
+======== =================================================== =======
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
-import anyio
 from fluvial.identity import PeerId
 
-from fluvial_transport_tcp.connection import Connection
-from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.places import Occupant, Places, decide
+from fluvial_transport_tcp.prefix import Prefix
+from fluvial_transport_tcp.standing import STRANGER, Acquaintances, Rank, Standing
 
 PER_PEER_MAX: Final = 4
 """Connections with one peer, those that are about to close included; more than a reconnecting peer ever needs."""
-EVICTABLE_IDLE_S: Final = 10.0
-"""Without messages for so long, a connection may be closed to make room for another."""
+EVICTED_MAX: Final = 64
+"""Connections that gave up their place and are not closed yet."""
+ACQUAINTANCES_PER_PLACE: Final = 4
+"""Peers remembered for each connection that may stand."""
 
 
-class Table:
+class TableEntry(Protocol):
+    """What the table needs to know of a connection, and what it does to one."""
+
+    @property
+    def peer(self) -> PeerId:
+        """Whose it is."""
+        ...
+
+    @property
+    def prefix(self) -> Prefix | None:
+        """Where it comes from; None if this side dialled it."""
+        ...
+
+    @property
+    def dialled(self) -> bool:
+        """Whether this side dialled it."""
+        ...
+
+    @property
+    def opened_at(self) -> float:
+        """When its handshake was done."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes messages."""
+        ...
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether messages were exchanged over it."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written to it."""
+        ...
+
+    def idle_s(self, now: float) -> float:
+        """Seconds since its last message."""
+        ...
+
+    def retire(self, reason: str, text: str) -> None:
+        """Begin nothing new on it and close it when nothing is under way."""
+        ...
+
+    def cut(self, reason: str, text: str) -> None:
+        """Close it now."""
+        ...
+
+
+ConnectionT = TypeVar("ConnectionT", bound=TableEntry)
+
+
+class ConnectionTable(Generic[ConnectionT]):
     """All connections; at most one per peer is used.
 
     Args:
         own: this peer.
-        connections_max: in total.
+        places: how many connections there may be.
+        prefix_places: how many of them from one prefix; asked with the prefix, None if there is no limit for it.
         together_s: two connections that came up within this time of each other may stem from both sides dialling at once.
-        metrics: where they are counted.
+        weight: what the authorization says of a peer, 0 for a stranger; quick.
+        kept: whether this node stays connected to a peer on purpose.
     """
 
-    def __init__(self, own: PeerId, *, connections_max: int, together_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        own: PeerId,
+        *,
+        places: Places,
+        prefix_places: Callable[[Prefix], Places | None],
+        together_s: float,
+        weight: Callable[[PeerId], int],
+        kept: Callable[[PeerId], bool],
+    ) -> None:
         self._own = own
-        self._most = connections_max
+        self._places = places
+        self._prefix_places = prefix_places
         self._together_s = together_s
-        self._all: set[Connection] = set()
-        self._used: dict[PeerId, Connection] = {}
-        metrics.connections = lambda: len(self._all)
-        metrics.queued_bytes = lambda: sum(connection.queued_bytes for connection in self._all)
+        self._weight = weight
+        self._kept = kept
+        self._of: dict[PeerId, set[ConnectionT]] = {}
+        self._all: dict[ConnectionT, None] = {}
+        self._evicted: set[ConnectionT] = set()
+        self._used: dict[PeerId, ConnectionT] = {}
+        self._acquaintances = Acquaintances(ACQUAINTANCES_PER_PLACE * places.total)
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[ConnectionT]:
         return iter(tuple(self._all))
 
-    def used(self, peer: PeerId) -> Connection | None:
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written, over all connections."""
+        return sum(connection.queued_bytes for connection in self._all)
+
+    def used(self, peer: PeerId) -> ConnectionT | None:
         """The connection that takes messages for a peer."""
         return self._used.get(peer)
+
+    def all_of(self, peer: PeerId) -> tuple[ConnectionT, ...]:
+        """All connections with a peer."""
+        return tuple(self._of.get(peer, ()))
 
     def peers(self) -> frozenset[PeerId]:
         """All peers that messages can be sent to now."""
         return frozenset(self._used)
 
-    def refusal(self, peer: PeerId) -> str:
-        """Why there can be no further connection with a peer; empty if there can. May close an idle one to make room."""
-        if sum(connection.peer == peer for connection in self._all) >= PER_PEER_MAX:
-            return f"{PER_PEER_MAX} connections stand with it already"
-        now = anyio.current_time()
-        if len(self._all) < self._most:
-            return ""
-        idle = max((c for c in self._all if c.usable), key=lambda c: c.idle_s(now), default=None)
-        if idle is None or idle.idle_s(now) < EVICTABLE_IDLE_S:
-            return f"this peer has all the {self._most} connections that it allows itself"
-        idle.cut("evicted", "room was needed for another connection")
-        return ""
+    def standing(self, peer: PeerId, now: float) -> Standing:
+        """How much this node has to do with a peer."""
+        weight, seniority_s = self._weight(peer), self._acquaintances.seniority_s(peer, now)
+        if self._kept(peer):
+            return Standing(Rank.KEPT, weight, seniority_s or 0.0)
+        if weight > 0:
+            return Standing(Rank.TRUSTED, weight, seniority_s or 0.0)
+        return STRANGER if seniority_s is None else Standing(Rank.KNOWN, 0, seniority_s)
 
-    def add(self, connection: Connection) -> bool:
+    def rank(self, connection: ConnectionT, now: float) -> Rank:
+        """The class of the peer behind a connection, what was exchanged over it so far included."""
+        self._note(connection, now)
+        return self.standing(connection.peer, now).rank
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def refusal(self, peer: PeerId, prefix: Prefix | None, now: float) -> str:
+        """Why there can be no further connection with a peer now; empty if there can."""
+        why, _ = self._room(peer, prefix, now)
+        return why
+
+    def make_room(self, peer: PeerId, prefix: Prefix | None, now: float) -> str:
+        """As :meth:`refusal`, and closes the connection in whose place the new one comes."""
+        why, displaced = self._room(peer, prefix, now)
+        if displaced is not None:
+            if len(self._evicted) >= EVICTED_MAX:
+                return "too many connections are being closed"
+            self._evicted.add(displaced)
+            displaced.cut("evicted", "room was needed for another connection")
+            del self._all[displaced]
+        return why
+
+    def look(self, now: float) -> None:
+        """Remember with whom messages were exchanged; call it every second or so."""
+        for connection in self._all:
+            self._note(connection, now)
+
+    def _room(self, peer: PeerId, prefix: Prefix | None, now: float) -> tuple[str, ConnectionT | None]:
+        if len(self._of.get(peer, ())) >= PER_PEER_MAX:
+            return f"{PER_PEER_MAX} connections stand with it already", None
+        newcomer = self.standing(peer, now)
+        if prefix is not None and newcomer.rank < Rank.TRUSTED and (places := self._prefix_places(prefix)) is not None:
+            beside = [connection for connection in self._all if connection.prefix == prefix]
+            if len(beside) >= places.total:
+                why = f"this peer has all the {places.total} connections that it allows from {prefix.name}"
+                return self._displace(places, beside, newcomer, now, why)
+        if len(self._all) + self._places.reserved < self._places.total:
+            return "", None
+        why = f"this peer has all the {self._places.total} connections that it allows itself"
+        return self._displace(self._places, tuple(self._all), newcomer, now, why)
+
+    def _displace(
+        self, places: Places, among: Sequence[ConnectionT], newcomer: Standing, now: float, why: str
+    ) -> tuple[str, ConnectionT | None]:
+        placement = decide(places, [self._occupant(connection, now) for connection in among], newcomer)
+        if not placement.admitted:
+            return why, None
+        return "", None if placement.displaced is None else among[placement.displaced]
+
+    def _occupant(self, connection: ConnectionT, now: float) -> Occupant:
+        self._note(connection, now)
+        return Occupant(self.standing(connection.peer, now), connection.idle_s(now), now - connection.opened_at)
+
+    def _note(self, connection: ConnectionT, now: float) -> None:
+        if connection.exchanged:
+            self._acquaintances.note(connection.peer, now)
+
+    # --- coming and going ---------------------------------------------------------------------------------------------
+
+    def add(self, connection: ConnectionT) -> bool:
         """Take in a connection that begins to run; True if it is the first one in use with its peer."""
-        self._all.add(connection)
+        self._all[connection] = None
+        self._of.setdefault(connection.peer, set()).add(connection)
         old = self._used.get(connection.peer)
         if old is None:
             self._used[connection.peer] = connection
@@ -73,18 +227,24 @@ class Table:
         loser.retire("superseded", "another connection with the same peer is used")
         return False
 
-    def left(self, connection: Connection) -> bool:
+    def left(self, connection: ConnectionT) -> bool:
         """A connection takes no more messages; True if now there is none with its peer."""
         if self._used.get(connection.peer) is not connection:
             return False
         del self._used[connection.peer]
         return True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ConnectionT, now: float) -> None:
         """A connection has ended."""
-        self._all.discard(connection)
+        self._note(connection, now)
+        self._all.pop(connection, None)
+        self._evicted.discard(connection)
+        if (others := self._of.get(connection.peer)) is not None:
+            others.discard(connection)
+            if not others:
+                del self._of[connection.peer]
 
-    def _preferred(self, old: Connection, new: Connection) -> Connection:
+    def _preferred(self, old: ConnectionT, new: ConnectionT) -> ConnectionT:
         """When both sides dialled at once, both keep the one that the smaller peer id dialled; else the newer one.
 
         A peer dials only when it has no connection. So if the same side dialled both, or the old one has stood for longer than a

@@ -1,8 +1,9 @@
-"""The transport that takes the seat: listens, dials, keeps, and hands messages to the right connection."""
+"""The transport that takes the seat: listens, dials, stays connected, and hands messages to the right connection."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -10,23 +11,31 @@ from typing import Final
 
 import anyio
 from anyio import CancelScope
-from anyio.abc import SocketStream, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Context
 from fluvial.seats import PeerWatcher, Receive, Transport
 
+from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection, NotSent
-from fluvial_transport_tcp.dialing import dial, dialable
+from fluvial_transport_tcp.descriptors import connections_allowed
+from fluvial_transport_tcp.dialing import DIALS_MAX, Dial, dialable
 from fluvial_transport_tcp.framing import LABEL_BYTES_MAX, frame_bytes
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
-from fluvial_transport_tcp.keeping import Keeper, pause_s
-from fluvial_transport_tcp.listening import Listener, Waiting, close_listeners, open_listeners
+from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.listening import Listener, close_listeners, open_listeners
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.secure import Credentials, HandshakeFailed
-from fluvial_transport_tcp.table import Table
+from fluvial_transport_tcp.pending import PendingHandshakes
+from fluvial_transport_tcp.places import Places
+from fluvial_transport_tcp.prefix import Prefix, prefix_of
+from fluvial_transport_tcp.reconnecting import Reconnector, pause_s
+from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
+from fluvial_transport_tcp.table import EVICTED_MAX, ConnectionTable
+from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial_transport_tcp.wire import Wire
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
@@ -40,21 +49,11 @@ TICK_S: Final = 1.0
 class _Running:
     """What there is only while the transport runs; when it stops, nothing new is begun."""
 
-    work: TaskGroup  # listeners, handshakes, dials and keepers: cancelled at once
-    wires: TaskGroup  # connections: cancelled after their goodbyes
+    work: TaskGroup  # listeners and reconnectors: cancelled at once
+    wires: TaskGroup  # handshakes, dials and connections: those are cancelled at once, these after their goodbyes
     receive: Receive
     watcher: PeerWatcher
     stopping: bool = False
-
-
-class _Dial:
-    """A dial in progress, on which any number of senders may wait."""
-
-    def __init__(self, addresses: Sequence[Address]) -> None:
-        self.addresses = frozenset(addresses)
-        self.scope = CancelScope()
-        self.over = anyio.Event()
-        self.error = "the dial was given up"
 
 
 class TcpTransport(Transport):
@@ -72,22 +71,50 @@ class TcpTransport(Transport):
         self._own = context.keys.peer_id
         self._options = options
         self._log = context.log.bind(seat="transport")
+        self._throttled = ThrottledLog(self._log, clock=anyio.current_time)
         self._listen = options.listen_addresses()
         self._announce = options.announce_addresses()
         self._credentials = Credentials(context.keys, context.network)
-        self._metrics = Metrics(context.metrics)
         self._rng = context.rng
-        self._table = Table(
-            self._own,
-            connections_max=options.connections_max,
-            together_s=2 * options.handshake_timeout_s,
-            metrics=self._metrics,
-        )
-        self._waiting = Waiting(options.handshakes_max)
-        self._keepers: dict[PeerId, Keeper] = {}
-        self._dials: dict[PeerId, _Dial] = {}
+        self._trust = context.trust
+        self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
+        self._reconnectors: dict[PeerId, Reconnector] = {}
+        self._table = self._new_table(options.connections_max)
+        self._pending = PendingHandshakes(options.handshakes_max)
+        self._dials: dict[PeerId, Dial] = {}
         self._addresses: tuple[Address, ...] = ()
+        self._hello = self._new_hello()
         self._running: _Running | None = None
+        self._metrics = Metrics(context.metrics)
+        self._metrics.connections = lambda: len(self._table)
+        self._metrics.queued_bytes = lambda: self._table.queued_bytes
+        self._metrics.intake_bytes = lambda: self._intake.used
+
+    def _new_table(self, connections_max: int) -> ConnectionTable[Connection]:
+        options = self._options
+        places = Places.shared(
+            connections_max,
+            reserved_percent=options.connections_reserved_percent,
+            strangers_percent=options.connections_strangers_percent,
+        )
+        return ConnectionTable(
+            self._own,
+            places=places,
+            prefix_places=self._prefix_places,
+            together_s=2 * options.handshake_timeout_s,
+            weight=lambda peer: self._trust.weight(peer),
+            kept=self._reconnectors.__contains__,
+        )
+
+    def _new_hello(self) -> Hello:
+        return Hello(tuple(map(str, self._addresses)), self._options.frame_bytes_max, self._options.window_bytes)
+
+    def _prefix_places(self, prefix: Prefix) -> Places | None:
+        options = self._options
+        most = options.prefix_connections_max if prefix.public else options.prefix_connections_private_max
+        if not most:
+            return None
+        return Places.shared(most, reserved_percent=0, strangers_percent=options.connections_strangers_percent)
 
     # --- the seat's protocol ------------------------------------------------------------------------------------------
 
@@ -100,8 +127,11 @@ class TcpTransport(Transport):
         """Listen and serve until cancelled.
 
         Raises:
-            ConfigError: an address to listen on is not available.
+            ConfigError: an address to listen on is not available, or the process may open next to no files.
         """
+        options = self._options
+        besides = options.handshakes_max + DIALS_MAX + EVICTED_MAX + len(self._listen)
+        self._table = self._new_table(connections_allowed(options.connections_max, besides=besides, log=self._log))
         listeners = await open_listeners(self._listen)
         try:
             async with anyio.create_task_group() as outer:
@@ -151,10 +181,10 @@ class TcpTransport(Transport):
 
     def keep(self, contact: Contact) -> None:
         """Stay connected to this peer; again for the same one replaces its addresses."""
-        if (keeper := self._keepers.get(contact.peer)) is not None:
-            keeper.contact = contact
+        if (reconnector := self._reconnectors.get(contact.peer)) is not None:
+            reconnector.contact = contact
             return
-        keeper = self._keepers[contact.peer] = Keeper(
+        reconnector = self._reconnectors[contact.peer] = Reconnector(
             contact,
             connect=self._connection,
             pause_s=partial(
@@ -166,7 +196,7 @@ class TcpTransport(Transport):
             log=self._log,
         )
         if self._running is not None and not self._running.stopping:
-            self._running.work.start_soon(keeper.run)
+            self._running.work.start_soon(reconnector.run)
 
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
@@ -174,14 +204,11 @@ class TcpTransport(Transport):
 
     async def disconnect(self, peer: PeerId) -> None:
         """Stop keeping a peer and close its connection; what is under way is finished first, within two seconds."""
-        if (keeper := self._keepers.pop(peer, None)) is not None:
-            keeper.stop()
+        if (reconnector := self._reconnectors.pop(peer, None)) is not None:
+            reconnector.stop()
         if (dialling := self._dials.get(peer)) is not None:
             dialling.scope.cancel()
-        async with anyio.create_task_group() as group:
-            for connection in self._table:
-                if connection.peer == peer:
-                    group.start_soon(partial(connection.close, "disconnected", "", within_s=DISCONNECT_S))
+        await _close_all(self._table.all_of(peer), "disconnected", "", within_s=DISCONNECT_S)
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -189,11 +216,13 @@ class TcpTransport(Transport):
         self._addresses = tuple(
             address.with_peer(self._own) for address in self._announce or [listener.address for listener in listeners]
         )
+        self._hello = self._new_hello()
+        wires = self._in_operation().wires
         for listener in listeners:
             self._log.info("listening", address=str(listener.address))
-            work.start_soon(listener.serve, work, self._accepted, self._log)
-        for keeper in self._keepers.values():
-            work.start_soon(keeper.run)
+            work.start_soon(listener.serve, wires, self._accepted, self._throttled)
+        for reconnector in self._reconnectors.values():
+            work.start_soon(reconnector.run)
         work.start_soon(self._look_after)
 
     async def _host_connections(self, stop: anyio.Event, *, task_status: TaskStatus[TaskGroup]) -> None:
@@ -202,9 +231,10 @@ class TcpTransport(Transport):
             async with anyio.create_task_group() as wires:
                 task_status.started(wires)
                 await stop.wait()
-                async with anyio.create_task_group() as group:
-                    for connection in self._table:
-                        group.start_soon(partial(connection.close, "stopping", "this peer stops", within_s=STOP_S))
+                self._pending.cancel_all()
+                for dialling in self._dials.values():
+                    dialling.scope.cancel()
+                await _close_all(tuple(self._table), "stopping", "this peer stops", within_s=STOP_S)
                 wires.cancel_scope.cancel()
 
     async def _look_after(self) -> None:
@@ -212,58 +242,120 @@ class TcpTransport(Transport):
         period_s = min(TICK_S, options.keepalive_s / 4, options.idle_s / 4, options.handling_timeout_s / 4)
         while True:
             await anyio.sleep(period_s)
-            now = anyio.current_time()
-            for connection in self._table:
-                connection.tick(now)
-                needless = connection.dialled and connection.usable and connection.peer not in self._keepers
-                if needless and connection.idle_s(now) > options.idle_s:
-                    connection.retire("idle", f"no messages for {options.idle_s:g} s")
+            with contained("upkeep", self._throttled):
+                self._look(anyio.current_time())
 
-    async def _accepted(self, stream: SocketStream) -> None:
-        with self._waiting.place() as scope, suppress(HandshakeFailed):
-            link = await self._shake(stream, peer=None)
-            self._admit(link)
-        if scope.cancelled_caught:
-            self._metrics.handshakes["crowded"] += 1
+    def _look(self, now: float) -> None:
+        idle_s = self._options.idle_s
+        for connection in self._table:
+            connection.tick(now)
+            needless = connection.dialled and connection.usable and connection.peer not in self._reconnectors
+            if needless and connection.idle_s(now) > idle_s:
+                connection.retire("idle", f"no messages for {idle_s:g} s")
+        self._table.look(now)
+        self._intake.look(now)
+        self._throttled.look()
 
-    async def _dial(self, peer: PeerId, addresses: Sequence[Address], dialling: _Dial) -> None:
-        timeout_s = self._options.dial_timeout_s
-        try:
-            with dialling.scope, anyio.fail_after(timeout_s):
-                if refusal := self._table.refusal(peer):
-                    raise Unreachable(refusal)
-                self._admit(await dial(addresses, partial(self._shake, peer=peer)))
-                dialling.error = ""
-        except Unreachable as error:
-            dialling.error = error.message
-        except TimeoutError:
-            dialling.error = f"no connection within {timeout_s:g} s over {', '.join(map(str, addresses))}"
-        finally:
-            del self._dials[peer]
-            dialling.over.set()
+    # --- from a stream to a connection --------------------------------------------------------------------------------
 
-    async def _shake(self, stream: SocketStream, *, peer: PeerId | None) -> Link:
-        """A link over a fresh stream, dialled if ``peer`` is given; closes the stream if it comes to nothing."""
+    async def _accepted(self, accepted: socket.socket) -> None:
+        """An accepted connection from its first byte to its last."""
+        link = wire = None
+        with contained("accepted", self._throttled):
+            try:
+                wire = await Wire.accepted(accepted)
+                host = _remote_host(wire)
+                prefix = prefix_of(
+                    host, ipv4_bits=self._options.prefix_ipv4_bits, ipv6_bits=self._options.prefix_ipv6_bits
+                )
+                with self._pending.place(prefix) as place:
+                    link = await self._shake(wire, self._credentials.accept(), host, prefix, place.heard)
+                if place.scope.cancelled_caught and self._running is not None and not self._running.stopping:
+                    raise HandshakeFailed("another handshake needed its place", outcome="crowded")
+            except HandshakeFailed as error:
+                self._metrics.handshakes[error.outcome] += 1
+                self._throttled.note("connections_refused", error.outcome, error=error.message)
+            finally:
+                if wire is not None and link is None:
+                    wire.close()
+        if link is not None:
+            await self._serve(link)
+
+    async def _dial(self, peer: PeerId, dialling: Dial) -> None:
+        """A dialled connection from the first attempt to its last byte."""
         link = None
         try:
-            link = await shake_hands(
-                stream,
-                self._credentials.accept() if peer is None else self._credentials.dial(peer),
-                Hello(tuple(map(str, self._addresses)), self._options.frame_bytes_max, self._options.window_bytes),
-                dialled=peer is not None,
-                timeout_s=self._options.handshake_timeout_s,
-                refuse=self._table.refusal,
-            )
+            with contained("dialled", self._throttled):
+                if refusal := self._table.refusal(peer, None, anyio.current_time()):
+                    dialling.error = refusal
+                else:
+                    link = await dialling.link(
+                        partial(self._shake_dialled, peer), timeout_s=self._options.dial_timeout_s
+                    )
+        finally:
+            del self._dials[peer]
+            if link is None:
+                dialling.over.set()
+        if link is not None:
+            await self._serve(link, dialling.over)
+
+    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link:
+        """A link over a wire that was dialled; closes the wire if it comes to nothing."""
+        link = None
+        try:
+            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, lambda: None)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
             raise
         finally:
             if link is None:
-                with anyio.CancelScope(shield=True):
-                    await stream.aclose()
+                wire.close()
+        return link
+
+    async def _shake(
+        self, wire: Wire, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
+    ) -> Link:
+        options = self._options
+        link = await shake_hands(
+            wire,
+            session,
+            self._hello,
+            host=host,
+            prefix=prefix,
+            timeout_s=options.handshake_timeout_s,
+            refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
+            admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
+            on_bytes=on_bytes,
+        )
         self._metrics.handshakes["ok"] += 1
         return link
+
+    async def _serve(self, link: Link, over: anyio.Event | None = None) -> None:
+        """A connection until it has ended; ``over`` is set as soon as it can be used."""
+        with contained("connection", self._throttled):
+            connection = self._new_connection(link)
+            try:
+                self._welcome(connection)
+                if over is not None:
+                    over.set()
+                await connection.run()
+            finally:
+                self._table.remove(connection, anyio.current_time())
+
+    def _new_connection(self, link: Link) -> Connection:
+        assert self._running is not None, "connections end before the transport does"
+        return Connection(
+            link,
+            options=self._options,
+            intake=self._intake,
+            metrics=self._metrics,
+            log=self._log,
+            throttled=self._throttled,
+            receive=self._running.receive,
+            rank=lambda connection: self._table.rank(connection, anyio.current_time()),
+            on_left=self._left,
+        )
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -288,10 +380,12 @@ class TcpTransport(Transport):
         if dialling is None:
             if not addresses:
                 raise Unreachable(_no_way(contact))
-            dialling = self._dials[peer] = _Dial(addresses)
-            running.work.start_soon(self._dial, peer, addresses, dialling)
+            if len(self._dials) >= DIALS_MAX:
+                raise Unreachable(f"{peer} is not dialled: {DIALS_MAX} other peers are being dialled")
+            dialling = self._dials[peer] = Dial(addresses)
+            running.wires.start_soon(self._dial, peer, dialling)
         await dialling.over.wait()
-        if dialling.error and self._table.used(peer) is None and dialling.addresses.issuperset(addresses):
+        if dialling.error and self._table.used(peer) is None and set(dialling.addresses).issuperset(addresses):
             raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
 
     def _in_operation(self) -> _Running:
@@ -299,33 +393,24 @@ class TcpTransport(Transport):
             raise Unreachable("this peer's transport is not running")
         return self._running
 
-    def _admit(self, link: Link) -> None:
-        running = self._in_operation()
-        connection = Connection(
-            link,
-            options=self._options,
-            metrics=self._metrics,
-            log=self._log,
-            receive=running.receive,
-            on_left=self._left,
-        )
-        running.wires.start_soon(self._serve, connection)
+    def _welcome(self, connection: Connection) -> None:
+        assert self._running is not None, "connections end before the transport does"
+        first = self._table.add(connection)
         if (dialling := self._dials.get(connection.peer)) is not None:
             dialling.over.set()
-        if self._table.add(connection):
-            self._log.info("connected", remote=connection.peer, dialled=connection.dialled)
-            running.watcher.peer_connected(Contact(connection.peer, connection.addresses))
-
-    async def _serve(self, connection: Connection) -> None:
-        try:
-            await connection.run()
-        finally:
-            self._table.remove(connection)
+        if first:
+            self._log.debug("connected", remote=connection.peer, dialled=connection.dialled)
+            with contained("watcher", self._throttled):
+                self._running.watcher.peer_connected(Contact(connection.peer, connection.addresses))
+        if self._running.stopping:
+            connection.cut("stopping", "this peer stops")
 
     def _left(self, connection: Connection) -> None:
-        if self._table.left(connection) and self._running is not None:
-            self._log.info("disconnected", remote=connection.peer)
-            self._running.watcher.peer_disconnected(connection.peer)
+        last = self._table.left(connection)
+        if last and self._running is not None:
+            self._log.debug("disconnected", remote=connection.peer)
+            with contained("watcher", self._throttled):
+                self._running.watcher.peer_disconnected(connection.peer)
 
     def _checked_size(self, protocol: str, payload: bytes) -> int:
         label_bytes = len(protocol.encode())
@@ -346,6 +431,21 @@ class TcpTransport(Transport):
                 f"a message of {size} bytes is larger than the {connection.frame_bytes_max} that {connection.peer} takes",
                 hint="raise frame_bytes_max of the transport over there, or send less at once",
             )
+
+
+async def _close_all(connections: Sequence[Connection], reason: str, text: str, *, within_s: float) -> None:
+    if len(connections) == 1:  # by far the most frequent case
+        await connections[0].close(reason, text, within_s=within_s)
+        return
+    async with anyio.create_task_group() as group:
+        for connection in connections:
+            group.start_soon(partial(connection.close, reason, text, within_s=within_s))
+
+
+def _remote_host(wire: Wire) -> str:
+    if wire.remote_host is None:
+        raise HandshakeFailed("the other side closed the connection before the handshake", outcome="closed")
+    return wire.remote_host
 
 
 def _no_way(contact: Contact) -> str:

@@ -14,7 +14,7 @@ from fluvial.air.syntax.tree import (
     Ap,
     ApMap,
     ByName,
-    Call,
+    CallInstruction,
     Canon,
     CanonMap,
     CanonStream,
@@ -210,7 +210,9 @@ class _Drawing:
         if output is not None:
             scope.define(output.name)
         number = scope.number()
-        return Call(number=number, peer=peer, service=service, function=function, arguments=arguments, output=output)
+        return CallInstruction(
+            number=number, peer=peer, service=service, function=function, arguments=arguments, output=output
+        )
 
     def ap(self, scope: _Scope) -> Instruction:
         argument, target = self.ap_value(scope), self.target(scope)

@@ -61,7 +61,7 @@ def test_init_writes_what_config_check_finds_good(here: Path) -> None:
     output = run("init", "--listen", "/ip4/127.0.0.1/tcp/7771").output
     keys = KeyPair.load(here / "secrets/peer.key")
     assert keys.peer_id in output
-    assert "next: fluvial config check, then fluvial run" in output
+    assert "next: fluvial doctor, then fluvial run" in output
     assert (here / "secrets/peer.key").stat().st_mode & 0o777 == 0o600
     assert (here / "secrets").stat().st_mode & 0o777 == 0o700
     assert "ok    fluvial.toml: valid" in run("config", "check").output

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from fluvial.cli.main import main
+from fluvial.clock import SystemClock
 from fluvial.storage import StoredParticle, open_store
-from fluvial.story.story import Story
+from fluvial.story.story import Story, as_of
 
 from tests.core.story.chats import chat
 from tests.core.story.flows import Flow
@@ -76,7 +77,17 @@ def test_show_prints_the_story_as_json(here: Path) -> None:
     keep(here, "relay", flow)
     for options in (["--json"], ["--format", "json"]):
         told = msgspec.json.decode(run("particle", "show", flow.particle.id, *options).output, type=Story)
-        assert told == flow.story("relay")
+        assert told == as_of(flow.story("relay"), SystemClock().now_ms())
+
+
+def test_show_and_list_agree_on_a_particle_whose_time_is_over(here: Path) -> None:
+    flow = chat(absent=["carol"])
+    keep(here, "members", flow)
+    (listed,) = json.loads(run("particle", "list", "--json").output)
+    shown = json.loads(run("particle", "show", flow.particle.id, "--json").output)
+    assert listed["state"] == shown["state"] == "expired"
+    assert f"particle {flow.particle.id}, expired" in run("particle", "show", flow.particle.id).output
+    assert as_of(flow.story("members"), flow.particle.deadline_ms - 1).state == "live"
 
 
 def test_show_draws_the_story(here: Path) -> None:
@@ -152,7 +163,7 @@ def test_list_has_a_line_for_each_particle(here: Path) -> None:
     keep(here, "members", lost)
     anyio.run(write, here, whole.stored("alice"))
     head, *lines = run("particle", "list").output.splitlines()
-    assert head.split() == ["ID", "INITIATOR", "STATE", "AGE", "HOPS", "EVENTS", "WAITING"]
+    assert head.split() == ["ID", "INITIATOR", "STATE", "AGE", "HOPS", "RECORDS", "WAITING"]
     assert len(lines) == 2
     line = next(line for line in lines if line.startswith("chat-8f1c2d3e")).split()
     assert line[1:3] == [f"…{lost.particle.initiator[-6:]}", "expired"]

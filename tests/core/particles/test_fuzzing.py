@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
-from fluvial.air.data.wire import Wire, _from_wire
+from fluvial.air.data.wire import WireData, _from_wire
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
@@ -155,7 +155,7 @@ def signed_again(fields: Any, rng: random.Random) -> bytes:
 def _sealed(key: bytes, data: bytes) -> bytes:
     """The data with signatures that are right, where that can be."""
     try:
-        wire = decode(data, Wire, what="particle data")
+        wire = decode(data, WireData, what="particle data")
     except RemoteProtocolError:
         return data
     ids: list[bytes] = [*map(_content_id, wire.contents), *wire.ids]

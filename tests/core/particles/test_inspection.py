@@ -9,11 +9,14 @@ import pytest
 from fluvial.errors import Refused
 from fluvial.identity import KeyPair
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.inspection import Limits, inspect
+from fluvial.particles.inspection import inspect
+from fluvial.particles.limits import ParticleLimits
 
 KEYS = KeyPair.from_secret(b"initiator".ljust(32, b"."))
 NOW_MS = 1_700_000_000_000
-LIMITS = Limits(ttl_ms_max=60_000, clock_skew_ms_max=5_000, hops_max=10, script_bytes_max=100, data_bytes_max=200)
+LIMITS = ParticleLimits(
+    ttl_ms_max=60_000, clock_skew_ms_max=5_000, hops_max=10, script_bytes_max=100, data_bytes_max=200
+)
 
 
 def delivery(*, script: str = "(null)", hops: int = 1, data: bytes = b"", **changes: Any) -> Delivery:

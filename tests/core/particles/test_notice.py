@@ -12,7 +12,6 @@ from fluvial.encoding import encode
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.allowance import Allowance
 from fluvial.particles.notice import (
     INSTRUCTION_CHARACTERS_MAX,
     KEPT_MAX,
@@ -28,6 +27,7 @@ from fluvial.particles.notice import (
     kind_of_error,
     make_notice,
 )
+from fluvial.particles.rate_limiter import RateLimiter
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -228,21 +228,21 @@ def test_so_many_of_all_peers_are_enough() -> None:
         is_news(notice(), kept)
 
 
-def test_an_allowance_is_used_up_and_comes_back() -> None:
-    allowance = Allowance(60)
+def test_a_rate_limiter_is_used_up_and_recovers() -> None:
+    limiter = RateLimiter(60)
     a, b = id_of("a"), id_of("b")
-    assert [allowance.take(a, 0.0) for _ in range(61)] == [True] * 60 + [False]
-    assert allowance.take(b, 0.0), "each peer has its own"
-    assert [allowance.take(a, 2.0) for _ in range(3)] == [True, True, False]
-    assert [allowance.take(a, 1_000.0) for _ in range(61)].count(True) == 60, "it does not pile up"
+    assert [limiter.take(a, 0.0) for _ in range(61)] == [True] * 60 + [False]
+    assert limiter.take(b, 0.0), "each peer has its own"
+    assert [limiter.take(a, 2.0) for _ in range(3)] == [True, True, False]
+    assert [limiter.take(a, 1_000.0) for _ in range(61)].count(True) == 60, "it does not pile up"
 
 
-def test_an_allowance_remembers_so_many_peers() -> None:
-    allowance = Allowance(1, peers_max=2)
+def test_a_rate_limiter_remembers_so_many_peers() -> None:
+    limiter = RateLimiter(1, peers_max=2)
     first, second, third = id_of("1"), id_of("2"), id_of("3")
-    assert allowance.take(first, 0.0)
-    assert allowance.take(second, 0.0)
-    assert not allowance.take(second, 0.0)
-    assert allowance.take(third, 0.0)
-    assert not allowance.take(second, 0.0)
-    assert allowance.take(first, 0.0), "it was forgotten"
+    assert limiter.take(first, 0.0)
+    assert limiter.take(second, 0.0)
+    assert not limiter.take(second, 0.0)
+    assert limiter.take(third, 0.0)
+    assert not limiter.take(second, 0.0)
+    assert limiter.take(first, 0.0), "it was forgotten"

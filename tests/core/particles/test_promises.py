@@ -41,11 +41,11 @@ class Here:
 
     def came(self, *batches: Batch, at_ms: int = 0) -> None:
         self.batches += batches
-        self.promises.record([Merged(tuple(one.signed for one in batches), ())], at_ms)
+        self.promises.record(Merged(tuple(one.signed for one in batches), ()), at_ms)
 
     def sealed(self, one: Batch) -> None:
         self.batches.append(one)
-        self.promises.record([Sealed(one.signed)], 0)
+        self.promises.record(Sealed(one.signed), 0)
 
     def look(
         self,

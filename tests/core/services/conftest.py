@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import structlog
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import KeyPair, PeerId
-from fluvial.services import Limits, Services
+from fluvial.services import ServiceLimits, Services
 from prometheus_client import CollectorRegistry
 
 from tests.support.services import KEYS, make_services
@@ -20,12 +19,8 @@ STRANGER = KeyPair.from_secret(b"\x02" * 32)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plain_logs() -> Iterator[None]:
-    """Tracebacks as plain text: structlog's default colours them, which takes longer than all these tests."""
-    before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.configure(**before)
+def quick(plain_logs: None) -> None:
+    """All tests of this room."""
 
 
 @pytest.fixture
@@ -49,12 +44,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> ServiceLimits:
+    return ServiceLimits()
 
 
 @pytest.fixture
-async def services(metrics: CollectorRegistry, clock: ManualClock, limits: Limits) -> AsyncIterator[Services]:
+async def services(metrics: CollectorRegistry, clock: ManualClock, limits: ServiceLimits) -> AsyncIterator[Services]:
     async with make_services(metrics, clock, limits) as there:
         yield there
 

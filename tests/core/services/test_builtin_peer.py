@@ -14,7 +14,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.seats import Receive, Routing, Transport
 from fluvial.services import Services, builtin

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
-from fluvial.services import Limits, Services
+from fluvial.services import ServiceLimits, Services
 from fluvial.services.gate import Gate
 from fluvial.services.threads import Threads
 
@@ -65,7 +65,7 @@ async def settle() -> None:
         await anyio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("limits", [Limits(service_calls_max=3, waiting_max=2)])
+@pytest.mark.parametrize("limits", [ServiceLimits(service_calls_max=3, waiting_max=2)])
 async def test_a_service_lets_some_in_some_wait_and_the_rest_is_told_that_it_is_busy(
     services: Services, call: Any, counted: Any
 ) -> None:
@@ -86,7 +86,7 @@ async def test_a_service_lets_some_in_some_wait_and_the_rest_is_told_that_it_is_
     assert counted("native", "busy") == 3
 
 
-@pytest.mark.parametrize("limits", [Limits(calls_max=2, service_calls_max=8, waiting_max=1)])
+@pytest.mark.parametrize("limits", [ServiceLimits(calls_max=2, service_calls_max=8, waiting_max=1)])
 async def test_all_services_together_have_a_bound_too(services: Services, call: Any) -> None:
     one, other, crowd = Turnstile(), Other(), Crowd(services)
     await services.serve(one)
@@ -106,7 +106,7 @@ async def test_all_services_together_have_a_bound_too(services: Services, call: 
     assert crowd.results == ["through"] * 3
 
 
-@pytest.mark.parametrize("limits", [Limits(waiting_s_max=0.02)])
+@pytest.mark.parametrize("limits", [ServiceLimits(waiting_s_max=0.02)])
 async def test_nobody_waits_longer_than_the_limit(services: Services, call: Any) -> None:
     other, crowd = Other(), Crowd(services)
     await services.serve(other)
@@ -182,7 +182,7 @@ async def test_plain_functions_run_in_threads_and_inline_ones_do_not(services: S
     assert failure.value.status == 5
 
 
-@pytest.mark.parametrize("limits", [Limits(threads_max=2)])
+@pytest.mark.parametrize("limits", [ServiceLimits(threads_max=2)])
 async def test_a_thread_that_hangs_keeps_its_place_but_not_its_caller(services: Services, ask: Any) -> None:
     blocking = Blocking()
     await services.serve(blocking)

@@ -13,7 +13,7 @@ from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import PluginError, ResourceLimit, ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Execution, Json
-from fluvial.services import Limits, Services, dispatcher
+from fluvial.services import ServiceLimits, Services, dispatcher
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -98,7 +98,7 @@ class Wasm(Execution):
 
 @pytest.fixture
 async def wasm(keys: KeyPair, metrics: CollectorRegistry, clock: ManualClock) -> AsyncIterator[Services]:
-    async with make_services(metrics, clock, Limits(execution_timeout_s=0.02), Wasm()) as services:
+    async with make_services(metrics, clock, ServiceLimits(execution_timeout_s=0.02), Wasm()) as services:
         yield services
 
 
@@ -237,7 +237,7 @@ async def test_a_function_that_takes_too_long_is_cancelled(services: Services, c
     assert counted("native", "timed_out") == 1
 
 
-@pytest.mark.parametrize("limits", [Limits(timeout_s=0.02)])
+@pytest.mark.parametrize("limits", [ServiceLimits(timeout_s=0.02)])
 async def test_the_effectors_own_limit_goes_before_the_nodes(services: Services, call: Any) -> None:
     class Impatient(Echo):
         service_id = "impatient"
@@ -250,7 +250,7 @@ async def test_the_effectors_own_limit_goes_before_the_nodes(services: Services,
     assert await status_of(services, call("impatient.wait", 5)) == (3, "impatient.wait took longer than 0.02 s")
 
 
-@pytest.mark.parametrize("limits", [Limits(result_bytes_max=100)])
+@pytest.mark.parametrize("limits", [ServiceLimits(result_bytes_max=100)])
 async def test_a_result_may_not_be_too_large(services: Services, call: Any) -> None:
     await services.serve(Echo())
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from fluvial.errors import ConfigError
 from fluvial.identity import KeyPair
-from fluvial.simulation.scenario import Names, Scenario, Seeded, ServiceError, ServiceRow, Services, key_of
+from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded, ServiceRow, key_of
 
 GOOD: dict[str, Any] = {"name": "n", "script": "(null)", "init_peer": "a", "peers": ["a", "b"]}
 
@@ -38,7 +38,7 @@ def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
         write(tmp_path, {**GOOD, "about": "x", "services": rows, "absent_peers": ["b"], "order": {"seed": 7}})
     )
     assert scenario.order == Seeded(7)
-    assert scenario.services[2].error == ServiceError(1, '"no"')
+    assert scenario.services[2].error == MockedError(1, '"no"')
     assert Scenario.load(write(tmp_path, {**GOOD, "order": None})).order is None
 
 
@@ -128,7 +128,7 @@ def test_ids_become_names_wherever_they_occur() -> None:
 
 
 def answers(rows: list[dict[str, Any]], *calls: tuple[str, str, str, list[Any]]) -> list[Any]:
-    services = Services(msgspec.convert(rows, list[ServiceRow]), Names(["a", "b"]))
+    services = MockedServices(msgspec.convert(rows, list[ServiceRow]), Names(["a", "b"]))
     return [services.answer(*call) for call in calls]
 
 
@@ -146,7 +146,7 @@ def test_first_row_that_matches_answers() -> None:
         ("a", "t", "f", []),
         ("a", "t", "g", []),
     ]
-    assert answers(rows, *calls) == ["a s f", "b", "s", "f", ServiceError(1, '"no such service"')]
+    assert answers(rows, *calls) == ["a s f", "b", "s", "f", MockedError(1, '"no such service"')]
 
 
 def test_ways_to_answer() -> None:
@@ -156,7 +156,7 @@ def test_ways_to_answer() -> None:
     assert answers([{}], call) == [None]
     assert answers([{"returns": "@b"}], call) == [key_of("b").peer_id]
     assert answers([{"returns_each": [1, None, "@a"]}], *[call] * 5) == [1, None, *[key_of("a").peer_id] * 3]
-    assert answers([{"error": {"code": 5, "message": "plain"}}], call) == [ServiceError(5, "plain")]
+    assert answers([{"error": {"code": 5, "message": "plain"}}], call) == [MockedError(5, "plain")]
 
 
 def test_values_in_turn_are_counted_by_row_over_all_peers() -> None:

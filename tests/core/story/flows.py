@@ -1,4 +1,4 @@
-"""Flows for stories: real keys, machines, signatures and journals on a clock that only the flow moves; no sockets."""
+"""Flows for stories: real keys, sessions, signatures and journals on a clock that only the flow moves; no sockets."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluvial.air.data.batch import Known
-from fluvial.air.data.log import encode_record
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.errors import AirError
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
+from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed
 from fluvial.air.syntax import parse
-from fluvial.encoding import encode
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.journal import ARRIVED, NOTICED, RESENT, Arrival, Resent, kind_of
-from fluvial.particles.notice import SignedNotice, encode_notice, make_notice
+from fluvial.particles.journal import JournalItem, Resent, write_entry
+from fluvial.particles.notice import SignedNotice, make_notice
+from fluvial.particles.session import ParticleSession
 from fluvial.simulation.scenario import Names
 from fluvial.storage import JournalEntry, OutboxRow, ParticleState, StoredParticle
 from fluvial.story.story import Story, tell
@@ -32,16 +30,13 @@ Service = Callable[[str, Sequence[Any]], Any]
 
 @dataclass(slots=True)
 class Peer:
-    """One peer: its machine, what its store would hold."""
+    """One peer: its session, what its store would hold."""
 
     name: str
-    machine: Machine
+    session: ParticleSession
     received_at_ms: int
-    sender: PeerId
-    hops: int
     journal: list[JournalEntry] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
-    finished: bool = False
 
 
 class Flow:
@@ -82,7 +77,7 @@ class Flow:
         self._peers: dict[str, Peer] = {}
         self._queue: list[tuple[str, str, int, bytes]] = []
         initiator = self._peer(peers[0], self.particle.initiator, 0)
-        self._run(initiator, Known((), {}), None)
+        self._run(initiator, initiator.session.begin())
         for _ in range(DELIVERIES_MAX):
             if not self._queue:
                 break
@@ -107,22 +102,22 @@ class Flow:
         self._now_ms += HANDOVER_MS
         keys, first = self.key(name), next(iter(self._peers.values()))
         said = make_notice(self.particle.key, keys.peer_id, "failed", message, at_ms=self._now_ms, error=error)
-        self._write(first, NOTICED, encode_notice(SignedNotice.sign(self.particle.initiator, said, keys)))
+        self._write(first, SignedNotice.sign(self.particle.initiator, said, keys))
 
     def resend(self, name: str, to: str, node: int) -> None:
         """A peer sends the particle to another one in place of a third that had promised it for this instruction."""
         self._now_ms += HANDOVER_MS
-        self._write(self._peers[name], RESENT, encode(Resent(self.key(to).public_key, b"", node)))
+        self._write(self._peers[name], Resent(self.key(to).public_key, b"", node))
 
     def stored(self, name: str) -> StoredParticle:
         """What a peer's store holds."""
         peer = self._peers[name]
         return StoredParticle(
             particle=self.particle,
-            sender=peer.sender,
-            hops=peer.hops,
+            sender=peer.session.sender,
+            hops=peer.session.hops,
             received_at_ms=peer.received_at_ms,
-            state=ParticleState.FINISHED if peer.finished else ParticleState.LIVE,
+            state=ParticleState.FINISHED if peer.session.finished else ParticleState.LIVE,
             journal=tuple(peer.journal),
             outbox=tuple(
                 OutboxRow(
@@ -146,34 +141,25 @@ class Flow:
 
     def _peer(self, name: str, sender: PeerId, hops: int) -> Peer:
         if name not in self._peers:
-            header = self.particle.header
-            machine = Machine(
-                parse(self.particle.script),
-                self.particle.key,
-                self.key(name).peer_id,
-                initiator=self.particle.initiator,
-                timestamp_ms=header.timestamp_ms,
-                ttl_ms=header.ttl_ms,
-            )
-            self._peers[name] = Peer(name, machine, self._now_ms, sender, hops)
+            me, script = self.key(name).peer_id, parse(self.particle.script)
+            session = ParticleSession.new(self.particle, script, me, sender=sender, hops=hops)
+            self._peers[name] = Peer(name, session, self._now_ms)
         return self._peers[name]
 
     def _deliver(self, sender: str, to: str, hops: int, data: bytes) -> None:
         self._now_ms += HANDOVER_MS
-        keys = self.key(sender)
-        peer = self._peer(to, keys.peer_id, hops)
-        peer.hops = max(peer.hops, hops)
-        self._run(peer, decode_data(self.particle.key, data), Arrival(keys.public_key, hops))
+        by = self.key(sender).peer_id
+        peer = self._peer(to, by, hops)
+        self._run(peer, peer.session.merge(decode_data(self.particle.key, data), sender=by, hops=hops))
 
-    def _run(self, peer: Peer, known: Known, arrival: Arrival | None) -> None:
-        effects = peer.machine.merge(known)
-        self._commit(peer, effects, arrival)
+    def _run(self, peer: Peer, effects: Effects) -> None:
+        self._commit(peer)
         while requests := [one for one in effects.requests if f"{one.service}.{one.function}" not in self._silent]:
             self._now_ms += CALL_MS
-            effects = peer.machine.resolve(
+            effects = peer.session.resolve(
                 {one.instance: self._answer(peer, f"{one.service}.{one.function}", one.arguments) for one in requests}
             )
-            self._commit(peer, effects, None)
+            self._commit(peer)
 
     def _answer(self, peer: Peer, name: str, arguments: Sequence[Any]) -> CallOutcome:
         if name not in self._services:
@@ -182,24 +168,19 @@ class Flow:
         value = service(peer.name, arguments) if callable(service) else service
         return value if isinstance(value, Failed) else Answered(self._names.to_ids(value))
 
-    def _commit(self, peer: Peer, effects: Effects, arrival: Arrival | None) -> None:
-        if effects.records and arrival is not None:
-            self._write(peer, ARRIVED, encode(arrival))
-        for record in effects.records:
-            self._write(peer, kind_of(record), encode_record(record))
-        peer.finished = effects.finished
-        if not effects.next_peers:
-            return
-        if (sealed := peer.machine.seal(self.key(peer.name).sign)) is not None:
-            self._write(peer, kind_of(sealed), encode_record(sealed))
-        data = encode_data(peer.machine.batches(), peer.machine.contents())
-        for to in effects.next_peers:
+    def _commit(self, peer: Peer) -> None:
+        writes = peer.session.commit(self._now_ms, self.key(peer.name).sign)
+        peer.journal += writes.entries()
+        peer.session.durable(writes)
+        known = peer.session.known
+        data = encode_data(known.batches, known.contents)
+        for to in writes.peers:
             name = self._names.name(to)
             assert name is not None, f"the script goes to {to!r}, which is no peer of the test"
             if name in self._absent:
                 peer.waiting[name] = "no address answers: connection refused"
             else:
-                self._queue.append((peer.name, name, peer.hops + 1, data))
+                self._queue.append((peer.name, name, peer.session.hops + 1, data))
 
-    def _write(self, peer: Peer, kind: str, payload: bytes) -> None:
-        peer.journal.append(JournalEntry(len(peer.journal), self._now_ms, kind, payload))
+    def _write(self, peer: Peer, item: JournalItem) -> None:
+        peer.journal.append(write_entry(item, len(peer.journal), self._now_ms))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fluvial.story.story import Event, Story, Undelivered, Waiting
+from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
 from hypothesis import strategies as st
 
 TEXTS = (
@@ -67,7 +67,7 @@ notices = st.builds(
     signed=st.just("verified"),
 )
 waits = st.builds(
-    Waiting,
+    WaitingInstruction,
     instruction=anything,
     at=places,
     reason=anything,

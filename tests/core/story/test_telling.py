@@ -79,6 +79,15 @@ def test_a_failure_is_sent_to_where_failures_meet() -> None:
     assert "failed branch" in text.render(story)
 
 
+def test_the_error_that_undid_the_last_run_is_told() -> None:
+    """Nothing of such a run is in the journal; of a first one the journal is empty."""
+    call = '(call %init_peer_id% ("s" "f") [] x)'
+    for script in ("(seq (ap 1 x) (ap 2 x))", f"(seq {call} {call})"):
+        told = Flow(script, peers=["alice"], services={"s.f": 1}).story("alice")
+        assert told.error.startswith("20007: `x` is set already")
+        assert "error: 20007: `x` is set already" in text.render(told)
+
+
 def test_iterations_of_a_fold_are_different_instances() -> None:
     hops = [event for event in chat().story("members").events if event.function == "message" and event.kind == "hop"]
     assert len({hop.instance for hop in hops}) == len(hops) == 2

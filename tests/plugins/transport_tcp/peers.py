@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
-from fluvial.identity import KeyPair
+from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Receive
 from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
 from fluvial.testing.transport import WAIT_S, Peer
 from fluvial_transport_tcp.framing import Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
@@ -61,11 +62,22 @@ class StartPeer:
         receive: Receive | None = None,
         network: str = NETWORK,
         quiet: bool = False,
+        weights: Mapping[PeerId, int] | None = None,
         **options: Any,
     ) -> TcpPeer:
         keys = keys or KeyPair.generate()
         log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=QUIET if quiet else None)
-        context = closed_context("transport tcp", keys=keys, network=network, base_dir=self._base_dir, seed=1, log=log)
+        trust = WeightsTrust()
+        trust.set(weights or {})
+        context = closed_context(
+            "transport tcp",
+            keys=keys,
+            network=network,
+            base_dir=self._base_dir,
+            seed=1,
+            log=log,
+            trust=trust,
+        )
         transport = TcpTransport(context, Options(**{"listen": (LOOPBACK,), **options}))
         peer = TcpPeer(transport, keys, receive, context.metrics)
         with anyio.fail_after(WAIT_S):
@@ -106,16 +118,21 @@ class Stranger:
 
 @asynccontextmanager
 async def stranger(
-    to: Contact, *, keys: KeyPair | None = None, frame_bytes_max: int = 2**23, window_bytes: int = 2**24
+    to: Contact,
+    *,
+    keys: KeyPair | None = None,
+    frame_bytes_max: int = 2**23,
+    window_bytes: int = 2**24,
+    host: str | None = None,
 ) -> AsyncIterator[Stranger]:
-    """Dial a peer and say hello as it must be; what comes then is the test's."""
+    """Dial a peer, perhaps from a given host of ours, and say hello as it must be; what comes then is the test's."""
     keys = keys or KeyPair.generate()
-    async with await anyio.connect_tcp(to.addresses[0].host, to.addresses[0].port) as stream:
+    async with await anyio.connect_tcp(to.addresses[0].host, to.addresses[0].port, local_host=host) as stream:
         link = await shake_hands(
             stream,
             Credentials(keys, NETWORK).dial(to.peer),
             Hello((), frame_bytes_max, window_bytes),
-            dialled=True,
+            host=to.addresses[0].host,
             timeout_s=WAIT_S,
         )
         yield Stranger(link)

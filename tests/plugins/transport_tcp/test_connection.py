@@ -10,8 +10,8 @@ from fluvial.addresses import Contact
 from fluvial.errors import LocalProtocolError, RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
-from fluvial_transport_tcp.connection import MESSAGE_COST_BYTES
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame, frame_bytes
+from fluvial_transport_tcp.handling import MESSAGE_COST_BYTES
 
 from tests.plugins.transport_tcp.peers import SMALL, StartPeer, TcpPeer, stranger
 

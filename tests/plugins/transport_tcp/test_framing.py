@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 from fluvial.errors import RemoteProtocolError
-from fluvial_transport_tcp.framing import HEADER_BYTES, Decoder, Kind, Message, Outbox, encode_frame, frame_bytes
+from fluvial_transport_tcp.framing import HEADER_BYTES, Decoder, Kind, Message, SendQueue, encode_frame, frame_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,15 +105,15 @@ def test_labels_that_do_not_fit_are_not_encoded() -> None:
         st.builds(Message, st.just(Kind.ONE_WAY), st.just(0), st.just("p"), st.binary(max_size=90_000)), max_size=4
     )
 )
-def test_the_outbox_gives_out_all_bytes_in_order_and_bounded_pieces(sent: list[Message]) -> None:
-    outbox = Outbox()
+def test_the_queue_gives_out_all_bytes_in_order_and_bounded_pieces(sent: list[Message]) -> None:
+    queue = SendQueue()
     for message in sent:
-        outbox.put(message)
+        queue.put(message)
     pieces = []
-    while piece := bytes(outbox.take(20_000)):
+    while piece := bytes(queue.take(20_000)):
         assert len(piece) <= 20_000
         pieces.append(piece)
-    assert not outbox
+    assert not queue
     assert b"".join(pieces) == b"".join(map(frame, sent))
 
 

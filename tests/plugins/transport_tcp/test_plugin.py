@@ -9,8 +9,8 @@ from types import ModuleType
 import msgspec
 import pytest
 from fluvial.seats import Registry
-from fluvial_transport_tcp.keeping import pause_s
 from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.reconnecting import pause_s
 
 
 def test_it_offers_tcp_through_its_entry_point() -> None:

@@ -233,7 +233,7 @@ class TestLimits:
         assert await first.request(full, b"still") == b"still"
 
     async def test_an_idle_connection_makes_room(self, start: StartPeer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fluvial_transport_tcp.table.EVICTABLE_IDLE_S", 0.0)
+        monkeypatch.setattr("fluvial_transport_tcp.places.EVICTABLE_IDLE_S", 0.0)
         full, first, second = await start(connections_max=1), await start(), await start()
         await first.request(full, b"hello")
         assert await second.request(full, b"hello") == b"hello"

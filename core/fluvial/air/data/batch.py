@@ -24,10 +24,10 @@ from fluvial.air.data.content import ContentId, merkle_root
 from fluvial.air.data.facts import (
     FRAME_BYTES,
     SOURCES,
-    Canon,
+    CallFailure,
+    CanonFact,
     Closed,
     Fact,
-    Failure,
     Item,
     Result,
     Step,
@@ -162,7 +162,7 @@ class Batch:
             for item in self.signed.items:
                 if type(item) is Result:
                     ids.add(item.value)
-                elif type(item) is Canon:
+                elif type(item) is CanonFact:
                     ids.update(element.value for element in item.elements)
             self._contents = frozenset(ids)
         return self._contents
@@ -190,7 +190,7 @@ def without_dead(items: Sequence[Item]) -> list[Item]:
     return alive
 
 
-_ANSWERS: Final = frozenset((Result, Failure, Closed))
+_ANSWERS: Final = frozenset((Result, CallFailure, Closed))
 
 
 def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:
@@ -245,9 +245,9 @@ def _problem(item: Item) -> str:
         first = last = item.node
     if len(item.frame) not in (0, FRAME_BYTES) or first < 0 or last >= 2**32:
         return "a fact about an impossible instance"
-    if type(item) is Failure and item.status == 0:
+    if type(item) is CallFailure and item.status == 0:
         return "a failure with status 0"
-    if type(item) is Canon:
+    if type(item) is CanonFact:
         if any(element.source not in SOURCES for element in item.elements):
             return "a canon element of an unknown source"
         if any(len(element.frame) not in (0, FRAME_BYTES) for element in item.elements):

@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.content import merkle_root
-from fluvial.air.data.facts import Canon, Closed, Failure, Instance, Result
+from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Instance, Result
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
 
-Answer: TypeAlias = Result | Failure | Canon
+Answer: TypeAlias = Result | CallFailure | CanonFact
 """What there is at most one of for an instance and a signer."""
 
 

@@ -51,7 +51,7 @@ def written_element(writer: tuple[bytes, int]) -> bytes:
     return b"w" + frame + node.to_bytes(4, "big")
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+class CanonicalRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of everything in a batch: encoded as an array that begins with its tag.
 
     Records hold nothing that could lead back to them, and there are many: the garbage collector need not look at them. Where there are
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """
 
 
-class Tetraplet(Record, frozen=True):
+class Provenance(CanonicalRecord, frozen=True):
     """Where a value comes from: the call that made it and the path into its result; texts are empty where nothing applies."""
 
     peer: str
@@ -68,7 +68,7 @@ class Tetraplet(Record, frozen=True):
     lens: str = ""
 
 
-class Argument(Record, frozen=True):
+class Argument(CanonicalRecord, frozen=True):
     """Names an argument by the value it is a part of, so that a fact can be checked when contents are gone.
 
     Attributes:
@@ -81,7 +81,7 @@ class Argument(Record, frozen=True):
 
 
 @final
-class Result(Record, frozen=True, tag="result"):
+class Result(CanonicalRecord, frozen=True, tag="result"):
     """The signer's service answered a call.
 
     Attributes:
@@ -100,7 +100,7 @@ class Result(Record, frozen=True, tag="result"):
 
 
 @final
-class Failure(Record, frozen=True, tag="failure"):
+class CallFailure(CanonicalRecord, frozen=True, tag="failure"):
     """The signer's service failed a call.
 
     Attributes:
@@ -119,7 +119,7 @@ class Failure(Record, frozen=True, tag="failure"):
 
 
 @final
-class Closed(Record, frozen=True, tag="closed"):
+class Closed(CanonicalRecord, frozen=True, tag="closed"):
     """The signer's service answered these calls, and nobody else can need to know what.
 
     Attributes:
@@ -145,7 +145,7 @@ class Source(IntEnum):
 SOURCES: Final = frozenset(Source)
 
 
-class Element(Record, frozen=True):
+class Element(CanonicalRecord, frozen=True):
     """One element that a canon fixed.
 
     Attributes:
@@ -156,14 +156,14 @@ class Element(Record, frozen=True):
     """
 
     value: ContentId
-    origin: Tetraplet
+    origin: Provenance
     source: int
     frame: bytes
     node: int
 
 
 @final
-class Canon(Record, frozen=True, tag="canon"):
+class CanonFact(CanonicalRecord, frozen=True, tag="canon"):
     """The signer fixed the content of a stream or map."""
 
     frame: bytes
@@ -172,7 +172,7 @@ class Canon(Record, frozen=True, tag="canon"):
 
 
 @final
-class Sent(Record, frozen=True, tag="sent"):
+class Sent(CanonicalRecord, frozen=True, tag="sent"):
     """The signer has handed the particle on for a call or canon of another peer; ``complete``: all arguments were known to it."""
 
     frame: bytes
@@ -181,7 +181,7 @@ class Sent(Record, frozen=True, tag="sent"):
 
 
 @final
-class Taken(Record, frozen=True, tag="taken"):
+class Taken(CanonicalRecord, frozen=True, tag="taken"):
     """The signer is making this call; its result will come from there."""
 
     frame: bytes
@@ -189,15 +189,15 @@ class Taken(Record, frozen=True, tag="taken"):
 
 
 @final
-class Step(Record, frozen=True, tag="step"):
+class Step(CanonicalRecord, frozen=True, tag="step"):
     """Begins a step inside a batch: the facts after it were added together, when these further batches were known to the signer."""
 
     seen: tuple[bytes, ...] = ()
 
 
-Outcome: TypeAlias = Result | Failure
-Fact: TypeAlias = Result | Failure | Closed | Canon | Sent | Taken
-Item: TypeAlias = Result | Failure | Closed | Canon | Sent | Taken | Step
+Outcome: TypeAlias = Result | CallFailure
+Fact: TypeAlias = Result | CallFailure | Closed | CanonFact | Sent | Taken
+Item: TypeAlias = Result | CallFailure | Closed | CanonFact | Sent | Taken | Step
 
 
 def instances_of(fact: Fact) -> tuple[Instance, ...]:

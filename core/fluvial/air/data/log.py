@@ -12,7 +12,7 @@ import msgspec
 
 from fluvial.air.data.batch import Signed
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Canon, Failure, Result, Sent, Taken
+from fluvial.air.data.facts import CallFailure, CanonFact, Result, Sent, Taken
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
@@ -36,7 +36,7 @@ class Stepped(LogRecord, frozen=True, tag="stepped"):
     ``evaluated`` is false when the run that the facts came with was undone: they count, but nothing was done with them yet.
     """
 
-    facts: tuple[Result | Failure | Canon | Sent | Taken, ...]
+    facts: tuple[Result | CallFailure | CanonFact | Sent | Taken, ...]
     contents: tuple[Json, ...]
     parts: tuple[ArrayPart | ObjectPart, ...] = ()
     evaluated: bool = True

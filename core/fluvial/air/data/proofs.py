@@ -22,7 +22,7 @@ class _Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Base of what is encoded."""
 
 
-class Whole(_Form, frozen=True, tag=0):
+class WholePart(_Form, frozen=True, tag=0):
     """A value."""
 
     value: Any
@@ -38,24 +38,24 @@ class ArrayPart(_Form, frozen=True, tag=2):
     """An array of ``size`` elements; its leaves are elements."""
 
     size: int
-    nodes: tuple[bytes | Whole | Hidden | ArrayPart | ObjectPart | None, ...]
+    nodes: tuple[bytes | WholePart | Hidden | ArrayPart | ObjectPart | None, ...]
 
 
 class ObjectPart(_Form, frozen=True, tag=3):
     """An object of ``size`` fields; its leaves are fields."""
 
     size: int
-    nodes: tuple[bytes | Field | None, ...]
+    nodes: tuple[bytes | FieldPart | None, ...]
 
 
-class Field(_Form, frozen=True, tag=4):
+class FieldPart(_Form, frozen=True, tag=4):
     """A field: its name, and its value."""
 
     name: str
-    value: Whole | Hidden | ArrayPart | ObjectPart
+    value: WholePart | Hidden | ArrayPart | ObjectPart
 
 
-Form: TypeAlias = Whole | Hidden | ArrayPart | ObjectPart
+Form: TypeAlias = WholePart | Hidden | ArrayPart | ObjectPart
 Proof: TypeAlias = ArrayPart | ObjectPart
 
 
@@ -73,14 +73,14 @@ def _written(tree: Tree) -> Iterator[Any]:
         yield from _written(tree.right)
     elif isinstance(tree, Leaf):
         form = _form(tree.value)
-        yield form if tree.key is None else Field(tree.key, form)
+        yield form if tree.key is None else FieldPart(tree.key, form)
     else:
         yield tree
 
 
 def _form(content: Content) -> Form:
     if not isinstance(content, Partial):
-        return Whole(content)
+        return WholePart(content)
     if content.tree is not None:
         return write_proof(content)
     assert content.id is not None, "what is put together here is not sent"
@@ -127,14 +127,14 @@ def _read(nodes: Iterator[Any], size: int, leaves: list[Leaf]) -> Tree:
         return Fork(left, right)
     if size != 1:
         raise RemoteProtocolError("a partial value has fewer forks than its size demands")
-    leaf = Leaf(node.name, _value(node.value)) if isinstance(node, Field) else Leaf(None, _value(node))
+    leaf = Leaf(node.name, _value(node.value)) if isinstance(node, FieldPart) else Leaf(None, _value(node))
     leaves.append(leaf)
     return leaf
 
 
 def _value(form: Form) -> Content:
     match form:
-        case Whole(value):
+        case WholePart(value):
             try:
                 check_json(value)
             except ValueError as error:

@@ -16,19 +16,31 @@ from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Batch, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
-from fluvial.air.data.facts import Argument, Canon, Closed, Element, Failure, Item, Result, Sent, Step, Taken, Tetraplet
+from fluvial.air.data.facts import (
+    Argument,
+    CallFailure,
+    CanonFact,
+    Closed,
+    Element,
+    Item,
+    Provenance,
+    Result,
+    Sent,
+    Step,
+    Taken,
+)
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 
 
-class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+class _WireRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of what is encoded; numbers stand for ids."""
 
 
 @final
-class WireResult(_Wire, frozen=True, tag=0):
+class WireResult(_WireRecord, frozen=True, tag=0):
     """A :class:`Result`; arguments are pairs of an id's number and a path."""
 
     frame: bytes
@@ -40,8 +52,8 @@ class WireResult(_Wire, frozen=True, tag=0):
 
 
 @final
-class WireFailure(_Wire, frozen=True, tag=1):
-    """A :class:`Failure`."""
+class WireFailure(_WireRecord, frozen=True, tag=1):
+    """A :class:`CallFailure`."""
 
     frame: bytes
     node: int
@@ -53,8 +65,8 @@ class WireFailure(_Wire, frozen=True, tag=1):
 
 
 @final
-class WireCanon(_Wire, frozen=True, tag=2):
-    """A :class:`Canon`; elements are (id's number, peer, service, function, lens, source, frame, node)."""
+class WireCanon(_WireRecord, frozen=True, tag=2):
+    """A :class:`CanonFact`; elements are (id's number, peer, service, function, lens, source, frame, node)."""
 
     frame: bytes
     node: int
@@ -62,7 +74,7 @@ class WireCanon(_Wire, frozen=True, tag=2):
 
 
 @final
-class WireSent(_Wire, frozen=True, tag=3):
+class WireSent(_WireRecord, frozen=True, tag=3):
     """A :class:`Sent`."""
 
     frame: bytes
@@ -71,7 +83,7 @@ class WireSent(_Wire, frozen=True, tag=3):
 
 
 @final
-class WireTaken(_Wire, frozen=True, tag=4):
+class WireTaken(_WireRecord, frozen=True, tag=4):
     """A :class:`Taken`."""
 
     frame: bytes
@@ -79,14 +91,14 @@ class WireTaken(_Wire, frozen=True, tag=4):
 
 
 @final
-class WireStep(_Wire, frozen=True, tag=5):
+class WireStep(_WireRecord, frozen=True, tag=5):
     """A :class:`Step`; ``seen`` are numbers of ids."""
 
     seen: tuple[int, ...]
 
 
 @final
-class WireClosed(_Wire, frozen=True, tag=6):
+class WireClosed(_WireRecord, frozen=True, tag=6):
     """A :class:`Closed`; the root is sent as it is: nothing else that travels has it."""
 
     frame: bytes
@@ -97,7 +109,7 @@ class WireClosed(_Wire, frozen=True, tag=6):
 WireItem: TypeAlias = WireResult | WireFailure | WireCanon | WireSent | WireTaken | WireStep | WireClosed
 
 
-class WireBatch(_Wire, frozen=True):
+class WireBatch(_WireRecord, frozen=True):
     """A batch: the number of its signer, its items, the signature."""
 
     signer: int
@@ -105,7 +117,7 @@ class WireBatch(_Wire, frozen=True):
     signature: bytes
 
 
-class Wire(_Wire, frozen=True):
+class WireData(_WireRecord, frozen=True):
     """All of it.
 
     Attributes:
@@ -144,9 +156,9 @@ def _ids(item: Item) -> Iterable[bytes]:
         return [*[argument.root for argument in item.arguments], item.value]
     if type(item) is Step:
         return item.seen
-    if type(item) is Failure:
+    if type(item) is CallFailure:
         return [argument.root for argument in item.arguments]
-    if type(item) is Canon:
+    if type(item) is CanonFact:
         return [element.value for element in item.elements]
     return ()
 
@@ -173,7 +185,7 @@ def encode_data(batches: Sequence[Batch], contents: Mapping[ContentId, Content])
     )
     values = tuple(contents[key] for key in whole)
     proofs = tuple(write_proof(partial[key]) for key in sorted(partial))
-    return encode(Wire(values, proofs, tuple(ids), tuple(signers), written))
+    return encode(WireData(values, proofs, tuple(ids), tuple(signers), written))
 
 
 def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
@@ -186,7 +198,7 @@ def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
         return WireSent(item.frame, item.node, item.complete)
     if type(item) is Taken:
         return WireTaken(item.frame, item.node)
-    if type(item) is Failure:
+    if type(item) is CallFailure:
         arguments = tuple([(numbers[argument.root], argument.path) for argument in item.arguments])
         return WireFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
     if type(item) is Closed:
@@ -209,7 +221,7 @@ def decode_data(particle: bytes, data: bytes) -> Known:
     """
     if not data:
         return Known((), {})
-    wire = decode(data, Wire, what="particle data")
+    wire = decode(data, WireData, what="particle data")
     if any(len(key) != 32 for key in wire.ids):
         raise RemoteProtocolError("an id in the data does not have 32 bytes")
     contents = _contents(wire)
@@ -227,7 +239,7 @@ def decode_data(particle: bytes, data: bytes) -> Known:
     return Known(tuple(batches), contents)
 
 
-def _contents(wire: Wire) -> dict[ContentId, Content]:
+def _contents(wire: WireData) -> dict[ContentId, Content]:
     """The values sent along, by the ids that follow from them, in their order."""
     contents: dict[ContentId, Content] = {}
     try:
@@ -266,10 +278,10 @@ def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
         return Taken(item.frame, item.node)
     if type(item) is WireFailure:
         arguments = tuple([Argument(ContentId(_at(ids, number)), path) for number, path in item.arguments])
-        return Failure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
+        return CallFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
     if type(item) is WireClosed:
         return Closed(item.frame, item.nodes, item.root)
     elements = tuple(
-        Element(ContentId(_at(ids, one[0])), Tetraplet(*one[1:5]), one[5], one[6], one[7]) for one in item.elements
+        Element(ContentId(_at(ids, one[0])), Provenance(*one[1:5]), one[5], one[6], one[7]) for one in item.elements
     )
-    return Canon(item.frame, item.node, elements)
+    return CanonFact(item.frame, item.node, elements)

@@ -21,7 +21,7 @@ from fluvial.air.machine.reads import names_in, reads_of
 from fluvial.air.syntax import tree
 
 
-class Member(NamedTuple):
+class ClosableCall(NamedTuple):
     """A call that can be closed together with its neighbours.
 
     Attributes:
@@ -36,13 +36,13 @@ class Member(NamedTuple):
 
 
 @lru_cache(maxsize=PLANS_MAX)
-def members_of(script: tree.Script) -> Mapping[int, Member]:
+def members_of(script: tree.Script) -> Mapping[int, ClosableCall]:
     """The calls of a script that can be closed, by number; scripts are told apart by identity."""
     runs = [run for node in plan_of(script).nodes if type(node) is tree.Seq for run in _runs(node)]
-    found: dict[int, Member] = {}
+    found: dict[int, ClosableCall] = {}
     for run in runs:
         lasts = [(call.number, _last_reader(script, call)) for call in run]
-        members = [Member(number, last, run[0].number) for number, last in lasts if last is not None]
+        members = [ClosableCall(number, last, run[0].number) for number, last in lasts if last is not None]
         found.update((member.number, member) for stretch in _stretches(members) for member in stretch)
     return found
 
@@ -58,7 +58,7 @@ def with_closed(script: tree.Script, items: Sequence[Item], counts: Callable[[Re
     members = members_of(script)
     if not members:
         return items
-    answers: dict[tuple[bytes, int], dict[Member, tuple[int, Result]]] = {}
+    answers: dict[tuple[bytes, int], dict[ClosableCall, tuple[int, Result]]] = {}
     for place, item in enumerate(items):
         if type(item) is Result and (member := members.get(item.node)) is not None and counts(item):
             answers.setdefault((item.frame, member.run), {})[member] = (place, item)
@@ -74,11 +74,11 @@ def with_closed(script: tree.Script, items: Sequence[Item], counts: Callable[[Re
     return [item for item in told if item is not None]
 
 
-def _runs(seq: tree.Seq) -> Iterator[Sequence[tree.Call]]:
+def _runs(seq: tree.Seq) -> Iterator[Sequence[tree.CallInstruction]]:
     """Rows of neighbours that are calls."""
-    run: list[tree.Call] = []
+    run: list[tree.CallInstruction] = []
     for child in seq.children:
-        if type(child) is tree.Call:
+        if type(child) is tree.CallInstruction:
             run.append(child)
         elif run:
             yield run
@@ -87,7 +87,7 @@ def _runs(seq: tree.Seq) -> Iterator[Sequence[tree.Call]]:
         yield run
 
 
-def _last_reader(script: tree.Script, call: tree.Call) -> int | None:
+def _last_reader(script: tree.Script, call: tree.CallInstruction) -> int | None:
     """Which call is the last one that has a call's value as an argument; None if the value must be told, whoever reads it."""
     if any(isinstance(argument, tree.Error | tree.LastError) for argument in call.arguments):
         # These differ between peers: one may find that the call fails, and must see that it did not.
@@ -106,19 +106,19 @@ def _last_reader(script: tree.Script, call: tree.Call) -> int | None:
 
 def _reads_as_argument(reader: tree.Instruction, name: str) -> bool:
     """Whether an instruction needs a name for nothing but the arguments of a call: others must know whose the call is, and what is called."""
-    if type(reader) is not tree.Call:
+    if type(reader) is not tree.CallInstruction:
         return False
     triplet = (reader.peer, reader.service, reader.function)
     return all(name != read for operand in triplet for read, _ in names_in(operand))
 
 
-def _stretches(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+def _stretches(members: Sequence[ClosableCall]) -> Iterator[Sequence[ClosableCall]]:
     """The longest rows of two neighbours and more whose values nobody outside of the row reads.
 
     Args:
         members: of one run, in order; those that are not there are told.
     """
-    stretch: list[Member] = []
+    stretch: list[ClosableCall] = []
     for member in reversed(members):
         if stretch and stretch[-1].number != member.number + 1:
             yield from _finished(stretch)
@@ -131,6 +131,6 @@ def _stretches(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
     yield from _finished(stretch)
 
 
-def _finished(stretch: Sequence[Member]) -> Iterator[Sequence[Member]]:
+def _finished(stretch: Sequence[ClosableCall]) -> Iterator[Sequence[ClosableCall]]:
     if len(stretch) > 1:
         yield stretch[::-1]

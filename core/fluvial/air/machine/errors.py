@@ -6,17 +6,20 @@ Source: AquaVM 0.62, execution errors. The words of :class:`Uncatchable` errors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from fluvial.air.data.content import Json
+from fluvial.air.data.facts import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
-if TYPE_CHECKING:
-    from fluvial.air.data.facts import Tetraplet
+_SERVICE_FAILED: Final = re.compile(
+    r"Local service error, ret_code is (-?\d{1,10}), error message is '(.*)'", re.DOTALL
+)
 
 _text = msgspec.json.Encoder(order="deterministic")
 
@@ -71,7 +74,7 @@ class Catchable(AirError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
         self.peer = ""
-        self.origin: Tetraplet | None = None
+        self.origin: Provenance | None = None
 
     def report(self, *, with_peer: bool) -> Json:
         """The object that says what failed: ``%last_error%`` has the peer always, ``:error:`` for calls and canons only."""
@@ -81,7 +84,7 @@ class Catchable(AirError):
             "message": self.message,
             "instruction": head(self.instruction),
         }
-        if with_peer or isinstance(self.instruction, (tree.Call, tree.Canon)):
+        if with_peer or isinstance(self.instruction, (tree.CallInstruction, tree.Canon)):
             report["peer_id"] = self.peer
         return report
 
@@ -90,7 +93,7 @@ class Uncatchable(AirError):
     """An error that ends the run; what the run did is undone."""
 
 
-class Waiting(Exception):
+class NameNotSet(Exception):
     """A name has no value yet: the instruction that needs it waits."""
 
     def __init__(self, name: str) -> None:
@@ -101,6 +104,17 @@ class Waiting(Exception):
 def service_failed(status: int, message: str) -> Catchable:
     """A call failed; ``message`` is what the service said, as it stands."""
     return Catchable(10000, f"Local service error, ret_code is {status}, error message is '{message}'")
+
+
+def service_failure(text: str) -> tuple[int, str] | None:
+    """Status and message of a failed call, from the text that :func:`service_failed` makes; None if it is another text, or was cut."""
+    found = _SERVICE_FAILED.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        return int(found[1]), msgspec.json.decode(found[2], type=str)
+    except msgspec.DecodeError:
+        return int(found[1]), found[2]
 
 
 def no_match() -> Catchable:

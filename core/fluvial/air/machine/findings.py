@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Argument, Canon, Instance, Sent, Taken, Tetraplet
+from fluvial.air.data.facts import Argument, CanonFact, Instance, Provenance, Sent, Taken
 from fluvial.air.data.partial import Content
 from fluvial.air.syntax import tree
 
@@ -30,7 +30,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     service: str
     function: str
     arguments: tuple[Json, ...]
-    tetraplets: tuple[tuple[Tetraplet, ...], ...]
+    tetraplets: tuple[tuple[Provenance, ...], ...]
     names: tuple[Argument, ...]
 
 
@@ -55,7 +55,7 @@ Waits: TypeAlias = Callable[[], Sequence[Wait]]
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class Visit:
     """A call or canon that was come to, or a ``par`` of which one branch has failed.
 
     Attributes:
@@ -64,12 +64,12 @@ class Met:
         arguments: their values, as far as they are here; None while one of them has none yet.
     """
 
-    instruction: tree.Call | tree.Canon | tree.Par
-    call: Tetraplet
+    instruction: tree.CallInstruction | tree.Canon | tree.Par
+    call: Provenance
     arguments: tuple[Content, ...] | None = ()
 
 
-Observer: TypeAlias = Callable[[tuple[bytes, int], Met], None]
+Observer: TypeAlias = Callable[[tuple[bytes, int], Visit], None]
 """Told of every call and canon that is come to, and of failures to be told: the instance and what it is; again when more is known."""
 
 
@@ -86,7 +86,7 @@ class Findings:
     __slots__ = ("contents", "facts", "next_peers", "requests")
 
     def __init__(self) -> None:
-        self.facts: list[Canon | Sent | Taken] = []
+        self.facts: list[CanonFact | Sent | Taken] = []
         self.contents: dict[ContentId, Content] = {}
         self.requests: list[Request] = []
         self.next_peers: dict[str, None] = {}

@@ -1,108 +1,119 @@
-"""``fold`` and ``next``: iterations, each in the ``next`` of the one before; of a stream one traversal for each generation."""
+"""What ``fold`` and ``next`` do. Each iteration runs inside the ``next`` of the one before.
+
+A fold over something fixed is one chain of iterations. A fold over a stream has one chain for each generation of elements (``streams``).
+"""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from fluvial.air.data.facts import index_element, iteration_frame, written_element
-from fluvial.air.machine.instances import FAILED, KEEP, OPEN, TRUE, Inst, iteration_place, last_place
+from fluvial.air.machine.activations import (
+    FAILED,
+    KEEP,
+    OPEN,
+    TRUE,
+    Activation,
+    FoldActivation,
+    NextActivation,
+    StreamFoldActivation,
+)
+from fluvial.air.machine.positions import iteration_place, last_place
+from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Iteration, Traversal
-from fluvial.air.machine.streams import Stream
 from fluvial.air.syntax import tree
 
-if TYPE_CHECKING:
-    from fluvial.air.machine.evaluator import Evaluator
 
-
-def advance_fold(machine: Evaluator, inst: Inst) -> None:
-    """``fold``: iterate over what is fixed once, over a stream whenever there is more.
+def perform_fold(runtime: Runtime, fold: FoldActivation | StreamFoldActivation) -> None:
+    """``fold``: iterate once over something fixed, or over a stream whenever there is more of it.
 
     Raises:
-        Waiting: what it runs over has no value yet. Catchable, Uncatchable: as the instruction does.
+        NameNotSet: what it runs over has no value yet. Catchable, Uncatchable: as :meth:`Operands.iterable` and :meth:`Runtime.spend`.
     """
-    node = inst.node
-    if type(node.iterable) in tree.STREAMS:
-        _fold_stream(machine, inst)
+    if type(fold) is StreamFoldActivation:
+        _fold_stream(runtime, fold)
         return
-    if inst.child is None:
-        if inst.other is None:
-            values = machine.operands.iterable(node.iterable, inst)
-            machine.spend(len(values))
-            inst.other = [(index_element(i), value) for i, value in enumerate(values)]
-        if not inst.other:
-            inst.status = KEEP
+    assert type(fold) is FoldActivation
+    if fold.child is None:
+        node = fold.node
+        if fold.elements is None:
+            fold.elements = runtime.operands.iterable(node.iterable, fold)
+            runtime.spend(len(fold.elements))
+        if not fold.elements:
+            fold.status = KEEP
             return
-        traversal = Traversal(node, inst.other, inst.place.frame, (*inst.key, 0, 0), inst.scope, of_stream=False)
-        inst.child = _iterate(machine, inst, traversal, 0)
-        if inst.child is None:
+        traversal = Traversal(node, fold.elements, None, fold.place.frame, (*fold.key, 0, 0), fold.scope)
+        fold.child = _iterate(runtime, fold, traversal, 0)
+        if fold.child is None:
             return
-        inst.other = None
-    machine.follow(inst)
+        fold.elements = None
+    fold.follow(fold.child)
 
 
-def _fold_stream(machine: Evaluator, inst: Inst) -> None:
-    """One chain of iterations per generation; complete when one of them is, never closed.
+def _fold_stream(runtime: Runtime, fold: StreamFoldActivation) -> None:
+    """One chain of iterations for each generation. The fold is complete when one of them is, and is never closed.
 
-    The flag that a chain may leave as it is (KEEP) is that of the chain before, which was not complete; only the first finds it set.
+    A chain that ends with KEEP leaves the completeness flag as the chain before it left it. That chain was not complete, else the fold
+    would be. So KEEP makes the fold complete only for the first chain, which finds the flag set.
     """
-    node, key = inst.node, inst.key
-    if inst.other is None:
+    node, key = fold.node, fold.key
+    if (stream := fold.stream) is None:
+        assert isinstance(node.iterable, tree.Stream | tree.StreamMap)
         name = node.iterable.name
-        inst.other = machine.stream(inst.scope.stream(name), name)
-        inst.other.watch(inst)
-    stream: Stream = inst.other
-    if inst.child is not None:
-        _chain_changed(inst, inst.child, first=inst.child.key[len(key) + 1] == stream.first_generation(key))
-        inst.child = None
-    while (chain := stream.chain(key, inst.index)) is not None:
-        begun, inst.index = inst.index, chain.end
-        machine.spend(len(chain.elements))
-        elements = [(written_element(element.writer), element.value) for element in chain.elements]
+        stream = fold.stream = runtime.stream(fold.scope.stream(name), name)
+        stream.watch(fold)
+    if fold.changed is not None:
+        _chain_changed(fold, fold.changed, first=fold.changed.key[len(key) + 1] == stream.first_generation(key))
+        fold.changed = None
+    while (chain := stream.chain(key, fold.visited)) is not None:
+        visited, fold.visited = fold.visited, chain.end
+        runtime.spend(len(chain.elements) - fold.paid)
+        fold.paid = len(chain.elements)
+        names = [written_element(element.writer) for element in chain.elements]
+        values = [element.value for element in chain.elements]
         begin = (*key, chain.pass_number, chain.elements[0].generation)
-        traversal = Traversal(node, elements, inst.place.frame, begin, inst.scope, of_stream=True)
-        first = _iterate(machine, inst, traversal, 0)
+        first = _iterate(runtime, fold, Traversal(node, values, names, fold.place.frame, begin, fold.scope), 0)
         if first is None:
-            inst.index = begun
+            fold.visited = visited
             return
-        _chain_changed(inst, first, first=not begun)
+        fold.paid = 0
+        _chain_changed(fold, first, first=not visited)
 
 
-def _chain_changed(inst: Inst, chain: Inst, *, first: bool) -> None:
-    """A body's error ends the chain of its generation, not the fold: what comes after would depend on local order."""
+def _chain_changed(fold: StreamFoldActivation, chain: Activation, *, first: bool) -> None:
+    """An error in the body ends the chain of its generation, not the fold: what comes after it would depend on the local order."""
     flag = chain.flag if chain.status is FAILED else chain.status
     if flag is TRUE or (flag is KEEP and first):
-        inst.status = TRUE
+        fold.status = TRUE
 
 
-def _iterate(machine: Evaluator, parent: Inst, traversal: Traversal, index: int) -> Inst | None:
+def _iterate(runtime: Runtime, parent: Activation, traversal: Traversal, index: int) -> Activation | None:
     fold = traversal.fold
-    element, value = traversal.elements[index]
+    element = index_element(index) if traversal.names is None else traversal.names[index]
     frame = iteration_frame(traversal.base, fold.number, element)
-    iteration = Iteration(fold.iterator, value, traversal, index, frame)
-    place = iteration_place(frame, traversal.key, index, machine.plan.next_of[fold.number])
-    return machine.start(parent, fold.body, place, traversal.scope.iterate(iteration))
+    iteration = Iteration(fold.iterator, traversal.elements[index], traversal, index, frame)
+    place = iteration_place(frame, traversal.key, index, runtime.plan.next_of[fold.number])
+    return runtime.start(parent, fold.body, place, traversal.scope.iterate(iteration))
 
 
-def advance_next(machine: Evaluator, inst: Inst) -> None:
+def perform_next(runtime: Runtime, following: NextActivation) -> None:
     """``next``: the next iteration, or the last instruction of the fold, if there is one."""
-    if inst.child is None:
-        now = inst.scope.iteration(inst.node.iterator)
-        traversal, index, frame = now.traversal, now.index + 1, inst.place.frame
+    if following.child is None:
+        now = following.scope.iteration(following.node.iterator)
+        traversal, index, frame = now.traversal, now.index + 1, following.place.frame
         if index < len(traversal.elements):
             if frame != now.frame:
-                # Inside an inner fold's iteration that iteration is the base, else one element would be visited twice under one id.
-                traversal = replace(traversal, base=frame, key=(*inst.key, 0, 0))
-            inst.child = _iterate(machine, inst, traversal, index)
-        elif traversal.fold.last is not None:
-            inst.child = machine.start(inst, traversal.fold.last, last_place(frame, traversal.key, now.index))
-            inst.index = 1
+                # Inside an inner fold's iteration that iteration is the base. Otherwise one element would be visited twice under one id.
+                traversal = replace(traversal, base=frame, key=(*following.key, 0, 0))
+            following.child = _iterate(runtime, following, traversal, index)
+        elif (last := traversal.fold.last) is not None:
+            following.child = runtime.start(following, last, last_place(frame, traversal.key, now.index))
+            following.at_end = True
         else:
-            inst.status = OPEN if traversal.of_stream else KEEP
+            following.status = OPEN if traversal.of_stream else KEEP
             return
-        if inst.child is None:
+        if following.child is None:
             return
-    machine.follow(inst)
-    if inst.index and inst.status is KEEP:
-        inst.status = TRUE
+    following.follow(following.child)
+    if following.at_end and following.status is KEEP:
+        following.status = TRUE

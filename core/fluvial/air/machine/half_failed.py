@@ -1,10 +1,10 @@
-"""Failures that go to where they meet: a ``par`` with a failed and an open branch, inside an ``xor`` that would catch the error.
+"""Failures that are sent to where they meet: a ``par`` with a failed and an open branch, inside an ``xor`` that would catch the error.
 
-Such a ``par`` is like a call of the meeting point (``meetings``) that is reached: unless somebody has ``sent`` for it, the particle goes there.
-So each peer that is the first to know of a failure tells it, and at the meeting point all of them come together. Whoever knows that
-somebody has sent for the ``par`` also knows what that peer knew, and so which branch it was.
+When such a ``par`` is reached, the particle goes to its meeting point (``meetings``), unless somebody has ``sent`` for the ``par``. So each
+peer that is the first to know of a failure reports it, and at the meeting point all failures come together. Whoever knows that
+somebody has sent for the ``par`` also knows what that peer knew, and so which branch had failed.
 
-Deviation: in the reference such flows stand still, since nobody who knows of all failures is ever asked.
+Deviation: in the reference such flows stand still, since no peer that knows of all failures is ever asked.
 """
 
 from __future__ import annotations
@@ -12,86 +12,118 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from fluvial.air.data.facts import Sent, Tetraplet
-from fluvial.air.machine.errors import AirError, Waiting
-from fluvial.air.machine.findings import Met
-from fluvial.air.machine.instances import Inst, Key, Status
+from fluvial.air.data.facts import Provenance, Sent
+from fluvial.air.machine.activations import (
+    FAILED,
+    OPEN,
+    Activation,
+    FactActivation,
+    NextActivation,
+    ParActivation,
+    StreamFoldActivation,
+    XorActivation,
+)
+from fluvial.air.machine.errors import AirError, NameNotSet
+from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.meetings import meetings_of
+from fluvial.air.machine.positions import Key
+from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
-
-if TYPE_CHECKING:
-    from fluvial.air.machine.evaluator import Evaluator
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What waits inside of an ``xor`` because a call of this peer in there is at work."""
+    """The ``par`` activations inside of an ``xor`` that wait until a call of this peer in there has ended."""
 
-    call: Inst
-    pars: list[Inst]
+    call: FactActivation
+    pars: list[ParActivation]
 
 
 class HalfFailed:
-    """The instances of ``par`` in one particle of which one branch has failed and the other one is open."""
+    """The activations of ``par`` in one particle of which one branch has failed and the other one is open.
 
-    __slots__ = ("_at_work", "_held", "_held_in", "_pars", "_script")
+    Attributes:
+        busy: whether there is something to look at when a step ends, whatever happens in it.
+    """
 
-    def __init__(self, script: tree.Script) -> None:
-        self._script: Final = script
-        self._pars: dict[Inst, None] = {}
-        self._held: dict[Inst, _Held] = {}
-        self._held_in: dict[Inst, Inst] = {}
-        self._at_work: _AtWork | None = None
+    __slots__ = ("_at_work", "_catchers", "_held", "_held_in", "_pars", "_reporting", "_runtime", "busy")
 
-    def note(self, par: Inst) -> None:
-        """A branch has failed, and the other one is open."""
-        if par not in self._held_in:
-            self._pars[par] = None
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime: Final = runtime
+        self._pars: dict[ParActivation, None] = {}
+        self._held: dict[XorActivation, _Held] = {}
+        self._held_in: dict[Activation, XorActivation] = {}
+        self.busy = False
+        self._at_work: _CallsAtWork | None = None
+        self._reporting: list[tuple[Key, ParActivation]] = []
+        self._catchers: dict[Activation, XorActivation | None] = {}
 
-    def hand_on(self, machine: Evaluator) -> None:
-        """At the end of a step, if it acts: send the particle to where failures meet.
+    def report(self) -> bool:
+        """At the end of a step, if it acts: send the particle to where failures meet. Whether all was looked at, or the slice is over.
 
         While a call inside of the ``xor`` is at work on this peer nothing is sent: its outcome may decide the ``par`` here.
         """
+        runtime = self._runtime
+        if not self._reporting:
+            self._collect()
+        while self._reporting:
+            _, par = self._reporting.pop()
+            if self._report(par):
+                self._pars[par] = None
+            if runtime.charge(1) and self._reporting:
+                return False
+        self._catchers.clear()
+        self.busy = bool(self._pars or self._held or self._at_work is not None)
+        return True
+
+    def _collect(self) -> None:
+        """Find the activations of ``par`` that are to be looked at in this step."""
+        runtime = self._runtime
         if self._at_work is not None:
-            self._at_work.add(machine, (request.instance for request in machine.findings.requests))
+            self._at_work.add(runtime, (request.instance for request in runtime.findings.requests))
+        self._pars.update((par, None) for par in runtime.half_failed if par not in self._held_in)
+        runtime.half_failed.clear()
         if self._held:
             self._release()
-        if not self._pars or not (machine.acting or machine.observer is not None):
-            return
-        meetings = meetings_of(self._script)
-        catchers: dict[Inst, Inst | None] = {}
-        kept: dict[Inst, None] = {}
-        for par in sorted(self._pars, key=lambda inst: inst.key):
-            xor = _catcher(par, meetings.failing, catchers, self._held_in) if par.status is Status.OPEN else None
-            operand = None if xor is None else meetings.peers.get(xor.node.number)
-            if xor is None or operand is None:
-                continue
-            peer = _peer(machine, operand, xor)
-            if machine.observer is not None:
-                machine.observer(par.id, Met(par.node, Tetraplet(peer)))
-            if not machine.acting:
-                kept[par] = None
-            elif not self._holds(machine, xor, par) and machine.knowledge.about(par.id).sent is None:
-                _send(machine, par, peer)
-        self._pars = kept
+        if self._pars and (runtime.acting or runtime.observer is not None):
+            # The first one last: they are taken from the end.
+            self._reporting = sorted(((par.key, par) for par in self._pars), key=_first, reverse=True)
+            self._pars.clear()
+
+    def _report(self, par: ParActivation) -> bool:
+        """Send the particle to where the failure of a ``par`` meets others; whether to look at it again in the next step."""
+        runtime = self._runtime
+        meetings = meetings_of(runtime.script)
+        xor = _catcher(par, meetings.failing, self._catchers, self._held_in) if par.status is OPEN else None
+        operand = None if xor is None else meetings.peers.get(xor.node.number)
+        if xor is None or operand is None:
+            return False
+        peer = _peer(runtime, operand, xor)
+        if runtime.observer is not None:
+            runtime.observer(par.id, Visit(par.node, Provenance(peer)))
+        if not runtime.acting:
+            return True
+        if not self._holds(xor, par) and runtime.knowledge.about(par.id).sent is None:
+            _send(runtime, par, peer)
+        return False
 
     def _release(self) -> None:
         """Look again at those that were held back by calls which have ended."""
-        for xor in [xor for xor, held in self._held.items() if held.call.status is not Status.OPEN]:
+        for xor in [xor for xor, held in self._held.items() if held.call.status is not OPEN]:
             for par in self._held.pop(xor).pars:
                 del self._held_in[par]
                 self._pars[par] = None
 
-    def _holds(self, machine: Evaluator, xor: Inst, par: Inst) -> bool:
+    def _holds(self, xor: XorActivation, par: ParActivation) -> bool:
         """Keep a ``par`` back if a call of this peer in the left part of its ``xor`` is at work."""
+        runtime = self._runtime
         if (held := self._held.get(xor)) is None:
             if self._at_work is None:
-                self._at_work = _AtWork()
-                requested = (request.instance for request in machine.findings.requests)
-                self._at_work.add(machine, (*machine.in_flight, *requested))
+                self._at_work = _CallsAtWork()
+                requested = (request.instance for request in runtime.findings.requests)
+                self._at_work.add(runtime, (*runtime.in_flight, *requested))
             call = self._at_work.last(xor.key, xor.place.key(xor.node.right.number))
             if call is None:
                 return False
@@ -101,48 +133,51 @@ class HalfFailed:
         return True
 
 
-class _AtWork:
-    """The calls whose outcomes will come from services of this peer, in the order of positions."""
+class _CallsAtWork:
+    """The calls that services of this peer work on, in the order of positions."""
 
     __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self._calls: list[tuple[Key, Inst]] = []
+        self._calls: list[tuple[Key, FactActivation]] = []
 
-    def add(self, machine: Evaluator, instances: Iterable[tuple[bytes, int]]) -> None:
+    def add(self, runtime: Runtime, instances: Iterable[tuple[bytes, int]]) -> None:
         """Services have been asked for these."""
         for instance in instances:
-            if (call := machine.knowledge.about(instance).waiting) is not None:
+            if (call := runtime.waiters.facts.get(runtime.knowledge.about(instance))) is not None:
                 insort(self._calls, (call.key, call), key=_first)
 
-    def last(self, begin: Key, end: Key) -> Inst | None:
+    def last(self, begin: Key, end: Key) -> FactActivation | None:
         """The last one between two positions."""
         index = bisect_left(self._calls, end, key=_first) - 1
         while index >= 0 and self._calls[index][0] > begin:
             call = self._calls[index][1]
-            if call.status is Status.OPEN:
+            if call.status is OPEN:
                 return call
             del self._calls[index]
             index -= 1
         return None
 
 
-def _first(pair: tuple[Key, Inst]) -> Key:
+def _first(pair: tuple[Key, Activation]) -> Key:
     return pair[0]
 
 
-def _send(machine: Evaluator, par: Inst, peer: str) -> None:
-    """Say that the failure was told; at the meeting point itself that is all."""
+def _send(runtime: Runtime, par: ParActivation, peer: str) -> None:
+    """Write that the failure is reported; at the meeting point itself that is all."""
     fact = Sent(*par.id, True)
-    machine.knowledge.add(fact, machine.me)
-    machine.findings.facts.append(fact)
-    if peer != machine.me:
-        machine.findings.next_peers[peer] = None
+    runtime.knowledge.add(fact, runtime.me)
+    runtime.findings.facts.append(fact)
+    if peer != runtime.me:
+        runtime.findings.next_peers[peer] = None
 
 
 def _catcher(
-    par: Inst, failing: frozenset[int], known: dict[Inst, Inst | None], held_in: Mapping[Inst, Inst]
-) -> Inst | None:
+    par: ParActivation,
+    failing: frozenset[int],
+    known: dict[Activation, XorActivation | None],
+    held_in: Mapping[Activation, XorActivation],
+) -> XorActivation | None:
     """The ``xor`` whose left part would fail if all open branches on the way to it failed; None if there is none.
 
     Args:
@@ -151,39 +186,39 @@ def _catcher(
         known: what was found in this step; grows.
         held_in: what was found before for those that are held back; it is looked at anew before anything is sent.
     """
-    passed: list[Inst] = []
-    found: Inst | None = None
-    inst: Inst | None = par
-    while inst is not None:
-        if inst in held_in or inst in known:
-            found = held_in.get(inst) or known[inst]
+    passed: list[Activation] = []
+    found: XorActivation | None = None
+    now: Activation | None = par
+    while now is not None:
+        if now in held_in or now in known:
+            found = held_in.get(now) or known[now]
             break
-        passed.append(inst)
-        node = inst.node
-        if type(node) is tree.Par and not (_can_fail(inst.child, failing) and _can_fail(inst.other, failing)):
+        passed.append(now)
+        if isinstance(now, ParActivation) and not (_can_fail(now.left, failing) and _can_fail(now.right, failing)):
             break
-        if type(node) is tree.Fold and type(node.iterable) in tree.STREAMS:
+        if isinstance(now, StreamFoldActivation):
             break
-        parent = inst.parent
-        if parent is not None and type(parent.node) is tree.Xor and parent.child is inst:
+        parent = now.parent
+        if isinstance(parent, XorActivation) and parent.left is now:
             found = parent
             break
-        inst = parent
+        now = parent
     known.update(dict.fromkeys(passed, found))
     return found
 
 
-def _can_fail(branch: Inst, failing: frozenset[int]) -> bool:
-    """Whether a branch has failed or may still do so."""
-    if branch.status is not Status.OPEN:
-        return branch.status is Status.FAILED
-    at_end = type(branch.node) is tree.Next and branch.child is None
+def _can_fail(branch: Activation | None, failing: frozenset[int]) -> bool:
+    """Whether a branch has failed or may still fail."""
+    assert branch is not None, "in a step that has ended both branches have begun"
+    if branch.status is not OPEN:
+        return branch.status is FAILED
+    at_end = isinstance(branch, NextActivation) and branch.child is None
     return not at_end and branch.node.number in failing
 
 
-def _peer(machine: Evaluator, operand: tree.Triplet, xor: Inst) -> str:
+def _peer(runtime: Runtime, operand: tree.Triplet, xor: XorActivation) -> str:
     """The meeting point; the initiator where the handler itself could not name its peer."""
     try:
-        return machine.operands.text(operand, xor)
-    except (AirError, Waiting):
-        return machine.operands.text(tree.InitPeerId(), xor)
+        return runtime.operands.text(operand, xor)
+    except (AirError, NameNotSet):
+        return runtime.operands.text(tree.InitPeerId(), xor)

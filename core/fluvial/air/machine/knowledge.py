@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import Canon, Closed, Fact, Failure, Outcome, Result, Sent, Taken, instances_of
+from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
-from fluvial.air.machine.values import Whole
-
-if TYPE_CHECKING:
-    from fluvial.air.machine.instances import Inst
+from fluvial.air.machine.values import RootValue
 
 
-class About:
+class InstanceFacts:
     """What is known about one instance, and who waits for more.
 
     Attributes:
@@ -23,30 +19,28 @@ class About:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
-        waiting: the call or canon that waits for a fact.
     """
 
-    __slots__ = ("canons", "closed", "outcomes", "sent", "taken", "waiting")
+    __slots__ = ("canons", "closed", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
-        self.canons: dict[str, Canon] | None = None
+        self.canons: dict[str, CanonFact] | None = None
         self.closed: set[str] | None = None
         self.sent: bool | None = None
         self.taken: set[str] | None = None
-        self.waiting: Inst | None = None
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
         return None if self.outcomes is None else self.outcomes.get(peer)
 
-    def canon(self, peer: str) -> Canon | None:
+    def canon(self, peer: str) -> CanonFact | None:
         """What a peer fixed."""
         return None if self.canons is None else self.canons.get(peer)
 
     def add(self, fact: Fact, signer: str) -> None:
         """Take in a fact of a signer about this instance."""
-        if type(fact) is Result or type(fact) is Failure:
+        if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
                 self.outcomes = {}
             self.outcomes.setdefault(signer, fact)
@@ -60,7 +54,7 @@ class About:
             if self.closed is None:
                 self.closed = set()
             self.closed.add(signer)
-        elif type(fact) is Canon:
+        elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
             self.canons.setdefault(signer, fact)
@@ -82,32 +76,32 @@ class Knowledge:
     """
 
     def __init__(self) -> None:
-        self._about: dict[tuple[bytes, int], About] = {}
+        self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
-        self._wholes: dict[ContentId, Whole] = {}
+        self._wholes: dict[ContentId, RootValue] = {}
         self._large: set[ContentId] = set()
 
-    def about(self, instance: tuple[bytes, int]) -> About:
-        """What is known about an instance; the same object always."""
-        if (about := self._about.get(instance)) is None:
-            about = self._about[instance] = About()
-        return about
+    def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
+        """What is known about an instance; always the same object."""
+        if (facts := self._facts.get(instance)) is None:
+            facts = self._facts[instance] = InstanceFacts()
+        return facts
 
-    def add(self, fact: Fact, signer: str) -> Sequence[About]:
+    def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
         """Take in a fact of a signer; what is known now about each of its instances."""
         if type(fact) is Closed:
-            abouts = [self.about(instance) for instance in instances_of(fact)]
-            for about in abouts:
-                about.add(fact, signer)
-            return abouts
-        about = self.about((fact.frame, fact.node))
-        about.add(fact, signer)
+            closed = [self.about(instance) for instance in instances_of(fact)]
+            for one in closed:
+                one.add(fact, signer)
+            return closed
+        facts = self.about((fact.frame, fact.node))
+        facts.add(fact, signer)
         if type(fact) is Result:
             self._hear_of(fact.value)
-        elif type(fact) is Canon:
+        elif type(fact) is CanonFact:
             for element in fact.elements:
                 self._hear_of(element.value)
-        return (about,)
+        return (facts,)
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.
@@ -133,16 +127,16 @@ class Knowledge:
         """Whether not all is known of a value."""
         return isinstance(self.contents.get(key, ABSENT), Partial)
 
-    def value(self, key: ContentId) -> Whole:
+    def value(self, key: ContentId) -> RootValue:
         """The value that a fact speaks of; one that could be left out is always the same object."""
         if (whole := self._wholes.get(key)) is not None:
             return whole
         content = self.contents.get(key, ABSENT)
         if key not in self._large:
-            return Whole(content, key)
+            return RootValue(content, key)
         if content is ABSENT:
             content = Partial(key)
-        whole = self._wholes[key] = Whole(content, key, Mask())
+        whole = self._wholes[key] = RootValue(content, key, Mask())
         return whole
 
     @property

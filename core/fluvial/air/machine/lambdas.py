@@ -10,18 +10,18 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Source, Tetraplet
+from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.data.partial import Absent, Level, Partial
 from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
-from fluvial.air.machine.instances import Key
-from fluvial.air.machine.scopes import ANYTIME, Scope
+from fluvial.air.machine.positions import ANYTIME, Key
+from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
     Composite,
     MapKey,
+    RootValue,
     Value,
-    Whole,
     is_integer,
     is_map_key,
     length_of,
@@ -53,7 +53,7 @@ def part_of(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Val
 def _length(value: Value) -> Value:
     if (length := length_of(value)) is None:
         raise no_length(value.read())
-    return _computed(length, Tetraplet("", lens=".length"), value.source, volatile=value.volatile)
+    return _computed(length, Provenance("", lens=".length"), value.source, volatile=value.volatile)
 
 
 def part_of_error(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Value:
@@ -75,7 +75,7 @@ def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str, 
     """
     if type(path) is Length:
         # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
-        return _computed(len(canon.elements), Tetraplet(me, service=".length"), Source.CANON)
+        return _computed(len(canon.elements), Provenance(me, service=".length"), Source.CANON)
     element = canon.elements[_element_index(len(canon.elements), path.accessors[0], (scope, key))]
     return _follow(element, path.accessors[1:], (scope, key), element.origins)
 
@@ -87,27 +87,27 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str,
         Catchable: 10007. Waiting: as for :func:`part_of`.
     """
     if type(path) is Length:
-        return _computed(len(canon.pairs), Tetraplet(me, lens="length"), Source.CANON)
+        return _computed(len(canon.pairs), Provenance(me, lens="length"), Source.CANON)
     values = canon.values(_map_key(path.accessors[0], (scope, key)))
     rest = path.accessors[1:]
     if values is None or not rest:
         whole = Composite(values or ())
-        return Value(whole.content, (Tetraplet(canon.peer, lens=lambda_text(path)),), Source.CANON, whole)
+        return Value(whole.content, (Provenance(canon.peer, lens=lambda_text(path)),), Source.CANON, whole)
     element = values[_element_index(len(values), rest[0], (scope, key))]
     origin = element.origins[0]
     lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
     return replace(_follow(element, rest[1:], (scope, key), (replace(origin, lens=lens),)), source=Source.CANON)
 
 
-def _computed(json: Json, origin: Tetraplet, source: Source, *, volatile: bool = False) -> Value:
-    return Value(json, (origin,), source, Whole(json), volatile=volatile)
+def _computed(json: Json, origin: Provenance, source: Source, *, volatile: bool = False) -> Value:
+    return Value(json, (origin,), source, RootValue(json), volatile=volatile)
 
 
-def _follow(value: Value, accessors: tuple[Accessor, ...], names: Names, origins: tuple[Tetraplet, ...]) -> Value:
+def _follow(value: Value, accessors: tuple[Accessor, ...], names: Names, origins: tuple[Provenance, ...]) -> Value:
     """The part of a value to which accessors lead; that it is there is something that everybody has to see."""
     content = value.content
     if isinstance(content, Partial):
-        content = value.whole.content_at(value.path)
+        content = value.root.content_at(value.path)
     path = list(value.path)
     try:
         for accessor in accessors:
@@ -118,13 +118,13 @@ def _follow(value: Value, accessors: tuple[Accessor, ...], names: Names, origins
                 content = _field(content, step) if isinstance(step, str) else _item(content, step)
             path.append(step)
     except Absent:
-        raise value.whole.missing() from None
+        raise value.root.missing() from None
     except Catchable:
         value.read()
         raise
-    if value.whole.mask is not None:
-        value.whole.note(tuple(path), Level.EXISTENCE)
-    return Value(content, origins, value.source, value.whole, tuple(path), value.volatile)
+    if value.root.mask is not None:
+        value.root.note(tuple(path), Level.EXISTENCE)
+    return Value(content, origins, value.source, value.root, tuple(path), value.volatile)
 
 
 def _named(name: str, names: Names) -> Json:

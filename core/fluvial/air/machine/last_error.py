@@ -11,48 +11,48 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Tetraplet
+from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.errors import NO_ERROR
-from fluvial.air.machine.instances import Key
+from fluvial.air.machine.positions import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Event:
+class _RegisterChange:
     key: Key
     unlocks: bool
     always: bool = field(default=False, compare=False)
     error: Json = field(default=None, compare=False)
-    origin: Tetraplet | None = field(default=None, compare=False)
+    origin: Provenance | None = field(default=None, compare=False)
 
 
-class LastError:
+class LastErrorRegister:
     """The register; ``used`` is false if no instruction of the script reads it: then nothing is kept."""
 
     def __init__(self, *, used: bool) -> None:
         self._used: Final = used
-        self._events: list[_Event] = []
+        self._events: list[_RegisterChange] = []
 
-    def set(self, key: Key, error: Json, origin: Tetraplet | None, *, always: bool = False) -> None:
+    def set(self, key: Key, error: Json, origin: Provenance | None, *, always: bool = False) -> None:
         """An instruction at this position failed; ``always``: it sets the register also if that is locked."""
         if self._used:
-            insort(self._events, _Event(key, False, always, error, origin))
+            insort(self._events, _RegisterChange(key, False, always, error, origin))
 
     def unlock(self, key: Key) -> None:
         """From this position on the next error may be remembered."""
         if self._used:
-            insort(self._events, _Event(key, True))
+            insort(self._events, _RegisterChange(key, True))
 
     def keep_locked(self, key: Key) -> None:
         """Take back what was unlocked at this position: a ``par`` of which the second branch failed as well."""
-        if self._used and _Event(key, True) in self._events:
-            self._events.remove(_Event(key, True))
+        if self._used and _RegisterChange(key, True) in self._events:
+            self._events.remove(_RegisterChange(key, True))
 
-    def at(self, key: Key) -> tuple[Json, Tetraplet | None]:
+    def at(self, key: Key) -> tuple[Json, Provenance | None]:
         """The error object that is read at a position, and the failed call if it was one."""
         error: Json = NO_ERROR
-        origin: Tetraplet | None = None
+        origin: Provenance | None = None
         locked = False
-        for event in self._events[: bisect_left(self._events, _Event(key, False))]:
+        for event in self._events[: bisect_left(self._events, _RegisterChange(key, False))]:
             if event.unlocks:
                 locked = False
             elif event.always or not locked:

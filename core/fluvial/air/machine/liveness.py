@@ -1,7 +1,7 @@
 """Which values the rest of a flow still needs: what may be left out of a delivery is what no other peer can come to read any more.
 
 A peer that gets the particle repeats the evaluation; so it needs, of every value, what has decided anything so far (noted on the values
-while they are evaluated: ``values.Whole``), and what instructions that have not had their turn can read. Those are found from the instances that
+while they are evaluated: ``values.RootValue``), and what instructions that have not had their turn can read. Those are found from the instances that
 wait: what they read themselves, and what stands behind them in the instances around them. A fold over a stream may get more elements
 at any time, so its body always counts.
 
@@ -10,37 +10,34 @@ The analysis may keep too much, never too little; should a peer need more nevert
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Level, Mask, Partial
-from fluvial.air.machine.errors import Catchable, Waiting
+from fluvial.air.machine.activations import OPEN, Activation, CallActivation, SeqActivation, XorActivation
+from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.instances import Inst, Status
 from fluvial.air.machine.reads import Reads, reads_of, region
+from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
 from fluvial.air.syntax import tree
 
-if TYPE_CHECKING:
-    from fluvial.air.machine.evaluator import Evaluator
 
-
-class Liveness:
+class LivenessAnalysis:
     """What is needed of the large values that an evaluator at rest knows; found once for all peers.
 
     A call that its peer has begun with needs nothing more, but for that peer itself.
     """
 
-    def __init__(self, machine: Evaluator) -> None:
-        self._machine = machine
-        self._begun: dict[str, list[Inst]] = {}
-        knowledge = machine.knowledge
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._begun: dict[str, list[CallActivation]] = {}
+        knowledge = runtime.knowledge
         self._large = frozenset(knowledge.large)
         self._masks: Mapping[ContentId, Mask] = {}
         if self._large:
-            search = _Search(machine, knowledge.noted())
+            search = _Search(runtime, knowledge.noted())
             search.run(self._begun)
             self._masks = search.masks
 
@@ -48,50 +45,51 @@ class Liveness:
         """What a peer needs that will get the particle."""
         masks = self._masks
         if self._large and peer in self._begun:
-            search = _Search(self._machine, {key: mask.copy() for key, mask in masks.items()})
+            search = _Search(self._runtime, {key: mask.copy() for key, mask in masks.items()})
             search.waiting(self._begun[peer])
             masks = search.masks
         return Needs(self._large, masks)
 
 
 class _Search:
-    def __init__(self, machine: Evaluator, masks: dict[ContentId, Mask]) -> None:
+    def __init__(self, runtime: Runtime, masks: dict[ContentId, Mask]) -> None:
         self.masks = masks
-        self._machine = machine
-        self._script: Reads = reads_of(machine.script)
-        self._contested = machine.plan.contested
+        self._runtime = runtime
+        self._script: Reads = reads_of(runtime.script)
+        self._contested = runtime.plan.contested
         self._seen: set[object] = set()
 
-    def run(self, begun: dict[str, list[Inst]]) -> None:
+    def run(self, begun: dict[str, list[CallActivation]]) -> None:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
-        for inst in self._machine.waiters.waiting():
-            if _is_begun(inst):
-                begun.setdefault(inst.other.peer, []).append(inst)
+        for activation in self._runtime.waiters.waiting():
+            if isinstance(activation, CallActivation) and _is_begun(activation):
+                begun.setdefault(activation.peer, []).append(activation)
             else:
-                self.waiting([inst])
-            self._around(inst)
-        for stream in self._machine.streams.values():
-            for inst in stream.folds():
-                self._body(inst.node, inst.scope, [element.value for element in stream.elements()])
-                self._around(inst)
+                self.waiting([activation])
+            self._around(activation)
+        for stream in self._runtime.streams.values():
+            for activation in stream.folds():
+                self._body(activation.node, activation.scope, [element.value for element in stream.elements()])
+                self._around(activation)
 
     # --- instances
 
-    def waiting(self, insts: Iterable[Inst]) -> None:
+    def waiting(self, activations: Iterable[Activation]) -> None:
         """What these read themselves."""
-        for inst in insts:
-            self._region(inst.scope, inst.node.number, self._script.end_of[inst.node.number])
+        for activation in activations:
+            self._region(activation.scope, activation.node.number, self._script.end_of[activation.node.number])
 
-    def _around(self, inst: Inst) -> None:
+    def _around(self, activation: Activation) -> None:
         """What can have its turn behind an instance."""
-        now = inst.parent
+        now = activation.parent
         while now is not None and now not in self._seen:
             self._seen.add(now)
-            node = now.node
-            if now.status is Status.OPEN and type(node) is tree.Seq and now.index + 1 < len(node.children):
-                self._region(now.scope, node.children[now.index + 1].number, self._script.end_of[node.number])
-            elif now.status is Status.OPEN and type(node) is tree.Xor and now.other is None:
-                self._region(now.scope, node.right.number, self._script.end_of[node.number])
+            if now.status is OPEN:
+                end = self._script.end_of[now.node.number]
+                if isinstance(now, SeqActivation) and now.index + 1 < len(now.node.children):
+                    self._region(now.scope, now.node.children[now.index + 1].number, end)
+                elif isinstance(now, XorActivation) and now.right is None:
+                    self._region(now.scope, now.node.right.number, end)
             now = now.parent
 
     # --- stretches of the script
@@ -114,8 +112,7 @@ class _Search:
         if fold.last is not None and self._first_time(id(scope), fold.number):
             self._region(scope, fold.last.number, self._script.end_of[fold.number])
         if not traversal.of_stream and self._first_time(id(traversal.scope), fold.number, iteration.index):
-            rest = [value for _, value in traversal.elements[iteration.index + 1 :]]
-            self._body(fold, traversal.scope, rest)
+            self._body(fold, traversal.scope, traversal.elements[iteration.index + 1 :])
 
     def _first_time(self, *mark: int) -> bool:
         if mark in self._seen:
@@ -123,7 +120,7 @@ class _Search:
         self._seen.add(mark)
         return True
 
-    def _body(self, fold: tree.Fold, scope: Scope, elements: list[Value]) -> None:
+    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value]) -> None:
         """The body of a fold can have its turn for some elements."""
         first, last = fold.body.number, self._script.end_of[fold.number]
         for name, path in region(self._script, first, last).reads:
@@ -136,7 +133,7 @@ class _Search:
 
     def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> None:
         if name.startswith(("$", "%")):
-            stream = self._machine.streams.get(scope.stream(name))
+            stream = self._runtime.streams.get(scope.stream(name))
             if stream is not None and self._first_time(id(stream)):
                 for element in stream.elements():
                     self._need(element.value, (), Level.WHOLE)
@@ -184,30 +181,30 @@ class _Search:
                 case tree.ByName(name):
                     try:
                         key = None if name in self._contested else scope.scalar(name).content
-                    except (Waiting, Catchable):
+                    except (NameNotSet, Catchable):
                         return
                     if not isinstance(key, str | int):
                         return
                     yield key
 
     def _need(self, value: Value, path: Path, level: Level) -> None:
-        whole = value.whole
-        if isinstance(whole, Composite):
-            for member, rest, of_it in whole.asked_for(value.path + path, level):
+        root = value.root
+        if isinstance(root, Composite):
+            for member, rest, of_it in root.asked_for(value.path + path, level):
                 self._need(member, rest, of_it)
-        elif whole.mask is not None and _leads_somewhere(whole.content_at(value.path), path):
-            self.masks.setdefault(whole.id, Mask()).add(value.path + path, level)
-        elif whole.mask is not None:
+        elif root.mask is not None and _leads_somewhere(root.content_at(value.path), path):
+            self.masks.setdefault(root.id, Mask()).add(value.path + path, level)
+        elif root.mask is not None:
             # There will be an error, which shows the value.
-            self.masks.setdefault(whole.id, Mask()).add(value.path, Level.WHOLE)
+            self.masks.setdefault(root.id, Mask()).add(value.path, Level.WHOLE)
 
 
-def _is_begun(inst: Inst) -> bool:
+def _is_begun(call: CallActivation) -> bool:
     """Whether the peer of a call has begun with it, so that it has the arguments.
 
     That somebody has sent the particle there is not enough: it may be overtaken, or never arrive.
     """
-    return type(inst.node) is tree.Call and inst.known is not None and inst.known.taken_by(inst.other.peer)
+    return call.known is not None and call.known.taken_by(call.peer)
 
 
 def _leads_somewhere(content: Content, path: Path) -> bool:

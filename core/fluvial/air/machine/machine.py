@@ -1,41 +1,43 @@
 """The AIR machine of one particle on one peer: pure, deterministic, without I/O, clock or randomness.
 
 Batches of other peers and outcomes of own calls go in, effects come out. All state is rebuilt from the records in the effects, in
-their order, with the same outcome (:meth:`Machine.restore`).
+their order, with the same result (:meth:`Machine.restore`).
 
-*Steps*: received batches are taken in step by step, in their signer's order, each followed by an evaluation that does not act; so
-a peer that comes late gets the same order of stream elements as the signer. Then one evaluation acts: it may request calls, fix
-canons and name next peers; the facts it adds are this peer's own step.
+*Steps*: received batches are taken in step by step, in the order of their signer. Each step is followed by an evaluation that does not act. So
+a peer that comes late has the same order of stream elements as the signer. Then one evaluation acts: it may request calls, fix
+canons and name next peers. The facts that it adds are this peer's own step.
+
+*Slices*: :meth:`Machine.merging`, :meth:`Machine.resolving` and :meth:`Machine.restoring` do the same as the methods without ``-ing``, in slices
+of a bounded number of steps (``slices``). The result does not depend on the slices.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
-from fluvial.air.data.facts import Closed, Fact, Failure, Instance, Item, Outcome, Result, Step
+from fluvial.air.data.facts import CallFailure, Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
-from fluvial.air.machine.evaluator import DEPTH_MAX, Evaluator
+from fluvial.air.machine.evaluator import Evaluator
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.findings import Findings, Observer, Request, Wait
+from fluvial.air.machine.findings import Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.refusals import Refusals
+from fluvial.air.machine.slices import Run, Runner, Sliced
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
-PYTHON_FRAMES_PER_LEVEL: Final = 6
-"""Python calls per nested instruction, with a margin; CPython 3.11 keeps them off the C stack."""
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
 
 
-class _State:
+class _MachineState:
     """All that a run changes.
 
     Attributes:
@@ -94,22 +96,6 @@ class _State:
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
         self.kept: set[ContentId] = set()
-
-    def step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Findings:
-        """Take in facts of a signer as one step."""
-        self.evaluator.take(facts, signer)
-        return self.evaluator.step(act=act)
-
-
-class _RoomToNest:
-    """Inside of it Python calls may nest as deep as the data do, which DEPTH_MAX bounds; Python's own limit is far lower."""
-
-    def __enter__(self) -> None:
-        self._limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(self._limit, DEPTH_MAX * PYTHON_FRAMES_PER_LEVEL))
-
-    def __exit__(self, *_: object) -> None:
-        sys.setrecursionlimit(self._limit)
 
 
 class Machine:
@@ -148,6 +134,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._state = self._new_state()
+        self._runner = Runner(self._allow)
 
     # --- inputs
 
@@ -155,14 +142,34 @@ class Machine:
         """Take in what came with the particle (nothing, at its beginning and after a restart) and go on.
 
         Raises:
-            MissingError: a batch speaks of another one that neither came with it nor is here, or a value is needed of which not all is here;
+            MissingError: a batch names another one that neither came with it nor is here, or a value is needed of which not all is here;
                 nothing was taken in.
             RemoteProtocolError: batches name each other in a circle, or parts of a value are none.
         """
+        return self._runner.finish(self._merge(known))
+
+    def merging(self, known: Known) -> Run[Effects]:
+        """As :meth:`merge`, in slices."""
+        return Run(self._runner, self._merge(known))
+
+    def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
+        """Take in outcomes of requests, by instance and in this order, and go on.
+
+        Raises:
+            KeyError: there was no such request, or it has been answered: a bug of the host; nothing was taken in then.
+        """
+        return self._runner.finish(self._resolve(outcomes))
+
+    def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> Run[Effects]:
+        """As :meth:`resolve`, in slices."""
+        return Run(self._runner, self._resolve(outcomes))
+
+    def _merge(self, known: Known) -> Sliced[Effects]:
         known = self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
         if (refusal := self._refusals.refusal(fresh, known)) is not None:
-            return Effects(error=refusal)
+            yield Effects(error=refusal)
+            return
         steps = list(unroll(fresh, self._state.batches.keys()))
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
@@ -171,16 +178,17 @@ class Machine:
             merged.append(Merged(tuple(batch.signed for batch in fresh.values()), values, parts))
         try:
             self._state.knowledge.learn(contents)
-            self._take_in(fresh, steps)
+            yield from self._take_in(fresh, steps)
             self._check_complete()
-            return self._act(merged, (), {})
+            yield from self._step((), self._me, act=True)
+            yield self._acted(merged, (), {})
         except Uncatchable as error:
             # As if the particle had not come.
             self._refusals.refuse(fresh, known, error)
-            self._rebuild()
-            return Effects(error=error)
+            yield from self._rebuild()
+            yield Effects(error=error)
         except RemoteProtocolError:
-            self._rebuild()
+            yield from self._rebuild()
             raise
 
     def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Content]:
@@ -199,30 +207,30 @@ class Machine:
         if missing := [key for key, mask in masks.items() if not covers(contents.get(key, ABSENT), mask)]:
             raise MissingError("a value that can still be read is not here", contents=tuple(sorted(missing)))
 
-    def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
-        """Take in outcomes of requests, by instance and in this order, and go on.
-
-        Raises:
-            KeyError: there was no such request, or it has been answered: a bug of the host; nothing was taken in then.
-        """
+    def _resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Sliced[Effects]:
         contents: dict[ContentId, Content] = {}
         facts = [self._fact(self._in_flight[instance], outcome, contents) for instance, outcome in outcomes.items()]
         for instance in outcomes:
             del self._in_flight[instance]
         self._state.knowledge.learn(contents)
         if self._refusals.always is not None:
-            return self._keep_outcomes(facts, contents, self._refusals.always)
+            yield from self._keep_outcomes(facts, contents, self._refusals.always)
+            return
         try:
-            return self._act([], facts, contents)
+            evaluator = self._state.evaluator
+            evaluator.begin_step(facts, self._me, act=True)
+            while not evaluator.run():
+                yield None
+            yield self._acted([], facts, contents)
         except (Uncatchable, MissingError) as error:
             ended = value_missing(error.contents) if isinstance(error, MissingError) else error
             self._refusals.refuse_all(ended)
-            self._rebuild()
-            return self._keep_outcomes(facts, contents, ended)
+            yield from self._rebuild()
+            yield from self._keep_outcomes(facts, contents, ended)
 
     def _keep_outcomes(
         self, facts: Sequence[Outcome], contents: Mapping[ContentId, Content], error: Uncatchable
-    ) -> Effects:
+    ) -> Sliced[Effects]:
         """Keep what the services answered in a run that is undone: else a repeated particle would call them again.
 
         Deviation: the reference forgets it and never asks again.
@@ -230,9 +238,9 @@ class Machine:
         record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
         self._log.append(record)
         self._state.knowledge.learn(contents)
-        self._repeat(record)
+        yield from self._repeat(record)
         self._stepped(record)
-        return Effects(records=(record,), error=error)
+        yield Effects(records=(record,), error=error)
 
     def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored.
@@ -276,9 +284,16 @@ class Machine:
         machine = cls(
             script, particle, me, initiator=initiator, timestamp_ms=timestamp_ms, ttl_ms=ttl_ms, observer=observer
         )
-        machine._log = list(records)
-        machine._rebuild()
-        return machine
+        return machine._runner.finish(machine._restore(records))
+
+    def restoring(self, records: Sequence[Record]) -> Run[Machine]:
+        """Take a new machine to where it was when these records were written, in slices; the result is this machine."""
+        return Run(self._runner, self._restore(records))
+
+    def _restore(self, records: Sequence[Record]) -> Sliced[Machine]:
+        self._log = list(records)
+        yield from self._rebuild()
+        yield self
 
     # --- what travels
 
@@ -305,7 +320,7 @@ class Machine:
 
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that are come to and have no fact yet, and the peers whose they are, this one among them."""
-        return self._state.evaluator.waiters.awaited()
+        return self._state.evaluator.awaited()
 
     @property
     def error(self) -> AirError | None:
@@ -314,9 +329,19 @@ class Machine:
 
     # --- runs
 
-    def _act(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
-        with _RoomToNest():
-            findings = self._state.step(facts, self._me, act=True)
+    def _allow(self, steps: int) -> None:
+        self._state.evaluator.allow(steps)
+
+    def _step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Iterator[None]:
+        """A step of the evaluator, in slices."""
+        evaluator = self._state.evaluator
+        evaluator.begin_step(facts, signer, act=act)
+        while not evaluator.run():
+            yield
+
+    def _acted(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
+        """The effects of a run, after its last step."""
+        findings = self._state.evaluator.findings
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
@@ -338,7 +363,7 @@ class Machine:
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
         frame, node = request.instance
         if isinstance(outcome, Failed):
-            return Failure(
+            return CallFailure(
                 frame, node, request.service, request.function, request.names, outcome.status, outcome.message
             )
         value = content_id(outcome.value)
@@ -347,10 +372,9 @@ class Machine:
 
     # --- steps
 
-    def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> None:
-        with _RoomToNest():
-            for batch, facts in steps:
-                self._state.step(facts, batch.signer, act=False)
+    def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> Iterator[None]:
+        for batch, facts in steps:
+            yield from self._step(facts, batch.signer, act=False)
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 
@@ -367,29 +391,31 @@ class Machine:
         self._state.unsealed.clear()
         self._state.unseen.append(batch.id)
 
-    def _rebuild(self) -> None:
+    def _rebuild(self) -> Iterator[None]:
         """The state that the log leads to; calls in flight are not part of it."""
         self._state = self._new_state()
+        yield
         for record in self._log:
             match record:
                 case Merged():
                     self._state.knowledge.learn(contents_of(record))
                     batches = [Batch.stored(self._particle, signed) for signed in record.batches]
                     fresh = {batch.id: batch for batch in batches}
-                    self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
+                    yield from self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
                 case Stepped():
                     self._state.knowledge.learn(contents_of(record))
-                    self._repeat(record)
+                    yield from self._repeat(record)
                     self._stepped(record)
                 case Sealed():
                     self._sealed(Batch.stored(self._particle, record.batch))
 
-    def _repeat(self, record: Stepped) -> None:
+    def _repeat(self, record: Stepped) -> Iterator[None]:
         if record.evaluated:
-            with _RoomToNest():
-                self._state.step(record.facts, self._me, act=False)
+            yield from self._step(record.facts, self._me, act=False)
         else:
             self._state.evaluator.take(record.facts, self._me)
 
-    def _new_state(self) -> _State:
-        return _State(self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer))
+    def _new_state(self) -> _MachineState:
+        return _MachineState(
+            self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer)
+        )

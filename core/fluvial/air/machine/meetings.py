@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from fluvial.air.machine.instances import BEYOND
 from fluvial.air.machine.plan import PLANS_MAX, plan_of
+from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
 
 NOWHERE: Final = 0
@@ -42,7 +42,7 @@ class Meetings:
 def meetings_of(script: tree.Script) -> Meetings:
     """The meeting points of a script; scripts are told apart by identity."""
     outline = _Outline(script)
-    names = _Names(outline)
+    names = _KnownNames(outline)
     then = _Continuations(outline)
     peers: dict[int, tree.Triplet] = {}
     for node in outline.nodes:
@@ -57,7 +57,7 @@ def meetings_of(script: tree.Script) -> Meetings:
     return Meetings(_failing(outline), peers)
 
 
-_NAMING: Final[_Kinds] = (tree.Call, tree.Canon, tree.Next)
+_NAMING: Final[_Kinds] = (tree.CallInstruction, tree.Canon, tree.Next)
 _THROWING: Final[_Kinds] = (tree.FailLiteral, tree.FailValue)
 _WRITING: Final[_Kinds] = (tree.Ap, tree.ApMap)
 
@@ -131,7 +131,7 @@ class _Continuations:
                 return completed, failed
 
 
-class _Names:
+class _KnownNames:
     """Which names have a value wherever an instruction is reached, and the same one on all peers."""
 
     def __init__(self, outline: _Outline) -> None:
@@ -140,7 +140,7 @@ class _Names:
         self._written: dict[str, list[tuple[int, float]]] = {}
         for node in outline.nodes:
             match node:
-                case tree.Call(output=tree.Scalar(name)) | tree.Ap(target=tree.Scalar(name)):
+                case tree.CallInstruction(output=tree.Scalar(name)) | tree.Ap(target=tree.Scalar(name)):
                     self._written.setdefault(name, []).append((node.number, self._completes(outline, node)))
                 case tree.Canon(target=target):
                     self._written.setdefault(target.name, []).append((node.number, self._completes(outline, node)))
@@ -197,7 +197,7 @@ def _failing(outline: _Outline) -> frozenset[int]:
 
 def _fails_by_itself(node: tree.Instruction) -> bool:
     match node:
-        case tree.Call() | tree.Ap() | tree.ApMap() | tree.Match() | tree.Mismatch():
+        case tree.CallInstruction() | tree.Ap() | tree.ApMap() | tree.Match() | tree.Mismatch():
             return True
         case tree.FailLiteral() | tree.FailValue():
             return True

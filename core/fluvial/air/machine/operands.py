@@ -12,12 +12,12 @@ from typing import Final, cast
 from msgspec.structs import astuple, replace
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Source, Tetraplet
+from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
-from fluvial.air.machine.instances import Inst
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
-from fluvial.air.machine.last_error import LastError
+from fluvial.air.machine.last_error import LastErrorRegister
+from fluvial.air.machine.scopes import Viewpoint
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -54,22 +54,22 @@ class Environment:
 class Operands:
     """Turns operands into values, at the position of the instruction that has them."""
 
-    def __init__(self, environment: Environment, last_error: LastError) -> None:
+    def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
         self._last_error = last_error
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
-        self._calls: dict[int, Tetraplet] = {}
+        self._calls: dict[int, Provenance] = {}
 
     # --- values
 
-    def value(self, operand: tree.Value, inst: Inst) -> Value:
+    def value(self, operand: tree.Value, reader: Viewpoint) -> Value:
         """An operand as an argument.
 
         Raises:
             Waiting: a name has no value yet. Catchable: a lambda does not fit, or a name was cleared by ``new``.
         """
-        scope, key = inst.scope, inst.key
+        scope, key = reader.scope, reader.key
         if type(operand) is tree.Scalar:
             value = cast(Value, scope.lookup(operand.name, key))  # sigils keep the kinds of names apart
             return value if operand.path is None else part_of(value, operand.path, scope, key)
@@ -80,10 +80,10 @@ class Operands:
             case tree.Literal() | tree.InitPeerId() | tree.Timestamp() | tree.Ttl():
                 return self._literal(operand)
             case tree.CanonStream(name, path):
-                canon = self._canon_stream(name, inst)
+                canon = self._canon_stream(name, reader)
                 return canon.whole if path is None else part_of_canon(canon, path, scope, environment.me, key)
             case tree.CanonMap(name, path):
-                pairs = self._canon_map(name, inst)
+                pairs = self._canon_map(name, reader)
                 return pairs.whole if path is None else part_of_canon_map(pairs, path, scope, environment.me, key)
             case tree.Error(path):
                 caught = scope.caught
@@ -116,52 +116,55 @@ class Operands:
         self._alive.append(operand)  # an id names an operand as long as that lives
         return found
 
-    def _error_value(self, error: Json, origin: Tetraplet | None) -> Value:
+    def _error_value(self, error: Json, origin: Provenance | None) -> Value:
         value = literal(error, self._environment.initiator, volatile=True)
         return value if origin is None else replace(value, origins=(origin,))
 
-    def to_bind(self, operand: tree.Value, inst: Inst) -> Value:
+    def to_bind(self, operand: tree.Value, reader: Viewpoint) -> Value:
         """An operand as ``ap`` binds it; raises as :meth:`value`."""
         if type(operand) is tree.CanonStream and operand.path is None:
-            return self._canon_stream(operand.name, inst).bound()
+            return self._canon_stream(operand.name, reader).bound()
         if type(operand) is tree.CanonMap and operand.path is None:
-            pairs = self._canon_map(operand.name, inst)
-            return replace(pairs.whole, origins=(Tetraplet(pairs.peer),))
-        value = self.value(operand, inst)
+            pairs = self._canon_map(operand.name, reader)
+            return replace(pairs.whole, origins=(Provenance(pairs.peer),))
+        value = self.value(operand, reader)
         if type(operand) is tree.Scalar and operand.path is None:
-            return value.settled() if inst.scope.is_iterator(operand.name, inst.key) else value
+            return value.settled() if reader.scope.is_iterator(operand.name, reader.key) else value
         return value.settled()
 
-    def call(self, node: tree.Call, inst: Inst) -> Tetraplet:
+    def call(self, node: tree.CallInstruction, reader: Viewpoint) -> Provenance:
         """Peer, service and function of a call; raises as :meth:`text`."""
+        text = self.text
+        if not reader.scope.in_fold:
+            return Provenance(text(node.peer, reader), text(node.service, reader), text(node.function, reader))
         if (known := self._calls.get(node.number)) is not None:
             return known
-        call = Tetraplet(self.text(node.peer, inst), self.text(node.service, inst), self.text(node.function, inst))
+        call = Provenance(text(node.peer, reader), text(node.service, reader), text(node.function, reader))
         if type(node.peer) in _FIXED and type(node.service) in _FIXED and type(node.function) in _FIXED:
             self._calls[node.number] = call
         return call
 
-    def text(self, operand: tree.Triplet, inst: Inst) -> str:
+    def text(self, operand: tree.Triplet, reader: Viewpoint) -> str:
         """Peer, service or function of a call.
 
         Raises:
             Waiting: as for :meth:`value`. Catchable: as there, or 10011, it is no string.
         """
-        if type(operand) is tree.Literal and isinstance(operand.value, str):
+        if type(operand) is tree.Literal and type(operand.value) is str:
             return operand.value
         if type(operand) is tree.InitPeerId:
             return self._environment.initiator
         if type(operand) is tree.PairPeer or type(operand) is tree.PairService:
-            return self._of_pair(operand, inst)
+            return self._of_pair(operand, reader)
         value = cast(tree.Scalar | tree.CanonStream | tree.CanonMap, operand)
-        json = self.value(value, inst).read()
+        json = self.value(value, reader).read()
         if not isinstance(json, str):
             raise errors.not_a_string(value.name, json)
         return json
 
-    def _of_pair(self, operand: tree.PairPeer | tree.PairService, inst: Inst) -> str:
+    def _of_pair(self, operand: tree.PairPeer | tree.PairService, reader: Viewpoint) -> str:
         """White paper form: the peer or the service of a value that names both; a string is its own peer."""
-        json = self.value(operand.value, inst).read()
+        json = self.value(operand.value, reader).read()
         wanted: Json = None
         names = ("peer", "peer_id", "peer_pk") if isinstance(operand, tree.PairPeer) else ("service", "service_id")
         if isinstance(json, str) and isinstance(operand, tree.PairPeer):
@@ -174,37 +177,41 @@ class Operands:
             raise errors.not_a_string(operand.value.name, json)
         return wanted
 
-    def map_key(self, operand: tree.Key, inst: Inst, map_name: str) -> MapKey:
+    def map_key(self, operand: tree.Key, reader: Viewpoint, map_name: str) -> MapKey:
         """The key of a pair; raises as :meth:`value`, or Catchable 10012."""
-        json = self.value(operand, inst).read()
+        json = self.value(operand, reader).read()
         if not is_map_key(json):
             raise errors.bad_map_key(map_name)
         key: MapKey = json
         return key
 
-    def iterable(self, operand: tree.Iterable, inst: Inst) -> Sequence[Value]:
+    def iterable(self, operand: tree.Iterable, reader: Viewpoint) -> Sequence[Value]:
         """What a fold over something fixed runs over; raises as :meth:`value`, or Catchable 10005."""
         match operand:
             case tree.CanonStream(name, None):
-                return self._canon_stream(name, inst).elements
+                return self._canon_stream(name, reader).elements
             case tree.CanonMap(name, None):
-                return self._canon_map(name, inst).pairs
+                return self._canon_map(name, reader).pairs
             case tree.Literal() | tree.Scalar() | tree.CanonStream() | tree.CanonMap():
-                return self._elements(operand, inst)
+                return self._elements(operand, reader)
             case tree.Stream() | tree.StreamMap():
                 raise AssertionError("a fold over a stream asks the stream")
 
     def _elements(
-        self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, inst: Inst
+        self, operand: tree.Literal | tree.Scalar | tree.CanonStream | tree.CanonMap, reader: Viewpoint
     ) -> Sequence[Value]:
-        value = self.value(operand, inst)
+        value = self.value(operand, reader)
         path = None if isinstance(operand, tree.Literal) else operand.path
         if isinstance(operand, tree.CanonMap) and path is not None:
-            pairs = self._canon_map(operand.name, inst)
+            pairs = self._canon_map(operand.name, reader)
             if not pairs.pairs:
                 return ()
-            value = replace(value, origins=(Tetraplet(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
-        if path is None and not isinstance(operand, tree.Literal) and inst.scope.is_iterator(operand.name, inst.key):
+            value = replace(value, origins=(Provenance(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
+        if (
+            path is None
+            and not isinstance(operand, tree.Literal)
+            and reader.scope.is_iterator(operand.name, reader.key)
+        ):
             value = value.settled()
         if length_of(value) is None:
             expression = lambda_text(path) if path is not None else getattr(operand, "name", "")
@@ -213,22 +220,22 @@ class Operands:
         return [
             Value(
                 content,
-                (Tetraplet(peer, service, function, f"{lens}.$.[{index}]"),),
+                (Provenance(peer, service, function, f"{lens}.$.[{index}]"),),
                 value.source,
-                value.whole,
+                value.root,
                 (*value.path, index),
                 value.volatile,
             )
             for index, content in enumerate(elements_at(value))
         ]
 
-    def _canon_stream(self, name: str, inst: Inst) -> CanonStreamValue:
-        bound = inst.scope.lookup(name, inst.key)
+    def _canon_stream(self, name: str, reader: Viewpoint) -> CanonStreamValue:
+        bound = reader.scope.lookup(name, reader.key)
         assert isinstance(bound, CanonStreamValue), "sigils keep the kinds of names apart"
         return bound
 
-    def _canon_map(self, name: str, inst: Inst) -> CanonMapValue:
-        bound = inst.scope.lookup(name, inst.key)
+    def _canon_map(self, name: str, reader: Viewpoint) -> CanonMapValue:
+        bound = reader.scope.lookup(name, reader.key)
         assert isinstance(bound, CanonMapValue), "sigils keep the kinds of names apart"
         return bound
 

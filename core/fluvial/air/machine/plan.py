@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from fluvial.air.machine.instances import BEYOND
+from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
 
 PLANS_MAX: Final = 256
@@ -82,7 +82,7 @@ def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
 def _written(node: tree.Instruction) -> str | None:
     """The name of a scalar, canon or canon map that an instruction sets."""
     target: object = None
-    if type(node) is tree.Call:
+    if type(node) is tree.CallInstruction:
         target = node.output
     elif type(node) is tree.Ap:
         target = node.target

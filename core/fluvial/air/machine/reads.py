@@ -20,7 +20,7 @@ REGIONS_MAX: Final = 1024
 Numbered = TypeVar("Numbered", bound=tuple[Any, ...])
 
 
-class Read(NamedTuple):
+class NameRead(NamedTuple):
     """An instruction reads a name: its number, and the lambda behind the name."""
 
     number: int
@@ -38,7 +38,7 @@ class Reads:
     """
 
     end_of: Sequence[int]
-    readers: Mapping[str, Sequence[Read]]
+    readers: Mapping[str, Sequence[NameRead]]
     nexts: Sequence[tuple[int, str]]
 
 
@@ -47,11 +47,11 @@ def reads_of(script: tree.Script) -> Reads:
     """What a script reads; scripts are told apart by identity."""
     plan = plan_of(script)
     instructions = plan.nodes
-    readers: dict[str, list[Read]] = {}
+    readers: dict[str, list[NameRead]] = {}
     for instruction in instructions:
         for operand in tree.operands(instruction):
             for name, path in names_in(operand):
-                readers.setdefault(name, []).append(Read(instruction.number, path))
+                readers.setdefault(name, []).append(NameRead(instruction.number, path))
     nexts = [(one.number, one.iterator) for one in instructions if type(one) is tree.Next]
     return Reads(plan.ends, _without_unread(instructions, readers), nexts)
 
@@ -97,8 +97,8 @@ def names_in(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
 
 
 def _without_unread(
-    instructions: Sequence[tree.Instruction], reads: Mapping[str, Sequence[Read]]
-) -> Mapping[str, Sequence[Read]]:
+    instructions: Sequence[tree.Instruction], reads: Mapping[str, Sequence[NameRead]]
+) -> Mapping[str, Sequence[NameRead]]:
     """Without the canons of streams of whose elements nobody reads anything afterwards."""
     unread = {
         one.number

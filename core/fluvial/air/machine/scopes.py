@@ -1,64 +1,70 @@
 """What names mean where: the chain of scopes in which an instruction is evaluated.
 
-A scope is the script's outermost one, one iteration of a fold, the inside of a ``new`` (which holds only its name), or the right part of an
-``xor`` (which holds only ``:error:``). An iteration's parent is the scope *of the fold*, not of the iteration before.
+A scope is one of these:
 
-Most names have one value in their scope, and whoever reads it stands behind the one instruction that sets it. Of a *contested* name
-(``plan``) all values are kept with the positions at which they were set: a reader sees the last one that stands before it, whatever the order
-in which they were found.
+- the outermost scope of the script;
+- one iteration of a fold. Its parent is the scope *of the fold*, not of the iteration before;
+- the inside of a ``new``, which holds only the name of the ``new``;
+- the right part of an ``xor``, which holds only ``:error:``.
+
+Most names are set by one instruction, and all who read the name stand after it. They have one value in their scope. A *contested* name
+(``plan``) keeps every value with the position at which it was set: a reader sees the last value that was set before the reader's position,
+in whichever order the values were found.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, TypeAlias
 
 import msgspec
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.errors import Catchable, Waiting, already_set, cleared_by_new, iterator_shadowed
-from fluvial.air.machine.instances import BEYOND, Inst, Key
+from fluvial.air.machine.errors import Catchable, NameNotSet, already_set, cleared_by_new, iterator_shadowed
+from fluvial.air.machine.positions import ANYTIME, Key
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
 from fluvial.air.syntax.tree import Fold
 
 Bound: TypeAlias = Value | CanonStreamValue | CanonMapValue
 StreamKey: TypeAlias = str | Instance
-"""A stream is named by its name, one made by ``new`` by the instance of the ``new``."""
-
-
-ANYTIME: Final[Key] = (BEYOND,)
-"""A position behind everything."""
+"""What names a stream: its name, or for a stream made by ``new`` the instance of the ``new``."""
 
 
 class Traversal(msgspec.Struct, frozen=True):
-    """One way of a fold through elements: iterations, each in the ``next`` of the one before.
+    """One run of a fold over elements: a chain of iterations, each inside the ``next`` of the one before.
 
     Attributes:
         fold: the fold.
-        elements: what it runs over, each with the name that goes into the iteration's frame.
-        base: the frame in which the fold, or the ``next`` that began it, stands.
-        key: where it begins, as a position.
+        elements: the elements.
+        names: for each element the name that goes into the frame of its iteration; None for the index of the element.
+        base: the frame of the fold, or of the ``next`` that began the run.
+        key: the position at which it begins.
         scope: the scope of the fold.
-        of_stream: whether it runs over a stream or stream map.
     """
 
     fold: Fold
-    elements: Sequence[tuple[bytes, Value]]
+    elements: Sequence[Value]
+    names: Sequence[bytes] | None
     base: bytes
     key: Key
     scope: Scope
-    of_stream: bool
+
+    @property
+    def of_stream(self) -> bool:
+        """Whether it runs over a stream or stream map."""
+        return self.names is not None
 
 
 class Iteration(msgspec.Struct, frozen=True):
     """One iteration of a fold.
 
     Attributes:
-        iterator: the fold's.
+        iterator: the iterator of the fold.
         value: the element.
-        traversal, index: to which way it belongs, and which element of that this is.
+        traversal, index: the run to which it belongs, and the index of the element in it.
         frame: its frame.
     """
 
@@ -92,9 +98,13 @@ _position = itemgetter(0)
 
 
 class Scope:
-    """One link of the chain; made by the root constructor and the methods that open a scope inside it."""
+    """One link of the chain; made by the root constructor and the methods that open a scope inside it.
 
-    __slots__ = ("_awaited", "_bound", "_caught", "_claims", "_in_fold", "_iteration", "_only", "_parent", "_stream")
+    Attributes:
+        in_fold: whether it is an iteration of a fold, or inside of one.
+    """
+
+    __slots__ = ("_bound", "_caught", "_claims", "_iteration", "_only", "_parent", "_stream", "in_fold")
 
     def __init__(
         self,
@@ -106,12 +116,11 @@ class Scope:
     ) -> None:
         self._parent: Final = parent
         self._bound: Final[dict[str, Bound | _History]] = {}
-        self._in_fold: Final[bool] = iteration is not None or (parent is not None and parent._in_fold)
+        self.in_fold: Final[bool] = iteration is not None or (parent is not None and parent.in_fold)
         self._iteration: Final = iteration
         self._only: Final = only
         self._stream: Final = stream
         self._caught: Final = caught
-        self._awaited: dict[str, list[Inst]] | None = None
         self._claims: dict[str, tuple[Key, Key | None]] | None = None
 
     # --- opening scopes
@@ -149,7 +158,7 @@ class Scope:
             if scope._iteration is not None and scope._iteration.iterator == name:
                 return scope._iteration.value
             scope = scope._parent
-        raise Waiting(name)
+        raise NameNotSet(name)
 
     def meanings(self, name: str) -> Iterator[Bound]:
         """All that a name can mean somewhere in this scope, as far as it is known by now."""
@@ -224,17 +233,17 @@ class Scope:
 
     # --- setting
 
-    def set(self, name: str, bound: Bound) -> Sequence[Inst]:
-        """Give a name the value that it keeps here; the instances that waited for it."""
+    def set(self, name: str, bound: Bound) -> Scope:
+        """Give a name the value that it keeps here; the scope that now holds it."""
         holder = self._holder(name)
         holder._bound[name] = bound
-        return holder._awaited.pop(name, ()) if holder._awaited else ()
+        return holder
 
     def check_settable(self, name: str) -> None:
         """Raise Uncatchable 20004 or 20007 if a contested name may not be set here."""
         if self.is_iterator(name):
             raise iterator_shadowed(name)
-        if name in self._holder(name)._bound and not self._in_fold:
+        if name in self._holder(name)._bound and not self.in_fold:
             raise already_set(name)
 
     def claim(self, name: str, key: Key) -> None:
@@ -244,28 +253,23 @@ class Scope:
         """
         if self.is_iterator(name):
             raise iterator_shadowed(name)
-        if not self._in_fold:
+        if not self.in_fold:
             self._holder(name)._note(name, key, writes=False)
 
-    def set_at(self, name: str, bound: Bound, key: Key) -> Sequence[Inst]:
-        """Give a contested name a value for what stands behind a position; the instances there that waited for it.
+    def set_at(self, name: str, bound: Bound, key: Key) -> Scope:
+        """Give a contested name a value for what stands after a position; the scope that now holds it.
 
         Raises:
             Uncatchable: 20004 or 20007, as :meth:`check_settable`, or as :meth:`claim` says.
         """
         self.check_settable(name)
         holder = self._holder(name)
-        if not self._in_fold:
+        if not self.in_fold:
             holder._note(name, key, writes=True)
         history = holder._bound.setdefault(name, _History())
         assert isinstance(history, _History), "a name is contested everywhere or nowhere"
         history.add(key, bound)
-        if not holder._awaited:
-            return ()
-        awaited = holder._awaited.pop(name, [])
-        if before := [inst for inst in awaited if inst.key < key]:
-            holder._awaited[name] = before
-        return [inst for inst in awaited if inst.key > key]
+        return holder
 
     def _note(self, name: str, key: Key, *, writes: bool) -> None:
         """Keep who claims and who writes a name; raise 20007 if a claim stands behind a writer."""
@@ -276,14 +280,12 @@ class Scope:
             raise already_set(name)
         self._claims[name] = max(last, key), key if writes else first_write
 
-    def await_name(self, name: str, waiting: Inst) -> None:
-        """Be told by :meth:`set` when the name gets a value, in whichever scope of the chain."""
+    def holders(self) -> Iterator[Scope]:
+        """The scopes, from here outwards, in which a value of a name can appear later on."""
         scope: Scope | None = self
         while scope is not None:
             if scope._only is None:
-                if scope._awaited is None:
-                    scope._awaited = {}
-                scope._awaited.setdefault(name, []).append(waiting)
+                yield scope
             scope = scope._parent
 
     def _holder(self, name: str) -> Scope:
@@ -292,3 +294,16 @@ class Scope:
         while scope._parent is not None and scope._iteration is None and scope._only != name:
             scope = scope._parent
         return scope
+
+
+@dataclass(slots=True, eq=False)
+class Viewpoint:
+    """A position and a scope: they decide what an instruction sees when it reads a name.
+
+    Attributes:
+        key: its position.
+        scope: what names mean there.
+    """
+
+    key: Key
+    scope: Scope

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from fluvial.air.machine.errors import stream_too_long
-from fluvial.air.machine.instances import BEYOND, Inst, Key
+from fluvial.air.machine.positions import BEYOND, Key
 from fluvial.air.machine.values import Value
 
 ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
 
-class Element(msgspec.Struct, frozen=True, gc=False):
+class StreamElement(msgspec.Struct, frozen=True, gc=False):
     """An element: its generation, which instance wrote it at which position, and the value."""
 
     generation: int
@@ -40,20 +40,35 @@ class Chain(NamedTuple):
     ``end`` is where to look for the next chain.
     """
 
-    elements: tuple[Element, ...]
+    elements: tuple[StreamElement, ...]
     pass_number: int
     end: int
 
 
-class Stream:
+class StreamReader(Protocol):
+    """A fold that runs over a stream."""
+
+    @property
+    def key(self) -> Key:
+        """Its position."""
+
+    @property
+    def visited(self) -> int:
+        """How many elements it has looked at."""
+
+
+ReaderT = TypeVar("ReaderT", bound=StreamReader)
+
+
+class LocalStream(Generic[ReaderT]):
     """The elements known on this peer, and the folds that run over them."""
 
     __slots__ = ("_boundary", "_elements", "_folds", "_generation", "name")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
-        self._elements: list[Element] = []
-        self._folds: list[tuple[Key, Inst]] = []
+        self._elements: list[StreamElement] = []
+        self._folds: list[tuple[Key, ReaderT]] = []
         self._generation = 0
         self._boundary: tuple[int, Key] = (-1, ())
 
@@ -69,31 +84,31 @@ class Stream:
         if boundary != self._boundary:
             self._generation += 1
             self._boundary = boundary
-        self._elements.append(Element(self._generation, writer, key, value))
+        self._elements.append(StreamElement(self._generation, writer, key, value))
 
-    def watch(self, fold: Inst) -> None:
-        """A fold runs over the stream; ``fold.index`` counts the elements that it has looked at."""
+    def watch(self, fold: ReaderT) -> None:
+        """A fold runs over the stream; ``fold.visited`` counts the elements that it has looked at."""
         insort(self._folds, (fold.key, fold), key=lambda watched: watched[0])
 
-    def watchers(self, key: Key) -> Iterator[tuple[Key, Inst]]:
+    def watchers(self, key: Key) -> Iterator[tuple[Key, ReaderT]]:
         """The folds that see an element written at this position, each with the position at which it will visit it."""
         for fold_key, fold in self._folds:
             if key < (*fold_key, BEYOND):
                 yield (*fold_key, _pass_number(fold_key, key), self._generation), fold
 
-    def dry(self) -> Iterator[Inst]:
+    def dry(self) -> Iterator[ReaderT]:
         """The folds that have seen no element yet."""
-        return (fold for _, fold in self._folds if not fold.index)
+        return (fold for _, fold in self._folds if not fold.visited)
 
-    def folds(self) -> Iterator[Inst]:
+    def folds(self) -> Iterator[ReaderT]:
         """The folds that run over it."""
         return (fold for _, fold in self._folds)
 
-    def elements(self) -> Sequence[Element]:
+    def elements(self) -> Sequence[StreamElement]:
         """All elements, in local order."""
         return self._elements
 
-    def visible(self, key: Key) -> list[Element]:
+    def visible(self, key: Key) -> list[StreamElement]:
         """The elements whose writers stand before a position, in local order."""
         return [element for element in self._elements if element.key < key]
 
@@ -105,7 +120,7 @@ class Stream:
     def chain(self, fold_key: Key, start: int) -> Chain | None:
         """What a fold visits next, having looked at ``start`` elements; None if there is nothing more."""
         end_key = (*fold_key, BEYOND)
-        found: list[Element] = []
+        found: list[StreamElement] = []
         position = start
         for position in range(start, len(self._elements)):
             element = self._elements[position]
@@ -124,7 +139,7 @@ class Stream:
         for fold_key, fold in self._folds:
             if fold_key > key:
                 break
-            if fold.index:
+            if fold.visited:
                 inside = key[: len(fold_key)] == fold_key
                 boundary = (*fold_key, key[len(fold_key)] if inside else BEYOND)
         return boundary

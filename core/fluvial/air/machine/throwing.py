@@ -1,52 +1,51 @@
-"""``fail``: errors that the script itself makes."""
+"""What ``fail`` does: errors that the script itself makes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Tetraplet
+from fluvial.air.data.facts import Provenance
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Waiting
-from fluvial.air.machine.instances import Inst, Status
+from fluvial.air.machine.activations import OPEN, SimpleActivation
+from fluvial.air.machine.errors import NameNotSet
+from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
-if TYPE_CHECKING:
-    from fluvial.air.machine.evaluator import Evaluator
 
-
-def advance_fail_literal(machine: Evaluator, inst: Inst) -> None:
+def perform_fail_literal(runtime: Runtime, fail: SimpleActivation) -> None:
     """``(fail CODE "TEXT")``."""
-    node: tree.FailLiteral = inst.node
+    node = fail.node
+    assert isinstance(node, tree.FailLiteral)
     error = {
         "error_code": node.error_code,
         "message": node.message,
         "instruction": head(node),
-        "peer_id": machine.initiator,
+        "peer_id": runtime.initiator,
     }
-    _throw(machine, inst, error, Tetraplet(machine.initiator))
+    _throw(runtime, fail, error, Provenance(runtime.initiator))
 
 
-def advance_fail_value(machine: Evaluator, inst: Inst) -> None:
-    """``(fail VALUE)``: a caught error is thrown on as it is.
+def perform_fail_value(runtime: Runtime, fail: SimpleActivation) -> None:
+    """``(fail VALUE)``; a caught error is thrown on as it is.
 
     Raises:
-        Catchable: the value is not there, for which it does not wait: it fails either way; or it is no error object.
+        Catchable: the value is no error object, or its name has no value yet: ``fail`` does not wait, it fails either way.
     """
-    operand: tree.Value = inst.node.value
+    node = fail.node
+    assert isinstance(node, tree.FailValue)
     try:
-        value = machine.operands.value(operand, inst)
-    except Waiting as waiting:
-        raise errors.not_set(waiting.name) from None
-    machine.operands.check_error_object(value.read())
-    if isinstance(operand, tree.Error) and operand.path is None and (caught := inst.scope.caught) is not None:
-        machine.last_error.set(inst.key, value.json, value.origins[0], always=True)
-        inst.fail(caught, Status.OPEN)
+        value = runtime.operands.value(node.value, fail)
+    except NameNotSet as missing:
+        raise errors.not_set(missing.name) from None
+    runtime.operands.check_error_object(value.read())
+    throws_on = isinstance(node.value, tree.Error) and node.value.path is None
+    if throws_on and (caught := fail.scope.caught) is not None:
+        runtime.last_error.set(fail.key, value.json, value.origins[0], always=True)
+        fail.fail(caught, OPEN)
     else:
-        _throw(machine, inst, value.json, value.origins[0])
+        _throw(runtime, fail, value.json, value.origins[0])
 
 
-def _throw(machine: Evaluator, inst: Inst, error: Json, origin: Tetraplet) -> None:
-    machine.last_error.set(inst.key, error, origin, always=True)
-    machine.fail(inst, errors.failed_by_script(error), Status.OPEN)
+def _throw(runtime: Runtime, fail: SimpleActivation, error: Json, origin: Provenance) -> None:
+    runtime.last_error.set(fail.key, error, origin, always=True)
+    runtime.fail(fail, errors.failed_by_script(error), OPEN)

@@ -23,7 +23,7 @@ from fluvial.air.data.content import (
     merkle_root,
     node_id,
 )
-from fluvial.air.data.facts import Argument, Element, Source, Tetraplet
+from fluvial.air.data.facts import Argument, Element, Provenance, Source
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
 
@@ -41,7 +41,7 @@ MapKey: TypeAlias = str | int
 Path: TypeAlias = tuple[str | int, ...]
 
 
-class Whole:
+class RootValue:
     """A value of which others are parts: the result of a call, an element of a canon, a literal.
 
     Attributes:
@@ -98,7 +98,7 @@ class Whole:
         return content_id(self.content)
 
 
-class Composite(Whole):
+class Composite(RootValue):
     """An array or object put together here from other values: a whole canonicalised stream or map, a pair of a map.
 
     Facts name it as an array or object of its members' ids, whatever its size, so that it has a name also when contents are gone.
@@ -118,7 +118,7 @@ class Composite(Whole):
     def note(self, path: Path, level: Level) -> None:
         """Members decide something."""
         for member, rest, of_it in self.asked_for(path, level):
-            member.whole.note((*member.path, *rest), of_it)
+            member.root.note((*member.path, *rest), of_it)
 
     def asked_for(self, path: Path, level: Level) -> Iterator[tuple[Value, Path, Level]]:
         """The members of which something is asked for if a part of this is: each with what is."""
@@ -151,7 +151,7 @@ class Composite(Whole):
         raise AssertionError("a value of whole members is whole")
 
     def _together(self) -> Content:
-        contents = [member.whole.content_at(member.path) for member in self.members]
+        contents = [member.root.content_at(member.path) for member in self.members]
         return together(contents if self._keys is None else dict(zip(self._keys, contents, strict=True)))
 
     def _name(self) -> ContentId:
@@ -169,14 +169,14 @@ class Value(msgspec.Struct, frozen=True, gc=False):
         content: the value itself, as far as it was known when this was made.
         origins: its tetraplets: one, or one per element for a whole canonicalised stream or map.
         source: how it came about.
-        whole, path: the value that it is a part of, and where in it.
+        root, path: the value that it is a part of, and where in it.
         volatile: it was taken from an error register, which is not the same on all peers at all times.
     """
 
     content: Content
-    origins: tuple[Tetraplet, ...]
+    origins: tuple[Provenance, ...]
     source: Source
-    whole: Whole
+    root: RootValue
     path: Path = ()
     volatile: bool = False
 
@@ -184,35 +184,35 @@ class Value(msgspec.Struct, frozen=True, gc=False):
     def json(self) -> Json:
         """The value, for this peer's own use; raises MissingError if not all of it is here."""
         content = self.content
-        return self.whole.json(self.path) if type(content) is Partial else content
+        return self.root.json(self.path) if type(content) is Partial else content
 
     def read(self) -> Json:
         """The value, where it decides how the flow goes on: everybody who repeats the evaluation reads it. Raises as :attr:`json`."""
-        self.whole.note(self.path, Level.WHOLE)
+        self.root.note(self.path, Level.WHOLE)
         return self.json
 
     @property
     def id(self) -> ContentId:
         """Its content id, or the name that stands for it; raises MissingError if nothing is known of it."""
         if not self.path:
-            return self.whole.id
+            return self.root.id
         try:
-            return id_of(self.whole.content_at(self.path))
+            return id_of(self.root.content_at(self.path))
         except Absent:
-            raise self.whole.missing() from None
+            raise self.root.missing() from None
 
     @property
     def argument(self) -> Argument:
         """How facts name it."""
-        return Argument(self.whole.id, self.path)
+        return Argument(self.root.id, self.path)
 
     def settled(self) -> Value:
         """The value as ``ap`` binds it: a literal keeps only its peer, a part of a canon its peer and path."""
         origin = self.origins[0]
         if self.source is Source.LITERAL:
-            origin = Tetraplet(origin.peer)
+            origin = Provenance(origin.peer)
         elif self.source is Source.CANON:
-            origin = Tetraplet(origin.peer, lens=origin.lens)
+            origin = Provenance(origin.peer, lens=origin.lens)
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
     def as_pair(self, key: MapKey) -> Value:
@@ -244,7 +244,7 @@ def _pairs_within(content: Content) -> int:
 
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
     """A value written in the script, or taken from the particle's environment."""
-    return Value(json, (Tetraplet(initiator),), Source.LITERAL, Whole(json), (), volatile)
+    return Value(json, (Provenance(initiator),), Source.LITERAL, RootValue(json), (), volatile)
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class CanonStreamValue:
 
     def bound(self) -> Value:
         """All of it as ``ap`` binds it: an array that the canon's peer vouches for."""
-        return replace(self.whole, origins=(Tetraplet(self.peer),))
+        return replace(self.whole, origins=(Provenance(self.peer),))
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def length_of(value: Value) -> int | None:
         content = value.json
         length = len(content) if isinstance(content, list) else None
     if length is not None:
-        value.whole.note(value.path, Level.SIZE)
+        value.root.note(value.path, Level.SIZE)
     return length
 
 
@@ -310,7 +310,7 @@ def elements_at(value: Value) -> Sequence[Content]:
     if not isinstance(content, Partial):
         return cast(list[Content], content)
     if content.size > PARTIAL_LENGTH_MAX:
-        raise value.whole.missing()
+        raise value.root.missing()
     elements: list[Content] = [ABSENT] * content.size
     for place, part in content.shown():
         elements[cast(int, place)] = part
@@ -354,7 +354,7 @@ def is_object(value: Value) -> bool:
     content = value.content
     if isinstance(content, Partial) and content.tree is None:
         content = value.json
-    value.whole.note(value.path, Level.SIZE)
+    value.root.note(value.path, Level.SIZE)
     return content.is_object if isinstance(content, Partial) else isinstance(content, dict)
 
 
@@ -366,7 +366,7 @@ def is_pair(value: Value) -> bool:
         if not (isinstance(content, dict) and content.keys() == {"key", "value"}):
             value.read()
             return False
-    value.whole.note((*value.path, "value"), Level.EXISTENCE)
+    value.root.note((*value.path, "value"), Level.EXISTENCE)
     return is_map_key(key_of(value))
 
 
@@ -409,7 +409,7 @@ def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> list[tuple
     elements: list[tuple[Element, Content]] = []
     size = 0
     for value, writer in values:
-        content = value.whole.content_at(value.path)
+        content = value.root.content_at(value.path)
         if isinstance(content, Partial) and content.id is not None:
             key = content.id
         else:
@@ -422,6 +422,6 @@ def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> list[tuple
     return elements
 
 
-def value_of(element: Element, whole: Whole) -> Value:
+def value_of(element: Element, whole: RootValue) -> Value:
     """The value that an element of a canon's fact names."""
     return Value(whole.content, (element.origin,), Source(element.source), whole)

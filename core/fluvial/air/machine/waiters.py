@@ -1,100 +1,120 @@
-"""Who waits for what: instances that need a fact or a name, and those that may not act yet."""
+"""Which activations wait, and for what: for a fact, for a value of a name, or for permission to act."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.facts import Instance
+from fluvial.air.machine.activations import OPEN, Activation, FactActivation
 from fluvial.air.machine.findings import Wait
-from fluvial.air.machine.instances import Inst
+from fluvial.air.machine.knowledge import InstanceFacts
+from fluvial.air.machine.positions import Key
+from fluvial.air.machine.scopes import Scope
 from fluvial.air.syntax import tree
 
 
 class Waiters:
-    """The waiting instances of one particle.
+    """The waiting activations of one particle.
 
     Attributes:
-        missing: those that wait for a name, and which; they are woken by the scopes, here it is known for people only.
+        facts: the calls and canons that wait for a fact, by what is known about their instances.
+        missing: the activations that wait for a name, and which name.
+        names: for each scope and name the activations that wait until the scope holds a value of the name.
+        postponed: the calls and canons that could act, had they been allowed to.
     """
 
-    __slots__ = ("_awaiting", "_postponed", "missing")
+    __slots__ = ("facts", "missing", "names", "postponed")
 
     def __init__(self) -> None:
-        self._awaiting: dict[Inst, None] = {}
-        self.missing: dict[Inst, str] = {}
-        self._postponed: dict[Inst, None] = {}
+        self.facts: dict[InstanceFacts, FactActivation] = {}
+        self.missing: dict[Activation, str] = {}
+        self.names: dict[tuple[Scope, str], list[Activation]] = {}
+        self.postponed: dict[FactActivation, None] = {}
 
-    def await_fact(self, inst: Inst) -> None:
-        """A call or canon that was come to waits for its fact."""
-        assert inst.known is not None, "it was come to"
-        inst.known.waiting = inst
-        self._awaiting[inst] = None
+    # --- names
 
-    def postpone(self, inst: Inst) -> None:
-        """A call or canon could do something now, but may not: it looks again when the evaluator acts."""
-        self._postponed[inst] = None
+    def await_name(self, activation: Activation, name: str) -> None:
+        """An activation needs a name that has no value yet: it waits for it in every scope in which the value can appear."""
+        self.missing[activation] = name
+        for scope in activation.scope.holders():
+            self.names.setdefault((scope, name), []).append(activation)
 
-    def misses(self, inst: Inst, name: str) -> None:
-        """An instance needs a name that has no value yet."""
-        self.missing[inst] = name
+    def misses_nothing(self, activation: Activation) -> None:
+        """An activation has all the names that it needs."""
+        self.missing.pop(activation, None)
 
-    def misses_nothing(self, inst: Inst) -> None:
-        """An instance has all the names that it needs."""
-        self.missing.pop(inst, None)
+    def named(self, scope: Scope, name: str) -> Sequence[Activation]:
+        """Take out the activations that wait for a name, now that the scope holds its value."""
+        return [one for one in self.names.pop((scope, name), ()) if one.status is OPEN]
 
-    def forget(self, inst: Inst) -> None:
-        """A call or canon has its fact or has failed: it waits for nothing more."""
-        known = inst.known
-        if known is not None and known.waiting is not None:
-            known.waiting = None
-            self._awaiting.pop(inst, None)
-            if self._postponed:
-                self._postponed.pop(inst, None)
+    def named_after(self, scope: Scope, name: str, key: Key) -> Sequence[Activation]:
+        """As :meth:`named`, for a contested name that was set at a position: only those after it; the others go on waiting."""
+        waiting = self.names.pop((scope, name), [])
+        if before := [one for one in waiting if one.key < key]:
+            self.names[scope, name] = before
+        return [one for one in waiting if one.key > key and one.status is OPEN]
+
+    # --- facts
+
+    def await_fact(self, activation: FactActivation) -> None:
+        """A call or canon that was reached waits for its fact."""
+        assert activation.known is not None, "it was reached"
+        self.facts[activation.known] = activation
+
+    def postpone(self, activation: FactActivation) -> None:
+        """A call or canon could act now, but may not: it has a turn when the evaluator acts."""
+        self.postponed[activation] = None
+
+    def forget(self, activation: FactActivation) -> None:
+        """A call or canon has its fact, or has failed: it waits for nothing more."""
+        known = activation.known
+        if known is not None and self.facts.pop(known, None) is not None and self.postponed:
+            self.postponed.pop(activation, None)
         if self.missing:
-            self.missing.pop(inst, None)
+            self.missing.pop(activation, None)
 
-    def take_postponed(self) -> Sequence[Inst]:
-        """Those that may act now."""
-        if not self._postponed:
-            return ()
-        postponed = tuple(self._postponed)
-        self._postponed.clear()
+    def take_postponed(self) -> Sequence[FactActivation]:
+        """Take out the activations that may act now."""
+        postponed = tuple(self.postponed)
+        self.postponed.clear()
         return postponed
 
-    def waiting(self) -> Iterator[Inst]:
-        """Those that wait for a fact or a name."""
-        return iter({**self._awaiting, **dict.fromkeys(self.missing)})
+    # --- all
+
+    def waiting(self) -> Iterator[Activation]:
+        """The activations that wait for a fact or a name."""
+        return iter(dict.fromkeys((*self.facts.values(), *self.missing)))
 
     @property
     def nobody(self) -> bool:
         """Whether no call and no canon waits: then no fact can change anything any more."""
-        return not self._awaiting
+        return not self.facts
 
     def awaited(self) -> Mapping[Instance, str]:
-        """The calls and canons that have no fact yet, arguments known or not, and whose they are."""
-        return {Instance(*inst.id): inst.other.peer for inst in self._awaiting}
+        """The calls and canons that have no fact yet, whether or not their arguments are known, and the peer of each."""
+        return {Instance(*activation.id): activation.peer for activation in self.facts.values()}
 
-    def waits(self, me: str, dry: Iterable[Inst]) -> Sequence[Wait]:
-        """What waits, in the order of positions.
+    def waits(self, me: str, dry: Iterable[Activation]) -> Sequence[Wait]:
+        """Describe the waiting activations for people, in the order of positions.
 
         Args:
             me: this peer.
             dry: folds whose stream has no element yet.
         """
-        found = dict.fromkeys((*self._awaiting, *self.missing, *dry))
-        return [self._wait(inst, me) for inst in sorted(found, key=lambda inst: inst.key)]
+        found = dict.fromkeys((*self.waiting(), *dry))
+        return [self._wait(activation, me) for activation in sorted(found, key=lambda one: one.key)]
 
-    def _wait(self, inst: Inst, me: str) -> Wait:
-        node: tree.Instruction = inst.node
+    def _wait(self, activation: Activation, me: str) -> Wait:
+        node: tree.Instruction = activation.node
         peer = None
-        if inst in self.missing:
-            reason = f"`{self.missing[inst]}` has no value yet"
-        elif isinstance(node, tree.Fold):
-            reason = f"nothing was written to `{getattr(node.iterable, 'name', '')}` yet"
-        elif inst.other.peer == me:
+        if activation in self.missing:
+            reason = f"`{self.missing[activation]}` has no value yet"
+        elif not isinstance(activation, FactActivation):
+            reason = f"nothing was written to `{getattr(getattr(node, 'iterable', None), 'name', '')}` yet"
+        elif activation.peer == me:
             reason = "the service has not answered yet"
-        elif isinstance(node, tree.Canon):
-            peer, reason = inst.other.peer, f"{inst.other.peer} has not fixed `{node.source.name}` yet"
         else:
-            peer, reason = inst.other.peer, f"{inst.other.peer} has not answered yet"
-        return Wait(node, Instance(*inst.id), reason, peer)
+            peer = activation.peer
+            done = f"fixed `{node.source.name}`" if isinstance(node, tree.Canon) else "answered"
+            reason = f"{peer} has not {done} yet"
+        return Wait(node, Instance(*activation.id), reason, peer)

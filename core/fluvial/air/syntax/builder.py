@@ -7,8 +7,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from fluvial.air.syntax.checks import Checks
-from fluvial.air.syntax.errors import AirSyntaxError, Source, TooLarge
-from fluvial.air.syntax.operands import Operands
+from fluvial.air.syntax.errors import AirSyntaxError, SourceText, TooLarge
+from fluvial.air.syntax.operands import OperandParser
 from fluvial.air.syntax.reader import Group, Node
 from fluvial.air.syntax.tree import (
     Canon,
@@ -87,10 +87,10 @@ class Builder:
         paper: whether it is known to have an older form, so that peers may be pairs.
     """
 
-    def __init__(self, source: Source, nodes: list[Node], *, paper: bool) -> None:
+    def __init__(self, source: SourceText, nodes: list[Node], *, paper: bool) -> None:
         self.source = source
         self.checks = Checks(source, nodes)
-        self.operands = Operands(source, self.checks)
+        self.operands = OperandParser(source, self.checks)
         self.size = 0
         self.last_peer: Triplet = InitPeerId()
         self._paper = paper

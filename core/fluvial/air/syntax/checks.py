@@ -17,7 +17,7 @@ from fluvial.air.syntax.errors import (
     NewOfIterator,
     NextOutsideFold,
     SecondNext,
-    Source,
+    SourceText,
     UndefinedName,
     shown,
 )
@@ -30,7 +30,7 @@ _NAME_COMPARED_CHARS = 60
 
 
 @dataclass(slots=True)
-class _Fold:
+class _OpenFold:
     """A fold whose body is being read."""
 
     start: int
@@ -46,11 +46,11 @@ class Checks:
         nodes: its parts, to look for definitions that come too late.
     """
 
-    def __init__(self, source: Source, nodes: list[Node]) -> None:
+    def __init__(self, source: SourceText, nodes: list[Node]) -> None:
         self._source = source
         self._nodes = nodes
         self._defined: dict[str, int] = {}
-        self._folds: dict[str, _Fold] = {}
+        self._folds: dict[str, _OpenFold] = {}
 
     @property
     def mark(self) -> int:
@@ -91,7 +91,7 @@ class Checks:
             hint = f"give it another name; the fold of {self._source.position(around.start)} has this one"
             problem = f"the iterator {shown(iterator.text)} is in use by a fold around this one"
             raise self._source.error(IteratorInUse, problem, iterator.start, len(iterator.text), hint=hint)
-        self._folds[iterator.text] = _Fold(start, over_stream)
+        self._folds[iterator.text] = _OpenFold(start, over_stream)
         self.define(iterator.text)
 
     def close_fold(self, iterator: str) -> None:

@@ -174,7 +174,7 @@ class FailWithZero(AirSyntaxError):
     code = "A018"
 
 
-class Source:
+class SourceText:
     """A script's text with its name: turns offsets into places and into errors.
 
     Args:

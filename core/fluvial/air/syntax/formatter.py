@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluvial.air.syntax.errors import Source
+from fluvial.air.syntax.errors import SourceText
 from fluvial.air.syntax.layout import set_nodes
 from fluvial.air.syntax.parser import DEFAULT_NAME
 from fluvial.air.syntax.reader import read
@@ -21,5 +21,5 @@ def format_text(text: str, *, name: str = DEFAULT_NAME) -> str:
     Raises:
         AirSyntaxError: brackets or strings are not closed, or the text cannot be read at all.
     """
-    formatted = set_nodes(read(Source(text, name), comments=True), text)
+    formatted = set_nodes(read(SourceText(text, name), comments=True), text)
     return formatted + "\n" if formatted else ""

@@ -12,12 +12,11 @@ from typing import TypeAlias, cast
 from fluvial.air.syntax import places
 from fluvial.air.syntax.builder import Builder, Frame
 from fluvial.air.syntax.errors import AirSyntaxError, FailWithZero, UnknownInstruction, WrongOperand, WrongShape, shown
-from fluvial.air.syntax.paper import waiting_test
 from fluvial.air.syntax.reader import Group, Node, PlainCall, Quoted, Word
 from fluvial.air.syntax.tree import (
     Ap,
     ApMap,
-    Call,
+    CallInstruction,
     Canon,
     CanonMap,
     CanonStream,
@@ -41,6 +40,7 @@ from fluvial.air.syntax.tree import (
     Value,
     Xor,
 )
+from fluvial.air.syntax.whitepaper import waiting_test
 from fluvial.air.syntax.words import INSTRUCTIONS
 from fluvial.suggestions import did_you_mean
 
@@ -179,7 +179,7 @@ def _finished_call(
     target = operands.output(output) if output is not None else None
     if target is not None:
         builder.checks.define(target.name)
-    return Call(
+    return CallInstruction(
         number=builder.number(),
         at=builder.at(group),
         peer=peer,

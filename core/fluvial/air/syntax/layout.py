@@ -41,7 +41,7 @@ _CLOSING = {"(": ")", "[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _LayoutNode:
     """A node to be set.
 
     Attributes:
@@ -65,7 +65,7 @@ class _Close:
     level: int
 
 
-_Task: TypeAlias = _Place | _Close
+_Task: TypeAlias = _LayoutNode | _Close
 
 
 def set_nodes(nodes: list[Node], source_text: str = "") -> str:
@@ -104,7 +104,7 @@ class _Layout:
         for node in nodes:
             chained = chain_level is not None and node is nodes[-1]
             own_level = chain_level if chained and chain_level is not None else level
-            tasks.append(_Place(node, own_level, self._newlines(previous_end, node), chained))
+            tasks.append(_LayoutNode(node, own_level, self._newlines(previous_end, node), chained))
             previous_end = _end(node)
         self._tasks += reversed(tasks)
 
@@ -118,7 +118,7 @@ class _Layout:
     def _fits(self, width: int, column: int) -> bool:
         return column + width <= COLUMNS_MAX or (width <= _COLUMNS_MIN and column <= COLUMNS_MAX)
 
-    def _comment(self, task: _Place) -> None:
+    def _comment(self, task: _LayoutNode) -> None:
         text = _flat(task.node)
         if task.newlines == 0 and self._lines:
             self._lines[-1] += "  " + text
@@ -127,7 +127,7 @@ class _Layout:
             self._blank(task)
             self._line(text, task.level)
 
-    def _node(self, task: _Place) -> None:
+    def _node(self, task: _LayoutNode) -> None:
         self._blank(task)
         column = INDENT * min(task.level, LEVELS_INDENTED_MAX)
         node = task.node
@@ -142,7 +142,7 @@ class _Layout:
         end = _end(node.items[count - 1]) if count else node.start + 1
         self._plan(items, end, task.level + 1, chain_level=chain_level)
 
-    def _blank(self, task: _Place) -> None:
+    def _blank(self, task: _LayoutNode) -> None:
         if task.newlines > 1 and self._lines:
             self._lines.append("")
 

@@ -6,9 +6,8 @@ from collections import defaultdict
 from typing import Any, TypeGuard, TypeVar, cast
 
 from fluvial.air.syntax.checks import Checks
-from fluvial.air.syntax.errors import AirSyntaxError, Source, WrongOperand, shown
-from fluvial.air.syntax.paper import UNCLOSED_INIT_PEER_ID, FreshNames, Read
-from fluvial.air.syntax.places import FUNCTION, ITERATOR, OUTPUT, Place
+from fluvial.air.syntax.errors import AirSyntaxError, SourceText, WrongOperand, shown
+from fluvial.air.syntax.places import FUNCTION, ITERATOR, OUTPUT, OperandSlot
 from fluvial.air.syntax.reader import Group, Node, Word
 from fluvial.air.syntax.tree import (
     ByName,
@@ -22,6 +21,7 @@ from fluvial.air.syntax.tree import (
     Stream,
     StreamMap,
 )
+from fluvial.air.syntax.whitepaper import UNCLOSED_INIT_PEER_ID, FreshNames, StreamRead
 from fluvial.air.syntax.words import Operand, operand_of
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def _may_have_path(operand: Operand) -> TypeGuard[Scalar | CanonStream | CanonMa
     return type(operand) in _WITH_PATH
 
 
-class Operands:
+class OperandParser:
     """Reads operands of one script.
 
     Args:
@@ -52,9 +52,9 @@ class Operands:
         reads: the streams that the present instruction reads as values, by name.
     """
 
-    def __init__(self, source: Source, checks: Checks) -> None:
+    def __init__(self, source: SourceText, checks: Checks) -> None:
         self.paper = False
-        self.reads: dict[str, Read] = {}
+        self.reads: dict[str, StreamRead] = {}
         self._source = source
         self._checks = checks
         self._words: dict[str, Operand] = {}
@@ -63,12 +63,12 @@ class Operands:
         self._appended: set[str] = set()  # streams written as `name[]`, with their sigil
         self._fresh: FreshNames | None = None
 
-    def take_reads(self) -> list[Read]:
+    def take_reads(self) -> list[StreamRead]:
         """The streams that were read as values since the last time."""
         reads, self.reads = self.reads, {}
         return list(reads.values())
 
-    def read(self, node: Node, place: Place[T], *, checked: bool = True, streams: bool = False) -> T:
+    def read(self, node: Node, place: OperandSlot[T], *, checked: bool = True, streams: bool = False) -> T:
         """The operand that a part of an instruction is.
 
         Args:
@@ -110,7 +110,7 @@ class Operands:
                 return Literal(operand.name)
         return self.read(node, FUNCTION, streams=True)
 
-    def output(self, node: Node, place: Place[Scalar | Stream] = OUTPUT) -> Scalar | Stream:
+    def output(self, node: Node, place: OperandSlot[Scalar | Stream] = OUTPUT) -> Scalar | Stream:
         """The target of a call or an ap: a scalar, a stream, or ``acc[]`` for the stream ``$acc``."""
         appended = self._appending(node) if type(node) is Word and node.text.endswith("[]") else None
         return appended or self.read(node, place, checked=False)
@@ -145,7 +145,7 @@ class Operands:
             if isinstance(accessor, ByName):
                 self._checks.use(accessor.name, word)
 
-    def _misplaced(self, node: Node, place: Place[T]) -> AirSyntaxError:
+    def _misplaced(self, node: Node, place: OperandSlot[T]) -> AirSyntaxError:
         text = self._source.text[node.start : node.end] if type(node) is Group else node.text
         return self.error(WrongOperand, f"{shown(text)} cannot be {place.name}", node, place.hint)
 

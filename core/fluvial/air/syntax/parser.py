@@ -7,8 +7,10 @@ stack. A script with an older form of the white paper goes through ``builder`` a
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from fluvial.air.syntax.builder import Builder
-from fluvial.air.syntax.errors import AirSyntaxError, Source, UnreadableText
+from fluvial.air.syntax.errors import AirSyntaxError, SourceText, UnreadableText
 from fluvial.air.syntax.forms import read_instruction
 from fluvial.air.syntax.reader import Group, Node, read
 from fluvial.air.syntax.tree import Script
@@ -16,23 +18,31 @@ from fluvial.air.syntax.tree import Script
 DEFAULT_NAME = "script.air"
 
 
-def parse(text: str, *, name: str = DEFAULT_NAME) -> Script:
+def parse(text: str, *, name: str = DEFAULT_NAME, given: Collection[str] = ()) -> Script:
     """Read and check a script.
 
     Args:
         text: the script; today's AIR, or the older forms of the white paper.
         name: what errors call it, such as the file's name.
+        given: names that have values before the script begins.
 
     Raises:
         AirSyntaxError: the text is no script that can be run; says where, what and what to do.
     """
-    source = Source(text, name)
+    source = SourceText(text, name)
     nodes = read(source)
-    builder = Builder(source, nodes, paper=False)
+    builder = _builder(source, nodes, given, paper=False)
     script = _build(builder, nodes)
     if builder.operands.paper:
-        return _build(Builder(source, nodes, paper=True), nodes)
+        return _build(_builder(source, nodes, given, paper=True), nodes)
     return script
+
+
+def _builder(source: SourceText, nodes: list[Node], given: Iterable[str], *, paper: bool) -> Builder:
+    builder = Builder(source, nodes, paper=paper)
+    for name in given:
+        builder.checks.define(name)
+    return builder
 
 
 def parse_bytes(data: bytes, *, name: str = DEFAULT_NAME) -> Script:
@@ -54,7 +64,7 @@ def decode(data: bytes, *, name: str = DEFAULT_NAME) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         before = len(data[: error.start].decode())
-        source = Source(data.decode(errors="replace"), name)
+        source = SourceText(data.decode(errors="replace"), name)
         problem = f"the byte 0x{data[error.start]:02x} is no UTF-8 here"
         raise source.error(UnreadableText, problem, before, hint="save the file as UTF-8") from error
 

@@ -34,7 +34,7 @@ FailSource: TypeAlias = Scalar | CanonStream | LastError | Error
 
 
 @dataclass(frozen=True, slots=True)
-class Place(Generic[T]):
+class OperandSlot(Generic[T]):
     """A place for an operand.
 
     Attributes:
@@ -135,29 +135,31 @@ _VALUES = (
     "a literal, a scalar, a canonicalised stream or map, or a part of one; a stream must be fixed with `canon` first"
 )
 
-PEER = Place("a peer", _is_peer, f"a peer is `%init_peer_id%`, {_PARTS}")
-SERVICE = Place("a service", _is_function, f"a service is {_PARTS}")
-FUNCTION = Place("a function", _is_function, f"a function is {_PARTS}")
-ARGUMENT = Place("an argument of a call", _is_value, f"an argument is {_VALUES}")
-COMPARED = Place("a compared value", _is_value, f"a test compares {_VALUES}")
-AP_VALUE = Place("the value of `ap`", _is_ap_value, "`ap` takes any value but a stream or a whole canonicalised map")
-KEY = Place("the key of a stream map", _is_key, "a key is a string, an integer, a scalar or a part of a value")
-OUTPUT = Place("the output of a call", _is_output, "an output is a scalar's name or a `$stream`")
-AP_TARGET = Place(
+PEER = OperandSlot("a peer", _is_peer, f"a peer is `%init_peer_id%`, {_PARTS}")
+SERVICE = OperandSlot("a service", _is_function, f"a service is {_PARTS}")
+FUNCTION = OperandSlot("a function", _is_function, f"a function is {_PARTS}")
+ARGUMENT = OperandSlot("an argument of a call", _is_value, f"an argument is {_VALUES}")
+COMPARED = OperandSlot("a compared value", _is_value, f"a test compares {_VALUES}")
+AP_VALUE = OperandSlot(
+    "the value of `ap`", _is_ap_value, "`ap` takes any value but a stream or a whole canonicalised map"
+)
+KEY = OperandSlot("the key of a stream map", _is_key, "a key is a string, an integer, a scalar or a part of a value")
+OUTPUT = OperandSlot("the output of a call", _is_output, "an output is a scalar's name or a `$stream`")
+AP_TARGET = OperandSlot(
     "the target of `ap`", _is_output, "a target is a scalar's name or a `$stream`; a `%map` takes `(KEY VALUE)`"
 )
-MAP = Place("the target of a pair", _is_map, "a pair goes to a stream map: `%name`")
-CANON_SOURCE = Place("what `canon` fixes", _is_canon_source, "`canon` fixes a `$stream` or a `%map`")
-STREAM_CANON = Place("the canon of a stream", _is_canon_of_stream, "it is called `#name` or `#$name`")
-MAP_CANON = Place("the canon of a stream map", _is_canon_of_map, "it is called `#%name`, or is a scalar's name")
-ITERABLE = Place(
+MAP = OperandSlot("the target of a pair", _is_map, "a pair goes to a stream map: `%name`")
+CANON_SOURCE = OperandSlot("what `canon` fixes", _is_canon_source, "`canon` fixes a `$stream` or a `%map`")
+STREAM_CANON = OperandSlot("the canon of a stream", _is_canon_of_stream, "it is called `#name` or `#$name`")
+MAP_CANON = OperandSlot("the canon of a stream map", _is_canon_of_map, "it is called `#%name`, or is a scalar's name")
+ITERABLE = OperandSlot(
     "what `fold` runs over", _is_iterable, "a fold runs over a scalar or part of it, `#c`, `#%m`, `$s`, `%m` or `[]`"
 )
-ITERATOR = Place("an iterator", _is_plain_scalar, "an iterator is a plain name")
-NEW_TARGET = Place(
+ITERATOR = OperandSlot("an iterator", _is_plain_scalar, "an iterator is a plain name")
+NEW_TARGET = OperandSlot(
     "what `new` renews", _is_new_target, "`new` takes a whole scalar, `$stream`, `%map`, `#canon` or `#%canon`"
 )
-FAIL_CODE = Place("the code of `fail`", _is_code, "a code is an integer other than 0")
-FAIL_SOURCE = Place(
+FAIL_CODE = OperandSlot("the code of `fail`", _is_code, "a code is an integer other than 0")
+FAIL_SOURCE = OperandSlot(
     "an error value", _is_fail_source, "fail with a scalar, a part of a value, `%last_error%` or `:error:`"
 )

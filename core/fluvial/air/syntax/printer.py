@@ -15,7 +15,7 @@ from fluvial.air.syntax.reader import Group, Node, Quoted, Word
 from fluvial.air.syntax.tree import (
     Ap,
     ApMap,
-    Call,
+    CallInstruction,
     Canon,
     CanonMap,
     CanonStream,
@@ -90,7 +90,7 @@ def head(instruction: Instruction) -> str:
     """
     name = _name(instruction)
     match instruction:
-        case Call():
+        case CallInstruction():
             arguments = " ".join(map(_shown, instruction.arguments))
             output = _shown(instruction.output) if instruction.output else ""
             triplet = f"{_shown(instruction.peer)} ({_shown(instruction.service)} {_shown(instruction.function)})"
@@ -119,6 +119,8 @@ def head(instruction: Instruction) -> str:
 
 def _name(instruction: Instruction) -> str:
     match instruction:
+        case CallInstruction():
+            return "call"
         case ApMap():
             return "ap"
         case FailLiteral() | FailValue():
@@ -205,7 +207,7 @@ def _group(instruction: Instruction, inner: list[Node]) -> Group:
             for step in reversed(inner[:-1]):
                 chain = _round(name, step, chain)
             return chain if isinstance(chain, Group) else _round(name, *inner)
-        case Call():
+        case CallInstruction():
             return _call(name, instruction)
         case ApMap():
             pair = _round(_operand(instruction.key), _operand(instruction.argument))
@@ -217,7 +219,7 @@ def _group(instruction: Instruction, inner: list[Node]) -> Group:
             return _round(name, *map(_operand, _operands(instruction)), *inner)
 
 
-def _call(name: Word, call: Call) -> Group:
+def _call(name: Word, call: CallInstruction) -> Group:
     arguments = _brackets("[", [_operand(argument) for argument in call.arguments])
     output = [_operand(call.output)] if call.output else []
     if isinstance(call.service, PairService):

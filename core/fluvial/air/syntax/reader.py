@@ -20,7 +20,7 @@ from msgspec import Struct
 from fluvial.air.syntax.errors import (
     AirSyntaxError,
     BadWord,
-    Source,
+    SourceText,
     TooLarge,
     UnbalancedBrackets,
     UnclosedString,
@@ -99,7 +99,7 @@ class PlainCall(Struct, gc=False):
     Its brackets have ``Group.items`` like all others, but these are made only when something asks for them.
     """
 
-    source: Source
+    source: SourceText
     peer: Atom
     service: Atom
     function: Atom
@@ -132,7 +132,7 @@ _PARTS = re.compile(rf"[(\[)\]] | ;[^\n]* | {_ATOM}", re.VERBOSE)
 _CLOSING = {"(": ")", "[": "]"}
 
 
-def read(source: Source, *, comments: bool = False) -> list[Node]:
+def read(source: SourceText, *, comments: bool = False) -> list[Node]:
     """The outermost parts of a script.
 
     Args:
@@ -146,7 +146,7 @@ def read(source: Source, *, comments: bool = False) -> list[Node]:
     return _nested(source, 0, len(source.text), comments=comments)
 
 
-def _nested(source: Source, start: int, end: int, *, comments: bool = False) -> list[Node]:
+def _nested(source: SourceText, start: int, end: int, *, comments: bool = False) -> list[Node]:
     """The outermost parts of a stretch of a script."""
     top: list[Node] = []
     items = top
@@ -193,7 +193,7 @@ def _nested(source: Source, start: int, end: int, *, comments: bool = False) -> 
     return top
 
 
-def _plain_call(found: re.Match[str], source: Source) -> PlainCall:
+def _plain_call(found: re.Match[str], source: SourceText) -> PlainCall:
     arguments: list[Atom] = []
     if found[_ARGUMENT]:
         arguments.append(_atom(found, _ARGUMENT))
@@ -209,14 +209,14 @@ def _atom(found: re.Match[str], group: int) -> Atom:
     return (Quoted if text[0] == '"' else Word)(text, found.start(group))
 
 
-def _too_many(source: Source) -> TooLarge:
+def _too_many(source: SourceText) -> TooLarge:
     """Too many parts: points at the first one too many."""
     first = next(islice(_PARTS.finditer(source.text), PARTS_MAX, None))
     hint = "split the flow into several scripts, or load data instead of writing it as literals"
     return source.error(TooLarge, f"the script has more than {PARTS_MAX:,} parts", first.start(), hint=hint)
 
 
-def _closing_error(source: Source, around: list[Group], offset: int) -> AirSyntaxError:
+def _closing_error(source: SourceText, around: list[Group], offset: int) -> AirSyntaxError:
     """Say why a bracket cannot close anything."""
     closing = source.text[offset]
     if not around:
@@ -233,7 +233,7 @@ def _opening(group: Group) -> str:
     return f"`{group.bracket}{first.text[:20] if isinstance(first, Word) else '…'}`"
 
 
-def _unclosed_error(source: Source, top: list[Node], around: list[Group]) -> AirSyntaxError:
+def _unclosed_error(source: SourceText, top: list[Node], around: list[Group]) -> AirSyntaxError:
     inner = around[-1]
     hint = f"add `{_CLOSING[inner.bracket]}` where it ends"
     if len(around) > 1:
@@ -247,7 +247,7 @@ def _unclosed_error(source: Source, top: list[Node], around: list[Group]) -> Air
     return source.error(UnbalancedBrackets, f"{_opening(inner)} is never closed", inner.start, hint=hint)
 
 
-def _outdented(source: Source, top: list[Node]) -> tuple[Group, int] | None:
+def _outdented(source: SourceText, top: list[Node]) -> tuple[Group, int] | None:
     """The last group that goes on, or ends, further out than it began; with the offset where it does."""
     found: tuple[Group, int] | None = None
     waiting: list[Node] = list(top)
@@ -270,7 +270,7 @@ def _outdented(source: Source, top: list[Node]) -> tuple[Group, int] | None:
     return found
 
 
-def _piece_error(source: Source, offset: int) -> AirSyntaxError:
+def _piece_error(source: SourceText, offset: int) -> AirSyntaxError:
     """What does not read as any piece: an open string, or a word with something stuck to it."""
     text = source.text
     if text[offset] == '"':
@@ -290,7 +290,7 @@ def _piece_error(source: Source, offset: int) -> AirSyntaxError:
     return source.error(BadWord, f"the brackets inside {shown(run)} do not match", offset, len(run), hint=hint)
 
 
-def _check_text(source: Source) -> None:
+def _check_text(source: SourceText) -> None:
     text = source.text
     try:
         size = len(text.encode())

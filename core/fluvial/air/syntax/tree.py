@@ -201,7 +201,7 @@ class Instruction(Struct, frozen=True, gc=False, kw_only=True, eq=False):
         return hash((type(self), self.number))
 
 
-class Call(Instruction, frozen=True, kw_only=True):
+class CallInstruction(Instruction, frozen=True, kw_only=True):
     """``(call peer (service function) [arguments] output)``."""
 
     peer: Triplet
@@ -327,7 +327,7 @@ _CHILDREN: Mapping[type[Instruction], Callable[[Any], tuple[Instruction, ...]]] 
 )
 _OPERANDS: Mapping[type[Instruction], Callable[[Any], tuple[Operand, ...]]] = MappingProxyType(
     {
-        Call: lambda one: (one.peer, one.service, one.function, *one.arguments),
+        CallInstruction: lambda one: (one.peer, one.service, one.function, *one.arguments),
         Ap: lambda one: (one.argument,),
         ApMap: attrgetter("key", "argument"),
         Canon: attrgetter("peer", "source"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from fluvial.air.syntax.errors import AirSyntaxError, BadLambda, BadNumber, BadWord, Source, WrongOperand, shown
+from fluvial.air.syntax.errors import AirSyntaxError, BadLambda, BadNumber, BadWord, SourceText, WrongOperand, shown
 from fluvial.air.syntax.lambdas import NAME_CHARS, LambdaError, is_name, parse_lambda
 from fluvial.air.syntax.reader import Word
 from fluvial.air.syntax.tree import (
@@ -75,7 +75,7 @@ _WITH_PARTS: Mapping[str, type[Scalar] | type[CanonStream] | type[CanonMap]] = M
 _WITHOUT_PARTS: Mapping[str, type[Stream] | type[StreamMap]] = MappingProxyType({"$": Stream, "%": StreamMap})
 
 
-def operand_of(word: Word, source: Source) -> Operand:
+def operand_of(word: Word, source: SourceText) -> Operand:
     """What a word stands for.
 
     Raises:
@@ -99,7 +99,7 @@ def operand_of(word: Word, source: Source) -> Operand:
     return _variable(word, source)
 
 
-def _variable(word: Word, source: Source) -> Operand:
+def _variable(word: Word, source: SourceText) -> Operand:
     text = word.text
     found = _VARIABLE.fullmatch(text)
     if found is None or not is_name(found[2]):
@@ -119,7 +119,7 @@ def _variable(word: Word, source: Source) -> Operand:
     return _WITH_PARTS[sigil](name, _path(path, word, source) if path else None)
 
 
-def _path(text: str, word: Word, source: Source) -> Lambda:
+def _path(text: str, word: Word, source: SourceText) -> Lambda:
     """The lambda at the end of a word."""
     try:
         return parse_lambda(text)
@@ -135,7 +135,7 @@ def _is_numeric(head: str) -> bool:
     return all(unicodedata.category(c)[0] == "N" for c in head.removeprefix("+").removeprefix("-"))
 
 
-def _number(text: str, is_float: bool, word: Word, source: Source) -> Literal:
+def _number(text: str, is_float: bool, word: Word, source: SourceText) -> Literal:
     length = len(text)
     sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
     whole, _, fraction = digits.partition(".")
@@ -155,7 +155,7 @@ def _number(text: str, is_float: bool, word: Word, source: Source) -> Literal:
     return Literal(value)
 
 
-def _name_error(word: Word, source: Source) -> AirSyntaxError:
+def _name_error(word: Word, source: SourceText) -> AirSyntaxError:
     """Say which character keeps a word from being a name."""
     text = word.text
     if "[]" in text:

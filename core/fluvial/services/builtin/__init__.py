@@ -9,7 +9,7 @@ import structlog
 
 from fluvial.clock import Clock
 from fluvial.effectors import Effector
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair
 from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.console import Console

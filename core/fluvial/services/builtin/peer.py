@@ -11,7 +11,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import Clock
 from fluvial.effectors import U64, Call, Effector, NoConfig, function
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
-from fluvial.guarded import GuardedRouting, GuardedTransport
+from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Answer
 from fluvial.services.builtin.op import NOTHING

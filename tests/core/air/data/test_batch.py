@@ -15,18 +15,18 @@ from fluvial.air.data.batch import (
 from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import (
     Argument,
-    Canon,
+    CallFailure,
+    CanonFact,
     Closed,
     Element,
     Fact,
-    Failure,
     Item,
+    Provenance,
     Result,
     Sent,
     Source,
     Step,
     Taken,
-    Tetraplet,
 )
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
@@ -37,11 +37,11 @@ PARTICLE = b"P" * 32
 FRAME = b"F" * 16
 VALUE = content_id({"k": "value"})
 ARGUMENT = Argument(content_id(1), ("a", 0))
-ELEMENT = Element(VALUE, Tetraplet("peer", "s", "f", ".$.x"), Source.CALL, FRAME, 3)
+ELEMENT = Element(VALUE, Provenance("peer", "s", "f", ".$.x"), Source.CALL, FRAME, 3)
 
 RESULT = Result(b"", 1, "s", "f", (ARGUMENT,), VALUE)
-FAILURE = Failure(FRAME, 2, "s", "f", (), 1, '"bad"')
-CANON = Canon(b"", 3, (ELEMENT,))
+FAILURE = CallFailure(FRAME, 2, "s", "f", (), 1, '"bad"')
+CANON = CanonFact(b"", 3, (ELEMENT,))
 SENT = Sent(b"", 4, True)
 TAKEN = Taken(b"", 5)
 CLOSED = Closed(FRAME, (6, 7), b"R" * 32)
@@ -68,7 +68,7 @@ OTHERS: dict[type[Any], dict[str, Any]] = {
     Step: {"seen": (b"C" * 32,)},
     Argument: {"root": content_id(2), "path": ("a", 1)},
     Result: {"frame": FRAME, "node": 9, "service": "t", "function": "g", "arguments": (), "value": content_id(2)},
-    Failure: {
+    CallFailure: {
         "frame": b"",
         "node": 9,
         "service": "t",
@@ -77,8 +77,8 @@ OTHERS: dict[type[Any], dict[str, Any]] = {
         "status": 2,
         "message": '"worse"',
     },
-    Element: {"value": content_id(2), "origin": Tetraplet("peer"), "source": Source.CANON, "frame": b"", "node": 9},
-    Canon: {"frame": FRAME, "node": 9, "elements": ()},
+    Element: {"value": content_id(2), "origin": Provenance("peer"), "source": Source.CANON, "frame": b"", "node": 9},
+    CanonFact: {"frame": FRAME, "node": 9, "elements": ()},
     Sent: {"frame": FRAME, "node": 9, "complete": False},
     Taken: {"frame": FRAME, "node": 9},
     Closed: {"frame": b"", "nodes": (6, 7, 8), "root": b"S" * 32},

@@ -6,7 +6,7 @@ import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
 from fluvial.air.data.evidence import Equivocation, close, equivocations, reveals
-from fluvial.air.data.facts import Canon, Fact, Failure, Instance, Result, Sent, Step, Taken
+from fluvial.air.data.facts import CallFailure, CanonFact, Fact, Instance, Result, Sent, Step, Taken
 from fluvial.identity import KeyPair
 
 from tests.core.air.data.test_batch import CANON, ELEMENT, FAILURE, FRAME, KEYS, OTHER, OTHERS, RESULT, change, seal
@@ -17,7 +17,7 @@ def batch(*facts: Fact, keys: KeyPair = KEYS) -> Batch:
 
 
 OTHER_RESULT: Result = change(RESULT, value=content_id("other"))
-FAILED = Failure(RESULT.frame, RESULT.node, "s", "f", RESULT.arguments, 1, '"no"')
+FAILED = CallFailure(RESULT.frame, RESULT.node, "s", "f", RESULT.arguments, 1, '"no"')
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ FAILED = Failure(RESULT.frame, RESULT.node, "s", "f", RESULT.arguments, 1, '"no"
         (FAILURE, change(FAILURE, message='"worse"')),
         (CANON, change(CANON, elements=())),
         (CANON, change(CANON, elements=(ELEMENT, ELEMENT))),
-        (RESULT, Canon(RESULT.frame, RESULT.node, ())),
+        (RESULT, CanonFact(RESULT.frame, RESULT.node, ())),
     ],
 )
-def test_two_answers_convict(one: Result | Failure | Canon, other: Result | Failure | Canon) -> None:
+def test_two_answers_convict(one: Result | CallFailure | CanonFact, other: Result | CallFailure | CanonFact) -> None:
     first, second = batch(one), batch(other)
     instance = Instance(one.frame, one.node)
     (found,) = equivocations([first, batch(Sent(b"", 1, True)), second])

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
-from fluvial.air.data.facts import Canon, Failure, Result, Sent, Step, Taken
+from fluvial.air.data.facts import CallFailure, CanonFact, Result, Sent, Step, Taken
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, decode_record, encode_record
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 KEYS = KeyPair.from_secret(b"log".ljust(32, b"."))
 FACTS = (
     Result(b"", 0, "s", "f", (), content_id([1])),
-    Failure(b"F" * 16, 1, "s", "f", (), -5, '"no"'),
-    Canon(b"", 2, ()),
+    CallFailure(b"F" * 16, 1, "s", "f", (), -5, '"no"'),
+    CanonFact(b"", 2, ()),
     Sent(b"", 3, False),
     Taken(b"", 4),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fluvial.air.data.content import LEAF_BYTES_MAX, Json, content_id, leaf_hash
 from fluvial.air.data.partial import Absent, Level, Mask, Partial, covers, cut, id_of, merged, together
-from fluvial.air.data.proofs import ArrayPart, Field, Hidden, ObjectPart, Whole, read_proof, write_proof
+from fluvial.air.data.proofs import ArrayPart, FieldPart, Hidden, ObjectPart, WholePart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from hypothesis import given, settings
@@ -161,15 +161,15 @@ HASH = b"\1" * 32
         (ArrayPart(2, (None, HASH)), "fewer nodes"),
         (ArrayPart(2, (HASH, HASH)), "more nodes"),
         (ArrayPart(2, (None, HASH, HASH)), "nothing is shown"),
-        (ArrayPart(2, (Whole(1),)), "fewer forks"),
-        (ArrayPart(1, (None, Whole(1), HASH)), "more forks"),
-        (ArrayPart(2, (None, Whole(1), Whole(2))), "all of its parts"),
+        (ArrayPart(2, (WholePart(1),)), "fewer forks"),
+        (ArrayPart(1, (None, WholePart(1), HASH)), "more forks"),
+        (ArrayPart(2, (None, WholePart(1), WholePart(2))), "all of its parts"),
         (ArrayPart(1, (b"short",)), "32 bytes"),
         (ArrayPart(1, (Hidden(b"short"),)), "32 bytes"),
-        (ArrayPart(1, (Whole(b"no json"),)), "no JSON"),
-        (ArrayPart(1, (Whole(float("nan")),)), "no JSON"),
-        (ObjectPart(3, (None, None, Field("b", Whole(1)), Field("a", Whole(2)), HASH)), "order"),
-        (ObjectPart(3, (None, None, Field("a", Whole(1)), Field("a", Whole(2)), HASH)), "order"),
+        (ArrayPart(1, (WholePart(b"no json"),)), "no JSON"),
+        (ArrayPart(1, (WholePart(float("nan")),)), "no JSON"),
+        (ObjectPart(3, (None, None, FieldPart("b", WholePart(1)), FieldPart("a", WholePart(2)), HASH)), "order"),
+        (ObjectPart(3, (None, None, FieldPart("a", WholePart(1)), FieldPart("a", WholePart(2)), HASH)), "order"),
     ],
 )
 def test_what_is_no_proof_is_refused(proof: ArrayPart | ObjectPart, problem: str) -> None:
@@ -181,8 +181,8 @@ def test_who_signs_a_tree_that_is_no_value_is_found_out_when_its_parts_meet() ->
     """A small array is no tree: whoever signed its root named nothing."""
     leaves = [content_id(1), content_id(2)]
     hashes = [leaf_hash(leaf) for leaf in leaves]
-    one = read_proof(ArrayPart(2, (None, Whole(1), hashes[1])))
-    other = read_proof(ArrayPart(2, (None, hashes[0], Whole(2))))
+    one = read_proof(ArrayPart(2, (None, WholePart(1), hashes[1])))
+    other = read_proof(ArrayPart(2, (None, hashes[0], WholePart(2))))
     assert one.id == other.id != content_id([1, 2])
     with pytest.raises(RemoteProtocolError, match="do not make up"):
         merged(one, other)
@@ -191,8 +191,8 @@ def test_who_signs_a_tree_that_is_no_value_is_found_out_when_its_parts_meet() ->
 def test_fields_that_are_out_of_order_are_found_out_when_they_meet() -> None:
     """The same name twice: one half of the tree shows a field, the other half the same field with another value."""
     hashes = [leaf_hash(content_id("a") + content_id(value)) for value in (1, 2)]
-    one = read_proof(ObjectPart(2, (None, Field("a", Whole(1)), hashes[1])))
-    other = read_proof(ObjectPart(2, (None, hashes[0], Field("a", Whole(2)))))
+    one = read_proof(ObjectPart(2, (None, FieldPart("a", WholePart(1)), hashes[1])))
+    other = read_proof(ObjectPart(2, (None, hashes[0], FieldPart("a", WholePart(2)))))
     assert one.id == other.id
     with pytest.raises(RemoteProtocolError, match="order"):
         merged(one, other)

@@ -20,17 +20,17 @@ from fluvial.air.data.content import ContentId, content_id, merkle_root
 from fluvial.air.data.evidence import close
 from fluvial.air.data.facts import (
     Argument,
-    Canon,
+    CallFailure,
+    CanonFact,
     Element,
-    Failure,
     Instance,
     Item,
+    Provenance,
     Result,
     Sent,
     Source,
     Step,
     Taken,
-    Tetraplet,
     index_element,
     iteration_frame,
     written_element,
@@ -138,14 +138,14 @@ def make_batches(key: bytes) -> dict[str, Any]:
     frame = iteration_frame(b"", 3, index_element(0))
     answer, sent_before = {"k": "value"}, content_id("known to the receiver")
     arguments = (Argument(content_id("literal")), Argument(sent_before, ("a", 0)))
-    origin = Tetraplet(str(ADA.peer_id), "s", "f", ".$.k")
+    origin = Provenance(str(ADA.peer_id), "s", "f", ".$.k")
     items: tuple[Item, ...] = (
         Step(),
         Result(b"", 1, "s", "f", arguments, content_id(answer)),
-        Failure(frame, 2, "s", "bad", (), -1, '"no"'),
+        CallFailure(frame, 2, "s", "bad", (), -1, '"no"'),
         Step((hashlib.sha256(b"a batch that the receiver has").digest(),)),
-        Canon(b"", 4, (Element(content_id(answer), origin, Source.CALL, frame, 300),)),
-        Canon(b"", 5, ()),
+        CanonFact(b"", 4, (Element(content_id(answer), origin, Source.CALL, frame, 300),)),
+        CanonFact(b"", 5, ()),
         Sent(b"", 70_000, True),
         Taken(frame, 6),
         close(RESULTS),

@@ -12,7 +12,7 @@ from fluvial.air.data.content import content_id
 from fluvial.air.data.evidence import reveals
 from fluvial.air.data.facts import Closed, Result, Taken
 from fluvial.air.data.log import Stepped
-from fluvial.air.machine import evaluator
+from fluvial.air.machine import runtime
 from fluvial.simulation.network import Observation, simulate
 from fluvial.simulation.scenario import Scenario, Seeded
 
@@ -280,7 +280,7 @@ def test_an_answer_counts_before_a_closed_call_unless_that_came_first(first: boo
 
 
 def test_calls_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "WORK_MAX", 1_000)
+    monkeypatch.setattr(runtime, "WORK_MAX", 1_000)
     flow = Flow(READ)
     flow.merge("a", b"")
     effects = lie(flow, "c", Closed(b"", tuple(range(1_000)), bytes(32)))

@@ -16,14 +16,14 @@ from fluvial.air.machine.machine import Answered, Failed, Machine
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate
-from fluvial.simulation.scenario import Scenario, Seeded, ServiceError, ServiceRow, key_of
+from fluvial.simulation.scenario import MockedError, Scenario, Seeded, ServiceRow, key_of
 
 from tests.core.air.machine.flows import Flow
 from tests.fuzz.twins import WAYS, compare_in
 
 PEERS: Final = ("i", "a", "b", "c", "d", "h")
 SERVICES: Final = [
-    ServiceRow(function="bad", error=ServiceError(1, '"no"')),
+    ServiceRow(function="bad", error=MockedError(1, '"no"')),
     ServiceRow(function="peers", returns=["@a", "@b", "@c"]),
     ServiceRow(function="who", returns="@h"),
     ServiceRow(returns="done"),
@@ -274,7 +274,7 @@ def test_no_flow_stands_still(row: range) -> None:
 
 
 def test_without_the_rule_some_flows_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HalfFailed, "hand_on", lambda self, machine: None)
+    monkeypatch.setattr(HalfFailed, "report", lambda self: True)
     assert sum(bool(unanswered(Writer(number).script(), "fifo")) for number in range(200)) >= 10
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fluvial.air.data.facts import Tetraplet
+from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.machine import Failed
 
 from tests.core.air.machine.flows import TIMESTAMP_MS, TTL_MS, Flow
@@ -53,9 +53,9 @@ def test_arguments_carry_where_they_come_from() -> None:
     flow.run()
     b = flow.names.keys["b"].peer_id
     assert [list(origins) for origins in seen[-1]] == [
-        [Tetraplet(b, "s", "f", ".$.k.[0]")],
-        [Tetraplet(flow.particle.initiator)],
-        [Tetraplet(b, "s", "f")],
+        [Provenance(b, "s", "f", ".$.k.[0]")],
+        [Provenance(flow.particle.initiator)],
+        [Provenance(b, "s", "f")],
     ]
 
 

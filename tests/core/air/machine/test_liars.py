@@ -11,24 +11,24 @@ from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import (
     Argument,
-    Canon,
+    CallFailure,
+    CanonFact,
     Closed,
     Element,
     Fact,
-    Failure,
     Instance,
     Item,
+    Provenance,
     Result,
     Sent,
     Source,
     Step,
     Taken,
-    Tetraplet,
     index_element,
     iteration_frame,
 )
 from fluvial.air.data.wire import decode_data, encode_data
-from fluvial.air.machine import evaluator
+from fluvial.air.machine import runtime
 from fluvial.air.machine.machine import Answered, Effects
 from fluvial.air.syntax.tree import walk
 
@@ -66,8 +66,8 @@ def result(
     return Result(frame, node, service, function, names, content_id(value))
 
 
-def canon(node: int, *values: Any, source: int = Source.CALL) -> Canon:
-    return Canon(b"", node, tuple(Element(content_id(value), Tetraplet("p"), source, b"", 0) for value in values))
+def canon(node: int, *values: Any, source: int = Source.CALL) -> CanonFact:
+    return CanonFact(b"", node, tuple(Element(content_id(value), Provenance("p"), source, b"", 0) for value in values))
 
 
 CALL = '(seq (call "@b" ("s" "f") ["arg"] x) (call "@a" ("t" "show") [x]))'
@@ -90,7 +90,7 @@ def test_true_result_moves_the_flow() -> None:
         ("b", result(1, "s", "f")),
         ("b", result(1, "s", "f", "arg", "more")),
         ("b", Result(b"", 1, "s", "f", (Argument(content_id("arg"), ("part",)),), content_id("text"))),
-        ("b", Failure(b"", 1, "s", "f", (), 1, '"no"')),
+        ("b", CallFailure(b"", 1, "s", "f", (), 1, '"no"')),
         ("b", result(0, "s", "f", "arg")),
         ("b", result(2, "s", "f", "arg")),
         ("b", result(4_000_000_000, "s", "f", "arg")),
@@ -216,21 +216,21 @@ def random_fact(rng: random.Random, instance: Instance) -> Fact:
         case 0 | 1:
             return Result(frame, node, "s", function, arguments, content_id(value))
         case 2:
-            return Failure(
+            return CallFailure(
                 frame, node, "s", function, arguments, rng.choice([-1, 1, 2**63]), rng.choice(["", '"text"', "no json"])
             )
         case 3:
             elements = [
                 Element(
                     content_id(rng.choice(VALUES)),
-                    Tetraplet("", "", "", ".$.x"),
+                    Provenance("", "", "", ".$.x"),
                     rng.randrange(3),
                     rng.choice((b"", b"y" * 16)),
                     rng.randrange(30),
                 )
                 for _ in range(rng.randrange(3))
             ]
-            return Canon(frame, node, tuple(elements))
+            return CanonFact(frame, node, tuple(elements))
         case 4:
             return Sent(frame, node, rng.random() < 0.5)
         case 5:
@@ -243,14 +243,14 @@ def test_facts_of_a_liar_survive_a_restart() -> None:
     flow = Flow(CALL)
     flow.merge("a", b"")
     flow.records["a"] += lie(
-        flow, "b", canon(1, "text"), result(1, "s", "f", "other"), Failure(b"", 7, "s", "f", (), 5, "")
+        flow, "b", canon(1, "text"), result(1, "s", "f", "other"), CallFailure(b"", 7, "s", "f", (), 5, "")
     ).records
     batches = flow.machine("a").batches()
     assert flow.restart("a").batches() == batches
 
 
 def test_steps_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "WORK_MAX", 1_000)
+    monkeypatch.setattr(runtime, "WORK_MAX", 1_000)
     flow = Flow(CALL)
     flow.merge("a", b"")
     before = flow.machine("a").waits()

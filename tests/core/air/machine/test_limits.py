@@ -6,9 +6,8 @@ import sys
 import time
 
 import pytest
-from fluvial.air.machine import evaluator
+from fluvial.air.machine import runtime
 from fluvial.air.machine.errors import TEXT_BYTES_MAX
-from fluvial.air.machine.evaluator import DEPTH_MAX
 from fluvial.air.machine.streams import ELEMENTS_MAX
 
 from tests.core.air.machine.flows import Flow
@@ -36,11 +35,11 @@ def test_calls_in_1000_parallel_iterations() -> None:
     assert flow.arguments_of("s.f") == [[number] for number in range(1_000)]
 
 
-def test_depth_is_bounded_and_the_recursion_limit_restored() -> None:
+def test_100000_levels_at_run_time_need_no_more_python_calls_within_each_other_than_usual() -> None:
     limit = sys.getrecursionlimit()
-    flow = Flow(fold("(seq (null) (next x))"), {"s.l": list(range(DEPTH_MAX))}).run()
-    assert flow.codes == [("a", 20100)]
-    assert "nested in one another" in flow.errors[0][1].message
+    script = f'(seq {LIST} (seq (fold xs x (seq (null) (xor (next x) (null)))) (call "@a" ("s" "end") [])))'
+    flow = Flow(script, {"s.l": list(range(33_000))}).run()
+    assert flow.made == ["a s.l", "a s.end"]
     assert sys.getrecursionlimit() == limit
 
 
@@ -65,13 +64,13 @@ def test_exponential_script_ends() -> None:
 
 
 def test_elements_that_a_fold_does_not_reach_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "WORK_MAX", 10_000)
+    monkeypatch.setattr(runtime, "WORK_MAX", 10_000)
     flow = Flow(fold("(seq (fold xs y (null)) (next x))"), {"s.l": list(range(1_000))}).run()
     assert flow.codes == [("a", 20100)]
 
 
 def test_elements_of_canons_as_arguments_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "WORK_MAX", 10_000)
+    monkeypatch.setattr(runtime, "WORK_MAX", 10_000)
     collect = f"{fold('(par (ap x $s) (next x))')}"
     arguments = " ".join(["#c"] * 100)
     script = f'(seq {collect} (seq (canon "@a" $s #c) (call "@a" ("s" "f") [{arguments}])))'

@@ -10,9 +10,8 @@ from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.facts import Fact
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine import refusals, streams
-from fluvial.air.machine.evaluator import Evaluator
-from fluvial.air.machine.findings import Findings
 from fluvial.air.machine.machine import Answered, Effects
+from fluvial.air.machine.runtime import Runtime
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario, ServiceRow
 
@@ -34,21 +33,21 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by the number of facts of each step that is evaluated."""
     counted: list[int] = []
     taken = 0
-    take, evaluate = Evaluator.take, Evaluator.step
+    take, evaluate = Runtime.take, Runtime.begin_step
 
-    def taking(self: Evaluator, facts: Sequence[Fact], signer: str) -> None:
+    def taking(self: Runtime, facts: Sequence[Fact], signer: str) -> None:
         nonlocal taken
         taken += len(facts)
         take(self, facts, signer)
 
-    def step(self: Evaluator, *, act: bool) -> Findings:
+    def begin_step(self: Runtime, *, act: bool) -> None:
         nonlocal taken
         counted.append(taken)
         taken = 0
-        return evaluate(self, act=act)
+        evaluate(self, act=act)
 
-    monkeypatch.setattr(Evaluator, "take", taking)
-    monkeypatch.setattr(Evaluator, "step", step)
+    monkeypatch.setattr(Runtime, "take", taking)
+    monkeypatch.setattr(Runtime, "begin_step", begin_step)
     return counted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluvial.air.data.facts import Sent, Taken
 from fluvial.air.data.log import Stepped
-from fluvial.air.machine.findings import Met
+from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.machine import Answered, Failed
 
 from tests.core.air.machine.flows import Flow
@@ -161,7 +161,7 @@ def test_an_observer_is_told_of_calls_and_canons() -> None:
             (par (canon "@b" $s #c) (call "@b" ("s" "g") [x.$.k y]))))
     """
     flow = Flow(script)
-    met: dict[tuple[bytes, int], Met] = {}
+    met: dict[tuple[bytes, int], Visit] = {}
     flow.observe("a", met.__setitem__)
 
     def trace() -> list[tuple[str, str, object]]:

@@ -10,7 +10,7 @@ from fluvial.air.syntax.tree import (
     Ap,
     ApMap,
     ByName,
-    Call,
+    CallInstruction,
     Canon,
     CanonMap,
     CanonStream,
@@ -59,7 +59,7 @@ def inside(text: str) -> Instruction:
 def test_call() -> None:
     assert root(
         '(call "p" ("s" "f") [1 "two" [] true %ttl% %timestamp% %init_peer_id% :error: %last_error%] out)'
-    ) == Call(
+    ) == CallInstruction(
         number=0,
         peer=Literal("p"),
         service=Literal("s"),

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import pytest
 from fluvial.air.syntax import AirSyntaxError, Script, parse, to_text
-from fluvial.air.syntax.errors import Source
+from fluvial.air.syntax.errors import SourceText
 from fluvial.air.syntax.reader import PARTS_MAX, WHITE_SPACE, Group, Node, read
-from fluvial.air.syntax.tree import Call, Literal, Scalar, walk
+from fluvial.air.syntax.tree import CallInstruction, Literal, Scalar, walk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,7 +78,7 @@ def outcome(text: str) -> Script | tuple[str, ...]:
 @given(st.one_of(DAMAGED, NEARLY_AIR))
 def test_every_part_is_found_in_its_place(text: str) -> None:
     try:
-        nodes = read(Source(text, "script.air"))
+        nodes = read(SourceText(text, "script.air"))
     except AirSyntaxError:
         assert "\0" in text or plainly(text) is None
     else:
@@ -97,12 +97,12 @@ def test_the_first_part_too_many_is_shown_in_whatever_call_it_stands(part: int) 
     pieces = [found.start() for found in re.finditer(r'[()\[\]]|"[^"]*"|\w+', call)]
     before = "x " * (PARTS_MAX - part)
     with pytest.raises(AirSyntaxError, match="parts") as caught:
-        read(Source(before + call, "script.air"))
+        read(SourceText(before + call, "script.air"))
     assert caught.value.code == "A011"
     assert caught.value.at.column == len(before) + pieces[part] + 1
 
 
 def test_a_bare_word_is_a_string_until_something_defines_it_as_a_name() -> None:
     text = '(seq (call "p" ("s" f) []) (seq (call "p" ("s" "f") [] f) (call "p" ("s" f) [])))'
-    calls = [one for one in walk(parse(text).root) if isinstance(one, Call)]
+    calls = [one for one in walk(parse(text).root) if isinstance(one, CallInstruction)]
     assert [call.function for call in calls] == [Literal("f"), Literal("f"), Scalar("f")]

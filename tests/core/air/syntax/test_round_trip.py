@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fluvial.air.syntax import Script, format_text, head, parse, to_text
-from fluvial.air.syntax.tree import Call, InitPeerId, Literal, Null, Scalar, Seq, walk
+from fluvial.air.syntax.tree import CallInstruction, InitPeerId, Literal, Null, Scalar, Seq, walk
 from hypothesis import HealthCheck, given, settings
 
 from tests.core.air.strategies import scripts
@@ -25,7 +25,9 @@ def test_a_printed_tree_parses_to_itself(script: Script) -> None:
 
 @pytest.mark.parametrize("value", ['say "hi"', "a\0b", None, 1.23456789012345, 1e300])
 def test_what_scripts_cannot_express_is_not_printed(value: str | float | None) -> None:
-    call = Call(number=0, peer=InitPeerId(), service=Literal("s"), function=Literal("f"), arguments=(Literal(value),))
+    call = CallInstruction(
+        number=0, peer=InitPeerId(), service=Literal("s"), function=Literal("f"), arguments=(Literal(value),)
+    )
     with pytest.raises(ValueError, match="AIR has no way to write"):
         to_text(call)
 

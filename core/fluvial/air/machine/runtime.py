@@ -1,0 +1,279 @@
+"""The runtime of one particle: all that its instructions work with, and the loop that gives them their turns.
+
+*Completeness* steers the flow. An activation is open while something in it is still to come; ``seq`` goes on when its part is complete,
+``par`` is complete when one branch is. An instruction that needs a name without a value, or a fact that is not there, waits.
+
+*Slices*: :meth:`Runtime.run` ends when a budget of steps is used up, and goes on when it is called again. What was to begin then gets a turn
+later, by the same rule by which it waits for something that stands before it; so slices change nothing in what happens, nor in its order.
+
+*Waking*: whatever arrives puts the activations that wait for it on the agenda: a fact the call or canon with its instance, a value those
+that need its name, an element the folds over its stream. When a turn changes the state of an activation, the activation around it has a
+turn as well, and so on outwards, until a state does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from fluvial.air.data.facts import Closed, Fact, Provenance
+from fluvial.air.machine import errors
+from fluvial.air.machine.activations import (
+    KEEP,
+    MAKERS,
+    OPEN,
+    Activation,
+    Completeness,
+    ParActivation,
+    StreamFoldActivation,
+)
+from fluvial.air.machine.agenda import Agenda
+from fluvial.air.machine.errors import Catchable, NameNotSet, Uncatchable
+from fluvial.air.machine.findings import Findings, Observer
+from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.last_error import LastErrorRegister
+from fluvial.air.machine.operands import Environment, Operands
+from fluvial.air.machine.plan import plan_of
+from fluvial.air.machine.positions import FramePosition
+from fluvial.air.machine.scopes import Bound, Scope, StreamKey
+from fluvial.air.machine.streams import LocalStream
+from fluvial.air.machine.values import Value
+from fluvial.air.machine.waiters import Waiters
+from fluvial.air.syntax import tree
+
+WORK_MAX: Final = 1_000_000
+"""Activations of one particle, arguments, elements of folds and calls in facts ``closed`` included: exponential scripts exist."""
+
+NESTED_STARTS_MAX: Final = 100
+"""Activations that are begun inside one another within one turn; the next one has a turn of its own.
+
+Each takes up to five Python calls, so that together they stay within Python's default limit of 1,000 nested calls.
+"""
+
+Performer: TypeAlias = Callable[["Runtime", Any], None]
+"""Gives an activation of one kind its turn. Raises NameNotSet, Catchable or Uncatchable as the instruction does."""
+
+
+class Runtime:
+    """See the module's docstring.
+
+    Args:
+        script: the checked script.
+        environment, knowledge: what the script may know.
+        in_flight: the calls that the services of this peer work on; kept by the owner.
+        performers: for each kind of instruction what its activations do in a turn.
+        observer: is shown every call and canon that is reached, and every failure that is reported to another peer.
+
+    Attributes:
+        acting: whether calls may be requested, canons fixed and peers named now.
+        findings: the result of the present step.
+        half_failed: the activations of ``par`` of which one branch was found failed and the other one open since this was last emptied.
+    """
+
+    def __init__(
+        self,
+        script: tree.Script,
+        environment: Environment,
+        knowledge: Knowledge,
+        in_flight: Collection[tuple[bytes, int]],
+        performers: Mapping[type[tree.Instruction], Performer],
+        observer: Observer | None = None,
+    ) -> None:
+        self.script: Final = script
+        self.plan: Final = plan_of(script)
+        self.me: Final = environment.me
+        self.initiator: Final = environment.initiator
+        self.knowledge: Final = knowledge
+        self.in_flight: Final = in_flight
+        self.observer: Final = observer
+        self.last_error: Final = LastErrorRegister(used=self.plan.reads_last_error)
+        self.operands: Final = Operands(environment, self.last_error)
+        self.agenda: Final = Agenda()
+        self.waiters: Final = Waiters()
+        self.streams: Final[dict[StreamKey, LocalStream[StreamFoldActivation]]] = {}
+        self.half_failed: Final[dict[ParActivation, None]] = {}
+        self.findings = Findings()
+        self.acting = False
+        self.step = 0
+        self._performers: Final = performers
+        self._turns: Final = self.agenda.turns
+        self._work = 0
+        self._stop = 0
+        self._nested = 0
+        self._unsettled: Activation | None = None
+
+    # --- turns
+
+    def begin_step(self, *, act: bool) -> None:
+        """Begin a step; ``act``: calls may be requested, canons fixed and peers named in it. Raises as :meth:`spend`."""
+        self.step += 1
+        self._work += 1
+        if self._work > WORK_MAX:
+            raise errors.too_much("executed instructions", WORK_MAX)
+        self.acting = act
+        if act or self.findings.requests:
+            self.findings = Findings()
+        if act and self.waiters.postponed:
+            for postponed in self.waiters.take_postponed():
+                self.agenda.push(postponed)
+
+    def take(self, facts: Iterable[Fact], signer: str) -> None:
+        """Take in facts of a signer, and wake who waits for them; raises as :meth:`spend`."""
+        waiting = self.waiters.facts
+        for fact in facts:
+            if type(fact) is Closed:
+                self.spend(len(fact.nodes))
+            for known in self.knowledge.add(fact, signer):
+                if (activation := waiting.get(known)) is not None:
+                    self.agenda.push(activation)
+
+    def allow(self, steps: int) -> None:
+        """Begin a slice of so many steps: activations that begin or have a turn, arguments, elements, facts."""
+        stop = self._work + steps
+        self._stop = stop if stop < WORK_MAX else WORK_MAX
+
+    def charge(self, steps: int) -> bool:
+        """Count steps of the slice that are no work of the particle; whether the slice is over."""
+        self._stop -= steps
+        return self._work >= self._stop
+
+    def run(self) -> bool:
+        """Give all turns on the agenda, and those that follow from them, until the slice is over.
+
+        Returns:
+            Whether nothing is left to do. If something is, begin a new slice and call this again.
+
+        Raises:
+            Uncatchable: the runtime cannot be used any more; what came must be undone.
+        """
+        if (unsettled := self._unsettled) is not None:
+            self._unsettled = None
+            self._settle(unsettled)
+        pop = self.agenda.pop
+        while self._turns:
+            if self._work >= self._stop:
+                return False
+            self._settle(pop())
+        return self._unsettled is None
+
+    def _settle(self, activation: Activation) -> None:
+        """Give an activation its turn, and those around it as long as a state changes."""
+        now: Activation | None = activation
+        while now is not None:
+            before = now.status
+            if before is OPEN or type(now) is StreamFoldActivation:
+                self._advance(now)
+            if now.status is before:
+                return
+            parent = now.parent
+            if type(parent) is StreamFoldActivation:
+                parent.changed = now
+            now = parent
+            self._stop -= 1
+            if self._work >= self._stop:
+                self._unsettled = now
+                return
+
+    def _advance(self, activation: Activation) -> None:
+        try:
+            self._performers[type(activation.node)](self, activation)
+            if self.waiters.missing:
+                self.waiters.misses_nothing(activation)
+        except NameNotSet as missing:
+            self.waiters.await_name(activation, missing.name)
+        except Catchable as error:
+            self.fail(activation, error)
+        except Uncatchable as error:
+            if error.instruction is None:
+                error.instruction = activation.node
+            raise
+
+    def start(
+        self,
+        parent: Activation,
+        node: tree.Instruction,
+        place: FramePosition | None = None,
+        scope: Scope | None = None,
+    ) -> Activation | None:
+        """Begin an instruction inside another one.
+
+        Returns:
+            Its activation. None if something that stands before it has a turn to come, or the slice is over; then ``parent`` has another turn
+            for it.
+        """
+        if place is None:
+            place = parent.place
+        number = node.number
+        key = (*(place.before if number <= place.next_number else place.after), number)
+        turns = self._turns
+        waits = turns and turns[0][0] < key
+        if waits or self._work >= self._stop or self._nested >= NESTED_STARTS_MAX:
+            if self._work >= WORK_MAX and not waits:
+                raise errors.too_much("executed instructions", WORK_MAX)
+            self.agenda.push_later(parent, key)
+            return None
+        self._work += 1
+        self._nested += 1
+        activation = MAKERS[type(node)](key, scope or parent.scope, node, place, parent)
+        self._advance(activation)
+        self._nested -= 1
+        return activation
+
+    def spend(self, more: int) -> None:
+        """Count work; raises Uncatchable 20100 when it is too much for one particle."""
+        self._work += more
+        if self._work > WORK_MAX:
+            raise errors.too_much("executed instructions", WORK_MAX)
+
+    def fail(
+        self, activation: Activation, error: Catchable, flag: Completeness = KEEP, call: Provenance | None = None
+    ) -> None:
+        """End an activation with an error. The innermost one notes on the error what ``:error:`` and ``%last_error%`` show.
+
+        Args:
+            activation: which.
+            error: why.
+            flag: how it leaves the completeness flag.
+            call: for a call whose peer, service and function were known.
+        """
+        if error.instruction is None:
+            error.instruction = activation.node
+            error.peer = self.me if call is None else call.peer
+            error.origin = call
+            if self.plan.reads_last_error and error.code not in (10001, 10002):
+                self.last_error.set(activation.key, error.report(with_peer=True), call)
+        activation.fail(error, flag)
+
+    # --- names and streams
+
+    def claim(self, activation: Activation, name: str) -> None:
+        """An activation that was reached is going to set a name; raises as :meth:`Scope.claim`."""
+        if name in self.plan.contested:
+            activation.scope.claim(name, activation.key)
+
+    def set(self, activation: Activation, name: str, bound: Bound) -> None:
+        """Give a name a value where an activation stands, and wake who waits for it; raises as :meth:`Scope.set_at`."""
+        scope, waiters, key = activation.scope, self.waiters, activation.key
+        if name in self.plan.contested:
+            woken = waiters.named_after(scope.set_at(name, bound, key), name, key)
+        else:
+            holder = scope.set(name, bound)
+            if not waiters.names:
+                return
+            woken = waiters.named(holder, name)
+        for waiting in woken:
+            self.agenda.push(waiting)
+
+    def append(self, activation: Activation, target: tree.Stream | tree.StreamMap, value: Value) -> None:
+        """Append to a stream, and wake the folds that see it."""
+        key = activation.key
+        stream = self.stream(activation.scope.stream(target.name), target.name)
+        stream.append(self.step, activation.id, key, value)
+        for visit, fold in stream.watchers(key):
+            self.agenda.push_later(fold, visit)
+
+    def stream(self, key: StreamKey, name: str) -> LocalStream[StreamFoldActivation]:
+        """The stream or stream map that a key names."""
+        if (found := self.streams.get(key)) is None:
+            found = self.streams[key] = LocalStream(name)
+        return found

@@ -1,0 +1,338 @@
+"""Puts a node together: builds its parts, reads what they give, starts them one after the other, stops them in the opposite order.
+
+==== ========================= ====================================================================
+step part                      may count on
+==== ========================= ====================================================================
+1    consensus                 the database
+2    authorization             the ledger
+3    transport                 weights; from here on others can be asked
+4    routing                   the transport
+5    blobs, execution, extras  all above
+6    services                  all above: built-in, contributed, effectors, native
+7    particles, health         the services
+==== ========================= ====================================================================
+
+All parts are built before any starts, without I/O, and what they give is read once. A part in a seat that fails ends the node, in order; an extra
+that fails is set aside alone, with all that it gave.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from fluvial import __version__
+from fluvial.addresses import Contact
+from fluvial.assembly.directory import NodeDirectory
+from fluvial.assembly.health_desk import HealthDesk
+from fluvial.assembly.parts import GivenExtensions, Installed, Parts
+from fluvial.assembly.peers import ContactPeers, DirectPeers
+from fluvial.assembly.switchboard import Switchboard
+from fluvial.blobs.room import BlobRoom
+from fluvial.clock import Clock
+from fluvial.config import Choice, Configuration
+from fluvial.effectors import Effector
+from fluvial.errors import FluvialError
+from fluvial.guard.guard import Guard, PluginFailed
+from fluvial.guard.guarded import (
+    GuardedAuthorization,
+    GuardedConsensus,
+    GuardedExecution,
+    GuardedRouting,
+    GuardedTransport,
+)
+from fluvial.identity import KeyPair, PeerId
+from fluvial.observers import Observers
+from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
+from fluvial.ports import Context
+from fluvial.seats import Contributions, SeatName
+from fluvial.services import Accounts, Services
+from fluvial.services.accounts import Kind
+from fluvial.services.builtin import Versions, serve_builtins
+from fluvial.services.room import ServiceOffer, ServiceRoom
+from fluvial.storage import Store
+from fluvial.tables import Tables, distinct
+
+AIR_VERSION: Final = "0.62"
+"""The version of the language that this peer speaks, as the reference counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose node it is, and what the owner wants of it besides its settings.
+
+    Attributes:
+        keys: the node's key pair.
+        clock, rng, metrics, log: as usual.
+        serves: native services that are there from the first particle on.
+        on_run: told the outcome of each run of a particle here.
+        on_notice: told of each failure notice about a particle of the node's own.
+    """
+
+    keys: KeyPair
+    clock: Clock
+    rng: random.Random
+    metrics: CollectorRegistry
+    log: structlog.stdlib.BoundLogger
+    serves: Sequence[Effector[Any]]
+    on_run: OnRun
+    on_notice: OnNotice
+
+
+class Assembly:
+    """A node's parts, and what stands between them.
+
+    Args:
+        configuration: checked settings and the plugins.
+        owner: whose node it is.
+    """
+
+    def __init__(self, configuration: Configuration, owner: Owner) -> None:
+        self._settings = configuration.settings
+        self._owner = owner
+        me, metrics, log = owner.keys.peer_id, owner.metrics, owner.log
+        guard = self._guard = Guard(log=log, metrics=metrics, rng=owner.rng)
+        self.transport: Final = GuardedTransport(guard, "transport")
+        self.routing: Final = GuardedRouting(guard, "routing")
+        self.authorization: Final = GuardedAuthorization(guard, "authorization")
+        self.execution: Final = GuardedExecution(guard, "execution")
+        self.consensus: Final = GuardedConsensus(guard, "consensus")
+        self.observers: Final = Observers(me, configuration.plugins, log=log, metrics=metrics)
+        self.switchboard: Final = Switchboard(guard=guard, metrics=metrics)
+        self.peers: Final = DirectPeers(self.transport, self.routing)
+        self._contact_peers = ContactPeers(self.transport, self.routing)
+        self.services: Final = Services(
+            peer=me,
+            accounts=Accounts(metrics=metrics, clock=owner.clock),
+            log=log,
+            guard=guard,
+            execution=self.execution,
+            limits=self._settings.services,
+        )
+        self.extensions: Final = GivenExtensions()
+        self.directory: Final = NodeDirectory(
+            me, routing=self.routing, trust=self.authorization, guard=guard, services=self._served
+        )
+        self.parts: Final = Parts(
+            guard=guard,
+            switchboard=self.switchboard,
+            observers=self.observers,
+            directory=self.directory,
+            extensions=self.extensions,
+            services=self.services,
+            log=log,
+        )
+        self.blobs: Final = BlobRoom(
+            me,
+            self._settings.blobs,
+            base_dir=self._settings.base_dir,
+            peers=self.peers,
+            directory=self.directory,
+            clock=owner.clock,
+            metrics=metrics,
+            log=log,
+            on_change=self.observers.capabilities_changed,
+        )
+
+    def tables(self) -> Sequence[Tables]:
+        """The tables of the offers that the settings name.
+
+        Raises:
+            PluginError: two of them have different tables of one name.
+        """
+        offers = [choice.offer for choice in (*self._settings.seats.values(), *self._settings.extras.values())]
+        return distinct((f"{one.kind} {one.name} ({one.distribution})", one.tables) for one in offers if one.tables)
+
+    @asynccontextmanager
+    async def running(self, store: Store) -> AsyncIterator[Particles]:
+        """All parts work while the block runs, which gets the room of the particles.
+
+        Args:
+            store: is open, with the tables of :meth:`tables`.
+
+        Raises:
+            FluvialError: a part could not be built or started, two give what only one can, or one failed: the block was cancelled then.
+        """
+        self._build(store)
+        service_room, particles = self._rooms(store)
+        blobs = self.parts.add("blobs", self.blobs)
+        named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
+        rooms = [self.parts.add(name, room) for name, room in named]
+        async with AsyncExitStack() as lives:
+            await lives.enter_async_context(self.parts.seat("consensus"))
+            await lives.enter_async_context(self.parts.seat("authorization"))
+            run_transport = partial(self.transport.part.run, self.switchboard.receive, self)
+            await lives.enter_async_context(self.parts.seat("transport", run_transport))
+            self._transport_started()
+            await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.living(blobs))
+            await lives.enter_async_context(self.parts.seat("execution"))
+            await lives.enter_async_context(self.parts.extras())
+            for room in rooms:  # their own work has its own limits
+                await lives.enter_async_context(self.parts.living(room, start_s=inf))
+            for relay in self._settings.relays:
+                self.transport.keep(relay)
+            self.observers.capabilities_changed()
+            yield particles
+
+    def _transport_started(self) -> None:
+        """Other peers can be asked."""
+        self.peers.open()
+        self._contact_peers.open()
+        connected = Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self._owner.metrics)
+        connected.set_function(lambda: len(self.transport.connected()))
+
+    # --- building
+
+    def _build(self, store: Store) -> None:
+        wrappers: Sequence[tuple[SeatName, Any]] = (
+            ("consensus", self.consensus),
+            ("authorization", self.authorization),
+            ("transport", self.transport),
+            ("routing", self.routing),
+            ("execution", self.execution),
+        )
+        for seat, wrapper in wrappers:
+            installed = self._built(seat, self._settings.seats[seat], store)
+            wrapper.take(installed.part, installed.plugin)
+            self.parts.install(installed)
+        for choice in self._settings.extras.values():
+            try:
+                installed = self._built("extra", choice, store)
+            except FluvialError as error:
+                self.parts.missing(f"extra {choice.kind}", choice.offer.plugin, error)
+            else:
+                self.parts.install(installed)
+
+    def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
+        """A part, and what it gives.
+
+        Raises:
+            FluvialError: its factory raised one, or it failed.
+        """
+        name, plugin = f"{kind} {choice.kind}", choice.offer.plugin
+        context = self._context(name, kind, store)
+        part = self._made(plugin, f"{name}: building it", lambda: choice.build(context))
+        given = self._made(plugin, f"{name}.contributions", lambda: part.contributions())
+        if not isinstance(given, Contributions):
+            raise self._guard.wrong(plugin, f"{name}.contributions", given)
+        return Installed(name, plugin, part, given, extra=kind == "extra")
+
+    def _made(self, plugin: str, what: str, make: Callable[[], Any]) -> Any:
+        try:
+            return self._guard.run(plugin, what, make)
+        except PluginFailed as error:
+            raise error.for_operator() from error.cause
+
+    def _context(self, name: str, kind: str, store: Store) -> Context:
+        return Context(
+            name=name,
+            keys=self._owner.keys,
+            network=self._settings.network,
+            clock=self._owner.clock,
+            rng=random.Random(self._owner.rng.getrandbits(64)),  # noqa: S311 - no secrets
+            metrics=self._owner.metrics,
+            log=self._owner.log.bind(part=name),
+            base_dir=self._settings.base_dir,
+            peers=self._contact_peers if kind == "routing" else self.peers,
+            database=store.part(name),
+            trust=self.authorization,
+            ledger=self.consensus,
+            directory=self.directory,
+            blobs=self.blobs.for_part(name),
+            extensions=self.extensions,
+        )
+
+    def _rooms(self, store: Store) -> tuple[ServiceRoom, Particles]:
+        """Core's own rooms."""
+        settings, owner = self._settings, self._owner
+        services = ServiceRoom(self.services, builtin=self._serve_builtins, offers=list(self._service_offers()))
+        context = ParticleContext(
+            keys=owner.keys,
+            network=settings.network,
+            limits=settings.particles,
+            keep_ms=settings.storage.keep_ms,
+            relays=settings.relays,
+            store=store.particles,
+            transport=self.transport,
+            routing=self.routing,
+            authorization=self.authorization,
+            execution=self.execution,
+            services=self.services,
+            on_run=owner.on_run,
+            on_notice=owner.on_notice,
+            clock=owner.clock,
+            rng=owner.rng,
+            observers=self.observers,
+            metrics=owner.metrics,
+            log=owner.log,
+        )
+        return services, Particles(context)
+
+    def _health_desk(self) -> HealthDesk:
+        return HealthDesk(
+            self._owner.keys.peer_id,
+            network=self._settings.network,
+            clock=self._owner.clock,
+            connected=self.transport.connected,
+            findings=self.parts.findings,
+        )
+
+    # --- services
+
+    async def _serve_builtins(self) -> None:
+        owner = self._owner
+        await serve_builtins(
+            self.services,
+            keys=owner.keys,
+            transport=self.transport,
+            routing=self.routing,
+            clock=owner.clock,
+            versions=Versions(node=__version__, air=AIR_VERSION),
+            log=owner.log,
+        )
+
+    def _service_offers(self) -> Iterator[ServiceOffer]:
+        """The services that parts give, in the order of building, then the effectors of the settings, then the owner's."""
+        for one in self.parts:
+            kind: Kind = "native" if one.part is self.execution.part else "builtin"
+            on_failed = partial(self.parts.set_aside, one) if one.extra else None
+            for service in one.given.services:
+                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)
+        for choice in self._settings.effectors.values():
+            plugin = choice.offer.plugin
+            effector = self._made(plugin, f"effector {choice.kind}: building it", partial(choice.build, None))
+            yield ServiceOffer(effector=effector, kind="effector", owner=plugin)
+        for effector in self._owner.serves:
+            yield ServiceOffer(effector=effector, kind="native")
+
+    def _served(self) -> Mapping[str, Iterable[str]]:
+        """The services of this node that others may look for, by kind of capability."""
+        kinds = self.services.kinds()
+        native = [service for service, kind in kinds.items() if kind == "native"]
+        return {
+            "service": [*native, *self.execution.services()],
+            "effector": [service for service, kind in kinds.items() if kind == "effector"],
+        }
+
+    # --- what the transport tells
+
+    def peer_connected(self, contact: Contact) -> None:
+        """Called by the transport."""
+        self._owner.log.info("peer_connected", other=contact.peer)
+        if contact.addresses:
+            self.routing.learn(contact)
+        self.observers.peer_connected(contact)
+
+    def peer_disconnected(self, peer: PeerId) -> None:
+        """Called by the transport."""
+        self._owner.log.info("peer_disconnected", other=peer)
+        self.observers.peer_disconnected(peer)

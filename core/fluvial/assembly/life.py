@@ -1,0 +1,175 @@
+"""How a part lives: it starts, works, and is stopped while everything that started before it still works.
+
+::
+
+    state      event                                     next       then
+    ---------  ----------------------------------------  ---------  ---------------------------------------------------
+    starting   the part says started()                   working    the block begins; its gates open
+    starting   it raises, returns, or START_S is over    over       the error comes out where the block would begin
+    working    the block ends                            stopping   its gates close, answers in progress end (DRAIN_S)
+    working    it raises                                 stopping   the block is cancelled, the error comes out behind it
+    stopping   the part ends                             over
+    stopping   STOP_S is over                            over       it is left behind, and the log names it
+
+A part lives in a detached task: a cancellation of the node does not reach it, it is cancelled by the exit of its own block. Nested task groups
+do not do that: a cancellation from outside reaches all of them at the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Generic, Protocol, TypeVar
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from fluvial.errors import FluvialError, PluginError, root_cause
+from fluvial.faults import describe
+from fluvial.guard.detached import Detached
+from fluvial.guard.guard import safe
+
+START_S: Final = 60.0
+"""How long a part may take to start, in seconds."""
+STOP_S: Final = 10.0
+"""How long a part may take to stop before it is left behind, in seconds."""
+
+
+class Run(Protocol):
+    """The ``run`` of a part."""
+
+    async def __call__(self, *, task_status: TaskStatus[None]) -> None:
+        """Work until cancelled."""
+        ...
+
+
+ValueT = TypeVar("ValueT")
+
+
+class _Status(Generic[ValueT]):
+    """Whom a part tells that it has started."""
+
+    def __init__(self) -> None:
+        self.told = anyio.Event()
+
+    def started(self, value: ValueT | None = None) -> None:
+        """Of the part; saying it twice does no harm."""
+        self.told.set()
+
+
+class Life:
+    """One part's life.
+
+    Args:
+        name: of the part, for messages: ``transport tcp (fluvial-transport-tcp 0.1.0)``.
+        run: its work.
+        log: where an unexpected error and a part that hangs are reported.
+        on_failed: told when it fails after it has started; not after :meth:`stop`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Run,
+        *,
+        log: structlog.stdlib.BoundLogger,
+        on_failed: Callable[[FluvialError], None] | None = None,
+    ) -> None:
+        self.name: Final = name
+        self._run = run
+        self._log = log
+        self._on_failed = on_failed
+        self._status = _Status[None]()
+        self._task: Detached[None] | None = None
+        self._works = False
+
+    async def start(self, *, within_s: float = START_S) -> None:
+        """Begin; returns when the part has started.
+
+        Raises:
+            FluvialError: what the part raised, or that it did not start.
+        """
+        task = self._task = Detached(lambda: self._run(task_status=self._status), self.name)
+        task.on_over(self._status.told.set)
+        try:
+            with anyio.move_on_after(within_s):
+                await self._status.told.wait()
+        except BaseException:  # the node is stopped while it starts
+            await self.stop()
+            raise
+        if not self._status.told.is_set():
+            await self.stop()
+            raise PluginError(f"{self.name} has not started within {within_s:g} s")
+        if task.over:
+            raise self._error() or PluginError(f"{self.name} ended before it had started")
+        self._works = True
+        task.on_over(self._ended)
+
+    async def stop(self, *, within_s: float = STOP_S) -> None:
+        """Cancel the part and wait until it is over, or leave it behind."""
+        self._works = False
+        if self._task is not None and not await self._task.end(within_s):
+            self._log.error("part_left_behind", part=self.name, error=f"it does not stop within {within_s:g} s")
+
+    def _ended(self) -> None:
+        if self._works and self._on_failed is not None and (error := self._error()) is not None:
+            self._works = False
+            self._on_failed(error)
+
+    def _error(self) -> FluvialError | None:
+        """What went wrong; None if it came to its end by itself."""
+        error = self._task.error if self._task is not None else None
+        if isinstance(error, BaseExceptionGroup):
+            error = root_cause(error)
+        if error is None or isinstance(error, FluvialError):
+            return error
+        self._log.error("part_failed", part=self.name, error=type(error).__name__, exc_info=safe(error))
+        return PluginError(f"{self.name} failed: {describe(error)}", hint="the log has the traceback")
+
+
+async def nothing() -> None:
+    """For a part without gates."""
+
+
+@asynccontextmanager
+async def started(
+    name: str,
+    run: Run,
+    *,
+    log: structlog.stdlib.BoundLogger,
+    start_s: float = START_S,
+    stop_s: float = STOP_S,
+    close: Callable[[], Awaitable[None]] = nothing,
+) -> AsyncIterator[None]:
+    """A part that lives while the block runs.
+
+    Args:
+        name: of the part, for messages.
+        run: its work.
+        log: as for :class:`Life`.
+        start_s: how long it may take to start, in seconds.
+        stop_s: how long it may take to stop, in seconds.
+        close: closes its gates and waits for its answers in progress, with a deadline of its own; before the part is cancelled.
+
+    Raises:
+        FluvialError: what the part raised; the block has been cancelled then.
+    """
+    failed: list[FluvialError] = []
+    body = anyio.CancelScope()
+
+    def fail(error: FluvialError) -> None:
+        failed.append(error)
+        body.cancel()
+
+    life = Life(name, run, log=log, on_failed=fail)
+    await life.start(within_s=start_s)
+    try:
+        with body:
+            yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await close()
+            await life.stop(within_s=stop_s)
+    if failed:
+        raise failed[0]

@@ -1,0 +1,185 @@
+"""Brings each message that the transport receives to the part that answers its protocol, with limits per protocol and per sender.
+
+::
+
+    state     what comes is                             begins when
+    --------  ----------------------------------------  ------------------------------
+    waiting   held until the gate opens                 the protocol is connected
+    open      answered                                  its part has started
+    closing   held until its connection goes            its part is going to stop
+    gone      refused: nobody speaks the protocol       the part is set aside, or over
+
+What is held counts like what is answered. A message that is held for a part that stops is never answered: its sender has to try again, and
+finds the peer away or started anew, which is the truth.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+from prometheus_client import CollectorRegistry, Counter
+
+from fluvial.errors import PluginError, Refused, RemoteProtocolError
+from fluvial.guard.guard import Guard
+from fluvial.identity import PeerId
+from fluvial.seats import Answer
+
+DRAIN_S: Final = 5.0
+"""How long answers in progress may take when their part is going to stop, in seconds."""
+PROTOCOL_BYTES_MAX: Final = 64
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A protocol and the messages that are held or answered now."""
+
+    answer: Answer
+    owner: str
+    foreign: bool
+    opened: anyio.Event = field(default_factory=anyio.Event)
+    quiet: anyio.Event = field(default_factory=anyio.Event)
+    closing: bool = False
+    answering: int = 0
+    messages: int = 0
+    senders: Counts[PeerId] = field(default_factory=Counts)
+
+
+class Switchboard:
+    """See the module's docstring.
+
+    Args:
+        guard: calls the parts.
+        metrics: gets ``fluvial_messages_total{protocol,outcome}``.
+    """
+
+    def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
+        self._guard = guard
+        self._lines: dict[str, _Line] = {}
+        self._outcomes = Counter(
+            "fluvial_messages",
+            "Messages of other peers, by protocol and outcome",
+            ["protocol", "outcome"],
+            registry=metrics,
+        )
+
+    def connect(self, answers: Iterable[Answer], *, owner: str, foreign: bool = True) -> None:
+        """Hold the messages of these protocols from now on.
+
+        Args:
+            answers: of one part.
+            owner: the part's name, for messages and metrics.
+            foreign: whether it is a plugin's, to be called through the guard; core's own rooms keep their own deadlines.
+
+        Raises:
+            PluginError: another part answers one of them, or it has an impossible name or limit; none is connected then.
+        """
+        answers = tuple(answers)
+        for answer in answers:
+            _check(answer, owner)
+            if (taken := self._lines.get(answer.protocol)) is not None:
+                raise PluginError(f"the protocol {answer.protocol!r} is answered by {taken.owner} and by {owner}")
+        if len({answer.protocol for answer in answers}) < len(answers):
+            raise PluginError(f"{owner} answers a protocol twice")
+        self._lines.update({answer.protocol: _Line(answer, owner, foreign) for answer in answers})
+
+    def open(self, answers: Iterable[Answer]) -> None:
+        """Their part has started: answer what is held, and what comes."""
+        for answer in answers:
+            self._lines[answer.protocol].opened.set()
+
+    async def close(self, answers: Iterable[Answer]) -> None:
+        """Hold what comes from now on, and wait until what is being answered is, at most five seconds."""
+        lines = [line for answer in answers if (line := self._lines.get(answer.protocol)) is not None]
+        for line in lines:
+            line.closing = True
+        with anyio.move_on_after(DRAIN_S):
+            for line in lines:
+                if line.answering:
+                    await line.quiet.wait()
+
+    def disconnect(self, answers: Iterable[Answer]) -> None:
+        """Their part is set aside: nobody speaks these protocols any more."""
+        for answer in answers:
+            if (line := self._lines.pop(answer.protocol, None)) is not None:
+                line.closing = True
+                line.opened.set()
+
+    def protocols(self) -> tuple[str, ...]:
+        """What this peer speaks now, sorted."""
+        return tuple(sorted(self._lines))
+
+    async def receive(self, sender: PeerId, protocol: str, payload: bytes) -> bytes:
+        """The answer to a message.
+
+        Raises:
+            RemoteProtocolError: nobody here speaks the protocol, or the message is too large.
+            Refused: ``busy``, too many of its messages are held or answered.
+            FluvialError: as the part raised it, or that it failed.
+        """
+        if (line := self._lines.get(protocol)) is None:
+            self._outcomes.labels("unknown", "unknown").inc()
+            raise RemoteProtocolError(f"this peer does not speak {protocol[:80]!r}")
+        outcome = "failed"
+        try:
+            self._admit(line, sender, payload)
+            try:
+                answer = await self._answered(line, sender, payload)
+            finally:
+                line.messages -= 1
+                line.senders[sender] -= 1
+                if not line.senders[sender]:
+                    del line.senders[sender]
+            outcome = "answered"
+            return answer
+        except (Refused, RemoteProtocolError):
+            outcome = "refused"
+            raise
+        finally:
+            self._outcomes.labels(protocol, outcome).inc()
+
+    def _admit(self, line: _Line, sender: PeerId, payload: bytes) -> None:
+        answer = line.answer
+        if len(payload) > answer.bytes_max:
+            raise RemoteProtocolError(f"{answer.protocol}: {len(payload)} bytes, {answer.bytes_max} are allowed")
+        if line.messages >= answer.at_once:
+            raise Refused(f"{answer.protocol}: {answer.at_once} messages are being answered, try again", reason="busy")
+        if line.senders[sender] >= answer.per_sender:
+            raise Refused(
+                f"{answer.protocol}: {answer.per_sender} messages of yours are being answered, try again", reason="busy"
+            )
+        line.messages += 1
+        line.senders[sender] += 1
+
+    async def _answered(self, line: _Line, sender: PeerId, payload: bytes) -> bytes:
+        answer = line.answer
+        if not line.opened.is_set():
+            await line.opened.wait()
+        if self._lines.get(answer.protocol) is not line:
+            raise RemoteProtocolError(f"this peer does not speak {answer.protocol!r} any more")
+        if line.closing:
+            await anyio.sleep_forever()  # until the connection goes
+        line.answering += 1
+        try:
+            if not line.foreign:
+                return await answer.by(sender, payload)
+            value = await self._guard.call(
+                line.owner, answer.protocol, lambda: answer.by(sender, payload), timeout_s=answer.timeout_s
+            )
+        finally:
+            line.answering -= 1
+            if line.closing and not line.answering:
+                line.quiet.set()
+        if not isinstance(value, bytes):
+            raise self._guard.wrong(line.owner, answer.protocol, value)
+        return value
+
+
+def _check(answer: Answer, owner: str) -> None:
+    if not 1 <= len(answer.protocol.encode()) <= PROTOCOL_BYTES_MAX or not answer.protocol.isprintable():
+        raise PluginError(f"{owner}: {answer.protocol!r} is no name of a protocol")
+    if min(answer.bytes_max, answer.at_once, answer.per_sender, answer.timeout_s) <= 0:
+        raise PluginError(f"{owner}: the limits of {answer.protocol!r} must be above 0")

@@ -1,0 +1,165 @@
+"""The line around foreign code: each call of a plugin has a deadline, and whatever goes wrong in it costs that call, never the node.
+
+The true cause is logged and counted under the plugin's name. What others are told, perhaps in signed data, is only that it failed, with an
+id under which the log has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Final, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from fluvial.errors import FluvialError, PluginError
+from fluvial.faults import describe
+from fluvial.guard.detached import Detached
+
+T = TypeVar("T")
+
+CALL_S: Final = 5.0
+"""How long a call of a seat may take where nothing else is said, in seconds."""
+ENDING_S: Final = 1.0
+"""How long cancelled code may take to clean up before it is left behind, in seconds."""
+
+
+class PluginFailed(PluginError):
+    """Foreign code did not do what it was called for; its text may be shown to others, so it says no more.
+
+    Attributes:
+        id: under which the log has the cause.
+        what: which call.
+        cause: what came out of it, if anything did.
+        timed_out: whether the time was over.
+    """
+
+    code = "F203"
+
+    def __init__(
+        self, what: str, *, failure_id: str, cause: BaseException | None = None, timed_out: bool = False
+    ) -> None:
+        message = f"{what} {'took too long' if timed_out else 'failed'} ({failure_id})"
+        super().__init__(message, hint=f"the peer's log has the cause under the id {failure_id}")
+        self.id = failure_id
+        self.what = what
+        self.cause = cause
+        self.timed_out = timed_out
+
+    def for_operator(self) -> PluginError:
+        """The same with its cause, for those whose peer it is."""
+        if self.cause is None:
+            return self
+        return PluginError(f"{self.what} failed: {describe(self.cause)}", hint="the log has the traceback")
+
+
+class Guard:
+    """Calls foreign code.
+
+    Args:
+        log: gets an error with the traceback and the plugin's name for each failure.
+        metrics: gets ``fluvial_plugin_failures_total{plugin,cause}``.
+        rng: makes the ids.
+    """
+
+    def __init__(self, *, log: structlog.stdlib.BoundLogger, metrics: CollectorRegistry, rng: Random) -> None:
+        self._log = log
+        self._rng = rng
+        self._failures = Counter(
+            "fluvial_plugin_failures",
+            "Calls of plugins that failed, by plugin and cause",
+            ["plugin", "cause"],
+            registry=metrics,
+        )
+
+    async def call(
+        self,
+        plugin: str,
+        what: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        timeout_s: float = CALL_S,
+        passes: type[FluvialError] = FluvialError,
+    ) -> T:
+        """What ``work`` returns.
+
+        Args:
+            plugin: whose code it is, for log and metric.
+            what: which call, for people: ``authorization.admit``.
+            work: begins it.
+            timeout_s: when it is given up, in seconds.
+            passes: the errors that it may raise on purpose.
+
+        Raises:
+            FluvialError: one of ``passes``, as ``work`` raised it.
+            PluginFailed: anything else came out of it, or the time is over.
+        """
+        task = Detached(work, what)
+        try:
+            in_time = await task.wait(timeout_s)
+        except BaseException:  # whoever called is cancelled
+            await self._end(task, plugin, what)
+            raise
+        if not in_time:
+            failed = self._failed(plugin, what, f"took longer than {timeout_s:g} s", cause="timeout")
+            await self._end(task, plugin, what)
+            raise failed
+        if task.error is None:
+            return task.result
+        if isinstance(task.error, passes):
+            raise task.error
+        raise self.failure(plugin, what, task.error) from None
+
+    def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: type[FluvialError] = FluvialError) -> T:
+        """What ``work``, which is quick, returns; raises as :meth:`call`."""
+        try:
+            return work()
+        except passes:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the plugin boundary
+            raise self.failure(plugin, what, error) from None
+
+    def ask(self, plugin: str, what: str, work: Callable[[], T], otherwise: T) -> T:
+        """What ``work`` returns, at once; ``otherwise`` if anything comes out of it, which is logged and counted."""
+        try:
+            return work()
+        except BaseException as error:  # noqa: BLE001 - the plugin boundary
+            self.failure(plugin, what, error)
+            return otherwise
+
+    def failure(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
+        """Log and count an exception that came out of foreign code; what to raise in its place."""
+        return self._failed(plugin, what, f"failed: {type(error).__name__}", cause="error", error=error)
+
+    def wrong(self, plugin: str, what: str, value: object) -> PluginFailed:
+        """Log and count a result that is not of the type that was asked for; what to raise in its place."""
+        return self._failed(
+            plugin, what, f"returned a {type(value).__name__}, which is not what it must return", cause="result"
+        )
+
+    def _failed(
+        self, plugin: str, what: str, happened: str, *, cause: str, error: BaseException | None = None
+    ) -> PluginFailed:
+        failure_id = f"{self._rng.getrandbits(48):012x}"
+        self._failures.labels(plugin, cause).inc()
+        self._log.error(
+            "plugin_call_failed", plugin=plugin, call=what, id=failure_id, error=happened, exc_info=safe(error)
+        )
+        return PluginFailed(what, failure_id=failure_id, cause=error, timed_out=cause == "timeout")
+
+    async def _end(self, task: Detached[Any], plugin: str, what: str) -> None:
+        if not await task.end(ENDING_S):
+            self._failures.labels(plugin, "left_behind").inc()
+            self._log.error("plugin_call_left_behind", plugin=plugin, call=what, error="it ignores its cancellation")
+
+
+def safe(error: BaseException | None) -> BaseException | None:
+    """The exception, or a stand-in with its traceback if it cannot even be turned into text."""
+    if error is None:
+        return None
+    try:
+        repr(error), str(error)
+    except BaseException:  # noqa: BLE001 - a __str__ of somebody else
+        return RuntimeError(f"{type(error).__name__}, whose text cannot be had").with_traceback(error.__traceback__)
+    return error

@@ -1,0 +1,257 @@
+"""The seats as the rest of the node sees them: whoever sits there is called through the guard, and only for what it may answer.
+
+A wrapper is there before its seat is taken, since ports refer to it while the parts are built. Each says below what happens when the part
+fails: authorization fails closed, the rest as if the thing asked for were not to be had, with the true reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+from fluvial.addresses import Address, Contact
+from fluvial.effectors import Call
+from fluvial.errors import FluvialError, Refused, ServiceError, Unreachable
+from fluvial.guard.guard import CALL_S, Guard, PluginFailed
+from fluvial.identity import PeerId
+from fluvial.particle import Particle
+from fluvial.ports import NO_BLOCKS, Capability, Provider, View
+from fluvial.seats import Authorization, Consensus, Decision, Execution, Json, Routing, Transport
+
+PartT = TypeVar("PartT")
+
+TRANSPORT_GRACE_S: Final = 5.0
+"""What a transport may take beyond the deadline that it was given, in seconds."""
+SEND_S: Final = 60.0
+"""How long a one-way message may wait for its place, in seconds."""
+
+
+class _Seat(Generic[PartT]):
+    """A seat and who has taken it."""
+
+    def __init__(self, guard: Guard, name: str) -> None:
+        self._guard = guard
+        self._name = name
+        self._part: PartT | None = None
+        self._plugin = ""
+
+    def take(self, part: PartT, plugin: str) -> None:
+        """Sit down; ``plugin`` is whose code it is."""
+        self._part = part
+        self._plugin = plugin
+
+    @property
+    def part(self) -> PartT:
+        """Who sits there."""
+        assert self._part is not None, f"nobody has taken the seat of {self._name}"
+        return self._part
+
+    def _what(self, method: str) -> str:
+        return f"{self._name}.{method}"
+
+    def _wrong(self, method: str, value: object) -> PluginFailed:
+        return self._guard.wrong(self._plugin, self._what(method), value)
+
+
+class GuardedTransport(_Seat[Transport]):
+    """The transport; one that fails reaches nobody."""
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """As :attr:`Transport.addresses`; none if it fails."""
+        return self._guard.ask(self._plugin, self._what("addresses"), lambda: tuple(self.part.addresses), ())
+
+    async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """As :meth:`Transport.request`."""
+        try:
+            answer = await self._guard.call(
+                self._plugin,
+                self._what("request"),
+                lambda: self.part.request(contact, protocol, payload, timeout_s=timeout_s),
+                timeout_s=timeout_s + TRANSPORT_GRACE_S,
+            )
+        except PluginFailed as error:
+            raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
+        if not isinstance(answer, bytes):
+            raise Unreachable(f"{contact.peer}: {self._wrong('request', answer).message}")
+        return answer
+
+    async def send(self, contact: Contact, protocol: str, payload: bytes) -> None:
+        """As :meth:`Transport.send`."""
+        try:
+            await self._guard.call(
+                self._plugin,
+                self._what("send"),
+                lambda: self.part.send(contact, protocol, payload),
+                timeout_s=SEND_S,
+            )
+        except PluginFailed as error:
+            raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
+
+    def keep(self, contact: Contact) -> None:
+        """As :meth:`Transport.keep`; without effect if it fails."""
+        self._guard.ask(self._plugin, self._what("keep"), lambda: self.part.keep(contact), None)
+
+    def connected(self) -> frozenset[PeerId]:
+        """As :meth:`Transport.connected`; nobody if it fails."""
+        return self._guard.ask(
+            self._plugin, self._what("connected"), lambda: frozenset(self.part.connected()), frozenset()
+        )
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """As :meth:`Transport.disconnect`.
+
+        Raises:
+            PluginFailed: it failed.
+        """
+        await self._guard.call(
+            self._plugin, self._what("disconnect"), lambda: self.part.disconnect(peer), timeout_s=CALL_S
+        )
+
+
+class GuardedRouting(_Seat[Routing]):
+    """The routing; one that fails finds nobody."""
+
+    async def find(self, peer: PeerId) -> Contact | None:
+        """As :meth:`Routing.find`.
+
+        Raises:
+            Unreachable: it failed.
+        """
+        try:
+            found = await self._guard.call(self._plugin, self._what("find"), lambda: self.part.find(peer))
+            if not (found is None or isinstance(found, Contact)):
+                raise self._wrong("find", found)
+        except PluginFailed as error:
+            raise Unreachable(f"no way to {peer}: {error.message}", hint=error.hint) from error
+        return found
+
+    def learn(self, contact: Contact) -> None:
+        """As :meth:`Routing.learn`; forgotten if it fails."""
+        self._guard.ask(self._plugin, self._what("learn"), lambda: self.part.learn(contact), None)
+
+    def contacts(self) -> Sequence[Contact]:
+        """As :meth:`Routing.contacts`; none if it fails."""
+        return self._guard.ask(self._plugin, self._what("contacts"), lambda: tuple(self.part.contacts()), ())
+
+    async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
+        """As :meth:`Routing.providers`; none if it fails."""
+        try:
+            found = await self._guard.call(
+                self._plugin, self._what("providers"), lambda: self.part.providers(capability, limit=limit)
+            )
+        except FluvialError:
+            return ()
+        if not isinstance(found, Iterable) or not all(isinstance(one, Provider) for one in found):
+            self._wrong("providers", found)
+            return ()
+        return tuple(found)[:limit]
+
+
+class GuardedAuthorization(_Seat[Authorization]):
+    """The authorization, which is also the port ``trust``; one that fails admits and permits nothing, and everybody is a stranger to it."""
+
+    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+        """As :meth:`Authorization.admit`.
+
+        Raises:
+            Refused: ``broken`` or, if it took too long, ``busy``.
+        """
+        try:
+            decision = await self._guard.call(
+                self._plugin, self._what("admit"), lambda: self.part.admit(particle, sender)
+            )
+            if not isinstance(decision, Decision):
+                raise self._wrong("admit", decision)
+        except PluginFailed as error:
+            raise Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint) from error
+        return decision
+
+    async def permit(self, call: Call, policy: Json | None) -> Decision:
+        """As :meth:`Authorization.permit`."""
+        try:
+            decision = await self._guard.call(
+                self._plugin, self._what("permit"), lambda: self.part.permit(call, policy)
+            )
+            if not isinstance(decision, Decision):
+                raise self._wrong("permit", decision)
+        except FluvialError as error:
+            return Decision(False, "failed", error.message)
+        return decision
+
+    @property
+    def version(self) -> int:
+        """As :attr:`Trust.version`; 0 if it fails."""
+        return self._guard.ask(self._plugin, self._what("version"), lambda: int(self.part.version), 0)
+
+    def weight(self, peer: PeerId) -> int:
+        """As :meth:`Trust.weight`; 0 if it fails."""
+        return self._guard.ask(self._plugin, self._what("weight"), lambda: max(0, int(self.part.weight(peer))), 0)
+
+    def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
+        """As :meth:`Trust.prove`; None if it fails."""
+        proof = self._guard.ask(
+            self._plugin, self._what("prove"), lambda: self.part.prove(owner, provider, length_max=length_max), None
+        )
+        if not (proof is None or isinstance(proof, bytes)):
+            self._wrong("prove", proof)
+            return None
+        return proof
+
+    def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
+        """As :meth:`Trust.proves`; False if it fails."""
+        return self._guard.ask(
+            self._plugin,
+            self._what("proves"),
+            lambda: self.part.proves(proof, owner, provider, length_max=length_max) is True,
+            False,
+        )
+
+
+class GuardedExecution(_Seat[Execution]):
+    """The execution; one that fails has no services. Its calls have the limits of services (``services/dispatcher.py``)."""
+
+    async def call(self, call: Call, *, timeout_s: float) -> Json:
+        """As :meth:`Execution.call`, within so many seconds.
+
+        Raises:
+            ServiceError: as the service raised it. PluginFailed: anything else came out of it, or the time is over.
+        """
+        return await self._guard.call(
+            self._plugin,
+            f"{call.service[:80]}.{call.function[:80]}",
+            lambda: self.part.call(call),
+            timeout_s=timeout_s,
+            passes=ServiceError,
+        )
+
+    def services(self) -> Mapping[str, Sequence[str]]:
+        """As :meth:`Execution.services`; none if it fails."""
+        return self._guard.ask(self._plugin, self._what("services"), lambda: dict(self.part.services()), {})
+
+    def policy(self, service: str) -> Json | None:
+        """As :meth:`Execution.policy`.
+
+        Raises:
+            PluginFailed: it failed: the service must not be called then as if it had no policy.
+        """
+        return self._guard.run(self._plugin, self._what("policy"), lambda: self.part.policy(service))
+
+
+class GuardedConsensus(_Seat[Consensus]):
+    """The consensus, which is the port ``ledger``; one that fails has no blocks and takes no transactions."""
+
+    def view(self) -> View:
+        """As :meth:`Ledger.view`; without blocks if it fails."""
+        view = self._guard.ask(self._plugin, self._what("view"), lambda: self.part.view(), NO_BLOCKS)
+        if not isinstance(getattr(view, "height", None), int):
+            self._wrong("view", view)
+            return NO_BLOCKS
+        return view
+
+    async def submit(self, transaction: bytes) -> None:
+        """As :meth:`Ledger.submit`."""
+        try:
+            await self._guard.call(self._plugin, self._what("submit"), lambda: self.part.submit(transaction))
+        except PluginFailed as error:
+            raise Refused(error.message, reason="broken", hint=error.hint) from error

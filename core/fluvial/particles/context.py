@@ -1,0 +1,56 @@
+"""What the actors of a peer work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from fluvial.air.machine.findings import Waits
+from fluvial.air.machine.machine import Effects
+from fluvial.clock import Clock
+from fluvial.effectors import Call
+from fluvial.identity import KeyPair
+from fluvial.observers import Observers
+from fluvial.particle import Particle
+from fluvial.particles.outbox import Outbox
+from fluvial.particles.reporter import Reporter
+from fluvial.particles.resender import Resender
+from fluvial.seats import Decision
+from fluvial.services.dispatcher import Services
+from fluvial.storage.particles import ParticleStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorContext:
+    """What actors work with; the same objects for all particles of a peer.
+
+    Attributes:
+        keys: the peer's key pair.
+        clock: the time in journals.
+        store: where journals and outboxes are written.
+        services: answer calls.
+        permit: decides whether a call may be made.
+        observers: are notified of every call.
+        outbox: delivers what is written.
+        reporter: reports errors to initiators.
+        resender: decides when promises of others are looked at.
+        tasks: where calls run.
+        on_run: called after each run, when it is durable, with its effects and a function that returns what waits.
+        log: a logger bound to the peer.
+    """
+
+    keys: KeyPair
+    clock: Clock
+    store: ParticleStore
+    services: Services
+    permit: Callable[[Call], Awaitable[Decision]]
+    observers: Observers
+    outbox: Outbox
+    reporter: Reporter
+    resender: Resender
+    tasks: anyio.abc.TaskGroup
+    on_run: Callable[[Particle, Effects, Waits], None]
+    log: structlog.stdlib.BoundLogger

@@ -1,0 +1,35 @@
+"""What a peer accepts of particles: the section ``[particles]`` of ``fluvial.toml``, and the only place where its defaults stand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[particles]``: the limits of what this peer accepts."""
+
+    ttl_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="longest life of a particle")] = 120_000
+    clock_skew_ms_max: Annotated[
+        int, Meta(ge=0, le=86_400_000, description="how far ahead an initiator's clock may be")
+    ] = 30_000
+    hops_max: Annotated[int, Meta(ge=1, le=65_535, description="most hops that a particle may ask for")] = 64
+    script_bytes_max: Annotated[int, Meta(ge=1, le=2**28, description="largest script")] = 1_048_576
+    data_bytes_max: Annotated[int, Meta(ge=1, le=2**30, description="most data that a particle may carry")] = 8_388_608
+    live_max: Annotated[int, Meta(ge=1, le=10_000_000, description="most particles alive here at one time")] = 10_000
+    failure_notices: Annotated[
+        bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
+    ] = True
+    failure_notices_per_minute: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="notices to one initiator, and notices taken from one peer")
+    ] = 60
+    resend_after_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400_000,
+            description="how long others are relied on to send a particle on, before this peer does it; 0 for ever",
+        ),
+    ] = 10_000

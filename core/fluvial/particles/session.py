@@ -1,0 +1,406 @@
+"""The life of one particle on one peer as a state machine without I/O, clock or randomness.
+
+A session holds all that a peer knows of a particle in memory: the AIR machine, what other peers have of it (the exchange), what they
+have promised, and what the journal will have to say. It has one shell, which works with it one run at a time:
+
+1. An input. ``begin``, ``merge`` and ``resolve`` run the machine and return its effects; ``note`` and ``look`` need no run.
+2. ``commit`` closes the run: it signs what leaves, and says what must be written. From the input on the session is *ahead* of the store.
+3. The shell writes that in one transaction and says ``durable``. If the write fails it says ``fail`` and drops the session;
+   ``restore`` makes another one from the journal.
+4. Only then the shell carries the effects out: it makes the calls, and hands ``parcel`` over to the peers. *Written before it is sent.*
+
+The phases; an input that is not in the table leaves the phase as it is::
+
+    phase           input                                       next phase
+    NEW             durable                                     LIVE, or FINISHED if nothing is left to do
+    LIVE, FINISHED  durable                                     LIVE, or FINISHED if nothing is left to do
+    LIVE, FINISHED  commit that has nothing to write            unchanged, and not ahead any more
+    any             merge that raises RemoteProtocolError       unchanged, and as if it had not come
+    any             fail                                        BROKEN
+    BROKEN          every input, and parcel                     BROKEN: raises Refused, "busy"
+
+A simulation has no store: it may answer calls before it commits, and commit several runs at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from fluvial.air.data.batch import Known
+from fluvial.air.data.content import ContentId
+from fluvial.air.data.facts import Instance
+from fluvial.air.data.log import Merged, Sealed, Stepped
+from fluvial.air.data.wire import encode_data
+from fluvial.air.machine.errors import AirError
+from fluvial.air.machine.exchange import Exchange
+from fluvial.air.machine.findings import Observer, Wait
+from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.syntax import Script
+from fluvial.errors import Refused
+from fluvial.identity import PeerId
+from fluvial.particle import Delivery, Particle
+from fluvial.particles.journal import Arrival, JournalItem, Resent, read_entry, write_entry
+from fluvial.particles.notice import Notice, SignedNotice, is_news
+from fluvial.particles.promises import Look, Promises
+from fluvial.stored import JournalEntry, ParticleState, StoredParticle
+
+
+class Phase(Enum):
+    """Where a particle is in its life on this peer; the module's docstring has the transitions."""
+
+    NEW = auto()
+    """Nothing of it is stored."""
+    LIVE = auto()
+    """It is stored, and something is left to do."""
+    FINISHED = auto()
+    """It is stored, and nothing is left to do."""
+    BROKEN = auto()
+    """Its state in memory cannot be trusted any more."""
+
+
+class Writes(msgspec.Struct, frozen=True, kw_only=True):
+    """What one transaction must make durable before anything else is done.
+
+    Attributes:
+        needed: whether there is anything to write.
+        items: what happened, in order.
+        first: number of the first journal entry.
+        at_ms: when, milliseconds since 1970.
+        peers: who must be handed the particle now.
+        lost: next peers whose names are no peer ids. These are not written: there is no way to send the particle there.
+        finished: whether nothing is left to do.
+    """
+
+    needed: bool
+    items: Sequence[JournalItem]
+    first: int
+    at_ms: int
+    peers: Sequence[PeerId]
+    lost: Sequence[str]
+    finished: bool
+
+    def entries(self) -> list[JournalEntry]:
+        """The journal entries that stand for the items."""
+        return [write_entry(item, self.first + number, self.at_ms) for number, item in enumerate(self.items)]
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A delivery, and what the receiver will have when it has taken it in."""
+
+    delivery: Delivery
+    brings: Known
+
+
+class ParticleSession:
+    """See the module's docstring. Made by :meth:`new` and :meth:`restore`.
+
+    Attributes:
+        particle: the particle.
+        sender: who handed it over first; this peer itself for a particle of its own.
+        hops: the most hops that a copy had made when it came here.
+        phase: see :class:`Phase`.
+    """
+
+    def __init__(
+        self, particle: Particle, machine: Machine, me: PeerId, *, sender: PeerId, hops: int, pruning: bool = True
+    ) -> None:
+        self.particle = particle
+        self.sender = sender
+        self.hops = hops
+        self.phase = Phase.NEW
+        self._machine = machine
+        self._pruning = pruning
+        self._exchange = Exchange()
+        self._promises = Promises(me, particle.initiator)
+        self._notices: list[Notice] = []
+        self._entries = 0
+        # What a commit will ask for:
+        self._ahead = False
+        self._items: list[JournalItem] = []
+        self._next_peers: dict[str, None] = {}
+        self._resend_to: list[PeerId] = []
+        self._finishes = False
+
+    @classmethod
+    def new(
+        cls,
+        particle: Particle,
+        script: Script,
+        me: PeerId,
+        *,
+        sender: PeerId,
+        hops: int = 0,
+        machine: type[Machine] = Machine,
+        pruning: bool = True,
+    ) -> ParticleSession:
+        """The session of a particle that this peer does not have yet.
+
+        Args:
+            particle: the particle.
+            script: its script, parsed.
+            me: this peer.
+            sender: who hands it over; ``me`` for a particle of this peer's own.
+            hops: how many peers this copy has been handed to.
+            machine: what runs the script.
+            pruning: whether deliveries leave out what the rest of the flow cannot read; off to compare.
+        """
+        environment = _environment(particle)
+        return cls(
+            particle,
+            machine(script, particle.key, me, **environment),
+            me,
+            sender=sender,
+            hops=hops,
+            pruning=pruning,
+        )
+
+    @classmethod
+    def restore(
+        cls, stored: StoredParticle, script: Script, me: PeerId, *, observer: Observer | None = None
+    ) -> ParticleSession:
+        """The session as it was when the last journal entry was written, without the calls that were in flight.
+
+        What other peers have is not stored: they are sent everything once more. ``begin`` asks again for the calls in flight.
+
+        Args:
+            stored: all that is stored of the particle.
+            script: its script, parsed.
+            me: this peer.
+            observer: is called for every call and canon that the machine reaches.
+
+        Raises:
+            RemoteProtocolError: the journal is damaged.
+        """
+        particle = stored.particle
+        items = [read_entry(entry) for entry in stored.journal]
+        records = [item for item in items if isinstance(item, Merged | Stepped | Sealed)]
+        environment = _environment(particle)
+        machine = Machine.restore(script, particle.key, me, records, **environment, observer=observer)
+        session = cls(particle, machine, me, sender=stored.sender, hops=stored.hops)
+        for entry, item in zip(stored.journal, items, strict=True):
+            session._apply(item, entry.at_ms)
+        session._entries = len(items)
+        session._finishes = stored.state is ParticleState.FINISHED
+        session.phase = Phase.FINISHED if session._finishes else Phase.LIVE
+        return session
+
+    # --- inputs
+
+    def begin(self) -> Effects:
+        """The first run of a particle of this peer's own; goes on with a restored one."""
+        self.check()
+        return self._ran(self._machine.merge(Known((), {})))
+
+    def merge(self, known: Known, *, sender: PeerId, hops: int) -> Effects:
+        """Take in what came with a copy of the particle; the effects have no records if nothing of it was new.
+
+        Args:
+            known: what came.
+            sender: who handed it over.
+            hops: how many peers this copy has been handed to.
+
+        Raises:
+            MissingError: something is missing that belongs to what came; nothing was taken in.
+            RemoteProtocolError: the data do not hold together; nothing was taken in.
+            Refused: ``busy``, the session is broken.
+        """
+        self.check()
+        if hops > self.hops:
+            self.hops = hops
+        effects = self._machine.merge(known)
+        if effects.records:
+            self._items.append(Arrival(sender.public_key, hops))
+        self._exchange.received(sender, known, self._machine.contents().keys())
+        return self._ran(effects)
+
+    def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
+        """Take in how calls ended, by instance; raises Refused, ``busy``, if the session is broken."""
+        self.check()
+        return self._ran(self._machine.resolve(outcomes))
+
+    def _ran(self, effects: Effects) -> Effects:
+        self._ahead = True
+        self._items.extend(effects.records)
+        for name in effects.next_peers:
+            self._next_peers[name] = None
+        self._finishes = effects.finished
+        return effects
+
+    def note(self, signed: SignedNotice) -> bool:
+        """Keep a failure notice, which the machine need not know of; False if it is no news.
+
+        Raises:
+            Refused: ``busy``, enough were kept, or the session is broken.
+        """
+        self.check()
+        if self.phase is Phase.NEW or not is_news(signed.notice, self._notices):
+            return False
+        self._ahead = True
+        self._items.append(signed)
+        return True
+
+    def look(self, *, on_way: Callable[[PeerId], bool], now_ms: int, after_ms: int, room: int) -> Look:
+        """Find out where the particle must be sent because others have promised that, and nothing shows that they did it.
+
+        Args:
+            on_way: whether a delivery to a peer is under way already.
+            now_ms: milliseconds since 1970.
+            after_ms: how long a promise is relied on, in milliseconds.
+            room: for how many peers there is room.
+
+        Raises:
+            Refused: ``busy``, the session is broken.
+        """
+        self.check()
+        # Who gets the particle with the last hop that is allowed cannot hand it on.
+        if self.finished or self.hops >= self.particle.header.max_hops or self.particle.deadline_ms <= now_ms:
+            return Look()
+        look = self._promises.look(
+            self._machine.awaited(),
+            self._machine.batches(),
+            self._exchange,
+            # A name that is no peer id was reported by the run that reached it first.
+            on_way=lambda name: (peer := _peer_id(name)) is None or on_way(peer),
+            now_ms=now_ms,
+            after_ms=after_ms,
+            room=room,
+        )
+        if look.broken:
+            self._ahead = True
+            self._resend_to = [PeerId.parse(promise.peer) for promise in look.broken]
+            self._items.extend(
+                Resent(peer.public_key, *promise.instance)
+                for peer, promise in zip(self._resend_to, look.broken, strict=True)
+            )
+        return look
+
+    def check(self) -> None:
+        """Raise Refused, ``busy``, if the session is broken: another one must be restored."""
+        if self.phase is Phase.BROKEN:
+            raise Refused("the particle is being read from the store again", reason="busy")
+
+    def fail(self) -> None:
+        """A write has failed, or the machine has: what is in memory cannot be trusted any more."""
+        self.phase = Phase.BROKEN
+
+    # --- what must be written
+
+    def commit(self, now_ms: int, sign: Callable[[bytes], bytes]) -> Writes:
+        """Close what has been put in since the last commit.
+
+        Args:
+            now_ms: milliseconds since 1970.
+            sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
+        """
+        items, peers, lost = self._items, self._resend_to, []
+        if self._next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
+            items.append(sealed)
+        for name in self._next_peers:
+            if (peer := _peer_id(name)) is None:
+                lost.append(name)
+            else:
+                peers.append(peer)
+        self._items, self._resend_to, self._next_peers = [], [], {}
+        needed = bool(self.phase is Phase.NEW or items or peers or self._finishes != self.finished)
+        self._ahead = self._ahead and needed
+        return Writes(
+            needed=needed,
+            items=items,
+            first=self._entries,
+            at_ms=now_ms,
+            peers=peers,
+            lost=lost,
+            finished=self._finishes,
+        )
+
+    def durable(self, writes: Writes) -> None:
+        """What a commit asked for is written."""
+        for item in writes.items:
+            if type(item) is not Stepped:
+                self._apply(item, writes.at_ms)
+        self._entries += len(writes.items)
+        self.phase = Phase.FINISHED if writes.finished else Phase.LIVE
+        self._ahead = False
+
+    def _apply(self, item: JournalItem, at_ms: int) -> None:
+        """What follows from an item that is in the journal, apart from the machine's state."""
+        match item:
+            case Merged() | Sealed():
+                self._promises.record(item, at_ms)
+            case Arrival() if item.hops > self.hops:
+                self.hops = item.hops
+            case Resent():
+                self._promises.resent(PeerId.from_public_key(item.peer), at_ms)
+            case SignedNotice():
+                self._notices.append(item.notice)
+
+    # --- what goes to other peers
+
+    def parcel(self, to: PeerId) -> Parcel:
+        """What to hand to a peer now; raises Refused, ``busy``, if the session is broken."""
+        self.check()
+        assert not self._ahead, "nothing is sent that is not written"
+        machine, particle = self._machine, self.particle
+        needs = machine.needs(to) if self._pruning else None
+        brings = self._exchange.owed(to, machine.batches(), machine.contents(), needs)
+        data = encode_data(brings.batches, brings.contents)
+        delivery = Delivery(to.public_key, self.hops + 1, particle.header, particle.signature, particle.script, data)
+        return Parcel(delivery, brings)
+
+    def handed_over(self, to: PeerId, parcel: Parcel) -> None:
+        """A peer has taken a parcel in."""
+        self._exchange.given(to, parcel.brings)
+
+    def lacks(self, peer: PeerId, contents: Sequence[ContentId]) -> None:
+        """A peer asks for values that it lacks: it gets these the next time.
+
+        Args:
+            peer: who asks.
+            contents: ids of the values. None at all means that it lacks something else that it was thought to have: it gets everything.
+        """
+        if not contents:
+            self._exchange.forget(peer)
+        self._exchange.asks(peer, contents)
+
+    # --- what is known
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do, as far as it is stored."""
+        return self.phase is Phase.FINISHED
+
+    @property
+    def relies_since_ms(self) -> int | None:
+        """When the last of what this peer has not handed on came, milliseconds since 1970; None if it relies on nobody's promise."""
+        return None if self.finished else self._promises.last_came_ms
+
+    @property
+    def known(self) -> Known:
+        """All batches and values that are here."""
+        return Known(tuple(self._machine.batches()), self._machine.contents())
+
+    def waits(self) -> Sequence[Wait]:
+        """What waits now, in the order of the script; for people."""
+        return self._machine.waits()
+
+    @property
+    def error(self) -> AirError | None:
+        """What ended the script, if something did that nothing caught."""
+        return self._machine.error
+
+
+def _environment(particle: Particle) -> dict[str, Any]:
+    """What a machine must know of the particle besides its script and key."""
+    header = particle.header
+    return {"initiator": particle.initiator, "timestamp_ms": header.timestamp_ms, "ttl_ms": header.ttl_ms}
+
+
+def _peer_id(name: str) -> PeerId | None:
+    try:
+        return PeerId.parse(name)
+    except ValueError:
+        return None

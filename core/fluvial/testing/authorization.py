@@ -1,0 +1,108 @@
+"""The compliance kit for authorizations: subclass it, say how yours is built, run pytest.
+
+::
+
+    class TestMembers(AuthorizationConformance):
+        @pytest.fixture
+        def build(self):
+            return lambda context: Members(context, Options(peers=()))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar, Final
+
+import anyio
+import pytest
+
+from fluvial.effectors import Call
+from fluvial.particle import Particle
+from fluvial.seats import Authorization, Decision
+from fluvial.testing.part import STRANGER, PartConformance, check, peer_of
+from fluvial.testing.ports import PartKind
+from fluvial.testing.solo import NETWORK, Solo
+from fluvial.virtual.clock import EPOCH_MS
+
+REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+LENGTH_MAX: Final = 5
+CALL: Final = Call(
+    particle_id="conformance", initiator=STRANGER.peer_id, service="weather", function="temperature", arguments=["Oslo"]
+)
+PARTICLE: Final = Particle.create(
+    STRANGER,
+    '(call %init_peer_id% ("return" "") [])',
+    particle_id="conformance",
+    timestamp_ms=EPOCH_MS,
+    ttl_ms=60_000,
+    max_hops=8,
+    network=NETWORK,
+)
+"""A stranger's."""
+
+
+class AuthorizationConformance(PartConformance):
+    """What every authorization must do, besides what every part must. The one fixture to give is ``build``."""
+
+    kind: ClassVar[PartKind] = "authorization"
+
+    def asked(self, part: Authorization) -> Mapping[str, Callable[[], Awaitable[object]]]:
+        """What waits."""
+        return {
+            "admit": lambda: part.admit(PARTICLE, STRANGER.peer_id),
+            "permit": lambda: part.permit(CALL, None),
+        }
+
+    async def test_particles_are_decided_on(self, running: Solo[Authorization]) -> None:
+        """A refusal has a short word for metrics, from a closed list, and a text for people."""
+        check_decision(await running.part.admit(PARTICLE, STRANGER.peer_id))
+        check_decision(await running.part.admit(PARTICLE, peer_of(1)))
+
+    @pytest.mark.parametrize("policy", [None, True, 7, "anybody", [], {}, {"allow": [1, None]}], ids=repr)
+    async def test_calls_are_decided_on(self, running: Solo[Authorization], policy: object) -> None:
+        """Also where a deployment asks for what this authorization does not understand: that is a refusal or a yes, no error."""
+        check_decision(await running.part.permit(CALL, policy))
+
+    async def test_a_policy_that_is_not_understood_permits_nothing_that_none_would_not(
+        self, running: Solo[Authorization]
+    ) -> None:
+        """Asking for more never gives more."""
+        free = await running.part.permit(CALL, None)
+        bound = await running.part.permit(CALL, {"no such word": "conformance"})
+        check(free.allowed or not bound.allowed, "a policy permits a call that would be refused without one")
+
+    async def test_strangers_have_no_weight(self, running: Solo[Authorization]) -> None:
+        """Weights are whole numbers, answered at once; nobody knows the kit's stranger."""
+        for peer in (STRANGER.peer_id, running.peer):
+            weight = running.part.weight(peer)
+            check(isinstance(weight, int) and weight >= 0, f"weight() returned {weight!r}")
+        check(running.part.weight(STRANGER.peer_id) == 0, "a stranger has a weight")
+
+    async def test_the_version_never_goes_back(self, running: Solo[Authorization]) -> None:
+        """Others compare it instead of waiting to be told."""
+        before = running.part.version
+        check(isinstance(before, int), f"version is {before!r}")
+        await running.part.admit(PARTICLE, STRANGER.peer_id)
+        await anyio.sleep(60)
+        check(running.part.version >= before, "the version went back")
+
+    async def test_proofs_are_proofs(self, running: Solo[Authorization]) -> None:
+        """What it proves it takes itself; garbage and proofs of other paths it does not."""
+        part, me, other = running.part, running.peer, STRANGER.peer_id
+        for garbage in (b"", b"\0", b"{}", bytes(1000)):
+            check(part.proves(garbage, me, other, length_max=LENGTH_MAX) is False, f"proves({garbage[:8]!r}) is true")
+        proof = part.prove(me, other, length_max=LENGTH_MAX)
+        check(proof is None or isinstance(proof, bytes), f"prove() returned {proof!r}")
+        if proof is not None:
+            check(part.proves(proof, me, other, length_max=LENGTH_MAX), "it does not take its own proof")
+            check(not part.proves(proof, me, peer_of(1), length_max=LENGTH_MAX), "its proof proves anything")
+
+
+def check_decision(decision: object) -> None:
+    """It is one, and a refusal says why."""
+    if not isinstance(decision, Decision):
+        pytest.fail(f"a {type(decision).__name__} is no Decision")
+    if not decision.allowed:
+        check(REASON.fullmatch(decision.reason), f"{decision.reason!r} is no short word for metrics")
+        check(decision.explanation, "a refusal has no explanation for people")

@@ -1,0 +1,29 @@
+"""Worker threads that a simulation can do without: the only door of core and its plugins to ``anyio.to_thread``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+
+from fluvial.virtual.loop import in_this_thread, is_virtual
+
+T = TypeVar("T")
+
+
+async def in_thread(
+    work: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = None, abandon_on_cancel: bool = False
+) -> T:
+    """The result of ``work``, called in a worker thread; under virtual time here and now, in no time.
+
+    Args:
+        work: a function that blocks; whatever it raises comes out.
+        limiter: bounds the threads; anyio's own (40 threads) by default.
+        abandon_on_cancel: whether a cancelled caller leaves the thread alone, instead of waiting for it. Under virtual time
+            nobody can be cancelled while ``work`` runs.
+    """
+    if is_virtual():
+        return await in_this_thread(work)
+    return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon_on_cancel)

@@ -1,0 +1,23 @@
+"""The line around what belongs to one connection: whatever goes wrong there costs that connection, not the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import ERROR
+
+from fluvial_transport_tcp.throttling import ThrottledLog
+
+
+@contextmanager
+def contained(what: str, log: ThrottledLog) -> Iterator[None]:
+    """Turn an unexpected exception of the body into a log line with its traceback.
+
+    Args:
+        what: where it happened, in a word or two; always the same for the same place.
+        log: where to; throttled, since others may know how to cause it.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the boundary: everything expected was caught inside
+        log.note("connection_failed", what, level=ERROR, error=type(error).__name__, exc_info=error)

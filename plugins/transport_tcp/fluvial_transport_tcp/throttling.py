@@ -1,0 +1,71 @@
+"""Log lines that others can cause: one a period for each reason, with a count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import INFO
+from typing import Any, Final
+
+import structlog
+
+PERIOD_S: Final = 30.0
+"""Between two lines about the same reason."""
+
+
+class _Gathered:
+    """What happened for one reason since its last line."""
+
+    __slots__ = ("count", "fields", "said_at")
+
+    def __init__(self, said_at: float) -> None:
+        self.said_at = said_at
+        self.count = 0
+        self.fields: dict[str, Any] = {}
+
+
+class ThrottledLog:
+    """Says the first of its kind at once, and then at most one line a period: how many there were and what the last one was.
+
+    Args:
+        log: where to.
+        clock: seconds of a clock that never goes back.
+        period_s: between two lines about the same reason.
+    """
+
+    def __init__(
+        self, log: structlog.stdlib.BoundLogger, *, clock: Callable[[], float], period_s: float = PERIOD_S
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._period_s = period_s
+        self._gathered: dict[tuple[str, str], _Gathered] = {}
+
+    def note(self, event: str, reason: str, *, level: int = INFO, **fields: Any) -> None:
+        """Something happened.
+
+        Args:
+            event: name of the log event; always of the same level.
+            reason: a word of a closed list, so that the number of lines is bounded.
+            level: of the line.
+            fields: what the line says besides; of several events the last one's.
+        """
+        gathered = self._gathered.get((event, reason))
+        if gathered is None:
+            self._gathered[event, reason] = _Gathered(self._clock())
+            self._log.log(level, event, reason=reason, count=1, **fields)
+        else:
+            gathered.count += 1
+            gathered.fields = {"level": level, **fields}
+
+    def look(self) -> None:
+        """Say what has gathered; call it every second or so."""
+        now = self._clock()
+        for (event, reason), gathered in list(self._gathered.items()):
+            if now - gathered.said_at < self._period_s:
+                continue
+            if not gathered.count:
+                del self._gathered[event, reason]
+                continue
+            level = gathered.fields.pop("level")
+            self._log.log(level, event, reason=reason, count=gathered.count, **gathered.fields)
+            self._gathered[event, reason] = _Gathered(now)

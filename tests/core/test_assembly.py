@@ -1,0 +1,405 @@
+"""Whole nodes with parts of strangers: built, started in order, stopped in the opposite order, and what is left when one fails."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+from fluvial.addresses import Contact
+from fluvial.config import from_values, load
+from fluvial.defaults.no_consensus import NoConsensus
+from fluvial.defaults.signatures import SignatureAuthorization
+from fluvial.defaults.static_routing import StaticOptions, StaticRouting
+from fluvial.effectors import Effector, NoConfig, function
+from fluvial.errors import ConfigError, FluvialError, PluginError, RemoteProtocolError
+from fluvial.findings import Finding
+from fluvial.hooks import hookimpl
+from fluvial.identity import PeerId
+from fluvial.node import Node, running
+from fluvial.plugins import Plugins, load_plugins
+from fluvial.ports import Capability, Context
+from fluvial.seats import Answer, Contributions, Part, PeerWatcher, Receive
+from fluvial.services.native import NativeExecution, NativeOptions
+from fluvial.telemetry import make_logger
+from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.transport import TcpTransport
+
+from tests.support.nodes import LISTEN, WAIT_S, id_of, keys_of, until
+
+CALL = '(xor (seq (call %init_peer_id% ("{}" "{}") [] x) (call %init_peer_id% ("done" "well") [x])) (call %init_peer_id% ("done" "badly") [:error:.$.message]))'
+
+
+@dataclass
+class World:
+    """What the parts of a test noted, and how they are to misbehave."""
+
+    notes: list[str] = field(default_factory=list)
+    log: io.StringIO = field(default_factory=io.StringIO)
+    plugins: Plugins = field(default_factory=load_plugins)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+    def offer(self, kind: str, name: str, factory: Callable[..., Any], options: type[Any] = NoConfig) -> None:
+        self.plugins.registry.offering(f"{name}-plugin", f"fluvial-{name} 1.0")
+        getattr(self.plugins.registry, kind)(name, factory, options=options)
+
+    def noting(self, base: type[Any]) -> type[Any]:
+        """The class, whose ``run`` notes when it starts and stops."""
+        notes = self.notes
+
+        class Noting(base):  # type: ignore[misc]
+            async def run(self, *args: Any, task_status: TaskStatus[None]) -> None:
+                notes.append(f"{base.__name__} starts")
+                try:
+                    await super().run(*args, task_status=task_status)
+                finally:
+                    notes.append(f"{base.__name__} stops")
+
+        return Noting
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@asynccontextmanager
+async def node_of(world: World, folder: Path, *, name: str = "me", **sections: Any) -> AsyncIterator[Node]:
+    values = {
+        "network": "test",
+        "transport": {"listen": [LISTEN], "reconnect_min_s": 0.05},
+        "storage": {"url": "sqlite://"},
+        **sections,
+    }
+    configuration = load(from_values(values, base_dir=folder), plugins=world.plugins)
+    log = make_logger(log_format="json", log_level="debug", file=world.log)
+    with anyio.fail_after(WAIT_S):
+        async with running(configuration, keys=keys_of(name), log=log) as node:
+            yield node
+
+
+class Extra(Part):
+    """A part that says hello and goodbye to a peer, and gives one of everything."""
+
+    def __init__(self, context: Context, options: NoConfig) -> None:
+        self.context = context
+        self.heard: list[str] = []
+        self.fail: BaseException | None = None
+        self.woken = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        await self.woken.wait()
+        if self.fail is not None:
+            raise self.fail
+        await anyio.sleep_forever()
+
+    def contributions(self) -> Contributions:
+        return Contributions(
+            answers=(Answer(protocol="/extra/1", by=self.answer),),
+            services=(ExtraService(self),),
+            watchers=(self,),
+            capabilities=lambda: [Capability("topic", "tea")],
+            health=self.health,
+            extensions=(self,),
+        )
+
+    async def answer(self, sender: PeerId, payload: bytes) -> bytes:
+        self.heard.append(payload.decode())
+        return b"yes"
+
+    def health(self) -> Iterable[Finding]:
+        return [Finding(level="ok", text=f"heard {len(self.heard)}")]
+
+    @hookimpl
+    def fluvial_peer_connected(self, node: PeerId, peer: PeerId, contact: Contact) -> None:
+        assert (node, contact.peer) == (self.context.keys.peer_id, peer)
+        self.heard.append("connected")
+
+
+class ExtraService(Effector[NoConfig]):
+    """Of the extra."""
+
+    service_id = "extra"
+
+    def __init__(self, part: Extra) -> None:
+        super().__init__()
+        self.part = part
+
+    @function
+    async def heard(self) -> int:
+        """How much."""
+        return len(self.part.heard)
+
+
+async def call(node: Node, service: str, name: str) -> tuple[str, Any]:
+    """How a call of the node's own ended."""
+    ended: list[tuple[str, Any]] = []
+
+    async def done(made: Any) -> None:
+        ended.append((made.function, made.arguments[0]))
+
+    particle = node.particle(CALL.format(service, name), ttl_ms=10_000)
+    node.bind(particle, {"done": done}, lambda effects, waits: None, lambda notice: None)
+    await node.submit(particle)
+    await until(lambda: ended)
+    node.release(particle)
+    return ended[0]
+
+
+def of(node: Node, kind: type[Any]) -> Any:
+    (found,) = node.assembly.extensions.all(kind)
+    return found
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+async def test_parts_start_in_the_order_of_need_and_stop_in_the_opposite_one(world: World, tmp_path: Path) -> None:
+    world.offer("consensus", "c", world.noting(NoConsensus))
+    world.offer("authorization", "a", world.noting(SignatureAuthorization))
+    world.offer("transport", "t", world.noting(TcpTransport), Options)
+    world.offer("routing", "r", world.noting(StaticRouting), StaticOptions)
+    world.offer("execution", "e", world.noting(NativeExecution), NativeOptions)
+    world.offer("extra", "x", world.noting(Extra))
+    seats = {"consensus": "c", "authorization": "a", "routing": "r", "execution": "e"}
+    async with node_of(world, tmp_path, transport={"kind": "t", "listen": [LISTEN]}, extras={"x": {}}, **seats):
+        pass
+    order = ["NoConsensus", "SignatureAuthorization", "TcpTransport", "StaticRouting", "NativeExecution", "Extra"]
+    assert world.notes == [f"{name} starts" for name in order] + [f"{name} stops" for name in reversed(order)]
+
+
+async def test_a_part_can_say_goodbye_while_it_stops(world: World, tmp_path: Path) -> None:
+    class Polite(Extra):
+        async def run(self, *, task_status: TaskStatus[None]) -> None:
+            task_status.started()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    world.notes.append(
+                        (await self.context.peers.request(id_of("host"), "/extra/1", b"bye", timeout_s=5)).decode()
+                    )
+
+    world.offer("extra", "extra", Extra)
+    world.offer("extra", "polite", Polite)
+    async with node_of(world, tmp_path, name="host", extras={"extra": {}}) as host:
+        relay = str(host.addresses[0])
+        async with node_of(world, tmp_path, name="guest", relays=[relay], extras={"polite": {}}) as guest:
+            await until(lambda: host.peer_id in guest.transport.connected())
+        assert of(host, Extra).heard[-1] == "bye"
+    assert world.notes == ["yes"]
+
+
+async def test_the_node_tells_everybody_what_a_part_gave(world: World, tmp_path: Path) -> None:
+    world.offer("extra", "extra", Extra)
+    async with (
+        node_of(world, tmp_path, name="host", extras={"extra": {}}) as host,
+        node_of(world, tmp_path, name="guest", relays=[str(host.addresses[0])]) as guest,
+    ):
+        await until(lambda: host.peer_id in guest.transport.connected())
+        part = of(host, Extra)
+        assert await guest.assembly.peers.request(host.peer_id, "/extra/1", b"hi", timeout_s=5) == b"yes"
+        assert part.heard == ["connected", "hi"]
+        assert await call(host, "extra", "heard") == ("well", 2)
+        assert Capability("topic", "tea") in host.assembly.directory.own()
+        assert [one.text for one in host.assembly.parts.findings()] == ["heard 2"]
+
+
+# --- what fails -------------------------------------------------------------------------------------------------------
+
+
+def failing(
+    where: str, what: Callable[[], BaseException], base: type[Any], go: Callable[[], object] = lambda: True
+) -> type[Any]:
+    """A class that raises at one place of its life; while it works, as soon as ``go`` says so."""
+
+    class Failing(base):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            if where == "built":
+                raise what()
+            super().__init__(*args)
+
+        def contributions(self) -> Any:
+            if where == "asked what it gives":
+                raise what()
+            return object() if where == "giving nonsense" else super().contributions()
+
+        async def run(self, *args: Any, task_status: TaskStatus[None]) -> None:
+            if where == "starting":
+                raise what()
+            if where == "working":
+                task_status.started()
+                await until(go)
+                raise what()
+            await super().run(*args, task_status=task_status)
+
+    return Failing
+
+
+PLACES = ("built", "asked what it gives", "giving nonsense", "starting", "working")
+
+
+@pytest.mark.parametrize(
+    "error", [lambda: ConfigError("no luck"), lambda: SystemExit("no luck"), lambda: KeyError("no luck")]
+)
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("kind", ["authorization", "routing"])
+async def test_a_seat_that_fails_ends_the_node_in_order_with_its_error(
+    kind: str, where: str, error: Callable[[], BaseException], world: World, tmp_path: Path
+) -> None:
+    base = {"authorization": SignatureAuthorization, "routing": StaticRouting}[kind]
+    options = StaticOptions if kind == "routing" else NoConfig
+    go = lambda: "Extra starts" in world.notes  # noqa: E731
+    world.offer(kind, "broken", failing(where, error, base, go), options)
+    world.offer("extra", "extra", world.noting(Extra))
+
+    async def live() -> None:
+        async with node_of(world, tmp_path, extras={"extra": {}}, **{kind: "broken"}):
+            await anyio.sleep_forever()
+
+    with pytest.raises(FluvialError, match=r"no luck|contributions") as failure:
+        await live()
+    if not isinstance(failure.value, ConfigError):
+        assert isinstance(failure.value, PluginError)
+        assert f"{kind} broken" in failure.value.message
+    if where == "working":
+        assert world.notes == ["Extra starts", "Extra stops"]
+
+
+@pytest.mark.parametrize("where", PLACES)
+async def test_an_extra_that_fails_is_set_aside_alone(where: str, world: World, tmp_path: Path) -> None:
+    class Quiet(Part):
+        def __init__(self, context: Context, options: NoConfig) -> None:
+            pass
+
+    world.offer("extra", "broken", failing(where, lambda: KeyError("no luck"), Quiet))
+    world.offer("extra", "extra", Extra)
+    async with node_of(world, tmp_path, extras={"broken": {}, "extra": {}}) as node:
+        await until(lambda: world.events("part_set_aside"))
+        assert await call(node, "extra", "heard") == ("well", 0)
+        findings = {one.subject: one.level for one in node.assembly.parts.findings()}
+        assert findings == {"extra broken": "fail", "extra extra": "ok"}
+    (event,) = world.events("part_set_aside")
+    assert (event["part"], event["plugin"]) == ("extra broken", "broken-plugin")
+
+
+async def test_nothing_is_left_of_what_an_extra_gave_when_it_fails(world: World, tmp_path: Path) -> None:
+    world.offer("extra", "extra", Extra)
+    async with (
+        node_of(world, tmp_path, name="host", extras={"extra": {}}) as host,
+        node_of(world, tmp_path, name="guest", relays=[str(host.addresses[0])]) as guest,
+    ):
+        part = of(host, Extra)
+        part.fail = ConfigError("enough")
+        part.woken.set()
+        await until(lambda: "extra" not in host.services.functions())
+        status, message = await call(host, "extra", "heard")
+        assert status == "badly"
+        assert "no service 'extra'" in str(message)
+        with pytest.raises(RemoteProtocolError, match="does not speak"):
+            await guest.assembly.peers.request(
+                Contact(host.peer_id, tuple(host.addresses)), "/extra/1", b"", timeout_s=5
+            )
+        assert host.assembly.extensions.all(Extra) == []
+        assert host.assembly.directory.own() == frozenset()
+
+
+async def test_a_service_of_an_extra_that_does_not_start_costs_the_extra(world: World, tmp_path: Path) -> None:
+    class BrokenService(ExtraService):
+        async def start(self) -> None:
+            raise OSError("no device")
+
+    class Giver(Extra):
+        def contributions(self) -> Contributions:
+            return Contributions(
+                services=(BrokenService(self),), answers=(Answer(protocol="/extra/1", by=self.answer),)
+            )
+
+    world.offer("extra", "giver", Giver)
+    async with node_of(world, tmp_path, extras={"giver": {}}) as node:
+        (event,) = world.events("part_set_aside")
+        assert "no device" in event["error"]
+        assert "/extra/1" not in node.switchboard.protocols()
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (
+            lambda part: Contributions(answers=(Answer(protocol="/extra/1", by=part.answer),)),
+            "'/extra/1' is answered by extra one and by extra two",
+        ),
+        (
+            lambda part: Contributions(services=(ExtraService(part),)),
+            "the service 'extra' is given by extra one and by extra two",
+        ),
+    ],
+)
+async def test_two_parts_that_give_the_same_are_refused_by_name(
+    given: Callable[[Any], Contributions], complaint: str, world: World, tmp_path: Path
+) -> None:
+    class Giver(Extra):
+        def contributions(self) -> Contributions:
+            return given(self)
+
+    world.offer("extra", "one", Giver)
+    world.offer("extra", "two", Giver)
+
+    async def live() -> None:
+        async with node_of(world, tmp_path, extras={"one": {}, "two": {}}):
+            pass
+
+    with pytest.raises(PluginError, match=complaint):
+        await live()
+
+
+# --- consensus, and who is asked ---------------------------------------------------------------------------------------
+
+
+async def test_an_engine_in_the_seat_of_consensus_is_refused_with_the_reason(world: World, tmp_path: Path) -> None:
+    def make(membership: Any, options: Any) -> Any:
+        raise AssertionError("nobody builds an engine")
+
+    world.offer("engine", "raft", make)
+
+    async def live() -> None:
+        async with node_of(world, tmp_path, consensus="raft"):
+            pass
+
+    with pytest.raises(ConfigError, match=r"consensus engine 'raft' \(fluvial-raft 1.0\) cannot run.*no host"):
+        await live()
+
+
+async def test_the_routing_cannot_ask_itself(world: World, tmp_path: Path) -> None:
+    class Curious(StaticRouting):
+        def __init__(self, context: Context, options: StaticOptions) -> None:
+            super().__init__(context, options)
+            self.peers = context.peers
+
+        async def find(self, peer: PeerId) -> Contact | None:
+            await self.peers.request(peer, "/who/1", b"", timeout_s=1)
+            return None
+
+        def contributions(self) -> Contributions:
+            return Contributions(extensions=(self,))
+
+    world.offer("routing", "curious", Curious, StaticOptions)
+    async with node_of(world, tmp_path, routing="curious") as node:
+        with pytest.raises(FluvialError, match="the routing asks contacts"):
+            await node.routing.find(id_of("nobody"))
+
+
+def types_fit(transport: TcpTransport, watcher: PeerWatcher, receive: Receive) -> Sequence[object]:
+    """For the type checker."""
+    return transport, watcher, receive
