@@ -162,15 +162,15 @@ class ExpressionLowering:
             return f".[{index.text}]"
         return f".[{self._emitter.named(index, 'index')}]"
 
-    def waited(self, stream: StreamValue, index: Operand) -> Reference:
-        """A stream's content once it has an element of this index."""
+    def waited(self, stream: StreamValue, index: Operand, *, counts: bool = False) -> Reference:
+        """A stream's content once it has an element of this index, or so many elements."""
         emitter = self._emitter
         bare = stream.name.lstrip("$")
         if isinstance(index, Reference):
             index = Reference(emitter.named(index, "index"))
         target = "#" + emitter.fresh(f"{bare}_all")
         names = tuple(emitter.fresh(f"{bare}_{part}") for part in ("gate", "item", "seen", "there"))
-        emitter.emit(Wait(stream=stream.name, index=index, target=target, names=names))
+        emitter.emit(Wait(stream=stream.name, index=index, counts=counts, target=target, names=names))
         return Reference(target)
 
     def _length(self, expression: LengthOf) -> Operand:

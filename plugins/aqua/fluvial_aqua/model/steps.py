@@ -17,6 +17,7 @@ from fluvial_aqua.checking.tree import (
     IfStep,
     Invocation,
     JoinStep,
+    Literal,
     OnStep,
     Operation,
     ParStep,
@@ -198,7 +199,9 @@ class StepLowering:
         if isinstance(expression, ElementOf):
             base = self.expressions.value(expression.base)
             if isinstance(base, StreamValue):
-                self.expressions.waited(base, self.expressions.data(expression.index))
+                count = _count_of(expression.index)
+                index = self.expressions.data(count or expression.index)
+                self.expressions.waited(base, index, counts=count is not None)
                 return
         value = self.expressions.value(expression)
         if isinstance(value, Reference):
@@ -299,3 +302,10 @@ class StepLowering:
         if not step.handlers:
             result = Attempt(body=result, handler=Nothing(), place=step.place, function=emitter.function)
         emitter.emit(result)
+
+
+def _count_of(index: CheckedExpression) -> CheckedExpression | None:
+    """``n`` of an index ``n - 1``: a stream has it once it has n elements, which needs no arithmetic."""
+    if isinstance(index, Operation) and index.operator == "-" and isinstance(index.right, Literal):
+        return index.left if index.right.value == 1 else None
+    return None

@@ -147,10 +147,11 @@ class Walk(Op, gc=False):
 
 
 class Wait(Op, gc=False):
-    """Until a stream has an element of this index here; ``target`` is the stream's content then."""
+    """Until a stream has an element of this index here, or so many elements if ``counts``; ``target`` is its content then."""
 
     stream: str
     index: Operand
+    counts: bool
     target: str
     names: tuple[str, ...]
 

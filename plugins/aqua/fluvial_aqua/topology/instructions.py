@@ -47,7 +47,10 @@ def wait(op: Wait, peer: Operand) -> AirNode:
     """Goes through the stream, element by element as they come, until the one of the index is there."""
     gate, item, seen, there = op.names
     canon = AirNode(f"canon {peer.text} ${gate} #{seen}")
-    test = AirNode("xor", (AirNode(f"ap #{seen}.$.[{op.index.text}] {there}"), AirNode(f"next {item}")))
+    found = AirNode(f"ap #{seen}.$.[{op.index.text}] {there}")
+    if op.counts:
+        found = AirNode(f"match #{seen}.length {op.index.text}", (NULL,))
+    test = AirNode("xor", (found, AirNode(f"next {item}")))
     body = in_order([AirNode(f"ap {item} ${gate}"), canon, test])
     walk = node(op, f"fold {op.stream} {item}", body, NEVER)
     return node(op, f"new ${gate}", in_order([walk, node(op, f"canon {peer.text} ${gate} {op.target}")]))
