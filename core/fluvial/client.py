@@ -1,4 +1,4 @@
-"""A peer without an address of its own: connects to a relay, runs flows, hands back their results.
+"""A peer without an address of its own: connects to a relay, runs flows, and returns their results.
 
 ::
 
@@ -12,7 +12,8 @@ arguments as the result; other calls can be named as ends instead (``until=("cha
 
 Languages above AIR run the same way: ``await client.run(flow, city="Oslo")`` with a :class:`ComposedFlow`.
 
-A peer that cannot go on tells the client (``Flow.notices``). This ends nothing: other branches may still come to a result.
+A peer that cannot go on sends the client a failure notice (``Flow.notices``). This ends nothing by itself: other branches may still give a
+result.
 """
 
 from __future__ import annotations
@@ -135,11 +136,11 @@ class Flow:
 
     @property
     def notices(self) -> Sequence[Notice]:
-        """What peers said that cannot go on because of an error, in the order in which it was heard."""
+        """The failure notices of peers that cannot go on because of an error, in the order of their arrival."""
         return tuple(self._notices)
 
     async def listen(self) -> AsyncIterator[Notice]:
-        """The notices as they come, after those that have come already; goes on until it is cancelled."""
+        """All notices: those that have arrived, then each further one as it arrives; goes on until it is cancelled."""
         told = 0
         while True:
             news = self._news
@@ -180,7 +181,7 @@ class Flow:
         """The call that ended the run.
 
         Raises:
-            ServiceError: the script is over here without such a call, perhaps since an error in it was not caught; or a peer has
+            ServiceError: the script ended here without such a call, perhaps because an error in it was not caught; or a peer has
                 reported an error, and nothing that the flow waits for can come any more.
             Refused: the peer that the flow waits for does not take it, and will not take it later either.
             Unreachable: the particle died before such a call was made.
@@ -227,7 +228,7 @@ class Flow:
         return texts
 
     def _told(self) -> Sequence[str]:
-        """What was heard, for people; strangers wrote it."""
+        """The notices as harmless texts for people, since strangers wrote them."""
         return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
@@ -238,7 +239,8 @@ class Flow:
         news.set()
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
-        # An error that undoes the first run, or one with an answer of a service, undoes all further ones; what others sent is just refused.
+        # An error that undoes the first run, or a run with an answer of a service, undoes all further runs.
+        # In any other run only the data of others are refused.
         if isinstance(effects.error, Uncatchable) and (effects.records or self._last is _NOTHING):
             self._undone = effects.error
             self._done.set()
@@ -328,7 +330,7 @@ class Client:
                 in another language.
 
         Raises:
-            AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
+            AirSyntaxError: the script is wrong, or reads a name that has no value.
         """
         if isinstance(script, str):
             run = PreparedRun(script=script, values=values, until=until)
@@ -369,10 +371,10 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Args:
         script: AIR text.
         values: by name.
-        name: how errors call the script.
+        name: the script's name in errors.
 
     Raises:
-        AirSyntaxError: the script is wrong, or reads a name that nobody gave a value.
+        AirSyntaxError: the script is wrong, or reads a name that has no value.
     """
     return _wrapping(script, values, name=name).around(script)
 
@@ -414,7 +416,7 @@ def _in_script(notice: Notice, loads: int) -> Notice:
     """A notice with its place in the script that the author wrote.
 
     Args:
-        notice: as it was heard; its place is one in the script that was sent.
+        notice: as it arrived; its place is one in the script that was sent.
         loads: characters that stand before the author's script, on its first line.
     """
     column = notice.column - loads if notice.line == 1 else notice.column

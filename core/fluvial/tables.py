@@ -18,7 +18,7 @@ A migration is a file of the folder, with ``revision``, ``down_revision`` and ``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -118,11 +118,33 @@ def per_dialect(build: Callable[[Callable[[Table], Insert]], StatementT]) -> Map
     """An insert with ``on_conflict_…``, which both dialects spell alike but have each for itself; by the dialect's name.
 
     Args:
-        build: makes the statement with the ``insert`` function that it is given.
+        build: makes the statement with the ``insert`` function that it is given; called when the statement is first asked for.
     """
-    from sqlalchemy.dialects import postgresql, sqlite
+    return _PerDialect(build)
 
-    return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
+
+class _PerDialect(Mapping[str, StatementT]):
+    def __init__(self, build: Callable[[Callable[[Table], Insert]], StatementT]) -> None:
+        self._build = build
+        self._built: dict[str, StatementT] = {}
+
+    def __getitem__(self, dialect: str) -> StatementT:
+        if dialect not in self._built:
+            insert: Callable[[Table], Insert]
+            if dialect == "sqlite":
+                from sqlalchemy.dialects.sqlite import insert
+            elif dialect == "postgresql":
+                from sqlalchemy.dialects.postgresql import insert  # imports all its drivers' dialects
+            else:
+                raise KeyError(dialect)
+            self._built[dialect] = self._build(insert)
+        return self._built[dialect]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("sqlite", "postgresql"))
+
+    def __len__(self) -> int:
+        return 2
 
 
 def plain_text(text: str, characters_max: int) -> str:

@@ -16,7 +16,7 @@ def make_logger(
 
     Args:
         log_format: ``json`` for machines, ``console`` for people (coloured on a terminal).
-        log_level: the least that is written: debug, info, warning or error.
+        log_level: the lowest level that is written: debug, info, warning or error.
         file: where to.
     """
     out = sys.stderr if file is None else file

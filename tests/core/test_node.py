@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.addresses import Contact
-from fluvial.client import Flow, PreparedRun
+from fluvial.client import Flow, PreparedRun, with_values
 from fluvial.config import from_values, load
 from fluvial.errors import ConfigError, Refused, StorageError
 from fluvial.identity import KeyPair

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -283,3 +284,21 @@ def test_a_relay_that_is_not_there_is_unreachable(home: Home) -> None:
     done = home.command("call", "op.identity()", "--relay", f"/ip4/127.0.0.1/tcp/{free_port()}/p2p/{peer_id}")
     assert done.exit_code == 4
     assert "does not answer" in done.stderr
+
+
+def test_the_doctor_looks_at_a_database_of_each_kind(
+    storage_url: str, tmp_path: Path, variables: Mapping[str, str]
+) -> None:
+    other = Home(tmp_path, variables)
+    other.command("init", "--listen", other.listen)
+    settings = ("--set", f"storage.url={storage_url}")
+    process = other.run(*settings)
+    try:
+        done = other.command("doctor", "--json", *settings)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
+    (store,) = [one for one in json.loads(done.stdout)["findings"] if one["subject"] == "store"]
+    assert store["level"] == "ok"
+    assert re.search(r": schema \d{4}, ", store["text"])
+    assert ("PostgreSQL database" in store["text"]) is storage_url.startswith("postgresql")

@@ -1,19 +1,19 @@
-"""Puts a node together: builds its parts, reads what they give, starts them one after the other, stops them in the opposite order.
+"""Puts a node together: builds its parts, reads their contributions, starts them one after the other, stops them in the opposite order.
 
 ==== ========================= ====================================================================
 step part                      may count on
 ==== ========================= ====================================================================
 1    consensus                 the database
 2    authorization             the ledger
-3    transport                 weights; from here on others can be asked
+3    transport                 trust weights; from here on other peers can be asked
 4    routing                   the transport
 5    blobs, execution, extras  all above
 6    services                  all above: built-in, contributed, effectors, native
 7    particles, health         the services
 ==== ========================= ====================================================================
 
-All parts are built before any starts, without I/O, and what they give is read once. A part in a seat that fails ends the node, in order; an extra
-that fails is set aside alone, with all that it gave.
+All parts are built, without I/O, before any of them starts; their contributions are read once. A part in a seat that fails ends the node, in
+order; an extra that fails is set aside alone, with its contributions.
 """
 
 from __future__ import annotations
@@ -67,14 +67,17 @@ AIR_VERSION: Final = "0.62"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Whose node it is, and what the owner wants of it besides its settings.
+    """What the owner of a node gives it besides the settings.
 
     Attributes:
         keys: the node's key pair.
-        clock, rng, metrics, log: as usual.
-        serves: native services that are there from the first particle on.
-        on_run: told the outcome of each run of a particle here.
-        on_notice: told of each failure notice about a particle of the node's own.
+        clock: the only source of wall-clock time.
+        rng: the only source of randomness that is no secret.
+        metrics: the registry of all its metrics.
+        log: its logger.
+        serves: native services that are available from the first particle on.
+        on_run: called with the outcome of each run of a particle here.
+        on_notice: called with each failure notice about a particle of the node's own.
     """
 
     keys: KeyPair
@@ -88,11 +91,11 @@ class Owner:
 
 
 class Assembly:
-    """A node's parts, and what stands between them.
+    """A node's parts, and the connections between them.
 
     Args:
         configuration: checked settings and the plugins.
-        owner: whose node it is.
+        owner: what the node's owner gives it.
     """
 
     def __init__(self, configuration: Configuration, owner: Owner) -> None:
@@ -153,13 +156,13 @@ class Assembly:
 
     @asynccontextmanager
     async def running(self, store: Store) -> AsyncIterator[Particles]:
-        """All parts work while the block runs, which gets the room of the particles.
+        """Run all parts while the block runs; yields the room of the particles.
 
         Args:
             store: is open, with the tables of :meth:`tables`.
 
         Raises:
-            FluvialError: a part could not be built or started, two give what only one can, or one failed: the block was cancelled then.
+            FluvialError: a part could not be built or started, two parts contribute the same thing, or a part failed, which cancels the block.
         """
         self._build(store)
         service_room, particles = self._rooms(store)
@@ -184,7 +187,7 @@ class Assembly:
             yield particles
 
     def _transport_started(self) -> None:
-        """Other peers can be asked."""
+        """From now on other peers can be asked."""
         self.peers.open()
         self._contact_peers.open()
         connected = Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self._owner.metrics)
@@ -213,10 +216,10 @@ class Assembly:
                 self.parts.install(installed)
 
     def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
-        """A part, and what it gives.
+        """A part with its contributions.
 
         Raises:
-            FluvialError: its factory raised one, or it failed.
+            FluvialError: as its factory raised it, or the factory failed in another way.
         """
         name, plugin = f"{kind} {choice.kind}", choice.offer.plugin
         context = self._context(name, kind, store)
@@ -301,7 +304,7 @@ class Assembly:
         )
 
     def _service_offers(self) -> Iterator[ServiceOffer]:
-        """The services that parts give, in the order of building, then the effectors of the settings, then the owner's."""
+        """The services that parts contribute, in the order of building, then the effectors of the settings, then the owner's."""
         for one in self.parts:
             kind: Kind = "native" if one.part is self.execution.part else "builtin"
             on_failed = partial(self.parts.set_aside, one) if one.extra else None
@@ -323,7 +326,7 @@ class Assembly:
             "effector": [service for service, kind in kinds.items() if kind == "effector"],
         }
 
-    # --- what the transport tells
+    # --- reports of the transport
 
     def peer_connected(self, contact: Contact) -> None:
         """Called by the transport."""

@@ -1,4 +1,4 @@
-"""What stands behind the port ``directory``: what this node can be looked up by, and who else has something."""
+"""Implements the port ``directory``: the capabilities of this node, and the providers of a capability elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fluvial.identity import PeerId
 from fluvial.ports import Capability, Provider
 
 OWN_MAX: Final = 65_536
-"""Capabilities of one node; once so many are found, no further parts are asked."""
+"""Most capabilities of one node; once so many are found, no further parts are asked."""
 FIND_MAX: Final = 256
 
 
 class NodeDirectory:
-    """See :class:`fluvial.ports.Directory`. Capabilities are a state that is read, not calls: nothing is forgotten at a restart.
+    """See :class:`fluvial.ports.Directory`. Capabilities are read whenever they are needed, so nothing is lost at a restart.
 
     Args:
         me: this peer.
@@ -43,11 +43,11 @@ class NodeDirectory:
         self._declared: dict[str, Callable[[], Iterable[Capability]]] = {}
 
     def declare(self, owner: str, capabilities: Callable[[], Iterable[Capability]]) -> None:
-        """Ask a part for its capabilities too."""
+        """Ask a part for its capabilities from now on."""
         self._declared[owner] = capabilities
 
     def withdraw(self, owner: str) -> None:
-        """Ask a part no more."""
+        """Stop asking a part."""
         self._declared.pop(owner, None)
 
     def own(self) -> frozenset[Capability]:
@@ -67,5 +67,5 @@ class NodeDirectory:
 
 
 def _valid(capabilities: Iterable[Capability]) -> Sequence[Capability]:
-    """Parsed anew: what is too long or no text fails the part that declares it."""
+    """Validate declared capabilities; an invalid one is a failure of the part that declares it."""
     return [Capability.parse(str(Capability(*one))) for one in capabilities]

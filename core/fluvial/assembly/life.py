@@ -5,14 +5,14 @@
     state      event                                     next       then
     ---------  ----------------------------------------  ---------  ---------------------------------------------------
     starting   the part says started()                   working    the block begins; its gates open
-    starting   it raises, returns, or START_S is over    over       the error comes out where the block would begin
+    starting   it raises, returns, or START_S is over    over       the error is raised where the block would begin
     working    the block ends                            stopping   its gates close, answers in progress end (DRAIN_S)
-    working    it raises                                 stopping   the block is cancelled, the error comes out behind it
+    working    it raises                                 stopping   the block is cancelled, the error is raised after it
     stopping   the part ends                             over
     stopping   STOP_S is over                            over       it is left behind, and the log names it
 
-A part lives in a detached task: a cancellation of the node does not reach it, it is cancelled by the exit of its own block. Nested task groups
-do not do that: a cancellation from outside reaches all of them at the same moment.
+A part runs in a detached task. A cancellation of the node does not reach it; the exit of its own block cancels it. Nested task groups would not
+do: a cancellation from outside reaches all of them at the same moment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STOP_S: Final = 10.0
 """How long a part may take to stop before it is left behind, in seconds."""
 
 
-class Run(Protocol):
+class PartRun(Protocol):
     """The ``run`` of a part."""
 
     async def __call__(self, *, task_status: TaskStatus[None]) -> None:
@@ -48,13 +48,13 @@ ValueT = TypeVar("ValueT")
 
 
 class _Status(Generic[ValueT]):
-    """Whom a part tells that it has started."""
+    """The ``task_status`` of a part."""
 
     def __init__(self) -> None:
         self.told = anyio.Event()
 
     def started(self, value: ValueT | None = None) -> None:
-        """Of the part; saying it twice does no harm."""
+        """Called by the part; a second call does no harm."""
         self.told.set()
 
 
@@ -65,13 +65,13 @@ class Life:
         name: of the part, for messages: ``transport tcp (fluvial-transport-tcp 0.1.0)``.
         run: its work.
         log: where an unexpected error and a part that hangs are reported.
-        on_failed: told when it fails after it has started; not after :meth:`stop`.
+        on_failed: called when it fails after it has started; not after :meth:`stop`.
     """
 
     def __init__(
         self,
         name: str,
-        run: Run,
+        run: PartRun,
         *,
         log: structlog.stdlib.BoundLogger,
         on_failed: Callable[[FluvialError], None] | None = None,
@@ -85,7 +85,7 @@ class Life:
         self._works = False
 
     async def start(self, *, within_s: float = START_S) -> None:
-        """Begin; returns when the part has started.
+        """Start the part; returns when it has started.
 
         Raises:
             FluvialError: what the part raised, or that it did not start.
@@ -118,7 +118,7 @@ class Life:
             self._on_failed(error)
 
     def _error(self) -> FluvialError | None:
-        """What went wrong; None if it came to its end by itself."""
+        """What went wrong; None if it ended without an error."""
         error = self._task.error if self._task is not None else None
         if isinstance(error, BaseExceptionGroup):
             error = root_cause(error)
@@ -129,20 +129,20 @@ class Life:
 
 
 async def nothing() -> None:
-    """For a part without gates."""
+    """The ``close`` of a part without gates."""
 
 
 @asynccontextmanager
 async def started(
     name: str,
-    run: Run,
+    run: PartRun,
     *,
     log: structlog.stdlib.BoundLogger,
     start_s: float = START_S,
     stop_s: float = STOP_S,
     close: Callable[[], Awaitable[None]] = nothing,
 ) -> AsyncIterator[None]:
-    """A part that lives while the block runs.
+    """Run a part while the block runs.
 
     Args:
         name: of the part, for messages.

@@ -2,15 +2,15 @@
 
 ::
 
-    state     what comes is                             begins when
+    state     a message is                              begins when
     --------  ----------------------------------------  ------------------------------
     waiting   held until the gate opens                 the protocol is connected
     open      answered                                  its part has started
     closing   held until its connection goes            its part is going to stop
     gone      refused: nobody speaks the protocol       the part is set aside, or over
 
-What is held counts like what is answered. A message that is held for a part that stops is never answered: its sender has to try again, and
-finds the peer away or started anew, which is the truth.
+Held messages count against the limits like those that are being answered. A message that is held for a part that stops is never answered: its
+sender has to try again, and then finds out that the peer is away or has restarted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROTOCOL_BYTES_MAX: Final = 64
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _ProtocolQueue:
     """A protocol and the messages that are held or answered now."""
 
     answer: Answer
@@ -58,7 +58,7 @@ class Switchboard:
 
     def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
         self._guard = guard
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _ProtocolQueue] = {}
         self._outcomes = Counter(
             "fluvial_messages",
             "Messages of other peers, by protocol and outcome",
@@ -72,7 +72,7 @@ class Switchboard:
         Args:
             answers: of one part.
             owner: the part's name, for messages and metrics.
-            foreign: whether it is a plugin's, to be called through the guard; core's own rooms keep their own deadlines.
+            foreign: whether the part is a plugin's, to be called through the guard; core's own rooms keep their own deadlines.
 
         Raises:
             PluginError: another part answers one of them, or it has an impossible name or limit; none is connected then.
@@ -84,15 +84,15 @@ class Switchboard:
                 raise PluginError(f"the protocol {answer.protocol!r} is answered by {taken.owner} and by {owner}")
         if len({answer.protocol for answer in answers}) < len(answers):
             raise PluginError(f"{owner} answers a protocol twice")
-        self._lines.update({answer.protocol: _Line(answer, owner, foreign) for answer in answers})
+        self._lines.update({answer.protocol: _ProtocolQueue(answer, owner, foreign) for answer in answers})
 
     def open(self, answers: Iterable[Answer]) -> None:
-        """Their part has started: answer what is held, and what comes."""
+        """Their part has started: answer the messages that are held, and all further ones."""
         for answer in answers:
             self._lines[answer.protocol].opened.set()
 
     async def close(self, answers: Iterable[Answer]) -> None:
-        """Hold what comes from now on, and wait until what is being answered is, at most five seconds."""
+        """Hold further messages, and wait at most five seconds for the answers in progress."""
         lines = [line for answer in answers if (line := self._lines.get(answer.protocol)) is not None]
         for line in lines:
             line.closing = True
@@ -118,7 +118,7 @@ class Switchboard:
         Raises:
             RemoteProtocolError: nobody here speaks the protocol, or the message is too large.
             Refused: ``busy``, too many of its messages are held or answered.
-            FluvialError: as the part raised it, or that it failed.
+            FluvialError: as the part raised it, or the part failed in another way.
         """
         if (line := self._lines.get(protocol)) is None:
             self._outcomes.labels("unknown", "unknown").inc()
@@ -141,7 +141,7 @@ class Switchboard:
         finally:
             self._outcomes.labels(protocol, outcome).inc()
 
-    def _admit(self, line: _Line, sender: PeerId, payload: bytes) -> None:
+    def _admit(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> None:
         answer = line.answer
         if len(payload) > answer.bytes_max:
             raise RemoteProtocolError(f"{answer.protocol}: {len(payload)} bytes, {answer.bytes_max} are allowed")
@@ -154,7 +154,7 @@ class Switchboard:
         line.messages += 1
         line.senders[sender] += 1
 
-    async def _answered(self, line: _Line, sender: PeerId, payload: bytes) -> bytes:
+    async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
         answer = line.answer
         if not line.opened.is_set():
             await line.opened.wait()

@@ -22,7 +22,7 @@ from fluvial.blobs.fetching import BlockFetcher
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.schedule import STEAL_AFTER_S, Schedule
 from fluvial.blobs.store import BlobStore
-from fluvial.blobs.tree import Tree
+from fluvial.blobs.tree import BlobTree
 from fluvial.errors import FluvialError, ProtocolError, RemoteProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Capability, Directory
@@ -52,7 +52,7 @@ Accept: TypeAlias = Callable[[int, bytes], Awaitable[bool]]
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class BlobSource:
     """A peer that may have the blob.
 
     Attributes:
@@ -131,9 +131,9 @@ class Download:
         self._directory = directory
         self._metrics = metrics
         self._log = log.bind(blob=blob)
-        self._tree = Tree(blob, size_max=bytes_max)
+        self._tree = BlobTree(blob, size_max=bytes_max)
         self._content = b""
-        self._sources: dict[PeerId, Source] = {}
+        self._sources: dict[PeerId, BlobSource] = {}
         self._looked_up = False
         self._looking_up = False
         self._failure: FluvialError | None = None
@@ -143,7 +143,7 @@ class Download:
         """Somebody else wants the blob, and perhaps knows who has it."""
         self._tree.size_max = max(self._tree.size_max, bytes_max)
         for at in hints:
-            source = Source(at)
+            source = BlobSource(at)
             if len(self._sources) < SOURCES_MAX and source.peer != self._own:
                 self._sources.setdefault(source.peer, source)
         self._changed()
@@ -273,7 +273,7 @@ class Download:
             source.since_s = math.inf
             tasks.start_soon(self._work, source, schedule, accept)
 
-    async def _work(self, source: Source, schedule: Schedule[PeerId], accept: Accept) -> None:
+    async def _work(self, source: BlobSource, schedule: Schedule[PeerId], accept: Accept) -> None:
         """Fetch blocks from one source until the round is done or the source is given up."""
         try:
             while not schedule.is_done and not source.given_up and self._failure is None:
@@ -292,7 +292,7 @@ class Download:
             source.working = False
             self._changed()
 
-    async def _try(self, source: Source, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
+    async def _try(self, source: BlobSource, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
         """Fetch one block from one source; whether it came, from whomever."""
         layout = self._tree.layout
         length = None if layout is None else layout.block_bytes(number)
@@ -320,7 +320,7 @@ class Download:
         source.delivered += 1
         return True
 
-    def _failed(self, source: Source, reason: str, explanation: str, *, tries: int) -> bool:
+    def _failed(self, source: BlobSource, reason: str, explanation: str, *, tries: int) -> bool:
         source.failures += 1
         if source.failures >= tries:
             source.given_up = explanation

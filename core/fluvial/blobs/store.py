@@ -13,13 +13,13 @@ import anyio
 import structlog
 
 from fluvial.blob_id import BlobId
-from fluvial.blobs.catalog import Catalog, Entry
+from fluvial.blobs.catalog import Catalog, CatalogEntry
 from fluvial.blobs.files import STEP_BYTES, Copy, disk_errors
 from fluvial.blobs.folder import BlobFolder
 from fluvial.blobs.layout import CHUNK_BYTES, Layout
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.settings import BlobsSection
-from fluvial.blobs.tree import Tree
+from fluvial.blobs.tree import BlobTree
 from fluvial.blobs.work import FileWork
 from fluvial.clock import Clock
 from fluvial.errors import RemoteProtocolError, StorageError
@@ -67,7 +67,7 @@ class BlobStore:
     async def open(self) -> None:
         """Find out what lies in the folder; raises StorageError if it cannot be used."""
         for found in await self._work.run(self._folder.open):
-            entry = Entry(size=found.size, used_ms=found.used_ms, complete=found.complete, pins=found.pins)
+            entry = CatalogEntry(size=found.size, used_ms=found.used_ms, complete=found.complete, pins=found.pins)
             self._catalog.put(found.blob, entry)
         await self.sweep()
 
@@ -172,7 +172,7 @@ class BlobStore:
                 await self._work.run(copy.discard)
         return tree.blob
 
-    async def _keep(self, temporary: Path, tree: Tree) -> None:
+    async def _keep(self, temporary: Path, tree: BlobTree) -> None:
         """A temporary file becomes a kept blob, unless it is one already."""
         assert tree.layout is not None
         entry = self._catalog.get(tree.blob)
@@ -180,14 +180,14 @@ class BlobStore:
             return
         now_ms = self._clock.now_ms()
         await self._work.run(partial(self._folder.keep, temporary, tree, used_ms=now_ms))
-        self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+        self._catalog.put(tree.blob, CatalogEntry(size=tree.layout.size, used_ms=now_ms))
         self._on_change()
         if entry is not None and not entry.busy:
             await self._work.run(partial(self._folder.drop_partial, tree.blob))
 
     # --- downloads
 
-    async def begin(self, tree: Tree) -> None:
+    async def begin(self, tree: BlobTree) -> None:
         """Make room and files for a download, for which all nodes are known; :meth:`leave` must follow.
 
         Raises:
@@ -199,10 +199,10 @@ class BlobStore:
         async with self._changing:
             await self._make_room(size, unfinished=True)
             await self._work.run(partial(self._folder.begin, tree))
-            entry = Entry(size=size, used_ms=self._clock.now_ms(), complete=False, busy=True)
+            entry = CatalogEntry(size=size, used_ms=self._clock.now_ms(), complete=False, busy=True)
             self._catalog.put(tree.blob, entry)
 
-    async def resume(self, blob: BlobId) -> tuple[Tree, set[int]] | None:
+    async def resume(self, blob: BlobId) -> tuple[BlobTree, set[int]] | None:
         """An interrupted download: its tree, and the blocks that are there; None if there is none. :meth:`leave` must follow."""
         entry = self._catalog.get(blob)
         if entry is None or entry.complete:
@@ -224,11 +224,11 @@ class BlobStore:
             return None
         return tree, present
 
-    async def write(self, tree: Tree, number: int, block: bytes) -> bool:
+    async def write(self, tree: BlobTree, number: int, block: bytes) -> bool:
         """Check a chunk of a download and write it; False if it is not the right one."""
         return await self._work.run(partial(self._folder.write, tree, number, block))
 
-    async def finish(self, tree: Tree) -> None:
+    async def finish(self, tree: BlobTree) -> None:
         """All chunks of a download are there: it is a kept blob from now on."""
         async with self._changing:
             if self._catalog.kept(tree.blob) is not None:  # somebody put it meanwhile
@@ -237,7 +237,7 @@ class BlobStore:
             now_ms = self._clock.now_ms()
             await self._work.run(partial(self._folder.finish, tree, used_ms=now_ms))
             assert tree.layout is not None
-            self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+            self._catalog.put(tree.blob, CatalogEntry(size=tree.layout.size, used_ms=now_ms))
             self._on_change()
 
     async def leave(self, blob: BlobId) -> None:

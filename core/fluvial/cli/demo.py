@@ -1,4 +1,4 @@
-"""``fluvial demo``: the white paper's chat over six processes, told while it happens and drawn afterwards."""
+"""``fluvial demo``: the white paper's chat over six processes, reported while it happens and drawn afterwards."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _introduce(network: Network, seconds: float, offline: str | None, say: Say) 
 
 
 async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float, aqua: bool) -> bool:
-    """Alice's process: runs the flow and ends; whether the chat said that the message was delivered."""
+    """Run the flow in alice's process; True if the chat reported that the message was delivered."""
     import anyio
 
     from fluvial.demo.network import INITIATOR, events, stop
@@ -157,7 +157,7 @@ def _figures(network: Network, tally: Tally, page: Path, *, delivered: bool, off
 
 
 async def _stories(network: Network) -> list[Story]:
-    """What each peer's store knows of the chat."""
+    """The story of the chat as each peer has stored it."""
     from fluvial.config import load, read
     from fluvial.storage import open_store
     from fluvial.story.story import tell

@@ -135,7 +135,7 @@ def call(
 def _run(
     way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
 ) -> tuple[Ending, Flow]:
-    """What ended the flow; notices of peers that cannot go on are printed to stderr as they come."""
+    """Run the flow and return the call that ended it; failure notices are printed to stderr as they arrive."""
     import anyio
 
     from fluvial.cli import serving

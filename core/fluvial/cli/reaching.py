@@ -1,4 +1,4 @@
-"""Which network commands that run flows talk to: a relay given by hand, or the peer of the ``fluvial.toml`` at hand."""
+"""Where commands that run flows connect to: the relay that an option names, or the peer of the ``fluvial.toml``."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 def reach(invocation: Invocation, *, relay: str | None, network: str | None, key_file: Path | None) -> Reach:
-    """What the options say.
+    """The Reach that the options describe.
 
     Raises:
         ConfigError: there is neither a relay nor a peer of our own with an address.

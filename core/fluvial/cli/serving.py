@@ -1,4 +1,4 @@
-"""Runs what commands need an event loop for: until it is done, or until the operating system asks it to stop."""
+"""Runs the asynchronous work of commands until it ends or the operating system asks it to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """What ``work`` returns, run in an event loop; an error of ours comes out of the task groups as it is."""
+    """Run ``work`` in an event loop and return its result. A FluvialError is raised without the exception groups around it."""
 
     async def unwrapped() -> T:
         try:
@@ -52,7 +52,7 @@ async def serve(node: Node) -> None:
     """Run a peer until it is told to stop.
 
     Raises:
-        FluvialError: something that the peer needs is not to be had.
+        FluvialError: something that the peer needs is not available.
     """
 
     async def work() -> None:

@@ -22,7 +22,7 @@ class Place(msgspec.Struct, frozen=True):
     service: str
 
 
-class Backend(msgspec.Struct, frozen=True):
+class ChatBackend(msgspec.Struct, frozen=True):
     """Who serves a chat."""
 
     members: Place
@@ -32,7 +32,7 @@ class Backend(msgspec.Struct, frozen=True):
 class AppConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[effectors.app]``: the chats by id."""
 
-    chats: dict[str, Backend]
+    chats: dict[str, ChatBackend]
 
 
 class App(Effector[AppConfig]):
@@ -41,7 +41,7 @@ class App(Effector[AppConfig]):
     service_id = "app"
 
     @function
-    async def resolve_backend(self, chat_id: str) -> Backend:
+    async def resolve_backend(self, chat_id: str) -> ChatBackend:
         """Where the chat's members and history are; status 404 if there is no such chat."""
         if (backend := self.config.chats.get(chat_id)) is None:
             raise EffectorError(404, f"there is no chat {chat_id!r}")

@@ -1,7 +1,7 @@
-"""The line around foreign code: each call of a plugin has a deadline, and whatever goes wrong in it costs that call, never the node.
+"""The boundary around foreign code: each call of a plugin has a deadline, and whatever goes wrong in it costs that call, never the node.
 
-The true cause is logged and counted under the plugin's name. What others are told, perhaps in signed data, is only that it failed, with an
-id under which the log has the rest.
+The cause is logged and counted under the plugin's name. Other peers learn, perhaps from signed data, only that the call failed, and the id of
+the log entry.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from fluvial.guard.detached import Detached
 T = TypeVar("T")
 
 CALL_S: Final = 5.0
-"""How long a call of a seat may take where nothing else is said, in seconds."""
+"""Default deadline of a call of a seat, in seconds."""
 ENDING_S: Final = 1.0
 """How long cancelled code may take to clean up before it is left behind, in seconds."""
 
 
 class PluginFailed(PluginError):
-    """Foreign code did not do what it was called for; its text may be shown to others, so it says no more.
+    """A call of foreign code failed. The message may be sent to others, so it does not name the cause.
 
     Attributes:
-        id: under which the log has the cause.
+        id: the id of the log entry with the cause.
         what: which call.
-        cause: what came out of it, if anything did.
-        timed_out: whether the time was over.
+        cause: the exception, if there was one.
+        timed_out: whether its deadline passed.
     """
 
     code = "F203"
@@ -48,7 +48,7 @@ class PluginFailed(PluginError):
         self.timed_out = timed_out
 
     def for_operator(self) -> PluginError:
-        """The same with its cause, for those whose peer it is."""
+        """The same error with its cause, for the operator of the peer."""
         if self.cause is None:
             return self
         return PluginError(f"{self.what} failed: {describe(self.cause)}", hint="the log has the traceback")
@@ -82,23 +82,23 @@ class Guard:
         timeout_s: float = CALL_S,
         passes: type[FluvialError] = FluvialError,
     ) -> T:
-        """What ``work`` returns.
+        """Await ``work`` and return its result.
 
         Args:
-            plugin: whose code it is, for log and metric.
+            plugin: the plugin whose code it is, for log and metric.
             what: which call, for people: ``authorization.admit``.
-            work: begins it.
-            timeout_s: when it is given up, in seconds.
+            work: starts the call.
+            timeout_s: its deadline, in seconds.
             passes: the errors that it may raise on purpose.
 
         Raises:
             FluvialError: one of ``passes``, as ``work`` raised it.
-            PluginFailed: anything else came out of it, or the time is over.
+            PluginFailed: it raised anything else, or its deadline passed.
         """
         task = Detached(work, what)
         try:
             in_time = await task.wait(timeout_s)
-        except BaseException:  # whoever called is cancelled
+        except BaseException:  # the caller is cancelled
             await self._end(task, plugin, what)
             raise
         if not in_time:
@@ -112,7 +112,7 @@ class Guard:
         raise self.failure(plugin, what, task.error) from None
 
     def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: type[FluvialError] = FluvialError) -> T:
-        """What ``work``, which is quick, returns; raises as :meth:`call`."""
+        """Call ``work``, which is quick, and return its result; raises as :meth:`call`."""
         try:
             return work()
         except passes:
@@ -121,7 +121,7 @@ class Guard:
             raise self.failure(plugin, what, error) from None
 
     def ask(self, plugin: str, what: str, work: Callable[[], T], otherwise: T) -> T:
-        """What ``work`` returns, at once; ``otherwise`` if anything comes out of it, which is logged and counted."""
+        """Call ``work``, which is quick, and return its result; ``otherwise`` if it raises anything, which is logged and counted."""
         try:
             return work()
         except BaseException as error:  # noqa: BLE001 - the plugin boundary
@@ -129,11 +129,11 @@ class Guard:
             return otherwise
 
     def failure(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
-        """Log and count an exception that came out of foreign code; what to raise in its place."""
+        """Log and count an exception of foreign code; returns the error to raise in its place."""
         return self._failed(plugin, what, f"failed: {type(error).__name__}", cause="error", error=error)
 
     def wrong(self, plugin: str, what: str, value: object) -> PluginFailed:
-        """Log and count a result that is not of the type that was asked for; what to raise in its place."""
+        """Log and count a result of a wrong type; returns the error to raise in its place."""
         return self._failed(
             plugin, what, f"returned a {type(value).__name__}, which is not what it must return", cause="result"
         )
@@ -155,7 +155,7 @@ class Guard:
 
 
 def safe(error: BaseException | None) -> BaseException | None:
-    """The exception, or a stand-in with its traceback if it cannot even be turned into text."""
+    """The exception, or a stand-in with its traceback if the exception cannot be turned into text."""
     if error is None:
         return None
     try:

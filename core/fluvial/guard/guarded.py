@@ -1,7 +1,7 @@
-"""The seats as the rest of the node sees them: whoever sits there is called through the guard, and only for what it may answer.
+"""The seats as the rest of the node sees them: every call goes through the guard, and every result is checked.
 
-A wrapper is there before its seat is taken, since ports refer to it while the parts are built. Each says below what happens when the part
-fails: authorization fails closed, the rest as if the thing asked for were not to be had, with the true reason.
+A wrapper exists before its seat is taken, since ports refer to it while the parts are built. Each class says what happens when its part fails:
+the authorization fails closed; the others behave as if what was asked for did not exist, and report the true reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEND_S: Final = 60.0
 
 
 class _Seat(Generic[PartT]):
-    """A seat and who has taken it."""
+    """A seat and the part that has taken it."""
 
     def __init__(self, guard: Guard, name: str) -> None:
         self._guard = guard
@@ -36,13 +36,13 @@ class _Seat(Generic[PartT]):
         self._plugin = ""
 
     def take(self, part: PartT, plugin: str) -> None:
-        """Sit down; ``plugin`` is whose code it is."""
+        """Put a part into the seat; ``plugin`` names the plugin whose code it is."""
         self._part = part
         self._plugin = plugin
 
     @property
     def part(self) -> PartT:
-        """Who sits there."""
+        """The part in the seat."""
         assert self._part is not None, f"nobody has taken the seat of {self._name}"
         return self._part
 
@@ -212,10 +212,10 @@ class GuardedExecution(_Seat[Execution]):
     """The execution; one that fails has no services. Its calls have the limits of services (``services/dispatcher.py``)."""
 
     async def call(self, call: Call, *, timeout_s: float) -> Json:
-        """As :meth:`Execution.call`, within so many seconds.
+        """As :meth:`Execution.call`, with a deadline in seconds.
 
         Raises:
-            ServiceError: as the service raised it. PluginFailed: anything else came out of it, or the time is over.
+            ServiceError: as the service raised it. PluginFailed: it raised anything else, or its deadline passed.
         """
         return await self._guard.call(
             self._plugin,
@@ -233,7 +233,7 @@ class GuardedExecution(_Seat[Execution]):
         """As :meth:`Execution.policy`.
 
         Raises:
-            PluginFailed: it failed: the service must not be called then as if it had no policy.
+            PluginFailed: it failed. The service must not be called then, because its policy is unknown.
         """
         return self._guard.run(self._plugin, self._what("policy"), lambda: self.part.policy(service))
 

@@ -47,7 +47,7 @@ class MemoryPlugin:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Operation:
+class _RunningTransport:
     """What there is only while the transport runs."""
 
     work: TaskGroup
@@ -82,7 +82,7 @@ class MemoryTransport(Transport):
         self._addresses: tuple[Address, ...] = ()
         self._ends: dict[PeerId, ConnectionEnd] = {}
         self._kept: dict[PeerId, _Kept] = {}
-        self._operation: _Operation | None = None
+        self._operation: _RunningTransport | None = None
 
     # --- the seat's protocol
 
@@ -100,7 +100,7 @@ class MemoryTransport(Transport):
         if self._options.listen:
             self._addresses = (self._network.listen(self, self._options.port),)
         async with anyio.create_task_group() as work:
-            self._operation = _Operation(work=work, receive=receive, watcher=watcher)
+            self._operation = _RunningTransport(work=work, receive=receive, watcher=watcher)
             try:
                 for kept in self._kept.values():
                     work.start_soon(self._stay_connected, kept)
@@ -206,7 +206,7 @@ class MemoryTransport(Transport):
         self._admit(near, ours)
         host._admit(far, theirs)
 
-    def _end(self, operation: _Operation, other: MemoryTransport) -> ConnectionEnd:
+    def _end(self, operation: _RunningTransport, other: MemoryTransport) -> ConnectionEnd:
         return ConnectionEnd(
             self._network,
             own=self.peer,
@@ -219,7 +219,7 @@ class MemoryTransport(Transport):
             on_closed=partial(self._closed, other.peer, operation.watcher),
         )
 
-    def _admit(self, end: ConnectionEnd, operation: _Operation) -> None:
+    def _admit(self, end: ConnectionEnd, operation: _RunningTransport) -> None:
         self._ends[end.peer] = end
         self._network.add(end)
         operation.work.start_soon(end.run)
@@ -249,7 +249,7 @@ class MemoryTransport(Transport):
         grown_s = self._options.reconnect_min_s * 2 ** min(failures, GROWTH_MAX)
         return float(min(grown_s, self._options.reconnect_max_s) * self._rng.uniform(0.5, 1))
 
-    def _in_operation(self) -> _Operation:
+    def _in_operation(self) -> _RunningTransport:
         if self._operation is None:
             raise Unreachable(f"{self.peer}: its transport is not running")
         return self._operation

@@ -23,7 +23,7 @@ from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
-from fluvial.particles.session import Parcel, ParticleSession, Phase, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.stored import OutboxRow
 
 
@@ -100,7 +100,7 @@ class Actor:
             with contained(self._log):
                 return advance()
         except RemoteProtocolError as error:
-            if self._session.phase is Phase.NEW:
+            if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
             raise
         except Refused as error:
@@ -108,7 +108,7 @@ class Actor:
             raise
 
     def _break(self, error: BaseException) -> None:
-        if self._session.phase is not Phase.BROKEN:
+        if self._session.phase is not ParticlePhase.BROKEN:
             self._session.fail()
             self._on_broken(self, error)
 
@@ -152,7 +152,7 @@ class Actor:
         """One or two transactions; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
         entries, now_ms, peers = writes.entries(), writes.at_ms, writes.peers
-        if session.phase is not Phase.NEW:
+        if session.phase is not ParticlePhase.NEW:
             return await store.record(
                 particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
             )
@@ -253,7 +253,7 @@ class Actor:
     async def _resolve(self) -> None:
         """Hand in all outcomes that are there; whichever call comes first does it for the others."""
         async with self._lock:
-            if self._session.phase is Phase.BROKEN or not self._outcomes:
+            if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
             outcomes, self._outcomes = self._outcomes, {}
             await self._run_locked(lambda: self._session.resolve(outcomes))

@@ -19,12 +19,11 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.scripts import Scripts
 from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.storage.purge import Purge
 from fluvial.stored import StoredParticle
 
 SWEEP_S: Final = 1.0
 """How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
-PURGE_S: Final = 30.0
-"""How often particles that died long ago are removed from the store."""
 OPENED_AT_ONCE: Final = 64
 """Particles that are looked up in the store at the same time; a particle is never opened twice at once."""
 
@@ -63,7 +62,8 @@ class Keeper:
             StorageError: the store could not be read.
         """
         async with self._door(particle.key):
-            actor = await self._open(particle.key)
+            here = particle.key in self._actors or self._context.store.knows(particle)
+            actor = await self._open(particle.key) if here else None
             if actor is None:
                 self._make_room()
                 script, me = self._scripts.of(particle), self._context.keys.peer_id
@@ -100,6 +100,7 @@ class Keeper:
         Raises:
             StorageError: the store cannot be read or written.
         """
+        await self._context.store.remember(self._context.clock.now_ms(), skew_ms=self._limits.clock_skew_ms_max)
         self._stopped = dict.fromkeys(await self._context.store.live(self._context.clock.now_ms()))
         await self._take_up()
 
@@ -108,16 +109,12 @@ class Keeper:
 
         A failing store is logged, and all of it is tried again with the next sweep.
         """
-        purged = anyio.current_time()
         while True:
             await anyio.sleep(SWEEP_S)
             self._drop_dead()
             try:
                 await self._take_up()
                 await self._context.resender.sweep(self.find)
-                if anyio.current_time() - purged > PURGE_S:
-                    purged = anyio.current_time()
-                    await self._purge()
             except StorageError as error:
                 self._context.log.error("storage_failed", error=error.message)
 
@@ -128,10 +125,15 @@ class Keeper:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._drop(actor)
 
-    async def _purge(self) -> None:
-        skew_ms = self._limits.clock_skew_ms_max
-        while await self._context.store.purge(self._context.clock.now_ms(), keep_ms=self._keep_ms, skew_ms=skew_ms):
-            pass
+    async def purge(self) -> None:
+        """Until cancelled: remove particles that died long ago from the store."""
+        await Purge(
+            self._context.store,
+            now_ms=self._context.clock.now_ms,
+            keep_ms=self._keep_ms,
+            skew_ms=self._limits.clock_skew_ms_max,
+            log=self._context.log,
+        ).run()
 
     async def _take_up(self) -> None:
         """Go on with the particles that a restart or a failing store has stopped; raises StorageError with the rest left for later."""

@@ -116,6 +116,7 @@ class Particles(Part):
             await self._outbox.start(tasks, self.keeper)
             await self.keeper.resume()
             tasks.start_soon(self.keeper.sweep)
+            tasks.start_soon(self.keeper.purge)
             task_status.started()
 
     def contributions(self) -> Contributions:

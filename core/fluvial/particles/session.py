@@ -49,7 +49,7 @@ from fluvial.particles.promises import Look, Promises
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 
-class Phase(Enum):
+class ParticlePhase(Enum):
     """Where a particle is in its life on this peer; the module's docstring has the transitions."""
 
     NEW = auto()
@@ -102,7 +102,7 @@ class ParticleSession:
         particle: the particle.
         sender: who handed it over first; this peer itself for a particle of its own.
         hops: the most hops that a copy had made when it came here.
-        phase: see :class:`Phase`.
+        phase: see :class:`ParticlePhase`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ParticleSession:
         self.particle = particle
         self.sender = sender
         self.hops = hops
-        self.phase = Phase.NEW
+        self.phase = ParticlePhase.NEW
         self._machine = machine
         self._pruning = pruning
         self._exchange = Exchange()
@@ -185,7 +185,7 @@ class ParticleSession:
             session._apply(item, entry.at_ms)
         session._entries = len(items)
         session._finishes = stored.state is ParticleState.FINISHED
-        session.phase = Phase.FINISHED if session._finishes else Phase.LIVE
+        session.phase = ParticlePhase.FINISHED if session._finishes else ParticlePhase.LIVE
         return session
 
     # --- inputs
@@ -237,7 +237,7 @@ class ParticleSession:
             Refused: ``busy``, enough were kept, or the session is broken.
         """
         self.check()
-        if self.phase is Phase.NEW or not is_news(signed.notice, self._notices):
+        if self.phase is ParticlePhase.NEW or not is_news(signed.notice, self._notices):
             return False
         self._ahead = True
         self._items.append(signed)
@@ -280,12 +280,12 @@ class ParticleSession:
 
     def check(self) -> None:
         """Raise Refused, ``busy``, if the session is broken: another one must be restored."""
-        if self.phase is Phase.BROKEN:
+        if self.phase is ParticlePhase.BROKEN:
             raise Refused("the particle is being read from the store again", reason="busy")
 
     def fail(self) -> None:
         """A write has failed, or the machine has: what is in memory cannot be trusted any more."""
-        self.phase = Phase.BROKEN
+        self.phase = ParticlePhase.BROKEN
 
     # --- what must be written
 
@@ -305,7 +305,7 @@ class ParticleSession:
             else:
                 peers.append(peer)
         self._items, self._resend_to, self._next_peers = [], [], {}
-        needed = bool(self.phase is Phase.NEW or items or peers or self._finishes != self.finished)
+        needed = bool(self.phase is ParticlePhase.NEW or items or peers or self._finishes != self.finished)
         self._ahead = self._ahead and needed
         return Writes(
             needed=needed,
@@ -323,7 +323,7 @@ class ParticleSession:
             if type(item) is not Stepped:
                 self._apply(item, writes.at_ms)
         self._entries += len(writes.items)
-        self.phase = Phase.FINISHED if writes.finished else Phase.LIVE
+        self.phase = ParticlePhase.FINISHED if writes.finished else ParticlePhase.LIVE
         self._ahead = False
 
     def _apply(self, item: JournalItem, at_ms: int) -> None:
@@ -371,7 +371,7 @@ class ParticleSession:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do, as far as it is stored."""
-        return self.phase is Phase.FINISHED
+        return self.phase is ParticlePhase.FINISHED
 
     @property
     def relies_since_ms(self) -> int | None:

@@ -1,4 +1,4 @@
-"""One effector, ready to be called: its functions reflected once, every call checked, limited in time and contained."""
+"""An effector made callable: its functions are read once; each call is checked, has a time limit and is contained."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class Service:
     Args:
         effector: the object whose functions are called.
         threads: where its plain functions run.
-        guard: calls it.
-        plugin: whose code it is, for log and metrics; its class by default.
+        guard: makes the calls.
+        plugin: the plugin whose code it is, for log and metrics; its class by default.
         result_bytes_max: limit of one result in its canonical encoding.
 
     Raises:
@@ -133,7 +133,7 @@ class Service:
             raise error.for_operator() from error.cause
 
     def is_inline(self, function: str) -> bool:
-        """Whether a function answers at once, without waiting for anything; also true for one that is not there."""
+        """Whether a function answers at once, without waiting for anything; also true for an unknown function."""
         return function not in self._functions or self._functions[function].declaration.inline
 
     async def call(self, call: Call, *, timeout_s: float) -> Json:
@@ -181,10 +181,10 @@ def name_of(call: Call) -> str:
 
 @contextmanager
 def service_errors(call: Call, *, timeout_s: float) -> Iterator[None]:
-    """Turn what the guard raises for a service's code into what scripts see.
+    """Translate what the guard raises about a service's code into errors that scripts see.
 
     Raises:
-        ServiceError: as the code raised it; status 3 if the time was over; status 5 with an id if it failed in any other way.
+        ServiceError: as the code raised it; status 3 if its deadline passed; status 5 with an id if it failed in any other way.
     """
     try:
         yield

@@ -23,7 +23,7 @@ from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.session import ParticleSession
-from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded
+from fluvial.simulation.scenario import MockedError, MockedServices, PeerNames, Scenario, Seeded
 
 TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
@@ -158,7 +158,7 @@ class _Network:
         self._machine = machine
         self._pruning = pruning
         self._present = {name: rank for rank, name in enumerate(plain) if name not in absent}
-        self._names = Names([*plain, *absent])
+        self._names = PeerNames([*plain, *absent])
         self._services = MockedServices(scenario.services, self._names)
         self._initiator = scenario.init_peer.removeprefix("@")
         self._particle = Particle.create(

@@ -2,10 +2,12 @@
 
 Rule: what a peer promises is in the database before a byte of it leaves; nothing accepted is lost; after ``kill -9`` it goes on.
 
-How it works. One dedicated thread writes (``writer.py``): all writes that wait are put into one transaction (*group commit*), and a
-caller's ``await`` returns only after its COMMIT. Reads run in worker threads over connections of their own, each in one snapshot, and
-see everything that was acknowledged before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the
-store is opened (``schema.py``). One process at a time writes to a database; others may open it read-only meanwhile.
+How it works. All writes go through one queue (``writer.py``): those that wait are put into one transaction (*group commit*), and a
+caller's ``await`` returns only after its COMMIT. What every particle needs is written past SQLAlchemy (``direct.py``, ``particle_writes.py``): on
+SQLite on the event loop, with only the COMMIT in a thread, on PostgreSQL a whole transaction in one round trip (``committer.py``,
+``pipelined.py``). Reads run in worker threads over connections of their own, each in one snapshot, and see everything that was acknowledged
+before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the store is opened (``schema.py``). One
+process at a time writes to a database (``ownership.py``); others may open it read-only meanwhile.
 
 A table group is its tables (``particle_tables.py``), its values (``fluvial/stored.py``, made of rows by ``particle_rows.py``) and a
 store class over :class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of

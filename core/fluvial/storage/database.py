@@ -9,14 +9,17 @@ from typing import TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from fluvial.errors import StorageError
-from fluvial.storage.backend import READERS_MAX, Backend, connect
+from fluvial.storage.backend import READERS_MAX, Backend
+from fluvial.storage.committer import Committer, SqliteCommitter, Work
+from fluvial.storage.connecting import connect
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
-from fluvial.storage.schema import check, migrate
-from fluvial.storage.transactions import whole
-from fluvial.storage.writer import InlineWriter, ThreadedWriter, Writer
+from fluvial.storage.ownership import Ownership, claim, wait_until_free
+from fluvial.storage.revisions import check, migrate
+from fluvial.storage.transactions import LentConnection
+from fluvial.storage.writer import Writer
 from fluvial.tables import Tables
 
 T = TypeVar("T")
@@ -27,15 +30,25 @@ class SharedDatabase:
 
     Args:
         backend: the engines.
-        inline: do everything on the event loop's thread; see :class:`~fluvial.storage.writer.InlineWriter`.
+        ownership: the right to write; None if it was opened read-only.
+        inline: do everything on the event loop's thread.
+        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
     """
 
-    def __init__(self, backend: Backend, *, inline: bool = False) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        ownership: Ownership | None,
+        *,
+        inline: bool = False,
+        on_trouble: Callable[[StorageError], None] = lambda _: None,
+    ) -> None:
         self._backend = backend
         self._inline = inline
         self._writer: Writer | None = None
-        if backend.writer is not None:
-            self._writer = (InlineWriter if inline else ThreadedWriter)(backend.writer, backend.where)
+        if ownership is not None:
+            committer = _committer(backend, ownership)
+            self._writer = Writer(committer, backend.where, inline=inline, on_trouble=on_trouble)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
     @property
@@ -48,7 +61,12 @@ class SharedDatabase:
         """Whether it was opened for reading alone."""
         return self._writer is None
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    @property
+    def inline(self) -> bool:
+        """Whether it works on the event loop's thread, so that nothing may depend on how long anything takes."""
+        return self._inline
+
+    async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that it may share with others; returns after COMMIT. See :meth:`Writer.run`.
 
         Raises:
@@ -76,7 +94,7 @@ class SharedDatabase:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
-            with self._backend.reader.begin() as connection, whole(connection):
+            with self._backend.reader.begin() as connection:
                 return work(connection)
         except BaseException as error:
             failure = what_work_raised(error, self.where)
@@ -94,6 +112,15 @@ class SharedDatabase:
                 await _called(self._backend.close, inline=self._inline)
 
 
+def _committer(backend: Backend, ownership: Ownership) -> Committer:
+    assert backend.writer is not None
+    if backend.writer.dialect.name == "sqlite":
+        return SqliteCommitter(backend, ownership)
+    from fluvial.storage.pipelined import PipelinedCommitter  # its driver takes a while to import
+
+    return PipelinedCommitter(backend, ownership)
+
+
 async def _called(work: Callable[[], T], *, inline: bool) -> T:
     return work() if inline else await to_thread.run_sync(work)
 
@@ -107,30 +134,39 @@ async def open_database(
     read_only: bool = False,
     inline: bool = False,
     busy_timeout_s: float = 5.0,
+    on_trouble: Callable[[StorageError], None] = lambda _: None,
 ) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
 
-    def prepare() -> Backend:
+    def prepare() -> tuple[Backend, Ownership | None]:
         return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
 
-    database = SharedDatabase(await _called(prepare, inline=inline), inline=inline)
+    backend, ownership = await _called(prepare, inline=inline)
+    database = SharedDatabase(backend, ownership, inline=inline, on_trouble=on_trouble)
     try:
         yield database
     finally:
         await database.close()
 
 
-def _prepare(url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float) -> Backend:
-    """Connect, then migrate or check."""
+def _prepare(
+    url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float
+) -> tuple[Backend, Ownership | None]:
+    """Connect, then check, or migrate and become the owner."""
     backend: Backend | None = None
     try:
         backend = connect(url, base_dir=base_dir, read_only=read_only, busy_timeout_s=busy_timeout_s)
         if backend.writer is None:
-            with backend.reader.begin() as connection:
-                check(connection, backend.where, tables)
-        else:
-            with backend.writer.begin() as connection, whole(connection):
-                migrate(connection, backend.where, tables)
+            with backend.reader.begin() as reading:
+                check(reading, backend.where, tables)
+            return backend, None
+        wait_until_free(backend.writer, backend.where, backend.path)
+        connection = LentConnection(backend.writer)
+        with connection, connection.begin(), connection.lent():
+            migrate(connection, backend.where, tables)
+            ownership = claim(connection, backend.where, backend.path)
+        if backend.path is not None:
+            _write_back(backend.writer)
     except BaseException as error:
         where = "database"
         if backend is not None:
@@ -139,4 +175,13 @@ def _prepare(url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool
         if is_database_error(error):
             raise storage_error(error, where) from error
         raise
-    return backend
+    return backend, ownership
+
+
+def _write_back(engine: Engine) -> None:
+    """Bring the log of a SQLite file into the file: whoever comes by another name for it must find who owns it."""
+    link = engine.raw_connection()
+    try:
+        link.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        link.close()

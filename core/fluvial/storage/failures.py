@@ -64,9 +64,9 @@ _POSTGRESQL_OF_ALL: Final = ("08", "25006", "53", "55P03", "57", "58", "XX")
 
 def concerns_all(error: BaseException) -> bool:
     """Whether a database's error is about the connection, the disk or the server, and not about one statement."""
-    if not isinstance(error, DBAPIError) or error.orig is None:
-        return isinstance(error, TimeoutError)
-    origin = error.orig
+    if isinstance(error, TimeoutError):
+        return True
+    origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     name = getattr(origin, "sqlite_errorname", None)
     if isinstance(name, str):
         return name.startswith(_SQLITE_OF_ALL)
@@ -119,7 +119,7 @@ def what_work_raised(error: BaseException, where: str) -> Exception:
     """What the caller of a write or read is told: a database's error as a StorageError, what would end more than that call too."""
     if is_database_error(error):
         return storage_error(error, where)
-    if isinstance(error, Exception):
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):  # which no future can hold
         return error
     failure = StorageError(
         f"{where}: the work raised {type(error).__name__}",

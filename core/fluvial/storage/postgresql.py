@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
-from fluvial.storage.transactions import guard_transactions
 
 WRITER_LOCK: Final = 0x666C757669616C  # "fluvial"
 """Number of the advisory lock that the writing process holds; such locks are separate in each database."""
@@ -39,7 +38,9 @@ def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
 
     if read_only:
         return Backend(where=where, writer=None, reader=reader, shared=False, release=lambda: None)
-    writer = _engine(url, connections=1, isolation_level="READ COMMITTED")
+    # The driver begins no transactions of its own: a group is sent whole, BEGIN and COMMIT included.
+    writer = _engine(url, connections=1, isolation_level="AUTOCOMMIT")
+    event.listen(writer, "begin", _begin)
 
     @event.listens_for(writer, "connect", insert=True)
     def prepare_writer(connection: Any, _record: object) -> None:
@@ -55,7 +56,7 @@ def _engine(url: URL, *, connections: int, isolation_level: Any) -> Engine:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": TCP_TIMEOUT_S * 1000,
     }
-    engine = create_engine(
+    return create_engine(
         url,
         connect_args={name: value for name, value in defaults.items() if name not in url.query},
         isolation_level=isolation_level,
@@ -64,8 +65,10 @@ def _engine(url: URL, *, connections: int, isolation_level: Any) -> Engine:
         pool_pre_ping=True,  # a restarted server costs nobody a failed write
         hide_parameters=True,
     )
-    guard_transactions(engine)
-    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _prepare(connection: psycopg.Connection[Any], where: str) -> None:

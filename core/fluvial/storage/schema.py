@@ -23,10 +23,8 @@ from sqlalchemy import Connection, inspect, text
 from fluvial.errors import PluginError, StorageError
 from fluvial.storage.failures import concerns_all, is_database_error, storage_error
 from fluvial.storage.inventory import Inventory, foreign_references, take_inventory
-from fluvial.storage.tables import VERSION_TABLE
+from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE
 from fluvial.tables import Tables
-
-ENVIRONMENT: Final = Path(__file__).parent / "migrations"
 
 _ALEMBIC_LOCK: Final = threading.Lock()
 """Alembic keeps the migration that runs in module globals (``alembic.op``); several nodes of a process open stores at once."""
@@ -41,11 +39,11 @@ class _Chain:
     version_table: str
 
     def scripts(self) -> ScriptDirectory:
-        return ScriptDirectory(str(ENVIRONMENT), version_locations=[str(self.versions)])
+        return ScriptDirectory(str(MIGRATIONS), version_locations=[str(self.versions)])
 
     def upgrade(self, connection: Connection) -> None:
         config = Config()
-        config.set_main_option("script_location", _escaped(ENVIRONMENT))
+        config.set_main_option("script_location", _escaped(MIGRATIONS))
         config.set_main_option("version_locations", _escaped(self.versions))
         config.set_main_option("path_separator", "newline")
         config.attributes.update(connection=connection, version_table=self.version_table)
@@ -57,7 +55,7 @@ class _Chain:
         return context.get_current_revision()
 
 
-_CORE: Final = _Chain("fluvial", ENVIRONMENT / "versions", VERSION_TABLE)
+_CORE: Final = _Chain("fluvial", MIGRATIONS / "versions", VERSION_TABLE)
 
 
 def _chain_of(tables: Tables) -> _Chain:

@@ -4,30 +4,34 @@ Durability: in WAL mode a commit is an append to the ``-wal`` file, which the ne
 it is written; ``synchronous=FULL`` syncs the log at every commit, so it survives a loss of power too (with ``NORMAL`` it would not).
 Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous".
 
-The only writer: beside ``NAME.db`` lies an empty ``NAME.db-owner``, a SQLite file of its own that the writing process keeps locked. Unlike
-a pid file the lock goes when the process goes, however that happens, and it does not hinder readers of the database.
+The only writer: see ``file_lock.py``.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
-from fluvial.storage.failures import storage_error
-from fluvial.storage.transactions import guard_transactions
+from fluvial.storage.file_lock import FileLock
 
 OLDEST_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
 
 LOG_BYTES_KEPT: Final = 64 * 2**20
 """A log that grew beyond this under load is cut back at the next checkpoint."""
+
+
+BUSY_PAUSE_S: Final = 0.005
+"""Before the next look at whether another program still holds its lock."""
 
 
 def in_memory(*, read_only: bool) -> Backend:
@@ -47,7 +51,6 @@ def in_memory(*, read_only: bool) -> Backend:
     )
     _on_connect(engine, "PRAGMA foreign_keys = ON")
     _on_begin(engine, "BEGIN IMMEDIATE")
-    guard_transactions(engine)
     return Backend(where="sqlite://", writer=engine, reader=engine, shared=True, release=lambda: None)
 
 
@@ -59,6 +62,7 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
     """
     _check_version()
     where = f"SQLite database {path}"
+    path = path.resolve()
     if not path.parent.is_dir():
         raise StorageError(f"{where}: the folder {path.parent} does not exist", hint="make it, or name another")
     if read_only and not path.exists():
@@ -75,7 +79,7 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
             f"{where}: the file may not be written",
             hint="the user that runs this must be allowed to write to the file and to its folder",
         )
-    release = _claim(path, where, busy_timeout_s)
+    lock = FileLock(path, where, busy_timeout_s)
     writer = _file_engine(path, mode="rwc", connections=1, busy_timeout_s=busy_timeout_s)
     _on_connect(
         writer,
@@ -83,10 +87,19 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
         "PRAGMA fullfsync = ON",  # macOS: without it the disk's cache may still lose what was synced
         "PRAGMA foreign_keys = ON",
         f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}",
+        "PRAGMA busy_timeout = 0",  # the driver waits for no lock: the event loop may have to; see _begin_patiently
         check=lambda connection: _use_log(connection, where),
     )
-    _on_begin(writer, "BEGIN IMMEDIATE")
-    return Backend(where=where, writer=writer, reader=reader, shared=False, release=release)
+    _begin_patiently(writer, busy_timeout_s)
+    return Backend(
+        where=where,
+        writer=writer,
+        reader=reader,
+        shared=False,
+        release=lock.release,
+        verify=lock.verify,
+        path=path,
+    )
 
 
 def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: float) -> Engine:
@@ -100,7 +113,7 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
             check_same_thread=False,  # the pool hands a connection to one thread at a time
         )
 
-    engine = create_engine(
+    return create_engine(
         "sqlite://",
         creator=open_file,
         poolclass=QueuePool,
@@ -108,8 +121,6 @@ def _file_engine(path: Path, *, mode: str, connections: int, busy_timeout_s: flo
         max_overflow=0,
         hide_parameters=True,
     )
-    guard_transactions(engine)
-    return engine
 
 
 def _check_version() -> None:
@@ -144,20 +155,19 @@ def _on_begin(engine: Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _claim(path: Path, where: str, busy_timeout_s: float) -> Callable[[], None]:
-    """Become the only writer; returns what ends that."""
-    owner = path.with_name(path.name + "-owner")
-    lock: sqlite3.Connection | None = None
-    try:
-        lock = sqlite3.connect(owner, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        if lock is not None:
-            lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise storage_error(error, f"{where}: {owner.name}") from error
-        raise StorageError(
-            f"{where}: another process writes to it",
-            hint="stop the other node, or give this one a database of its own",
-        ) from error
-    return lock.close
+def _begin_patiently(engine: Engine, busy_timeout_s: float) -> None:
+    """Have transactions that begin through SQLAlchemy, which are those in a thread, wait for a lock that another program holds."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        end = time.monotonic() + busy_timeout_s
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                busy = getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+                if not busy or time.monotonic() > end:
+                    raise
+                time.sleep(BUSY_PAUSE_S)
+            else:
+                return

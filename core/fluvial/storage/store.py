@@ -57,7 +57,7 @@ async def open_store(
         inline: read and write on the event loop's thread, one after the other, and start no threads; for simulations.
         busy_timeout_s: how long to wait for a lock that another program holds, seconds.
         metrics: gets the store's metrics; none are kept without.
-        log: where parts that hold up others are reported.
+        log: where parts that hold up others, and the loss of the database, are reported.
 
     Raises:
         ConfigError: the URL is not understood.
@@ -65,13 +65,16 @@ async def open_store(
             (``read_only``) of an older one.
         PluginError: the migrations of a plugin fail, or make or change what is not the plugin's; nothing was changed then.
     """
+    told: structlog.stdlib.BoundLogger = structlog.get_logger() if log is None else log
     opening = open_database(
-        url, base_dir=base_dir, tables=tables, read_only=read_only, inline=inline, busy_timeout_s=busy_timeout_s
+        url,
+        base_dir=base_dir,
+        tables=tables,
+        read_only=read_only,
+        inline=inline,
+        busy_timeout_s=busy_timeout_s,
+        on_trouble=lambda error: told.error("storage_failed", error=error.message),
     )
     async with opening as database:
-        parts = PartDatabases(
-            database,
-            metrics=CollectorRegistry() if metrics is None else metrics,
-            log=structlog.get_logger() if log is None else log,
-        )
+        parts = PartDatabases(database, metrics=CollectorRegistry() if metrics is None else metrics, log=told)
         yield Store(database, parts)

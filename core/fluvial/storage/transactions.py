@@ -1,43 +1,52 @@
-"""Holds that a transaction that several share is ended by nobody but by whoever began it."""
+"""A connection that is lent to work of others, and whose transaction is ended by nobody but by whoever began it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 from fluvial.errors import StorageError
 
-_SHARED: Final = "fluvial_shared"
 
+class LentConnection(Connection):
+    """A connection of SQLAlchemy whose transaction several works share, one after the other."""
 
-def guard_transactions(engine: Engine) -> None:
-    """Have the connections of an engine refuse to commit and to roll back within :func:`whole`."""
-    engine.update_execution_options(**{_SHARED: set()})
-    event.listen(engine, "commit", _refuse)
-    event.listen(engine, "rollback", _refuse)
+    _is_lent = False
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """For the time of a block the connection takes statements and savepoints, and nothing that would end the transaction."""
+        self._is_lent = True
+        try:
+            yield
+        finally:
+            self._is_lent = False
 
-@contextmanager
-def whole(connection: Connection) -> Iterator[None]:
-    """For the time of a block the transaction stays open; it ends in an error if the block tries to end it."""
-    shared: set[Connection] = connection.get_execution_options()[_SHARED]
-    transaction = connection.get_transaction()
-    shared.add(connection)
-    try:
-        yield
-    finally:
-        shared.discard(connection)
-        if not connection.invalidated and (transaction is None or not transaction.is_active):
-            # SQLAlchemy takes it for ended, even where that was refused; the driver does not.
-            connection.connection.rollback()
+    def commit(self) -> None:
+        """As SQLAlchemy; raises StorageError while it is lent."""
+        self._refuse_if_lent()
+        super().commit()
 
+    def rollback(self) -> None:
+        """As SQLAlchemy; raises StorageError while it is lent."""
+        self._refuse_if_lent()
+        super().rollback()
 
-def _refuse(connection: Connection) -> None:
-    if connection in connection.get_execution_options()[_SHARED]:
-        raise StorageError(
-            "the transaction was to be ended by work that shares it with others",
-            hint="use the connection for statements only; begin_nested() gives a part that can be undone alone",
-        )
+    def close(self) -> None:
+        """As SQLAlchemy; raises StorageError while it is lent."""
+        self._refuse_if_lent()
+        super().close()
+
+    def detach(self) -> None:
+        """As SQLAlchemy; raises StorageError while it is lent."""
+        self._refuse_if_lent()
+        super().detach()
+
+    def _refuse_if_lent(self) -> None:
+        if self._is_lent:
+            raise StorageError(
+                "the transaction was to be ended by work that shares it with others",
+                hint="use the connection for statements only; begin_nested() gives a part that can be undone alone",
+            )

@@ -1,10 +1,20 @@
-"""The one thread that writes, and the group commit.
+"""The queue of writes, and the group commit.
 
 Writes queue up while a commit is on its way to the disk; when it is done, all of them go into the next transaction, in the order of
 their arrival. So the price of a commit is shared by as many callers as wait, and a lone caller waits for nobody.
 
-A write that is refused (by its own check or by a constraint) must not take the others of its group with it: the transaction is rolled
-back, the refused one is told, and the rest are run again, in the same order and hence with the same outcome.
+Where a group is run (``committer.py`` says how):
+
+=================================== ============================ ===================================
+group                               statements                   COMMIT
+=================================== ============================ ===================================
+direct writes, SQLite in a file     on the event loop, ≤ 5 ms    in the writing thread
+direct writes, SQLite in memory     on the event loop, ≤ 5 ms    on the event loop: there is no disk
+all others                          in the writing thread        in the writing thread
+any, of an inline store             on the event loop            on the event loop
+=================================== ============================ ===================================
+
+Nothing on the event loop waits: if another program holds a lock on the file, the group goes to the thread, which does.
 
 Source: DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (SIGMOD 1984), section 5.2, group commit.
 """
@@ -12,19 +22,21 @@ Source: DeWitt et al., "Implementation Techniques for Main Memory Database Syste
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Any, Final, Generic, Protocol, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
-from fluvial.storage.failures import concerns_all, what_work_raised
-from fluvial.storage.transactions import whole
+from fluvial.storage.committer import Committer, Ticket, Work
+from fluvial.storage.failures import what_work_raised
+from fluvial.storage.ownership import BEAT_S, OwnershipLost
 
 T = TypeVar("T")
 
@@ -34,19 +46,75 @@ GROUP_MAX: Final = 256
 WAITING_MAX: Final = 1024
 """Writes that may wait; further callers are held back until there is room."""
 
+LOOP_S_MAX: Final = 0.005
+"""How long the statements of one group may hold the event loop; the rest goes into the next group."""
+
 WRITE_DEADLINE_S: Final = 60.0
 CLOSE_DEADLINE_S: Final = 60.0
 
 
-class Writer(Protocol):
-    """Runs functions over the writing connection."""
+class _Waiting(Ticket[T]):
+    """A ticket that somebody waits for on the event loop."""
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    __slots__ = ("done", "own", "since")
+
+    def __init__(self, work: Work[T], done: asyncio.Future[T], since: float, *, own: bool = False) -> None:
+        super().__init__(work)
+        self.done = done
+        self.since = since
+        self.own = own  # the writer's own, which takes no room
+
+    def settle(self) -> None:
+        """Wake whoever waits."""
+        if self.done.done():  # the caller was cancelled
+            return
+        if self.error is not None:
+            self.done.set_exception(self.error)
+        else:
+            self.done.set_result(self.result)  # type: ignore[arg-type]  # set by the work wherever there is no error
+
+
+class Writer:
+    """Brings writes to a committer, in groups.
+
+    Args:
+        committer: brings groups to their end.
+        where: names the database in messages.
+        inline: do everything on the event loop's thread, whatever it waits for; for simulations.
+        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
+    """
+
+    def __init__(
+        self, committer: Committer, where: str, *, inline: bool, on_trouble: Callable[[StorageError], None]
+    ) -> None:
+        self._committer = committer
+        self._where = where
+        self._inline = inline
+        self._on_trouble = on_trouble
+        self._lost: OwnershipLost | None = None
+        self._loop = asyncio.get_running_loop()
+        self._room = anyio.Semaphore(WAITING_MAX, fast_acquire=True)
+        self._queue: deque[_Waiting[Any]] = deque()
+        self._group: Sequence[_Waiting[Any]] = ()
+        self._scheduled = False
+        self._watching = False
+        self._closed = False
+        self._idle: asyncio.Future[None] | None = None
+        self._jobs: SimpleQueue[Callable[[Sequence[Ticket[Any]]], None] | None] = SimpleQueue()
+        self._beating: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+        if not inline:
+            # A daemon: a process that ends without closing its store loses nothing that was acknowledged.
+            self._thread = threading.Thread(target=self._serve, name="fluvial-storage-writer", daemon=True)
+            self._thread.start()
+            self._beating = self._loop.call_later(BEAT_S, self._beat)
+
+    async def run(self, work: Work[T]) -> T:
         """What ``work`` returns, after the commit of the transaction in which it ran.
 
         Args:
-            work: called perhaps more than once (after a rollback); must do nothing but use the connection, and neither commit nor roll
-                back.
+            work: a function of the connection, called perhaps more than once (after a rollback), in the writing thread; it must do
+                nothing but use the connection, and neither commit nor roll back. Or a direct write.
 
         Raises:
             StorageError: the database failed, or did not finish within ``WRITE_DEADLINE_S``; in the latter case, and when the
@@ -54,162 +122,155 @@ class Writer(Protocol):
             Exception: whatever else ``work`` raised; nothing of it was written. What is no ``Exception`` (``SystemExit`` and the like)
                 becomes a StorageError.
         """
-        ...
+        await self._room.acquire()
+        if self._closed or self._lost is not None:
+            self._room.release()
+            raise self._refusal()
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._queue.append(_Waiting(work, done, self._loop.time()))
+        self._schedule()
+        return await done
 
     async def close(self) -> None:
-        """Finish the writes that wait and refuse new ones.
+        """Finish the writes that wait, refuse new ones, end the thread.
 
         Raises:
             StorageError: the last write does not come to its end within ``CLOSE_DEADLINE_S``.
         """
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket(Generic[T]):
-    work: Callable[[Connection], T]
-    done: anyio.Event | None = None
-    result: T | None = None
-    error: Exception | None = None
-
-    def outcome(self) -> T:
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # set by work wherever there is no error
-
-
-class ThreadedWriter:
-    """A :class:`Writer` with a thread of its own, and group commit.
-
-    Args:
-        engine: an engine with one connection.
-        where: names the database in messages.
-    """
-
-    def __init__(self, engine: Engine, where: str) -> None:
-        self._engine = engine
-        self._where = where
-        self._loop = asyncio.get_running_loop()
-        self._room = anyio.Semaphore(WAITING_MAX, fast_acquire=True)
-        self._queue: SimpleQueue[_Ticket[Any] | None] = SimpleQueue()
-        self._closed = False
-        # A daemon: a process that ends without closing its store loses nothing that was acknowledged.
-        self._thread = threading.Thread(target=self._serve, name="fluvial-storage-writer", daemon=True)
-        self._thread.start()
-
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """See :class:`Writer`; ``work`` is called in the writing thread."""
-        ticket = _Ticket(work, done := anyio.Event())
-        try:
-            with anyio.fail_after(WRITE_DEADLINE_S):
-                await self._room.acquire()
-                if self._closed:
-                    self._room.release()
-                    raise _closed(self._where)
-                self._queue.put(ticket)
-                await done.wait()
-        except TimeoutError as error:
-            raise StorageError(
-                f"{self._where}: a write took longer than {WRITE_DEADLINE_S:g} s",
-                hint="the disk or the database server is overloaded or hangs",
-            ) from error
-        return ticket.outcome()
-
-    async def close(self) -> None:
-        """See :class:`Writer`; ends the thread."""
         self._closed = True
-        self._queue.put(None)
+        if self._beating is not None:
+            self._beating.cancel()
         with anyio.CancelScope(shield=True):
+            if self._group or self._queue:
+                self._idle = self._loop.create_future()
+                with anyio.move_on_after(CLOSE_DEADLINE_S):
+                    await self._idle
+            if self._thread is None:
+                self._leave()
+                return
+            self._jobs.put(None)
             await to_thread.run_sync(self._thread.join, CLOSE_DEADLINE_S)
-        if self._thread.is_alive():
-            raise StorageError(f"{self._where}: the last write does not end", hint="the disk or the server hangs")
+            if self._thread.is_alive():
+                raise StorageError(f"{self._where}: the last write does not end", hint="the disk or the server hangs")
+
+    # --- on the event loop
+
+    def _schedule(self) -> None:
+        """Begin a group soon: what else the loop has to do before may bring further writes."""
+        if self._queue and not self._group and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._begin)
+        if not self._watching and not self._inline:
+            self._watching = True
+            self._loop.call_later(WRITE_DEADLINE_S / 10, self._watch)
+
+    def _begin(self) -> None:
+        """Take a group out of the queue and run it, here or in the thread."""
+        self._scheduled = False
+        committer, queue = self._committer, self._queue
+        group = self._group = [queue.popleft() for _ in range(min(len(queue), GROUP_MAX))]
+        work = committer.run
+        if committer.quick and all(ticket.quick for ticket in group):
+            # In a simulation nothing may depend on how fast this machine is.
+            done = committer.prepare(group, within_s=math.inf if self._inline else LOOP_S_MAX)
+            if done:
+                queue.extendleft(reversed(group[done:]))
+                group = self._group = group[:done]
+                work = committer.commit
+        if self._inline or (committer.instant and work == committer.commit):
+            self._bring_to_end(work)
+            self._settle()
+        else:
+            self._jobs.put(work)
+
+    def _settle(self) -> None:
+        """The group has come to its end."""
+        group, self._group = self._group, ()
+        for ticket in group:
+            if isinstance(ticket.error, OwnershipLost):
+                self._lose(ticket.error)
+            self._dismiss(ticket)
+        self._schedule()
+        if self._idle is not None and not self._queue and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _dismiss(self, ticket: _Waiting[Any]) -> None:
+        if not ticket.own:
+            self._room.release()
+        ticket.settle()
+
+    def _watch(self) -> None:
+        """Give up waiting for what takes too long; looked at from time to time, and not for each write, which would cost more."""
+        self._watching = False
+        pending = (*self._group, *self._queue)
+        late = self._loop.time() - WRITE_DEADLINE_S
+        for ticket in pending:
+            if ticket.since < late and not ticket.done.done():
+                ticket.done.set_exception(
+                    StorageError(
+                        f"{self._where}: a write took longer than {WRITE_DEADLINE_S:g} s",
+                        hint="the disk or the database server is overloaded or hangs",
+                    )
+                )
+        if pending:
+            self._watching = True
+            self._loop.call_later(WRITE_DEADLINE_S / 10, self._watch)
+
+    def _beat(self) -> None:
+        """Show that the owner is alive, and find out whether it still is the owner."""
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
+        if self._lost is not None:
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.add_done_callback(self._beaten)
+        self._queue.append(_Waiting(self._committer.beat(), done, self._loop.time(), own=True))
+        self._schedule()
+
+    def _beaten(self, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        if isinstance(error, StorageError) and error is not self._lost:
+            self._on_trouble(error)
+
+    def _lose(self, error: OwnershipLost) -> None:
+        """From here on nothing is written: what is not this process's own must not be changed by it."""
+        if self._lost is None:
+            self._lost = error
+            self._on_trouble(error)
+        while self._queue:
+            ticket = self._queue.popleft()
+            ticket.error = self._refusal()
+            self._dismiss(ticket)
+
+    def _refusal(self) -> StorageError:
+        if self._lost is not None:
+            return OwnershipLost(self._lost.message, hint=self._lost.hint)
+        return StorageError(f"{self._where}: the store is closed")
+
+    # --- in the thread
 
     def _serve(self) -> None:
-        """The thread: one group after the other, until the mark that :meth:`close` leaves."""
-        closing = False
-        while not closing:
-            group, closing = self._gather()
-            _commit(self._engine, self._where, group)
+        """One group after the other, until the mark that :meth:`close` leaves."""
+        while (work := self._jobs.get()) is not None:
+            self._bring_to_end(work)
             try:
-                self._loop.call_soon_threadsafe(self._settle, group)
+                self._loop.call_soon_threadsafe(self._settle)
             except RuntimeError:  # the loop was closed under us: nobody is left who could be told
                 return
+        self._leave()
 
-    def _gather(self) -> tuple[list[_Ticket[Any]], bool]:
-        """Wait for a write, then take all that have come; and whether it is time to close."""
-        group: list[_Ticket[Any]] = []
+    def _bring_to_end(self, work: Callable[[Sequence[Ticket[Any]]], None]) -> None:
+        """Run or commit the group; whatever else happens, its callers get an answer, and the thread goes on."""
         try:
-            while len(group) < GROUP_MAX:
-                ticket = self._queue.get() if not group else self._queue.get_nowait()
-                if ticket is None:
-                    return group, True
-                group.append(ticket)
-        except Empty:
-            pass
-        return group, False
+            work(self._group)
+        except BaseException as error:  # noqa: BLE001 - told to the callers
+            for ticket in self._group:
+                ticket.error = what_work_raised(error, self._where)
 
-    def _settle(self, group: list[_Ticket[Any]]) -> None:
-        """In the event loop: wake the callers."""
-        for ticket in group:
-            self._room.release()
-            if ticket.done is not None:
-                ticket.done.set()
-
-
-class InlineWriter:
-    """A :class:`Writer` without a thread: each write is done and committed before anything else runs on the event loop.
-
-    For simulations, in which the order of events must depend on nothing but the seed.
-
-    Args:
-        engine: an engine with one connection.
-        where: names the database in messages.
-    """
-
-    def __init__(self, engine: Engine, where: str) -> None:
-        self._engine = engine
-        self._where = where
-        self._closed = False
-
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """See :class:`Writer`; others have their turn before this returns."""
-        if self._closed:
-            raise _closed(self._where)
-        ticket = _Ticket(work)
-        _commit(self._engine, self._where, [ticket])
-        await anyio.lowlevel.checkpoint()
-        return ticket.outcome()
-
-    async def close(self) -> None:
-        """See :class:`Writer`."""
-        self._closed = True
-
-
-def _closed(where: str) -> StorageError:
-    return StorageError(f"{where}: the store is closed")
-
-
-def _commit(engine: Engine, where: str, group: Sequence[_Ticket[Any]]) -> None:
-    """Bring all of a group to an end: run and commit them, without those that are refused."""
-    waiting = list(group)
-    while waiting:
-        refused = _try_to_commit(engine, where, waiting)
-        waiting = [ticket for ticket in waiting if ticket is not refused] if refused else []
-
-
-def _try_to_commit(engine: Engine, where: str, tickets: Sequence[_Ticket[Any]]) -> _Ticket[Any] | None:
-    """Run and commit these; returns the one that was refused, with all others undone, or None if all have come to an end."""
-    running: _Ticket[Any] | None = None
-    try:
-        with engine.begin() as connection:
-            with whole(connection):
-                for running in tickets:
-                    running.result = running.work(connection)
-            running = None
-    except BaseException as error:  # noqa: BLE001 - handed to the callers: whatever it is, this thread must go on
-        if running is not None and not concerns_all(error):
-            running.error = what_work_raised(error, where)
-            return running
-        for ticket in tickets:
-            ticket.error = what_work_raised(error, where)
-    return None
+    def _leave(self) -> None:
+        """Give the database up; what goes wrong now only means that whoever comes next may have to wait for the lease."""
+        try:
+            self._committer.close()
+        except (StorageError, SQLAlchemyError) as error:
+            trouble = what_work_raised(error, self._where)
+            assert isinstance(trouble, StorageError)
+            self._on_trouble(trouble)

@@ -1,1 +1,1 @@
-"""Compliance kits that any plugin author runs against their own plugin: subclass one, give it its fixture, run pytest."""
+"""For authors of plugins: a conformance kit for each thing that a plugin can be, one part alone (``solo``), whole nodes in one process (``nodes``)."""

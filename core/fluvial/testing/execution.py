@@ -1,4 +1,4 @@
-"""The compliance kit for executions: subclass it, say how yours is built, run pytest.
+"""The conformance kit for executions: subclass it, say how yours is built, run pytest.
 
 ::
 
@@ -43,7 +43,7 @@ class ExecutionConformance(PartConformance):
         return None
 
     def asked(self, part: Execution) -> Mapping[str, Callable[[], Awaitable[object]]]:
-        """What waits."""
+        """The methods that the node awaits, by name."""
         return {"call": lambda: part.call(call_of("no-such-service", "function"))}
 
     async def test_its_services_are_listed(self, running: Solo[Execution]) -> None:

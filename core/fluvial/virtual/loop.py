@@ -25,7 +25,6 @@ from itertools import count
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -133,12 +132,6 @@ BACKEND: Final[tuple[str, dict[str, Any]]] = ("asyncio", {"loop_factory": Virtua
 def is_virtual() -> bool:
     """Whether the event loop that runs now is one of these."""
     return isinstance(asyncio.get_running_loop(), VirtualLoop)
-
-
-async def in_this_thread(work: Callable[[], T]) -> T:
-    """The result of ``work``, called here and now; a point at which the caller can be cancelled comes before it."""
-    await checkpoint_if_cancelled()
-    return work()
 
 
 _NO_SOCKETS: Final = "there are no sockets under virtual time; let the peers talk over the transport `memory`"

@@ -1,4 +1,4 @@
-"""Worker threads that a simulation can do without: the only door of core and its plugins to ``anyio.to_thread``."""
+"""Worker threads that a simulation can do without: the door to ``anyio.to_thread`` for everybody but the storage, which has its own writer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
-from fluvial.virtual.loop import in_this_thread, is_virtual
+from fluvial.virtual.loop import is_virtual
 
 T = TypeVar("T")
 
@@ -25,5 +26,6 @@ async def in_thread(
             nobody can be cancelled while ``work`` runs.
     """
     if is_virtual():
-        return await in_this_thread(work)
+        await anyio.lowlevel.checkpoint()
+        return work()
     return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon_on_cancel)

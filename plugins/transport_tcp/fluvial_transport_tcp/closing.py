@@ -25,7 +25,7 @@ from typing import Final
 from fluvial.errors import RemoteProtocolError
 
 
-class Phase(Enum):
+class ConnectionPhase(Enum):
     """Where a connection is between its begin and its end."""
 
     OPEN = auto()
@@ -36,14 +36,14 @@ class Phase(Enum):
     ENDED = auto()
 
 
-_RETIRED: Final = {Phase.OPEN: Phase.LEAVING}
+_RETIRED: Final = {ConnectionPhase.OPEN: ConnectionPhase.LEAVING}
 _HEARD: Final = {
-    Phase.OPEN: Phase.HEARD,
-    Phase.LEAVING: Phase.HEARD,
-    Phase.SAID: Phase.DONE,
-    Phase.ENDED: Phase.ENDED,
+    ConnectionPhase.OPEN: ConnectionPhase.HEARD,
+    ConnectionPhase.LEAVING: ConnectionPhase.HEARD,
+    ConnectionPhase.SAID: ConnectionPhase.DONE,
+    ConnectionPhase.ENDED: ConnectionPhase.ENDED,
 }
-_SAID: Final = {Phase.LEAVING: Phase.SAID, Phase.HEARD: Phase.DONE}
+_SAID: Final = {ConnectionPhase.LEAVING: ConnectionPhase.SAID, ConnectionPhase.HEARD: ConnectionPhase.DONE}
 
 
 class Closing:
@@ -52,12 +52,12 @@ class Closing:
     __slots__ = ("phase",)
 
     def __init__(self) -> None:
-        self.phase = Phase.OPEN
+        self.phase = ConnectionPhase.OPEN
 
     @property
     def usable(self) -> bool:
         """Whether new messages may be sent."""
-        return self.phase is Phase.OPEN
+        return self.phase is ConnectionPhase.OPEN
 
     @property
     def owes_goodbye(self) -> bool:
@@ -67,12 +67,12 @@ class Closing:
     @property
     def goodbye_said(self) -> bool:
         """Whether this side has said goodbye."""
-        return self.phase in (Phase.SAID, Phase.DONE)
+        return self.phase in (ConnectionPhase.SAID, ConnectionPhase.DONE)
 
     @property
     def goodbye_heard(self) -> bool:
         """Whether the other side has said goodbye, so that it may not begin anything new."""
-        return self.phase in (Phase.HEARD, Phase.DONE)
+        return self.phase in (ConnectionPhase.HEARD, ConnectionPhase.DONE)
 
     def retire(self) -> None:
         """This side wants to end the connection."""
@@ -95,4 +95,4 @@ class Closing:
 
     def end(self) -> None:
         """The connection is cut, or closed after both goodbyes."""
-        self.phase = Phase.ENDED
+        self.phase = ConnectionPhase.ENDED

@@ -18,12 +18,16 @@ STAGGER_S: Final = 0.25
 """Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
 ADDRESSES_DIALLED_MAX: Final = 16
 """Of one contact; whoever announces more is not worth the sockets."""
-DIALS_MAX: Final = 128
+DIALS_MAX: Final = 64
 """Dials at once; who wants more is told that the peer cannot be reached now."""
+DIALS_OF_STRANGERS_MAX: Final = 48
+"""Of these, dials of peers that this node has had nothing to do with: others can make it dial addresses where nobody answers."""
+ATTEMPTS_AT_ONCE: Final = 3
+"""Addresses of one dial that are tried beside each other; with ``DIALS_MAX`` it bounds the sockets."""
+ATTEMPT_S: Final = 3.0
+"""How long an address is waited for, if it is not the only one."""
 HOSTS_MAX: Final = 4
 """Addresses of a ``dns`` name that are tried, one after the other."""
-HOST_TIMEOUT_S: Final = 3.0
-"""How long one of them is waited for."""
 _FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _FAILURES: Final = (OSError, ValueError)
 """What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
@@ -109,12 +113,15 @@ async def _only_one(addresses: Sequence[Address], failures: dict[Address, str]) 
 async def _first_connected(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, Wire] | None:
     """The first TCP connection that stands; attempts begin one after the other and run beside each other."""
     found: list[tuple[Address, Wire]] = []
+    sockets = anyio.Semaphore(ATTEMPTS_AT_ONCE)
 
     async def attempt(address: Address, over: anyio.Event) -> None:
         try:
-            found.append((address, await _connect(address)))
+            async with sockets:
+                with anyio.fail_after(ATTEMPT_S):
+                    found.append((address, await _connect(address)))
         except _FAILURES as error:
-            failures[address] = str(error) or type(error).__name__
+            failures[address] = str(error) or f"no answer within {ATTEMPT_S:g} s"
             over.set()
         else:
             group.cancel_scope.cancel()
@@ -142,7 +149,7 @@ async def _connect(address: Address) -> Wire:
     failure: OSError | None = None
     for host in hosts[: 1 if family else HOSTS_MAX]:
         try:
-            with anyio.fail_after(HOST_TIMEOUT_S):
+            with anyio.fail_after(ATTEMPT_S):
                 return await Wire.connect(host, address.port)
         except OSError as error:
             failure = failure or error

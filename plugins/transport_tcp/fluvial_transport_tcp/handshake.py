@@ -42,7 +42,7 @@ GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourc
 """What a stream raises when the connection is no more."""
 
 
-class Stream(Protocol):
+class DuplexStream(Protocol):
     """What the transport needs of a connection; raises what is in ``GONE``."""
 
     async def receive(self, max_bytes: int = ..., /) -> bytes:
@@ -79,7 +79,7 @@ class Link:
     ``prefix`` is the network that it came from, None if this side dialled it.
     """
 
-    stream: Stream
+    stream: DuplexStream
     session: Session
     decoder: Decoder
     peer: PeerId
@@ -90,7 +90,7 @@ class Link:
 
 
 async def shake_hands(
-    stream: Stream,
+    stream: DuplexStream,
     session: Session,
     hello: Hello,
     *,
@@ -158,7 +158,7 @@ def _check_refusal(peer: PeerId, refusal: str) -> None:
 class _Exchange:
     """The bytes that go to and fro, counted."""
 
-    def __init__(self, stream: Stream, session: Session, on_bytes: Callable[[], None]) -> None:
+    def __init__(self, stream: DuplexStream, session: Session, on_bytes: Callable[[], None]) -> None:
         self._stream = stream
         self._session = session
         self._on_bytes = on_bytes

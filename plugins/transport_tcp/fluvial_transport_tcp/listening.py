@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from logging import WARNING
-from typing import Any, Final
+from typing import Final
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, TaskGroup
+from anyio.abc import SocketAttribute, SocketListener
 from fluvial.addresses import Address
 from fluvial.errors import ConfigError
 
@@ -31,17 +31,15 @@ class Listener:
         self._socket = listener.extra(SocketAttribute.raw_socket)
         self.address: Final = replace(asked, port=self._socket.getsockname()[1])
 
-    async def serve(
-        self, group: TaskGroup, handle: Callable[[socket.socket], Coroutine[Any, Any, None]], log: ThrottledLog
-    ) -> None:
-        """Accept until cancelled, one task of ``group`` for each connection.
+    async def serve(self, handle: Callable[[socket.socket], None], log: ThrottledLog) -> None:
+        """Accept until cancelled, and hand over each socket.
 
         Whatever accepting fails with is logged and tried again: Linux reports errors of the *new* connection in this way (accept(2)).
         """
         failures = 0
         while True:
-            await anyio.wait_readable(self._socket)
             try:
+                await anyio.wait_readable(self._socket)
                 accepted, _ = self._socket.accept()
             except BlockingIOError:
                 continue
@@ -58,7 +56,7 @@ class Listener:
                     await anyio.sleep(ACCEPT_PAUSE_S)
             else:
                 failures = 0
-                group.start_soon(handle, accepted)
+                handle(accepted)
 
     async def aclose(self) -> None:
         """Stop listening."""

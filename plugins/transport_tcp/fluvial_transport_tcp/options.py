@@ -57,7 +57,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_bytes_max: Annotated[
         int,
         Meta(
-            ge=1, description="bytes that wait to be written to one peer before senders wait; one message may exceed it"
+            ge=1,
+            le=2**40,
+            description="bytes that wait to be written to one peer before senders wait; one message may exceed it",
         ),
     ] = 262_144
     connections_max: Annotated[
@@ -77,11 +79,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10
     prefix_connections_max: Annotated[
         int,
-        Meta(ge=0, description="connections accepted from one network prefix of public addresses; 0: any number"),
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="connections accepted from one network prefix of public addresses; 0: any number",
+        ),
     ] = 64
     prefix_connections_private_max: Annotated[
         int,
-        Meta(ge=0, description="the same for loopback, private and link-local addresses; 0: any number"),
+        Meta(ge=0, le=1_000_000, description="the same for loopback, private and link-local addresses; 0: any number"),
     ] = 0
     prefix_ipv4_bits: Annotated[
         int, Meta(ge=8, le=32, description="length of an IPv4 prefix whose addresses are counted together")

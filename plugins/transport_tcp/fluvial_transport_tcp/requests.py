@@ -1,4 +1,17 @@
-"""The requests of this side that wait for their answers."""
+"""The requests of this side that wait for their answers.
+
+========= ============================= ==================================================
+state     event                         next
+========= ============================= ==================================================
+waiting   its answer comes              answered; whoever waits has it
+waiting   nobody waits any more         abandoned; its share of the other side's window stays in use
+waiting   the connection ends           failed; whoever waits hears why
+abandoned its answer comes              answered too late: the share is given back, the answer dropped
+abandoned the connection ends           gone
+========= ============================= ==================================================
+
+An answer to anything else is an error of the other side.
+"""
 
 from __future__ import annotations
 

@@ -118,6 +118,7 @@ class ConnectionTable(Generic[ConnectionT]):
         self._of: dict[PeerId, set[ConnectionT]] = {}
         self._all: dict[ConnectionT, None] = {}
         self._evicted: set[ConnectionT] = set()
+        self._standings: dict[PeerId, Standing] = {}  # of connected peers, as of the last look
         self._used: dict[PeerId, ConnectionT] = {}
         self._acquaintances = Acquaintances(ACQUAINTANCES_PER_PLACE * places.total)
 
@@ -177,7 +178,8 @@ class ConnectionTable(Generic[ConnectionT]):
         return why
 
     def look(self, now: float) -> None:
-        """Remember with whom messages were exchanged; call it every second or so."""
+        """Remember with whom messages were exchanged, and weigh peers anew; call it every second or so."""
+        self._standings.clear()
         for connection in self._all:
             self._note(connection, now)
 
@@ -204,8 +206,11 @@ class ConnectionTable(Generic[ConnectionT]):
         return "", None if placement.displaced is None else among[placement.displaced]
 
     def _occupant(self, connection: ConnectionT, now: float) -> Occupant:
-        self._note(connection, now)
-        return Occupant(self.standing(connection.peer, now), connection.idle_s(now), now - connection.opened_at)
+        standing = self._standings.get(connection.peer)
+        if standing is None or (standing is STRANGER and connection.exchanged):
+            self._note(connection, now)
+            standing = self._standings[connection.peer] = self.standing(connection.peer, now)
+        return Occupant(standing, connection.idle_s(now), now - connection.opened_at)
 
     def _note(self, connection: ConnectionT, now: float) -> None:
         if connection.exchanged:
@@ -243,6 +248,7 @@ class ConnectionTable(Generic[ConnectionT]):
             others.discard(connection)
             if not others:
                 del self._of[connection.peer]
+                self._standings.pop(connection.peer, None)
 
     def _preferred(self, old: ConnectionT, new: ConnectionT) -> ConnectionT:
         """When both sides dialled at once, both keep the one that the smaller peer id dialled; else the newer one.

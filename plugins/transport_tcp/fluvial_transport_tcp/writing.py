@@ -6,7 +6,7 @@ from typing import Final
 
 import anyio
 
-from fluvial_transport_tcp.closing import Closing, Phase
+from fluvial_transport_tcp.closing import Closing, ConnectionPhase
 from fluvial_transport_tcp.credit import CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, SendQueue, frame_bytes
 from fluvial_transport_tcp.handshake import Link
@@ -101,7 +101,7 @@ class FrameWriter:
             RemoteProtocolError: the other side has ended the session.
             OSError, anyio's errors of streams: the connection broke.
         """
-        while closing.phase is not Phase.ENDED:
+        while closing.phase is not ConnectionPhase.ENDED:
             self._put_due_control()
             piece = self._queue.take(WRITE_BYTES)
             sealed = self._session.seal(piece)
@@ -111,7 +111,7 @@ class FrameWriter:
                 self._life.writing_at = None
                 self._metrics.bytes_out += len(sealed)
                 self._room.give(len(piece))
-            elif closing.phase is Phase.DONE:
+            elif closing.phase is ConnectionPhase.DONE:
                 return
             else:
                 self._wake = anyio.Event()

@@ -15,7 +15,7 @@ from fluvial.air.syntax import parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle, encode_delivery
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Parcel, ParticleSession, Phase, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 from tests.support.nodes import id_of, keys_of
@@ -256,7 +256,7 @@ def test_next_peers_that_are_no_peer_ids_are_named_and_not_written() -> None:
 def test_a_particle_is_new_then_live_then_finished_where_nothing_is_left_to_do() -> None:
     script = f"""(par (call "{id_of("a")}" ("load" "names") [] x)
                       (seq (call "{id_of("b")}" ("work" "one") [] y) (call "{id_of("a")}" ("work" "two") [y])))"""
-    network, phases = Network(particle(script)), {"a": [Phase.NEW], "b": [Phase.NEW]}
+    network, phases = Network(particle(script)), {"a": [ParticlePhase.NEW], "b": [ParticlePhase.NEW]}
 
     def remember(peer: Peer) -> None:
         if phases[peer.name][-1] is not peer.session.phase:
@@ -264,7 +264,10 @@ def test_a_particle_is_new_then_live_then_finished_where_nothing_is_left_to_do()
 
     network.after_each_write = remember
     network.play()
-    assert phases == {"a": [Phase.NEW, Phase.LIVE, Phase.FINISHED], "b": [Phase.NEW, Phase.LIVE]}, "b waits for a"
+    assert phases == {
+        "a": [ParticlePhase.NEW, ParticlePhase.LIVE, ParticlePhase.FINISHED],
+        "b": [ParticlePhase.NEW, ParticlePhase.LIVE],
+    }, "b waits for a"
     assert network.peers["a"].session.relies_since_ms is None
 
 
@@ -275,7 +278,7 @@ def test_data_that_do_not_fit_change_nothing() -> None:
     late = Peer.of("c", particle(), sender="b", hops=2)
     with pytest.raises(MissingError):
         late.session.merge(Known(known.batches[-1:], {}), sender=id_of("b"), hops=2)
-    assert late.session.phase is Phase.NEW
+    assert late.session.phase is ParticlePhase.NEW
     assert late.session.merge(known, sender=id_of("b"), hops=2).records
     assert [entry.kind for entry in late.write().entries()][:2] == ["arrived", "merged"]
 
@@ -290,7 +293,7 @@ def test_a_broken_session_takes_nothing_and_gives_nothing(number: int) -> None:
     peer = Peer.of("a", particle())
     peer.session.begin()
     peer.session.fail()
-    assert peer.session.phase is Phase.BROKEN
+    assert peer.session.phase is ParticlePhase.BROKEN
     with pytest.raises(Refused) as caught:
         broken_by(peer.session)[number]()
     assert caught.value.reason == "busy"

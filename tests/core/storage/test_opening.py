@@ -15,9 +15,11 @@ import anyio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from fluvial.errors import ConfigError, StorageError
 from fluvial.storage import Store, open_store
-from fluvial.storage.tables import VERSION_TABLE, metadata
+from fluvial.storage.revisions import newest
+from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE, metadata
 from sqlalchemy import Connection, text
 
 from tests.core.storage.samples import NOW_MS, make_particle, peer
@@ -34,6 +36,10 @@ async def open_and_close(url: str, base_dir: Path, *, read_only: bool = False, b
 
 async def execute(store: Store, statement: str) -> None:
     await store.database.write(lambda connection: connection.execute(text(statement)))
+
+
+async def admit(store: Store, name: str) -> None:
+    await store.particles.admit(make_particle(name), sender=peer(2), hops=1, now_ms=NOW_MS)
 
 
 @pytest.fixture
@@ -59,6 +65,31 @@ async def test_migrations_make_the_tables_that_the_code_expects(store: Store) ->
         return list(compare_metadata(context, metadata))
 
     assert await store.database.write(differences) == []
+
+
+MIGRATION = 'revision = "2"\ndown_revision: str | None = "1"  # the first\n'
+
+
+@pytest.mark.parametrize(
+    ("texts", "head"),
+    [
+        (['revision = "1"\ndown_revision = None', MIGRATION], "2"),
+        ([], None),
+        (['revision = "1"\ndown_revision = None', "revision = '2'\ndown_revision = None"], None),
+        (['revision = "1"\ndown_revision = None', MIGRATION, 'revision = "3"\ndown_revision = ("1", "2")'], None),
+        (['revision = make("1")\ndown_revision = None'], None),
+    ],
+)
+def test_the_newest_revision_is_read_from_the_texts_or_not_at_all(
+    tmp_path: Path, texts: list[str], head: str | None
+) -> None:
+    for number, migration in enumerate(texts):
+        (tmp_path / f"v{number}.py").write_text(migration)
+    assert newest(tmp_path) == head
+
+
+def test_the_newest_revision_of_core_is_found() -> None:
+    assert newest(MIGRATIONS / "versions") == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 async def test_what_was_stored_is_there_when_the_store_is_opened_again(url: str, tmp_path: Path) -> None:
@@ -162,6 +193,18 @@ async def test_a_foreign_lock_is_waited_for_and_then_reported(file: Path) -> Non
         assert await store.particles.purge(NOW_MS, keep_ms=0, skew_ms=0) == 0
 
 
+async def test_a_foreign_lock_does_not_hold_up_the_event_loop(file: Path) -> None:
+    async with open_store(SQLITE, base_dir=file.parent, busy_timeout_s=30) as store:
+        foreign = sqlite3.connect(file, isolation_level=None)
+        foreign.execute("BEGIN IMMEDIATE")
+        async with anyio.create_task_group() as tasks:
+            for number in range(10):
+                tasks.start_soon(admit, store, f"during{number}")
+            await anyio.wait_all_tasks_blocked()
+            foreign.close()  # never reached if a write waited for the lock here
+        assert len(await store.particles.find("during")) == 10
+
+
 # --- damage and misuse ------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +238,7 @@ async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 async def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "peer.db").mkdir()
-    with pytest.raises(StorageError, match=r"peer\.db: unable to open database file") as raised:
+    with pytest.raises(StorageError, match=r"peer\.db: unable to open the file") as raised:
         await open_and_close(SQLITE, tmp_path)
     assert raised.value.hint
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fluvial.errors import ResourceLimit, StorageError
 from fluvial.particle import ParticleKey
-from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store
+from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
 from fluvial.storage.particle_tables import scripts
-from fluvial.storage.particles import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
+from fluvial.storage.particle_writes import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from sqlalchemy import func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
@@ -95,6 +97,25 @@ async def test_altered_bytes_in_the_database_are_noticed(store: Store) -> None:
     await store.database.write(lambda connection: connection.execute(scripts.update().values(text=b"(call)")))
     with pytest.raises(StorageError, match="stored bytes are damaged"):
         await store.particles.load(key)
+
+
+async def test_a_store_knows_without_a_query_what_was_never_here(url: str, tmp_path: Path) -> None:
+    here, expired, new = (
+        make_particle("here"),
+        make_particle("old", timestamp_ms=NOW_MS - 9 * TTL_MS),
+        make_particle("new"),
+    )
+    async with open_store(url, base_dir=tmp_path) as store:
+        assert store.particles.knows(new), "nothing was read yet"
+        for particle in (here, expired):
+            await store.particles.admit(particle, sender=peer(2), hops=3, now_ms=NOW_MS)
+    async with open_store(url, base_dir=tmp_path) as store:
+        await store.particles.remember(NOW_MS, skew_ms=TTL_MS)
+        assert [store.particles.knows(one) for one in (here, expired, new)] == [True, False, False]
+        await store.particles.admit(new, sender=peer(2), hops=3, now_ms=NOW_MS)
+        assert store.particles.knows(new)
+        await store.particles.purge(NOW_MS + 20 * TTL_MS, keep_ms=0, skew_ms=TTL_MS)
+        assert [store.particles.knows(one) for one in (here, new)] == [False, False]
 
 
 # --- journal ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fluvial.errors import RemoteProtocolError
-from fluvial_transport_tcp.closing import Closing, Phase
+from fluvial_transport_tcp.closing import Closing, ConnectionPhase
 
 
 def test_the_side_that_leaves_first() -> None:
@@ -17,7 +17,7 @@ def test_the_side_that_leaves_first() -> None:
     closing.say()
     assert (closing.goodbye_said, closing.goodbye_heard, closing.owes_goodbye) == (True, False, False)
     closing.hear()
-    assert closing.phase is Phase.DONE
+    assert closing.phase is ConnectionPhase.DONE
 
 
 def test_the_side_that_hears_it_first() -> None:
@@ -27,7 +27,7 @@ def test_the_side_that_hears_it_first() -> None:
     closing.retire()
     assert closing.owes_goodbye
     closing.say()
-    assert closing.phase is Phase.DONE
+    assert closing.phase is ConnectionPhase.DONE
 
 
 @pytest.mark.parametrize("said", [False, True])
@@ -45,6 +45,6 @@ def test_after_the_end_nothing_matters() -> None:
     closing.end()
     closing.retire()
     closing.hear()
-    assert closing.phase is Phase.ENDED
+    assert closing.phase is ConnectionPhase.ENDED
     assert not closing.usable
     assert not closing.owes_goodbye

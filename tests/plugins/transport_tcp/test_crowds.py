@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup
-from fluvial.addresses import Contact
+from anyio.abc import SocketAttribute, TaskGroup
+from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
 from fluvial.identity import KeyPair
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
+from fluvial_transport_tcp.dialing import DIALS_OF_STRANGERS_MAX
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.secure import HandshakeFailed
@@ -157,6 +159,44 @@ async def test_slow_handshakes_of_one_network_do_not_displace_those_of_others(st
             await early.receive()
         assert waiting.cancelled_caught, "the first one is still there"
         group.cancel_scope.cancel()
+
+
+# --- dials ------------------------------------------------------------------------------------------------------------
+
+
+async def test_dials_that_nobody_answers_leave_room_for_others(start: StartPeer) -> None:
+    """Others can make a peer dial addresses where nobody answers; known peers are still dialled."""
+    peer, known = await start(quiet=True, dial_timeout_s=WAIT_S), await start()
+    await peer.request(known, b"hello")
+    await peer.transport.disconnect(known.id)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=0) as deaf:
+        port = deaf.extra(SocketAttribute.local_port)
+        nowhere = tuple(Address.parse(f"/ip4/127.0.0.{host}/tcp/{port}") for host in (1, 1, 1))
+        async with await anyio.connect_tcp("127.0.0.1", port), anyio.create_task_group() as group:
+            for _ in range(DIALS_OF_STRANGERS_MAX):
+                contact = Contact(KeyPair.generate().peer_id, nowhere)
+                group.start_soon(partial(peer.transport.request, contact, ECHO, b"?", timeout_s=WAIT_S))
+            await anyio.sleep(0.1)
+            with pytest.raises(Unreachable, match=f"{DIALS_OF_STRANGERS_MAX} other peers are being dialled"):
+                await peer.request(await start(), b"one too many")
+            assert await peer.request(known, b"again") == b"again"
+            group.cancel_scope.cancel()
+
+
+# --- messages that cost nothing ---------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_pings_holds_nobody_up(start: StartPeer) -> None:
+    """They take no window and no memory; the others get their turns, and the last ping is answered."""
+    peer, friend = await start(quiet=True), await start()
+    pings = b"".join(encode_frame(Message(Kind.PING, 1))[0] for _ in range(20_000))
+    async with stranger(peer.contact) as other, anyio.create_task_group() as group:
+        group.start_soon(other.say_bytes, pings)
+        for _ in range(10):
+            assert await friend.request(peer, b"hello") == b"hello"
+        await eventually(lambda: peer.metric("messages_total", direction="in", kind="ping") >= 20_000, "all are read")
+        assert peer.metric("messages_total", direction="out", kind="pong") < 20_000
+        assert await other.hear() == Message(Kind.PONG, 1)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

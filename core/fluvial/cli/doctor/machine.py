@@ -19,7 +19,7 @@ from fluvial.errors import ConfigError, StorageError
 from fluvial.findings import Finding
 from fluvial.identity import KeyPair, key_is_exposed
 from fluvial.storage import reading
-from fluvial.storage.backend import parse_url
+from fluvial.storage.connecting import parse_url
 from fluvial.storage.tables import VERSION_TABLE
 
 KEY_MODE: Final = "key-mode"
@@ -172,7 +172,9 @@ def check_descriptors(settings: Settings) -> Iterator[Finding]:
         yield Finding(level="ok", subject="descriptors", text="not checked: this system has no limit for them")
         return
     needed = sum(limits) + DESCRIPTORS_SPARE
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, allowed = resource.getrlimit(
+        resource.RLIMIT_NOFILE
+    )  # the hard limit, up to which a transport may raise the soft one
     if allowed == resource.RLIM_INFINITY or allowed >= needed:
         most = "any number" if allowed == resource.RLIM_INFINITY else f"{allowed:,}"
         yield Finding(level="ok", subject="descriptors", text=f"{most} allowed here, {needed:,} needed at most")

@@ -1,0 +1,251 @@
+"""Runs groups of writes in one transaction each, without what is refused of them; knows no event loop.
+
+How a group goes:
+
+1. All writes are run in one transaction. If none is refused, COMMIT, and all have come to an end.
+2. If one is refused (by its own check or by a constraint), everything is undone, and the group is run again *carefully*: each write within a
+   savepoint. Those that are refused now are undone alone and told; the others are committed.
+3. What is about the connection, the disk or the server is told to all.
+
+So a bad write costs its own caller an error and the others some time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+
+from sqlalchemy import Connection
+
+from fluvial.storage.backend import Backend
+from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
+from fluvial.storage.failures import concerns_all, what_work_raised
+from fluvial.storage.ownership import Ownership
+from fluvial.storage.transactions import LentConnection
+
+T = TypeVar("T")
+
+Work: TypeAlias = Callable[[Connection], T] | DirectWrite[T]
+
+
+class Ticket(Generic[T]):
+    """A write on its way, and what became of it."""
+
+    __slots__ = ("error", "quick", "result", "work")
+
+    def __init__(self, work: Work[T]) -> None:
+        self.work = work
+        self.quick = isinstance(work, DirectWrite) and work.size <= DIRECT_BYTES_MAX
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+
+class Committer(Protocol):
+    """Brings groups of writes to their end. What goes wrong is told to the tickets. No method is called while another is running."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether :meth:`prepare` can do something: statements take microseconds and wait for nobody."""
+        ...
+
+    @property
+    def instant(self) -> bool:
+        """Whether :meth:`commit` waits for nobody, too."""
+        ...
+
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
+        """Run quick writes, as many as there is time for; :meth:`commit` must follow. 0: it has to be :meth:`run` in place of both."""
+        ...
+
+    def commit(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Commit what was prepared."""
+        ...
+
+    def run(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Run and commit; takes its time."""
+        ...
+
+    def beat(self) -> Work[None]:
+        """What is written from time to time to show that the owner is alive."""
+        ...
+
+    def close(self) -> None:
+        """Leave the database to whoever comes next; the only one that raises, what a database raises."""
+        ...
+
+
+class BaseCommitter:
+    """What both kinds of databases share: the connection, and groups that SQLAlchemy takes part in.
+
+    Args:
+        backend: the engines.
+        ownership: the right to write, which is verified with each new connection.
+    """
+
+    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+        assert backend.writer is not None
+        self._engine = backend.writer
+        self._where = backend.where
+        self._verify = backend.verify
+        self._ownership = ownership
+        self._dialect = self._engine.dialect.name
+        self._link: LentConnection | None = None
+        self._relinking = False
+
+    def run(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """See :class:`Committer`."""
+        if not self._attempt(tickets, careful=False):
+            self._attempt(tickets, careful=True)
+
+    def beat(self) -> Work[None]:
+        """See :class:`Committer`."""
+        return self._ownership.renew
+
+    def close(self) -> None:
+        """See :class:`Committer`."""
+        try:
+            connection = self._linked()
+            with connection.begin():
+                self._ownership.release(connection)
+        finally:
+            self._unlink()
+
+    def _linked(self) -> LentConnection:
+        """The connection, made anew if it is lost."""
+        if self._link is not None and not self._link.invalidated:
+            return self._link
+        self._unlink()
+        link = LentConnection(self._engine)
+        if self._relinking:
+            try:
+                with link.begin():
+                    self._ownership.verify(link)
+            except BaseException:
+                link.close()
+                raise
+        self._link, self._relinking = link, True
+        return link
+
+    def _unlink(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _attempt(self, tickets: Sequence[Ticket[Any]], *, careful: bool) -> bool:
+        """Run and commit; False if a write was refused and all were undone."""
+        working = False
+        try:
+            connection = self._linked()
+            with connection.begin():
+                working = True
+                with connection.lent():
+                    for ticket in tickets:
+                        if careful:
+                            self._run_carefully(ticket, connection)
+                        else:
+                            ticket.result = self._run_one(ticket.work, connection)
+                working = False
+            self._verify()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the callers, and the others must go on
+            if working and not careful and not concerns_all(error):
+                return False
+            self._fail(tickets, error)
+        return True
+
+    def _run_carefully(self, ticket: Ticket[Any], connection: Connection) -> None:
+        savepoint = connection.begin_nested()
+        try:
+            ticket.result = self._run_one(ticket.work, connection)
+            savepoint.commit()
+        except BaseException as error:
+            if concerns_all(error):
+                raise
+            savepoint.rollback()
+            ticket.error = self._told(ticket, error, connection)
+
+    def _run_one(self, work: Work[T], connection: Connection) -> T:
+        if not isinstance(work, DirectWrite):
+            return work(connection)
+        return work.finish(self._run_steps(work, connection.connection.dbapi_connection))
+
+    def _run_steps(self, work: DirectWrite[Any], driver: Any) -> list[Any]:
+        """The results of a direct write, run on the driver's connection."""
+        cursor = driver.cursor()
+        results = []
+        for statement, parameters in work.steps:
+            text = statement.text(self._dialect)
+            if isinstance(parameters, list):
+                cursor.executemany(text, parameters)
+                results.append(cursor.rowcount)
+            else:
+                cursor.execute(text, parameters)
+                results.append(next(iter(cursor.fetchall()), None) if statement.returns else cursor.rowcount)
+        return results
+
+    def _told(self, ticket: Ticket[Any], error: BaseException, connection: Connection) -> Exception:
+        """What the caller of a refused write is told; asks the database why."""
+        if isinstance(ticket.work, DirectWrite) and ticket.work.blame is not None:
+            statement, parameters, say = ticket.work.blame
+            cursor = connection.connection.cursor()
+            cursor.execute(statement.text(self._dialect), parameters)
+            if (told := say(cursor.fetchone())) is not None:
+                told.__cause__ = error
+                return told
+        return what_work_raised(error, self._where)
+
+    def _fail(self, tickets: Sequence[Ticket[Any]], error: BaseException) -> None:
+        for ticket in tickets:
+            ticket.error = what_work_raised(error, self._where)
+
+
+class SqliteCommitter(BaseCommitter):
+    """SQLite: statements take microseconds, and only COMMIT waits for the disk.
+
+    Args:
+        backend: the engines; the driver that writes waits for no lock.
+        ownership: the right to write.
+    """
+
+    quick: Final = True
+
+    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+        super().__init__(backend, ownership)
+        self.instant: Final = backend.path is None
+
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
+        """See :class:`Committer`; 0 also if another program holds a lock, or a write is refused."""
+        began = time.perf_counter()
+        done = 0
+        try:
+            driver = self._driver()
+            driver.execute("BEGIN IMMEDIATE")
+            for ticket in tickets:
+                assert isinstance(ticket.work, DirectWrite)
+                ticket.result = ticket.work.finish(self._run_steps(ticket.work, driver))
+                done += 1
+                if time.perf_counter() - began > within_s:
+                    break
+        except Exception:  # noqa: BLE001 - all of it is run again, where there is time to find out what it was
+            self._undo()
+            return 0
+        return done
+
+    def commit(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """See :class:`Committer`."""
+        try:
+            self._driver().execute("COMMIT")
+            self._verify()
+        except BaseException as error:  # noqa: BLE001 - told to the callers
+            self._undo()
+            self._fail(tickets, error)
+
+    def _driver(self) -> sqlite3.Connection:
+        driver = self._linked().connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver
+
+    def _undo(self) -> None:
+        if self._link is not None:
+            self._link.connection.rollback()

@@ -1,0 +1,223 @@
+"""What is written for every particle, as direct writes (``direct.py``): admission, journal and outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import ColumnClause, Table, bindparam, case, delete, insert, literal_column, select, update
+
+from fluvial.encoding import encode
+from fluvial.errors import ResourceLimit, StorageError
+from fluvial.identity import PeerId
+from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
+from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
+from fluvial.storage.particle_tables import journal, outbox, particles, scripts
+from fluvial.stored import Admission, JournalEntry, ParticleState
+from fluvial.tables import per_dialect, plain_text
+
+if TYPE_CHECKING:
+    from fluvial.tables import Insert
+
+KIND_CHARACTERS_MAX: Final = 32
+PAYLOAD_BYTES_MAX: Final = 64 * 2**20
+"""Of one journal entry; far above a frame, so that nothing that arrived can fail to be stored."""
+
+ERROR_CHARACTERS_MAX: Final = 500
+"""Of an outbox row's last error; the rest is cut off."""
+
+_ONE: Final[ColumnClause[int]] = literal_column("1")
+
+_ADD_SCRIPT: Final = Statement(
+    per_dialect(lambda insert: insert(scripts).on_conflict_do_nothing()), columns=scripts.c.keys()
+)
+_ADD_PARTICLE: Final = Statement(
+    per_dialect(
+        lambda insert: insert(particles).on_conflict_do_nothing().returning(particles.c.revision)  # of a new one
+    ),
+    columns=particles.c.keys(),
+    returns=True,
+)
+_ADD_ENTRY: Final = Statement(insert(journal), columns=journal.c.keys())
+
+_GROWN: Final = particles.c.entries + bindparam("count")
+_FOLLOWED: Final = case((particles.c.entries == bindparam("first"), particles.c.entries + bindparam("count")))
+"""The new length of a journal; NULL, which the column refuses, where the entries do not come next. So the check needs no round trip of its
+own, and nothing after it is done."""
+
+
+def _touch(length: Any) -> Statement:
+    change = update(particles).where(particles.c.key == bindparam("of"))
+    change = change.values(state=bindparam("to"), entries=length, revision=particles.c.revision + _ONE)
+    return Statement(change.returning(particles.c.revision), returns=True)
+
+
+_TOUCH: Final = _touch(_GROWN)
+_ADVANCE: Final = _touch(_FOLLOWED)
+_LENGTH: Final = Statement(
+    select(particles.c.entries, particles.c.revision).where(particles.c.key == bindparam("of")), returns=True
+)
+
+
+def _request(insert: Callable[[Table], Insert]) -> Insert:
+    version = select(particles.c.revision).where(particles.c.key == bindparam("of")).scalar_subquery()
+    request = insert(outbox).values(version=version)
+    return request.on_conflict_do_update(index_elements=["key", "peer"], set_={"version": request.excluded.version})
+
+
+_REQUEST: Final = Statement(
+    per_dialect(_request),
+    columns=[name for name in outbox.c.keys() if name != "version"],  # noqa: SIM118 - no dict
+)
+_ROW: Final = (outbox.c.key == bindparam("of")) & (outbox.c.peer == bindparam("to"))
+_DELIVERED: Final = Statement(delete(outbox).where(_ROW, outbox.c.version <= bindparam("up_to")))
+_TRIED: Final = Statement(update(outbox).where(_ROW).values(attempts=bindparam("tries"), last_error=bindparam("why")))
+_FAILED: Final = Statement(
+    update(outbox).where(_ROW).values(attempts=outbox.c.attempts + _ONE, last_error=bindparam("why"))
+)
+
+
+def admission(
+    particle: Particle,
+    *,
+    sender: PeerId,
+    hops: int,
+    now_ms: int,
+    entries: Sequence[JournalEntry],
+    peers: Sequence[PeerId],
+    finished: bool,
+) -> DirectWrite[Admission]:
+    """See ``ParticleStore.admit``."""
+    row = {
+        "key": particle.key,
+        "id": plain_text(particle.id, ID_CHARACTERS_MAX),
+        "header": encode(particle.header),
+        "signature": particle.signature,
+        "script_hash": particle.header.script_hash,
+        "deadline_ms": particle.deadline_ms,
+        "received_at_ms": now_ms,
+        "sender": str(sender),
+        "hops": hops,
+        "state": ParticleState.LIVE.value,
+        "entries": 0,
+        "revision": 0,
+    }
+    script = particle.script.encode()
+    steps: list[Step] = [
+        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script}),
+        (_ADD_PARTICLE, row),
+    ]
+    if entries or peers or finished:
+        steps += _appending(particle.key, entries, peers, now_ms, finished=finished)
+    else:
+        steps.append((_LENGTH, {"of": particle.key}))
+
+    def finish(results: Sequence[Result]) -> Admission:
+        return Admission(results[1] is not None, int(results[2][-1]))
+
+    size = len(script) + sum(len(entry.payload) for entry in entries)
+    return DirectWrite(steps, finish, _blame(particle.key, entries, missing=0), size)
+
+
+def addition(
+    key: ParticleKey,
+    *,
+    now_ms: int,
+    entries: Sequence[JournalEntry],
+    peers: Sequence[PeerId],
+    finished: bool,
+) -> DirectWrite[int]:
+    """See ``ParticleStore.record``."""
+
+    def finish(results: Sequence[Result]) -> int:
+        if results[0] is None:
+            raise not_here(key)
+        return int(results[0][0])
+
+    steps = _appending(key, entries, peers, now_ms, finished=finished)
+    size = sum(len(entry.payload) for entry in entries)
+    return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
+
+
+def delivery(key: ParticleKey, peer: PeerId, version: int) -> DirectWrite[bool]:
+    """See ``ParticleStore.delivered``."""
+    row = {"of": key, "to": str(peer)}
+    # Asked for again: the failures before this success say nothing about the next attempt.
+    steps: list[Step] = [(_DELIVERED, {**row, "up_to": version}), (_TRIED, {**row, "tries": 0, "why": ""})]
+    return DirectWrite(steps, lambda results: bool(results[0]) or not results[1])
+
+
+def failure(key: ParticleKey, peer: PeerId, error: str) -> DirectWrite[None]:
+    """See ``ParticleStore.attempt_failed``."""
+    row = {"of": key, "to": str(peer), "why": plain_text(error, ERROR_CHARACTERS_MAX)}
+    return DirectWrite([(_FAILED, row)], lambda _: None)
+
+
+def check_entries(entries: Sequence[JournalEntry]) -> None:
+    """Refuse entries that do not follow each other or are too large.
+
+    Raises:
+        StorageError: there is a gap.
+        ResourceLimit: one is too large.
+    """
+    for offset, entry in enumerate(entries):
+        if entry.seq != entries[0].seq + offset:
+            raise StorageError(
+                f"journal entry {entry.seq} does not follow {entries[offset - 1].seq}",
+                hint="this is a bug of the caller",
+            )
+        if len(entry.payload) > PAYLOAD_BYTES_MAX or len(entry.kind) > KIND_CHARACTERS_MAX:
+            raise ResourceLimit(
+                f"journal entry {entry.seq} is too large: {len(entry.payload)} bytes, kind of {len(entry.kind)} characters",
+                hint=f"{PAYLOAD_BYTES_MAX} bytes and {KIND_CHARACTERS_MAX} characters are allowed",
+            )
+
+
+def not_here(key: ParticleKey) -> StorageError:
+    """What is said of a particle that was never admitted."""
+    return StorageError(f"particle {key.hex()} is not here", hint="admit it before recording anything about it")
+
+
+def _appending(
+    key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
+) -> list[Step]:
+    """Append entries and outbox rows and set the state; the first step returns the new revision.
+
+    The counter in the particle's row decides whether the entries come next; its update locks the row, so that this holds even
+    between several writers.
+    """
+    state = ParticleState.FINISHED if finished else ParticleState.LIVE
+    change = {"of": key, "count": len(entries), "to": state.value}
+    steps: list[Step] = []
+    if entries:
+        steps.append((_ADVANCE, {**change, "first": entries[0].seq}))
+        rows = [{"key": key, "seq": e.seq, "at_ms": e.at_ms, "kind": e.kind, "payload": e.payload} for e in entries]
+        steps.append((_ADD_ENTRY, rows if len(rows) > 1 else rows[0]))
+    else:
+        steps.append((_TOUCH, change))
+    if peers:
+        waiting = [
+            {"key": key, "of": key, "peer": str(peer), "since_ms": now_ms, "attempts": 0, "last_error": ""}
+            for peer in peers
+        ]
+        steps.append((_REQUEST, waiting if len(waiting) > 1 else waiting[0]))
+    return steps
+
+
+def _blame(
+    key: ParticleKey, entries: Sequence[JournalEntry], *, missing: int | None
+) -> tuple[Statement, Parameters, Callable[[Result], Exception | None]]:
+    """What to say when a step was refused; ``missing`` is the length of the journal of a particle that is not here."""
+
+    def say(row: Result) -> Exception | None:
+        length = missing if row is None else row[0]
+        if length is None:
+            return not_here(key)
+        if not entries or entries[0].seq == length:
+            return None
+        return StorageError(
+            f"particle {key.hex()}: journal entry {entries[0].seq} does not follow: {length} comes next",
+            hint="two writers for one particle, or a bug of the caller",
+        )
+
+    return _LENGTH, {"of": key}, say

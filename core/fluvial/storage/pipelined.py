@@ -1,0 +1,124 @@
+"""PostgreSQL: what a group of writes has to say is sent at once, so that a transaction costs one round trip.
+
+Source: PostgreSQL documentation, "Pipeline Mode" (libpq).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+
+from fluvial.storage.committer import BaseCommitter, Ticket
+from fluvial.storage.direct import DirectWrite
+from fluvial.storage.failures import concerns_all, what_work_raised
+
+IDLE_S_MAX: Final = 1.0
+"""After so long without a write the connection is tried first, so that a server that was restarted costs nobody a failed write."""
+
+
+class PipelinedCommitter(BaseCommitter):
+    """Groups of direct writes go through the pipeline of the driver, all others through SQLAlchemy."""
+
+    quick: Final = False
+    instant: Final = False
+
+    _used_at = 0.0
+
+    def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
+        """See ``Committer``: a server has to be waited for."""
+        return 0
+
+    def commit(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """See ``Committer``; never called, since nothing is prepared."""
+
+    def run(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """See ``Committer``."""
+        try:
+            driver = self._tried()
+        except BaseException as error:  # noqa: BLE001 - told to the callers
+            self._fail(tickets, error)
+            return
+        works = [ticket.work for ticket in tickets if isinstance(ticket.work, DirectWrite)]
+        if len(works) < len(tickets) or not self._pipeline(tickets, works, driver):
+            super().run(tickets)
+        self._used_at = time.monotonic()
+
+    def _tried(self) -> psycopg.Connection[Any]:
+        """The driver's connection; one that was idle is tried, and made anew if it is lost."""
+        driver = self._driver()
+        if time.monotonic() - self._used_at > IDLE_S_MAX:
+            try:
+                driver.execute("SELECT")
+            except psycopg.OperationalError:
+                self._drop()
+                driver = self._driver()
+        return driver
+
+    def _driver(self) -> psycopg.Connection[Any]:
+        driver = self._linked().connection.dbapi_connection
+        # SQLAlchemy has an adapter around connections of asynchronous drivers only.
+        assert isinstance(driver, psycopg.Connection)
+        return driver
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.invalidate()
+
+    def _pipeline(
+        self, tickets: Sequence[Ticket[Any]], works: Sequence[DirectWrite[Any]], driver: psycopg.Connection[Any]
+    ) -> bool:
+        """Run and commit, all in one round trip; False if a write was refused and nothing has happened."""
+        asked: list[list[psycopg.Cursor[Any]]] = []
+        failed: Exception | None = None
+        try:
+            with driver.pipeline():
+                try:
+                    driver.cursor().execute("BEGIN")
+                    asked = [self._send(work, driver) for work in works]
+                    driver.cursor().execute("COMMIT")
+                except Exception as error:  # noqa: BLE001 - told below; here psycopg would log what follows from it
+                    failed = error
+        except Exception as error:  # noqa: BLE001 - told to the callers
+            failed = failed or error
+        if failed is not None:
+            return self._pipeline_failed(tickets, driver, failed)
+        for ticket, work, cursors in zip(tickets, works, asked, strict=True):
+            self._finish(ticket, work, cursors)
+        return True
+
+    def _pipeline_failed(
+        self, tickets: Sequence[Ticket[Any]], driver: psycopg.Connection[Any], error: Exception
+    ) -> bool:
+        if driver.closed:
+            self._drop()
+        else:
+            driver.rollback()
+            if not concerns_all(error):
+                return False
+        self._fail(tickets, error)
+        return True
+
+    def _send(self, work: DirectWrite[Any], driver: psycopg.Connection[Any]) -> list[psycopg.Cursor[Any]]:
+        cursors = []
+        for statement, parameters in work.steps:
+            cursor = driver.cursor()
+            text = statement.text(self._dialect)
+            # Not executemany(), which waits for what was sent before.
+            for one in parameters if isinstance(parameters, list) else (parameters,):
+                cursor.execute(text, one)
+            cursors.append(cursor)
+        return cursors
+
+    def _finish(self, ticket: Ticket[Any], work: DirectWrite[Any], cursors: Sequence[psycopg.Cursor[Any]]) -> None:
+        """Give a write its result; what it raises now has written nothing (see ``DirectWrite``)."""
+        try:
+            results = [
+                cursor.fetchone() if statement.returns else cursor.rowcount
+                for cursor, (statement, _) in zip(cursors, work.steps, strict=True)
+            ]
+            ticket.result = work.finish(results)
+        except BaseException as error:  # noqa: BLE001 - told to its caller
+            ticket.error = what_work_raised(error, self._where)

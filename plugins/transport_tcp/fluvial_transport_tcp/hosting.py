@@ -1,0 +1,316 @@
+"""All connections of a running transport: how they come to be, and who is told of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import anyio
+import structlog
+from anyio import CancelScope
+from anyio.abc import TaskStatus
+from fluvial.addresses import Address, Contact
+from fluvial.errors import LocalProtocolError, Unreachable
+from fluvial.identity import PeerId
+from fluvial.ports import Trust
+from fluvial.seats import PeerWatcher, Receive
+
+from fluvial_transport_tcp.boundary import contained
+from fluvial_transport_tcp.connection import Connection
+from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dialable
+from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
+from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.pending import PendingHandshakes
+from fluvial_transport_tcp.places import Places
+from fluvial_transport_tcp.prefix import Prefix, prefix_of
+from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
+from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.table import ConnectionTable
+from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial_transport_tcp.wire import Wire
+
+STOP_S: Final = 1.0
+"""Time for goodbyes when the transport stops."""
+
+
+class ConnectionHost:
+    """The connections of one run of the transport.
+
+    Args:
+        credentials: this peer's half of every handshake.
+        options: the limits.
+        connections_max: how many connections there may be.
+        addresses: where this peer can be dialled, told to others.
+        trust: weighs peers.
+        kept: whether this node stays connected to a peer on purpose.
+        receive: handles messages.
+        watcher: told who comes and goes.
+        metrics: where things are counted.
+        log: for what this node does itself.
+        throttled: for what others can cause.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        options: Options,
+        *,
+        connections_max: int,
+        addresses: Sequence[Address],
+        trust: Trust,
+        kept: Callable[[PeerId], bool],
+        receive: Receive,
+        watcher: PeerWatcher,
+        metrics: Metrics,
+        log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
+    ) -> None:
+        self._credentials = credentials
+        self._options = options
+        self._hello = Hello(tuple(map(str, addresses)), options.frame_bytes_max, options.window_bytes)
+        self._kept = kept
+        self._receive = receive
+        self._watcher = watcher
+        self._metrics = metrics
+        self._log = log
+        self._throttled = throttled
+        self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
+        self._pending = PendingHandshakes(options.handshakes_max)
+        self._dials: dict[PeerId, Dial] = {}
+        self._group = anyio.create_task_group()
+        self._stopping = anyio.Event()
+        self._table: ConnectionTable[Connection] = ConnectionTable(
+            credentials.peer_id,
+            places=Places.shared(
+                connections_max,
+                reserved_percent=options.connections_reserved_percent,
+                strangers_percent=options.connections_strangers_percent,
+            ),
+            prefix_places=self._prefix_places,
+            together_s=2 * options.handshake_timeout_s,
+            weight=trust.weight,
+            kept=kept,
+        )
+        metrics.connections = self._table.__len__
+        metrics.queued_bytes = lambda: self._table.queued_bytes
+        metrics.intake_bytes = lambda: self._intake.used
+
+    @property
+    def peers(self) -> frozenset[PeerId]:
+        """The peers that messages can be sent to now."""
+        return self._table.peers()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Host connections until :meth:`stop`, and until they have said goodbye; not cancelled by others before that."""
+        with CancelScope(shield=True):
+            async with self._group:
+                task_status.started()
+                await self._stopping.wait()
+                self._pending.cancel_all()
+                for dialling in self._dials.values():
+                    dialling.scope.cancel()
+                await _close_all(tuple(self._table), "stopping", "this peer stops", within_s=STOP_S)
+                self._group.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Begin nothing new, and end."""
+        self._stopping.set()
+
+    def accept(self, accepted: socket.socket) -> None:
+        """Take over a socket that was accepted."""
+        self._group.start_soon(self._accepted, accepted)
+
+    async def connection(self, contact: Contact) -> Connection:
+        """The connection in use with a peer, dialled if there is none.
+
+        Raises:
+            Unreachable: there is no way to it.
+            LocalProtocolError: it is this peer itself.
+        """
+        while (connection := self._table.used(contact.peer)) is None:
+            await self._dialled(contact)
+        return connection
+
+    async def disconnect(self, peer: PeerId, *, within_s: float) -> None:
+        """Close the connections with a peer; what is under way is finished first."""
+        if (dialling := self._dials.get(peer)) is not None:
+            dialling.scope.cancel()
+        await _close_all(self._table.all_of(peer), "disconnected", "", within_s=within_s)
+
+    def look(self, now: float) -> None:
+        """Look after all connections; call it every second or so."""
+        idle_s = self._options.idle_s
+        for connection in self._table:
+            connection.tick(now)
+            needless = connection.dialled and connection.usable and not self._kept(connection.peer)
+            if needless and connection.idle_s(now) > idle_s:
+                connection.retire("idle", f"no messages for {idle_s:g} s")
+        self._table.look(now)
+        self._intake.look(now)
+        self._throttled.look()
+
+    # --- from a stream to a link --------------------------------------------------------------------------------------
+
+    async def _accepted(self, accepted: socket.socket) -> None:
+        """An accepted connection from its first byte to its last."""
+        link = wire = None
+        with contained("accepted", self._throttled):
+            try:
+                wire = await Wire.accepted(accepted)
+                host = _remote_host(wire)
+                prefix = prefix_of(
+                    host, ipv4_bits=self._options.prefix_ipv4_bits, ipv6_bits=self._options.prefix_ipv6_bits
+                )
+                with self._pending.place(prefix) as place:
+                    link = await self._shake(wire, self._credentials.accept(), host, prefix, place.heard)
+                if place.scope.cancelled_caught and not self._stopping.is_set():
+                    raise HandshakeFailed("another handshake needed its place", outcome="crowded")
+            except HandshakeFailed as error:
+                self._metrics.handshakes[error.outcome] += 1
+                self._throttled.note("connections_refused", error.outcome, error=error.message)
+            finally:
+                if wire is not None and link is None:
+                    wire.close()
+        if link is not None:
+            await self._serve(link)
+
+    async def _dialled(self, contact: Contact) -> None:
+        """Wait for the dial of a peer, or begin it; a dial that others began counts if it covers the same addresses."""
+        peer, addresses = contact.peer, dialable(contact)
+        if self._stopping.is_set():
+            raise Unreachable("this peer's transport is not running")
+        if peer == self._credentials.peer_id:
+            raise LocalProtocolError("a peer does not send messages to itself over the transport")
+        dialling = self._dials.get(peer)
+        if dialling is None:
+            if not addresses:
+                raise Unreachable(_no_way(contact))
+            rank = self._table.standing(peer, anyio.current_time()).rank
+            if len(self._dials) >= (DIALS_MAX if rank > Rank.STRANGER else DIALS_OF_STRANGERS_MAX):
+                raise Unreachable(f"{peer} is not dialled: {len(self._dials)} other peers are being dialled")
+            dialling = self._dials[peer] = Dial(addresses)
+            self._group.start_soon(self._dial, peer, dialling)
+        await dialling.over.wait()
+        if dialling.error and self._table.used(peer) is None and set(dialling.addresses).issuperset(addresses):
+            raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
+
+    async def _dial(self, peer: PeerId, dialling: Dial) -> None:
+        """A dialled connection from the first attempt to its last byte."""
+        link = None
+        try:
+            with contained("dialled", self._throttled):
+                if refusal := self._table.refusal(peer, None, anyio.current_time()):
+                    dialling.error = refusal
+                else:
+                    shake = partial(self._shake_dialled, peer)
+                    link = await dialling.link(shake, timeout_s=self._options.dial_timeout_s)
+        finally:
+            del self._dials[peer]
+            if link is None:
+                dialling.over.set()
+        if link is not None:
+            await self._serve(link, dialling.over)
+
+    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link:
+        """A link over a wire that was dialled; closes the wire if it comes to nothing."""
+        link = None
+        try:
+            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, lambda: None)
+        except HandshakeFailed as error:
+            self._metrics.handshakes[error.outcome] += 1
+            self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
+            raise
+        finally:
+            if link is None:
+                wire.close()
+        return link
+
+    async def _shake(
+        self, wire: Wire, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
+    ) -> Link:
+        link = await shake_hands(
+            wire,
+            session,
+            self._hello,
+            host=host,
+            prefix=prefix,
+            timeout_s=self._options.handshake_timeout_s,
+            refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
+            admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
+            on_bytes=on_bytes,
+        )
+        self._metrics.handshakes["ok"] += 1
+        return link
+
+    def _prefix_places(self, prefix: Prefix) -> Places | None:
+        options = self._options
+        most = options.prefix_connections_max if prefix.public else options.prefix_connections_private_max
+        if not most:
+            return None
+        return Places.shared(most, reserved_percent=0, strangers_percent=options.connections_strangers_percent)
+
+    # --- from a link to its end ---------------------------------------------------------------------------------------
+
+    async def _serve(self, link: Link, over: anyio.Event | None = None) -> None:
+        """A connection until it has ended; ``over`` is set as soon as it can be used."""
+        with contained("connection", self._throttled):
+            connection = Connection(
+                link,
+                options=self._options,
+                intake=self._intake,
+                metrics=self._metrics,
+                log=self._log,
+                throttled=self._throttled,
+                receive=self._receive,
+                rank=lambda connection: self._table.rank(connection, anyio.current_time()),
+                on_left=self._left,
+            )
+            try:
+                self._welcome(connection)
+                if over is not None:
+                    over.set()
+                await connection.run()
+            finally:
+                self._table.remove(connection, anyio.current_time())
+
+    def _welcome(self, connection: Connection) -> None:
+        first = self._table.add(connection)
+        if (dialling := self._dials.get(connection.peer)) is not None:
+            dialling.over.set()
+        if first:
+            self._log.debug("connected", remote=connection.peer, dialled=connection.dialled)
+            with contained("watcher", self._throttled):
+                self._watcher.peer_connected(Contact(connection.peer, connection.addresses))
+        if self._stopping.is_set():
+            connection.cut("stopping", "this peer stops")
+
+    def _left(self, connection: Connection) -> None:
+        if self._table.left(connection):
+            self._log.debug("disconnected", remote=connection.peer)
+            with contained("watcher", self._throttled):
+                self._watcher.peer_disconnected(connection.peer)
+
+
+async def _close_all(connections: Sequence[Connection], reason: str, text: str, *, within_s: float) -> None:
+    if len(connections) == 1:  # by far the most frequent case
+        await connections[0].close(reason, text, within_s=within_s)
+        return
+    async with anyio.create_task_group() as group:
+        for connection in connections:
+            group.start_soon(partial(connection.close, reason, text, within_s=within_s))
+
+
+def _remote_host(wire: Wire) -> str:
+    if wire.remote_host is None:
+        raise HandshakeFailed("the other side closed the connection before the handshake", outcome="closed")
+    return wire.remote_host
+
+
+def _no_way(contact: Contact) -> str:
+    if contact.addresses:
+        return f"{contact.peer}: none of its {len(contact.addresses)} addresses can be dialled directly and no connection stands"
+    return f"{contact.peer}: no address of it is known and no connection with it stands"

@@ -1,0 +1,84 @@
+"""The purge under way: paced, faster while it falls behind, and put off by a store that fails."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import anyio
+import pytest
+from fluvial.storage import Store, open_store, purge
+from fluvial.storage.purge import STEP, Purge
+from fluvial.telemetry import make_logger
+
+from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
+
+COUNT = 3 * STEP + 10
+
+
+async def fill(store: Store, count: int) -> None:
+    async with anyio.create_task_group() as tasks:
+        for number in range(count):
+
+            async def admit(number: int = number) -> None:
+                particle = make_particle(f"p{number}", timestamp_ms=NOW_MS + number)
+                await store.particles.admit(particle, sender=peer(2), hops=1, now_ms=NOW_MS)
+
+            tasks.start_soon(admit)
+
+
+def purge_of(store: Store, now_ms: int, out: io.StringIO) -> Purge:
+    log = make_logger(log_format="json", log_level="info", file=out)
+    return Purge(store.particles, now_ms=lambda: now_ms, keep_ms=0, skew_ms=0, log=log)
+
+
+async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    counts = [COUNT]
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        counts.append(len(await store.particles.recent(COUNT)))
+        if seconds == purge.REST_S:
+            scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    await fill(store, COUNT)
+    monkeypatch.setattr(purge.anyio, "sleep", sleep)
+    with anyio.CancelScope() as scope:
+        await purge_of(store, NOW_MS + 9 * TTL_MS, io.StringIO()).run()
+    assert counts[-1] == 0
+    assert len(pauses) >= 3, "in several steps"
+    assert pauses[-1] == purge.REST_S
+    assert all(pause > 0 for pause in pauses)
+
+
+async def test_what_is_not_due_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store, 20)
+
+    async def sleep(_: float) -> None:
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(purge.anyio, "sleep", sleep)
+    with anyio.CancelScope() as scope:
+        await purge_of(store, NOW_MS + TTL_MS + 10, io.StringIO()).run()
+    assert len(await store.particles.recent()) == 10
+
+
+async def test_a_store_that_fails_puts_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    async with open_store("sqlite:///peer.db", base_dir=tmp_path) as closed:
+        pass
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == purge.REST_S
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(purge.anyio, "sleep", sleep)
+    with anyio.CancelScope() as scope:
+        await purge_of(closed, NOW_MS, out).run()
+    assert '"event": "storage_failed"' in out.getvalue()
