@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from fluvial_aqua.checking.tree import Place
+from fluvial_aqua.checking.tree import TextPlace
 
 
 class AirNode(Struct, eq=False, gc=False):
@@ -14,7 +14,7 @@ class AirNode(Struct, eq=False, gc=False):
 
     head: str
     inner: tuple[AirNode, ...] = ()
-    place: Place | None = None
+    place: TextPlace | None = None
     function: str = ""
     note: str = ""
 

@@ -16,10 +16,10 @@ from fluvial_aqua.checking.modules import ImportTable, ReadFile
 from fluvial_aqua.checking.program import Program, ProgramChecker
 from fluvial_aqua.checking.tree import FunctionUnit
 from fluvial_aqua.checking.types import ArrowType, arrow_text
-from fluvial_aqua.diagnostics import AquaError, Diagnostic, Reporter
-from fluvial_aqua.model.emitter import TooLarge
+from fluvial_aqua.diagnostics import AquaError, Diagnostic, DiagnosticCollector
+from fluvial_aqua.model.emitter import ProgramTooLarge
 from fluvial_aqua.model.lowering import LoweredFunction, Surround, lower
-from fluvial_aqua.text import SourceText
+from fluvial_aqua.text import AquaText
 from fluvial_aqua.topology.placement import place
 
 RECURSION_MAX: Final = 30_000
@@ -81,7 +81,7 @@ class Compilation:
         options: how to compile.
     """
 
-    def __init__(self, program: Program, reporter: Reporter, options: CompilerOptions) -> None:
+    def __init__(self, program: Program, reporter: DiagnosticCollector, options: CompilerOptions) -> None:
         self.program: Final = program
         self._reporter = reporter
         self._options = options
@@ -97,7 +97,7 @@ class Compilation:
         return self._reporter.all()
 
     @property
-    def sources(self) -> dict[str, SourceText]:
+    def sources(self) -> dict[str, AquaText]:
         """The texts of all files, by name."""
         return self._reporter.sources
 
@@ -125,7 +125,7 @@ class Compilation:
         with deep_recursion():
             try:
                 return lower(unit, self._options.surround, paper=self.program.module.file.paper)
-            except TooLarge as error:
+            except ProgramTooLarge as error:
                 where = unit.place
                 hint = "calls are replaced by bodies: a function that calls another twice has it twice in it"
                 self._reporter.error(where.source, where.span, "Q501", f"`{unit.name}`: {error}", hint)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from fluvial.errors import ConfigError
 
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.folding import KnownValue
 from fluvial_aqua.syntax import parse
 from fluvial_aqua.syntax.tree import ConstantSyntax, LiteralSyntax
-from fluvial_aqua.text import SourceText
+from fluvial_aqua.text import AquaText
 
 
 def parse_constants(texts: Iterable[str]) -> dict[str, KnownValue]:
@@ -21,8 +21,8 @@ def parse_constants(texts: Iterable[str]) -> dict[str, KnownValue]:
     """
     values: dict[str, KnownValue] = {}
     for text in texts:
-        reporter = Reporter()
-        file = parse(SourceText("constant", f"aqua C\nconst {text}"), reporter)
+        reporter = DiagnosticCollector()
+        file = parse(AquaText("constant", f"aqua C\nconst {text}"), reporter)
         definition = file.definitions[0] if len(file.definitions) == 1 else None
         if reporter.failed or not isinstance(definition, ConstantSyntax):
             raise ConfigError(f"{text!r} is no constant", hint="write `NAME = literal`, for example `LIMIT = 5`")

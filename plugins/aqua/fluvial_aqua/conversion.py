@@ -10,8 +10,8 @@ from fluvial.errors import FluvialError
 from fluvial_aqua.checking.types import (
     AquaType,
     ArrayType,
+    DataType,
     OptionType,
-    RecordType,
     ScalarType,
     StreamType,
     type_text,
@@ -44,7 +44,7 @@ def to_json(value: Any, kind: AquaType, where: str) -> Any:
         if isinstance(value, list | tuple) and len(value) <= 1 and not isinstance(kind.element, ArrayType):
             return [to_json(one, kind.element, where) for one in value]
         return [to_json(value, kind.element, where)]
-    if isinstance(kind, RecordType):
+    if isinstance(kind, DataType):
         return _record(value, kind, where)
     if isinstance(kind, ArrayType | StreamType):
         if isinstance(value, bytes | bytearray):
@@ -70,7 +70,7 @@ def from_json(value: Any, kind: AquaType, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise _wrong(value, kind, where)
         return [from_json(one, kind.element, f"{where}[{index}]") for index, one in enumerate(value)]
-    if isinstance(kind, RecordType):
+    if isinstance(kind, DataType):
         if not isinstance(value, dict):
             raise _wrong(value, kind, where)
         if missing := [name for name, _ in kind.fields if name not in value]:
@@ -81,7 +81,7 @@ def from_json(value: Any, kind: AquaType, where: str) -> Any:
     return value
 
 
-def _record(value: Any, kind: RecordType, where: str) -> dict[str, Any]:
+def _record(value: Any, kind: DataType, where: str) -> dict[str, Any]:
     try:
         given = msgspec.to_builtins(value)
     except TypeError as error:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from fluvial.errors import FluvialError
 from msgspec import Struct
 
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 ERRORS_MAX: Final = 100
 """So many diagnostics of one program are kept; nobody reads more."""
@@ -29,7 +29,7 @@ class Diagnostic(Struct, frozen=True):
     end_line: int
     end_column: int
 
-    def render(self, source: SourceText | None = None) -> str:
+    def render(self, source: AquaText | None = None) -> str:
         """The diagnostic for people, with an excerpt if the source is at hand."""
         head = f"{self.file}:{self.line}:{self.column}: {self.severity} {self.code}: {self.message}"
         parts = [head]
@@ -54,18 +54,18 @@ class AquaError(FluvialError):
 
     code = "F801"
 
-    def __init__(self, diagnostics: Sequence[Diagnostic], sources: dict[str, SourceText]) -> None:
+    def __init__(self, diagnostics: Sequence[Diagnostic], sources: dict[str, AquaText]) -> None:
         shown = [one.render(sources.get(one.file)) for one in diagnostics if one.severity == "error"]
         super().__init__("\n".join(shown))
         self.diagnostics = tuple(diagnostics)
 
 
-class Reporter:
+class DiagnosticCollector:
     """Collects diagnostics while a program is read; one per place, so that one mistake is reported once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, str], Diagnostic] = {}
-        self.sources: Final[dict[str, SourceText]] = {}
+        self.sources: Final[dict[str, AquaText]] = {}
 
     @property
     def failed(self) -> bool:
@@ -77,11 +77,11 @@ class Reporter:
         """How many errors were found."""
         return sum(one.severity == "error" for one in self._found.values())
 
-    def error(self, source: SourceText, span: Span, code: str, message: str, hint: str = "") -> None:
+    def error(self, source: AquaText, span: Span, code: str, message: str, hint: str = "") -> None:
         """Note a mistake."""
         self._note("error", source, span, code, message, hint)
 
-    def warning(self, source: SourceText, span: Span, code: str, message: str, hint: str = "") -> None:
+    def warning(self, source: AquaText, span: Span, code: str, message: str, hint: str = "") -> None:
         """Note something odd that is no mistake."""
         self._note("warning", source, span, code, message, hint)
 
@@ -92,7 +92,7 @@ class Reporter:
     def _note(
         self,
         severity: Literal["error", "warning"],
-        source: SourceText,
+        source: AquaText,
         span: Span,
         code: str,
         message: str,

@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from fluvial_aqua.checking.expressions import WELL_KNOWN
 from fluvial_aqua.checking.modules import Declared
-from fluvial_aqua.checking.tree import FunctionUnit, Literal, Place, ServiceUnit, Variable
-from fluvial_aqua.checking.types import SCALARS, AbilityType, AquaType, ArrowType, RecordType, arrow_text, type_text
+from fluvial_aqua.checking.tree import FunctionUnit, LiteralValue, ServiceUnit, TextPlace, Variable
+from fluvial_aqua.checking.types import SCALARS, AbilityType, AquaType, ArrowType, DataType, arrow_text, type_text
 from fluvial_aqua.compiler import Compilation
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 EditorTarget: TypeAlias = Variable | Declared
 
@@ -52,13 +52,13 @@ class EditorView:
                 return mention.target, span
         return None
 
-    def definition(self, target: EditorTarget) -> Place:
+    def definition(self, target: EditorTarget) -> TextPlace:
         """Where something is defined."""
         if isinstance(target, Variable):
             return target.place
-        return Place(target.module.source, target.syntax.name.span)
+        return TextPlace(target.module.source, target.syntax.name.span)
 
-    def places(self, target: EditorTarget) -> list[Place]:
+    def places(self, target: EditorTarget) -> list[TextPlace]:
         """Where something is mentioned, its definition included, each place once."""
         found = {
             (one.place.source.name, one.place.span.start): one.place for one in self._mentions if one.target is target
@@ -77,10 +77,10 @@ class EditorView:
         resolved = target.resolved
         if isinstance(resolved, FunctionUnit):
             return f"func {target.name}{arrow_text(resolved.arrow, names=True)}"
-        if isinstance(resolved, Literal):
+        if isinstance(resolved, LiteralValue):
             return f"const {target.name} = {resolved.value!r}"
         kind = resolved.type if isinstance(resolved, ServiceUnit) else resolved
-        if isinstance(kind, RecordType | AbilityType):
+        if isinstance(kind, DataType | AbilityType):
             inner = "\n".join(f"  {_field(name, one)}" for name, one in kind.fields)
             return f"{'data' if target.kind == 'type' else target.kind} {target.name}:\n{inner}"
         return f"alias {target.name}: {type_text(kind)}" if kind is not None else target.name
@@ -93,7 +93,7 @@ class EditorView:
             return f"there is a `{name}` already"
         return ""
 
-    def suggestions(self, source: SourceText, offset: int) -> list[Suggestion]:
+    def suggestions(self, source: AquaText, offset: int) -> list[Suggestion]:
         """What could be written at a place: members behind a dot, else names that are known there."""
         before = source.text[max(0, source.text.rfind("\n", 0, offset) + 1) : offset]
         found = _BEFORE.search(before)
@@ -102,7 +102,7 @@ class EditorView:
             return list(self._members(owner, source, offset))
         return [*self._names(source, offset), *(Suggestion(word, "keyword", "") for word in KEYWORDS)]
 
-    def _members(self, owner: str, source: SourceText, offset: int) -> Iterator[Suggestion]:
+    def _members(self, owner: str, source: AquaText, offset: int) -> Iterator[Suggestion]:
         kind: AquaType | None = None
         for variable in self._visible(source, offset):
             if variable.name == owner:
@@ -111,13 +111,13 @@ class EditorView:
         declared = module.names.get(owner)
         if kind is None and declared is not None and isinstance(declared.resolved, ServiceUnit):
             kind = declared.resolved.type
-        if isinstance(kind, RecordType | AbilityType):
+        if isinstance(kind, DataType | AbilityType):
             for name, one in kind.fields:
                 yield Suggestion(name, "function" if isinstance(one, ArrowType) else "field", type_text(one))
         for name, inner in module.spaces.get(owner, {}).items():
             yield Suggestion(name, inner.kind, self.hover(inner))
 
-    def _names(self, source: SourceText, offset: int) -> Iterator[Suggestion]:
+    def _names(self, source: AquaText, offset: int) -> Iterator[Suggestion]:
         seen: set[str] = set()
         for variable in self._visible(source, offset):
             if variable.name not in seen:
@@ -131,7 +131,7 @@ class EditorView:
         for name in sorted(SCALARS):
             yield Suggestion(name, "type", "")
 
-    def _visible(self, source: SourceText, offset: int) -> Iterator[Variable]:
+    def _visible(self, source: AquaText, offset: int) -> Iterator[Variable]:
         """Variables of the function around a place that are defined before it, the nearest first."""
         starts = [one.syntax.span.start for one in self._program.module.own.values() if one.syntax.span.start <= offset]
         start = max(starts, default=0)

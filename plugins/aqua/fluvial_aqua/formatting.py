@@ -6,11 +6,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from fluvial_aqua.diagnostics import AquaError, Reporter
+from fluvial_aqua.diagnostics import AquaError, DiagnosticCollector
 from fluvial_aqua.syntax import parse
 from fluvial_aqua.syntax.layout import Line, read_lines
 from fluvial_aqua.syntax.tokens import END, NEWLINE, Token, comments, tokenize
-from fluvial_aqua.text import SourceText
+from fluvial_aqua.text import AquaText
 
 INDENT: Final = "  "
 _ALWAYS_APART: Final = frozenset(("<-", "<<-", "->", "=", "?=", "==", "!=", "&&", "||", "<=", ">="))
@@ -35,13 +35,13 @@ def format_text(name: str, text: str) -> str:
     Raises:
         AquaError: it cannot be read.
     """
-    source = SourceText(name, text)
-    reporter = Reporter()
+    source = AquaText(name, text)
+    reporter = DiagnosticCollector()
     parse(source, reporter)
     if reporter.failed:
         raise AquaError(reporter.all(), reporter.sources)
     depths: dict[int, int] = {}
-    _depths(read_lines(source, Reporter()), 0, depths)
+    _depths(read_lines(source, DiagnosticCollector()), 0, depths)
     formatted = _join(_physical(text), depths)
     before = [token.text for token in tokenize(text) if token.kind not in (NEWLINE, END)]
     after = [token.text for token in tokenize(formatted) if token.kind not in (NEWLINE, END)]

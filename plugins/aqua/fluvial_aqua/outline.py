@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from fluvial_aqua.checking.modules import Declared
-from fluvial_aqua.checking.tree import FunctionUnit, Literal, ServiceUnit
-from fluvial_aqua.checking.types import AbilityType, AquaType, RecordType, arrow_text, type_text
+from fluvial_aqua.checking.tree import FunctionUnit, LiteralValue, ServiceUnit
+from fluvial_aqua.checking.types import AbilityType, AquaType, DataType, arrow_text, type_text
 from fluvial_aqua.compiler import Compilation
 
 
@@ -51,13 +51,13 @@ def _entry(declared: Declared, exported: dict[int, str]) -> OutlineEntry:
     if isinstance(resolved, FunctionUnit):
         kind = resolved.arrow
         text = arrow_text(resolved.arrow, names=True)
-    elif isinstance(resolved, Literal):
+    elif isinstance(resolved, LiteralValue):
         kind = resolved.type
         text = type_text(kind)
     else:
         kind = resolved.type if isinstance(resolved, ServiceUnit) else resolved
         text = type_text(kind)
-    fields = dict(kind.fields) if isinstance(kind, RecordType | AbilityType) else {}
+    fields = dict(kind.fields) if isinstance(kind, DataType | AbilityType) else {}
     line, column = declared.module.source.line_column(declared.syntax.name.span.start)
     return OutlineEntry(
         kind=declared.kind,

@@ -13,13 +13,13 @@ from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.uris import from_fs_path, to_fs_path
 
-from fluvial_aqua.checking.tree import Place
+from fluvial_aqua.checking.tree import TextPlace
 from fluvial_aqua.compiler import Compilation, CompilerOptions, compile_text
 from fluvial_aqua.diagnostics import AquaError, Diagnostic
 from fluvial_aqua.editing import EditorView
 from fluvial_aqua.files import read_file
 from fluvial_aqua.formatting import format_text
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 _KINDS: Final = {
     "keyword": lsp.CompletionItemKind.Keyword,
@@ -87,7 +87,7 @@ class AquaServer:
             told = lsp.PublishDiagnosticsParams(uri=from_fs_path(file) or file, diagnostics=found)
             self.server.text_document_publish_diagnostics(told)
 
-    def _at(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[EditorView, SourceText, int]:
+    def _at(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[EditorView, AquaText, int]:
         compilation, path = self._compilation(document.uri)
         source = compilation.sources[path]
         return EditorView(compilation), source, _offset(source, position)
@@ -133,7 +133,7 @@ class AquaServer:
 
     def _format(self, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
         path = to_fs_path(params.text_document.uri) or params.text_document.uri
-        source = SourceText(path, self._read(path) or "")
+        source = AquaText(path, self._read(path) or "")
         try:
             text = format_text(path, source.text)
         except AquaError:
@@ -146,29 +146,29 @@ def serve(options: CompilerOptions) -> None:
     AquaServer(options).server.start_io()
 
 
-def _position(source: SourceText, offset: int) -> lsp.Position:
+def _position(source: AquaText, offset: int) -> lsp.Position:
     """Lines from 0, columns in UTF-16 units, as the protocol counts."""
     line, column = source.line_column(offset)
     before = source.text[offset - column + 1 : offset]
     return lsp.Position(line - 1, len(before.encode("utf-16-le")) // 2)
 
 
-def _offset(source: SourceText, position: lsp.Position) -> int:
+def _offset(source: AquaText, position: lsp.Position) -> int:
     start = source.offset(position.line + 1, 1)
     text = source.text[start : source.offset(position.line + 1, len(source.text) + 1)]
     return start + len(text.encode("utf-16-le")[: 2 * position.character].decode("utf-16-le", errors="ignore"))
 
 
-def _range(source: SourceText, span: Span) -> lsp.Range:
+def _range(source: AquaText, span: Span) -> lsp.Range:
     return lsp.Range(_position(source, span.start), _position(source, span.end))
 
 
-def _location(place: Place) -> lsp.Location:
+def _location(place: TextPlace) -> lsp.Location:
     name = place.source.name
     return lsp.Location(from_fs_path(str(Path(name).absolute())) or name, _range(place.source, place.span))
 
 
-def _diagnostic(one: Diagnostic, source: SourceText | None) -> lsp.Diagnostic:
+def _diagnostic(one: Diagnostic, source: AquaText | None) -> lsp.Diagnostic:
     if source is None:
         around = lsp.Range(lsp.Position(0, 0), lsp.Position(0, 1))
     else:

@@ -8,7 +8,7 @@ from functools import cached_property
 from msgspec import Struct
 
 
-class SourceText:
+class AquaText:
     """The text of one Aqua file.
 
     Args:

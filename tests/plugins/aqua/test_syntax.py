@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax import parse
 from fluvial_aqua.syntax.tree import (
     AquaFile,
@@ -15,14 +15,14 @@ from fluvial_aqua.syntax.tree import (
     NameSyntax,
     UnarySyntax,
 )
-from fluvial_aqua.text import SourceText
+from fluvial_aqua.text import AquaText
 
 from tests.plugins.aqua.support import HEAD_LINES, errors, program, run, told
 
 
-def read(text: str) -> tuple[AquaFile, Reporter]:
-    reporter = Reporter()
-    return parse(SourceText("main.aqua", text), reporter), reporter
+def read(text: str) -> tuple[AquaFile, DiagnosticCollector]:
+    reporter = DiagnosticCollector()
+    return parse(AquaText("main.aqua", text), reporter), reporter
 
 
 def shape(syntax: Expression) -> str:

@@ -9,8 +9,8 @@ from fluvial_aqua.checking.types import (
     UNKNOWN,
     ArrayType,
     ArrowType,
+    DataType,
     OptionType,
-    RecordType,
     ScalarType,
     StreamType,
     accepts,
@@ -32,7 +32,7 @@ def kinds() -> st.SearchStrategy[object]:
         lambda inner: st.one_of(
             inner.map(ArrayType),
             inner.map(OptionType),
-            st.tuples(inner, inner).map(lambda two: RecordType("R", (("a", two[0]), ("b", two[1])))),
+            st.tuples(inner, inner).map(lambda two: DataType("R", (("a", two[0]), ("b", two[1])))),
             st.tuples(inner, inner).map(lambda two: ArrowType((("x", two[0]),), (two[1],))),
         ),
         max_leaves=6,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fluvial_aqua.checking.paper import waiting_length
+from fluvial_aqua.checking.parts import BodyRules
 from fluvial_aqua.checking.tree import (
     BodyStep,
     CheckedExpression,
@@ -13,7 +12,7 @@ from fluvial_aqua.checking.tree import (
     IfStep,
     OnStep,
     ParStep,
-    Place,
+    TextPlace,
     TryStep,
     Variable,
 )
@@ -24,7 +23,7 @@ from fluvial_aqua.checking.types import (
     UNKNOWN,
     AquaType,
     ArrowType,
-    RecordType,
+    DataType,
     StreamMapType,
     StreamType,
     UnknownType,
@@ -44,17 +43,14 @@ from fluvial_aqua.syntax.tree import (
     TryBlock,
 )
 
-if TYPE_CHECKING:
-    from fluvial_aqua.checking.bodies import BodyChecker
-
 
 class BlockChecker:
     """Checks blocks for the checker of a body."""
 
-    def __init__(self, body: BodyChecker) -> None:
+    def __init__(self, body: BodyRules) -> None:
         self._body = body
 
-    def step(self, line: BodyLine, place: Place) -> BodyStep:
+    def step(self, line: BodyLine, place: TextPlace) -> BodyStep:
         """The step of a line that has a block."""
         match line:
             case OnBlock():
@@ -90,7 +86,7 @@ class BlockChecker:
             body = self._body.steps(line.body.lines)
         return OnStep(place=self._body.context.place(line.span), peer=peer, relays=tuple(relays), body=body)
 
-    def _for(self, line: ForBlock, place: Place) -> ForStep:
+    def _for(self, line: ForBlock, place: TextPlace) -> ForStep:
         iterable, element = self._iterable(line.iterable)
         with self._body.scope(), self._body.parallel():
             variables = self._loop_variables(line, iterable.type, element)
@@ -112,7 +108,7 @@ class BlockChecker:
         names = line.names
         if len(names) == 1:
             return (self._body.add(self._body.variable(names[0], element, "loop"), names[0].span),)
-        if not isinstance(kind, StreamMapType | UnknownType) or not isinstance(element, RecordType):
+        if not isinstance(kind, StreamMapType | UnknownType) or not isinstance(element, DataType):
             self._body.context.error(names[1].span, "Q407", "two variables are for maps, this is none")
             kinds: tuple[AquaType, ...] = (UNKNOWN, UNKNOWN)
         else:
@@ -133,7 +129,7 @@ class BlockChecker:
             element = UNKNOWN
         return iterable, element
 
-    def _parseq(self, line: ParseqBlock, place: Place) -> ForStep:
+    def _parseq(self, line: ParseqBlock, place: TextPlace) -> ForStep:
         iterable, element = self._iterable(line.iterable)
         with self._body.scope(), self._body.parallel():
             variable = self._body.add(self._body.variable(line.name, element, "loop"), line.name.span)
@@ -146,7 +142,7 @@ class BlockChecker:
             waiting_length(value, self._body.context)
         return value
 
-    def _if(self, line: IfBlock, place: Place) -> IfStep:
+    def _if(self, line: IfBlock, place: TextPlace) -> IfStep:
         condition = self._condition(line.condition)
         with self._body.scope():
             then = self._body.steps(line.then.lines)
@@ -156,7 +152,7 @@ class BlockChecker:
                 otherwise = self._body.steps(line.otherwise.lines)
         return IfStep(place=place, condition=condition, then=then, otherwise=otherwise)
 
-    def _try(self, line: TryBlock, place: Place) -> TryStep:
+    def _try(self, line: TryBlock, place: TextPlace) -> TryStep:
         with self._body.scope():
             body = self._body.steps(line.body.lines)
         handlers = []

@@ -14,7 +14,7 @@ from fluvial_aqua.checking.expressions import WELL_KNOWN, ExpressionChecker
 from fluvial_aqua.checking.joins import never_filled
 from fluvial_aqua.checking.modules import Declared
 from fluvial_aqua.checking.returns import ReturnChecker
-from fluvial_aqua.checking.scopes import Scope
+from fluvial_aqua.checking.scopes import NameScope
 from fluvial_aqua.checking.tree import (
     BindStep,
     BodyStep,
@@ -25,11 +25,11 @@ from fluvial_aqua.checking.tree import (
     ElementOf,
     FieldOf,
     JoinStep,
-    Place,
     PushStep,
-    Read,
     ServiceStep,
+    TextPlace,
     Variable,
+    VariableRead,
 )
 from fluvial_aqua.checking.types import (
     STRING,
@@ -45,7 +45,7 @@ from fluvial_aqua.checking.types import (
 )
 from fluvial_aqua.syntax.tree import (
     BindLine,
-    Block,
+    BlockSyntax,
     BodyLine,
     BrokenLine,
     CallLine,
@@ -74,7 +74,7 @@ class BodyChecker:
         self._returns = ReturnChecker(context, self.expressions)
         self._blocks = BlockChecker(self)
 
-    def function(self, block: Block, span: Span) -> None:
+    def function(self, block: BlockSyntax, span: Span) -> None:
         """Check the body of the function: its steps and results go to the unit."""
         unit = self.context.unit
         for parameter in unit.parameters:
@@ -130,7 +130,7 @@ class BodyChecker:
     def scope(self, *, names: bool = True) -> Iterator[None]:
         """A block: its names are known inside of it, or not even those are its own."""
         around = self.context.scope
-        self.context.scope = Scope(around, shares_names=not names)
+        self.context.scope = NameScope(around, shares_names=not names)
         yield
         self.context.scope = around
 
@@ -149,7 +149,7 @@ class BodyChecker:
         for index, line in enumerate(lines):
             following = lines[index + 1 :]
             if self.context.paper is not None and isinstance(line, IfBlock) and line.otherwise is None and following:
-                line.otherwise = Block(lines=following, span=following[0].span.to(following[-1].span))
+                line.otherwise = BlockSyntax(lines=following, span=following[0].span.to(following[-1].span))
                 steps += self._step(line)
                 break
             steps += self._step(line)
@@ -189,7 +189,7 @@ class BodyChecker:
             case _:
                 return [self._blocks.step(line, place)]
 
-    def _call(self, line: CallLine, place: Place) -> BodyStep:
+    def _call(self, line: CallLine, place: TextPlace) -> BodyStep:
         call, results = self.expressions.call(line.value)
         targets = line.targets
         if not targets:
@@ -218,7 +218,7 @@ class BodyChecker:
         return CallStep(place=place, call=call, targets=tuple(variables), pushes=tuple(pushes))
 
     def _push_pair(
-        self, line: CallLine, place: Place, call: CheckedExpression, results: tuple[AquaType, ...], stream: Variable
+        self, line: CallLine, place: TextPlace, call: CheckedExpression, results: tuple[AquaType, ...], stream: Variable
     ) -> BodyStep:
         """``map <- f()``: a call with two results, key and value."""
         element = stream.type.element if isinstance(stream.type, StreamMapType) else UNKNOWN
@@ -247,7 +247,7 @@ class BodyChecker:
             return made, True
         return self.add(self.variable(name, kind, "result"), name.span), False
 
-    def _take_apart(self, line: TakeApartLine, place: Place) -> list[BodyStep]:
+    def _take_apart(self, line: TakeApartLine, place: TextPlace) -> list[BodyStep]:
         call, results = self.expressions.call(line.value)
         if len(results) != 1:
             problem = f"one result is taken apart, the call has {len(results) or 'none'}"
@@ -256,14 +256,14 @@ class BodyChecker:
         whole = Variable("taken", kind, place, "result", used=True)
         steps: list[BodyStep] = [CallStep(place=place, call=call, targets=(whole,), pushes=(False,))]
         for one in line.fields:
-            base = Read(type=kind, place=place, variable=whole)
+            base = VariableRead(type=kind, place=place, variable=whole)
             value = self.expressions.field(base, one.text, one.span, one.span)
             variable = self.add(self.variable(one, value.type), one.span)
             if isinstance(value, FieldOf):
                 steps.append(BindStep(place=place, variable=variable, value=value))
         return steps
 
-    def _bind(self, line: BindLine, place: Place) -> BodyStep:
+    def _bind(self, line: BindLine, place: TextPlace) -> BodyStep:
         if isinstance(line.value, CollectionSyntax) and not line.value.items and line.value.sigil != "*":
             hint = "write `[]` where it is used, or declare a stream: `x: *T`"
             self.context.error(line.value.span, "Q417", "an empty collection has no type", hint)
@@ -271,14 +271,14 @@ class BodyChecker:
         variable = self.add(self.variable(line.name, value.type), line.name.span)
         return BindStep(place=place, variable=variable, value=value)
 
-    def _closure(self, line: ClosureLine, place: Place) -> BodyStep:
+    def _closure(self, line: ClosureLine, place: TextPlace) -> BodyStep:
         context = self.context
         unit = context.declarations.unit(line.name.text, line.arrow, context.module, line.name.span)
         inner = BodyContext(
             module=context.module,
             declarations=context.declarations,
             unit=unit,
-            scope=Scope(context.scope, function=True),
+            scope=NameScope(context.scope, function=True),
             declared=context.declared,
             paper=None,
             parallel=context.parallel,
@@ -290,7 +290,7 @@ class BodyChecker:
         variable = self.add(self.variable(line.name, unit.arrow, "closure"), line.name.span)
         return ClosureStep(place=place, variable=variable, function=unit, anywhere=line.anywhere)
 
-    def _declare(self, line: DeclareLine, place: Place) -> BodyStep:
+    def _declare(self, line: DeclareLine, place: TextPlace) -> BodyStep:
         kind = self.context.declarations.type_of(line.type, self.context.module)
         if not isinstance(kind, StreamType | StreamMapType | UnknownType):
             hint = f"`{line.name.text}: *T` declares a stream; other values come from `=` and `<-`"
@@ -299,7 +299,7 @@ class BodyChecker:
         variable = self.add(self.variable(line.name, kind, "stream"), line.name.span)
         return DeclareStep(place=place, variable=variable)
 
-    def _push(self, line: PushLine, place: Place) -> list[BodyStep]:
+    def _push(self, line: PushLine, place: TextPlace) -> list[BodyStep]:
         name = line.stream.text
         found = self.context.scope.find(name)
         if found is not None and isinstance(found.type, StreamMapType) and len(line.values) == 1:
@@ -336,7 +336,7 @@ class BodyChecker:
             self.expressions.fits(value, element, line.values[-1].span, f"an element of `{name}`")
         return [PushStep(place=place, stream=found, value=value, key=values[0] if wanted == 2 else None)]
 
-    def _service(self, line: ServiceLine, place: Place) -> list[BodyStep]:
+    def _service(self, line: ServiceLine, place: TextPlace) -> list[BodyStep]:
         value = self.expressions.wanted(line.value, STRING, "the id of a service")
         module = self.context.module
         name = line.service[-1]
@@ -356,7 +356,7 @@ class BodyChecker:
 
     def _joined(self, syntax: Expression) -> CheckedExpression:
         value = self.expressions.check(syntax)
-        if not isinstance(value, Read | ElementOf | FieldOf):
+        if not isinstance(value, VariableRead | ElementOf | FieldOf):
             hint = "join variables, and elements of streams: `join s[2]`"
             self.context.error(syntax.span, "Q419", "there is nothing to wait for", hint)
         return value

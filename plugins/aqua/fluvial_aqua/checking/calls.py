@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from fluvial.suggestions import did_you_mean
 
 from fluvial_aqua.checking.modules import Declared
+from fluvial_aqua.checking.paper import remote_call
+from fluvial_aqua.checking.parts import ExpressionRules
 from fluvial_aqua.checking.tree import (
+    CallExpression,
     CheckedExpression,
     FunctionValue,
-    Invocation,
-    Literal,
+    LiteralValue,
     MakeRecord,
     MapMethod,
     ServiceValue,
@@ -25,7 +26,7 @@ from fluvial_aqua.checking.types import (
     AquaType,
     ArrayType,
     ArrowType,
-    RecordType,
+    DataType,
     StreamMapType,
     StreamType,
     UnknownType,
@@ -34,14 +35,11 @@ from fluvial_aqua.checking.types import (
 from fluvial_aqua.syntax.tree import ArgumentSyntax, CallSyntax, Expression, MemberSyntax, NameSyntax
 from fluvial_aqua.text import Span
 
-if TYPE_CHECKING:
-    from fluvial_aqua.checking.expressions import ExpressionChecker
-
 
 class CallChecker:
     """Checks calls for an expression checker."""
 
-    def __init__(self, expressions: ExpressionChecker) -> None:
+    def __init__(self, expressions: ExpressionRules) -> None:
         self._expressions = expressions
         self._context = expressions.context
 
@@ -71,7 +69,7 @@ class CallChecker:
         callee = self._callee(syntax)
         if isinstance(callee.type, ArrowType):
             arguments = self._arguments(syntax, callee.type)
-            call = Invocation(
+            call = CallExpression(
                 type=UNKNOWN,
                 place=self._context.place(syntax.span),
                 callee=callee,
@@ -95,7 +93,7 @@ class CallChecker:
         declarations = self._context.declarations
         if declared.kind == "constant":
             constant = declarations.constant(declared)
-            return Literal(type=constant.type, place=place, value=constant.value)
+            return LiteralValue(type=constant.type, place=place, value=constant.value)
         if declared.kind == "function":
             unit = declarations.function(declared)
             self._context.unit.calls.append(unit)
@@ -136,7 +134,7 @@ class CallChecker:
         self._context.mention(at, declared)
         kind = self._context.declarations.declared_type(declared, self._context.module, callee.span)
         place = self._context.place(syntax.span)
-        if not isinstance(kind, RecordType | AbilityType):
+        if not isinstance(kind, DataType | AbilityType):
             for argument in syntax.arguments:
                 self._expressions.check(argument.value)
             if not isinstance(kind, UnknownType):
@@ -194,8 +192,6 @@ class CallChecker:
     ) -> tuple[CheckedExpression, tuple[AquaType, ...]] | None:
         """Calls on values that are neither services nor abilities: methods of maps, and the paper's calls on places."""
         if self._context.paper is not None:
-            from fluvial_aqua.checking.paper import remote_call
-
             remote = remote_call(self._expressions, syntax, callee)
             if remote is not None:
                 return remote

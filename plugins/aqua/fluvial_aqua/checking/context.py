@@ -6,9 +6,9 @@ from msgspec import Struct, field
 
 from fluvial_aqua.checking.declarations import Declarations
 from fluvial_aqua.checking.modules import Declared, Module
-from fluvial_aqua.checking.scopes import Scope
-from fluvial_aqua.checking.tree import FunctionUnit, Place, Variable
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.checking.scopes import NameScope
+from fluvial_aqua.checking.tree import FunctionUnit, TextPlace, Variable
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.text import Span
 
 
@@ -39,7 +39,7 @@ class BodyContext(Struct, eq=False):
     module: Module
     declarations: Declarations
     unit: FunctionUnit
-    scope: Scope
+    scope: NameScope
     declared: list[Variable]
     paper: PaperOptions | None = None
     parallel: int = 0
@@ -47,7 +47,7 @@ class BodyContext(Struct, eq=False):
     gathered: set[Variable] = field(default_factory=set)
 
     @property
-    def reporter(self) -> Reporter:
+    def reporter(self) -> DiagnosticCollector:
         """Gets what is wrong."""
         return self.declarations.reporter
 
@@ -64,6 +64,6 @@ class BodyContext(Struct, eq=False):
         """A name in the text stands for something."""
         self.declarations.mention(self.module, span, target)
 
-    def place(self, span: Span) -> Place:
+    def place(self, span: Span) -> TextPlace:
         """A place in this file."""
-        return Place(self.module.source, span)
+        return TextPlace(self.module.source, span)

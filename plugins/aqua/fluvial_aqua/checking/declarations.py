@@ -9,7 +9,7 @@ from fluvial.suggestions import did_you_mean
 from msgspec import Struct
 
 from fluvial_aqua.checking.modules import Declared, Module
-from fluvial_aqua.checking.tree import FunctionUnit, Literal, Place, ServiceUnit, Variable
+from fluvial_aqua.checking.tree import FunctionUnit, LiteralValue, ServiceUnit, TextPlace, Variable
 from fluvial_aqua.checking.types import (
     BOTTOM,
     SCALARS,
@@ -19,8 +19,8 @@ from fluvial_aqua.checking.types import (
     AquaType,
     ArrayType,
     ArrowType,
+    DataType,
     OptionType,
-    RecordType,
     ScalarType,
     StreamMapType,
     StreamType,
@@ -29,7 +29,7 @@ from fluvial_aqua.checking.types import (
     literal_type,
     type_text,
 )
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.tree import (
     AbilitySyntax,
     AliasSyntax,
@@ -62,7 +62,7 @@ OTHER_NAMES: Final = {
 class Mention(Struct, frozen=True):
     """A name in a text, and the variable or definition that it stands for; also where that is defined."""
 
-    place: Place
+    place: TextPlace
     target: Variable | Declared
 
 
@@ -74,14 +74,14 @@ class Declarations:
         constants: values for constants from outside, by name.
     """
 
-    def __init__(self, reporter: Reporter, constants: Mapping[str, bool | int | float | str]) -> None:
+    def __init__(self, reporter: DiagnosticCollector, constants: Mapping[str, bool | int | float | str]) -> None:
         self.reporter: Final = reporter
         self.mentions: Final[list[Mention]] = []
         self._constants = constants
 
     def mention(self, module: Module, span: Span, target: Variable | Declared) -> None:
         """Remember that a name at a place stands for something."""
-        self.mentions.append(Mention(Place(module.source, span), target))
+        self.mentions.append(Mention(TextPlace(module.source, span), target))
 
     # --- types ------------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Declarations:
         if isinstance(syntax, AliasSyntax):
             kind = declared.resolved = self.type_of(syntax.type, own)
         elif isinstance(syntax, DataSyntax):
-            kind = declared.resolved = RecordType(declared.name, self._fields(syntax.fields, own, data=True))
+            kind = declared.resolved = DataType(declared.name, self._fields(syntax.fields, own, data=True))
         elif isinstance(syntax, AbilitySyntax):
             kind = declared.resolved = AbilityType(declared.name, self._fields(syntax.fields, own))
         else:
@@ -204,7 +204,7 @@ class Declarations:
                 problem = "a service's function has one result at most"
                 self.reporter.error(module.source, one.type.span, "Q423", problem, hint)
         kept = tuple((name, kind) for name, kind in arrows if isinstance(kind, ArrowType))
-        place = Place(module.source, syntax.name.span)
+        place = TextPlace(module.source, syntax.name.span)
         unit = ServiceUnit(
             name=declared.name, type=AbilityType(declared.name, kept, service=True), place=place, id=None
         )
@@ -215,17 +215,17 @@ class Declarations:
                 self.reporter.error(module.source, syntax.id.span, "Q401", "the id of a service is a string")
         return unit
 
-    def constant(self, declared: Declared) -> Literal:
+    def constant(self, declared: Declared) -> LiteralValue:
         """The value of a constant."""
-        if isinstance(declared.resolved, Literal):
+        if isinstance(declared.resolved, LiteralValue):
             return declared.resolved
         syntax, module = declared.syntax, declared.module
         assert isinstance(syntax, ConstantSyntax)
-        place = Place(module.source, syntax.value.span)
+        place = TextPlace(module.source, syntax.value.span)
         if declared.resolving:
             problem = f"`{declared.name}` is defined by itself"
             self.reporter.error(module.source, syntax.span, "Q303", problem)
-            return Literal(type=UNKNOWN, place=place, value=0)
+            return LiteralValue(type=UNKNOWN, place=place, value=0)
         declared.resolving = True
         value = self._constant_value(syntax.value, module, "a constant")
         if syntax.weak and declared.name in self._constants:
@@ -236,15 +236,15 @@ class Declarations:
             ):
                 problem = f"`{declared.name}` was given from outside as {given!r}, its default is another type"
                 self.reporter.error(module.source, syntax.span, "Q424", problem)
-            value = Literal(type=kind, place=place, value=given)
+            value = LiteralValue(type=kind, place=place, value=given)
         declared.resolved = value
         declared.resolving = False
         return value
 
-    def _constant_value(self, syntax: Expression, module: Module, what: str) -> Literal:
-        place = Place(module.source, syntax.span)
+    def _constant_value(self, syntax: Expression, module: Module, what: str) -> LiteralValue:
+        place = TextPlace(module.source, syntax.span)
         if isinstance(syntax, LiteralSyntax):
-            return Literal(type=literal_type(syntax.value), place=place, value=syntax.value)
+            return LiteralValue(type=literal_type(syntax.value), place=place, value=syntax.value)
         if isinstance(syntax, NameSyntax):
             other = module.find(syntax.name)
             if other is not None and other.kind == "constant":
@@ -256,7 +256,7 @@ class Declarations:
         else:
             problem = f"{what} is a literal or another constant"
             self.reporter.error(module.source, syntax.span, "Q425", problem)
-        return Literal(type=UNKNOWN, place=place, value=0)
+        return LiteralValue(type=UNKNOWN, place=place, value=0)
 
     def function(self, declared: Declared) -> FunctionUnit:
         """The function of a definition: its signature, its body being checked elsewhere."""
@@ -275,7 +275,9 @@ class Declarations:
         spans += [one.name.span if one.name is not None else one.span for one in syntax.parameters]
         open_types = {one.name.text for one in syntax.parameters if one.type is None and one.name is not None}
         parameters = tuple(
-            Variable(parameter, UNKNOWN if parameter in open_types else kind, Place(module.source, span), "parameter")
+            Variable(
+                parameter, UNKNOWN if parameter in open_types else kind, TextPlace(module.source, span), "parameter"
+            )
             for (parameter, kind), span in zip(arrow.parameters, spans, strict=True)
         )
-        return FunctionUnit(name=name, arrow=arrow, place=Place(module.source, at), parameters=parameters)
+        return FunctionUnit(name=name, arrow=arrow, place=TextPlace(module.source, at), parameters=parameters)

@@ -16,10 +16,10 @@ from fluvial_aqua.checking.tree import (
     FieldOf,
     FunctionValue,
     LengthOf,
-    Literal,
+    LiteralValue,
     MakeCollection,
-    Read,
     ServiceValue,
+    VariableRead,
     WellKnown,
 )
 from fluvial_aqua.checking.types import (
@@ -32,8 +32,8 @@ from fluvial_aqua.checking.types import (
     AbilityType,
     AquaType,
     ArrayType,
+    DataType,
     OptionType,
-    RecordType,
     StreamMapType,
     StreamType,
     TopType,
@@ -125,7 +125,7 @@ class ExpressionChecker:
         """Whether a value may stand where a type is wanted; says so if not."""
         if accepts(kind, value.type):
             if out_of_range(kind, value.type):
-                shown = value.value if isinstance(value, Literal) else "the number"
+                shown = value.value if isinstance(value, LiteralValue) else "the number"
                 self.context.warning(at, "Q901", f"{shown} is out of the range of `{type_text(kind)}`")
             return True
         hint = ""
@@ -141,7 +141,7 @@ class ExpressionChecker:
 
     def unknown(self, span: Span) -> CheckedExpression:
         """Stands for a value that was in error."""
-        return Literal(type=UNKNOWN, place=self.context.place(span), value=0)
+        return LiteralValue(type=UNKNOWN, place=self.context.place(span), value=0)
 
     # --- names and literals -----------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class ExpressionChecker:
             hint = f"integers lie between {INTEGER_MIN} and {INTEGER_MAX}"
             self.context.error(syntax.span, "Q116", "the number does not fit 64 bits", hint)
             return self.unknown(syntax.span)
-        return Literal(type=literal_type(value), place=self.context.place(syntax.span), value=value)
+        return LiteralValue(type=literal_type(value), place=self.context.place(syntax.span), value=value)
 
     def _name(self, syntax: NameSyntax) -> CheckedExpression:
         found = self.lookup(syntax.name, syntax.span)
@@ -175,13 +175,13 @@ class ExpressionChecker:
         if variable is not None:
             variable.used = True
             context.mention(span, variable)
-            return Read(type=variable.type, place=place, variable=variable)
+            return VariableRead(type=variable.type, place=place, variable=variable)
         declared = context.module.find(name)
         if declared is not None:
             context.mention(span, declared)
             if declared.kind == "constant":
                 value = context.declarations.constant(declared)
-                return Literal(type=value.type, place=place, value=value.value)
+                return LiteralValue(type=value.type, place=place, value=value.value)
             if declared.kind == "function":
                 unit = context.declarations.function(declared)
                 context.unit.calls.append(unit)
@@ -213,7 +213,7 @@ class ExpressionChecker:
         kind = base.type
         if name == "length" and element_of(kind) is not None and not isinstance(kind, UnknownType):
             return LengthOf(type=U32, place=place, base=base)
-        if isinstance(kind, RecordType | AbilityType):
+        if isinstance(kind, DataType | AbilityType):
             found = kind.field(name)
             if found is not None:
                 return FieldOf(type=found, place=place, base=base, name=name)
@@ -225,7 +225,7 @@ class ExpressionChecker:
         else:
             hint = ""
             inner = element_of(kind)
-            if isinstance(inner, RecordType) and inner.field(name) is not None:
+            if isinstance(inner, DataType) and inner.field(name) is not None:
                 hint = f"its elements have: write `[0].{name}`, or `!.{name}` for an option"
             self.context.error(at, "Q307", f"`{type_text(kind)}` has no field `{name}`", hint)
         return self.unknown(span)
@@ -257,7 +257,7 @@ class ExpressionChecker:
 
     def _copy(self, syntax: CopySyntax) -> CheckedExpression:
         base = self.check(syntax.base)
-        if not isinstance(base.type, RecordType | AbilityType):
+        if not isinstance(base.type, DataType | AbilityType):
             if not isinstance(base.type, UnknownType):
                 problem = f"`copy` is for records, this is `{type_text(base.type)}`"
                 self.context.error(syntax.base.span, "Q404", problem)

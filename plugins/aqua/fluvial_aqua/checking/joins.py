@@ -18,13 +18,13 @@ from fluvial_aqua.checking.tree import (
     FunctionUnit,
     IfStep,
     JoinStep,
-    Literal,
+    LiteralValue,
     OnStep,
     ParStep,
     PushStep,
-    Read,
     TryStep,
     Variable,
+    VariableRead,
 )
 
 
@@ -41,8 +41,8 @@ def never_filled(unit: FunctionUnit, context: BodyContext) -> None:
             for value in step.values:
                 if (
                     isinstance(value, ElementOf)
-                    and isinstance(value.base, Read)
-                    and isinstance(value.index, Literal)
+                    and isinstance(value.base, VariableRead)
+                    and isinstance(value.index, LiteralValue)
                     and isinstance(value.index.value, int)
                 ):
                     joins.append((value.base.variable, value.index.value, value))
@@ -92,7 +92,7 @@ def _handed_on(step: BodyStep) -> Iterator[Variable]:
         waiting.append(getattr(step, "value", None))
     while waiting:
         one = waiting.pop()
-        if isinstance(one, Read):
+        if isinstance(one, VariableRead):
             yield one.variable
         elif isinstance(one, tuple):
             waiting += one

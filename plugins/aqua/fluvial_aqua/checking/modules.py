@@ -9,7 +9,7 @@ from typing import Any, Final
 from fluvial.suggestions import did_you_mean
 from msgspec import Struct, field
 
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax import parse
 from fluvial_aqua.syntax.tree import (
     AbilitySyntax,
@@ -23,7 +23,7 @@ from fluvial_aqua.syntax.tree import (
     NameAs,
     ServiceSyntax,
 )
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 FILES_MAX: Final = 1000
 """Files of one program."""
@@ -92,7 +92,7 @@ class Module(Struct, eq=False):
     """
 
     path: str
-    source: SourceText
+    source: AquaText
     file: AquaFile
     own: dict[str, Declared] = field(default_factory=dict)
     names: dict[str, Declared] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class ModuleLoader:
         reporter: gets what is wrong.
     """
 
-    def __init__(self, read: ReadFile, table: ImportTable, reporter: Reporter) -> None:
+    def __init__(self, read: ReadFile, table: ImportTable, reporter: DiagnosticCollector) -> None:
         self._read = read
         self._table = table
         self._reporter = reporter
@@ -147,7 +147,7 @@ class ModuleLoader:
 
     def load(self, path: str, text: str) -> Module:
         """The module of a file whose text is at hand, its imports loaded."""
-        source = SourceText(path, text)
+        source = AquaText(path, text)
         self._reporter.sources[path] = source
         module = Module(path, source, parse(source, self._reporter))
         self.modules[path] = module

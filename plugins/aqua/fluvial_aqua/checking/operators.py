@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from fluvial_aqua.checking.tree import CheckedExpression, Literal, Negation, Operation
+from fluvial_aqua.checking.parts import ExpressionRules
+from fluvial_aqua.checking.tree import CheckedExpression, LiteralValue, Negation, Operation
 from fluvial_aqua.checking.types import (
     BOOL,
     I64,
@@ -23,9 +24,6 @@ from fluvial_aqua.folding import DoesNotFit, fold
 from fluvial_aqua.syntax.tree import BinarySyntax, UnarySyntax
 from fluvial_aqua.text import Span
 
-if TYPE_CHECKING:
-    from fluvial_aqua.checking.expressions import ExpressionChecker
-
 _LOGIC: Final = ("&&", "||")
 _ORDER: Final = ("<", "<=", ">", ">=")
 
@@ -33,7 +31,7 @@ _ORDER: Final = ("<", "<=", ">", ">=")
 class OperatorChecker:
     """Checks operators for an expression checker."""
 
-    def __init__(self, expressions: ExpressionChecker) -> None:
+    def __init__(self, expressions: ExpressionRules) -> None:
         self._expressions = expressions
 
     def negation(self, syntax: UnarySyntax) -> CheckedExpression:
@@ -99,7 +97,7 @@ class OperatorChecker:
         self, syntax: BinarySyntax, left: CheckedExpression, right: CheckedExpression
     ) -> CheckedExpression | None:
         """The result, if it can be known now; also says if it does not fit."""
-        if not (isinstance(left, Literal) and isinstance(right, Literal)):
+        if not (isinstance(left, LiteralValue) and isinstance(right, LiteralValue)):
             return None
         if isinstance(left.type, UnknownType) or isinstance(right.type, UnknownType) or syntax.operator in _LOGIC:
             return None
@@ -115,7 +113,7 @@ class OperatorChecker:
         union = number_union(left.type, right.type) if isinstance(kind, LiteralType) else None
         if isinstance(union, LiteralType) and isinstance(kind, LiteralType):
             kind = LiteralType(union.name, union.members, kind.value)
-        return Literal(type=kind, place=context.place(syntax.span), value=value)
+        return LiteralValue(type=kind, place=context.place(syntax.span), value=value)
 
     def _refuse(self, span: Span, problem: str) -> None:
         self._expressions.context.error(span, "Q405", problem)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fluvial_aqua.checking.context import BodyContext
-from fluvial_aqua.checking.tree import CheckedExpression, LengthOf, Literal, Operation, Read, RemoteCall, WellKnown
+from fluvial_aqua.checking.parts import ExpressionRules
+from fluvial_aqua.checking.tree import (
+    CheckedExpression,
+    LengthOf,
+    LiteralValue,
+    Operation,
+    RemoteCall,
+    VariableRead,
+    WellKnown,
+)
 from fluvial_aqua.checking.types import (
     STRING,
     UNKNOWN,
     AquaType,
     ArrowType,
-    RecordType,
+    DataType,
     TopType,
     UnknownType,
 )
 from fluvial_aqua.syntax.tree import CallSyntax, MemberSyntax, NameSyntax
-
-if TYPE_CHECKING:
-    from fluvial_aqua.checking.expressions import ExpressionChecker
 
 PEER_FIELDS: Final = ("peer", "peer_id", "peer_pk")
 SERVICE_FIELDS: Final = ("service", "service_id")
 
 
 def remote_call(
-    expressions: ExpressionChecker, syntax: CallSyntax, callee: MemberSyntax
+    expressions: ExpressionRules, syntax: CallSyntax, callee: MemberSyntax
 ) -> tuple[CheckedExpression, tuple[AquaType, ...]] | None:
     """``P.f(args)`` and ``P.srv.f(args)`` with P a value that says where; None if it is an ordinary call."""
     context = expressions.context
@@ -40,7 +46,7 @@ def remote_call(
     arguments = tuple(expressions.check(argument.value) for argument in syntax.arguments)
     results: tuple[AquaType, ...] = (UNKNOWN,)
     peer_field = service_field = None
-    if isinstance(place.type, RecordType):
+    if isinstance(place.type, DataType):
         peer_field = next((one for one in PEER_FIELDS if place.type.field(one) is not None), None)
         service_field = next((one for one in SERVICE_FIELDS if place.type.field(one) is not None), None)
     arrow = None
@@ -79,7 +85,7 @@ def waiting_length(condition: CheckedExpression, context: BodyContext) -> None:
     length, count = condition.left, condition.right
     if isinstance(count, LengthOf):
         length, count = count, length
-    if not (isinstance(length, LengthOf) and isinstance(length.base, Read) and isinstance(count, Literal)):
+    if not (isinstance(length, LengthOf) and isinstance(length.base, VariableRead) and isinstance(count, LiteralValue)):
         return
     if length.base.variable in context.gathered and isinstance(count.value, int) and count.value > 0:
         length.waits_for = count.value
@@ -90,7 +96,7 @@ def _is_place(context: BodyContext, name: NameSyntax) -> bool:
     if name.name in ("sender", "INIT_PEER_ID", "HOST_PEER_ID"):
         return True
     variable = context.scope.find(name.name)
-    return variable is not None and isinstance(variable.type, RecordType | TopType | UnknownType | type(STRING))
+    return variable is not None and isinstance(variable.type, DataType | TopType | UnknownType | type(STRING))
 
 
 def _open(kind: AquaType) -> bool:
@@ -101,7 +107,7 @@ def _is_sender(place: CheckedExpression) -> bool:
     return isinstance(place, WellKnown) and place.name == "INIT_PEER_ID"
 
 
-def _declared(expressions: ExpressionChecker, function: str) -> tuple[str, ArrowType | None]:
+def _declared(expressions: ExpressionRules, function: str) -> tuple[str, ArrowType | None]:
     """The id of the one declared service that has a function, and its type."""
     context = expressions.context
     found = []
@@ -109,25 +115,25 @@ def _declared(expressions: ExpressionChecker, function: str) -> tuple[str, Arrow
         if declared.kind == "service":
             service = context.declarations.service(declared)
             kind = service.type.field(function)
-            if isinstance(kind, ArrowType) and service.id is not None and isinstance(service.id, Literal):
+            if isinstance(kind, ArrowType) and service.id is not None and isinstance(service.id, LiteralValue):
                 found.append((str(service.id.value), kind))
     return found[0] if len(found) == 1 else ("", None)
 
 
-def _arrow(expressions: ExpressionChecker, service: str, function: str) -> ArrowType | None:
+def _arrow(expressions: ExpressionRules, service: str, function: str) -> ArrowType | None:
     """The type of a function of the declared service with an id."""
     context = expressions.context
     for declared in context.module.names.values():
         if declared.kind == "service":
             unit = context.declarations.service(declared)
-            if isinstance(unit.id, Literal) and unit.id.value == service:
+            if isinstance(unit.id, LiteralValue) and unit.id.value == service:
                 kind = unit.type.field(function)
                 return kind if isinstance(kind, ArrowType) else None
     return None
 
 
 def _check_arguments(
-    expressions: ExpressionChecker, syntax: CallSyntax, arrow: ArrowType, arguments: tuple[CheckedExpression, ...]
+    expressions: ExpressionRules, syntax: CallSyntax, arrow: ArrowType, arguments: tuple[CheckedExpression, ...]
 ) -> None:
     if len(arguments) != len(arrow.parameters):
         counts = f"{len(arrow.parameters)} are wanted, {len(arguments)} given"

@@ -12,10 +12,10 @@ from fluvial_aqua.checking.bodies import BodyChecker
 from fluvial_aqua.checking.context import BodyContext, PaperOptions
 from fluvial_aqua.checking.declarations import Declarations
 from fluvial_aqua.checking.modules import Declared, ImportTable, Module, ModuleLoader, ReadFile
-from fluvial_aqua.checking.scopes import Scope
+from fluvial_aqua.checking.scopes import NameScope
 from fluvial_aqua.checking.tree import FunctionUnit, Variable
 from fluvial_aqua.checking.types import AbilityType, ArrowType, StreamType, is_data, type_text
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.tree import AbilitySyntax, AliasSyntax, DataSyntax, FunctionSyntax, NameAs
 from fluvial_aqua.text import Span
 
@@ -56,7 +56,7 @@ class ProgramChecker:
         constants: Mapping[str, bool | int | float | str] | None = None,
         paper: PaperOptions | None = None,
     ) -> None:
-        self.reporter: Final = Reporter()
+        self.reporter: Final = DiagnosticCollector()
         self._loader = ModuleLoader(read, table or ImportTable(), self.reporter)
         self._declarations = Declarations(self.reporter, constants or {})
         self._paper = paper or PaperOptions()
@@ -84,7 +84,7 @@ class ProgramChecker:
                     module=module,
                     declarations=self._declarations,
                     unit=unit,
-                    scope=Scope(),
+                    scope=NameScope(),
                     declared=[],
                     paper=self._paper if syntax.paper else None,
                     position=syntax.span.start,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluvial_aqua.checking.context import BodyContext
 from fluvial_aqua.checking.expressions import ExpressionChecker
-from fluvial_aqua.checking.tree import BodyStep, CallStep, CheckedExpression, Read, Variable
+from fluvial_aqua.checking.tree import BodyStep, CallStep, CheckedExpression, Variable, VariableRead
 from fluvial_aqua.syntax.tree import CallSyntax, ReturnLine
 from fluvial_aqua.text import Span
 
@@ -58,7 +58,7 @@ class ReturnChecker:
         )
         step = CallStep(place=place, call=call, targets=variables, pushes=(False,) * len(variables))
         values: tuple[CheckedExpression, ...] = tuple(
-            Read(type=one.type, place=place, variable=one) for one in variables
+            VariableRead(type=one.type, place=place, variable=one) for one in variables
         )
         for value, kind in zip(values, wanted, strict=False):
             self._expressions.fits(value, kind, syntax.span, "the result")

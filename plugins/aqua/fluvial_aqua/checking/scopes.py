@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fluvial_aqua.checking.tree import ServiceUnit, Variable
 
 
-class Scope:
+class NameScope:
     """The names of a block, and through its parent those of the blocks around it.
 
     ``on`` shares the names of the block around it, but ids of services that are set inside of it are its own.
@@ -18,7 +18,7 @@ class Scope:
         function: whether it is the outermost scope of a function or closure.
     """
 
-    def __init__(self, parent: Scope | None = None, *, shares_names: bool = False, function: bool = False) -> None:
+    def __init__(self, parent: NameScope | None = None, *, shares_names: bool = False, function: bool = False) -> None:
         self._parent = parent
         self._function = function
         self._names: dict[str, Variable] = parent._names if parent is not None and shares_names else {}
@@ -26,7 +26,7 @@ class Scope:
 
     def find(self, name: str) -> Variable | None:
         """The variable of a name."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None:
             if (found := scope._names.get(name)) is not None:
                 return found
@@ -46,7 +46,7 @@ class Scope:
 
     def names(self) -> Iterator[str]:
         """All names that are known here."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None:
             yield from scope._names
             scope = scope._parent
@@ -57,7 +57,7 @@ class Scope:
 
     def has_id(self, service: ServiceUnit) -> bool:
         """Whether a service was given an id."""
-        scope: Scope | None = self
+        scope: NameScope | None = self
         while scope is not None:
             if service in scope._services:
                 return True

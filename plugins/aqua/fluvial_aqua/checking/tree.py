@@ -7,13 +7,13 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from fluvial_aqua.checking.types import AbilityType, AquaType, ArrowType
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 
-class Place(Struct, frozen=True, gc=False):
+class TextPlace(Struct, frozen=True, gc=False):
     """Where in which file something stands."""
 
-    source: SourceText
+    source: AquaText
     span: Span
 
     @property
@@ -27,7 +27,7 @@ class Variable(Struct, eq=False):
 
     name: str
     type: AquaType
-    place: Place
+    place: TextPlace
     role: str = "value"
     used: bool = False
 
@@ -36,10 +36,10 @@ class Checked(Struct, eq=False, kw_only=True):
     """What expressions have."""
 
     type: AquaType
-    place: Place
+    place: TextPlace
 
 
-class Literal(Checked):
+class LiteralValue(Checked):
     """A literal, or a constant's value."""
 
     value: bool | int | float | str
@@ -51,7 +51,7 @@ class WellKnown(Checked):
     name: str
 
 
-class Read(Checked):
+class VariableRead(Checked):
     """The value of a variable."""
 
     variable: Variable
@@ -131,7 +131,7 @@ class MapMethod(Checked):
     arguments: tuple[CheckedExpression, ...]
 
 
-class Invocation(Checked):
+class CallExpression(Checked):
     """A call of whatever has an arrow type: function, closure, callback, arrow of a service or ability."""
 
     callee: CheckedExpression
@@ -160,9 +160,9 @@ class RemoteCall(Checked):
 
 
 CheckedExpression: TypeAlias = (
-    Literal
+    LiteralValue
     | WellKnown
-    | Read
+    | VariableRead
     | FieldOf
     | ElementOf
     | LengthOf
@@ -174,7 +174,7 @@ CheckedExpression: TypeAlias = (
     | FunctionValue
     | ServiceValue
     | MapMethod
-    | Invocation
+    | CallExpression
     | RemoteCall
 )
 
@@ -182,13 +182,13 @@ CheckedExpression: TypeAlias = (
 # --- steps of a body ------------------------------------------------------------------------------------------------
 
 
-class Step(Struct, eq=False, kw_only=True):
+class CheckedStep(Struct, eq=False, kw_only=True):
     """What steps have."""
 
-    place: Place
+    place: TextPlace
 
 
-class CallStep(Step):
+class CallStep(CheckedStep):
     """A call whose results go to variables, one each; ``pushes`` says which of them are streams to push to."""
 
     call: CheckedExpression
@@ -196,20 +196,20 @@ class CallStep(Step):
     pushes: tuple[bool, ...]
 
 
-class BindStep(Step):
+class BindStep(CheckedStep):
     """A variable gets a value."""
 
     variable: Variable
     value: CheckedExpression
 
 
-class DeclareStep(Step):
+class DeclareStep(CheckedStep):
     """An empty stream or stream map."""
 
     variable: Variable
 
 
-class PushStep(Step):
+class PushStep(CheckedStep):
     """A value goes into a stream, or a pair into a map."""
 
     stream: Variable
@@ -217,7 +217,7 @@ class PushStep(Step):
     key: CheckedExpression | None = None
 
 
-class ClosureStep(Step):
+class ClosureStep(CheckedStep):
     """A closure is made."""
 
     variable: Variable
@@ -225,20 +225,20 @@ class ClosureStep(Step):
     anywhere: bool
 
 
-class ServiceStep(Step):
+class ServiceStep(CheckedStep):
     """A service has this id from here on."""
 
     service: ServiceUnit
     value: CheckedExpression
 
 
-class JoinStep(Step):
+class JoinStep(CheckedStep):
     """Wait for values."""
 
     values: tuple[CheckedExpression, ...]
 
 
-class OnStep(Step):
+class OnStep(CheckedStep):
     """A body on another peer."""
 
     peer: CheckedExpression
@@ -246,7 +246,7 @@ class OnStep(Step):
     body: tuple[BodyStep, ...]
 
 
-class ForStep(Step):
+class ForStep(CheckedStep):
     """A loop; ``mode`` also has ``parseq``. A map's key and value are two variables."""
 
     variables: tuple[Variable, ...]
@@ -255,7 +255,7 @@ class ForStep(Step):
     body: tuple[BodyStep, ...]
 
 
-class IfStep(Step):
+class IfStep(CheckedStep):
     """Two ways."""
 
     condition: CheckedExpression
@@ -263,20 +263,20 @@ class IfStep(Step):
     otherwise: tuple[BodyStep, ...]
 
 
-class TryStep(Step):
+class TryStep(CheckedStep):
     """A body, and what to do if it fails; each handler may have a variable for the error."""
 
     body: tuple[BodyStep, ...]
     handlers: tuple[tuple[Variable | None, tuple[BodyStep, ...]], ...]
 
 
-class ParStep(Step):
+class ParStep(CheckedStep):
     """Branches at the same time."""
 
     branches: tuple[tuple[BodyStep, ...], ...]
 
 
-class CoStep(Step):
+class CoStep(CheckedStep):
     """Something begun and not waited for."""
 
     body: tuple[BodyStep, ...]
@@ -315,7 +315,7 @@ class FunctionUnit(Struct, eq=False, kw_only=True):
 
     name: str
     arrow: ArrowType
-    place: Place
+    place: TextPlace
     parameters: tuple[Variable, ...] = ()
     body: tuple[BodyStep, ...] = ()
     results: tuple[CheckedExpression, ...] = ()
@@ -328,5 +328,5 @@ class ServiceUnit(Struct, eq=False, kw_only=True):
 
     name: str
     type: AbilityType
-    place: Place
+    place: TextPlace
     id: CheckedExpression | None

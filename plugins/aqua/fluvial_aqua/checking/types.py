@@ -62,7 +62,7 @@ class StreamMapType(AquaType, frozen=True):
     element: AquaType
 
 
-class RecordType(AquaType, frozen=True):
+class DataType(AquaType, frozen=True):
     """A ``data``; its name is for messages, its fields count."""
 
     name: str
@@ -109,7 +109,7 @@ UNSIGNED: Final = ("u8", "u16", "u32", "u64")
 FLOATS: Final = ("f32", "f64")
 SCALARS: Final = frozenset((*SIGNED, *UNSIGNED, *FLOATS, "bool", "string"))
 
-ERROR_RECORD: Final = RecordType(
+ERROR_RECORD: Final = DataType(
     "Error", (("message", STRING), ("error_code", I64), ("instruction", STRING), ("peer_id", STRING))
 )
 """What ``LAST_ERROR`` and the name behind ``catch`` hold."""
@@ -168,7 +168,7 @@ def element_of(kind: AquaType) -> AquaType | None:
     if isinstance(kind, UnknownType | BottomType):
         return UNKNOWN
     if isinstance(kind, StreamMapType):
-        return RecordType("Pair", (("key", STRING), ("value", kind.element)))
+        return DataType("Pair", (("key", STRING), ("value", kind.element)))
     return None
 
 
@@ -211,7 +211,7 @@ def accepts(wanted: AquaType, given: AquaType) -> bool:
             return accepts(wanted.element, given.element)
         case StreamMapType(), StreamMapType():
             return accepts(wanted.element, given.element)
-        case RecordType(), RecordType():
+        case DataType(), DataType():
             return _accepts_fields(dict(wanted.fields), dict(given.fields))
         case AbilityType(), AbilityType():
             return _accepts_fields(dict(wanted.fields), dict(given.fields))
@@ -246,7 +246,7 @@ def comparable(one: AquaType, other: AquaType) -> bool:
             return one == other or (is_number(one) and is_number(other))
         case (ArrayType() | OptionType() | StreamType(), ArrayType() | OptionType() | StreamType()):
             return comparable(one.element, other.element)
-        case RecordType(), RecordType():
+        case DataType(), DataType():
             mine, theirs = dict(one.fields), dict(other.fields)
             return mine.keys() == theirs.keys() and all(comparable(mine[name], theirs[name]) for name in mine)
         case _:
@@ -291,10 +291,10 @@ def _meet(one: AquaType, other: AquaType) -> AquaType:
         case LiteralType(), LiteralType():
             members = tuple(name for name in one.members if name in other.members)
             return LiteralType(one.name if one.name == other.name else "signed", members) if members else TOP
-        case RecordType(), RecordType() if one != other:
+        case DataType(), DataType() if one != other:
             theirs = dict(other.fields)
             shared = tuple((name, _meet(kind, theirs[name])) for name, kind in one.fields if name in theirs)
-            return RecordType(one.name, shared) if shared else TOP
+            return DataType(one.name, shared) if shared else TOP
     if accepts(one, other):
         return one
     if accepts(other, one):
@@ -343,12 +343,12 @@ def type_text(kind: AquaType, *, fields: bool = False) -> str:
             return ("[]" if fields else "*") + type_text(element, fields=fields)
         case StreamMapType(element):
             return "%" + type_text(element, fields=fields)
-        case RecordType(name, inner) if fields:
+        case DataType(name, inner) if fields:
             listed = ", ".join(f"{key}: {type_text(of, fields=True)}" for key, of in sorted(inner))
             return f"{name}{{{listed}}}"
         case ArrowType():
             return arrow_text(kind, fields=fields)
-        case RecordType() | AbilityType():
+        case DataType() | AbilityType():
             return kind.name
     raise AssertionError(f"no such type: {kind}")
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from fluvial_aqua.checking.paper import PEER_FIELDS, SERVICE_FIELDS
-from fluvial_aqua.checking.tree import Invocation, RemoteCall
+from fluvial_aqua.checking.tree import BodyStep, CallExpression, RemoteCall
 from fluvial_aqua.checking.types import AquaType, ArrowType, StreamMapType, StreamType
-from fluvial_aqua.model.emitter import DEPTH_MAX, Emitter, TooLarge, as_one
+from fluvial_aqua.model.emitter import DEPTH_MAX, Emitter, ProgramTooLarge, as_one
 from fluvial_aqua.model.operands import Constant, Operand, Reference
-from fluvial_aqua.model.tree import Assign, Attempt, Instruction, ServiceCall, Station, Visit
+from fluvial_aqua.model.parts import ValueMaker
+from fluvial_aqua.model.tree import Assign, Attempt, Instruction, ServiceCall, Station, StationVisit
 from fluvial_aqua.model.values import (
     AquaValue,
     CallbackValue,
+    CallFrame,
     ClosureValue,
-    Frame,
     ServiceArrow,
     StreamValue,
 )
-
-if TYPE_CHECKING:
-    from fluvial_aqua.checking.tree import BodyStep
-    from fluvial_aqua.model.expressions import ExpressionLowering
 
 
 class CallInliner:
@@ -34,15 +30,13 @@ class CallInliner:
         steps: makes instructions of a body.
     """
 
-    def __init__(
-        self, emitter: Emitter, expressions: ExpressionLowering, steps: Callable[[Sequence[BodyStep]], None]
-    ) -> None:
+    def __init__(self, emitter: Emitter, expressions: ValueMaker, steps: Callable[[Sequence[BodyStep]], None]) -> None:
         self._emitter = emitter
         self._expressions = expressions
         self._steps = steps
 
     def call(
-        self, call: Invocation | RemoteCall, names: Sequence[str] = (), *, output: str | None = None
+        self, call: CallExpression | RemoteCall, names: Sequence[str] = (), *, output: str | None = None
     ) -> list[AquaValue]:
         """Make a call; gives its results.
 
@@ -80,7 +74,7 @@ class CallInliner:
                     results = self._service(
                         Constant("callbackSrv"), callee.name, arguments, callee.arrow.results, names, output
                     )
-                emitter.emit(Visit(station=emitter.home, body=as_one(body)))
+                emitter.emit(StationVisit(station=emitter.home, body=as_one(body)))
                 return results
         raise AssertionError(f"cannot be called: {callee}")
 
@@ -115,9 +109,9 @@ class CallInliner:
         """The body of a function in place of its call."""
         emitter = self._emitter
         if emitter.depth >= DEPTH_MAX:
-            raise TooLarge(f"calls are nested more than {DEPTH_MAX} deep")
+            raise ProgramTooLarge(f"calls are nested more than {DEPTH_MAX} deep")
         unit = callee.unit
-        frame = Frame(callee.frame)
+        frame = CallFrame(callee.frame)
         frame.values.update(zip(unit.parameters, arguments, strict=False))
         around = emitter.frame, emitter.function, emitter.place
         emitter.frame, emitter.function = frame, unit.name
@@ -131,7 +125,7 @@ class CallInliner:
                 self._steps(unit.body)
                 results = self._results(callee)
             if body:
-                emitter.emit(Visit(station=station, body=as_one(body)))
+                emitter.emit(StationVisit(station=station, body=as_one(body)))
         emitter.depth -= 1
         emitter.frame, emitter.function, emitter.place = around
         return results
@@ -164,7 +158,7 @@ class CallInliner:
             for one in body:
                 emitter.emit(one)
         else:
-            emitter.emit(Visit(station=station, body=as_one(body)))
+            emitter.emit(StationVisit(station=station, body=as_one(body)))
         return values
 
     def _where(self, call: RemoteCall, target: Operand) -> tuple[Operand, Operand]:

@@ -8,10 +8,10 @@ from typing import Final
 
 from fluvial.air.syntax.words import INSTRUCTIONS
 
-from fluvial_aqua.checking.tree import Place
+from fluvial_aqua.checking.tree import TextPlace
 from fluvial_aqua.model.operands import Constant, Operand, Reference, is_plain
 from fluvial_aqua.model.tree import Assign, Freeze, Instruction, Scoped, Sequence, Station
-from fluvial_aqua.model.values import Frame, StreamValue
+from fluvial_aqua.model.values import CallFrame, StreamValue
 
 INSTRUCTIONS_MAX: Final = 400_000
 """Instructions of one function after inlining; calls of calls of calls grow without bound otherwise."""
@@ -23,7 +23,7 @@ _RESERVED: Final = (*INSTRUCTIONS, "true", "false")
 """Words that AIR has for something else."""
 
 
-class TooLarge(Exception):
+class ProgramTooLarge(Exception):
     """A function inlines to more than the compiler takes."""
 
 
@@ -39,10 +39,10 @@ class Emitter:
         self.home: Final = home
         self.relay: Final = relay
         self.station = home
-        self.frame = Frame()
+        self.frame = CallFrame()
         self.out: list[Instruction] = []
         self.streams: list[str] = []
-        self.place: Place | None = None
+        self.place: TextPlace | None = None
         self.function = ""
         self.last_error: Operand | None = None
         self.depth = 0
@@ -60,7 +60,7 @@ class Emitter:
         """Add an instruction."""
         self._count += 1
         if self._count > INSTRUCTIONS_MAX:
-            raise TooLarge(f"inlining makes more than {INSTRUCTIONS_MAX} instructions of it")
+            raise ProgramTooLarge(f"inlining makes more than {INSTRUCTIONS_MAX} instructions of it")
         if op.place is None:
             op.place = self.place
             op.function = self.function

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fluvial_aqua.checking.tree import (
+    CallExpression,
     Checked,
     CheckedExpression,
     CopyRecord,
     ElementOf,
     FieldOf,
     FunctionValue,
-    Invocation,
     LengthOf,
-    Literal,
+    LiteralValue,
     MakeCollection,
     MakeRecord,
     MapMethod,
     Negation,
     Operation,
-    Read,
     RemoteCall,
     ServiceValue,
+    VariableRead,
     WellKnown,
 )
-from fluvial_aqua.checking.types import AbilityType, ArrowType, OptionType, RecordType, StreamType, is_float
+from fluvial_aqua.checking.types import AbilityType, ArrowType, DataType, OptionType, StreamType, is_float
 from fluvial_aqua.folding import DoesNotFit, fold
 from fluvial_aqua.model.emitter import Emitter, as_one
 from fluvial_aqua.model.operands import (
@@ -40,23 +40,21 @@ from fluvial_aqua.model.operands import (
     Operand,
     Reference,
 )
+from fluvial_aqua.model.parts import CallMaker
 from fluvial_aqua.model.tree import (
+    Alternative,
     Assign,
-    Choice,
     Decide,
     Freeze,
     PutPair,
     Scoped,
     ServiceCall,
     Shortcut,
-    Wait,
+    StreamGate,
     Walk,
     Wherever,
 )
 from fluvial_aqua.model.values import AbilityValue, AquaValue, ClosureValue, ServiceArrow, StreamValue
-
-if TYPE_CHECKING:
-    from fluvial_aqua.model.calls import CallInliner
 
 MATH: Final = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "rem", "**": "pow"}
 COMPARE: Final = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
@@ -77,7 +75,7 @@ class ExpressionLowering:
         emitter: gets the instructions.
     """
 
-    calls: CallInliner
+    calls: CallMaker
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
@@ -93,9 +91,9 @@ class ExpressionLowering:
     def value(self, expression: CheckedExpression) -> AquaValue:
         """An expression's value, whatever it is."""
         match expression:
-            case Literal():
+            case LiteralValue():
                 return Constant(expression.value)
-            case Read():
+            case VariableRead():
                 return self._emitter.frame.value(expression.variable)
             case WellKnown():
                 return self._well_known(expression.name)
@@ -105,7 +103,7 @@ class ExpressionLowering:
                 return self._element(expression)
             case LengthOf():
                 return self._length(expression)
-            case Invocation() | RemoteCall():
+            case CallExpression() | RemoteCall():
                 results = self.calls.call(expression)
                 return results[0] if results else NOTHING
             case FunctionValue():
@@ -170,7 +168,7 @@ class ExpressionLowering:
             index = Reference(emitter.named(index, "index"))
         target = "#" + emitter.fresh(f"{bare}_all")
         names = tuple(emitter.fresh(f"{bare}_{part}") for part in ("gate", "item", "seen", "there"))
-        emitter.emit(Wait(stream=stream.name, index=index, counts=counts, target=target, names=names))
+        emitter.emit(StreamGate(stream=stream.name, index=index, counts=counts, target=target, names=names))
         return Reference(target)
 
     def _length(self, expression: LengthOf) -> Operand:
@@ -245,7 +243,7 @@ class ExpressionLowering:
                 assert isinstance(base, AbilityValue)
                 given = base.fields | given
             return AbilityValue({name: self._kept(value) for name, value in given.items()})
-        assert isinstance(kind, RecordType)
+        assert isinstance(kind, DataType)
         emitter = self._emitter
         operands = {name: self._frozen_value(value) for name, value in given.items()}
         if isinstance(expression, CopyRecord):
@@ -364,7 +362,7 @@ class ExpressionLowering:
                 emitter.emit(push)
             else:
                 left = emitter.scalar(Reference(iterator, (".key",)), "key")
-                emitter.emit(Choice(left=left, right=key, equal=True, then=push))
+                emitter.emit(Alternative(left=left, right=key, equal=True, then=push))
         emitter.emit(Walk(iterable=iterable, iterator=iterator, mode="rec" if live else "", body=as_one(body)))
         return stream
 

@@ -47,7 +47,7 @@ def lower(unit: FunctionUnit, surround: Surround, *, paper: bool = False) -> Low
     """The instruction tree of an exported function.
 
     Raises:
-        TooLarge: it inlines to more than the compiler takes.
+        ProgramTooLarge: it inlines to more than the compiler takes.
     """
     relay: Operand | None = Reference(RELAY) if surround.relay and not paper else None
     if paper and any(parameter.name == PAPER_RELAY for parameter in unit.parameters):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fluvial_aqua.checking.tree import (
     BindStep,
     BodyStep,
+    CallExpression,
     CallStep,
     CheckedExpression,
     ClosureStep,
@@ -15,9 +16,8 @@ from fluvial_aqua.checking.tree import (
     ElementOf,
     ForStep,
     IfStep,
-    Invocation,
     JoinStep,
-    Literal,
+    LiteralValue,
     OnStep,
     Operation,
     ParStep,
@@ -32,19 +32,19 @@ from fluvial_aqua.model.emitter import Emitter, as_one
 from fluvial_aqua.model.expressions import ExpressionLowering
 from fluvial_aqua.model.operands import ERROR, TRUE, Constant, Operand, Reference
 from fluvial_aqua.model.tree import (
+    Alternative,
     Assign,
     Attempt,
-    Choice,
     Instruction,
     Nothing,
     Parallel,
     PutPair,
     Relay,
     Station,
-    Visit,
+    StationVisit,
     Walk,
 )
-from fluvial_aqua.model.values import AquaValue, ClosureValue, Frame, StreamValue
+from fluvial_aqua.model.values import AquaValue, CallFrame, ClosureValue, StreamValue
 
 
 class StepLowering:
@@ -116,7 +116,7 @@ class StepLowering:
     def _call(self, step: CallStep) -> None:
         emitter = self._emitter
         names = [target.name for target in step.targets]
-        if not isinstance(step.call, Invocation | RemoteCall):
+        if not isinstance(step.call, CallExpression | RemoteCall):
             values: list[AquaValue] = [self.expressions.value(step.call)]
         else:
             output = None
@@ -173,7 +173,7 @@ class StepLowering:
             key = self.expressions.data(step.key)
             self._put(stream, [key, self._pushed(self.expressions.value(step.value))])
             return
-        if isinstance(step.value, Invocation | RemoteCall):
+        if isinstance(step.value, CallExpression | RemoteCall):
             values = self.calls.call(step.value, output=stream)
             if values == [Reference(stream)]:
                 return
@@ -190,7 +190,7 @@ class StepLowering:
     def _closure(self, step: ClosureStep) -> None:
         emitter = self._emitter
         frame = emitter.frame
-        captured = Frame(frame, {}, frame.all_services(), captured=True)
+        captured = CallFrame(frame, {}, frame.all_services(), captured=True)
         station = None if step.anywhere else emitter.station
         frame.values[step.variable] = ClosureValue(step.function, captured, station)
 
@@ -221,7 +221,7 @@ class StepLowering:
         station = Station(peer, tuple(relays), emitter.station, step.place)
         with emitter.at(station):
             body = self._scoped(step.body)
-        emitter.emit(Visit(station=station, body=body, place=step.place, function=emitter.function))
+        emitter.emit(StationVisit(station=station, body=body, place=step.place, function=emitter.function))
 
     def _for(self, step: ForStep) -> None:
         emitter = self._emitter
@@ -263,7 +263,7 @@ class StepLowering:
         then = self._scoped(step.then)
         otherwise = self._scoped(step.otherwise) if step.otherwise else None
         emitter.emit(
-            Choice(
+            Alternative(
                 left=left,
                 right=right,
                 equal=equal,
@@ -306,6 +306,6 @@ class StepLowering:
 
 def _count_of(index: CheckedExpression) -> CheckedExpression | None:
     """``n`` of an index ``n - 1``: a stream has it once it has n elements, which needs no arithmetic."""
-    if isinstance(index, Operation) and index.operator == "-" and isinstance(index.right, Literal):
+    if isinstance(index, Operation) and index.operator == "-" and isinstance(index.right, LiteralValue):
         return index.left if index.right.value == 1 else None
     return None

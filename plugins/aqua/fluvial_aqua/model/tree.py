@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from fluvial_aqua.checking.tree import Place
+from fluvial_aqua.checking.tree import TextPlace
 from fluvial_aqua.model.operands import Operand, Reference
 
 
@@ -27,7 +27,7 @@ class Station(Struct, eq=False):
     peer: Operand
     relays: tuple[Relay, ...]
     parent: Station | None
-    place: Place | None = None
+    place: TextPlace | None = None
 
     @property
     def chain(self) -> tuple[Station, ...]:
@@ -38,7 +38,7 @@ class Station(Struct, eq=False):
         return tuple(reversed(chain))
 
 
-class Op(Struct, eq=False, kw_only=True, gc=False):
+class ModelOp(Struct, eq=False, kw_only=True, gc=False):
     """What all instructions have.
 
     Attributes:
@@ -46,31 +46,31 @@ class Op(Struct, eq=False, kw_only=True, gc=False):
         function: the Aqua function that text is in.
     """
 
-    place: Place | None = None
+    place: TextPlace | None = None
     function: str = ""
 
 
-class Sequence(Op, gc=False):
+class Sequence(ModelOp, gc=False):
     """One after the other."""
 
     steps: list[Instruction]
 
 
-class Parallel(Op, gc=False):
+class Parallel(ModelOp, gc=False):
     """All at once; ``detached`` if what follows waits for none of them."""
 
     branches: list[Instruction]
     detached: bool = False
 
 
-class Attempt(Op, gc=False):
+class Attempt(ModelOp, gc=False):
     """``handler`` runs if ``body`` fails."""
 
     body: Instruction
     handler: Instruction
 
 
-class Choice(Op, gc=False):
+class Alternative(ModelOp, gc=False):
     """``then`` if the operands are equal (or unequal), else ``otherwise``; what fails in either fails as it is."""
 
     left: Operand
@@ -80,14 +80,14 @@ class Choice(Op, gc=False):
     otherwise: Instruction | None = None
 
 
-class Visit(Op, gc=False):
+class StationVisit(ModelOp, gc=False):
     """A body at a station."""
 
     station: Station
     body: Instruction
 
 
-class ServiceCall(Op, gc=False):
+class ServiceCall(ModelOp, gc=False):
     """A call at the present station."""
 
     service: Operand
@@ -96,14 +96,14 @@ class ServiceCall(Op, gc=False):
     output: str = ""
 
 
-class Assign(Op, gc=False):
+class Assign(ModelOp, gc=False):
     """A value goes to a scalar, or into a stream."""
 
     value: Operand
     target: str
 
 
-class PutPair(Op, gc=False):
+class PutPair(ModelOp, gc=False):
     """A pair goes into a stream map."""
 
     key: Operand
@@ -111,14 +111,14 @@ class PutPair(Op, gc=False):
     target: str
 
 
-class Freeze(Op, gc=False):
+class Freeze(ModelOp, gc=False):
     """A stream or map is fixed at the present station, under a new name."""
 
     stream: str
     target: str
 
 
-class Decide(Op, gc=False):
+class Decide(ModelOp, gc=False):
     """A scalar becomes one value if two operands are equal, else another one."""
 
     left: Operand
@@ -128,7 +128,7 @@ class Decide(Op, gc=False):
     unequal: Operand
 
 
-class Shortcut(Op, gc=False):
+class Shortcut(ModelOp, gc=False):
     """``&&`` and ``||``: the target is ``left`` if that equals ``stop``, else ``body`` sets it."""
 
     left: Operand
@@ -137,7 +137,7 @@ class Shortcut(Op, gc=False):
     body: Instruction
 
 
-class Walk(Op, gc=False):
+class Walk(ModelOp, gc=False):
     """A loop; ``mode`` is ``""``, ``par``, ``try``, ``rec`` or ``parseq``."""
 
     iterable: Operand
@@ -146,7 +146,7 @@ class Walk(Op, gc=False):
     body: Instruction
 
 
-class Wait(Op, gc=False):
+class StreamGate(ModelOp, gc=False):
     """Until a stream has an element of this index here, or so many elements if ``counts``; ``target`` is its content then."""
 
     stream: str
@@ -156,20 +156,20 @@ class Wait(Op, gc=False):
     names: tuple[str, ...]
 
 
-class Wherever(Op, gc=False):
+class Wherever(ModelOp, gc=False):
     """The elements of an optional list that can be had: the first of them, or nothing, goes into a stream."""
 
     choices: list[Instruction]
 
 
-class Scoped(Op, gc=False):
+class Scoped(ModelOp, gc=False):
     """Fresh meanings of names."""
 
     names: list[str]
     body: Instruction
 
 
-class Nothing(Op, gc=False):
+class Nothing(ModelOp, gc=False):
     """No instruction."""
 
 
@@ -177,8 +177,8 @@ Instruction: TypeAlias = (
     Sequence
     | Parallel
     | Attempt
-    | Choice
-    | Visit
+    | Alternative
+    | StationVisit
     | ServiceCall
     | Assign
     | PutPair
@@ -186,7 +186,7 @@ Instruction: TypeAlias = (
     | Decide
     | Shortcut
     | Walk
-    | Wait
+    | StreamGate
     | Wherever
     | Scoped
     | Nothing
@@ -195,7 +195,7 @@ Instruction: TypeAlias = (
 STREAM_SIGILS = ("$", "%")
 
 
-def names_read(op: Op) -> list[str]:
+def names_read(op: ModelOp) -> list[str]:
     """The names that an instruction itself reads, not those inside of it."""
     match op:
         case ServiceCall():
@@ -204,29 +204,29 @@ def names_read(op: Op) -> list[str]:
             operands = (op.value,)
         case PutPair():
             operands = (op.key, op.value)
-        case Choice() | Decide():
+        case Alternative() | Decide():
             operands = (op.left, op.right)
         case Shortcut():
             operands = (op.left,)
         case Walk():
             operands = (op.iterable,)
-        case Visit(station=station):
+        case StationVisit(station=station):
             operands = (station.peer, *(relay.peer for relay in station.relays))
         case Freeze():
             return [op.stream]
-        case Wait():
+        case StreamGate():
             return [op.stream, *_names((op.index,))]
         case _:
             return []
     return _names(operands)
 
 
-def names_written(op: Op) -> list[str]:
+def names_written(op: ModelOp) -> list[str]:
     """The names that an instruction itself sets or appends to."""
     match op:
         case ServiceCall():
             return [op.output] if op.output else []
-        case Assign() | PutPair() | Freeze() | Decide() | Shortcut() | Wait():
+        case Assign() | PutPair() | Freeze() | Decide() | Shortcut() | StreamGate():
             return [op.target]
         case _:
             return []
@@ -241,7 +241,7 @@ def _names(operands: tuple[Operand, ...]) -> list[str]:
     return names
 
 
-def inner(op: Op) -> list[Instruction]:
+def inner(op: ModelOp) -> list[Instruction]:
     """The instructions directly inside of one, in the order of the text."""
     match op:
         case Sequence():
@@ -250,9 +250,9 @@ def inner(op: Op) -> list[Instruction]:
             return op.branches
         case Attempt():
             return [op.body, op.handler]
-        case Choice():
+        case Alternative():
             return [op.then] if op.otherwise is None else [op.then, op.otherwise]
-        case Visit() | Walk() | Scoped() | Shortcut():
+        case StationVisit() | Walk() | Scoped() | Shortcut():
             return [op.body]
         case Wherever():
             return op.choices
@@ -260,6 +260,6 @@ def inner(op: Op) -> list[Instruction]:
             return []
 
 
-def station_needed(op: Op) -> bool:
+def station_needed(op: ModelOp) -> bool:
     """Whether an instruction itself is done at a certain peer."""
-    return isinstance(op, ServiceCall | Freeze | Wait)
+    return isinstance(op, ServiceCall | Freeze | StreamGate)

@@ -22,7 +22,7 @@ class ClosureValue(Struct, eq=False):
     """A function with what it captured; ``station`` is where it runs, None for wherever it is called."""
 
     unit: FunctionUnit
-    frame: Frame | None
+    frame: CallFrame | None
     station: Station | None
 
 
@@ -50,20 +50,20 @@ class AbilityValue(Struct, eq=False):
 AquaValue: TypeAlias = Operand | StreamValue | ClosureValue | CallbackValue | ServiceArrow | AbilityValue
 
 
-class Frame(Struct, eq=False):
+class CallFrame(Struct, eq=False):
     """The variables of one inlined call, and the ids of services in it; a closure's frame has that of its maker as parent.
 
     What a closure captured has all ids as they were then (``captured``); ids set later in the maker's frame are not looked at.
     """
 
-    parent: Frame | None = None
+    parent: CallFrame | None = None
     values: dict[Variable, AquaValue] = field(default_factory=dict)
     services: dict[ServiceUnit, Operand] = field(default_factory=dict)
     captured: bool = False
 
     def value(self, variable: Variable) -> AquaValue:
         """What a variable stands for."""
-        frame: Frame | None = self
+        frame: CallFrame | None = self
         while frame is not None:
             if (found := frame.values.get(variable)) is not None:
                 return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.cursor import Cursor, Mistake
 from fluvial_aqua.syntax.expressions import read_expression
 from fluvial_aqua.syntax.layout import Line
 from fluvial_aqua.syntax.tokens import CLASS, END, INTEGER, NAME, SPECIAL, STRING
 from fluvial_aqua.syntax.tree import (
     BindLine,
-    Block,
+    BlockSyntax,
     BodyLine,
     BrokenLine,
     CallLine,
@@ -36,7 +36,7 @@ from fluvial_aqua.syntax.tree import (
     TryBlock,
 )
 from fluvial_aqua.syntax.types import read_signature, read_type
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 _MODES: Final = ("par", "try", "rec")
 _NOT_KEYWORD_BEFORE: Final = ("=", "<-", "<<-", ",", ".", "[", "(")
@@ -52,7 +52,7 @@ class BodyReader:
         reporter: gets what is wrong.
     """
 
-    def __init__(self, source: SourceText, reporter: Reporter) -> None:
+    def __init__(self, source: AquaText, reporter: DiagnosticCollector) -> None:
         self._source = source
         self._reporter = reporter
         self._blocks: dict[str, Callable[[Cursor], BodyLine]] = {
@@ -65,7 +65,7 @@ class BodyReader:
             "join": self._join,
         }
 
-    def block(self, opener: Line, *, lines: Sequence[Line] | None = None) -> Block:
+    def block(self, opener: Line, *, lines: Sequence[Line] | None = None) -> BlockSyntax:
         """The block below a line."""
         children = opener.children if lines is None else lines
         if not children:
@@ -95,7 +95,7 @@ class BodyReader:
                 self._report(mistake)
                 read.append(_broken(line))
         span = children[0].span.to(_end(children[-1])) if children else opener.span
-        return Block(lines=tuple(read), span=span)
+        return BlockSyntax(lines=tuple(read), span=span)
 
     def _report(self, mistake: Mistake) -> None:
         self._reporter.error(self._source, mistake.span, mistake.code, mistake.message, mistake.hint)
@@ -254,7 +254,7 @@ class BodyReader:
 
     def _else(self, cursor: Cursor, read: list[BodyLine]) -> None:
         word = cursor.next().span
-        body: Block | None = None
+        body: BlockSyntax | None = None
         problem: Mistake | None = None
         try:
             cursor.opens_block()
@@ -340,8 +340,8 @@ def _spaced(cursor: Cursor) -> bool:
     return following.kind in ("(", "[") and following.start > cursor.token.end
 
 
-def _as_block(line: BodyLine) -> Block:
-    return Block(lines=(line,), span=line.span)
+def _as_block(line: BodyLine) -> BlockSyntax:
+    return BlockSyntax(lines=(line,), span=line.span)
 
 
 def _end(line: Line) -> Span:

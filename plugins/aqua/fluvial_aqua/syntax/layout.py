@@ -11,9 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.tokens import BAD, END, NAME, NEWLINE, Token, tokenize
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 DEPTH_MAX: Final = 60
 """Blocks inside each other."""
@@ -44,12 +44,12 @@ class Line(Struct, eq=False):
         return self.tokens[-1].kind == ":" or (len(self.tokens) == 1 and self.tokens[0].kind == "|")
 
 
-def read_lines(source: SourceText, reporter: Reporter) -> list[Line]:
+def read_lines(source: AquaText, reporter: DiagnosticCollector) -> list[Line]:
     """The lines of the outermost level; what is wrong with brackets and indentation is reported and mended."""
     return _nest(_logical(source, reporter), source, reporter)
 
 
-def _logical(source: SourceText, reporter: Reporter) -> list[Line]:
+def _logical(source: AquaText, reporter: DiagnosticCollector) -> list[Line]:
     """The lines in text order, without children yet."""
     text = source.text
     tokens = tokenize(text)
@@ -102,7 +102,7 @@ def _goes_on(current: list[Token], tokens: list[Token], at: int) -> bool:
     return current[-1].kind in _GOES_ON_AFTER or following.kind in _GOES_ON_WITH
 
 
-def _report_bad(token: Token, source: SourceText, reporter: Reporter) -> None:
+def _report_bad(token: Token, source: AquaText, reporter: DiagnosticCollector) -> None:
     if token.text.startswith('"'):
         hint = 'strings run to the next `"` and know no escapes'
         reporter.error(source, Span(token.start, token.start + 1), "Q102", "the string is never closed", hint)
@@ -111,7 +111,7 @@ def _report_bad(token: Token, source: SourceText, reporter: Reporter) -> None:
         reporter.error(source, token.span, "Q101", f"`{shown}` has no meaning in Aqua")
 
 
-def _nest(lines: list[Line], source: SourceText, reporter: Reporter) -> list[Line]:
+def _nest(lines: list[Line], source: AquaText, reporter: DiagnosticCollector) -> list[Line]:
     """Hang each line below the one that it belongs to."""
     top: list[Line] = []
     # The open blocks, outermost first: how their lines are indented, and the lines.
@@ -131,7 +131,7 @@ def _nest(lines: list[Line], source: SourceText, reporter: Reporter) -> list[Lin
     return top
 
 
-def _leave(blocks: list[tuple[str, list[Line]]], line: Line, source: SourceText, reporter: Reporter) -> None:
+def _leave(blocks: list[tuple[str, list[Line]]], line: Line, source: AquaText, reporter: DiagnosticCollector) -> None:
     """Close blocks until the one that the line belongs to; if there is none, say so."""
     known = [indent for indent, _ in blocks]
     if line.indent in known:

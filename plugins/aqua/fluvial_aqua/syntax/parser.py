@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fluvial_aqua.diagnostics import Reporter
+from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.bodies import BodyReader
 from fluvial_aqua.syntax.cursor import Cursor, Mistake
 from fluvial_aqua.syntax.expressions import read_expression
@@ -15,7 +15,7 @@ from fluvial_aqua.syntax.tree import (
     AliasSyntax,
     AquaFile,
     ArrowSyntax,
-    Block,
+    BlockSyntax,
     ConstantSyntax,
     DataSyntax,
     Definition,
@@ -30,7 +30,7 @@ from fluvial_aqua.syntax.tree import (
     TypeSyntax,
 )
 from fluvial_aqua.syntax.types import read_signature, read_type
-from fluvial_aqua.text import SourceText, Span
+from fluvial_aqua.text import AquaText, Span
 
 _HEADERS: Final = ("import", "use", "export")
 _DEFINITIONS: Final = ("const", "alias", "data", "ability", "service", "func")
@@ -38,13 +38,13 @@ PAPER_FUNCTION: Final = "main"
 """What the one function of a script in the paper dialect is called."""
 
 
-def parse(source: SourceText, reporter: Reporter) -> AquaFile:
+def parse(source: AquaText, reporter: DiagnosticCollector) -> AquaFile:
     """The syntax tree of a file; what could not be read is reported and left out."""
     return _FileReader(source, reporter).read()
 
 
 class _FileReader:
-    def __init__(self, source: SourceText, reporter: Reporter) -> None:
+    def __init__(self, source: AquaText, reporter: DiagnosticCollector) -> None:
         self._source = source
         self._reporter = reporter
         self._bodies = BodyReader(source, reporter)
@@ -210,7 +210,7 @@ class _FileReader:
                 self._top(line)
             else:
                 script.append(line)
-        body = Block(lines=(), span=lines[0].span)
+        body = BlockSyntax(lines=(), span=lines[0].span)
         if script:
             body = self._bodies.block(lines[0], lines=script)
         arrow = ArrowSyntax(parameters=parameters, span=lines[0].span)

@@ -178,7 +178,7 @@ class ClosureLine(Syntax):
     name: Identifier
     arrow: ArrowSyntax
     anywhere: bool
-    body: Block
+    body: BlockSyntax
 
 
 class DeclareLine(Syntax):
@@ -219,7 +219,7 @@ class OnBlock(Syntax):
 
     peer: Expression
     relays: tuple[Expression, ...]
-    body: Block
+    body: BlockSyntax
 
 
 class ForBlock(Syntax):
@@ -229,7 +229,7 @@ class ForBlock(Syntax):
     iterable: Expression
     mode: str
     condition: Expression | None
-    body: Block
+    body: BlockSyntax
 
 
 class ParseqBlock(Syntax):
@@ -244,34 +244,34 @@ class IfBlock(Syntax):
     """``if condition: …`` with ``else: …``; ``guard`` if, in the paper dialect, what follows belongs to the else."""
 
     condition: Expression
-    then: Block
-    otherwise: Block | None = None
+    then: BlockSyntax
+    otherwise: BlockSyntax | None = None
 
 
 class CatchSyntax(Syntax):
     """``catch e: …``, or ``otherwise: …`` without a name."""
 
     name: Identifier | None
-    body: Block
+    body: BlockSyntax
 
 
 class TryBlock(Syntax):
     """``try: …`` or any instruction, and what follows if it fails."""
 
-    body: Block
+    body: BlockSyntax
     handlers: tuple[CatchSyntax, ...]
 
 
 class ParBlock(Syntax):
     """Branches that run at the same time."""
 
-    branches: tuple[Block, ...]
+    branches: tuple[BlockSyntax, ...]
 
 
 class CoLine(Syntax):
     """``co X``: begins X and does not wait for it."""
 
-    body: Block
+    body: BlockSyntax
 
 
 class BrokenLine(Syntax):
@@ -301,7 +301,7 @@ BodyLine: TypeAlias = (
 )
 
 
-class Block(Syntax):
+class BlockSyntax(Syntax):
     """Lines of equal indentation."""
 
     lines: tuple[BodyLine, ...]
@@ -359,7 +359,7 @@ class FunctionSyntax(Syntax):
 
     name: Identifier
     arrow: ArrowSyntax
-    body: Block
+    body: BlockSyntax
     paper: bool = False
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from fluvial_aqua.air import NEVER, NULL, AirNode, in_order
 from fluvial_aqua.model.operands import Operand
-from fluvial_aqua.model.tree import Assign, Decide, Freeze, Op, PutPair, ServiceCall, Wait
+from fluvial_aqua.model.tree import Assign, Decide, Freeze, ModelOp, PutPair, ServiceCall, StreamGate
 from fluvial_aqua.topology.paths import Hop
 
 
-def node(op: Op, head: str, *inner: AirNode) -> AirNode:
+def node(op: ModelOp, head: str, *inner: AirNode) -> AirNode:
     """An AIR instruction that an instruction of the tree becomes."""
     return AirNode(head, inner, op.place, op.function)
 
@@ -43,7 +43,7 @@ def decide(op: Decide) -> AirNode:
     return node(op, "xor", test, AirNode(f"ap {op.unequal.text} {op.target}"))
 
 
-def wait(op: Wait, peer: Operand) -> AirNode:
+def wait(op: StreamGate, peer: Operand) -> AirNode:
     """Goes through the stream, element by element as they come, until the one of the index is there."""
     gate, item, seen, there = op.names
     canon = AirNode(f"canon {peer.text} ${gate} #{seen}")
@@ -56,7 +56,7 @@ def wait(op: Wait, peer: Operand) -> AirNode:
     return node(op, f"new ${gate}", in_order([walk, node(op, f"canon {peer.text} ${gate} {op.target}")]))
 
 
-def hop(one: Hop, number: int, why: str, op: Op) -> AirNode:
+def hop(one: Hop, number: int, why: str, op: ModelOp) -> AirNode:
     """Passes a peer without calling anything there."""
     note = f"{one.peer.text}: {why}"
     if not one.many:

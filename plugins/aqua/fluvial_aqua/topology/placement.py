@@ -15,9 +15,9 @@ from msgspec import Struct
 from fluvial_aqua.air import NEVER, NULL, AirNode, at_once, in_order
 from fluvial_aqua.model.operands import Operand, is_plain
 from fluvial_aqua.model.tree import (
+    Alternative,
     Assign,
     Attempt,
-    Choice,
     Decide,
     Freeze,
     Instruction,
@@ -28,8 +28,8 @@ from fluvial_aqua.model.tree import (
     ServiceCall,
     Shortcut,
     Station,
-    Visit,
-    Wait,
+    StationVisit,
+    StreamGate,
     Walk,
     Wherever,
 )
@@ -56,7 +56,7 @@ class Whereabouts(Struct, frozen=True):
     gathers: bool = False
 
 
-class Placement:
+class TopologyPlacer:
     """Places one function.
 
     Args:
@@ -88,11 +88,11 @@ class Placement:
                 return self._at_station(here, instructions.call(op, self._station.peer))
             case Freeze():
                 return self._at_station(here, instructions.freeze(op, self._station.peer))
-            case Wait():
+            case StreamGate():
                 return self._wait(op, here)
             case Steps():
                 return self._steps(op.steps, here, follows=follows)
-            case Visit():
+            case StationVisit():
                 return self._visit(op, here, follows=follows)
             case Parallel():
                 return self._parallel(op, here, follows=follows, waits=False)
@@ -100,7 +100,7 @@ class Placement:
                 return self._walk(op, here, follows=follows, waits=False)
             case Attempt():
                 return self._attempt(op, here, follows=follows)
-            case Choice():
+            case Alternative():
                 return self._choice(op, here, follows=follows)
             case Shortcut():
                 return self._shortcut(op, here, follows=follows)
@@ -119,7 +119,7 @@ class Placement:
         hops = self._way(here, self._station)
         return in_order([*hops, air]), Whereabouts(self._station, self._station.peer)
 
-    def _wait(self, op: Wait, here: Whereabouts) -> tuple[AirNode, Whereabouts]:
+    def _wait(self, op: StreamGate, here: Whereabouts) -> tuple[AirNode, Whereabouts]:
         if here.gathers and here.at is not None:
             return instructions.wait(op, here.at), here
         return self._at_station(here, instructions.wait(op, self._station.peer))
@@ -209,7 +209,7 @@ class Placement:
             nodes.append(air)
         return in_order(nodes), here
 
-    def _visit(self, op: Visit, here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
+    def _visit(self, op: StationVisit, here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
         """A body at its station; an error in it is carried back to where the body was entered, and raised there."""
         if not self._usage.needs_peer(op):
             return self.place(op.body, here, follows=follows)
@@ -252,7 +252,7 @@ class Placement:
         (one, other), there = self._joined([body, handler], follows=follows)
         return in_order([*hops, node(op, "xor", one, other)]), there
 
-    def _choice(self, op: Choice, here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
+    def _choice(self, op: Alternative, here: Whereabouts, *, follows: bool) -> tuple[AirNode, Whereabouts]:
         """Each way stands behind the test that it is not taken, so that its errors go up as they are."""
         ends = [self.place(op.then, here, follows=follows)]
         if op.otherwise is None:
@@ -391,10 +391,10 @@ def _named(station: Station) -> str:
 def _begins_with_wait(op: Instruction) -> bool:
     while isinstance(op, Steps) and op.steps:
         op = op.steps[0]
-    return isinstance(op, Wait)
+    return isinstance(op, StreamGate)
 
 
 def place(root: Instruction, home: Station) -> AirNode:
     """AIR for a whole function."""
-    air, _ = Placement(root, home).place(root, Whereabouts(home, home.peer), follows=False)
+    air, _ = TopologyPlacer(root, home).place(root, Whereabouts(home, home.peer), follows=False)
     return air
