@@ -28,7 +28,7 @@ def read_file(path: str) -> str | None:
             return None
         if file.stat().st_size > FILE_BYTES_MAX:
             raise ConfigError(f"{path}: the file has more than {FILE_BYTES_MAX} bytes")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -17,7 +17,7 @@ from fluvial_aqua.syntax.tree import (
 )
 from fluvial_aqua.text import AquaText
 
-from tests.plugins.aqua.support import HEAD_LINES, errors, program, run, told
+from tests.plugins.aqua.support import HEAD, HEAD_LINES, errors, program, run, told
 
 
 def read(text: str) -> tuple[AquaFile, DiagnosticCollector]:
@@ -126,6 +126,29 @@ def test_several_mistakes_are_found_at_once() -> None:
 def test_an_unclosed_bracket_does_not_swallow_what_follows() -> None:
     text = program('Op.note("x"') + "\nfunc other():\n  Op.note(5)\n"
     assert [one.code for one in errors(text)] == ["Q103", "Q401"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'func main() -> string:\n  x <- Op.echo("a"\n  <- x\n',
+        'func main() -> string:\n  x <- Op.echo("a)\n  <- x\n',
+        "func main(a: string -> string:\n  <- a\n",
+        "func main(a string):\n  Op.note(a)\n",
+        'func main():\n  y = helper()\n  Op.note(y)\n\nfunc helper( -> string:\n  <- "a"\n',
+        "func main(t: Thing):\n  Op.note(t.a)\n\ndata Thing\n  a: string\n",
+        "func main():\n  More.go()\n\nservice More(5 :\n  go()\n",
+    ],
+)
+def test_what_uses_something_unreadable_is_no_mistake_of_its_own(text: str) -> None:
+    found = errors(HEAD + text)
+    assert len(found) == 1, found
+
+
+def test_lines_may_end_as_on_other_systems() -> None:
+    text = program('x <- Op.echo("a")\nif x == "a":\n  Op.note(x)')
+    for end in ("\r\n", "\n\r"):
+        assert errors(text.replace("\n", end)) == []
 
 
 def test_an_excerpt_points_at_the_mistake() -> None:

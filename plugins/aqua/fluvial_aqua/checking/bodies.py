@@ -82,7 +82,8 @@ class BodyChecker:
         lines = block.lines
         last = lines[-1] if lines and isinstance(lines[-1], ReturnLine) else None
         steps = self.steps(lines[:-1] if last is not None else lines)
-        results = self._returns.results(last, unit.place.span)
+        readable = not any(isinstance(line, BrokenLine) for line in lines)
+        results = self._returns.results(last, unit.place.span) if last is not None or readable else None
         if results is not None and last is not None:
             gathering, unit.results = results
             steps = (*steps, *gathering)
@@ -345,6 +346,8 @@ class BodyChecker:
         module.used.add(name)
         shown = ".".join(line.service)
         at = Span(line.span.start, line.span.start + len(shown))
+        if shown in module.file.broken:
+            return []
         if declared is None or declared.kind != "service":
             services = [one for one, what in names.items() if what.kind == "service"]
             self.context.error(at, "Q309", f"there is no service `{shown}`", did_you_mean(shown, services))

@@ -179,6 +179,8 @@ class CallChecker:
             found = expressions.lookup(callee.name, callee.span)
             if found is not None:
                 return found
+            if callee.name in self._context.module.file.broken:
+                return expressions.unknown(callee.span)
             names = [*self._context.scope.names(), *self._context.module.names]
             hint = did_you_mean(callee.name, names)
             if callee.name == self._context.unit.name:

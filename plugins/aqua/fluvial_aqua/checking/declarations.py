@@ -118,6 +118,8 @@ class Declarations:
             declared = module.spaces.get(space, {}).get(name)
         if declared is None or declared.kind not in ("type", "ability", "service"):
             shown = ".".join(syntax.path)
+            if shown in module.file.broken:
+                return UNKNOWN
             if declared is not None:
                 problem, hint = f"`{shown}` is a {declared.kind}, no type", ""
             else:

@@ -159,6 +159,8 @@ class ExpressionChecker:
             return found
         context = self.context
         declared = context.module.find(syntax.name)
+        if syntax.name in context.module.file.broken:
+            return self.unknown(syntax.span)
         if declared is not None:
             problem = f"`{syntax.name}` is {_article(declared.kind)}, no value"
             context.error(syntax.span, "Q305", problem)

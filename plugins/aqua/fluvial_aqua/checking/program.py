@@ -170,6 +170,8 @@ class ProgramChecker:
         if declared is not None and declared.kind in ("service", "constant"):
             return None  # such exports mean something to other tools only
         if declared is None or declared.kind != "function":
+            if name in module.file.broken:
+                return None
             functions = [one for one, what in module.names.items() if what.kind == "function"]
             problem = f"`{name}` is exported, and there is no such function"
             if declared is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fluvial_aqua.diagnostics import DiagnosticCollector
-from fluvial_aqua.syntax.cursor import Cursor, Mistake
+from fluvial_aqua.syntax.cursor import Cursor, Mistake, stray_lines
 from fluvial_aqua.syntax.expressions import read_expression
 from fluvial_aqua.syntax.layout import Line
 from fluvial_aqua.syntax.tokens import CLASS, END, INTEGER, NAME, SPECIAL, STRING
@@ -76,6 +76,8 @@ class BodyReader:
         while index < len(children):
             line = children[index]
             index += 1
+            if line.stray is not None:
+                children = [*children[:index], *line.children, *children[index:]]
             try:
                 if _is_bar(line):
                     raise Mistake(line.span, "Q121", "`|` without a `par:` block before it")
@@ -91,6 +93,8 @@ class BodyReader:
                     read.append(self._par_block(line, bars))
                 else:
                     self._line(cursor, read)
+                if line.stray is not None:
+                    raise stray_lines(line.stray)
             except Mistake as mistake:
                 self._report(mistake)
                 read.append(_broken(line))

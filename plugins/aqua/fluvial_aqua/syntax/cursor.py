@@ -24,6 +24,11 @@ class Mistake(Exception):
         self.hint = hint
 
 
+def stray_lines(at: Span) -> Mistake:
+    """Lines are indented below one that has no block."""
+    return Mistake(at, "Q105", "unexpected indentation", "only a line that ends in `:` has deeper lines below it")
+
+
 class Cursor:
     """Reads one line from left to right."""
 

@@ -34,6 +34,11 @@ class Line(Struct, eq=False):
     broken: bool = False
 
     @property
+    def stray(self) -> Span | None:
+        """Where the lines below it begin, if it is no line that has any."""
+        return self.children[0].tokens[0].span if self.children and not self.opens else None
+
+    @property
     def span(self) -> Span:
         """From its first to its last token."""
         return Span(self.tokens[0].start, self.tokens[-1].end)
@@ -72,7 +77,8 @@ def _logical(source: AquaText, reporter: DiagnosticCollector) -> list[Line]:
                 broken = True
             if current and not open_brackets and not _goes_on(current, tokens, at):
                 start = text.rfind("\n", 0, current[0].start) + 1
-                lines.append(Line(current, text[start : current[0].start], [], broken))
+                indent = text[start : current[0].start].replace("\r", "")
+                lines.append(Line(current, indent, [], broken))
                 current, broken = [], False
             continue
         if token.kind in _OPENING:
@@ -120,7 +126,7 @@ def _nest(lines: list[Line], source: AquaText, reporter: DiagnosticCollector) ->
         indent, siblings = blocks[-1]
         if line.indent != indent:
             last = siblings[-1] if siblings else None
-            if last is not None and last.opens and line.indent.startswith(indent) and not last.children:
+            if last is not None and line.indent.startswith(indent) and not last.children:
                 if len(blocks) > DEPTH_MAX:
                     reporter.error(source, line.span, "Q106", f"blocks are nested more than {DEPTH_MAX} deep")
                     continue
@@ -138,12 +144,8 @@ def _leave(blocks: list[tuple[str, list[Line]]], line: Line, source: AquaText, r
         while blocks[-1][0] != line.indent:
             blocks.pop()
         return
-    at = Span(line.tokens[0].start - len(line.indent), line.tokens[0].end)
-    at = line.tokens[0].span if not line.indent else Span(at.start, line.tokens[0].start)
-    if line.indent.startswith(blocks[-1][0]):
-        hint = "only a line that ends in `:` has deeper lines below it"
-        reporter.error(source, at, "Q105", "unexpected indentation", hint)
-        return
+    first = line.tokens[0]
+    at = Span(first.start - len(line.indent), first.start) if line.indent else first.span
     hint = "the first line of a block fixes how the others are indented, blanks and tabs alike"
     reporter.error(source, at, "Q104", "inconsistent indentation: no block around is indented like this", hint)
     while len(blocks) > 1 and len(blocks[-1][0]) > len(line.indent):

@@ -6,7 +6,7 @@ from typing import Final
 
 from fluvial_aqua.diagnostics import DiagnosticCollector
 from fluvial_aqua.syntax.bodies import BodyReader
-from fluvial_aqua.syntax.cursor import Cursor, Mistake
+from fluvial_aqua.syntax.cursor import Cursor, Mistake, stray_lines
 from fluvial_aqua.syntax.expressions import read_expression
 from fluvial_aqua.syntax.layout import Line, read_lines
 from fluvial_aqua.syntax.tokens import CLASS, END, NAME, STRING
@@ -51,6 +51,7 @@ class _FileReader:
         self._imports: list[ImportSyntax] = []
         self._exports: list[ExportSyntax] = []
         self._definitions: list[Definition] = []
+        self._broken: set[str] = set()
 
     def read(self) -> AquaFile:
         lines = read_lines(self._source, self._reporter)
@@ -84,6 +85,7 @@ class _FileReader:
             exports=tuple(self._exports),
             definitions=tuple(self._definitions),
             paper=paper,
+            broken=frozenset(self._broken),
             span=span,
         )
 
@@ -108,10 +110,11 @@ class _FileReader:
         return name, declares
 
     def _top(self, line: Line) -> None:
-        if line.broken and not line.children:
-            return
         cursor = Cursor(line)
         word = cursor.token.text
+        if line.broken:
+            self._broken.add(cursor.ahead().text)
+            return
         try:
             if cursor.at(NAME) and word in _HEADERS:
                 self._read_header(cursor)
@@ -120,8 +123,12 @@ class _FileReader:
             else:
                 hint = f"a file has {', '.join((*_HEADERS, *_DEFINITIONS))}; other lines stand in bodies, indented"
                 raise Mistake(line.tokens[0].span, "Q132", f"`{word}` begins no definition", hint)
+            if line.stray is not None:
+                raise stray_lines(line.stray)
         except Mistake as mistake:
             self._report(mistake)
+            if word in _DEFINITIONS and len(line.tokens) > 1:
+                self._broken.add(line.tokens[1].text)
 
     def _read_header(self, cursor: Cursor) -> None:
         word = cursor.token.text
@@ -173,6 +180,8 @@ class _FileReader:
                 name = cursor.any_name("the name of a field or function")
                 kind = read_signature(cursor) if cursor.at("(", "{") else _field_type(cursor)
                 cursor.finish()
+                if line.stray is not None:
+                    raise stray_lines(line.stray)
             except Mistake as mistake:
                 self._report(mistake)
             else:

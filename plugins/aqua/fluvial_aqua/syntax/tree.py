@@ -399,6 +399,7 @@ class AquaFile(Syntax):
         module: its name; None if it has no header, or is in the paper dialect.
         declares: what other files may import; None for everything.
         paper: whether the file is in the dialect of the white paper.
+        broken: names of definitions that could not be read; what uses them is no mistake of its own.
     """
 
     module: str | None
@@ -407,3 +408,4 @@ class AquaFile(Syntax):
     exports: tuple[ExportSyntax, ...]
     definitions: tuple[Definition, ...]
     paper: bool = False
+    broken: frozenset[str] = frozenset()
