@@ -246,7 +246,9 @@ class _Loader:
             plugin = candidate.load()
             self.manager.register(plugin, record.name)
             check_hooks(self.manager, plugin)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
+        except KeyboardInterrupt:  # of the operator, as far as can be known
+            raise
+        except BaseException as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
             self._fail(record, error)
         else:
             version = record.version or str(getattr(plugin, "__version__", ""))
@@ -259,7 +261,9 @@ class _Loader:
             self.registry.offering(record.name, record.origin)
             try:
                 self.manager.subset_hook_caller(REGISTER_HOOK, others)(registry=self.registry)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
                 self.records.remove(record)
                 self._fail(record, error)
         records = [replace(record, offers=self._offers(record)) for record in self.records]

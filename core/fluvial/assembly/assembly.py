@@ -41,6 +41,7 @@ from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.effectors import Effector
 from fluvial.errors import FluvialError
+from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.guard.guarded import (
     GuardedAuthorization,
@@ -164,6 +165,7 @@ class Assembly:
         Raises:
             FluvialError: a part could not be built or started, two parts contribute the same thing, or a part failed, which cancels the block.
         """
+        BLAME.set(self._guard.blame("unknown", "node"))
         self._build(store)
         service_room, particles = self._rooms(store)
         blobs = self.parts.add("blobs", self.blobs)
@@ -306,7 +308,7 @@ class Assembly:
     def _service_offers(self) -> Iterator[ServiceOffer]:
         """The services that parts contribute, in the order of building, then the effectors of the settings, then the owner's."""
         for one in self.parts:
-            kind: Kind = "native" if one.part is self.execution.part else "builtin"
+            kind: Kind = "extra" if one.extra else "native" if one.part is self.execution.part else "builtin"
             on_failed = partial(self.parts.set_aside, one) if one.extra else None
             for service in one.given.services:
                 yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)

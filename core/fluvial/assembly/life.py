@@ -27,6 +27,7 @@ from anyio.abc import TaskStatus
 
 from fluvial.errors import FluvialError, PluginError, root_cause
 from fluvial.faults import describe
+from fluvial.guard.blame import Blame
 from fluvial.guard.detached import Detached
 from fluvial.guard.guard import safe
 
@@ -66,6 +67,7 @@ class Life:
         run: its work.
         log: where an unexpected error and a part that hangs are reported.
         on_failed: called when it fails after it has started; not after :meth:`stop`.
+        blame: see :class:`Detached`.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class Life:
         *,
         log: structlog.stdlib.BoundLogger,
         on_failed: Callable[[FluvialError], None] | None = None,
+        blame: Blame | None = None,
     ) -> None:
         self.name: Final = name
         self._run = run
         self._log = log
         self._on_failed = on_failed
+        self._blame = blame
         self._status = _Status[None]()
         self._task: Detached[None] | None = None
         self._works = False
@@ -90,7 +94,7 @@ class Life:
         Raises:
             FluvialError: what the part raised, or that it did not start.
         """
-        task = self._task = Detached(lambda: self._run(task_status=self._status), self.name)
+        task = self._task = Detached(lambda: self._run(task_status=self._status), self.name, blame=self._blame)
         task.on_over(self._status.told.set)
         try:
             with anyio.move_on_after(within_s):
@@ -141,6 +145,7 @@ async def started(
     start_s: float = START_S,
     stop_s: float = STOP_S,
     close: Callable[[], Awaitable[None]] = nothing,
+    blame: Blame | None = None,
 ) -> AsyncIterator[None]:
     """Run a part while the block runs.
 
@@ -151,6 +156,7 @@ async def started(
         start_s: how long it may take to start, in seconds.
         stop_s: how long it may take to stop, in seconds.
         close: closes its gates and waits for its answers in progress, with a deadline of its own; before the part is cancelled.
+        blame: see :class:`Detached`.
 
     Raises:
         FluvialError: what the part raised; the block has been cancelled then.
@@ -162,7 +168,7 @@ async def started(
         failed.append(error)
         body.cancel()
 
-    life = Life(name, run, log=log, on_failed=fail)
+    life = Life(name, run, log=log, on_failed=fail, blame=blame)
     await life.start(within_s=start_s)
     try:
         with body:

@@ -17,6 +17,7 @@ from fluvial.assembly.life import START_S, Life, PartRun, started
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
+from fluvial.guard.blame import Blame
 from fluvial.guard.detached import Detached
 from fluvial.guard.guard import Guard
 from fluvial.observers import Observers
@@ -161,6 +162,7 @@ class Parts:
             log=self._log,
             start_s=start_s,
             close=lambda: self._close(installed),
+            blame=self._blame(installed),
         )
         async with life:
             self._open(installed)
@@ -181,6 +183,7 @@ class Parts:
             installed.part.run,
             log=self._log,
             on_failed=lambda error: self.set_aside(installed, error),
+            blame=self._blame(installed),
         )
         try:
             await life.start()
@@ -193,6 +196,9 @@ class Parts:
             with anyio.CancelScope(shield=True):
                 await self._close(installed)
                 await life.stop()
+
+    def _blame(self, installed: Installed) -> Blame:
+        return self._guard.blame(installed.plugin, installed.name)
 
     def set_aside(self, installed: Installed, error: FluvialError) -> None:
         """Remove an extra and all its contributions; the node goes on."""

@@ -1,4 +1,4 @@
-"""What is in the folder of blobs, and what must go to make room. Pure: the shell does to the files what is decided here.
+"""The blobs in the folder, and which of them must be deleted to make room. Pure: the shell carries out on the files what is decided here.
 
 An entry is *kept* (complete) or *unfinished* (a download, in progress or interrupted). It counts with all its bytes from the moment when
 it is reserved. When room is needed, these go, in this order: interrupted downloads, the oldest first; then kept blobs that no part has

@@ -34,7 +34,7 @@ SOURCES_AT_ONCE: Final = 4
 """Peers that are asked at the same time."""
 
 STALLED_AFTER_S: Final = 5.0
-"""A source that has not delivered a block for so long takes nobody's place: another one is asked besides it."""
+"""After so many seconds without a block a source does not count as one of those asked: another one is asked besides it."""
 
 TRIES: Final = 3
 """Failures one after the other until a source that cannot be reached is given up."""
@@ -140,7 +140,7 @@ class Download:
         self._change = anyio.Event()
 
     def join(self, hints: Iterable[PeerId | Contact], *, bytes_max: int) -> None:
-        """Somebody else wants the blob, and perhaps knows who has it."""
+        """A further caller wants the blob, perhaps with hints of its own."""
         self._tree.size_max = max(self._tree.size_max, bytes_max)
         for at in hints:
             source = BlobSource(at)

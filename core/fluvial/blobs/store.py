@@ -1,4 +1,4 @@
-"""The blobs of this peer: the catalog decides, the folder does it. What puts, pins, reads and downloads meets here."""
+"""The blobs of this peer: the catalog decides, the folder carries it out. All puts, pins, reads and downloads go through here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BlobStore:
         clock: for the times of use.
         work: runs the file operations.
         metrics, log: of the room.
-        on_change: called when the blobs that are kept are others than before; quick, and never raises.
+        on_change: called when the set of kept blobs has changed; quick, and never raises.
     """
 
     def __init__(

@@ -8,7 +8,9 @@ from typing import Final, TypeVar
 
 import anyio
 
+from fluvial.cli.ending import end_soon
 from fluvial.errors import root_cause
+from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
 
 T = TypeVar("T")
@@ -25,7 +27,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         except BaseExceptionGroup as group:
             raise root_cause(group) from None
 
-    return anyio.run(unwrapped)
+    return anyio.run(unwrapped, backend="asyncio", backend_options={"loop_factory": SteadyLoop})
 
 
 async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signals | None:
@@ -58,5 +60,10 @@ async def serve(node: Node) -> None:
     async def work() -> None:
         await node.run(task_status=anyio.TASK_STATUS_IGNORED)
 
-    stopped_by = await until_signalled(work)
+    try:
+        stopped_by = await until_signalled(work)
+    except BaseException as error:
+        end_soon(node.log, failed=root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+        raise
     node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")
+    end_soon(node.log)

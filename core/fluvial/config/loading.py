@@ -262,7 +262,10 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     try:
         offer = plugins.select(kind, name)
     except PluginError as error:
-        problems.append(Problem(document.where(place), error.message, error.hint))
+        hint = error.hint
+        if kind in SWITCHED.values() and not plugins.offers_of(kind, name):
+            hint += f"\n    install the distribution that offers it here, or take [{dotted(at)}] out of the settings (its data stays)"
+        problems.append(Problem(document.where(place), error.message, hint))
         return None
     checked = check(document, options, offer.options, at=at, problems=problems, by=offer.distribution)
     return None if checked is None else Choice(offer, checked)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
 import anyio
+
+from fluvial.guard.blame import BLAME, Blame
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ class Detached(Generic[T]):
     Args:
         work: starts it.
         name: of the task, for debuggers.
+        blame: told if something that the work leaves to the event loop wants to end the process; its owner's by default.
 
     Attributes:
         error: the exception that it ended with, once it is over.
@@ -34,14 +38,17 @@ class Detached(Generic[T]):
 
     __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error")
 
-    def __init__(self, work: Callable[[], Awaitable[T]], name: str) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.error: BaseException | None = None
         self._result: T | None = None
         self._breaks = 0
         self._scope = anyio.CancelScope()
         self._over = loop.create_future()
-        self._task = loop.create_task(self._run(work), name=name)
+        context = copy_context()
+        if blame is not None:
+            context.run(BLAME.set, blame)
+        self._task = loop.create_task(self._run(work), name=name, context=context)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:

@@ -7,6 +7,7 @@ the log entry.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.errors import FluvialError, PluginError
 from fluvial.faults import describe
+from fluvial.guard.blame import BLAME, Blame
 from fluvial.guard.detached import Detached
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class Guard:
             FluvialError: one of ``passes``, as ``work`` raised it.
             PluginFailed: it raised anything else, or its deadline passed.
         """
-        task = Detached(work, what)
+        task = Detached(work, what, blame=self.blame(plugin, what))
         try:
             in_time = await task.wait(timeout_s)
         except BaseException:  # the caller is cancelled
@@ -113,20 +115,30 @@ class Guard:
 
     def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: type[FluvialError] = FluvialError) -> T:
         """Call ``work``, which is quick, and return its result; raises as :meth:`call`."""
+        token = BLAME.set(self.blame(plugin, what))
         try:
             return work()
         except passes:
             raise
         except BaseException as error:  # noqa: BLE001 - the plugin boundary
             raise self.failure(plugin, what, error) from None
+        finally:
+            BLAME.reset(token)
 
     def ask(self, plugin: str, what: str, work: Callable[[], T], otherwise: T) -> T:
         """Call ``work``, which is quick, and return its result; ``otherwise`` if it raises anything, which is logged and counted."""
+        token = BLAME.set(self.blame(plugin, what))
         try:
             return work()
         except BaseException as error:  # noqa: BLE001 - the plugin boundary
             self.failure(plugin, what, error)
             return otherwise
+        finally:
+            BLAME.reset(token)
+
+    def blame(self, plugin: str, what: str) -> Blame:
+        """For the context of a call: what it leaves to the event loop, such as tasks, fails under the plugin's name, too."""
+        return partial(self.failure, plugin, f"{what}: work that it has begun")
 
     def failure(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
         """Log and count an exception of foreign code; returns the error to raise in its place."""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from fluvial.clock import Clock
 from fluvial.services.status import Status
 
-Kind: TypeAlias = Literal["builtin", "effector", "native", "particle", "execution", "unknown"]
+Kind: TypeAlias = Literal["builtin", "effector", "native", "extra", "particle", "execution", "unknown"]
 """The kind of a service. Metrics carry it instead of the service id, because scripts could invent any number of ids."""
 
 SERIES_MAX: Final = 5

@@ -1,4 +1,4 @@
-"""What became of each instruction of a script, for the view of the script beside the story."""
+"""The state of each instruction of a script, for the view of the script beside the story."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InstructionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What became of an instruction.
+    """The state of one instruction.
 
     Attributes:
         line, column: where it stands; both count from 1.
@@ -45,7 +45,7 @@ def marks(story: Story) -> list[Mark]:
     for (line, column), states in sorted(seen.items()):
         counts = {state: states.count(state) for state in InstructionState if state in states}
         if len(counts) > 1:
-            counts.pop(InstructionState.SENT, None)  # what came of it says more
+            counts.pop(InstructionState.SENT, None)  # its outcome says more
         note = ", ".join(
             f"{state.value} {count} times" if count > 1 else state.value for state, count in counts.items()
         )
