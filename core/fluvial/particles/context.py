@@ -16,6 +16,7 @@ from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.processor import Processor
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Decision
@@ -31,6 +32,7 @@ class ActorContext:
         keys: the peer's key pair.
         clock: the time in journals.
         store: where journals and outboxes are written.
+        processor: shares the peer's time among particles.
         services: answer calls.
         permit: decides whether a call may be made.
         observers: are notified of every call.
@@ -45,6 +47,7 @@ class ActorContext:
     keys: KeyPair
     clock: Clock
     store: ParticleStore
+    processor: Processor
     services: Services
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers

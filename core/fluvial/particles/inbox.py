@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.addresses import Address, Contact
-from fluvial.air.data.batch import MissingError
+from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
@@ -21,6 +21,7 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
 
 
@@ -32,6 +33,7 @@ class Inbox:
         network: its network.
         limits: what it accepts.
         keeper: has the particles.
+        processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization, routing: the seats.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
@@ -44,6 +46,7 @@ class Inbox:
         network: str,
         limits: ParticleLimits,
         keeper: Keeper,
+        processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
         routing: GuardedRouting,
@@ -56,6 +59,7 @@ class Inbox:
         self._network = network
         self._limits = limits
         self._keeper = keeper
+        self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
         self._routing = routing
@@ -97,7 +101,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason or "authorization")
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = decode_data(particle.key, delivery.data)
+        known = await self._known(particle, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         self._learn_reply_addresses(particle)
@@ -112,6 +116,11 @@ class Inbox:
             signatures=len(known.batches) + 1,
         )
         return "accepted" if fresh else "repeated"
+
+    async def _known(self, particle: Particle, data: bytes) -> Known:
+        if len(data) <= BYTES_ON_LOOP:
+            return decode_data(particle.key, data)
+        return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
     async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""

@@ -32,6 +32,7 @@ from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.processor import Processor
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
@@ -160,6 +161,8 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
+        processor = Processor(weight=context.authorization.weight, metrics=metrics)
+        processor.start(tasks)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
         reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
         self._outbox = Outbox(
@@ -169,6 +172,7 @@ class Particles(Part):
             keys=context.keys,
             clock=clock,
             store=context.store,
+            processor=processor,
             services=context.services,
             permit=self._permit,
             observers=observers,
@@ -185,6 +189,7 @@ class Particles(Part):
             network=context.network,
             limits=limits,
             keeper=keeper,
+            processor=processor,
             carrier=carrier,
             authorization=context.authorization,
             routing=context.routing,
