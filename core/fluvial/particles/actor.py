@@ -8,7 +8,8 @@ another one from the store when the particle is needed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from logging import WARNING
+from typing import Final, TypeVar
 
 import anyio
 
@@ -17,7 +18,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import CallOutcome, Effects
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import contained
@@ -29,6 +30,9 @@ from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Sl
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
+
+IMPOSSIBLE_REPORTED_MAX: Final = 8
+"""Names that are no peer ids of which the initiator is told after one run."""
 
 
 class Actor:
@@ -147,9 +151,7 @@ class Actor:
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
-        for lost in writes.lost:
-            self._log.warning("delivery_impossible", to=lost, error="this is no peer id")
-            self._context.reporter.impossible(self.particle, lost)
+        self._report_undeliverable(writes)
         if not writes.needed:
             return
         try:
@@ -161,7 +163,22 @@ class Actor:
             self._break(error)
             raise
         self._session.durable(writes)
-        self._context.outbox.put(self._row(peer, version, writes.at_ms) for peer in writes.peers)
+        self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
+
+    def _report_undeliverable(self, writes: Writes) -> None:
+        context, particle = self._context, self.particle
+        if writes.lost:
+            error = "this is no peer id"
+            context.throttled.note(
+                "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
+            )
+        for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
+            context.reporter.impossible(particle, lost)
+        if writes.beyond:
+            limit = context.limits.destinations_max
+            why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
+            context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
+            context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
 
     async def _store(self, writes: Writes) -> int:
         """One or two transactions; returns the version of the outbox rows."""

@@ -15,6 +15,7 @@ from fluvial.effectors import Call
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.reporter import Reporter
@@ -22,6 +23,7 @@ from fluvial.particles.resender import Resender
 from fluvial.seats import Decision
 from fluvial.services.dispatcher import Services
 from fluvial.storage.particles import ParticleStore
+from fluvial.throttling import ThrottledLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,9 @@ class ActorContext:
         resender: decides when promises of others are looked at.
         tasks: where calls run.
         on_run: called after each run, when it is durable, with its effects and a function that returns what waits.
+        limits: what the peer accepts.
         log: a logger bound to the peer.
+        throttled: the same for what scripts and other peers can cause often.
     """
 
     keys: KeyPair
@@ -56,4 +60,6 @@ class ActorContext:
     resender: Resender
     tasks: anyio.abc.TaskGroup
     on_run: Callable[[Particle, Effects, Waits], None]
+    limits: ParticleLimits
     log: structlog.stdlib.BoundLogger
+    throttled: ThrottledLog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import DEBUG, WARNING
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -23,6 +24,7 @@ from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
+from fluvial.throttling import ThrottledLog
 
 
 class Inbox:
@@ -37,6 +39,7 @@ class Inbox:
         carrier: for what is meant for a peer that this one is the relay of.
         authorization, routing: the seats.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
+        throttled: for refusals, of which a sender can cause many.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Inbox:
         observers: Observers,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
     ) -> None:
         self._me = me
         self._network = network
@@ -66,6 +70,7 @@ class Inbox:
         self._clock = clock
         self._observers = observers
         self._log = log
+        self._throttled = throttled
         self._outcomes = Counter(
             "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
         )
@@ -148,6 +153,13 @@ class Inbox:
     ) -> Receipt:
         self._outcomes.labels(reason).inc()
         self._observers.particle_refused(sender, particle_id, reason)
-        log = self._log.debug if reason == "replay" else self._log.warning
-        log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
+        self._throttled.note(
+            "particle_refused",
+            reason,
+            cause=sender,
+            level=DEBUG if reason == "replay" else WARNING,
+            particle=particle_id,
+            sender=sender,
+            error=error.message,
+        )
         return Receipt.refusal(reason, error.message, lacks)

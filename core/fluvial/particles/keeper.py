@@ -82,7 +82,9 @@ class Keeper:
             if actor is None:
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
-                return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops))
+                most = self._limits.destinations_max
+                session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, destinations_max=most)
+                return self._keep(session)
             if actor.finished:
                 raise Refused("the particle is finished on this peer", reason="replay")
             return actor
@@ -169,7 +171,7 @@ class Keeper:
             if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
             actor = self._actors.get(key) or await self._restore(stored)
-        self._context.outbox.put(stored.outbox)
+        self._context.outbox.put(stored.outbox, stored.particle)
         await actor.begin()
         self._context.log.info("particle_resumed", particle=stored.particle.id)
 
@@ -208,7 +210,8 @@ class Keeper:
         try:
             with contained(self._context.log.bind(particle=particle.id)):
                 script = await self._script(particle)
-                restoring = ParticleSession.restoring(stored, script, me)
+                most = self._limits.destinations_max
+                restoring = ParticleSession.restoring(stored, script, me, destinations_max=most)
                 session = await self._context.processor.finish(particle.initiator, restoring.advance)
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")

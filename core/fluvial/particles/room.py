@@ -39,6 +39,7 @@ from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage import ParticleStore
+from fluvial.throttling import ThrottledLog
 
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
 """Told the outcome of each run of a particle here, with a function that says what waits."""
@@ -163,10 +164,22 @@ class Particles(Part):
         limits, observers = context.limits, context.observers
         processor = Processor(weight=context.authorization.weight, metrics=metrics)
         processor.start(tasks)
+        throttled = ThrottledLog(log, clock=anyio.current_time)
+        tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
-        reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
+        reporter = Reporter(
+            context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
+        )
         self._outbox = Outbox(
-            context.store, carrier, reporter=reporter, clock=clock, rng=context.rng, metrics=metrics, log=log
+            context.store,
+            carrier,
+            reporter=reporter,
+            weight=context.authorization.weight,
+            clock=clock,
+            rng=context.rng,
+            metrics=metrics,
+            log=log,
+            throttled=throttled,
         )
         actor_context = ActorContext(
             keys=context.keys,
@@ -181,7 +194,9 @@ class Particles(Part):
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
             tasks=tasks,
             on_run=context.on_run,
+            limits=limits,
             log=log,
+            throttled=throttled,
         )
         self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
         self._inbox = Inbox(
@@ -197,6 +212,7 @@ class Particles(Part):
             observers=observers,
             metrics=metrics,
             log=log,
+            throttled=throttled,
         )
         self._notice_inbox = NoticeInbox(
             me,
@@ -210,3 +226,10 @@ class Particles(Part):
             log=log,
         )
         return reporter
+
+
+async def _tell(throttled: ThrottledLog) -> None:
+    """Until cancelled: say what has gathered."""
+    while True:
+        await anyio.sleep(1)
+        throttled.look()

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -49,6 +49,9 @@ from fluvial.particles.journal import Arrival, JournalItem, Resent, read_entry, 
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
+
+DESTINATIONS_MAX: Final = 512
+"""Peers to which a session asks to send its particle, unless told otherwise: every one of them is tried until the particle dies."""
 
 DoneT = TypeVar("DoneT")
 ResultT = TypeVar("ResultT")
@@ -77,6 +80,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
         at_ms: when, milliseconds since 1970.
         peers: who must be handed the particle now.
         lost: next peers whose names are no peer ids. These are not written: there is no way to send the particle there.
+        beyond: how many next peers are left out because the particle goes to too many.
         finished: whether nothing is left to do.
     """
 
@@ -86,6 +90,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     peers: Sequence[PeerId]
     lost: Sequence[str]
+    beyond: int
     finished: bool
 
     def entries(self) -> list[JournalEntry]:
@@ -137,7 +142,15 @@ class ParticleSession:
     """
 
     def __init__(
-        self, particle: Particle, machine: Machine, me: PeerId, *, sender: PeerId, hops: int, pruning: bool = True
+        self,
+        particle: Particle,
+        machine: Machine,
+        me: PeerId,
+        *,
+        sender: PeerId,
+        hops: int,
+        pruning: bool = True,
+        destinations_max: int = DESTINATIONS_MAX,
     ) -> None:
         self.particle = particle
         self.sender = sender
@@ -145,6 +158,8 @@ class ParticleSession:
         self.phase = ParticlePhase.NEW
         self._machine = machine
         self._pruning = pruning
+        self._destinations_max = destinations_max
+        self._destinations: set[str] = set()
         self._exchange = Exchange()
         self._promises = Promises(me, particle.initiator)
         self._notices: list[Notice] = []
@@ -167,6 +182,7 @@ class ParticleSession:
         hops: int = 0,
         machine: type[Machine] = Machine,
         pruning: bool = True,
+        destinations_max: int = DESTINATIONS_MAX,
     ) -> ParticleSession:
         """The session of a particle that this peer does not have yet.
 
@@ -178,6 +194,7 @@ class ParticleSession:
             hops: how many peers this copy has been handed to.
             machine: what runs the script.
             pruning: whether deliveries leave out what the rest of the flow cannot read; off to compare.
+            destinations_max: to how many peers the particle is sent from here.
         """
         environment = _environment(particle)
         return cls(
@@ -187,6 +204,7 @@ class ParticleSession:
             sender=sender,
             hops=hops,
             pruning=pruning,
+            destinations_max=destinations_max,
         )
 
     @classmethod
@@ -210,14 +228,22 @@ class ParticleSession:
 
     @classmethod
     def restoring(
-        cls, stored: StoredParticle, script: Script, me: PeerId, *, observer: Observer | None = None
+        cls,
+        stored: StoredParticle,
+        script: Script,
+        me: PeerId,
+        *,
+        observer: Observer | None = None,
+        destinations_max: int = DESTINATIONS_MAX,
     ) -> SlicedInput[Machine, ParticleSession]:
-        """As :meth:`restore`, in slices."""
+        """As :meth:`restore`, in slices; ``destinations_max`` as for :meth:`new`, not counting those who had the particle before."""
         particle = stored.particle
         items = [read_entry(entry) for entry in stored.journal]
         records = [item for item in items if isinstance(item, Merged | Stepped | Sealed)]
         machine = Machine(script, particle.key, me, **_environment(particle), observer=observer)
-        session = cls(particle, machine, me, sender=stored.sender, hops=stored.hops)
+        sender, hops = stored.sender, stored.hops
+        session = cls(particle, machine, me, sender=sender, hops=hops, destinations_max=destinations_max)
+        session._destinations.update(row.peer for row in stored.outbox)
         return SlicedInput(machine.restoring(records), lambda _: session._restored(stored, items))
 
     def _restored(self, stored: StoredParticle, items: Sequence[JournalItem]) -> ParticleSession:
@@ -351,10 +377,14 @@ class ParticleSession:
             now_ms: milliseconds since 1970.
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
         """
-        items, peers, lost = self._items, self._resend_to, []
+        items, peers, lost, beyond = self._items, self._resend_to, [], 0
         if self._next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
         for name in self._next_peers:
+            if name not in self._destinations and len(self._destinations) >= self._destinations_max:
+                beyond += 1
+                continue
+            self._destinations.add(name)
             if (peer := _peer_id(name)) is None:
                 lost.append(name)
             else:
@@ -369,6 +399,7 @@ class ParticleSession:
             at_ms=now_ms,
             peers=peers,
             lost=lost,
+            beyond=beyond,
             finished=self._finishes,
         )
 
