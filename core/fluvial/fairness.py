@@ -53,12 +53,15 @@ class FairQueue(Generic[ItemT]):
         line = self._lines.get(owner)
         return 0 if line is None else len(line)
 
-    def push(self, owner: PeerId, item: ItemT) -> None:
-        """Put an item behind the owner's others."""
+    def push(self, owner: PeerId, item: ItemT, *, first: bool = False) -> None:
+        """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
             line = self._lines[owner] = deque()
             self._enter(owner)
-        line.append(item)
+        if first:
+            line.appendleft(item)
+        else:
+            line.append(item)
         self._length += 1
 
     def pop(self) -> tuple[PeerId, ItemT]:

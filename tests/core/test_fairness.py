@@ -47,6 +47,16 @@ def test_going_away_and_coming_again_brings_no_advantage() -> None:
     assert abs(served[GREEDY] - served[MODEST]) <= 1
 
 
+def test_what_is_not_done_yet_can_stay_before_the_owners_others() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push(GREEDY, "one")
+    queue.push(GREEDY, "two")
+    queue.push(MODEST, "three")
+    owner, item = queue.pop()
+    queue.push(owner, item, first=True)
+    assert [queue.pop() for _ in range(3)] == [(MODEST, "three"), (GREEDY, "one"), (GREEDY, "two")]
+
+
 def test_what_is_not_wanted_any_more_leaves_the_line() -> None:
     queue: FairQueue[str] = FairQueue()
     for item in ("one", "two"):

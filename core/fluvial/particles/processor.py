@@ -152,7 +152,8 @@ class Processor:
                 initiator, job = line.queue.pop()
                 self._turns.inc()
                 if not job.turn():
-                    line.queue.push(initiator, job)
+                    # One after another: many that are half done would take the memory of them all.
+                    line.queue.push(initiator, job, first=True)
                 for _ in range(ROUNDS_BETWEEN):
                     await anyio.lowlevel.checkpoint()
         finally:
