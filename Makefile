@@ -9,7 +9,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup demo test check lint types imports bench attacks fuzz-air constraints clean
+.PHONY: setup demo test check lint types imports bench attacks fuzz-air fuzz-aqua aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -58,6 +58,14 @@ fuzz-air: $(READY)
 # Attacks on real peers while honest flows run, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)
 	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
+
+# Random Aqua programs next to the reference compiler: `make fuzz-aqua REFERENCE=DIR SEEDS=1-100`; DIR is the folder of a harness for it.
+fuzz-aqua: $(READY)
+	$(BIN)/python -m tests.fuzz.aqua --reference $(REFERENCE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KEEP),--keep $(KEEP))
+
+# How many functions of a folder of Aqua programs compile: `make aqua-realworld DIR=…`, one folder in it for each repository.
+aqua-realworld: $(READY)
+	$(BIN)/python -m tests.fuzz.aqua_realworld $(DIR) $(if $(PACKAGES),--packages $(PACKAGES)) $(if $(VERBOSE),--verbose)
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)

@@ -35,6 +35,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt, encode_receipt
 from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.transport import TcpTransport
 
@@ -113,7 +114,7 @@ async def sending(to: Contact) -> AsyncIterator[Sender]:
     silent = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
-    context = closed_context("bench", keys=keys, network=NETWORK, log=silent)
+    context = closed_context("bench", keys=keys, network=NETWORK, log=silent, trust=WeightsTrust())
     transport = TcpTransport(context, Options())
     sender = Sender(to, keys, transport)
     async with anyio.create_task_group() as tasks:

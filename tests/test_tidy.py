@@ -8,10 +8,12 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
 import fluvial
+import grimp
 import msgspec
 import pluggy
 import pytest
@@ -39,6 +41,7 @@ ALLOWED_IMPORTS: Final = {
         "asyncio",
     ): "it is an event loop; anyio runs on one and has no word for another clock",
     ("core/fluvial/guard/detached.py", "asyncio"): "a task that nobody must wait for, for which anyio has nothing",
+    ("core/fluvial/guard/steady_loop.py", "asyncio"): "it is an event loop; anyio runs on one",
     (
         "core/fluvial/storage/writer.py",
         "asyncio",
@@ -54,9 +57,11 @@ THREAD_DOORS: Final = {
     "core/fluvial/virtual/threads.py": "the door",
 }
 """Modules that start threads; all others would be out of virtual time's reach."""
+CLASS_NAMES_TWICE: Final[dict[str, str]] = {}
+"""Public names that two classes may have, each with the reason."""
 HOOK_PARTS: Final = ("When:", "May / must not:", "Results:", "Order:", "Errors:", "Since:")
 TEXT_FILES: Final = {".py", ".toml", ".md", ".txt", ".air", ".html", ".css", ".js", ".json", ".yml", ""}
-NOT_OURS: Final = {".git", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
+NOT_OURS: Final = {".git", ".fluvial-demo", ".venv", "__pycache__", "node_modules", "build", "dist", ".hypothesis"}
 
 
 def files(*tops: str) -> list[Path]:
@@ -139,6 +144,25 @@ def test_threads_have_one_door() -> None:
         or (isinstance(node, ast.Attribute) and node.attr in ("to_thread", "run_in_executor"))
     }
     assert found == set(THREAD_DOORS), "use fluvial.virtual.threads.in_thread"
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, tree in trees():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(f"{module}:{node.lineno}")
+    assert len(homes) > 100
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in CLASS_NAMES_TWICE} == {}
+    assert set(CLASS_NAMES_TWICE) <= set(twice), "what stands once needs no exception"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    packages = ("fluvial", *(f"fluvial_{plugin.name}" for plugin in PLUGINS))
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_every_hook_is_a_contract() -> None:

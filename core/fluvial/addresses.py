@@ -23,7 +23,7 @@ ADDRESS_CHARACTERS_MAX: Final = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One way to a peer; ``peer`` is None while it is not known who answers there.
+    """One way to a peer; ``peer`` is None if it is not known which peer answers there.
 
     ``relay`` names the relay of a circuit address: host and port are then the relay's.
     """
@@ -64,7 +64,7 @@ class Address:
         return cls(host_kind=kind, host=host, port=int(parts[4]), peer=first, relay=relay)
 
     def with_peer(self, peer: PeerId) -> Address:
-        """The same way, saying who is at its end."""
+        """The same address with the peer id at its end."""
         return Address(host_kind=self.host_kind, host=self.host, port=self.port, peer=peer, relay=self.relay)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ def _check_host(text: str, kind: str, host: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A peer and the ways to it, best first; no way at all means: only over a connection that is open already."""
+    """A peer and the ways to it, best first. Without addresses it can be reached only over a connection that is open already."""
 
     peer: PeerId
     addresses: tuple[Address, ...] = ()
@@ -98,7 +98,7 @@ class Contact:
         """A contact from one address that ends in ``/p2p/PEER``.
 
         Raises:
-            ValueError: the text is no address or does not say who is there.
+            ValueError: the text is no address or does not name the peer.
         """
         address = Address.parse(text)
         if address.peer is None:

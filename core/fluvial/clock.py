@@ -1,4 +1,4 @@
-"""Where time comes from. Nothing in fluvial reads a clock but through this protocol, so that tests and simulations own time."""
+"""Where time comes from. Fluvial reads clocks only through this protocol, so that tests and simulations control time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is told otherwise; for tests and simulations."""
+    """A clock that stands still until it is set; for tests and simulations."""
 
     def __init__(self, now_ms: int) -> None:
         self.time_ms = now_ms

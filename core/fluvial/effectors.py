@@ -1,4 +1,4 @@
-"""For authors: how a peer's owner gives scripts something to call.
+"""For authors: services written in Python that scripts can call.
 
 An effector is a class with a ``service_id`` and functions marked with ``@function``; type hints are the argument check and the
 interface. Published as a plugin it is offered in ``fluvial_register`` and switched on by ``[effectors.NAME]`` in ``fluvial.toml``::
@@ -16,7 +16,7 @@ interface. Published as a plugin it is offered in ``fluvial_register`` and switc
 
 The same class, without a config, is a native service: ``Node.serve(Weather())`` and ``client.serve(…)`` answer calls with it.
 
-What hints may say: ``str``, ``bool``, ``int`` (and the exact ``I64``, ``U64``, ``U32``, ``U8``), ``float``, ``PeerId``, ``None``, ``Any``,
+Possible hints: ``str``, ``bool``, ``int`` (and the exact ``I64``, ``U64``, ``U32``, ``U8``), ``float``, ``PeerId``, ``None``, ``Any``,
 ``list[…]``, ``tuple[…]``, ``dict[str, …]``, ``Literal``, unions and optionals of them, ``msgspec.Struct``, dataclasses and TypedDicts. Scripts
 may leave out parameters with a default; ``*args: T`` takes any number. A caller's mistake never reaches the function: it fails with
 status 4 and a text that names the parameter. Arguments belong to the particle; a function must not change them in place.
@@ -181,7 +181,7 @@ class Effector(Generic[ConfigT]):
 
     @classmethod
     def from_options(cls, options: Any) -> Self:
-        """An instance for ``[effectors.NAME]``: with its options (of :meth:`config_type`), or with no argument if it knows none."""
+        """An instance for ``[effectors.NAME]``: built with its options (of :meth:`config_type`), or without argument if it has no options."""
         make: Callable[..., Self] = cls
         return make() if cls.config_type() is NoConfig else make(options)
 
@@ -205,4 +205,4 @@ class Effector(Generic[ConfigT]):
         """Called before the first call; open what the effector needs. May be called again after :meth:`stop`."""
 
     async def stop(self) -> None:
-        """Called when the service is withdrawn or the node stops; no call begins any more, one that was given up may still run in a thread."""
+        """Called when the service is withdrawn or the node stops. No further call begins, but one that was given up may still run in a thread."""

@@ -1,8 +1,8 @@
 """The canonical binary encoding of everything that is signed, hashed or sent.
 
 MessagePack, restricted to one byte string per value: every integer, string, array and map header in its shortest form, floats always
-64 bit, the keys of maps text in ascending UTF-8 order, records as arrays of their fields. :func:`decode` refuses all else, so
-that bytes that were hashed or signed can be thrown away and made again.
+64 bit, the keys of maps text in ascending UTF-8 order, records as arrays of their fields. :func:`decode` refuses any other
+form, so bytes that were hashed or signed need not be kept: encoding the value again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def decode(data: bytes, kind: type[T], *, what: str) -> T:
     Args:
         data: what was received.
         kind: the expected type.
-        what: how an error calls it, such as ``"particle"``.
+        what: the name of the record in errors, such as ``"particle"``.
 
     Raises:
         RemoteProtocolError: the bytes are no canonical encoding of such a record.

@@ -1,4 +1,4 @@
-"""Exceptions that came out of foreign code, as one harmless line."""
+"""Exceptions of foreign code as one harmless line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHARACTERS_MAX: Final = 500
 
 
 def describe(error: BaseException) -> str:
-    """An exception that came out of a plugin, in one line, with the place where it was raised; never raises itself."""
+    """An exception of a plugin, in one line, with the place where it was raised; never raises itself."""
     if isinstance(error, FluvialError):
         return _one_line(_text(error))
     text = _text(error)

@@ -6,8 +6,8 @@ from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 import msgspec
 
-Level: TypeAlias = Literal["ok", "warn", "fail"]
-LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+FindingLevel: TypeAlias = Literal["ok", "warn", "fail"]
+LEVELS: Final[tuple[FindingLevel, ...]] = get_args(FindingLevel)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fix: the name of a repair that ``fluvial doctor --fix`` can make; empty if there is none.
     """
 
-    level: Level
+    level: FindingLevel
     text: str
     subject: str = ""
     hint: str = ""

@@ -1,11 +1,11 @@
-"""How the owner of a running peer asks it how it is.
+"""How the owner of a running peer asks for its health.
 
-A request of the protocol :data:`PROTOCOL`, from a client with a key of its own: a peer has no connection with itself. That the client
-acts for the owner it shows by a signature of the peer's own key, which only the owner has, over ::
+The owner sends a request of the protocol :data:`PROTOCOL`, from a client with a key of its own, since a peer has no connection with itself. A
+signature by the peer's own key, which only the owner has, proves that the client acts for the owner. What is signed is ::
 
     "fluvial/health/1" ‖ 00 ‖ canonical bytes of [network, public key of the client, time]
 
-The client has proven its key to the transport; so a question that somebody has seen is of no use to them, nor is an old one.
+The client has proven its key to the transport. So nobody can reuse a question of somebody else, nor an old one.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def make_question(keys: KeyPair, client: PeerId, *, network: str, at_ms: int) ->
 
 
 def check_question(payload: bytes, *, me: PeerId, sender: PeerId, network: str, now_ms: int) -> None:
-    """Hold that a request comes from the owner of this peer.
+    """Ensure that a request comes from the owner of this peer.
 
     Args:
         payload: what came.
@@ -84,7 +84,7 @@ def check_question(payload: bytes, *, me: PeerId, sender: PeerId, network: str, 
         now_ms: the time, milliseconds since 1970.
 
     Raises:
-        Refused: it does not. RemoteProtocolError: it is no question.
+        Refused: it comes from somebody else. RemoteProtocolError: it is no question.
     """
     question = decode(payload, Question, what="question about this peer's health")
     if not verify(me.public_key, question.signature, _signed(network, sender, question.at_ms)):
@@ -94,7 +94,7 @@ def check_question(payload: bytes, *, me: PeerId, sender: PeerId, network: str, 
 
 
 def make_report(*, version: str, connected: Iterable[str], findings: Iterable[Finding]) -> bytes:
-    """The payload of the answer; what is too much or too long is cut."""
+    """The payload of the answer, cut to the limits of number and length."""
     kept = tuple(_cut(one) for one in islice(findings, FINDINGS_MAX))
     others = tuple(sorted(map(str, connected))[:CONNECTED_MAX])
     while len(payload := encode(Report(version, others, kept))) > REPORT_BYTES_MAX:

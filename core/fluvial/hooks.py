@@ -1,9 +1,9 @@
-"""The book of contracts: every hook that a plugin may implement.
+"""The contracts of all hooks that a plugin may implement.
 
 Hooks are synchronous and rare: they build or observe. Work per message goes through the objects of ``seats.py``. All hooks run on
-the node's event-loop thread and must not block. Write an implementation as a module-level function marked with ``fluvial.hookimpl``: it hears of
-every node of the process, and ``node`` says of which; or as a method of an object that a part gives as one of its watchers
-(``Contributions.watchers``): it hears of its own node only. Take only the arguments you need. Coroutine functions and hook wrappers are refused.
+the node's event-loop thread and must not block. Write an implementation as a module-level function marked with ``fluvial.hookimpl``: it observes
+every node of the process, and ``node`` says which one; or as a method of an object that a part contributes as a watcher
+(``Contributions.watchers``): it observes its own node only. Take only the arguments you need. Coroutine functions and hook wrappers are refused.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def fluvial_particle_received(node: PeerId, particle: Particle, sender: PeerId) 
 def fluvial_particle_refused(node: PeerId, sender: PeerId, particle_id: str, reason: str) -> None:
     """A particle was refused; ``reason`` is the word that the metric ``fluvial_particles_total`` carries as outcome.
 
-    ``particle_id`` is what the sender claims (nothing of it is verified) and empty if it could not even be read.
+    ``particle_id`` is the sender's claim, not verified; it is empty if it could not be read.
     When: after the refusal. May / must not: observe; no blocking. Results: ignored. Order: undefined.
     Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
     """
@@ -82,7 +82,7 @@ def fluvial_particle_refused(node: PeerId, sender: PeerId, particle_id: str, rea
 def fluvial_failure_noticed(node: PeerId, particle: Particle, peer: PeerId, code: int, message: str) -> None:
     """A peer cannot go on with a particle that this peer began; ``code`` is the error's number as scripts see it, or 0.
 
-    Other branches of the flow may go on. The notice is signed by ``peer``; what it says is that peer's word.
+    Other branches of the flow may go on. The notice is signed by ``peer``; nothing else proves what it says.
     When: after the notice is stored; once for each error of a peer. May / must not: observe; no blocking.
     Results: ignored. Order: undefined. Errors: logged with the plugin's name, counted, else ignored. Since: 0.1.
     """
@@ -99,7 +99,7 @@ def fluvial_call_done(node: PeerId, call: Call, status: int, seconds: float) -> 
 
 @hookspec
 def fluvial_capabilities_changed(node: PeerId) -> None:
-    """What a node can be looked up by has changed; the port ``directory`` says to what.
+    """The capabilities of a node have changed; the port ``directory`` has the new ones.
 
     When: after a service was added or withdrawn, or a part was set aside. Parts whose own capabilities change need not wait for it.
     May / must not: wake a loop; no blocking. It never carries the only copy of a fact: read the state at each start, too.

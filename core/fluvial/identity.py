@@ -41,7 +41,7 @@ def base58_encode(data: bytes) -> str:
 
 
 def base58_decode(text: str) -> bytes:
-    """The bytes behind a base58 text.
+    """The bytes that a base58 text stands for.
 
     Raises:
         ValueError: a character is not of the alphabet.
@@ -113,14 +113,14 @@ def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
 def key_is_exposed(status: os.stat_result) -> bool:
     """Whether a key file of this user may be read or written by others.
 
-    Who gave the file to somebody else, as managers of secrets do, has decided who may read it.
+    A file that belongs to another user is accepted: managers of secrets install key files so, and decide themselves who may read them.
     Source: OpenSSH, ``sshkey_perm_ok``.
     """
     return os.name == "posix" and status.st_uid == os.getuid() and bool(status.st_mode & 0o077)
 
 
 def _read_key_file(path: Path) -> bytes:
-    """The contents of a key file; the kind of the file is looked at before a byte is read, and nothing waits.
+    """The contents of a key file; the kind of the file is checked before a byte is read, and opening never blocks.
 
     Raises:
         ConfigError: it cannot be read or is not what a key file should be.
@@ -147,7 +147,7 @@ def _read_key_file(path: Path) -> bytes:
 
 
 class KeyPair:
-    """An Ed25519 key pair; the private half never leaves the object but to its file."""
+    """An Ed25519 key pair; the private half leaves the object only to its file."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         self._private = private_key

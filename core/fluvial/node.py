@@ -36,15 +36,15 @@ from fluvial.telemetry import make_logger
 from fluvial.virtual.loop import is_virtual
 
 Watch: TypeAlias = Callable[[Effects, Waits], None]
-"""Told the outcome of each run of a particle on this peer, with a function that says what waits."""
+"""Called with the outcome of each run of a particle on this peer, and with a function that lists what waits."""
 
 Listen: TypeAlias = Callable[[Notice], None]
-"""Told of each failure notice about a particle."""
+"""Called with each failure notice about a particle."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Operation:
-    """What there is only while the node runs."""
+class _RunningNode:
+    """Objects that exist only while the node runs."""
 
     store: Store
     assembly: Assembly
@@ -81,10 +81,10 @@ class Node:
         self.log: Final = base_log.bind(peer=self.keys.peer_id)
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
-        self._operation: _Operation | None = None
+        self._operation: _RunningNode | None = None
 
     @property
-    def _in_operation(self) -> _Operation:
+    def _in_operation(self) -> _RunningNode:
         assert self._operation is not None, "the node is not running"
         return self._operation
 
@@ -92,7 +92,7 @@ class Node:
 
     @property
     def peer_id(self) -> PeerId:
-        """Its name."""
+        """Its id."""
         return self.keys.peer_id
 
     @property
@@ -102,27 +102,27 @@ class Node:
 
     @property
     def transport(self) -> GuardedTransport:
-        """Who sits in the seat of transport; while the node runs."""
+        """The transport, behind its guard; while the node runs."""
         return self._in_operation.assembly.transport
 
     @property
     def routing(self) -> GuardedRouting:
-        """Who sits in the seat of routing; while the node runs."""
+        """The routing, behind its guard; while the node runs."""
         return self._in_operation.assembly.routing
 
     @property
     def services(self) -> Services:
-        """Who answers calls; while the node runs."""
+        """The dispatcher of calls; while the node runs."""
         return self._in_operation.assembly.services
 
     @property
     def switchboard(self) -> Switchboard:
-        """Who answers messages of other peers; while the node runs."""
+        """The switchboard of messages; while the node runs."""
         return self._in_operation.assembly.switchboard
 
     @property
     def blobs(self) -> Blobs:
-        """Contents that are larger than a message, as the program has them that runs the node; while it runs."""
+        """The port ``blobs`` for the program that runs the node; while the node runs."""
         return self._in_operation.assembly.blobs.for_part("node")
 
     @property
@@ -132,7 +132,7 @@ class Node:
 
     @property
     def reply_to(self) -> tuple[str, ...]:
-        """Where others can reach it: its addresses, or, without any, the way through its relays."""
+        """Where others can reach it: its addresses or, if it has none, circuits through its relays."""
         if self.addresses:
             return tuple(str(address) for address in self.addresses)
         return tuple(
@@ -183,8 +183,8 @@ class Node:
         Args:
             particle: which.
             handlers: who answers, by service id.
-            watch: told what each of the particle's runs on this peer came to.
-            listen: told which peers cannot go on with it, and why.
+            watch: called with the outcome of each run of the particle on this peer.
+            listen: called with each failure notice about it.
 
         Raises:
             PluginError, ResourceLimit: as ``Services.bind``; nothing is bound then.
@@ -218,7 +218,7 @@ class Node:
         """Work until cancelled; ``task_status.started()`` when particles are taken in and resumed.
 
         Raises:
-            FluvialError: something that the peer needs is not to be had.
+            FluvialError: something that the peer needs is not available.
         """
         settings = self._settings
         for record in self._configuration.plugins.failed:
@@ -245,7 +245,7 @@ class Node:
         )
         try:
             async with opening as store, assembly.running(store) as particles:
-                self._operation = _Operation(store, assembly, particles)
+                self._operation = _RunningNode(store, assembly, particles)
                 self.log.info(
                     "peer_started",
                     version=__version__,
@@ -278,10 +278,10 @@ async def running(
         clock: the machine's clock by default.
         rng: randomness for pauses.
         log: a logger as the config says by default.
-        serves: native services that are there from the first particle on, also for those that a restart goes on with.
+        serves: native services that are available from the first particle on, also to particles that are resumed after a restart.
 
     Raises:
-        FluvialError: something that the peer needs is not to be had. What the block raises comes out as it is.
+        FluvialError: something that the peer needs is not available. What the block raises is raised as it is.
     """
     node = Node(configuration, keys=keys, clock=clock, rng=rng, log=log, serves=serves)
     try:
@@ -298,7 +298,7 @@ async def _run(node: Node, *, task_status: TaskStatus[None]) -> None:
 
 
 def _make_state_folder(settings: Settings) -> None:
-    """A relative SQLite path, such as the default's, lies in the peer's own folder: nobody has to make room for it."""
+    """Make the folder of a relative SQLite path, such as the default's; it lies in the peer's own folder."""
     _, found, path = settings.storage.url.partition("sqlite:///")
     if not found or not path or path.startswith("/"):
         return

@@ -1,11 +1,12 @@
-"""Tells the watchers what happens in a node; one that raises is logged and counted, and the others still hear of it.
+"""Reports the events of a node to its watchers. A watcher that raises is logged and counted; the others are still called.
 
-The hooks' contracts are in ``hooks.py``. Watchers are the hooks of loaded plugins, which hear of every node of the process, and the objects that
-parts give to their own node. Implementations are called one by one and directly, since a hook call of pluggy ends at the first that raises.
+The hooks' contracts are in ``hooks.py``. Watchers are the hooks of loaded plugins, which observe every node of the process, and the objects that
+parts contribute to their own node. Implementations are called one by one and directly, since a hook call of pluggy ends at the first that raises.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, count
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from fluvial.addresses import Contact
 from fluvial.effectors import Call
 from fluvial.errors import PluginError
 from fluvial.faults import describe
+from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import safe
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
@@ -30,7 +32,7 @@ class Observers:
     """The watchers of one node.
 
     Args:
-        node: whose.
+        node: the node's peer id.
         plugins: the loaded plugins.
         log: where a failing watcher is reported.
         metrics: gets ``fluvial_observer_failures_total{plugin, hook}``.
@@ -41,6 +43,7 @@ class Observers:
     ) -> None:
         self._node = node
         self._log = log
+        self._plugins: dict[str, str] = {}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hooks)
         for name, plugin in plugins.manager.list_name_plugin():
@@ -50,70 +53,75 @@ class Observers:
             "fluvial_observer_failures", "Exceptions raised by observer hooks", ["plugin", "hook"], registry=metrics
         )
 
-    def add(self, watcher: object, *, owner: str) -> None:
-        """Tell an object too, until :meth:`remove`.
+    def add(self, watcher: object, *, owner: str, plugin: str) -> None:
+        """Report events to an object, too, until :meth:`remove`.
 
         Args:
             watcher: has methods marked with ``hookimpl``.
-            owner: the part that gives it.
+            owner: the part that contributes it.
+            plugin: the plugin whose code it is, for log and metrics.
 
         Raises:
             PluginError: it has a hook that does not exist, or no hook at all.
         """
         try:
             names = chain((owner,), (f"{owner} {number}" for number in count(2)))
-            self._manager.register(watcher, next(name for name in names if not self._manager.has_plugin(name)))
+            name = next(name for name in names if not self._manager.has_plugin(name))
+            self._manager.register(watcher, name)
+            self._plugins[name] = plugin
             check_hooks(self._manager, watcher)
         except (PluginError, ValueError, pluggy.PluginValidationError) as error:
             self.remove(watcher)
             raise PluginError(f"a watcher of {owner} cannot be used: {error}") from error
 
     def remove(self, watcher: object) -> None:
-        """Tell an object no more."""
+        """Stop reporting events to an object."""
         if self._manager.is_registered(watcher):
+            self._plugins.pop(self._manager.get_name(watcher) or "", None)
             self._manager.unregister(watcher)
 
     def peer_connected(self, contact: Contact) -> None:
-        """Tell ``fluvial_peer_connected``."""
+        """Call ``fluvial_peer_connected``."""
         self._tell("fluvial_peer_connected", peer=contact.peer, contact=contact)
 
     def peer_disconnected(self, peer: PeerId) -> None:
-        """Tell ``fluvial_peer_disconnected``."""
+        """Call ``fluvial_peer_disconnected``."""
         self._tell("fluvial_peer_disconnected", peer=peer)
 
     def particle_received(self, particle: Particle, sender: PeerId) -> None:
-        """Tell ``fluvial_particle_received``."""
+        """Call ``fluvial_particle_received``."""
         self._tell("fluvial_particle_received", particle=particle, sender=sender)
 
     def particle_refused(self, sender: PeerId, particle_id: str, reason: str) -> None:
-        """Tell ``fluvial_particle_refused``."""
+        """Call ``fluvial_particle_refused``."""
         self._tell("fluvial_particle_refused", sender=sender, particle_id=particle_id, reason=reason)
 
     def failure_noticed(self, particle: Particle, peer: PeerId, code: int, message: str) -> None:
-        """Tell ``fluvial_failure_noticed``."""
+        """Call ``fluvial_failure_noticed``."""
         self._tell("fluvial_failure_noticed", particle=particle, peer=peer, code=code, message=message)
 
     def call_done(self, call: Call, status: int, seconds: float) -> None:
-        """Tell ``fluvial_call_done``."""
+        """Call ``fluvial_call_done``."""
         self._tell("fluvial_call_done", call=call, status=status, seconds=seconds)
 
     def capabilities_changed(self) -> None:
-        """Tell ``fluvial_capabilities_changed``."""
+        """Call ``fluvial_capabilities_changed``."""
         self._tell("fluvial_capabilities_changed")
 
     def _tell(self, hook: str, **facts: Any) -> None:
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         for implementation in caller.get_hookimpls():
+            plugin = self._plugins.get(implementation.plugin_name, implementation.plugin_name)
+            token = BLAME.set(partial(self._failed, plugin, hook))
             try:
                 implementation.function(
                     *[self._node if name == "node" else facts[name] for name in implementation.argnames]
                 )
             except BaseException as error:  # noqa: BLE001 - the plugin boundary
-                self._failures.labels(implementation.plugin_name, hook).inc()
-                self._log.warning(
-                    "observer_failed",
-                    plugin=implementation.plugin_name,
-                    hook=hook,
-                    error=describe(error),
-                    exc_info=safe(error),
-                )
+                self._failed(plugin, hook, error)
+            finally:
+                BLAME.reset(token)
+
+    def _failed(self, plugin: str, hook: str, error: BaseException) -> None:
+        self._failures.labels(plugin, hook).inc()
+        self._log.warning("observer_failed", plugin=plugin, hook=hook, error=describe(error), exc_info=safe(error))

@@ -1,8 +1,8 @@
 """The particle: a script with signed, immutable metadata, and the data that grows on its way.
 
-What the initiator signs are the canonical bytes of :class:`Header` behind a domain tag; the script is covered by its hash. The SHA-256
-of those bytes is the particle's *key*: it names the particle everywhere inside of fluvial (an id is only the initiator's word), and
-every signature in the data binds to it, so that no result can be used under another script, id or initiator.
+The initiator signs a domain tag followed by the canonical bytes of :class:`Header`; the hash in the header covers the script. The SHA-256
+of the signed bytes is the particle's *key*. It names the particle everywhere inside of fluvial, since two initiators may choose the same id.
+Every signature in the data covers the key, so no result can be used under another script, id or initiator.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Particle:
 
     @property
     def id(self) -> str:
-        """The initiator's name for it."""
+        """The id that the initiator chose."""
         return self.header.id
 
     @cached_property
@@ -157,7 +157,7 @@ def encode_delivery(delivery: Delivery) -> bytes:
 
 
 def decode_delivery(data: bytes) -> Delivery:
-    """The delivery that canonical bytes stand for, its shape checked; signatures are not looked at here.
+    """The delivery that canonical bytes stand for, its shape checked; signatures are not verified here.
 
     Raises:
         RemoteProtocolError: the bytes are no delivery, or a field has an impossible value.

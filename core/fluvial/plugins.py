@@ -1,4 +1,4 @@
-"""Finds the installed plugins, loads each of them alone, and selects by name who takes a seat.
+"""Finds the installed plugins, loads each of them alone, and selects offers by name.
 
 A plugin is an entry point of group ``fluvial`` in an installed distribution, or one ``*.py`` file in the folder that
 ``[plugins] path`` names. Loading goes in two rounds, both in the order of the names:
@@ -36,7 +36,7 @@ from fluvial.hooks import GROUP
 from fluvial.seats import Offer, Registry
 from fluvial.suggestions import did_you_mean
 
-State: TypeAlias = Literal["loaded", "failed", "disabled"]
+PluginState: TypeAlias = Literal["loaded", "failed", "disabled"]
 
 REGISTER_HOOK: Final = "fluvial_register"
 _PROJECT: Final = "fluvial"
@@ -44,7 +44,7 @@ _PROJECT: Final = "fluvial"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRecord:
-    """What became of one plugin.
+    """The result of finding and loading one plugin.
 
     Attributes:
         name: entry-point name, or the name of a one-file plugin's file without ``.py``.
@@ -58,7 +58,7 @@ class PluginRecord:
     name: str
     distribution: str
     version: str
-    state: State = "loaded"
+    state: PluginState = "loaded"
     error: str = ""
     offers: tuple[Offer, ...] = ()
 
@@ -108,7 +108,7 @@ class Plugins:
         return tuple(record for record in self.records if record.state == "failed")
 
     def offers_of(self, kind: str, name: str) -> tuple[Offer, ...]:
-        """All offers of one name; more than one if plugins contest it."""
+        """All offers of one name; more than one if several plugins claim it."""
         return tuple(offer for offer in self.registry.offers(kind) if offer.name == name)
 
     def contested(self) -> Sequence[tuple[Offer, ...]]:
@@ -117,7 +117,7 @@ class Plugins:
         return [same for same in (self.offers_of(*name) for name in names) if len(same) > 1]
 
     def require_all(self) -> None:
-        """Hold that every enabled plugin is usable; what ``on_failure = "refuse"`` asks for.
+        """Ensure that every enabled plugin is usable, for ``on_failure = "refuse"``.
 
         Raises:
             PluginError: a plugin failed, or two offer one name.
@@ -246,7 +246,9 @@ class _Loader:
             plugin = candidate.load()
             self.manager.register(plugin, record.name)
             check_hooks(self.manager, plugin)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
+        except KeyboardInterrupt:  # of the operator, as far as can be known
+            raise
+        except BaseException as error:  # noqa: BLE001 - the plugin boundary: anything may go wrong in there
             self._fail(record, error)
         else:
             version = record.version or str(getattr(plugin, "__version__", ""))
@@ -259,7 +261,9 @@ class _Loader:
             self.registry.offering(record.name, record.origin)
             try:
                 self.manager.subset_hook_caller(REGISTER_HOOK, others)(registry=self.registry)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
                 self.records.remove(record)
                 self._fail(record, error)
         records = [replace(record, offers=self._offers(record)) for record in self.records]
@@ -301,8 +305,8 @@ def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
 def disables_command(disabled: Collection[str], command: str, distribution: str) -> bool:
     """Whether ``[plugins] disabled`` switches a command off.
 
-    It does if it names the command, or every plugin that the command's distribution brings: who disables what a distribution offers
-    does not expect its commands to stay.
+    It does if it names the command, or all plugins of the command's distribution: whoever disables all that a distribution offers does not
+    expect its commands to stay.
 
     Args:
         disabled: the names in the settings.

@@ -1,10 +1,10 @@
 """What a node gives to the parts that run in it: a :class:`Context` of plain values and a closed set of narrow ports.
 
-A part never sees another part. It calls a port; the kernel stands behind the port and asks whoever sits in the seat. Every port is
-always there: where nobody sits who could answer (consensus ``none``, routing ``static``), the answer is a defined one, never ``None`` in place of
+A part never sees another part. It calls a port; the kernel implements the port and calls the part in the seat. Every port always
+exists: if the part in the seat has no answer (consensus ``none``, routing ``static``), the answer is a defined one, never ``None`` in place of
 the port. The values of a Context may be used at once, its ports from ``run`` on; handlers and services are called only after that.
 
-Who may use which port (calls go to what has started before, or through a port):
+Who may use which port (calls go to what has started before, or through a port); the conformance kits of ``fluvial.testing`` hold it:
 
 =============== ============= ======== ============== ====== ========= ===== ==========
 part            peers         database trust          ledger directory blobs extensions
@@ -63,10 +63,15 @@ class Capability(NamedTuple):
         Raises:
             ValueError: it has no kind or no name, or is longer than 256 characters.
         """
-        kind, colon, name = text.partition(":")
-        if not (kind and colon and name) or len(text) > CAPABILITY_CHARACTERS_MAX:
+        kind, _, name = text.partition(":")
+        if not is_capability(kind, name):
             raise ValueError(f"{text[:80]!r} is no capability: write kind:name, such as service:weather")
         return cls(kind, name)
+
+
+def is_capability(kind: str, name: str) -> bool:
+    """Whether these two are a kind and a name of a capability: neither empty, together at most 256 characters."""
+    return bool(kind and name) and len(kind) + 1 + len(name) <= CAPABILITY_CHARACTERS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +93,14 @@ class Provider:
 
 
 class Peers(Protocol):
-    """Messages to other peers, over direct ways only; particles have their relays elsewhere. Waits for the transport at start."""
+    """Messages to other peers, over direct ways only; particles, which may go through relays, are sent elsewhere. Waits for the transport at start."""
 
     async def request(self, to: PeerId | Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """Send a message and wait for its answer.
 
         Args:
             to: a peer id (over the open connection, else where the routing finds it), or a contact (as it is, without any lookup).
-            protocol: which of the other peer's answers is meant, such as ``/trust/gossip/1``.
+            protocol: the name of the protocol, such as ``/trust/gossip/1``.
             payload: the message; 65,536 bytes with its header are what every peer takes.
             timeout_s: for everything together, in seconds.
 
@@ -126,7 +131,7 @@ class Database(Protocol):
                 work above 50 ms is logged with the part's name.
 
         Raises:
-            StorageError: the database failed. Whatever else ``work`` raised comes out too; nothing was written then.
+            StorageError: the database failed. Any other exception of ``work`` is raised as it is; nothing was written then.
         """
         ...
 
@@ -136,11 +141,11 @@ class Database(Protocol):
 
 
 class Trust(Protocol):
-    """What the authorization thinks of peers. Quick, and never raises."""
+    """The authorization's view of peers. Quick, and never raises."""
 
     @property
     def version(self) -> int:
-        """Grows whenever an answer may have changed: compare it instead of waiting to be told."""
+        """Grows whenever an answer may have changed: compare it instead of waiting for a notification."""
         ...
 
     def weight(self, peer: PeerId) -> int:
@@ -178,7 +183,7 @@ class View(Protocol):
         ...
 
     def proof(self, module: str, key: bytes) -> bytes | None:
-        """What shows others that :meth:`get` is right; None at height 0."""
+        """A proof for others that :meth:`get` is right; None at height 0."""
         ...
 
 
@@ -203,7 +208,7 @@ NO_BLOCKS: Final[View] = _NoBlocks()
 
 
 class Ledger(Protocol):
-    """What all peers must know alike. Quick, and never raises but where it says so."""
+    """The state on which all peers must agree. Quick, and never raises except where documented."""
 
     def view(self) -> View:
         """The newest state that this node knows."""
@@ -219,14 +224,14 @@ class Ledger(Protocol):
 
 
 class Directory(Protocol):
-    """Who has what."""
+    """The providers of capabilities."""
 
     async def find(self, capability: Capability, *, limit: int = 8) -> Sequence[Provider]:
-        """Peers that have a capability, heaviest first; none if none are known or nobody looks."""
+        """Peers that have a capability, heaviest first; none if none are known or the routing does not look for any."""
         ...
 
     def own(self) -> frozenset[Capability]:
-        """What this node can be looked up by now."""
+        """The capabilities of this node now."""
         ...
 
 
@@ -242,10 +247,11 @@ class Blobs(Protocol):
         ...
 
     async def get(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId] = (), pin: bool = False) -> Path:
-        """A file with the content: from here, else from one of the hints, else from whoever provides it; every chunk is verified.
+        """A file with the content: from here, else from one of the hints, else from a provider; every chunk is verified.
 
         Nobody may write to the file. It stays as long as the blob is pinned; otherwise it may go when room is needed, so open it at once.
-        All who get the same blob at the same time share one download. If they are all cancelled, what has come is kept for the next time.
+        All parts that get the same blob at the same time share one download. If all of them are cancelled, the chunks that have arrived are kept for the
+        next time.
 
         Args:
             blob: which one.
@@ -255,7 +261,7 @@ class Blobs(Protocol):
 
         Raises:
             Unreachable: nobody who was asked has it, or it did not come in time.
-            RemoteProtocolError: whoever made it did not lay out its tree as :mod:`fluvial.blobs.layout` says.
+            RemoteProtocolError: its tree is not laid out as :mod:`fluvial.blobs.layout` says.
             ResourceLimit: it is larger than ``bytes_max``, or there is no room for it.
             StorageError: it cannot be written.
         """
@@ -266,12 +272,12 @@ class Blobs(Protocol):
         ...
 
     async def unpin(self, blob: BlobId) -> None:
-        """This part does not need it any more; what nobody pins goes when room is needed."""
+        """This part does not need it any more; a blob that nobody pins is deleted when room is needed."""
         ...
 
 
 class Extensions(Protocol):
-    """What parts give to other parts, by public type."""
+    """Objects that parts give to other parts, by public type."""
 
     def all(self, kind: type[T]) -> Sequence[T]:
         """All ``Contributions.extensions`` of a public type, in the order in which the parts were built."""

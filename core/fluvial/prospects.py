@@ -1,6 +1,6 @@
-"""Whether a flow can still come to a result, as far as its initiator can tell: pure.
+"""Whether a flow can still give a result, as far as its initiator can tell: pure.
 
-The initiator's machine says what waits there. A failure notice ends hope for a wait if what waits could only go on after the very
+The initiator's machine lists what waits there. A failure notice makes a wait hopeless if the waiting instruction could only go on after the
 instruction that failed::
 
     the signer    is the peer of the call or canon that the notice names, else anybody in the flow could end it with a lie
@@ -27,14 +27,14 @@ KnownPeer: TypeAlias = Callable[[tree.CallInstruction | tree.Canon], str | None]
 def hopeless(
     script: Script, waits: Sequence[Wait], notices: Sequence[Notice], me: PeerId, known_peer: KnownPeer
 ) -> Notice | None:
-    """The notice that ends the flow; None if something can still come.
+    """The notice that ends the flow; None if a result is still possible.
 
     Args:
         script: of the flow.
         waits: what waits at its initiator now.
-        notices: what was heard about it.
+        notices: the failure notices about it.
         me: the initiator.
-        known_peer: says who has to make a call or canon.
+        known_peer: returns the peer that has to make a call or canon.
     """
     if not waits or not notices:
         return None

@@ -1,6 +1,6 @@
-"""The five seats as typed protocols, what every part gives to its node, and the registry in which plugins offer who could sit there.
+"""The five seats as typed protocols, the contributions of a part to its node, and the registry in which plugins make their offers.
 
-A *part* is whatever runs in a node: it has a ``run`` and ``contributions``. The seats are parts with a few more methods; an *extra* is a part without
+A *part* is anything that runs in a node: it has a ``run`` and ``contributions``. The seats are parts with a few more methods; an *extra* is a part without
 a seat. A plugin offers named factories in ``fluvial_register`` (``hooks.py``); the config names the offer that takes a seat, and only that one is
 built, with a :class:`~fluvial.ports.Context`. Hot paths call these objects directly; hooks are for watching.
 
@@ -44,7 +44,8 @@ PER_SENDER: Final = 16
 Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes]]
 """Called with (sender, payload) for each message of a protocol; what it returns answers a request and is dropped for a one-way message.
 
-May raise ``FluvialError``: the sender's request then fails with its code and message. Of any other exception the sender learns nothing but an id."""
+May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``ResourceLimit`` and ``Unreachable``: the sender's request then fails with code and
+message. Of any other exception the sender sees only an id; the log has its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Answer:
 
     Attributes:
         protocol: its name: 1 to 64 bytes, beginning with the plugin's name and ending with a version, such as ``/trust/gossip/1``.
-        by: who answers.
+        by: the function that answers.
         bytes_max: largest payload that is taken, in bytes.
         at_once: messages that are answered at the same time; further ones are refused as ``busy``.
         per_sender: of these, messages of one sender.
@@ -70,14 +71,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contributions:
-    """What a part gives to its node: data, read once after all parts are built and before anything runs.
+    """What a part contributes to its node: data, read once after all parts are built and before anything runs.
 
     Attributes:
         answers: protocols that it answers, from the moment at which it has started.
-        services: services that scripts can call, there before the first particle.
-        watchers: objects with ``hookimpl`` methods; they hear of this node only.
-        capabilities: says what the node can be looked up by, each time it is asked; quick.
-        health: says how the part is, each time it is asked; quick.
+        services: services that scripts can call, available from the first particle on.
+        watchers: objects with ``hookimpl`` methods; they observe this node only.
+        capabilities: returns the part's capabilities at the time of the call; quick.
+        health: returns the part's findings about itself at the time of the call; quick.
         extensions: objects of public types for other parts, which ask the port ``extensions`` for them.
     """
 
@@ -90,13 +91,15 @@ class Contributions:
 
 
 class Part(Protocol):
-    """Whatever runs in a node."""
+    """Anything that runs in a node."""
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Work until cancelled.
 
-        ``task_status.started()`` as soon as the part can be asked; what asks other peers goes on after that: two peers that both asked
-        first would wait for each other. When it is cancelled, all parts that started before it still work: it can say goodbye.
+        Call ``task_status.started()`` as soon as the part can answer, and ask other peers only after that: two peers that both asked first
+        would wait for each other. When the part is cancelled, all parts that started before it still work: it can say goodbye.
+
+        A part in a seat must not return before it is cancelled; an extra that has nothing to do may.
 
         Raises:
             FluvialError: it cannot do its work. In a seat this ends the node, in order; an extra is set aside alone.
@@ -105,7 +108,7 @@ class Part(Protocol):
         await anyio.sleep_forever()
 
     def contributions(self) -> Contributions:
-        """What it gives to the node; no I/O."""
+        """Its contributions to the node; no I/O."""
         return Contributions()
 
 
@@ -118,7 +121,7 @@ May raise ``FluvialError``: the sender's request then fails with its code and me
 
 
 class PeerWatcher(Protocol):
-    """Told by the transport who comes and goes; both calls are quick and never raise."""
+    """Called by the transport when peers connect and disconnect; both calls are quick and never raise."""
 
     def peer_connected(self, contact: Contact) -> None:
         """A mutually authenticated connection stands. ``contact.addresses`` are those the other side announced, perhaps none."""
@@ -130,7 +133,7 @@ class PeerWatcher(Protocol):
 
 
 class Transport(Protocol):
-    """Moves messages between peers that have proven their keys to each other. A part, but for what its ``run`` gets."""
+    """Moves messages between peers that have proven their keys to each other. A part, except that its ``run`` has further arguments."""
 
     @property
     def addresses(self) -> Sequence[Address]:
@@ -186,7 +189,7 @@ class Transport(Protocol):
 
 
 class Routing(Part, Protocol):
-    """Finds the ways to a peer, and who has what. It asks known contacts only, never the port ``peers`` by peer id: that would ask it."""
+    """Finds the ways to a peer, and the providers of a capability. It sends requests to contacts only, never to peer ids: these would be looked up here."""
 
     async def find(self, peer: PeerId) -> Contact | None:
         """The best contact known or found for a peer; None if there is none."""
@@ -221,7 +224,7 @@ ALLOWED: Final = Decision(True)
 
 
 class Authorization(Part, Protocol):
-    """Decides who is served. Who a particle's initiator is was proven before: the node verifies signatures itself."""
+    """Decides who is served. The node itself has verified the initiator's signature before."""
 
     async def admit(self, particle: Particle, sender: PeerId) -> Decision:
         """May this initiator run this script here? Asked for every copy of a particle, before its script is parsed."""
@@ -242,7 +245,7 @@ class Authorization(Part, Protocol):
         return 0
 
     def weight(self, peer: PeerId) -> int:
-        """How much a peer counts; asked on hot paths, so no more than a look into a dictionary. 0 for a stranger."""
+        """How much a peer counts; called on hot paths, so it must not cost more than a dictionary access. 0 for a stranger."""
         return 0
 
     def prove(self, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
@@ -281,9 +284,9 @@ class Execution(Part, Protocol):
 
 
 class Consensus(Part, Ledger, Protocol):
-    """Holds what all peers must know alike: a part that is the node's ledger.
+    """Holds the state on which all peers must agree: a part that is the node's ledger.
 
-    Engines (``engine.py``) do not sit here themselves: a host would run them, and there is none yet.
+    Engines (``engine.py``) do not take this seat themselves: a host would run them, and there is none yet.
     """
 
 
@@ -292,7 +295,7 @@ class Consensus(Part, Ledger, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What is known of a candidate without building it.
+    """A candidate, described without building it.
 
     Attributes:
         kind: a seat's name, ``effector``, ``extra`` or ``engine``.
@@ -323,7 +326,7 @@ class Registry:
         self._distribution = "fluvial"
 
     def offering(self, plugin: str, distribution: str) -> None:
-        """Who makes the offers that follow; called by the plugin loader before each plugin's turn."""
+        """Set the plugin that makes the offers that follow; called by the plugin loader before each plugin's turn."""
         self._plugin, self._distribution = plugin, distribution
 
     def transport(
@@ -373,7 +376,7 @@ class Registry:
         options: type[Any],
         tables: Tables | None = None,
     ) -> None:
-        """Offer whoever holds the ledger; for an algorithm that others run, see :meth:`engine`."""
+        """Offer a holder of the ledger; for an algorithm alone, see :meth:`engine`."""
         self._add("consensus", name, factory, options, tables)
 
     def extra(

@@ -1,4 +1,4 @@
-"""What a peer keeps of particles, as values: the store makes them of rows, and whoever only reads them needs no database."""
+"""What a peer keeps of particles, as values: the store makes them of rows, and code that only reads them needs no database."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """For authors of plugins: tables of a plugin's own in the database of the node.
 
-A plugin declares its tables with the offer that uses them, and describes their steps of development as Alembic migrations::
+A plugin declares its tables with the offer that uses them, and describes their development as Alembic migrations::
 
     TABLES = Tables(name="trust", migrations=Path(__file__).parent / "migrations")
     metadata = new_metadata()
@@ -57,11 +57,11 @@ class Tables:
     """The tables of a plugin.
 
     Attributes:
-        name: a word of small letters and digits, at most 24 characters.
+        name: a word of lower-case letters and digits, at most 24 characters.
         migrations: the folder of the Alembic migrations that make them.
 
     Raises:
-        PluginError: the name is none that tables could begin with.
+        PluginError: table names cannot begin with this name.
     """
 
     name: str
@@ -155,7 +155,7 @@ def plain_text(text: str, characters_max: int) -> str:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Make what needs SQLAlchemy when it is first asked for."""
+        """Create what needs SQLAlchemy at its first use."""
         if name != "SortedText":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from sqlalchemy import Text

@@ -16,13 +16,18 @@ def make_logger(
 
     Args:
         log_format: ``json`` for machines, ``console`` for people (coloured on a terminal).
-        log_level: the least that is written: debug, info, warning or error.
+        log_level: the lowest level that is written: debug, info, warning or error.
         file: where to.
     """
     out = sys.stderr if file is None else file
     renderer: Any = structlog.processors.JSONRenderer(default=repr)
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=22, sort_keys=False)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(),
+            pad_event_to=22,
+            sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
+        )
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -14,7 +14,8 @@ They are here to prove that a difference from the reference comes from exactly o
   read from an error register, which holds something else on other peers;
 - *states*: a call whose argument turns out to be an error leaves the state ``sent`` that others wrote for it in the trace, and the next call
   takes it for its own: its particle is never sent (AquaVM ``resolved_call.rs`` reads the state after the arguments);
-- *readings*: operands are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has failed;
+- *rereads*: operands that were read are read anew in every run. ``%last_error%`` may hold something else then, when an earlier branch has
+  failed. A name that was cleared by ``new`` and is set later is no matter of this rule: everybody reads it then;
 - *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers;
 - *copies*: every delivery carries all that its sender had when it sent it. In fluvial it carries what the receiver lacks, and one that
   overtakes others makes the receiver ask the sender, which may have learned more by then.
@@ -33,7 +34,7 @@ from fluvial.air.data.facts import Instance, Outcome, Provenance, Sent
 from fluvial.air.data.partial import Content
 from fluvial.air.machine import errors
 from fluvial.air.machine import machine as incremental
-from fluvial.air.machine.errors import NO_ERROR, Catchable, Uncatchable
+from fluvial.air.machine.errors import NO_ERROR, Catchable, NameCleared, Uncatchable
 from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import CallOutcome, Effects
@@ -49,7 +50,7 @@ from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
 Rule: TypeAlias = Literal[
-    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "readings", "meetings", "copies"
+    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "rereads", "meetings", "copies"
 ]
 
 
@@ -71,8 +72,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(Evaluation, "_fits", _must_fit))
         if "copies" in rules:
             patches.enter_context(patch.object(Exchange, "owed", _everything))
-        if "readings" in rules:
-            patches.enter_context(patch.object(Evaluation, "_once", lambda self, reader, what, read: read()))
+        if "rereads" in rules:
+            patches.enter_context(patch.object(Evaluation, "_once", _read_again))
         if "states" in rules:
             patches.enter_context(patch.object(Evaluation, "_perform", _perform_at_state))
             patches.enter_context(patch.object(Evaluation, "_send", _send_without_state(Evaluation._send)))
@@ -81,6 +82,19 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
         if "meetings" in rules:
             patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
         yield
+
+
+def _read_again(self: Evaluation, reader: Instance, what: str, read: Callable[[], Any]) -> Any:
+    """Nothing that was read is kept, but for readings of names that were cleared by ``new``."""
+    if isinstance(self._read.get((reader, what)), NameCleared):
+        return _ONCE(self, reader, what, read)
+    try:
+        return read()
+    except NameCleared:
+        return _ONCE(self, reader, what, read)
+
+
+_ONCE: Final = Evaluation._once
 
 
 def _send_once(self: Evaluation, instance: Instance, peer: str, *, complete: bool) -> None:

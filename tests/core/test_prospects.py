@@ -21,7 +21,7 @@ def judged(script: str, *, waits: str, failed: str, signer: str = Q, kind: Kind 
     calls = {
         one.function.value: one
         for one in tree.walk(parsed.root)
-        if isinstance(one, tree.Call) and isinstance(one.function, tree.Literal)
+        if isinstance(one, tree.CallInstruction) and isinstance(one.function, tree.Literal)
     }
     waiting = [Wait(one, (b"", one.number), "", peer_of(one)) for name in waits.split() if (one := calls[name])]
     at = calls[failed].at
@@ -30,7 +30,7 @@ def judged(script: str, *, waits: str, failed: str, signer: str = Q, kind: Kind 
     return hopeless(parsed, waiting, [notice], ME, peer_of) is not None
 
 
-def peer_of(instruction: tree.Call | tree.Canon) -> str | None:
+def peer_of(instruction: tree.CallInstruction | tree.Canon) -> str | None:
     return str(instruction.peer.value) if isinstance(instruction.peer, tree.Literal) else None
 
 
@@ -80,7 +80,7 @@ def test_a_call_whose_peer_the_flow_finds_out_is_not_judged() -> None:
 def test_a_peer_that_refuses_for_good_ends_what_waits_for_it(signer: str, refuses: str, *, ends: bool) -> None:
     """If this peer was refused itself; what others say of others is their word."""
     parsed = parse(A.replace("@p", f'"{P}"'))
-    assert isinstance(parsed.root, tree.Call)
+    assert isinstance(parsed.root, tree.CallInstruction)
     text = refusal_text(id_of(refuses), "ttl: it is too long")
     notice = Notice(KEY, id_of(signer).public_key, "refused", 0, text)
     waits = [Wait(parsed.root, (b"", 0), "", P)]
@@ -102,6 +102,6 @@ def test_a_place_that_is_none_ends_nothing() -> None:
 
 def test_deep_scripts_are_judged_without_pythons_stack() -> None:
     parsed = parse("(xor " * 1900 + A.replace("@p", f'"{P}"') + " (null))" * 1900)
-    call = next(one for one in tree.walk(parsed.root) if isinstance(one, tree.Call))
+    call = next(one for one in tree.walk(parsed.root) if isinstance(one, tree.CallInstruction))
     notice = Notice(KEY, P.public_key, "undone", 20000, "x", "call", call.at.line, call.at.column)
     assert hopeless(parsed, [Wait(call, (b"", 0), "", P)], [notice], ME, peer_of) is notice

@@ -258,7 +258,7 @@ def test_the_doctor_asks_a_peer_that_runs_how_it_is(home: Home, tmp_path: Path) 
     try:
         done = other.command("doctor")
         assert done.exit_code == 1
-        assert f"version {__version__}, connected with 0 others" in done.output
+        assert f"version {__version__}, connected with 0 other peers" in done.output
         lines = done.output.splitlines()
         ill = next(number for number, line in enumerate(lines) if line.startswith("FAIL  extra ill"))
         assert lines[ill].endswith("I do not feel well")

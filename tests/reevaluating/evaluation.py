@@ -104,7 +104,7 @@ class Evaluation(Performing):
     def _par(self, node: tree.Par, frame: bytes, scope: Scope) -> None:
         failures: list[Catchable] = []
         complete, can_fail = False, True
-        place, before = self.findings.visits, len(self._half_failed)
+        place, before, cleared = self.findings.visits, len(self._half_failed), len(self._cleared)
         for branch in (node.left, node.right):
             # A branch that is directly a `next` counts as incomplete where the fold ends, else every
             # `fold … (par … (next x))` would be complete at once.
@@ -121,6 +121,7 @@ class Evaluation(Performing):
         self._complete = complete
         if len(failures) == 2:
             raise failures[1]
+        del self._cleared[cleared:]
         self._operands.unlock_last_error()
         if not can_fail:
             del self._half_failed[before:]
@@ -135,12 +136,14 @@ class Evaluation(Performing):
     def _left(self, node: tree.Xor, frame: bytes, scope: Scope) -> Catchable | None:
         """Execute the left part; what it failed with."""
         self._complete = True
-        half_failed, own_calls = len(self._half_failed), self._own_calls
+        half_failed, own_calls, cleared = len(self._half_failed), self._own_calls, len(self._cleared)
         try:
             self._execute(node.left, frame, scope)
         except Catchable as error:
             self._complete = True
             self._operands.unlock_last_error()
+            self._catch(self._cleared[cleared:])
+            del self._cleared[cleared:]
             return error
         if self._own_calls == own_calls:
             self._meet(node, scope, self._half_failed[half_failed:])
@@ -264,10 +267,11 @@ class Evaluation(Performing):
                 names = [written_element(entry.writer) for entry in generation]
                 chain = Traversal(node, [entry.value for entry in generation], names, frame, (), scope)
                 # A body's error ends the chain of its generation, not the fold: what comes after would depend on local order.
-                half_failed = len(self._half_failed)
+                half_failed, cleared = len(self._half_failed), len(self._cleared)
                 with suppress(Catchable):
                     self._iterate(chain, 0)
                 del self._half_failed[half_failed:]
+                del self._cleared[cleared:]
                 complete = complete or bool(self._complete)
         self._wait(node, frame, f"more elements of `{stream.name}` may come")
         self._complete = complete

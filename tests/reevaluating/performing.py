@@ -10,12 +10,12 @@ Deviation: whoever learns the last argument sends once more; the reference does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Provenance, Sent, Source, Taken
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import Catchable, NameNotSet
+from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
@@ -77,6 +77,8 @@ class Performing:
         self._complete: bool | None = True
         self._depth = 0
         self._own_calls = 0
+        # The readings in this evaluation that failed since a name was cleared, and that no handler may have caught yet.
+        self._cleared: list[tuple[Instance, str]] = []
         self._streams: dict[StreamKey, Stream] = {}
         self._operands = Operands(environment)
         for memory in memories.values():
@@ -113,14 +115,25 @@ class Performing:
         Names that an iteration sets later, in another branch, hide the outer ones that were read; so a name could mean something else.
         """
         key = (reader, what)
-        if key not in self._read:
+        if key not in self._read or self._is_cleared(key):
             try:
                 self._read[key] = read()
             except Catchable as error:
                 self._read[key] = error
         if isinstance(found := self._read[key], Catchable):
+            if self._is_cleared(key):
+                self._cleared.append(key)
             raise Catchable(found.code, found.message)
         return found
+
+    def _is_cleared(self, key: tuple[Instance, str]) -> bool:
+        """Whether a reading has failed since a name was cleared by ``new``, and no handler has begun for that: it is tried again."""
+        return isinstance(self._read.get(key), NameCleared) and (key[0], "caught") not in self._read
+
+    def _catch(self, cleared: Sequence[tuple[Instance, str]]) -> None:
+        """A handler begins: what it has caught stays so."""
+        for reader, _ in cleared:
+            self._read[reader, "caught"] = True
 
     def _value(self, operand: tree.Value, scope: Scope) -> Value:
         value = self._operands.value(operand, scope)
@@ -215,11 +228,14 @@ class Performing:
         if self._is_closed(instance, call.peer):
             return
         arguments: tuple[Value, ...] | None
-        missing = ""
+        missing, cleared = "", self._is_cleared((instance, "arguments"))
         try:
             arguments = self._arguments(node, instance, scope)
         except NameNotSet as waiting:
             arguments, missing = None, waiting.name
+        if cleared and self._knowledge.about(instance).closed_by(call.peer):
+            self._read[instance, "closed"] = True
+            return
         outcome = self._knowledge.about(instance).outcome(call.peer)
         if outcome is not None and arguments is not None and self._fits(outcome, call, arguments):
             self._keep(instance, arguments)

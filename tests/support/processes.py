@@ -56,6 +56,7 @@ class PeerProcess:
         folder: for its settings, key, store and log; made here.
         variables: see :func:`environment`.
         plugins: text of one-file plugins by name.
+        python: the interpreter of its environment.
         sections: tables of its ``fluvial.toml`` besides those about its network, its address and its log.
     """
 
@@ -65,6 +66,7 @@ class PeerProcess:
         variables: Mapping[str, str],
         *,
         plugins: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
         **sections: Mapping[str, Any],
     ) -> None:
         self.folder: Final = folder
@@ -85,6 +87,7 @@ class PeerProcess:
         self.config: Final = folder / "fluvial.toml"
         self.config.write_text(tomlkit.dumps(settings))
         self._variables = dict(variables)
+        self._python = python
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "log"
 
@@ -107,7 +110,7 @@ class PeerProcess:
         """Start the process and wait until the peer works."""
         before = len(self.events("peer_started"))
         with self._log.open("ab") as log:
-            command = [sys.executable, *python_options, "-m", "fluvial", "run", "--config", self.config]
+            command = [self._python, *python_options, "-m", "fluvial", "run", "--config", self.config]
             self._process = process = subprocess.Popen(command, stdout=log, stderr=log, env=self._variables)
         wait_until(
             lambda: len(self.events("peer_started")) > before or process.poll() is not None,
@@ -151,11 +154,16 @@ class PeerProcess:
 
 
 def fluvial(
-    *arguments: str | Path, cwd: Path, variables: Mapping[str, str], stdin: str = "", timeout_s: float = COMMAND_S
+    *arguments: str | Path,
+    cwd: Path,
+    variables: Mapping[str, str],
+    stdin: str = "",
+    timeout_s: float = COMMAND_S,
+    python: str | Path = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``fluvial`` in a process of its own; what it printed and its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "fluvial", *arguments],
+        [python, "-m", "fluvial", *arguments],
         cwd=cwd,
         env=dict(variables),
         input=stdin,

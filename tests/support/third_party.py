@@ -1,14 +1,16 @@
 """Plugins as strangers write them: folders outside of the repository, installed with pip, seen by separate processes.
 
 :func:`write_distribution` makes the folder of a plugin, :class:`Site` is a place into which pip installs it and whose processes see it
-next to what is installed here anyway. Nothing comes over the network: the build backend is among the tools of ``requirements-dev.txt``.
+next to what is installed here anyway. :class:`Environment` is an environment of its own, from which pip can also take it away again. Nothing comes over the network: the build backend is among the tools of ``requirements-dev.txt``.
 """
 
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
+import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +126,40 @@ class Site:
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
+
+
+class Environment:
+    """A virtual environment that has what is installed here, and what pip puts into it.
+
+    Args:
+        folder: where to make it.
+
+    Attributes:
+        python: its interpreter.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python: Final = folder / "bin" / "python"
+        (own,) = folder.glob("lib/python*/site-packages")
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
+        (own / "installed_here.pth").write_text("".join(lines))
+
+    def install(self, project: Path) -> None:
+        """Install a project's folder with pip, offline."""
+        self._pip("install", "--no-build-isolation", "--no-deps", "--no-index", project)
+
+    def uninstall(self, name: str) -> None:
+        """Take a distribution away with pip."""
+        self._pip("uninstall", "--yes", name)
+
+    def _pip(self, *arguments: str | Path) -> None:
+        options = ["--python", self.python, "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *options, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

@@ -1,1 +1,1 @@
-"""Puts a node together: its parts, how they live, and what stands behind their ports."""
+"""Puts a node together: its parts, their life cycle, and the implementations of their ports."""

@@ -1,19 +1,19 @@
-"""Puts a node together: builds its parts, reads what they give, starts them one after the other, stops them in the opposite order.
+"""Puts a node together: builds its parts, reads their contributions, starts them one after the other, stops them in the opposite order.
 
 ==== ========================= ====================================================================
 step part                      may count on
 ==== ========================= ====================================================================
 1    consensus                 the database
 2    authorization             the ledger
-3    transport                 weights; from here on others can be asked
+3    transport                 trust weights; from here on other peers can be asked
 4    routing                   the transport
 5    blobs, execution, extras  all above
 6    services                  all above: built-in, contributed, effectors, native
 7    particles, health         the services
 ==== ========================= ====================================================================
 
-All parts are built before any starts, without I/O, and what they give is read once. A part in a seat that fails ends the node, in order; an extra
-that fails is set aside alone, with all that it gave.
+All parts are built, without I/O, before any of them starts; their contributions are read once. A part in a seat that fails ends the node, in
+order; an extra that fails is set aside alone, with its contributions.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Contact
+from fluvial.assembly.contributions import checked
 from fluvial.assembly.directory import NodeDirectory
 from fluvial.assembly.health_desk import HealthDesk
 from fluvial.assembly.parts import GivenExtensions, Installed, Parts
@@ -41,6 +42,7 @@ from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.effectors import Effector
 from fluvial.errors import FluvialError
+from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.guard.guarded import (
     GuardedAuthorization,
@@ -53,7 +55,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
 from fluvial.ports import Context
-from fluvial.seats import Contributions, SeatName
+from fluvial.seats import SeatName
 from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
@@ -67,14 +69,17 @@ AIR_VERSION: Final = "0.62"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Whose node it is, and what the owner wants of it besides its settings.
+    """What the owner of a node gives it besides the settings.
 
     Attributes:
         keys: the node's key pair.
-        clock, rng, metrics, log: as usual.
-        serves: native services that are there from the first particle on.
-        on_run: told the outcome of each run of a particle here.
-        on_notice: told of each failure notice about a particle of the node's own.
+        clock: the only source of wall-clock time.
+        rng: the only source of randomness that is no secret.
+        metrics: the registry of all its metrics.
+        log: its logger.
+        serves: native services that are available from the first particle on.
+        on_run: called with the outcome of each run of a particle here.
+        on_notice: called with each failure notice about a particle of the node's own.
     """
 
     keys: KeyPair
@@ -88,16 +93,17 @@ class Owner:
 
 
 class Assembly:
-    """A node's parts, and what stands between them.
+    """A node's parts, and the connections between them.
 
     Args:
         configuration: checked settings and the plugins.
-        owner: whose node it is.
+        owner: what the node's owner gives it.
     """
 
     def __init__(self, configuration: Configuration, owner: Owner) -> None:
         self._settings = configuration.settings
         self._owner = owner
+        self._seated: dict[SeatName, Installed] = {}
         me, metrics, log = owner.keys.peer_id, owner.metrics, owner.log
         guard = self._guard = Guard(log=log, metrics=metrics, rng=owner.rng)
         self.transport: Final = GuardedTransport(guard, "transport")
@@ -154,28 +160,29 @@ class Assembly:
 
     @asynccontextmanager
     async def running(self, store: Store) -> AsyncIterator[Particles]:
-        """All parts work while the block runs, which gets the room of the particles.
+        """Run all parts while the block runs; yields the room of the particles.
 
         Args:
             store: is open, with the tables of :meth:`tables`.
 
         Raises:
-            FluvialError: a part could not be built or started, two give what only one can, or one failed: the block was cancelled then.
+            FluvialError: a part could not be built or started, two parts contribute the same thing, or a part failed, which cancels the block.
         """
+        BLAME.set(self._guard.blame("unknown", "node"))
         self._build(store)
         service_room, particles = self._rooms(store)
         blobs = self.parts.add("blobs", self.blobs)
         named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
         rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
-            await lives.enter_async_context(self.parts.seat("consensus"))
-            await lives.enter_async_context(self.parts.seat("authorization"))
+            await lives.enter_async_context(self.parts.living(self._seated["consensus"]))
+            await lives.enter_async_context(self.parts.living(self._seated["authorization"]))
             run_transport = partial(self.transport.part.run, self.switchboard.receive, self)
-            await lives.enter_async_context(self.parts.seat("transport", run_transport))
+            await lives.enter_async_context(self.parts.living(self._seated["transport"], run_transport))
             self._transport_started()
-            await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.living(self._seated["routing"]))
             await lives.enter_async_context(self.parts.living(blobs))
-            await lives.enter_async_context(self.parts.seat("execution"))
+            await lives.enter_async_context(self.parts.living(self._seated["execution"]))
             await lives.enter_async_context(self.parts.extras())
             for room in rooms:  # their own work has its own limits
                 await lives.enter_async_context(self.parts.living(room, start_s=inf))
@@ -185,7 +192,7 @@ class Assembly:
             yield particles
 
     def _transport_started(self) -> None:
-        """Other peers can be asked."""
+        """From now on other peers can be asked."""
         self.peers.open()
         self._contact_peers.open()
         connected = Gauge("fluvial_peers_connected", "Peers with an open connection", registry=self._owner.metrics)
@@ -202,7 +209,7 @@ class Assembly:
             ("execution", self.execution),
         )
         for seat, wrapper in wrappers:
-            installed = self._built(seat, self._settings.seats[seat], store)
+            installed = self._seated[seat] = self._built(seat, self._settings.seats[seat], store)
             wrapper.take(installed.part, installed.plugin)
             self.parts.install(installed)
         for choice in self._settings.extras.values():
@@ -214,22 +221,20 @@ class Assembly:
                 self.parts.install(installed)
 
     def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
-        """A part, and what it gives.
+        """A part with its contributions.
 
         Raises:
-            FluvialError: its factory raised one, or it failed.
+            FluvialError: as its factory raised it, or the factory failed in another way.
         """
         name, plugin = f"{kind} {choice.kind}", choice.offer.plugin
         context = self._context(name, kind, store)
         part = self._made(plugin, f"{name}: building it", lambda: choice.build(context))
-        given = self._made(plugin, f"{name}.contributions", lambda: part.contributions())
-        if not isinstance(given, Contributions):
-            raise self._guard.wrong(plugin, f"{name}.contributions", given)
+        given = self._made(plugin, f"{name}.contributions", lambda: checked(part.contributions(), owner=name))
         return Installed(name, plugin, part, given, extra=kind == "extra")
 
     def _made(self, plugin: str, what: str, make: Callable[[], Any]) -> Any:
         try:
-            return self._guard.run(plugin, what, make)
+            return self._guard.run(plugin, what, make, passes=(FluvialError,))
         except PluginFailed as error:
             raise error.for_operator() from error.cause
 
@@ -302,12 +307,13 @@ class Assembly:
         )
 
     def _service_offers(self) -> Iterator[ServiceOffer]:
-        """The services that parts give, in the order of building, then the effectors of the settings, then the owner's."""
+        """The services that parts contribute, in the order of building, then the effectors of the settings, then the owner's."""
         for one in self.parts:
-            kind: Kind = "native" if one.part is self.execution.part else "builtin"
+            kind: Kind = "extra" if one.extra else "native" if one.part is self.execution.part else "builtin"
             on_failed = partial(self.parts.set_aside, one) if one.extra else None
+            wanted = partial(_works, one)
             for service in one.given.services:
-                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)
+                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed, wanted=wanted)
         for choice in self._settings.effectors.values():
             plugin = choice.offer.plugin
             effector = self._made(plugin, f"effector {choice.kind}: building it", partial(choice.build, None))
@@ -324,7 +330,7 @@ class Assembly:
             "effector": [service for service, kind in kinds.items() if kind == "effector"],
         }
 
-    # --- what the transport tells
+    # --- reports of the transport
 
     def peer_connected(self, contact: Contact) -> None:
         """Called by the transport."""
@@ -337,3 +343,8 @@ class Assembly:
         """Called by the transport."""
         self._owner.log.info("peer_disconnected", other=peer)
         self.observers.peer_disconnected(peer)
+
+
+def _works(installed: Installed) -> bool:
+    """Whether a part was not set aside."""
+    return installed.failed is None

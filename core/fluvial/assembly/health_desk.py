@@ -1,4 +1,4 @@
-"""Answers the owner of this peer, and nobody else, who asks how it is (``health.py``)."""
+"""Answers health requests (``health.py``) of this peer's owner, and of nobody else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HealthDesk(Part):
         network: its network's name.
         clock: tells the time.
         connected: the peers with which a connection stands.
-        findings: how the parts are.
+        findings: the health of the parts.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class HealthDesk(Part):
         self._findings = findings
 
     def contributions(self) -> Contributions:
-        """Answers one protocol."""
+        """The protocol ``health``."""
         answer = Answer(
             protocol=PROTOCOL,
             by=self._answer,

@@ -1,4 +1,4 @@
-"""The parts of a node and what they give: kept, started, stopped, set aside."""
+"""The parts of a node and their contributions: installed, started, stopped, set aside."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ import msgspec
 import structlog
 
 from fluvial.assembly.directory import NodeDirectory
-from fluvial.assembly.life import START_S, Life, Run, started
+from fluvial.assembly.life import START_S, STOP_S, Life, PartRun, started
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
+from fluvial.guard.blame import Blame
 from fluvial.guard.detached import Detached
-from fluvial.guard.guard import Guard
+from fluvial.guard.guard import ENDING_S, Guard
 from fluvial.observers import Observers
-from fluvial.seats import Contributions, Part, SeatName
+from fluvial.seats import Contributions, Part
 from fluvial.services import Services
 from fluvial.services.builtin import BUILTINS
 
 T = TypeVar("T")
 
 FINDINGS_MAX: Final = 100
-"""Of one part."""
+"""Most findings of one part."""
 
 
 class GivenExtensions:
-    """What stands behind the port ``extensions``."""
+    """Implements the port ``extensions``."""
 
     def __init__(self) -> None:
         self._given: list[tuple[str, object]] = []
 
     def add(self, owner: str, given: Sequence[object]) -> None:
-        """What a part gives."""
+        """Add the extensions of a part."""
         self._given += [(owner, one) for one in given]
 
     def withdraw(self, owner: str) -> None:
-        """Forget what a part has given."""
+        """Remove the extensions of a part."""
         self._given = [(of, one) for of, one in self._given if of != owner]
 
     def all(self, kind: type[T]) -> Sequence[T]:
@@ -51,15 +52,15 @@ class GivenExtensions:
 
 @dataclass(slots=True, eq=False)
 class Installed:
-    """A part in its place.
+    """A part, its contributions, and its state.
 
     Attributes:
         name: how messages call it: ``routing static``.
-        plugin: whose code it is, for log and metrics.
-        part: itself.
+        plugin: the plugin whose code it is, for log and metrics.
+        part: the part.
         given: its contributions.
         foreign: whether it is a plugin's; core's own rooms are not guarded.
-        extra: whether the node can do without it.
+        extra: whether the node can run without it.
         failed: why it was set aside, if it was.
         life: of an extra that was started.
     """
@@ -78,8 +79,8 @@ class Parts:
     """See the module's docstring.
 
     Args:
-        guard: asks the parts.
-        switchboard, observers, directory, extensions, services: get what the parts give.
+        guard: calls the parts.
+        switchboard, observers, directory, extensions, services: receive the contributions.
         log: where failures are reported.
     """
 
@@ -102,22 +103,22 @@ class Parts:
         self._services = services
         self._log = log
         self._installed: list[Installed] = []
-        self._leaving: list[Detached[None]] = []
+        self._leaving: set[Detached[None]] = set()
         self._service_owners = {builtin.service_id: "core" for builtin in BUILTINS}
 
     def __iter__(self) -> Iterator[Installed]:
-        """Those that work, in the order of building."""
+        """The parts that are not set aside, in the order of building."""
         return iter([one for one in self._installed if one.failed is None])
 
     def install(self, installed: Installed) -> None:
-        """Keep what a part gives; raises PluginError if another one gives the same, naming both."""
+        """Install a part's contributions. Raises PluginError, which names both parts, if another part contributes the same."""
         given, name = installed.given, installed.name
         for service in given.services:
             if (other := self._service_owners.setdefault(service.service_id, name)) != name:
                 raise PluginError(f"the service {service.service_id!r} is given by {other} and by {name}")
-        self._switchboard.connect(given.answers, owner=name, foreign=installed.foreign)
+        self._switchboard.connect(given.answers, owner=name, plugin=installed.plugin, foreign=installed.foreign)
         if given.capabilities is not None:
-            self._directory.declare(name, given.capabilities)
+            self._directory.declare(name, installed.plugin, given.capabilities)
         self._extensions.add(name, given.extensions)
         self._installed.append(installed)
 
@@ -128,7 +129,7 @@ class Parts:
         return installed
 
     def missing(self, name: str, plugin: str, error: FluvialError) -> None:
-        """An extra could not even be built."""
+        """Record an extra that could not be built."""
         installed = Installed(name, plugin, None, extra=True)
         self._installed.append(installed)
         self.set_aside(installed, error)
@@ -136,31 +137,26 @@ class Parts:
     # --- life
 
     @asynccontextmanager
-    async def seat(self, seat: SeatName, run: Run | None = None) -> AsyncIterator[None]:
-        """Whoever sits in a seat lives while the block runs.
+    async def living(
+        self, installed: Installed, run: PartRun | None = None, *, start_s: float = START_S
+    ) -> AsyncIterator[None]:
+        """Run a part while the block runs.
 
         Args:
-            seat: which.
-            run: its work, if it needs more than a part's.
+            installed: the part.
+            run: its work, if its ``run`` takes more arguments than that of other parts.
+            start_s: how long it may take to start, in seconds.
 
         Raises:
-            FluvialError: what it raised; the block has been cancelled then.
+            FluvialError: as the part raised it; this cancels the block.
         """
-        installed = next(one for one in self if one.name.startswith(f"{seat} "))
-        async with self.living(installed, run):
-            yield
-
-    @asynccontextmanager
-    async def living(
-        self, installed: Installed, run: Run | None = None, *, start_s: float = START_S
-    ) -> AsyncIterator[None]:
-        """A part lives while the block runs; raises as :meth:`seat`."""
         life = started(
             f"{installed.name} ({installed.plugin})",
             run or installed.part.run,
             log=self._log,
             start_s=start_s,
             close=lambda: self._close(installed),
+            blame=self._blame(installed),
         )
         async with life:
             self._open(installed)
@@ -168,8 +164,9 @@ class Parts:
 
     @asynccontextmanager
     async def extras(self) -> AsyncIterator[None]:
-        """The extras live while the block runs; one that fails is set aside, and the others go on."""
+        """Run the extras while the block runs; one that fails is set aside, and the others go on."""
         async with AsyncExitStack() as lives:
+            lives.push_async_callback(self._all_left)
             for installed in [one for one in self if one.extra]:
                 await lives.enter_async_context(self._extra(installed))
             yield
@@ -181,6 +178,8 @@ class Parts:
             installed.part.run,
             log=self._log,
             on_failed=lambda error: self.set_aside(installed, error),
+            may_end=True,
+            blame=self._blame(installed),
         )
         try:
             await life.start()
@@ -194,8 +193,11 @@ class Parts:
                 await self._close(installed)
                 await life.stop()
 
+    def _blame(self, installed: Installed) -> Blame:
+        return self._guard.blame(installed.plugin, installed.name)
+
     def set_aside(self, installed: Installed, error: FluvialError) -> None:
-        """Go on without an extra: nothing of what it gave is left."""
+        """Remove an extra and all its contributions; the node goes on."""
         if installed.failed is not None:
             return
         installed.failed = error
@@ -206,25 +208,37 @@ class Parts:
         self._extensions.withdraw(installed.name)
         for watcher in given.watchers:
             self._observers.remove(watcher)
-        self._leaving.append(Detached(lambda: self._leave(installed), installed.name))
+        leaving = Detached(lambda: self._leave(installed), installed.name)
+        self._leaving.add(leaving)
+        leaving.on_over(lambda: self._leaving.discard(leaving))
         self._observers.capabilities_changed()
 
     async def _leave(self, installed: Installed) -> None:
-        """What takes time when an extra is set aside."""
+        """The steps of setting an extra aside that take time."""
         for service in installed.given.services:
             if self._services.serves(service):
-                await self._services.withdraw(service.service_id)
+                try:
+                    await self._services.withdraw(service.service_id)
+                except FluvialError as error:
+                    self._log.error("service_stop_failed", service=service.service_id, error=error.message)
         if installed.life is not None:
             await installed.life.stop()
 
+    async def _all_left(self) -> None:
+        """Wait until the extras that were set aside have left, before what they use stops."""
+        with anyio.CancelScope(shield=True):
+            for leaving in tuple(self._leaving):
+                if not await leaving.wait(STOP_S) and not await leaving.end(ENDING_S):
+                    self._log.error("part_left_behind", part=leaving.name, error="it was set aside, and does not stop")
+
     def _open(self, installed: Installed) -> None:
-        """A part has started: it can be asked, and hears what happens."""
+        """A part has started: open its protocols, and let its watchers observe."""
         for watcher in installed.given.watchers:
-            self._observers.add(watcher, owner=installed.name)
+            self._observers.add(watcher, owner=installed.name, plugin=installed.plugin)
         self._switchboard.open(installed.given.answers)
 
     async def _close(self, installed: Installed) -> None:
-        """A part is going to stop: it is asked nothing more, and what it is answering is waited for."""
+        """A part is going to stop: close its protocols, and wait for its answers in progress."""
         await self._switchboard.close(installed.given.answers)
         for watcher in installed.given.watchers:
             self._observers.remove(watcher)
@@ -232,7 +246,7 @@ class Parts:
     # --- health
 
     def findings(self) -> Iterator[Finding]:
-        """How the parts are."""
+        """The health of the parts."""
         for one in self._installed:
             if (error := one.failed) is not None:
                 text = f"it was set aside: {error.message}"

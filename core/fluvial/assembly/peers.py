@@ -1,4 +1,4 @@
-"""What stands behind the port ``peers``: messages of parts to other peers, over the transport, to where the routing finds them."""
+"""Implements the port ``peers``: parts send messages to other peers, over the transport, to the contacts that the routing finds."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DirectPeers:
 
 
 class ContactPeers(DirectPeers):
-    """The port as the routing has it: a lookup would ask the routing itself."""
+    """The port for the routing, which gives contacts only: a lookup would ask the routing itself."""
 
     async def _find(self, peer: PeerId) -> Contact | None:
         raise LocalProtocolError(f"the routing asks contacts, and {peer} is only an id and not connected")

@@ -1,4 +1,4 @@
-"""What is in the folder of blobs, and what must go to make room. Pure: the shell does to the files what is decided here.
+"""The blobs in the folder, and which of them must be deleted to make room. Pure: the shell carries out on the files what is decided here.
 
 An entry is *kept* (complete) or *unfinished* (a download, in progress or interrupted). It counts with all its bytes from the moment when
 it is reserved. When room is needed, these go, in this order: interrupted downloads, the oldest first; then kept blobs that no part has
@@ -17,7 +17,7 @@ from fluvial.errors import ResourceLimit
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class CatalogEntry:
     """A blob in the folder.
 
     Attributes:
@@ -25,13 +25,15 @@ class Entry:
         used_ms: when this peer last used it, in milliseconds since 1970; of an unfinished one, when it was last worked on.
         complete: whether it is kept; otherwise it is unfinished.
         busy: whether it is being downloaded or put now.
-        pins: the parts that need it.
+        claims: how many are about to pin it; it stays meanwhile.
+        pins: the parts that need it, as they are noted in the folder.
     """
 
     size: int
     used_ms: int
     complete: bool = True
     busy: bool = False
+    claims: int = 0
     pins: set[str] = field(default_factory=set)
 
     @property
@@ -50,7 +52,7 @@ class Catalog:
     """
 
     def __init__(self, *, bytes_max: int, blobs_max: int, unfinished_max: int) -> None:
-        self._entries: dict[BlobId, Entry] = {}
+        self._entries: dict[BlobId, CatalogEntry] = {}
         self._bytes_max: Final = bytes_max
         self._blobs_max: Final = blobs_max
         self._unfinished_max: Final = unfinished_max
@@ -58,22 +60,22 @@ class Catalog:
         """The bytes of all entries and reservations."""
         self._reserved = 0
 
-    def get(self, blob: BlobId) -> Entry | None:
+    def get(self, blob: BlobId) -> CatalogEntry | None:
         """The entry of a blob, kept or unfinished."""
         return self._entries.get(blob)
 
-    def kept(self, blob: BlobId) -> Entry | None:
+    def kept(self, blob: BlobId) -> CatalogEntry | None:
         """The entry of a blob that is complete."""
         entry = self._entries.get(blob)
         return entry if entry is not None and entry.complete else None
 
-    def __iter__(self) -> Iterator[tuple[BlobId, Entry]]:
+    def __iter__(self) -> Iterator[tuple[BlobId, CatalogEntry]]:
         return iter(self._entries.items())
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, blob: BlobId, entry: Entry) -> None:
+    def put(self, blob: BlobId, entry: CatalogEntry) -> None:
         """Enter a blob for which room was made, or that lies in the folder at the start; it replaces the one of the same id."""
         self.remove(blob)
         self._entries[blob] = entry
@@ -86,12 +88,12 @@ class Catalog:
 
     def reserve(self, size: int) -> None:
         """Count a content whose id is not known yet, and for which room was made; until :meth:`release`."""
-        self.bytes += Entry(size=size, used_ms=0).bytes
+        self.bytes += CatalogEntry(size=size, used_ms=0).bytes
         self._reserved += 1
 
     def release(self, size: int) -> None:
         """Undo :meth:`reserve`."""
-        self.bytes -= Entry(size=size, used_ms=0).bytes
+        self.bytes -= CatalogEntry(size=size, used_ms=0).bytes
         self._reserved -= 1
 
     def make_room(self, size: int, *, unfinished: bool = False) -> list[BlobId]:
@@ -104,7 +106,7 @@ class Catalog:
         Raises:
             ResourceLimit: it does not fit, whatever goes; nothing was forgotten then.
         """
-        entry = Entry(size=size, used_ms=0)
+        entry = CatalogEntry(size=size, used_ms=0)
         over_bytes = self.bytes + entry.bytes - self._bytes_max
         over_blobs = len(self._entries) + self._reserved + 1 - self._blobs_max
         over_downloads = self._unfinished() + 1 - self._unfinished_max if unfinished else 0
@@ -149,6 +151,8 @@ class Catalog:
     def _unfinished(self) -> int:
         return sum(not entry.complete for entry in self._entries.values())
 
-    def _may_go(self) -> list[tuple[BlobId, Entry]]:
-        free = [(blob, entry) for blob, entry in self._entries.items() if not entry.busy and not entry.pins]
+    def _may_go(self) -> list[tuple[BlobId, CatalogEntry]]:
+        free = [
+            (blob, entry) for blob, entry in self._entries.items() if not (entry.busy or entry.claims or entry.pins)
+        ]
         return sorted(free, key=lambda one: (one[1].complete, one[1].used_ms))

@@ -22,7 +22,7 @@ from fluvial.blobs.fetching import BlockFetcher
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.schedule import STEAL_AFTER_S, Schedule
 from fluvial.blobs.store import BlobStore
-from fluvial.blobs.tree import Tree
+from fluvial.blobs.tree import BlobTree
 from fluvial.errors import FluvialError, ProtocolError, RemoteProtocolError, ResourceLimit, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Capability, Directory
@@ -34,7 +34,7 @@ SOURCES_AT_ONCE: Final = 4
 """Peers that are asked at the same time."""
 
 STALLED_AFTER_S: Final = 5.0
-"""A source that has not delivered a block for so long takes nobody's place: another one is asked besides it."""
+"""After so many seconds without a block a source does not count as one of those asked: another one is asked besides it."""
 
 TRIES: Final = 3
 """Failures one after the other until a source that cannot be reached is given up."""
@@ -52,7 +52,7 @@ Accept: TypeAlias = Callable[[int, bytes], Awaitable[bool]]
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class BlobSource:
     """A peer that may have the blob.
 
     Attributes:
@@ -131,22 +131,29 @@ class Download:
         self._directory = directory
         self._metrics = metrics
         self._log = log.bind(blob=blob)
-        self._tree = Tree(blob, size_max=bytes_max)
+        self._tree = BlobTree(blob, size_max=bytes_max)
         self._content = b""
-        self._sources: dict[PeerId, Source] = {}
+        self._sources: dict[PeerId, BlobSource] = {}
         self._looked_up = False
         self._looking_up = False
+        self._lookup_error = ""
+        self._over = False
         self._failure: FluvialError | None = None
         self._change = anyio.Event()
 
     def join(self, hints: Iterable[PeerId | Contact], *, bytes_max: int) -> None:
-        """Somebody else wants the blob, and perhaps knows who has it."""
+        """A further caller wants the blob, perhaps with hints of its own."""
         self._tree.size_max = max(self._tree.size_max, bytes_max)
         for at in hints:
-            source = Source(at)
+            source = BlobSource(at)
             if len(self._sources) < SOURCES_MAX and source.peer != self._own:
                 self._sources.setdefault(source.peer, source)
         self._changed()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether how it ends is settled: whoever wants the blob now waits for :attr:`ended`, and starts another download."""
+        return self._over or self._failure is not None or self.scope.cancel_called
 
     async def run(self) -> None:
         """Fetch the blob; how it ended is in :attr:`error`."""
@@ -160,10 +167,11 @@ class Download:
                     f"the blob {self.blob} did not come within {self._timeout_s:g} s",
                     hint="what has come is kept; ask again to go on",
                 )
-        except (Unreachable, ProtocolError, ResourceLimit, StorageError) as error:
+        except FluvialError as error:  # whatever failed: it costs this download, never the node
             self.error = error
             outcome = _OUTCOMES.get(type(error), "unreachable")
         finally:
+            self._over = True
             with anyio.CancelScope(shield=True):
                 await self._leave()
             if outcome != "fetched" and self.error is None:
@@ -195,7 +203,8 @@ class Download:
             if self.blob.is_leaf:
                 await self._store.put(self._content)
                 return
-            await self._store.begin(self._tree)
+            if not await self._store.begin(self._tree):
+                return
         layout = self._tree.layout
         assert layout is not None
         chunks = range(layout.nodes, layout.nodes + layout.chunks)
@@ -256,6 +265,7 @@ class Download:
                     self._looked_up = self._looking_up = True
                     tasks.start_soon(self._look_up)
                 elif not self._looking_up and not any(source.working for source in self._sources.values()):
+                    self._over = True
                     break
                 with anyio.move_on_after(STALLED_AFTER_S):
                     await self._change.wait()
@@ -273,7 +283,7 @@ class Download:
             source.since_s = math.inf
             tasks.start_soon(self._work, source, schedule, accept)
 
-    async def _work(self, source: Source, schedule: Schedule[PeerId], accept: Accept) -> None:
+    async def _work(self, source: BlobSource, schedule: Schedule[PeerId], accept: Accept) -> None:
         """Fetch blocks from one source until the round is done or the source is given up."""
         try:
             while not schedule.is_done and not source.given_up and self._failure is None:
@@ -292,7 +302,7 @@ class Download:
             source.working = False
             self._changed()
 
-    async def _try(self, source: Source, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
+    async def _try(self, source: BlobSource, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
         """Fetch one block from one source; whether it came, from whomever."""
         layout = self._tree.layout
         length = None if layout is None else layout.block_bytes(number)
@@ -305,11 +315,13 @@ class Download:
             return self._failed(source, "unreachable", error.message, tries=TRIES)
         except ProtocolError as error:  # it does not have the blob; or, if it had it before, it is busy
             return self._failed(source, "refused", error.message, tries=TRIES if source.delivered else 1)
+        except FluvialError as error:  # this node could not ask it
+            return self._failed(source, "failed", error.message, tries=TRIES)
         if not schedule.is_taken(number):
             return True
         try:
             right = await accept(number, block)
-        except (RemoteProtocolError, ResourceLimit, StorageError) as error:  # whatever the source, it would be the same
+        except FluvialError as error:  # whatever the source, it would be the same
             self._failure = error
             return True
         if not right:
@@ -320,7 +332,7 @@ class Download:
         source.delivered += 1
         return True
 
-    def _failed(self, source: Source, reason: str, explanation: str, *, tries: int) -> bool:
+    def _failed(self, source: BlobSource, reason: str, explanation: str, *, tries: int) -> bool:
         source.failures += 1
         if source.failures >= tries:
             source.given_up = explanation
@@ -334,6 +346,9 @@ class Download:
             with anyio.move_on_after(LOOKUP_TIMEOUT_S):
                 found = await self._directory.find(Capability("blob", self.blob), limit=SOURCES_MAX)
                 self.join((provider.contact for provider in found), bytes_max=0)
+        except FluvialError as error:  # the sources that are known may do
+            self._lookup_error = error.message
+            self._log.warning("blob_lookup_failed", error=error.message)
         finally:
             self._looking_up = False
             self._changed()
@@ -343,10 +358,14 @@ class Download:
         self._change = anyio.Event()
 
     def _reasons(self) -> str:
+        reasons = [f"{source.peer}: {source.given_up}" for source in list(self._sources.values())[:4]]
         if not self._sources:
-            return "nobody is known who has it"
-        told = [f"{source.peer}: {source.given_up}" for source in list(self._sources.values())[:4]]
-        return "; ".join(told) + (f"; and {len(self._sources) - 4} more" if len(self._sources) > 4 else "")
+            reasons.append("nobody is known who has it")
+        elif len(self._sources) > 4:
+            reasons.append(f"and {len(self._sources) - 4} more")
+        if self._lookup_error:
+            reasons.append(f"further sources could not be looked up: {self._lookup_error}")
+        return "; ".join(reasons)
 
 
 _OUTCOMES: Final = {ResourceLimit: "limit", StorageError: "storage", RemoteProtocolError: "malformed"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fluvial.blobs.layout import CHUNK_BYTES
-from fluvial.blobs.tree import ChunkHasher, Tree
+from fluvial.blobs.tree import BlobTree, ChunkHasher
 from fluvial.errors import StorageError
 
 STEP_BYTES: Final = 16 * CHUNK_BYTES
@@ -47,7 +47,7 @@ class Copy:
             self._file.write(data)
         return bool(data)
 
-    def finish(self) -> Tree:
+    def finish(self) -> BlobTree:
         """Sync what was written; the tree of the content."""
         with disk_errors(self._path):
             self._file.flush()

@@ -31,7 +31,7 @@ from urllib.parse import quote, unquote
 from fluvial.blob_id import ID_CHARACTERS, BlobId
 from fluvial.blobs.files import disk_errors, set_time, write_all
 from fluvial.blobs.layout import CHUNK_BYTES, NODE_BYTES_MAX, Layout
-from fluvial.blobs.tree import Tree, root_layout
+from fluvial.blobs.tree import BlobTree, root_layout
 from fluvial.errors import LocalProtocolError, RemoteProtocolError, ResourceLimit, StorageError
 
 PART_NAME_CHARACTERS_MAX: Final = 150
@@ -175,7 +175,7 @@ class BlobFolder:
 
     # --- complete contents
 
-    def keep(self, temporary: Path, tree: Tree, *, used_ms: int) -> None:
+    def keep(self, temporary: Path, tree: BlobTree, *, used_ms: int) -> None:
         """Give a complete, synced temporary file its name."""
         with disk_errors(self.path):
             self._write_tree(tree)
@@ -206,20 +206,30 @@ class BlobFolder:
     # --- pins
 
     def pin(self, blob: BlobId, part: str) -> None:
-        """Note that a part needs a blob; durable on return."""
+        """Note that a part needs a blob; durable on return. If that fails, nothing is noted."""
+        path = self._pin(blob, part)
         with disk_errors(self.path):
-            self._pin(blob, part).touch()
-            self._sync()
+            path.touch()
+            try:
+                self._sync()
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
 
     def unpin(self, blob: BlobId, part: str) -> None:
-        """Undo :meth:`pin`."""
+        """Undo :meth:`pin`. If that fails, the pin stays."""
+        path = self._pin(blob, part)
         with disk_errors(self.path):
-            self._pin(blob, part).unlink(missing_ok=True)
-            self._sync()
+            path.unlink(missing_ok=True)
+            try:
+                self._sync()
+            except OSError:
+                path.touch()
+                raise
 
     # --- downloads
 
-    def begin(self, tree: Tree) -> None:
+    def begin(self, tree: BlobTree) -> None:
         """Make the files of a download, for which the tree is known."""
         assert tree.layout is not None
         path = self._partial(tree.blob)
@@ -228,7 +238,7 @@ class BlobFolder:
             with path.open("wb") as file:
                 file.truncate(tree.layout.size)
 
-    def tree_of(self, blob: BlobId) -> Tree:
+    def tree_of(self, blob: BlobId) -> BlobTree:
         """The tree of a content or a download that has one.
 
         Raises:
@@ -237,9 +247,9 @@ class BlobFolder:
         path = self._tree(blob)
         with disk_errors(path):
             nodes = path.read_bytes()
-        return Tree.parse(blob, nodes)
+        return BlobTree.parse(blob, nodes)
 
-    def present(self, tree: Tree, chunks: range) -> set[int]:
+    def present(self, tree: BlobTree, chunks: range) -> set[int]:
         """The numbers of those blocks among some chunks of a download that are there and right."""
         layout = tree.layout
         assert layout is not None
@@ -251,7 +261,7 @@ class BlobFolder:
                 if tree.is_block(number, os.pread(file.fileno(), layout.below(number), layout.offset(number)))
             }
 
-    def write(self, tree: Tree, number: int, block: bytes) -> bool:
+    def write(self, tree: BlobTree, number: int, block: bytes) -> bool:
         """Write a chunk of a download if it is the right one; whether it was."""
         if not tree.is_block(number, block):
             return False
@@ -261,7 +271,7 @@ class BlobFolder:
             write_all(file.fileno(), block, tree.layout.offset(number))
         return True
 
-    def finish(self, tree: Tree, *, used_ms: int) -> None:
+    def finish(self, tree: BlobTree, *, used_ms: int) -> None:
         """Turn a download with all its chunks into a complete content."""
         path = self._partial(tree.blob)
         with disk_errors(path):
@@ -295,7 +305,7 @@ class BlobFolder:
             )
         return self.path / f"{blob}{_PIN}{name}"
 
-    def _write_tree(self, tree: Tree) -> None:
+    def _write_tree(self, tree: BlobTree) -> None:
         if nodes := tree.nodes:
             self._write_temporary(nodes).replace(self._tree(tree.blob))
 

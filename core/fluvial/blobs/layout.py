@@ -9,7 +9,7 @@ root down, each level from left to right::
     1 2                nodes, depth 1
     3 4 5 … 176 177    leaves, depth 0
 
-So the size of a content determines how many blocks there are, how many bytes each one has, and all bytes of a node but the digests of its children.
+So the size of a content determines how many blocks there are, how many bytes each one has, and all bytes of a node except the digests of its children.
 
 Source: kubo ``ipfs add --cid-version 1 --raw-leaves`` (chunker ``size-262144``, balanced layout, 174 links); dag-pb specification (links
 before data, each with hash, empty name, cumulative size); UnixFS specification (type file, file size, block sizes).

@@ -1,4 +1,4 @@
-"""What the room of blobs counts."""
+"""The metrics of the room of blobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BlobMetrics:
         bytes: of all blobs on the disk, unfinished downloads included.
         kept: complete blobs.
         unfinished: downloads in progress or interrupted.
-        evicted: what went to make room, or was interrupted too long ago.
+        evicted: blobs and downloads deleted to make room, or interrupted too long ago.
         downloads: that ended, by outcome: ``fetched``, ``unreachable``, ``limit``, ``storage``, ``malformed`` or ``interrupted``.
         sources_dropped: peers that a download gave up, by reason.
         received_bytes: of pieces that were asked for, right or wrong.

@@ -26,7 +26,7 @@ from fluvial.ports import Capability, Directory, Peers
 from fluvial.seats import Answer, Contributions, Part
 
 SWEEP_S: Final = 600.0
-"""How often interrupted downloads are looked through."""
+"""How often interrupted downloads are checked for their age."""
 
 REQUESTS_AT_ONCE: Final = 64
 REQUESTS_PER_SENDER: Final = 8
@@ -44,8 +44,8 @@ class BlobRoom(Part):
         settings: ``[blobs]``.
         base_dir: where a relative folder starts.
         peers, directory: the ports.
-        clock, metrics, log: as usual.
-        on_change: called when the blobs by which the node can be looked up are others than before; quick, and never raises.
+        clock: dates the blobs and ends old downloads. metrics, log: of the node.
+        on_change: called when the node's capabilities of kind ``blob`` have changed; quick, and never raises.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class BlobRoom(Part):
         return [Capability("blob", blob) for blob in self._store.offered()]
 
     async def answer(self, sender: PeerId, payload: bytes) -> bytes:
-        """A piece of a kept blob, for whoever asks.
+        """A piece of a kept blob, for any peer that asks.
 
         Raises:
             RemoteProtocolError: this is no request, or the blob has no such block.
@@ -152,7 +152,7 @@ class BlobRoom(Part):
     async def _sweep(self) -> None:
         try:
             await self._store.sweep()
-        except StorageError as error:  # tried again at the next sweep; whoever needs the room hears of it
+        except StorageError as error:  # tried again at the next sweep; a caller that needs the room gets an error
             self._log.warning("blobs_not_swept", error=error.message)
 
     # --- for parts
@@ -177,8 +177,10 @@ class BlobRoom(Part):
 
     async def _download(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId]) -> None:
         """Wait for a download that others may wait for too; it goes on as long as anybody does."""
-        while (download := self._downloads.get(blob)) is not None and download.scope.cancel_called:
-            await download.ended.wait()  # everybody who waited for it left; what it has is taken up by the next one
+        while (download := self._downloads.get(blob)) is not None and download.is_ending:
+            await download.ended.wait()  # what it has is taken up by the next one
+        if self._store.layout(blob) is not None:
+            return  # somebody put it meanwhile
         download = download or self._start(blob, bytes_max)
         download.join(hints, bytes_max=bytes_max)
         download.waiting += 1
@@ -258,4 +260,6 @@ def _check_size(blob: BlobId, size: int, bytes_max: int) -> None:
 
 def _again(error: FluvialError) -> FluvialError:
     """An error of a download for one of those who waited for it: each has a traceback of its own."""
-    return type(error)(error.message, hint=error.hint)
+    again = type(error).__new__(type(error), *error.args)
+    again.__dict__.update(error.__dict__)
+    return again

@@ -1,4 +1,4 @@
-"""The blobs of this peer: the catalog decides, the folder does it. What puts, pins, reads and downloads meets here."""
+"""The blobs of this peer: the catalog decides, the folder carries it out. All puts, pins, reads and downloads go through here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import anyio
 import structlog
 
 from fluvial.blob_id import BlobId
-from fluvial.blobs.catalog import Catalog, Entry
+from fluvial.blobs.catalog import Catalog, CatalogEntry
 from fluvial.blobs.files import STEP_BYTES, Copy, disk_errors
 from fluvial.blobs.folder import BlobFolder
 from fluvial.blobs.layout import CHUNK_BYTES, Layout
 from fluvial.blobs.metrics import BlobMetrics
 from fluvial.blobs.settings import BlobsSection
-from fluvial.blobs.tree import Tree
+from fluvial.blobs.tree import BlobTree
 from fluvial.blobs.work import FileWork
 from fluvial.clock import Clock
 from fluvial.errors import RemoteProtocolError, StorageError
@@ -34,7 +34,7 @@ class BlobStore:
         clock: for the times of use.
         work: runs the file operations.
         metrics, log: of the room.
-        on_change: called when the blobs that are kept are others than before; quick, and never raises.
+        on_change: called when the set of kept blobs has changed; quick, and never raises.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class BlobStore:
             bytes_max=settings.bytes_max, blobs_max=settings.blobs_max, unfinished_max=settings.downloads_max
         )
         self._changing = anyio.Lock()  # which files there are; contents are written without it
+        self._pinning = anyio.Lock()  # pins, in memory and in the folder; whoever holds it never waits for `_changing`
         metrics.bytes.set_function(lambda: self._catalog.bytes)
         metrics.kept.set_function(lambda: sum(entry.complete for _, entry in self._catalog))
         metrics.unfinished.set_function(lambda: sum(not entry.complete for _, entry in self._catalog))
@@ -67,7 +68,7 @@ class BlobStore:
     async def open(self) -> None:
         """Find out what lies in the folder; raises StorageError if it cannot be used."""
         for found in await self._work.run(self._folder.open):
-            entry = Entry(size=found.size, used_ms=found.used_ms, complete=found.complete, pins=found.pins)
+            entry = CatalogEntry(size=found.size, used_ms=found.used_ms, complete=found.complete, pins=found.pins)
             self._catalog.put(found.blob, entry)
         await self.sweep()
 
@@ -105,30 +106,44 @@ class BlobStore:
         if (entry := self._catalog.kept(blob)) is None:
             return None
         entry.used_ms = self._clock.now_ms()
-        pinned_now = bool(pin_for) and pin_for not in entry.pins
-        if pinned_now:
-            entry.pins.add(pin_for)  # from here on it cannot be evicted
+        entry.claims += bool(pin_for)
         try:
-            if not await self._work.run(partial(self._folder.is_there, blob)):
-                self._log.error("blob_lost", blob=blob, folder=str(self._folder.path))
-                self._catalog.remove(blob)
-                self._on_change()
+            if not await self._is_there(blob, entry):
                 return None
             await self._work.run(partial(self._folder.touch, blob, used_ms=entry.used_ms))
-            if pinned_now:
-                await self._work.run(partial(self._folder.pin, blob, pin_for))
-        except BaseException:
-            if pinned_now:
-                entry.pins.discard(pin_for)
-            raise
+            if pin_for and not await self._pin(blob, entry, pin_for):
+                return None
+        finally:
+            entry.claims -= bool(pin_for)
         return self._folder.path_of(blob)
 
+    async def _is_there(self, blob: BlobId, entry: CatalogEntry) -> bool:
+        """Whether a kept blob lies in the folder; if it does not, it is forgotten."""
+        if await self._work.run(partial(self._folder.is_there, blob)):
+            return True
+        if self._catalog.get(blob) is entry:  # otherwise it was evicted meanwhile
+            self._log.error("blob_lost", blob=blob, folder=str(self._folder.path))
+            self._catalog.remove(blob)
+            self._on_change()
+        return False
+
+    async def _pin(self, blob: BlobId, entry: CatalogEntry, part: str) -> bool:
+        """Note a pin in the folder, then in memory; False if the blob was lost meanwhile."""
+        async with self._pinning:
+            if self._catalog.get(blob) is not entry:
+                return False
+            if part not in entry.pins:
+                await self._work.run(partial(self._folder.pin, blob, part))
+                entry.pins.add(part)
+            return True
+
     async def unpin(self, blob: BlobId, part: str) -> None:
-        """A part does not need a blob any more."""
-        entry = self._catalog.kept(blob)
-        if entry is not None and part in entry.pins:
-            await self._work.run(partial(self._folder.unpin, blob, part))
-            entry.pins.discard(part)
+        """A part does not need a blob any more; if the disk fails, it stays pinned."""
+        async with self._pinning:
+            entry = self._catalog.kept(blob)
+            if entry is not None and part in entry.pins:
+                await self._work.run(partial(self._folder.unpin, blob, part))
+                entry.pins.discard(part)
 
     async def read(self, blob: BlobId, layout: Layout, number: int, offset: int, length: int) -> bytes:
         """A piece of a block of a kept blob."""
@@ -172,23 +187,26 @@ class BlobStore:
                 await self._work.run(copy.discard)
         return tree.blob
 
-    async def _keep(self, temporary: Path, tree: Tree) -> None:
+    async def _keep(self, temporary: Path, tree: BlobTree) -> None:
         """A temporary file becomes a kept blob, unless it is one already."""
         assert tree.layout is not None
         entry = self._catalog.get(tree.blob)
-        if entry is not None and entry.complete:
+        if entry is not None and entry.complete and await self._is_there(tree.blob, entry):
             return
         now_ms = self._clock.now_ms()
         await self._work.run(partial(self._folder.keep, temporary, tree, used_ms=now_ms))
-        self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+        self._catalog.put(tree.blob, CatalogEntry(size=tree.layout.size, used_ms=now_ms))
         self._on_change()
         if entry is not None and not entry.busy:
             await self._work.run(partial(self._folder.drop_partial, tree.blob))
 
     # --- downloads
 
-    async def begin(self, tree: Tree) -> None:
+    async def begin(self, tree: BlobTree) -> bool:
         """Make room and files for a download, for which all nodes are known; :meth:`leave` must follow.
+
+        Returns:
+            False if there is nothing to download: somebody put the blob meanwhile.
 
         Raises:
             ResourceLimit: there is no room for it.
@@ -197,12 +215,15 @@ class BlobStore:
         assert tree.layout is not None
         size = tree.layout.size
         async with self._changing:
+            if self._catalog.kept(tree.blob) is not None:
+                return False
             await self._make_room(size, unfinished=True)
             await self._work.run(partial(self._folder.begin, tree))
-            entry = Entry(size=size, used_ms=self._clock.now_ms(), complete=False, busy=True)
+            entry = CatalogEntry(size=size, used_ms=self._clock.now_ms(), complete=False, busy=True)
             self._catalog.put(tree.blob, entry)
+            return True
 
-    async def resume(self, blob: BlobId) -> tuple[Tree, set[int]] | None:
+    async def resume(self, blob: BlobId) -> tuple[BlobTree, set[int]] | None:
         """An interrupted download: its tree, and the blocks that are there; None if there is none. :meth:`leave` must follow."""
         entry = self._catalog.get(blob)
         if entry is None or entry.complete:
@@ -224,11 +245,11 @@ class BlobStore:
             return None
         return tree, present
 
-    async def write(self, tree: Tree, number: int, block: bytes) -> bool:
+    async def write(self, tree: BlobTree, number: int, block: bytes) -> bool:
         """Check a chunk of a download and write it; False if it is not the right one."""
         return await self._work.run(partial(self._folder.write, tree, number, block))
 
-    async def finish(self, tree: Tree) -> None:
+    async def finish(self, tree: BlobTree) -> None:
         """All chunks of a download are there: it is a kept blob from now on."""
         async with self._changing:
             if self._catalog.kept(tree.blob) is not None:  # somebody put it meanwhile
@@ -237,7 +258,7 @@ class BlobStore:
             now_ms = self._clock.now_ms()
             await self._work.run(partial(self._folder.finish, tree, used_ms=now_ms))
             assert tree.layout is not None
-            self._catalog.put(tree.blob, Entry(size=tree.layout.size, used_ms=now_ms))
+            self._catalog.put(tree.blob, CatalogEntry(size=tree.layout.size, used_ms=now_ms))
             self._on_change()
 
     async def leave(self, blob: BlobId) -> None:

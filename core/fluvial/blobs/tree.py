@@ -1,6 +1,6 @@
 """The tree of a blob: from a content to its id, and from an id to the blocks that may belong to it. Pure.
 
-The shape of every tree is known (``fluvial.blobs.layout``). :class:`Tree` relies on that. It takes blocks in any order in which a parent comes
+The shape of every tree is known (``fluvial.blobs.layout``). :class:`BlobTree` relies on that. It takes blocks in any order in which a parent comes
 before its children, checks each alone, and accepts nothing but the one tree that has the blob's id. Cycles, endless trees and false sizes
 cannot be expressed.
 
@@ -31,7 +31,7 @@ def digest_of(block: bytes) -> bytes:
     return hashlib.sha256(block).digest()
 
 
-class Tree:
+class BlobTree:
     """The blocks of one blob as far as they are known; whoever calls keeps the leaves.
 
     Args:
@@ -50,7 +50,7 @@ class Tree:
         self._nodes: dict[int, bytes] = {}
 
     @classmethod
-    def of_chunks(cls, size: int, digests: Sequence[bytes]) -> Tree:
+    def of_chunks(cls, size: int, digests: Sequence[bytes]) -> BlobTree:
         """The tree over a content whose chunks have these digests."""
         layout = Layout(size)
         levels = [list(digests)]
@@ -75,7 +75,7 @@ class Tree:
         return tree
 
     @classmethod
-    def parse(cls, blob: BlobId, nodes: bytes) -> Tree:
+    def parse(cls, blob: BlobId, nodes: bytes) -> BlobTree:
         """The tree of a blob from all its nodes, concatenated as :attr:`nodes` has them.
 
         Raises:
@@ -153,7 +153,7 @@ def root_layout(blob: BlobId, begin: bytes) -> Layout:
 
     Args:
         blob: the id; not one of a single leaf.
-        begin: the root, and whatever follows it in :attr:`Tree.nodes`.
+        begin: the root, and whatever follows it in :attr:`BlobTree.nodes`.
 
     Raises:
         RemoteProtocolError: it does not begin with the root of this blob.
@@ -185,11 +185,11 @@ class ChunkHasher:
             if self.size % CHUNK_BYTES == 0:
                 self._end_chunk()
 
-    def tree(self) -> Tree:
+    def tree(self) -> BlobTree:
         """The tree of everything that came; nothing can be added afterwards."""
         if self.size % CHUNK_BYTES or not self._digests:
             self._end_chunk()
-        return Tree.of_chunks(self.size, self._digests)
+        return BlobTree.of_chunks(self.size, self._digests)
 
     def _end_chunk(self) -> None:
         self._digests.append(self._chunk.digest())

@@ -10,7 +10,7 @@ import click
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
 
 if TYPE_CHECKING:
-    from fluvial.config import Entry
+    from fluvial.config import EffectiveValue
 
 
 @click.group()
@@ -80,13 +80,13 @@ def schema(invocation: Invocation) -> None:
     click.echo(indent(encode(found), indent=2).decode())
 
 
-def _origin_table(found: list[Entry]) -> list[str]:
+def _origin_table(found: list[EffectiveValue]) -> list[str]:
     from msgspec.json import encode
 
     return table([(entry.key, encode(_safe(entry.value)).decode(), entry.origin) for entry in found]) if found else []
 
 
-def _toml(found: list[Entry]) -> list[str]:
+def _toml(found: list[EffectiveValue]) -> list[str]:
     import tomlkit
 
     tables: dict[str, Any] = {}

@@ -55,14 +55,15 @@ class Invocation:
         return load(self.document())
 
     def print(self, data: Any, lines: Callable[[], Sequence[str]]) -> None:
-        """Print ``data`` as JSON if the user asked for it, else the lines made for people."""
+        """Print ``data`` as JSON if the user asked for it, else the text or the lines made for people."""
         if self.json:
             from msgspec.json import encode
             from msgspec.json import format as indent
 
             click.echo(indent(encode(data, enc_hook=str), indent=2).decode())
         else:
-            for line in lines():
+            text = lines()
+            for line in [text] if isinstance(text, str) else text:
                 click.echo(line)
 
 
@@ -104,13 +105,15 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 
 def _weaker(ctx: click.Context, parameter: click.Parameter) -> bool:
-    """Whether the value is the environment's, while the command line has spoken before (``fluvial --config X check``)."""
+    """Whether the value comes from the environment although the command line has named one before (``fluvial --config X check``)."""
     source = ctx.get_parameter_source(str(parameter.name))
     return source is click.core.ParameterSource.ENVIRONMENT and ctx.parent is not None
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines with aligned columns; the last column is as wide as it likes."""
+    """Rows of cells as lines with aligned columns; the last column has no fixed width."""
+    if not rows:
+        return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

@@ -16,9 +16,9 @@ from fluvial.errors import PluginError
 
 
 class Deferred(click.Command):
-    """Stands for a command of a plugin; what is known of it without an import is its name and its distribution.
+    """A command of a plugin before its import: only its name and its distribution are known.
 
-    A name that two distributions contest is such a command too: one that says so when it is used.
+    A name that two distributions claim is such a command, too: using it raises an error that names both.
     """
 
     def __init__(self, *candidates: PluginCommand) -> None:
@@ -40,7 +40,7 @@ class Deferred(click.Command):
             refuse_disabled(self._about, parent.find_object(Invocation) if parent is not None else None)
             command = load(self._about)
         except PluginError:
-            if extra.get("resilient_parsing"):  # completion: there is just nothing to offer
+            if extra.get("resilient_parsing"):  # completion: there is nothing to offer
                 return super().make_context(info_name, args, parent, **extra)
             raise
         return command.make_context(info_name, args, parent, **extra)
@@ -50,7 +50,7 @@ def load(about: PluginCommand) -> click.Command:
     """Import a command.
 
     Raises:
-        PluginError: that failed, whatever came out of it; says whose command it is.
+        PluginError: the import failed in any way; the message names the distribution.
     """
     from fluvial.faults import describe
 
@@ -75,7 +75,7 @@ def load(about: PluginCommand) -> click.Command:
 
 
 def commands_of_plugins(reserved: Collection[str]) -> Mapping[str, click.Command]:
-    """What stands next to core's commands, by name: commands of plugins, and groups for the words that they share."""
+    """The commands of plugins by name, and groups for the words that several of them share."""
     tree: dict[str, click.Command] = {}
     found = [one for one in plugin_commands(reserved) if one.words[0] not in reserved]
     for word in dict.fromkeys(one.words[0] for one in found):
@@ -94,13 +94,13 @@ def commands_of_plugins(reserved: Collection[str]) -> Mapping[str, click.Command
 
 
 def refuse_disabled(about: PluginCommand, invocation: Invocation | None) -> None:
-    """Hold that the settings at hand do not switch a command off.
+    """Ensure that the settings do not disable a command.
 
-    Those count that are known before the command itself is parsed, since a disabled one must not be imported: ``fluvial --config
+    The settings that are known before the command itself is parsed count, since a disabled one must not be imported: ``fluvial --config
     FILE NAME``, ``FLUVIAL_CONFIG``, or the ``fluvial.toml`` in the working directory.
 
     Raises:
-        PluginError: they do. ConfigError: they cannot be read, so that this is not known.
+        PluginError: they disable it. ConfigError: they cannot be read.
     """
     if not _may_disable(invocation or Invocation()):
         return
@@ -116,7 +116,7 @@ def refuse_disabled(about: PluginCommand, invocation: Invocation | None) -> None
 
 
 def _may_disable(invocation: Invocation) -> bool:
-    """A quick look, which spares most runs the reading of all settings with their places."""
+    """A quick check, so that most invocations need not read all settings with their places."""
     import tomllib
 
     if any(name.startswith("FLUVIAL_PLUGINS") for name in os.environ):

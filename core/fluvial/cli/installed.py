@@ -31,7 +31,7 @@ class PluginCommand:
         value: where it is: ``module:object``.
         distribution: name of the distribution.
         version: its version.
-        error: why nobody can use it, in one line; empty if its name is its own.
+        error: why nobody can use it, in one line; empty if it can be used.
     """
 
     name: str
@@ -63,7 +63,7 @@ def plugin_commands(reserved: Collection[str], *, path: Sequence[str] | None = N
 
 
 def _judged(command: PluginCommand, all_of_them: Iterable[PluginCommand], reserved: Collection[str]) -> PluginCommand:
-    """The command, with what is wrong with its name. The order of installation never decides anything."""
+    """The command, with an error if its name is malformed, reserved or claimed twice. The order of installation never decides anything."""
     first, *below = command.words
     error = ""
     if not _NAME.fullmatch(command.name):
@@ -84,7 +84,7 @@ def _judged(command: PluginCommand, all_of_them: Iterable[PluginCommand], reserv
 
 
 def _announced(path: Iterable[str]) -> Iterator[PluginCommand]:
-    """What is announced; of a distribution that is installed twice, the one that comes first on the path, which is imported."""
+    """All announced commands. If a distribution is installed twice, the one that comes first on the path counts, since that one is imported."""
     seen: set[str] = set()
     for place in dict.fromkeys(path):
         for distribution, version, entries in _distributions(place or "."):
@@ -136,7 +136,7 @@ def _entries(text: str) -> Sequence[tuple[str, str]]:
 
 
 def _header(metadata: str, name: str) -> str:
-    """The value of a header field; the description after the first empty line is not looked at."""
+    """The value of a header field; the description after the first empty line is ignored."""
     for line in metadata.splitlines():
         if not line:
             break

@@ -37,7 +37,7 @@ COMMANDS: Final[dict[str, str]] = {
 """Where each command of core is: ``module:object``, in the order of ``--help``. No plugin can take these names."""
 
 _OF_PLUGINS: Final = "fluvial.cli.main.of_plugins"
-"""Where a command line's context keeps what was found, so that it is looked for once."""
+"""The key under which a command line's context keeps the commands that were found, so that they are looked for once."""
 
 EXIT_FAILED: Final = 1
 EXIT_REFUSED: Final = 3
@@ -53,7 +53,7 @@ class Failure(click.ClickException):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # click only reads it
-        """By who must act."""
+        """The exit code; it says who must act."""
         if isinstance(self.error, Refused):
             return EXIT_REFUSED
         return EXIT_UNREACHABLE if isinstance(self.error, Unreachable) else EXIT_FAILED
@@ -61,7 +61,7 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Write the error to stderr."""
         text = str(self.error)
-        if self.error.code not in text:  # errors in scripts say it themselves, behind the place
+        if self.error.code not in text:  # errors in scripts contain the code already, behind the place
             text = f"{click.style('error', fg='red', bold=True)} {self.error.code}: {text}"
         text += f"\n    `fluvial explain {self.error.code}` says more"
         # The context, which knows about colours, is gone when an error is shown.

@@ -1,4 +1,4 @@
-"""``fluvial particle``: what became of particles, read from this peer's store; the peer may run meanwhile."""
+"""``fluvial particle``: the history of particles, read from this peer's store; the peer may run meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RENDERERS: Final[dict[str, str]] = {
 """Modules with a function ``render(story, names=…)``."""
 
 SUFFIXES: Final[dict[str, str]] = {".txt": "text", ".json": "json", ".mmd": "mermaid", ".svg": "svg", ".html": "html"}
-"""What a file of ``--output`` holds if ``--format`` does not say it."""
+"""The format of a file of ``--output``, by its suffix, if there is no ``--format``."""
 
 LIMIT: Final = 20
 LIMIT_MAX: Final = 10_000
@@ -130,7 +130,7 @@ async def _find(store: ParticleStore, particle_id: str) -> ParticleKey:
         return meant[0].key
     if meant:
         some = meant[:MATCHES_SHOWN]
-        # Ids are their initiators' words; keys are never the same.
+        # Two initiators may choose the same id; keys are unique.
         names = [f"{one.key.hex()} (of {one.initiator})" if exact else printable(one.id) for one in some]
         what = "give its key instead" if exact else "give more of it"
         more = ", …" if len(meant) > len(some) else ""
@@ -157,10 +157,10 @@ def _render(story: Story, form: str, names: dict[str, str], now_ms: int) -> str:
 
 
 def _name(text: str) -> tuple[str, str]:
-    """The peer and what to call it.
+    """A peer and the name to show for it.
 
     Raises:
-        BadParameter: it is not written like that.
+        BadParameter: the text is not written ``PEER=NAME``.
     """
     from fluvial.identity import PeerId
 

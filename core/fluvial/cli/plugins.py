@@ -69,7 +69,7 @@ def _command_rows(document: Document) -> Iterator[dict[str, Any]]:
 
 
 def _used(document: Document, offer: Offer) -> bool:
-    """Whether the config names the offer; looks at the raw values, so that a config with mistakes elsewhere will do."""
+    """Whether the config names the offer; looks at the raw values, so that mistakes elsewhere in the config do not matter."""
     from fluvial.config import SEAT_DEFAULTS
     from fluvial.config.loading import SWITCHED
 

@@ -1,4 +1,4 @@
-"""Runs what commands need an event loop for: until it is done, or until the operating system asks it to stop."""
+"""Runs the asynchronous work of commands until it ends or the operating system asks it to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final, TypeVar
 
 import anyio
 
+from fluvial.cli.process_end import ProcessEnd
 from fluvial.errors import root_cause
+from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
 
 T = TypeVar("T")
@@ -17,7 +19,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """What ``work`` returns, run in an event loop; an error of ours comes out of the task groups as it is."""
+    """Run ``work`` in an event loop and return its result. A FluvialError is raised without the exception groups around it."""
 
     async def unwrapped() -> T:
         try:
@@ -25,7 +27,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         except BaseExceptionGroup as group:
             raise root_cause(group) from None
 
-    return anyio.run(unwrapped)
+    return anyio.run(unwrapped, backend="asyncio", backend_options={"loop_factory": SteadyLoop})
 
 
 async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signals | None:
@@ -48,15 +50,20 @@ async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signa
     return next(iter(caught), None)
 
 
-async def serve(node: Node) -> None:
-    """Run a peer until it is told to stop.
+async def serve(node: Node, ending: ProcessEnd) -> None:
+    """Run a peer until it is told to stop, and then begin the end of the process.
 
     Raises:
-        FluvialError: something that the peer needs is not to be had.
+        FluvialError: something that the peer needs is not available.
     """
 
     async def work() -> None:
         await node.run(task_status=anyio.TASK_STATUS_IGNORED)
 
-    stopped_by = await until_signalled(work)
+    try:
+        stopped_by = await until_signalled(work)
+    except BaseException as error:
+        ending.begin(root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+        raise
     node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")
+    ending.begin()

@@ -9,7 +9,7 @@ from fluvial.config.checking import InvalidSettings, Problem
 from fluvial.config.document import Document, Origin
 from fluvial.config.loading import (
     Configuration,
-    Entry,
+    EffectiveValue,
     entries,
     from_values,
     installed_plugins,
@@ -24,7 +24,7 @@ __all__ = [
     "Choice",
     "Configuration",
     "Document",
-    "Entry",
+    "EffectiveValue",
     "InvalidSettings",
     "Origin",
     "Problem",

@@ -1,4 +1,4 @@
-"""Checks values against a msgspec Struct and reports every problem at once, each with its place and what is offered instead."""
+"""Checks values against a msgspec Struct and reports all problems at once, each with its place and a suggestion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Problem:
 
 
 class InvalidSettings(ConfigError):
-    """The settings do not fit what core and the chosen plugins ask for; ``problems`` has all that was found."""
+    """The settings do not match the schemas of core and of the chosen plugins; ``problems`` lists everything that was found."""
 
     code = "F103"
 
@@ -40,7 +40,7 @@ class InvalidSettings(ConfigError):
 
 
 def unknown_key(document: Document, path: KeyPath, offered: Iterable[str], *, by: str = "") -> Problem:
-    """The problem of a key that nobody knows; ``by`` is who offers the others."""
+    """The problem of an unknown key; ``by`` names the owner of the known keys."""
     key, names = str(path[-1]), sorted(offered)
     inside = f" in [{dotted(path[:-1])}]" if len(path) > 1 else ""
     hints = [did_you_mean(key, names), f"keys offered{f' by {by}' if by else ''}: {', '.join(names) or 'none'}"]
@@ -64,7 +64,7 @@ def check(
         kind: the Struct that describes its keys.
         at: the path of the table.
         problems: gets what is wrong, in the order of the table.
-        by: who asks for these keys, named in messages.
+        by: the owner of these keys, for messages.
 
     Returns:
         None if anything was wrong.
@@ -92,7 +92,7 @@ def check(
         return None
     try:
         return kind(**{fields[key].name: value for key, value in good.items()})
-    except ConfigError as error:  # of the Struct's __post_init__, as is ValueError
+    except ConfigError as error:  # raised by the Struct's __post_init__, like ValueError
         problems.append(Problem(document.where(at), f"[{dotted(at)}] {error.message}", error.hint))
     except ValueError as error:
         problems.append(Problem(document.where(at), f"[{dotted(at)}] {error}"))
@@ -114,7 +114,7 @@ def _convert(document: Document, value: Any, kind: Any, *, at: KeyPath, problems
 
 
 def _split(text: str) -> tuple[str, str]:
-    """A message of msgspec, and the path below the value that it speaks of: ``[3]``."""
+    """A message of msgspec, and the path below the value to which it refers: ``[3]``."""
     match = re.fullmatch(r"(.*?) - at (?:`?key`? in )?`\$(.*)`", text, re.DOTALL)
     message, inner = (match[1], match[2]) if match else (text, "")
     return message[:1].lower() + message[1:], inner

@@ -21,7 +21,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 ENVIRONMENT_PREFIX: Final = "FLUVIAL_"
 NOT_SETTINGS: Final = frozenset({"FLUVIAL_CONFIG", "FLUVIAL_CONFORMANCE", "FLUVIAL_RELAY", "FLUVIAL_RELEASE"})
-"""Variables with the prefix that do not stand for a key of the file: where the file or a relay is, how the root is built or tested."""
+"""Variables with the prefix that are no overrides: where the file or a relay is, how the root is built or tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Document:
     texts: dict[KeyPath, str] = field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> Origin | None:
-        """Where the value at a path comes from; None for what nobody has set."""
+        """Where the value at a path comes from; None if nobody has set it."""
         if not self.has(path):
             return None
         for length in range(len(path), 0, -1):
@@ -70,7 +70,7 @@ class Document:
         return True
 
     def where(self, path: KeyPath) -> str:
-        """The place to look at for a value or, if it is missing, for the nearest thing around it."""
+        """The place of a value or, if it is missing, of the nearest table around it."""
         for length in range(len(path), 0, -1):
             if (origin := self.origins.get(path[:length])) is not None:
                 return origin.text
@@ -128,7 +128,7 @@ def read_text(text: str, *, name: str, base_dir: Path) -> Document:
         match = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
         reason, place = (match[1], f"{name}:{match[2]}:{match[3]}") if match else (str(error), name)
         raise ConfigError(f"{place}: this is no TOML: {reason}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or thousands of nested brackets
         raise ConfigError(f"{name}: this cannot be read: {error}") from error
     origins: dict[KeyPath, Origin] = {}
     for path, line in key_lines(text):
@@ -167,7 +167,7 @@ def parse_value(text: str) -> Any:
     """A TOML value, or the text itself if it is none."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # no TOML, or more of it than can be read
+    except (ValueError, RecursionError):  # no TOML, or TOML that is too long or too deep to be parsed
         return text
     return table["value"] if len(table) == 1 else text
 

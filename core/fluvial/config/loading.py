@@ -25,15 +25,16 @@ from fluvial.errors import PluginError
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.seats import SEATS, SeatName
+from fluvial.suggestions import did_you_mean
 
 SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
-"""Sections of which each table switches on the offer of its name, and the kind of those offers."""
+"""Sections whose tables each switch on the offer of that name, with the kind of those offers."""
 _KIND: Final = "kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Settings, the plugins that they are about, and the document that they come from."""
+    """Checked settings, the loaded plugins, and the document that the settings come from."""
 
     settings: Settings
     plugins: Plugins
@@ -41,7 +42,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EffectiveValue:
     """One effective value: its key path, the value as JSON types, and where it comes from."""
 
     path: KeyPath
@@ -66,7 +67,7 @@ def read(
     Args:
         path: the TOML file; None for no file, all values from the overrides and the defaults.
         base_dir: where relative paths start if there is no file; the working directory by default.
-        environment: variables, of which ``FLUVIAL_SECTION__KEY`` count.
+        environment: variables; those named ``FLUVIAL_SECTION__KEY`` are overrides.
         assignments: texts ``section.key=value``.
 
     Raises:
@@ -153,7 +154,7 @@ def installed_plugins(document: Document) -> Plugins:
     """The plugins of this machine, loaded as ``[plugins]`` of a document says; its other sections may be wrong.
 
     Raises:
-        InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, as what must not be imported is not known.
+        InvalidSettings: ``[plugins]`` is unusable; nothing is imported then, because the disabled plugins are not known.
     """
     section = plugins_section(document)
     folder = document.base_dir / section.path if section.path else None
@@ -163,7 +164,7 @@ def installed_plugins(document: Document) -> Plugins:
         raise InvalidSettings([Problem(document.where(("plugins", "path")), error.message, error.hint)]) from error
 
 
-def entries(configuration: Configuration) -> Iterator[Entry]:
+def entries(configuration: Configuration) -> Iterator[EffectiveValue]:
     """Every effective value in the order of the sections, defaults included."""
     settings = configuration.settings
     core = CoreSections.__struct_fields__
@@ -179,7 +180,7 @@ def entries(configuration: Configuration) -> Iterator[Entry]:
             yield from _chosen(configuration.document, (section, name), choice, named=False)
 
 
-def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -> Iterator[Entry]:
+def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -> Iterator[EffectiveValue]:
     if named:
         yield from _flattened(document, (*path, _KIND), choice.kind, "default")
     default = f"default of {choice.offer.distribution}"
@@ -187,13 +188,13 @@ def _chosen(document: Document, path: KeyPath, choice: Choice, *, named: bool) -
         yield from _flattened(document, (*path, key), value, default)
 
 
-def _flattened(document: Document, path: KeyPath, value: Any, default: str) -> Iterator[Entry]:
+def _flattened(document: Document, path: KeyPath, value: Any, default: str) -> Iterator[EffectiveValue]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flattened(document, (*path, key), inner, default)
     else:
         origin = document.origin(path)
-        yield Entry(path, value, origin.text if isinstance(origin, Origin) else default)
+        yield EffectiveValue(path, value, origin.text if isinstance(origin, Origin) else default)
 
 
 def _overridden(document: Document, environment: Mapping[str, str], assignments: Sequence[str]) -> Document:
@@ -262,14 +263,18 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     try:
         offer = plugins.select(kind, name)
     except PluginError as error:
-        problems.append(Problem(document.where(place), error.message, error.hint))
+        hint = error.hint
+        known = [one.name for one in plugins.registry.offers(kind)]
+        if kind in SWITCHED.values() and not did_you_mean(name, known):
+            hint += f"\n    install the distribution that offers it here, or take [{dotted(at)}] out of the settings (its data stays)"
+        problems.append(Problem(document.where(place), error.message, hint))
         return None
     checked = check(document, options, offer.options, at=at, problems=problems, by=offer.distribution)
     return None if checked is None else Choice(offer, checked)
 
 
 def _engine(plugins: Plugins, name: str) -> tuple[str, str] | None:
-    """What to say to somebody who puts a consensus engine into the seat: it would be built and never called."""
+    """Message and hint for a config that puts a consensus engine into the seat, where it would be built and never called."""
     if plugins.offers_of("consensus", name) or not (offers := plugins.offers_of("engine", name)):
         return None
     return (

@@ -27,7 +27,7 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
     "execution": "native",
     "consensus": "none",
 }
-"""The offer that takes a seat of which the config says nothing."""
+"""The offer that takes a seat which the config does not mention."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,7 +100,7 @@ class CoreSections(_Section, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who takes a seat, or an effector or extra that is switched on, with its checked options."""
+    """A chosen offer for a seat, an effector or an extra, with its checked options."""
 
     offer: Offer
     options: msgspec.Struct
@@ -111,7 +111,7 @@ class Choice:
         return self.offer.name
 
     def build(self, context: Any) -> Any:
-        """The part; an effector is made of its options alone."""
+        """Build the part; an effector gets its options alone."""
         if self.offer.kind == "effector":
             return self.offer.factory(self.options)
         return self.offer.factory(context, self.options)

@@ -38,7 +38,7 @@ def render(plugins: Plugins, chosen: Mapping[str, Mapping[str, Any]]) -> str:
         sections += [f"[{seat}]", f"kind = {_toml(kind)}"]
         if len(same := plugins.offers_of(seat, kind)) == 1:
             sections += _keys(same[0].options, values)
-        else:  # nobody to ask for the keys: write what was chosen, so that it is there when the plugin is
+        else:  # the plugin is missing, so its keys are not known: write what was chosen, for when it is installed
             sections += [f"{key} = {_toml(value)}" for key, value in values.items()]
         sections.append("")
     return "\n".join([*lines, "", *sections]).rstrip() + "\n"

@@ -9,7 +9,7 @@ from fluvial.seats import Consensus
 
 
 class NoConsensus(Consensus):
-    """Has no blocks and takes no transactions, and says so to whoever asks."""
+    """Has no blocks, and refuses transactions with an explanation."""
 
     def __init__(self, context: Context, options: NoConfig) -> None:
         """Needs nothing of its context and has no options."""

@@ -1,4 +1,4 @@
-"""Core's own offers, through the same door as everybody's: entry point ``core`` of distribution ``fluvial``."""
+"""Core's own offers, made like those of every plugin: entry point ``core`` of distribution ``fluvial``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fluvial.services.native import NativeExecution, NativeOptions
 
 @hookimpl
 def fluvial_register(registry: Registry) -> None:
-    """Offer one candidate for every seat but the transport."""
+    """Offer one candidate for every seat except the transport."""
     registry.routing("static", StaticRouting, options=StaticOptions)
     registry.authorization("signatures", SignatureAuthorization, options=NoConfig)
     registry.execution("native", NativeExecution, options=NativeOptions)

@@ -1,4 +1,4 @@
-"""Authorization ``signatures``: whoever signed a particle is who began it, which the node verifies itself; everything is allowed."""
+"""Authorization ``signatures``: relies on the node, which verifies the initiator's signature, and allows everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fluvial.seats import ALLOWED, Authorization, Decision, Json
 
 
 class SignatureAuthorization(Authorization):
-    """Admits every particle, permits every call, and weighs nobody: all are strangers to it."""
+    """Admits every particle, permits every call, and gives no peer a weight."""
 
     def __init__(self, context: Context, options: NoConfig) -> None:
         """Needs nothing of its context and has no options."""

@@ -1,7 +1,7 @@
-"""Routing ``static``: the peers named in the config, and those that told us where they are.
+"""Routing ``static``: the peers named in the config, and those that announced their addresses.
 
 Fit for networks in which everybody knows the few peers that matter, and for tests. It asks nobody: a peer that is neither configured
-nor has announced itself is not found. Who has what it knows from the config alone.
+nor has announced itself is not found. Providers of capabilities come from the config alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StaticOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
     def __post_init__(self) -> None:
-        """Refuse what is no contact, no capability and no peer id."""
+        """Refuse values that are no contact, no capability or no peer id."""
         for text in self.peers:
             Contact.parse(text)
         for capability, peers in self.providers.items():

@@ -29,7 +29,7 @@ SERVERS: Final = ("relay", "members", "history", *MEMBERS)
 CHAT_ID: Final = "room-1"
 CONFIG: Final = "fluvial.toml"
 START_S: Final = 120.0
-"""For all peers together to start, on a machine that has other things to do."""
+"""How long all peers together may take to start, in seconds; enough for a busy machine."""
 STOP_S: Final = 5.0
 LINE_BYTES_MAX: Final = 1_048_576
 
@@ -68,7 +68,7 @@ class Network:
 
     @classmethod
     def prepare(cls, folder: Path) -> Network:
-        """Keys, settings and the script, made anew in a folder of the demo's own.
+        """Write new keys, settings and the script into a folder of the demo's own.
 
         Raises:
             FluvialError: the folder is there and is not an earlier demo's.
@@ -83,7 +83,8 @@ class Network:
         folder.mkdir(parents=True)
         marker.write_text("Made by `fluvial demo`, which deletes this folder at its next start.\n")
         package = resources.files("fluvial.demo")
-        (folder / "chat.air").write_text((package / "chat.air").read_text(encoding="utf-8"), encoding="utf-8")
+        for script in ("chat.air", "chat.aqua"):
+            (folder / script).write_text((package / script).read_text(encoding="utf-8"), encoding="utf-8")
         plugins = folder / "plugins.d"
         plugins.mkdir()
         (plugins / "chat_services.py").write_text(
@@ -106,11 +107,14 @@ class Network:
         """The multiaddr of a peer that listens."""
         return str(self.members[name].address)
 
-    def flow_command(self, message: str, *, ttl_s: float) -> list[str]:
-        """The words behind ``fluvial`` that send a message to the chat as the initiator."""
+    def flow_command(self, message: str, *, ttl_s: float, aqua: bool = False) -> list[str]:
+        """The arguments of ``fluvial`` that send a message to the chat as the initiator, by the script in AIR or in Aqua."""
         alice = self.members[INITIATOR]
+        script: tuple[str, ...] = ("flow", "run", str(self.folder / "chat.air"))
+        if aqua:
+            script = ("aqua", "run", str(self.folder / "chat.aqua"), "main")
         return [
-            *("flow", "run", str(self.folder / "chat.air"), "--config", str(alice.config)),
+            *(*script, "--config", str(alice.config)),
             *("--relay", self.address("relay"), "--key", str(alice.folder / "secrets/peer.key")),
             *(
                 "--arg",
@@ -125,7 +129,7 @@ class Network:
 
     @asynccontextmanager
     async def running(self, offline: str | None, heard: Heard) -> AsyncIterator[float]:
-        """All peers but the initiator and an offline one, while the block runs; gives the seconds that they took to start.
+        """Run all peers, except the initiator and an offline one, while the block runs; yields the seconds that they took to start.
 
         Raises:
             FluvialError: one of them ended by itself, or they did not start within :data:`START_S`.
@@ -171,6 +175,7 @@ class Network:
         of: dict[str, dict[str, Any]] = {
             "relay": {"app": {"chats": {CHAT_ID: backend}}},
             "members": {"members": {"peers": people}},
+            "history": {"history": {}, "protocol": {}},
         }
         if member.name in MEMBERS:
             return {"chat": {"nickname": member.name}}
@@ -178,12 +183,12 @@ class Network:
 
 
 async def run_peer(member: Member, heard: Heard, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    """``fluvial run`` as a process of its own until cancelled; started when the peer says that it is.
+    """Run ``fluvial run`` as a process of its own until cancelled; ``started()`` when the peer logs that it has started.
 
     The process has a session of its own: Ctrl-C in a terminal is for the demo, which then stops its peers.
 
     Raises:
-        FluvialError: it ended by itself.
+        FluvialError: the process ended by itself.
     """
     command = [sys.executable, "-m", "fluvial", "run", "--config", str(member.config)]
     async with await anyio.open_process(
@@ -218,7 +223,7 @@ async def events(process: Process) -> Any:
 
 
 async def stop(process: Process) -> None:
-    """End a process that we started: politely, then not."""
+    """End a process that we started: with SIGTERM, then with SIGKILL."""
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

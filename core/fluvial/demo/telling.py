@@ -1,4 +1,4 @@
-"""Tells what happens in the demo while it happens, from the log events of all its peers."""
+"""Reports what happens in the demo while it happens, from the log events of all its peers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TEXT_MAX: Final = 48
 
 @dataclass(slots=True)
 class Tally:
-    """What has been counted.
+    """Totals of one run of the demo.
 
     Attributes:
-        calls, hops, bytes, signatures: made, made, carried by them, and checked.
+        calls, hops, bytes, signatures: calls and hops made, bytes that the hops carried, signatures checked.
         longest_path: most peers that one copy was handed to.
         unreachable: peers that could not be reached, each with the last error.
         first_s, last_s: when the first and the last thing happened, seconds since 1970.
@@ -50,7 +50,7 @@ class Teller:
         self._paint = paint
 
     async def hear(self, name: str, event: dict[str, Any]) -> None:
-        """Take in an event of the peer of this name."""
+        """Take in a log event of a peer."""
         match event.get("event"):
             case "call_values":
                 self.tally.calls += 1

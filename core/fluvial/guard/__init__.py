@@ -1,1 +1,1 @@
-"""The line around foreign code: calls that have a deadline and cost no more than themselves, and the seats behind them."""
+"""The boundary around foreign code: calls with a deadline, whose failure costs that call alone, and the seats behind it."""

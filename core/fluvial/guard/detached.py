@@ -1,18 +1,21 @@
 """Work in a task of its own that can be left behind.
 
-A task group waits for its tasks, whatever they do: code that ignores its cancellation would hold whoever called it for ever. A detached task is
-waited for as long as its owner wants, asked to end (as by a cancel scope: what it shields goes on), and left behind if it does not; then its
-shields are broken, too. Whatever comes out of it is kept, ``SystemExit``,
-``KeyboardInterrupt`` and a stray ``CancelledError`` included: nothing reaches the event loop, which would stop for some of them.
+A task group waits for its tasks, whatever they do, so code that ignores its cancellation would block its caller for ever. The owner of a detached
+task decides how long to wait. It then asks the task to end, as a cancel scope would (shielded code goes on). A task that does not end is left
+behind; from then on its shields are broken, too. Every exception of the task is kept, ``SystemExit``, ``KeyboardInterrupt`` and a stray
+``CancelledError`` included: none reaches the event loop, which would stop for some of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
 import anyio
+
+from fluvial.guard.blame import BLAME, Blame
 
 T = TypeVar("T")
 
@@ -25,23 +28,28 @@ class Detached(Generic[T]):
     """See the module's docstring; begins at once.
 
     Args:
-        work: begins it.
+        work: starts it.
         name: of the task, for debuggers.
+        blame: told if something that the work leaves to the event loop wants to end the process; its owner's by default.
 
     Attributes:
-        error: what came out in place of a result, once it is over.
+        error: the exception that it ended with, once it is over.
     """
 
-    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error")
+    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error", "name")
 
-    def __init__(self, work: Callable[[], Awaitable[T]], name: str) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self.name: Final = name
         self.error: BaseException | None = None
         self._result: T | None = None
         self._breaks = 0
         self._scope = anyio.CancelScope()
         self._over = loop.create_future()
-        self._task = loop.create_task(self._run(work), name=name)
+        context = copy_context()
+        if blame is not None:
+            context.run(BLAME.set, blame)
+        self._task = loop.create_task(self._run(work), name=name, context=context)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:
@@ -55,7 +63,7 @@ class Detached(Generic[T]):
 
     @property
     def over(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it has ended."""
         return self._over.done()
 
     @property
@@ -70,7 +78,7 @@ class Detached(Generic[T]):
         self._over.add_done_callback(lambda _: tell())
 
     async def wait(self, within_s: float) -> bool:
-        """Whether it is over within so many seconds; the waiting alone is cancelled with the caller."""
+        """Wait at most so many seconds; True if it is over. If the caller is cancelled, only the waiting ends."""
         if self._over.done():
             return True
         loop = asyncio.get_running_loop()
@@ -90,7 +98,7 @@ class Detached(Generic[T]):
         return self._over.done()
 
     async def end(self, within_s: float) -> bool:
-        """Ask it to end and wait; False if it is left behind. Not cancelled with the caller."""
+        """Ask it to end and wait; False if it is left behind. A cancellation of the caller does not interrupt this."""
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             in_time = await self.wait(within_s)

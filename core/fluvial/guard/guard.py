@@ -1,38 +1,46 @@
-"""The line around foreign code: each call of a plugin has a deadline, and whatever goes wrong in it costs that call, never the node.
+"""The boundary around foreign code: each call of a plugin has a deadline, and whatever goes wrong in it costs that call, never the node.
 
-The true cause is logged and counted under the plugin's name. What others are told, perhaps in signed data, is only that it failed, with an
-id under which the log has the rest.
+The cause is logged and counted under the plugin's name. Other peers learn, perhaps from signed data, only that the call failed, and the id of
+the log entry.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.errors import FluvialError, PluginError
 from fluvial.faults import describe
+from fluvial.guard.blame import BLAME, Blame
 from fluvial.guard.detached import Detached
 
 T = TypeVar("T")
 
 CALL_S: Final = 5.0
-"""How long a call of a seat may take where nothing else is said, in seconds."""
+"""Default deadline of a call of a seat, in seconds."""
 ENDING_S: Final = 1.0
 """How long cancelled code may take to clean up before it is left behind, in seconds."""
+LEFT_BEHIND_MAX: Final = 64
+"""Calls of one plugin that were left behind and still run; beyond it the plugin is not called any more."""
+
+Passes: TypeAlias = tuple[type[FluvialError], ...]
+"""The errors that a call may raise on purpose."""
 
 
 class PluginFailed(PluginError):
-    """Foreign code did not do what it was called for; its text may be shown to others, so it says no more.
+    """A call of foreign code failed. The message may be sent to others, so it does not name the cause.
 
     Attributes:
-        id: under which the log has the cause.
+        id: the id of the log entry with the cause.
         what: which call.
-        cause: what came out of it, if anything did.
-        timed_out: whether the time was over.
+        cause: the exception, if there was one.
+        timed_out: whether its deadline passed.
     """
 
     code = "F203"
@@ -48,7 +56,7 @@ class PluginFailed(PluginError):
         self.timed_out = timed_out
 
     def for_operator(self) -> PluginError:
-        """The same with its cause, for those whose peer it is."""
+        """The same error with its cause, for the operator of the peer."""
         if self.cause is None:
             return self
         return PluginError(f"{self.what} failed: {describe(self.cause)}", hint="the log has the traceback")
@@ -66,6 +74,7 @@ class Guard:
     def __init__(self, *, log: structlog.stdlib.BoundLogger, metrics: CollectorRegistry, rng: Random) -> None:
         self._log = log
         self._rng = rng
+        self._left_behind: Counts[str] = Counts()
         self._failures = Counter(
             "fluvial_plugin_failures",
             "Calls of plugins that failed, by plugin and cause",
@@ -80,25 +89,28 @@ class Guard:
         work: Callable[[], Awaitable[T]],
         *,
         timeout_s: float = CALL_S,
-        passes: type[FluvialError] = FluvialError,
+        passes: Passes = (),
     ) -> T:
-        """What ``work`` returns.
+        """Await ``work`` and return its result.
 
         Args:
-            plugin: whose code it is, for log and metric.
+            plugin: the plugin whose code it is, for log and metric.
             what: which call, for people: ``authorization.admit``.
-            work: begins it.
-            timeout_s: when it is given up, in seconds.
-            passes: the errors that it may raise on purpose.
+            work: starts the call.
+            timeout_s: its deadline, in seconds.
+            passes: the errors that it may raise on purpose; any other error is a failure.
 
         Raises:
             FluvialError: one of ``passes``, as ``work`` raised it.
-            PluginFailed: anything else came out of it, or the time is over.
+            PluginFailed: it raised anything else, or its deadline passed.
         """
-        task = Detached(work, what)
+        if self._left_behind[plugin] >= LEFT_BEHIND_MAX:
+            happened = f"not called: {LEFT_BEHIND_MAX} of its calls ignore their cancellation"
+            raise self._failed(plugin, what, happened, cause="left_behind")
+        task = Detached(work, what, blame=self.blame(plugin, what))
         try:
             in_time = await task.wait(timeout_s)
-        except BaseException:  # whoever called is cancelled
+        except BaseException:  # the caller is cancelled
             await self._end(task, plugin, what)
             raise
         if not in_time:
@@ -111,29 +123,39 @@ class Guard:
             raise task.error
         raise self.failure(plugin, what, task.error) from None
 
-    def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: type[FluvialError] = FluvialError) -> T:
-        """What ``work``, which is quick, returns; raises as :meth:`call`."""
+    def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: Passes = ()) -> T:
+        """Call ``work``, which is quick, and return its result; raises as :meth:`call`."""
+        token = BLAME.set(self.blame(plugin, what))
         try:
             return work()
         except passes:
             raise
         except BaseException as error:  # noqa: BLE001 - the plugin boundary
             raise self.failure(plugin, what, error) from None
+        finally:
+            BLAME.reset(token)
 
     def ask(self, plugin: str, what: str, work: Callable[[], T], otherwise: T) -> T:
-        """What ``work`` returns, at once; ``otherwise`` if anything comes out of it, which is logged and counted."""
+        """Call ``work``, which is quick, and return its result; ``otherwise`` if it raises anything, which is logged and counted."""
+        token = BLAME.set(self.blame(plugin, what))
         try:
             return work()
         except BaseException as error:  # noqa: BLE001 - the plugin boundary
             self.failure(plugin, what, error)
             return otherwise
+        finally:
+            BLAME.reset(token)
+
+    def blame(self, plugin: str, what: str) -> Blame:
+        """For the context of a call: what it leaves to the event loop, such as tasks, fails under the plugin's name, too."""
+        return partial(self.failure, plugin, f"{what}: work that it has begun")
 
     def failure(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
-        """Log and count an exception that came out of foreign code; what to raise in its place."""
+        """Log and count an exception of foreign code; returns the error to raise in its place."""
         return self._failed(plugin, what, f"failed: {type(error).__name__}", cause="error", error=error)
 
     def wrong(self, plugin: str, what: str, value: object) -> PluginFailed:
-        """Log and count a result that is not of the type that was asked for; what to raise in its place."""
+        """Log and count a result of a wrong type; returns the error to raise in its place."""
         return self._failed(
             plugin, what, f"returned a {type(value).__name__}, which is not what it must return", cause="result"
         )
@@ -151,11 +173,13 @@ class Guard:
     async def _end(self, task: Detached[Any], plugin: str, what: str) -> None:
         if not await task.end(ENDING_S):
             self._failures.labels(plugin, "left_behind").inc()
+            self._left_behind[plugin] += 1
+            task.on_over(lambda: self._left_behind.subtract([plugin]))
             self._log.error("plugin_call_left_behind", plugin=plugin, call=what, error="it ignores its cancellation")
 
 
 def safe(error: BaseException | None) -> BaseException | None:
-    """The exception, or a stand-in with its traceback if it cannot even be turned into text."""
+    """The exception, or a stand-in with its traceback if the exception cannot be turned into text."""
     if error is None:
         return None
     try:

@@ -1,33 +1,48 @@
-"""The seats as the rest of the node sees them: whoever sits there is called through the guard, and only for what it may answer.
+"""The seats as the rest of the node sees them: every call goes through the guard, and every result is checked.
 
-A wrapper is there before its seat is taken, since ports refer to it while the parts are built. Each says below what happens when the part
-fails: authorization fails closed, the rest as if the thing asked for were not to be had, with the true reason.
+A wrapper exists before its seat is taken, since ports refer to it while the parts are built. Each class says what happens when its part fails:
+the authorization fails closed; the others behave as if what was asked for did not exist, and report the true reason.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from fluvial.addresses import Address, Contact
 from fluvial.effectors import Call
-from fluvial.errors import FluvialError, Refused, ServiceError, Unreachable
+from fluvial.errors import (
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    ServiceError,
+    StorageError,
+    Unreachable,
+)
 from fluvial.guard.guard import CALL_S, Guard, PluginFailed
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider, View
-from fluvial.seats import Authorization, Consensus, Decision, Execution, Json, Routing, Transport
+from fluvial.seats import ALLOWED, Authorization, Consensus, Decision, Execution, Json, Routing, Transport
 
 PartT = TypeVar("PartT")
+T = TypeVar("T")
 
 TRANSPORT_GRACE_S: Final = 5.0
 """What a transport may take beyond the deadline that it was given, in seconds."""
+WAYS: Final = (Unreachable, RemoteProtocolError, LocalProtocolError)
+"""What a transport may raise on purpose."""
+REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""A short word for metrics."""
+EXPLANATION_CHARACTERS_MAX: Final = 500
 SEND_S: Final = 60.0
 """How long a one-way message may wait for its place, in seconds."""
 
 
 class _Seat(Generic[PartT]):
-    """A seat and who has taken it."""
+    """A seat and the part that has taken it."""
 
     def __init__(self, guard: Guard, name: str) -> None:
         self._guard = guard
@@ -36,15 +51,20 @@ class _Seat(Generic[PartT]):
         self._plugin = ""
 
     def take(self, part: PartT, plugin: str) -> None:
-        """Sit down; ``plugin`` is whose code it is."""
+        """Put a part into the seat; ``plugin`` names the plugin whose code it is."""
         self._part = part
         self._plugin = plugin
 
     @property
     def part(self) -> PartT:
-        """Who sits there."""
+        """The part in the seat."""
         assert self._part is not None, f"nobody has taken the seat of {self._name}"
         return self._part
+
+    @property
+    def plugin(self) -> str:
+        """The plugin whose code it is."""
+        return self._plugin
 
     def _what(self, method: str) -> str:
         return f"{self._name}.{method}"
@@ -59,7 +79,7 @@ class GuardedTransport(_Seat[Transport]):
     @property
     def addresses(self) -> Sequence[Address]:
         """As :attr:`Transport.addresses`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("addresses"), lambda: tuple(self.part.addresses), ())
+        return self._guard.ask(self._plugin, self._what("addresses"), lambda: _all(Address, self.part.addresses), ())
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """As :meth:`Transport.request`."""
@@ -69,6 +89,7 @@ class GuardedTransport(_Seat[Transport]):
                 self._what("request"),
                 lambda: self.part.request(contact, protocol, payload, timeout_s=timeout_s),
                 timeout_s=timeout_s + TRANSPORT_GRACE_S,
+                passes=WAYS,
             )
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
@@ -84,6 +105,7 @@ class GuardedTransport(_Seat[Transport]):
                 self._what("send"),
                 lambda: self.part.send(contact, protocol, payload),
                 timeout_s=SEND_S,
+                passes=WAYS,
             )
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
@@ -119,8 +141,10 @@ class GuardedRouting(_Seat[Routing]):
             Unreachable: it failed.
         """
         try:
-            found = await self._guard.call(self._plugin, self._what("find"), lambda: self.part.find(peer))
-            if not (found is None or isinstance(found, Contact)):
+            found = await self._guard.call(
+                self._plugin, self._what("find"), lambda: self.part.find(peer), passes=(Unreachable,)
+            )
+            if not (found is None or (isinstance(found, Contact) and found.peer == peer)):
                 raise self._wrong("find", found)
         except PluginFailed as error:
             raise Unreachable(f"no way to {peer}: {error.message}", hint=error.hint) from error
@@ -132,20 +156,36 @@ class GuardedRouting(_Seat[Routing]):
 
     def contacts(self) -> Sequence[Contact]:
         """As :meth:`Routing.contacts`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("contacts"), lambda: tuple(self.part.contacts()), ())
+        return self._guard.ask(self._plugin, self._what("contacts"), lambda: _all(Contact, self.part.contacts()), ())
 
     async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
         """As :meth:`Routing.providers`; none if it fails."""
         try:
-            found = await self._guard.call(
-                self._plugin, self._what("providers"), lambda: self.part.providers(capability, limit=limit)
+            return await self._guard.call(
+                self._plugin,
+                self._what("providers"),
+                lambda: self._providers(capability, limit),
+                passes=(Unreachable,),
             )
-        except FluvialError:
+        except (PluginFailed, Unreachable):
             return ()
-        if not isinstance(found, Iterable) or not all(isinstance(one, Provider) for one in found):
-            self._wrong("providers", found)
-            return ()
-        return tuple(found)[:limit]
+
+    async def _providers(self, capability: Capability, limit: int) -> Sequence[Provider]:
+        """Inside of the guard: what is no list of well-formed providers is a failure of the part."""
+        found = _all(Provider, islice(await self.part.providers(capability, limit=limit), limit))
+        for one in found:
+            if not (isinstance(one.contact, Contact) and isinstance(one.weight, int)):
+                raise TypeError(f"{one!r} is no well-formed provider")
+        return found
+
+
+def _all(kind: type[T], values: Iterable[object]) -> tuple[T, ...]:
+    """Values of one type; raises TypeError if one is of another."""
+    kept = tuple(values)
+    for value in kept:
+        if not isinstance(value, kind):
+            raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} must")
+    return kept  # type: ignore[return-value]  # it was checked
 
 
 class GuardedAuthorization(_Seat[Authorization]):
@@ -155,17 +195,19 @@ class GuardedAuthorization(_Seat[Authorization]):
         """As :meth:`Authorization.admit`.
 
         Raises:
-            Refused: ``broken`` or, if it took too long, ``busy``.
+            Refused: as the part raised it; ``broken`` if it failed, ``busy`` if it took too long.
+            StorageError: as the part raised it.
         """
         try:
             decision = await self._guard.call(
-                self._plugin, self._what("admit"), lambda: self.part.admit(particle, sender)
+                self._plugin,
+                self._what("admit"),
+                lambda: self.part.admit(particle, sender),
+                passes=(Refused, StorageError),
             )
-            if not isinstance(decision, Decision):
-                raise self._wrong("admit", decision)
+            return self._decision("admit", decision)
         except PluginFailed as error:
             raise Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint) from error
-        return decision
 
     async def permit(self, call: Call, policy: Json | None) -> Decision:
         """As :meth:`Authorization.permit`."""
@@ -173,11 +215,27 @@ class GuardedAuthorization(_Seat[Authorization]):
             decision = await self._guard.call(
                 self._plugin, self._what("permit"), lambda: self.part.permit(call, policy)
             )
-            if not isinstance(decision, Decision):
-                raise self._wrong("permit", decision)
-        except FluvialError as error:
+            return self._decision("permit", decision)
+        except PluginFailed as error:
             return Decision(False, "failed", error.message)
-        return decision
+
+    def _decision(self, method: str, decision: object) -> Decision:
+        """A well-formed decision; a reason that is no short word for metrics is ``other``."""
+        if not (
+            isinstance(decision, Decision)
+            and isinstance(decision.allowed, bool)
+            and isinstance(decision.reason, str)
+            and isinstance(decision.explanation, str)
+        ):
+            raise self._wrong(method, decision)
+        if decision.allowed:
+            return ALLOWED
+        reason = decision.reason or "authorization"
+        return Decision(
+            False,
+            reason if REASON.fullmatch(reason) else "other",
+            decision.explanation[:EXPLANATION_CHARACTERS_MAX],
+        )
 
     @property
     def version(self) -> int:
@@ -212,30 +270,35 @@ class GuardedExecution(_Seat[Execution]):
     """The execution; one that fails has no services. Its calls have the limits of services (``services/dispatcher.py``)."""
 
     async def call(self, call: Call, *, timeout_s: float) -> Json:
-        """As :meth:`Execution.call`, within so many seconds.
+        """As :meth:`Execution.call`, with a deadline in seconds.
 
         Raises:
-            ServiceError: as the service raised it. PluginFailed: anything else came out of it, or the time is over.
+            ServiceError: as the service raised it. PluginFailed: it raised anything else, or its deadline passed.
         """
         return await self._guard.call(
             self._plugin,
             f"{call.service[:80]}.{call.function[:80]}",
             lambda: self.part.call(call),
             timeout_s=timeout_s,
-            passes=ServiceError,
+            passes=(ServiceError,),
         )
 
     def services(self) -> Mapping[str, Sequence[str]]:
         """As :meth:`Execution.services`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("services"), lambda: dict(self.part.services()), {})
+        return self._guard.ask(self._plugin, self._what("services"), lambda: _functions(self.part.services()), {})
 
     def policy(self, service: str) -> Json | None:
         """As :meth:`Execution.policy`.
 
         Raises:
-            PluginFailed: it failed: the service must not be called then as if it had no policy.
+            PluginFailed: it failed. The service must not be called then, because its policy is unknown.
         """
         return self._guard.run(self._plugin, self._what("policy"), lambda: self.part.policy(service))
+
+
+def _functions(services: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Service ids with the names of their functions; raises TypeError if something else stands there."""
+    return {_all(str, [service])[0]: _all(str, functions) for service, functions in services.items()}
 
 
 class GuardedConsensus(_Seat[Consensus]):
@@ -252,6 +315,8 @@ class GuardedConsensus(_Seat[Consensus]):
     async def submit(self, transaction: bytes) -> None:
         """As :meth:`Ledger.submit`."""
         try:
-            await self._guard.call(self._plugin, self._what("submit"), lambda: self.part.submit(transaction))
+            await self._guard.call(
+                self._plugin, self._what("submit"), lambda: self.part.submit(transaction), passes=(Refused,)
+            )
         except PluginFailed as error:
             raise Refused(error.message, reason="broken", hint=error.hint) from error

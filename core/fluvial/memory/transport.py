@@ -47,7 +47,7 @@ class MemoryPlugin:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Operation:
+class _RunningTransport:
     """What there is only while the transport runs."""
 
     work: TaskGroup
@@ -82,7 +82,7 @@ class MemoryTransport(Transport):
         self._addresses: tuple[Address, ...] = ()
         self._ends: dict[PeerId, ConnectionEnd] = {}
         self._kept: dict[PeerId, _Kept] = {}
-        self._operation: _Operation | None = None
+        self._serving: _RunningTransport | None = None
 
     # --- the seat's protocol
 
@@ -100,7 +100,7 @@ class MemoryTransport(Transport):
         if self._options.listen:
             self._addresses = (self._network.listen(self, self._options.port),)
         async with anyio.create_task_group() as work:
-            self._operation = _Operation(work=work, receive=receive, watcher=watcher)
+            self._serving = _RunningTransport(work=work, receive=receive, watcher=watcher)
             try:
                 for kept in self._kept.values():
                     work.start_soon(self._stay_connected, kept)
@@ -108,7 +108,7 @@ class MemoryTransport(Transport):
                 await anyio.sleep_forever()
             finally:
                 self._network.unlisten(self)
-                self._operation = None
+                self._serving = None
                 for end in list(self._ends.values()):
                     end.close("stopping")
                 self._addresses = ()
@@ -148,8 +148,8 @@ class MemoryTransport(Transport):
             kept.contact = contact
             return
         kept = self._kept[contact.peer] = _Kept(contact)
-        if self._operation is not None:
-            self._operation.work.start_soon(self._stay_connected, kept)
+        if self._serving is not None:
+            self._serving.work.start_soon(self._stay_connected, kept)
 
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
@@ -180,7 +180,7 @@ class MemoryTransport(Transport):
         peer = contact.peer
         if peer == self.peer:
             raise LocalProtocolError("a peer does not send messages to itself over the transport")
-        self._in_operation()
+        self._in_service()
         ways = [address for address in contact.addresses if address.relay is None]
         if not ways:
             raise Unreachable(f"{peer}: no address is known and no connection is open")
@@ -197,7 +197,7 @@ class MemoryTransport(Transport):
         raise Unreachable(f"{peer} does not listen at {', '.join(map(str, ways))}")
 
     def _join(self, host: MemoryTransport) -> None:
-        ours, theirs = self._in_operation(), host._in_operation()
+        ours, theirs = self._in_service(), host._in_service()
         for one in (self, host):
             if len(one._ends) >= one._options.connections_max:
                 raise Unreachable(f"{one.peer} has all {one._options.connections_max} connections that it takes")
@@ -206,7 +206,7 @@ class MemoryTransport(Transport):
         self._admit(near, ours)
         host._admit(far, theirs)
 
-    def _end(self, operation: _Operation, other: MemoryTransport) -> ConnectionEnd:
+    def _end(self, serving: _RunningTransport, other: MemoryTransport) -> ConnectionEnd:
         return ConnectionEnd(
             self._network,
             own=self.peer,
@@ -215,16 +215,16 @@ class MemoryTransport(Transport):
             options=self._options,
             frame_bytes_max=min(self._options.frame_bytes_max, other._options.frame_bytes_max),
             window_bytes=other._options.window_bytes,
-            receive=operation.receive,
-            on_closed=partial(self._closed, other.peer, operation.watcher),
+            receive=serving.receive,
+            on_closed=partial(self._closed, other.peer, serving.watcher),
         )
 
-    def _admit(self, end: ConnectionEnd, operation: _Operation) -> None:
+    def _admit(self, end: ConnectionEnd, serving: _RunningTransport) -> None:
         self._ends[end.peer] = end
         self._network.add(end)
-        operation.work.start_soon(end.run)
+        serving.work.start_soon(end.run)
         self._log.info("connected", remote=end.peer)
-        operation.watcher.peer_connected(Contact(end.peer, end.addresses))
+        serving.watcher.peer_connected(Contact(end.peer, end.addresses))
 
     def _closed(self, peer: PeerId, watcher: PeerWatcher, reason: str) -> None:
         del self._ends[peer]
@@ -249,10 +249,10 @@ class MemoryTransport(Transport):
         grown_s = self._options.reconnect_min_s * 2 ** min(failures, GROWTH_MAX)
         return float(min(grown_s, self._options.reconnect_max_s) * self._rng.uniform(0.5, 1))
 
-    def _in_operation(self) -> _Operation:
-        if self._operation is None:
+    def _in_service(self) -> _RunningTransport:
+        if self._serving is None:
             raise Unreachable(f"{self.peer}: its transport is not running")
-        return self._operation
+        return self._serving
 
 
 def _check_size(protocol: str, size: int, size_max: int) -> None:

@@ -1,4 +1,4 @@
-"""A bounded number of bytes, taken and given back; who asks for more than is free waits behind those who came first."""
+"""A bounded number of bytes, taken and given back; a caller that asks for more than is free waits behind those that came first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import anyio
 
 
 class WindowClosed(Exception):
-    """Nobody will give anything back any more."""
+    """The window was closed: no bytes will be given back any more."""
 
 
 class ByteWindow:
@@ -49,12 +49,12 @@ class ByteWindow:
             raise WindowClosed
 
     def give(self, amount: int) -> None:
-        """What was taken is free again."""
+        """Give bytes back."""
         self._taken -= amount
         self._serve()
 
     def close(self) -> None:
-        """Let nobody in any more, and tell those who wait."""
+        """Refuse all further callers, and wake those that wait with WindowClosed."""
         self._closed = True
         for _, event in self._waiting:
             event.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from logging import DEBUG, WARNING
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -23,8 +24,11 @@ from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
-from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
+from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
+
+OWN_REASONS_MAX: Final = 64
+"""Words of the authorization's own that the metric carries."""
 
 
 class Inbox:
@@ -71,6 +75,7 @@ class Inbox:
         self._observers = observers
         self._log = log
         self._throttled = throttled
+        self._own_reasons: set[str] = set()
         self._outcomes = Counter(
             "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
         )
@@ -93,6 +98,9 @@ class Inbox:
         except StorageError as error:
             self._log.error("storage_failed", particle=particle_id, error=error.message)
             return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
+        except FluvialError as error:
+            self._log.error("particle_failed", particle=particle_id, error=error.message)
+            return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
         self._outcomes.labels(outcome).inc()
         return Receipt()
 
@@ -103,7 +111,7 @@ class Inbox:
             raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
-            raise Refused(decision.explanation, reason=decision.reason or "authorization")
+            raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
         known = await self._known(particle, delivery.data)
@@ -151,11 +159,11 @@ class Inbox:
     def _refused(
         self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
     ) -> Receipt:
-        self._outcomes.labels(reason).inc()
+        self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
         self._throttled.note(
             "particle_refused",
-            reason,
+            self._label(reason),
             cause=sender,
             level=DEBUG if reason == "replay" else WARNING,
             particle=particle_id,
@@ -163,3 +171,11 @@ class Inbox:
             error=error.message,
         )
         return Receipt.refusal(reason, error.message, lacks)
+
+    def _label(self, reason: str) -> str:
+        """The reason as a metric's label: an authorization's own words are so many, and then ``other``."""
+        if reason not in REASONS and reason not in self._own_reasons:
+            if len(self._own_reasons) >= OWN_REASONS_MAX:
+                return "other"
+            self._own_reasons.add(reason)
+        return reason

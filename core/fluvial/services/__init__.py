@@ -1,4 +1,4 @@
-"""Who answers a call: the dispatcher, effectors made callable, native services, and the built-in ones (``builtin``)."""
+"""Services: the dispatcher, effectors made callable, native services and the built-in ones (``builtin``)."""
 
 from fluvial.services.accounts import Accounts
 from fluvial.services.dispatcher import Handler, Services

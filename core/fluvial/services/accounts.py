@@ -1,4 +1,4 @@
-"""What calls cost and how they ended: metrics for the operator, counters per service for the ``stat`` service."""
+"""Counts calls, their outcomes and their times: metrics for the operator, counters per service for the service ``stat``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from fluvial.clock import Clock
 from fluvial.services.status import Status
 
-Kind: TypeAlias = Literal["builtin", "effector", "native", "particle", "execution", "unknown"]
-"""Who answers: metrics carry this instead of service ids, which scripts could make up without end."""
+Kind: TypeAlias = Literal["builtin", "effector", "native", "extra", "particle", "execution", "unknown"]
+"""The kind of a service. Metrics carry it instead of the service id, because scripts could invent any number of ids."""
 
 SERIES_MAX: Final = 5
-"""How many of the last calls ``stat`` shows one by one, as in the reference."""
+"""How many of the last calls ``stat`` shows individually, as in the reference."""
 
 COUNTED_MAX: Final = 4_096
-"""How many functions are counted one by one, all services together; further ones are in the metrics only."""
+"""Most functions with counters of their own, over all services; calls of further functions are in the metrics only."""
 
 OUTCOMES: Final[dict[int, str]] = {
     0: "ok",
@@ -41,7 +41,7 @@ class Counts:
     """The calls of one function or service.
 
     Attributes:
-        calls, failures: all calls, and those of them that failed.
+        calls, failures: number of all calls, and of those that failed.
         seconds: total time of the calls that succeeded.
         series: seconds of the last of these.
         times_s: when the last calls ended, seconds since 1970.
@@ -54,7 +54,7 @@ class Counts:
     times_s: deque[int] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
 
     def add(self, *, failed: bool, seconds: float, time_s: int) -> None:
-        """One more call."""
+        """Count one call."""
         self.calls += 1
         self.times_s.append(time_s)
         if failed:
@@ -69,7 +69,7 @@ class Accounts:
 
     Args:
         metrics: gets ``fluvial_service_calls_total{service_kind,outcome}`` and ``fluvial_service_call_seconds{service_kind}``.
-        clock: dates the calls in the counters.
+        clock: gives the time of each counted call.
     """
 
     def __init__(self, *, metrics: CollectorRegistry, clock: Clock) -> None:
@@ -88,12 +88,12 @@ class Accounts:
         )
 
     def observe(self, kind: Kind, outcome: str, seconds: float) -> None:
-        """One call into the metrics."""
+        """Record one call in the metrics."""
         self._calls.labels(kind, outcome).inc()
         self._seconds.labels(kind).observe(seconds)
 
     def count(self, service: str, function: str, *, failed: bool, seconds: float) -> None:
-        """One call into the counters; only for functions that are there."""
+        """Record one call in the counters; only for functions that exist."""
         functions = self._functions.get(service, {})
         if function not in functions:
             if self._counted >= COUNTED_MAX:
@@ -112,6 +112,6 @@ class Accounts:
         return total, self._functions[service]
 
     def forget(self, service: str) -> None:
-        """Drop the counters of a service that is gone."""
+        """Drop the counters of a service that was withdrawn."""
         self._services.pop(service, None)
         self._counted -= len(self._functions.pop(service, {}))

@@ -38,7 +38,7 @@ _SIMPLE: Final[dict[type[inspect.Type], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class InterfaceRecord:
     """An object with named fields, as it appears in an interface."""
 
     name: str
@@ -46,13 +46,13 @@ class Record:
 
 
 class Texts:
-    """Turns hints into texts and collects the records they name."""
+    """Turns hints into texts and collects the records that they name."""
 
     def __init__(self) -> None:
-        self._records: dict[type[Any], Record] = {}
+        self._records: dict[type[Any], InterfaceRecord] = {}
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[InterfaceRecord, ...]:
         """All records met so far."""
         return tuple(self._records.values())
 
@@ -99,9 +99,9 @@ class Texts:
         self, kind: inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
     ) -> str:
         if kind.cls not in self._records:
-            self._records[kind.cls] = Record(kind.cls.__name__, ())  # a record may contain itself
+            self._records[kind.cls] = InterfaceRecord(kind.cls.__name__, ())  # a record may contain itself
             fields = tuple((field.encode_name, self._of(field.type)) for field in kind.fields)
-            self._records[kind.cls] = Record(kind.cls.__name__, fields)
+            self._records[kind.cls] = InterfaceRecord(kind.cls.__name__, fields)
         return kind.cls.__name__
 
 

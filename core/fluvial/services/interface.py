@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fluvial.services.hints import Record
+from fluvial.services.hints import InterfaceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Interface:
 
     service_id: str
     functions: Mapping[str, FunctionInterface]
-    records: tuple[Record, ...] = ()
+    records: tuple[InterfaceRecord, ...] = ()
     doc: str = ""
 
 

@@ -1,4 +1,4 @@
-"""How much calls of services may take: the section ``[services]`` of ``fluvial.toml``, and the only place where its defaults stand."""
+"""Limits of service calls: the section ``[services]`` of ``fluvial.toml``, and the only place where its defaults stand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fluvial.services.values import RESULT_BYTES_MAX
 
 
 class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[services]``: how much calls may take."""
+    """``[services]``: limits of service calls."""
 
     timeout_s: Annotated[
         float,

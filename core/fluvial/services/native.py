@@ -27,14 +27,14 @@ class NativeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NativeExecution(Execution):
-    """Gives the node Python services, which it calls as it calls those of its own; there are no others.
+    """Contributes Python services to the node, which calls them like its own. It runs no other services.
 
     Args:
         context: of the node.
         options: which services.
 
     Raises:
-        ConfigError: a service cannot be imported, or is none.
+        ConfigError: a service cannot be imported, or is no effector.
         PluginError: a service's class is unusable.
     """
 
@@ -51,7 +51,7 @@ class NativeExecution(Execution):
         return Contributions(services=tuple(self._services.values()))
 
     async def call(self, call: Call) -> Json:
-        """Whatever comes here is asked of a service that is not there.
+        """Fail: the node itself calls the contributed services, so a call that arrives here names an unknown service.
 
         Raises:
             ServiceError: status 1, always.
@@ -62,7 +62,7 @@ class NativeExecution(Execution):
         )
 
     def services(self) -> Mapping[str, Sequence[str]]:
-        """None but those that it has given to the node."""
+        """None: the node has the contributed services already."""
         return {}
 
 
@@ -78,7 +78,7 @@ def load(text: str) -> type[Effector[Any]]:
         raise ConfigError(f'{where} is not of the form "module:Class"')
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # somebody else's module: whatever it raises is the operator's to know
+    except Exception as error:  # foreign code: the operator must see whatever it raises
         raise ConfigError(
             f"{where}: importing {module_name!r} failed: {type(error).__name__}: {error}",
             hint="install it in this Python environment, or name its folder in PYTHONPATH",

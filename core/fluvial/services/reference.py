@@ -1,6 +1,6 @@
 """Services as a Markdown page, made from their interfaces and docstrings.
 
-``python -m fluvial.services.reference > docs/services.md`` writes the book of the built-in services; a test compares it with the code.
+``python -m fluvial.services.reference > docs/services.md`` writes the reference page of the built-in services; a test compares it with the code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ A failed call is an error that `xor` catches. Its code is one of these, or a ser
 
 
 def page() -> str:
-    """The whole book, as Markdown."""
+    """The whole page, as Markdown."""
     rows = "".join(
         f"| {status.value} | {status.name} | `{OUTCOMES[status]}` | {MEANINGS[status]} |\n" for status in MEANINGS
     )

@@ -1,4 +1,4 @@
-"""The services of a peer as one part: built-in ones, those that parts give, effectors, native ones; there before the first particle."""
+"""The services of a peer as one part: built-in ones, those contributed by parts, effectors and native ones. All start before the first particle."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ class ServiceOffer:
     """A service that is going to be started.
 
     Attributes:
-        effector: who answers.
-        kind: how metrics call it.
-        owner: whose code it is, for log and metrics; its class by default.
-        on_failed: told if it cannot be started; None if the peer cannot do without it.
+        effector: the object that answers.
+        kind: its kind in the metrics.
+        owner: the plugin whose code it is, for log and metrics; its class by default.
+        on_failed: called if it cannot be started; None if the peer must not run without it.
+        wanted: whether it is still wanted; not if its part was set aside meanwhile.
     """
 
     effector: Effector[Any]
     kind: Kind
     owner: str = ""
     on_failed: Callable[[FluvialError], None] | None = None
+    wanted: Callable[[], bool] = lambda: True
 
 
 class ServiceRoom(Part):
@@ -39,8 +41,8 @@ class ServiceRoom(Part):
 
     Args:
         services: the dispatcher.
-        builtin: starts the built-in ones, so that they have their names.
-        offers: the others, in the order in which they are started.
+        builtin: starts the built-in services, before all others, so that no other service can take their names.
+        offers: the other services, in the order in which they are started.
     """
 
     def __init__(
@@ -58,16 +60,22 @@ class ServiceRoom(Part):
         """Start all services, and stop them at the end, the last one first.
 
         Raises:
-            FluvialError: one that the peer cannot do without could not be started.
+            FluvialError: a service without ``on_failed`` could not be started.
         """
         async with self._services:
             await self._builtin()
             for offer in self._offers:
-                try:
-                    await self._services.serve(offer.effector, kind=offer.kind, plugin=offer.owner)
-                except FluvialError as error:
-                    if offer.on_failed is None:
-                        raise
-                    offer.on_failed(error)
+                if offer.wanted():
+                    await self._start(offer)
             task_status.started()
             await anyio.sleep_forever()
+
+    async def _start(self, offer: ServiceOffer) -> None:
+        try:
+            await self._services.serve(offer.effector, kind=offer.kind, plugin=offer.owner)
+            if not offer.wanted():
+                await self._services.withdraw(offer.effector.service_id)
+        except FluvialError as error:
+            if offer.on_failed is None:
+                raise
+            offer.on_failed(error)

@@ -18,7 +18,7 @@ from fluvial.services.interface import Parameter
 from fluvial.services.status import Status, shortened
 
 SHOWN_CHARACTERS_MAX: Final = 60
-"""How much of a wrong argument an error shows."""
+"""Most characters of a wrong argument that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Signature:
 
     @classmethod
     def of(cls, method: Callable[..., Any], texts: Texts) -> Signature:
-        """Read the hints of a method as its class has it, with ``self``.
+        """Read the hints of an unbound method, whose first parameter is ``self``.
 
         Raises:
             PluginError: a hint is missing, cannot be resolved, or is of a kind that no argument can have.
@@ -71,7 +71,7 @@ class Signature:
         try:
             values = self._converted(given)
         except msgspec.ValidationError:
-            # Now one by one: to say which it was, and because Aqua writes an optional argument as an array of none or one.
+            # Now one by one: to name the wrong one, and because Aqua writes an optional argument as an array of none or one.
             values = [self._single(call, index, argument) for index, argument in enumerate(given)]
         return [call, *values] if self.wants_call else values
 
@@ -103,7 +103,7 @@ class Signature:
         except msgspec.ValidationError as error:
             if parameter.type.startswith("?") and isinstance(argument, list) and len(argument) <= 1:
                 unwrapped = argument[0] if argument else None
-                with contextlib.suppress(msgspec.ValidationError):  # then the first error is the one to tell
+                with contextlib.suppress(msgspec.ValidationError):  # then the first error is the one to report
                     return msgspec.convert(unwrapped, hint, dec_hook=_own_types)
             raise ServiceError(Status.BAD_ARGUMENTS, _mismatch(call, index, parameter, argument, error)) from error
 
@@ -126,7 +126,7 @@ def _parameter(each: inspect.Parameter, types: dict[str, Any], texts: Texts, whe
 
 
 def _record_of(parameters: list[Parameter], hints: tuple[Any, ...]) -> type[msgspec.Struct]:
-    """All arguments as one array-like Struct, which msgspec compiles once; what is not given stays UNSET and is not passed on."""
+    """All parameters as one array-like Struct, which msgspec compiles once. An argument that is not given stays UNSET and is not passed on."""
     fields: list[tuple[str, Any, Any]] = [
         (f"p{index}", list[hint] if parameter.variadic else hint, msgspec.UNSET)  # type: ignore[valid-type]  # made at run time
         for index, (parameter, hint) in enumerate(zip(parameters, hints, strict=True))

@@ -1,4 +1,4 @@
-"""The error numbers with which calls fail here; effectors may use any other number but 0 for errors of their own."""
+"""The error numbers of failed calls; effectors may use any other number except 0 for errors of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEANINGS: Final[dict[Status, str]] = {
     Status.NO_RESULT: "there is no result for these arguments: a division by zero, an overflow, a text that cannot be decoded",
     Status.NOT_ALLOWED: "the function answers only to the peer itself, or only for data of its own",
 }
-"""What each status says, for the reference page."""
+"""The meaning of each status, for the reference page."""
 
 STATUS_MIN: Final = -(2**31)
 STATUS_MAX: Final = 2**31 - 1
@@ -46,6 +46,6 @@ def shortened(text: str, most: int = MESSAGE_CHARACTERS_MAX) -> str:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Some names for people: sorted, the first ``most`` of them, and how many more there are."""
+    """Names as a text for people: sorted, at most ``most`` of them, then the number of the others."""
     shown = ", ".join(sorted(names)[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nothing"

@@ -1,4 +1,4 @@
-"""Worker threads for functions that block: a bounded number, counting those whose caller has given up."""
+"""A bounded number of worker threads for functions that block; threads whose callers have given up count, too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Threads:
     virtual time there are no threads: the function runs on the event loop.
 
     Args:
-        most: how many threads there may be.
+        most: largest number of threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -58,7 +58,7 @@ class _Job(Generic[T]):
         self._taken = threading.Lock()
 
     def run(self) -> T:
-        """In the thread."""
+        """Called in the thread."""
         if not self._taken.acquire(blocking=False):
             raise RuntimeError("the call was given up before its thread began")  # nobody waits for this any more
         try:
@@ -67,6 +67,6 @@ class _Job(Generic[T]):
             self._places.release()
 
     def withdraw(self) -> None:
-        """On the event loop; without effect once the thread has begun."""
+        """Called on the event loop; without effect once the thread has begun."""
         if self._taken.acquire(blocking=False):
             self._places.release()

@@ -1,4 +1,4 @@
-"""What a function returned, as a JSON value that can be signed and sent; or a clear error why it cannot."""
+"""Turns what a function returned into a JSON value that can be signed and sent, or says why this is not possible."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ INTEGER_MAX: Final = 2**64 - 1
 
 
 def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
-    """``value`` made of nothing but None, bool, int, float, str, list and dict.
+    """``value`` converted to None, bool, int, float, str, list and dict.
 
-    Structs, dataclasses, tuples, sets (sorted), enums, dates and the like become what msgspec makes of them.
+    Structs, dataclasses, tuples, sets (sorted), enums, dates and the like are converted as msgspec does.
 
     Args:
         value: what the function returned.
@@ -46,7 +46,9 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
         raise _unusable(of, f"it is nested deeper than {JSON_DEPTH_MAX} levels") from error
     if len(data) > bytes_max:
         raise _unusable(of, f"its {len(data):,} bytes are more than the limit of {bytes_max:,}")
-    return msgspec.msgpack.decode(data)  # lists for tuples, and nothing in common with what the function keeps
+    return msgspec.msgpack.decode(
+        data
+    )  # lists in place of tuples, and a copy that shares nothing with objects that the function keeps
 
 
 def why_not_json(value: Any) -> str:
@@ -68,7 +70,7 @@ def why_not_json(value: Any) -> str:
 
 
 def _problem(item: Any) -> str:
-    """What is wrong with one item, its children not looked at."""
+    """What is wrong with one item, regardless of its children."""
     kind = type(item)
     if kind is float and not math.isfinite(item):
         return f"{item} is no JSON number"

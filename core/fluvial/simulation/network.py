@@ -23,7 +23,7 @@ from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.session import ParticleSession
-from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded
+from fluvial.simulation.scenario import MockedError, MockedServices, PeerNames, Scenario, Seeded
 
 TIMESTAMP_MS: Final = 1_700_000_000_000
 TTL_MS: Final = 120_000
@@ -33,7 +33,7 @@ UNUSABLE: Final = 5
 """Number of the failure of a call whose result is no value that can be sent, as peers have it."""
 
 QUESTIONS_MAX: Final = 100
-"""How often a peer asks for what is missing from one delivery."""
+"""How often a peer asks for the missing parts of one delivery."""
 
 
 class CallMade(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class RunFailed(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """What the interpreters of all peers took.
+    """The time and bytes of the interpreters of all peers.
 
     Attributes:
         runs: how often they were run.
@@ -69,7 +69,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a simulation has shown; peer ids are written ``@name``.
+    """The result of a simulation; peer ids are written ``@name``.
 
     Attributes:
         calls: every service call.
@@ -135,14 +135,14 @@ def simulate(
         scenario: what to play.
         machine: the AIR machine that every peer has.
         repeat: measure so many cold simulations, and give the one with the median time; 0 to measure nothing.
-        pruning: leave out of deliveries what the rest of the flow cannot read, and say of answered calls no more than that where nobody
-            else can need more; off to compare.
+        pruning: leave out of deliveries the values that the rest of the flow cannot read, and close answered calls whose results nobody
+            else can need; off to compare.
     """
     if not repeat:
         return _Network(scenario, machine, pruning=pruning).play()
     played = []
     for _ in range(repeat):
-        gc.collect()  # what the one before has left behind is not this one's work
+        gc.collect()  # garbage of the simulation before must not count in this one's time
         network = _Network(scenario, machine, pruning=pruning)
         observation, meter = network.play(), network.meter
         timing = Timing(meter.runs, round(meter.seconds * 1000, 4), meter.bytes_sent)
@@ -158,7 +158,7 @@ class _Network:
         self._machine = machine
         self._pruning = pruning
         self._present = {name: rank for rank, name in enumerate(plain) if name not in absent}
-        self._names = Names([*plain, *absent])
+        self._names = PeerNames([*plain, *absent])
         self._services = MockedServices(scenario.services, self._names)
         self._initiator = scenario.init_peer.removeprefix("@")
         self._particle = Particle.create(
@@ -230,7 +230,7 @@ class _Network:
         self._send(host)
 
     def _arrive(self, host: _Host, queued: _Queued) -> Effects:
-        """Take in what came; its sender is asked for what is missing."""
+        """Take in a delivery; its sender is asked for the missing parts."""
         self.meter.runs += 1
         with self.meter:
             known = decode_data(self._particle.key, queued.delivery.data)
@@ -305,7 +305,7 @@ class _Network:
 
 
 def _outcome(answer: Json | MockedError) -> CallOutcome:
-    """What a mocked service's answer is to the machine. A value that no other peer would take is a failure, as on a real peer."""
+    """A mocked service's answer as the machine takes it. A value that no other peer would accept is a failure, as on a real peer."""
     if isinstance(answer, MockedError):
         return Failed(answer.code, answer.message)
     try:

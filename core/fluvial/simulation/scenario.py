@@ -109,7 +109,7 @@ def key_of(name: str) -> KeyPair:
     return KeyPair.from_secret(hashlib.sha256(f"fluvial:{name}".encode()).digest())
 
 
-class Names:
+class PeerNames:
     """Peer names to peer ids and back, wherever they occur."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -152,7 +152,7 @@ class Names:
 class MockedServices:
     """Answers calls as the rows of a scenario say."""
 
-    def __init__(self, rows: Sequence[ServiceRow], names: Names) -> None:
+    def __init__(self, rows: Sequence[ServiceRow], names: PeerNames) -> None:
         self._rows = rows
         self._names = names
         self._counts = [0] * len(rows)

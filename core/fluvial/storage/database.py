@@ -12,8 +12,9 @@ from anyio import to_thread
 from sqlalchemy import Connection, Engine
 
 from fluvial.errors import StorageError
-from fluvial.storage.backend import READERS_MAX, Backend, connect
+from fluvial.storage.backend import READERS_MAX, Backend
 from fluvial.storage.committer import Committer, SqliteCommitter, Work
+from fluvial.storage.connecting import connect
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.ownership import Ownership, claim, wait_until_free
 from fluvial.storage.revisions import check, migrate

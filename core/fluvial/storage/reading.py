@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from fluvial.storage.backend import connect
+from fluvial.storage.connecting import connect
 from fluvial.storage.failures import is_database_error, storage_error
 from fluvial.storage.revisions import check
 from fluvial.tables import Tables

@@ -132,7 +132,7 @@ def _together(one: Event, other: Event) -> bool:
 
 
 class _Doubts:
-    """Which hops did not come to their end: the teller could not deliver them, and nothing of the receiver was seen since."""
+    """The hops that were not completed: the teller could not deliver them, and nothing of the receiver was seen since."""
 
     def __init__(self, story: Story) -> None:
         self._pending = {one.peer: one for one in story.undelivered}

@@ -1,4 +1,4 @@
-"""What became of each instruction of a script, for the view of the script beside the story."""
+"""The state of each instruction of a script, for the view of the script beside the story."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from fluvial.story.story import Story
 
 
-class State(StrEnum):
+class InstructionState(StrEnum):
     """Of an instruction, over all its run-time instances; the first one of these that fits."""
 
     FAILED = "failed"
@@ -21,7 +21,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What became of an instruction.
+    """The state of one instruction.
 
     Attributes:
         line, column: where it stands; both count from 1.
@@ -31,21 +31,21 @@ class Mark:
 
     line: int
     column: int
-    state: State
+    state: InstructionState
     note: str
 
 
 def marks(story: Story) -> list[Mark]:
     """The marks of all instructions of which anything is known, in the order of the script."""
-    seen: dict[tuple[int, int], list[State]] = defaultdict(list)
+    seen: dict[tuple[int, int], list[InstructionState]] = defaultdict(list)
     for at, state in _seen(story):
         line_text, _, column_text = at.partition(":")
         seen[int(line_text), int(column_text)].append(state)
     found = []
     for (line, column), states in sorted(seen.items()):
-        counts = {state: states.count(state) for state in State if state in states}
+        counts = {state: states.count(state) for state in InstructionState if state in states}
         if len(counts) > 1:
-            counts.pop(State.SENT, None)  # what came of it says more
+            counts.pop(InstructionState.SENT, None)  # its outcome says more
         note = ", ".join(
             f"{state.value} {count} times" if count > 1 else state.value for state, count in counts.items()
         )
@@ -53,16 +53,16 @@ def marks(story: Story) -> list[Mark]:
     return found
 
 
-def _seen(story: Story) -> Iterator[tuple[str, State]]:
+def _seen(story: Story) -> Iterator[tuple[str, InstructionState]]:
     for event in story.events:
         if event.at:
             yield (
                 event.at,
-                State.FAILED
+                InstructionState.FAILED
                 if event.kind in ("failure", "notice")
-                else State.SENT
+                else InstructionState.SENT
                 if event.kind == "hop"
-                else State.DONE,
+                else InstructionState.DONE,
             )
     for waiting in story.waits:
-        yield waiting.at, State.WAITS
+        yield waiting.at, InstructionState.WAITS

@@ -17,7 +17,7 @@ BOX_WIDTH_MIN: Final = 110.0
 BOX_GAP: Final = 10.0
 LINE_HEIGHT: Final = 15.5
 PART_LINES_MAX: Final = 2
-"""Lines for what a box is about, and again for what came of it."""
+"""Most lines for the subject of a box, and again for its outcome."""
 
 SEAL_WIDTH: Final = 22.0
 ARROW_HEIGHT: Final = 40.0

@@ -22,7 +22,7 @@ from fluvial.story.wording import (
 
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 MARKS: Final[Mapping[str, str]] = {VERIFIED: "signed ✓", OWN: "own", "": ""}
-"""What is said of the signature; ``own`` facts are this peer's, whose signature it need not check."""
+"""The mark of a signature; ``own`` facts are this peer's, whose signature it need not check."""
 
 MARK_COLUMN_MAX: Final = 96
 """A longer line has its mark right behind it, so that one long line does not push away the marks of all others."""

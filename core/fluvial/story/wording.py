@@ -130,7 +130,7 @@ class Wording:
         return f"{text} ({self.text(event.instruction, INSTRUCTION_CHARACTERS_MAX)})" if event.instruction else text
 
     def outcome(self, event: Event, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
-        """What came of a call: its value or its error."""
+        """The outcome of a call: its value or its error."""
         if event.kind == "failure":
             return self.text(event.error, columns_max)
         return self.value(event.value, columns_max)

@@ -1,4 +1,4 @@
-"""The compliance kit for authorizations: subclass it, say how yours is built, run pytest.
+"""The conformance kit for authorizations: subclass it, say how yours is built, run pytest.
 
 ::
 
@@ -48,7 +48,7 @@ class AuthorizationConformance(PartConformance):
     kind: ClassVar[PartKind] = "authorization"
 
     def asked(self, part: Authorization) -> Mapping[str, Callable[[], Awaitable[object]]]:
-        """What waits."""
+        """The methods that the node awaits, by name."""
         return {
             "admit": lambda: part.admit(PARTICLE, STRANGER.peer_id),
             "permit": lambda: part.permit(CALL, None),

@@ -1,4 +1,4 @@
-"""A context whose ports are closed: for parts that use none, and as the ground on which others are opened."""
+"""A context whose ports are closed: for parts that use none, and as the base of contexts with some open ports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClosedPort:
         self._message = f"{part} must not use the port {port!r} here"
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever a port has."""
+        """Any attribute of a port."""
         raise AssertionError(f"{self._message}: it asked for {name!r}")
 
 

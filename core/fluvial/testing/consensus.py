@@ -1,4 +1,4 @@
-"""The compliance kit for whoever sits in the seat of consensus and holds the ledger; ``engine.py`` has the one for algorithms.
+"""The conformance kit for whoever sits in the seat of consensus and holds the ledger; ``engine.py`` has the one for algorithms.
 
 ::
 
@@ -29,7 +29,7 @@ class ConsensusConformance(PartConformance):
     kind: ClassVar[PartKind] = "consensus"
 
     def asked(self, part: Consensus) -> Mapping[str, Callable[[], Awaitable[object]]]:
-        """What waits."""
+        """The methods that the node awaits, by name."""
         return {"submit": lambda: part.submit(b"conformance")}
 
     async def test_views_never_change(self, running: Solo[Consensus]) -> None:

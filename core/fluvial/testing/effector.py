@@ -1,4 +1,4 @@
-"""The compliance kit for effectors: subclass it, give it the effector, run pytest.
+"""The conformance kit for effectors: subclass it, give it the effector, run pytest.
 
 ::
 

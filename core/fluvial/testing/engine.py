@@ -1,4 +1,4 @@
-"""The compliance kit for consensus engines: subclass it, say how yours is made, run pytest.
+"""The conformance kit for consensus engines: subclass it, say how yours is made, run pytest.
 
 ::
 
@@ -8,8 +8,8 @@
             return lambda membership: Simplex(membership, Options())
 
 An engine is a pure machine, so the kit needs no event loop: :class:`EngineNetwork` keeps the messages, the timers and the records of a few
-validators, draws all delays from a seed, and holds after each step that nobody has committed what others have not. How an engine gets
-along with validators that lie only its author can try; the kit has honest ones that are late, are told things twice, and are started anew.
+validators, draws all delays from a seed, and checks after each step that no two have committed different things. Only its author can test
+an engine against validators that lie; the kit's validators are honest, but may be late, get messages twice, and restart.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ DOORS_TO_THE_WORLD: Final = frozenset(
         "uuid",
     ]
 )
-"""What a pure machine has no use for: modules with I/O, a clock, or chance of their own."""
+"""Modules with I/O, a clock or randomness, which a pure machine must not use."""
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Validator:
 
 
 class EngineNetwork:
-    """A few validators and what is between them.
+    """A few validators and the network between them.
 
     Args:
         make: makes their engines.
@@ -134,7 +134,7 @@ class EngineNetwork:
         self._carry_out(peer, effects)
 
     def step(self) -> bool:
-        """Let the next thing happen; False if nothing is under way and no timer is set."""
+        """Carry out the next event; False if no message is under way and no timer is set."""
         while self._events:
             at_ms, _, peer, life, happen = heapq.heappop(self._events)
             if self.validators[peer].lives == life:
@@ -144,7 +144,7 @@ class EngineNetwork:
         return False
 
     def run_until(self, true: Callable[[], bool], *, within_ms: int) -> bool:
-        """Go on until something is so; False if it has not become so within this time."""
+        """Take steps until a condition holds; False if it does not hold within this time."""
         end_ms = self.now_ms + within_ms
         for _ in range(STEPS_MAX):
             if true():

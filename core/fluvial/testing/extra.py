@@ -1,4 +1,4 @@
-"""The compliance kit for extras: subclass it, say how yours is built, run pytest.
+"""The conformance kit for extras: subclass it, say how yours is built, run pytest.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Whole nodes in one process: everything is real but the wire, which is memory, and, if the event loop says so, the time.
+"""Whole nodes in one process: everything is real except the wire, which is memory, and, with the virtual event loop, the time.
 
 ::
 
@@ -56,7 +56,7 @@ class RunningNode:
 
     Attributes:
         name: how the test calls it.
-        node: itself.
+        node: the node.
         logged: what it has logged so far, as structlog's dictionaries, debug lines included.
     """
 
@@ -251,10 +251,10 @@ def keys_of(name: str) -> KeyPair:
 
 
 async def until(true: Any, *, within_s: float = UNTIL_S) -> None:
-    """Wait until a function returns something true.
+    """Wait until a function returns a true value.
 
     Raises:
-        TimeoutError: it has not, in this time of the event loop.
+        TimeoutError: it did not within this time of the event loop.
     """
     with anyio.fail_after(within_s):
         while not true():  # noqa: ASYNC110 - whoever makes it true knows of no event

@@ -1,8 +1,8 @@
-"""The compliance kit for all parts; the kits for seats and extras build on it.
+"""The conformance kit for all parts; the kits for seats and extras build on it.
 
-A kit runs the part alone (``solo.py``): the kernel is real, the ports do what the kit says. It asks each method of the part three times over: with
-ports that fail, with ports that never answer, and cancelled in the middle. A part passes if what comes out is what its protocol's docstring
-allows, if it lets itself be cancelled, and if it works on afterwards.
+A kit runs the part alone (``solo.py``): the kernel is real, the ports do what the kit says. It calls each method of the part three times: with
+ports that fail, with ports that never answer, and cancelled in the middle. A part passes if each result or error is one that its protocol's
+docstring allows, if it can be cancelled, and if it works afterwards.
 
 Kits run under virtual time, so that nothing that hangs costs time. A part that needs threads or sockets of its own overrides the fixture
 ``anyio_backend`` to return ``"asyncio"``.
@@ -43,11 +43,11 @@ Build: TypeAlias = Callable[[Context], Any]
 """What the fixture ``build`` returns: a part for a context."""
 
 SLOW_PORTS: Final = ("peers", "directory", "blobs", "ledger")
-"""What depends on other peers, and may take for ever."""
+"""Ports that depend on other peers, and so may never answer."""
 START_S: Final = 5.0
 CALL_S: Final = 5.0
 STRANGER: Final[KeyPair] = KeyPair.from_secret(b"the part kits' stranger, a key!!")
-"""Somebody whom no part can know."""
+"""A peer that no part can know."""
 
 
 @pytest.mark.anyio
@@ -96,7 +96,7 @@ class PartConformance:
         )
 
     def asked(self, part: Any) -> Mapping[str, Callable[[], Awaitable[object]]]:
-        """What the node awaits of such a part besides its answers, by name."""
+        """The methods of such a part that the node awaits, by name; besides its answers."""
         return {}
 
     # --- what it gives
@@ -117,12 +117,14 @@ class PartConformance:
         around = Surrounding(kind=self.kind, base_dir=tmp_path)
         given: Contributions = build(around.context).contributions()
         guard = Guard(log=around.context.log, metrics=CollectorRegistry(), rng=Random(0))  # noqa: S311 - no secret
-        Switchboard(guard=guard, metrics=CollectorRegistry()).connect(given.answers, owner="under-test")
+        Switchboard(guard=guard, metrics=CollectorRegistry()).connect(
+            given.answers, owner="under-test", plugin="under-test"
+        )
         observers = Observers(
             around.peer, load_plugins(entry_points=()), log=around.context.log, metrics=CollectorRegistry()
         )
         for watcher in given.watchers:
-            observers.add(watcher, owner="under-test")
+            observers.add(watcher, owner="under-test", plugin="under-test")
         for service in given.services:
             for name, function in describe(type(service)).functions.items():
                 check(
@@ -195,7 +197,7 @@ class PartConformance:
         for trouble in ("fail", "hang"):
             getattr(doors, trouble)()
             with _only_fluvial_errors(part, f"{name} while its ports {trouble}", passes_timeouts=trouble == "hang"):
-                await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+                await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
             doors.work()
         async with anyio.create_task_group() as group:
             for _ in range(4):
@@ -207,11 +209,11 @@ class PartConformance:
             f"{name} ignores its cancellation",
         )
         with _only_fluvial_errors(part, f"{name} after a cancelled one"):
-            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
 
     async def _begin(self, part: Solo[Any], name: str, work: Callable[[], Awaitable[object]]) -> None:
         with _only_fluvial_errors(part, name, passes_timeouts=True):
-            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
 
 
 class _Nobody(Part):
@@ -234,14 +236,14 @@ def check_ended(part: Solo[Any], message: str) -> None:
 
 
 def check_failures(part: Solo[Any], what: str) -> None:
-    """Nothing unexpected has come out of the part so far."""
+    """The part has raised nothing unexpected so far."""
     bad = [entry for entry in part.around.logged if entry["event"].startswith("plugin_call_")]
     check(not bad, f"{what} makes it fail: {[(entry['call'], entry['error']) for entry in bad]}")
 
 
 @contextmanager
 def _only_fluvial_errors(part: Solo[Any], what: str, *, passes_timeouts: bool = False) -> Iterator[None]:
-    """Hold that nothing else comes out; what hangs may be given up."""
+    """Ensure that nothing else is raised; a call that hangs may be given up."""
     try:
         yield
     except PluginFailed as error:

@@ -1,7 +1,7 @@
-"""Ports for parts that are tested without a node: small ones that say what a test tells them, and the door before each port.
+"""Ports for parts that are tested without a node: small implementations whose answers a test sets, and the door before each port.
 
-The door lets a part use what the table in ``fluvial.ports`` allows for its kind, from its ``run`` on; anything else fails the test. It can also be
-told to let nothing through any more, so that a test sees how a part gets along when the rest of the node fails or hangs.
+The door lets a part use what the table in ``fluvial.ports`` allows for its kind, from its ``run`` on; anything else fails the test. A test can
+also close it, to see how a part behaves when the rest of the node fails or hangs.
 """
 
 from __future__ import annotations
@@ -68,19 +68,19 @@ class PortDoors:
         self._troubles: dict[str, Literal["fail", "hang"]] = {}
 
     def fail(self, *ports: str) -> None:
-        """From now on every call of these ports that waits raises what the port may raise; of all if none is named."""
+        """Make every awaited call of these ports raise an error that the port may raise; of all ports if none is named."""
         self._troubles |= dict.fromkeys(ports or PORTS, "fail")
 
     def hang(self, *ports: str) -> None:
-        """From now on no call of these ports that waits ever ends; of all if none is named."""
+        """Make every awaited call of these ports hang; of all ports if none is named."""
         self._troubles |= dict.fromkeys(ports or PORTS, "hang")
 
     def work(self) -> None:
-        """From now on all is well again; calls that hang stay as they are."""
+        """Let all calls through again; calls that hang already stay as they are."""
         self._troubles.clear()
 
     def door(self, name: str, port: object) -> Any:
-        """What stands for a port."""
+        """The door of a port."""
         return _Door(self, name, port)
 
     def trouble(self, name: str) -> str:
@@ -119,7 +119,7 @@ class _Door:
 
 
 def _errors() -> dict[str, FluvialError]:
-    """What each port fails with; one that is not here never raises."""
+    """The error that each port fails with; a port that is not here never raises."""
     return {
         "peers": Unreachable("nobody can be reached in this test"),
         "database": StorageError("the database fails in this test"),

@@ -1,4 +1,4 @@
-"""The compliance kit for routings: subclass it, say how yours is built, run pytest.
+"""The conformance kit for routings: subclass it, say how yours is built, run pytest.
 
 ::
 
@@ -36,7 +36,7 @@ class RoutingConformance(PartConformance):
     """Contacts of strangers that it keeps at most, as built."""
 
     def asked(self, part: Routing) -> Mapping[str, Callable[[], Awaitable[object]]]:
-        """What waits."""
+        """The methods that the node awaits, by name."""
         return {
             "find": lambda: part.find(STRANGER.peer_id),
             "providers": lambda: part.providers(WEATHER, limit=3),

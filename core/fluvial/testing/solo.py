@@ -62,7 +62,7 @@ NETWORK: Final = "test"
 
 
 class Surrounding:
-    """What is around one part: what a test sees of it, and sets. Peers and database work only inside of :func:`solo`.
+    """The surroundings of one part, which a test reads and sets. Peers and database work only inside of :func:`solo`.
 
     Args:
         name: of the part.
@@ -79,7 +79,7 @@ class Surrounding:
         context: what the part gets.
         network: carries its messages.
         doors: of its ports; ``doors.fail()`` and ``doors.hang()`` show how it gets along without them.
-        trust, ledger, directory, extensions: what stands behind those ports.
+        trust, ledger, directory, extensions: the implementations of those ports.
         logged: what the part and the kernel around it have logged, as structlog's dictionaries.
         guard: the kernel's, which calls the part.
     """
@@ -156,7 +156,7 @@ class Surrounding:
 
     @asynccontextmanager
     async def living(self, part: Any, given: Contributions) -> AsyncIterator[None]:
-        """The part lives while the block runs: started, asked and stopped as in a node.
+        """Run the part while the block runs: started, asked and stopped as in a node.
 
         Raises:
             FluvialError: its contributions cannot be used, or it failed.
@@ -165,8 +165,8 @@ class Surrounding:
         self._given = given
         switchboard = Switchboard(guard=self.guard, metrics=self.context.metrics)
         served = self._blobs.contributions().answers
-        switchboard.connect(served, owner="blobs", foreign=False)
-        switchboard.connect(given.answers, owner=name)
+        switchboard.connect(served, owner="blobs", plugin="blobs", foreign=False)
+        switchboard.connect(given.answers, owner=name, plugin=name)
         observers = self._observers(given)
         transport = MemoryTransport(self.network, self.context, MemoryOptions())
         self._transport.take(transport, "memory")
@@ -188,7 +188,7 @@ class Surrounding:
         nobody = load_plugins(entry_points=())
         observers = Observers(self.peer, nobody, log=self.context.log, metrics=self.context.metrics)
         for watcher in given.watchers:
-            observers.add(watcher, owner=self.context.name)
+            observers.add(watcher, owner=self.context.name, plugin=self.context.name)
         return observers
 
     def _capabilities(self) -> Iterable[Capability]:
@@ -200,9 +200,9 @@ class Solo(Generic[PartT]):
     """A part that runs.
 
     Attributes:
-        part: itself.
+        part: the part.
         given: what it contributes.
-        around: what it has around it.
+        around: its surroundings.
     """
 
     part: PartT
@@ -270,7 +270,7 @@ async def solo(
 
 
 class _WholeNetwork(Routing):
-    """The routing of a part that is none itself: finds whoever listens in the network."""
+    """The routing for a part that is no routing itself: finds every peer that listens in the network."""
 
     def __init__(self, network: Memory) -> None:
         self._network = network
@@ -280,7 +280,7 @@ class _WholeNetwork(Routing):
         return self._network.find(peer)
 
     def learn(self, contact: Contact) -> None:
-        """Nothing is to be learnt."""
+        """Does nothing: it finds all peers without learning."""
 
     def contacts(self) -> list[Contact]:
         """Whoever listens."""

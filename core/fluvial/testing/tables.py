@@ -1,4 +1,4 @@
-"""The compliance kit for tables of plugins, and a database for tests of what works with them.
+"""The conformance kit for tables of plugins, and a database for tests of what works with them.
 
 ::
 

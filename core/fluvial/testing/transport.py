@@ -1,4 +1,4 @@
-"""The compliance kit for transports: subclass it, say how yours is built, run pytest.
+"""The conformance kit for transports: subclass it, say how yours is built, run pytest.
 
 ::
 
@@ -35,7 +35,7 @@ from fluvial.seats import Receive, Transport
 from fluvial.testing.solo import Surrounding
 
 WAIT_S: Final = 10.0
-"""Nothing here should take longer, even on a slow machine."""
+"""Nothing in the kit should take longer, even on a slow machine; in seconds."""
 ECHO: Final = "conformance/echo"
 
 
@@ -49,15 +49,15 @@ class BuildTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message as a peer's node got it."""
+    """One message as the node of a peer got it."""
 
     sender: PeerId
     protocol: str
     payload: bytes
 
 
-class Peer:
-    """A transport with what a node would be to it: remembers what it was told and answers."""
+class TransportPeer:
+    """A transport with a minimal node around it, which answers messages and remembers what the transport reported."""
 
     def __init__(self, transport: Transport, peer_id: PeerId, receive: Receive | None) -> None:
         self.transport: Final = transport
@@ -74,9 +74,9 @@ class Peer:
         """How others reach it."""
         return Contact(self.id, tuple(self.transport.addresses))
 
-    async def request(self, to: Peer | Contact, payload: bytes, protocol: str = ECHO) -> bytes:
+    async def request(self, to: TransportPeer | Contact, payload: bytes, protocol: str = ECHO) -> bytes:
         """A request with the kit's deadline."""
-        contact = to.contact if isinstance(to, Peer) else to
+        contact = to.contact if isinstance(to, TransportPeer) else to
         return await self.transport.request(contact, protocol, payload, timeout_s=WAIT_S)
 
     async def stop(self) -> None:
@@ -85,11 +85,11 @@ class Peer:
         await self.stopped.wait()
 
     def peer_connected(self, contact: Contact) -> None:
-        """Of the watcher."""
+        """Called by the transport."""
         self.connections.append(contact)
 
     def peer_disconnected(self, peer: PeerId) -> None:
-        """Of the watcher."""
+        """Called by the transport."""
         self.disconnections.append(peer)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -120,11 +120,11 @@ class PeerFactory:
         receive: Receive | None = None,
         keys: KeyPair | None = None,
         network: str = "conformance",
-    ) -> Peer:
+    ) -> TransportPeer:
         """A running peer; it echoes what it is sent, unless ``receive`` says otherwise."""
         keys = keys or KeyPair.generate()
         around = Surrounding(kind="transport", keys=keys, network_name=network, base_dir=self._base_dir)
-        peer = Peer(self._build(around.context, listens=listens), keys.peer_id, receive)
+        peer = TransportPeer(self._build(around.context, listens=listens), keys.peer_id, receive)
         around.doors.open = True
         with anyio.fail_after(WAIT_S):
             await self._group.start(peer.run)
@@ -210,7 +210,7 @@ class TransportConformance:
         one, other = await start(), await start()
         await one.request(other, b"first")
 
-        async def ask(sender: Peer, receiver: Peer, number: int) -> None:
+        async def ask(sender: TransportPeer, receiver: TransportPeer, number: int) -> None:
             payload = b"%d" % number * (1 + number % 50)
             assert await sender.request(receiver, payload) == payload
 
@@ -351,7 +351,7 @@ class TransportConformance:
         assert other.connections == one.connections == []
 
     async def test_it_can_be_stopped_in_the_middle(self, start: PeerFactory) -> None:
-        """Who waits for an answer is told soon, and nothing hangs."""
+        """Whoever waits for an answer gets an error soon, and nothing hangs."""
 
         async def never(sender: PeerId, protocol: str, payload: bytes) -> bytes:
             await anyio.sleep(WAIT_S)

@@ -1,4 +1,4 @@
-"""Worker threads that a simulation can do without: the door to ``anyio.to_thread`` for everybody but the storage, which has its own writer."""
+"""Worker threads that a simulation can do without: the only way to ``anyio.to_thread``, except for the storage, which has its own writer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def in_thread(
     """The result of ``work``, called in a worker thread; under virtual time here and now, in no time.
 
     Args:
-        work: a function that blocks; whatever it raises comes out.
+        work: a function that blocks; its exceptions are raised here.
         limiter: bounds the threads; anyio's own (40 threads) by default.
         abandon_on_cancel: whether a cancelled caller leaves the thread alone, instead of waiting for it. Under virtual time
             nobody can be cancelled while ``work`` runs.

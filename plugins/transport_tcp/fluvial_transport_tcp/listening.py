@@ -37,8 +37,8 @@ class Listener:
         """
         failures = 0
         while True:
-            await anyio.wait_readable(self._socket)
             try:
+                await anyio.wait_readable(self._socket)
                 accepted, _ = self._socket.accept()
             except BlockingIOError:
                 continue

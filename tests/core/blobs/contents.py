@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluvial.blobs.tree import ChunkHasher, Tree
+from fluvial.blobs.tree import BlobTree, ChunkHasher
 
 
 def pattern(size: int) -> bytes:
@@ -15,7 +15,7 @@ def pattern(size: int) -> bytes:
     return bytes(out)
 
 
-def tree_of(content: bytes) -> Tree:
+def tree_of(content: bytes) -> BlobTree:
     """The tree of a content."""
     hasher = ChunkHasher()
     hasher.update(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fluvial.blob_id import BlobId
-from fluvial.blobs.catalog import Catalog, Entry
+from fluvial.blobs.catalog import Catalog, CatalogEntry
 from fluvial.blobs.layout import CHUNK_BYTES, Layout
 from fluvial.errors import ResourceLimit
 from hypothesis import given
@@ -18,7 +18,7 @@ def blob(number: int) -> BlobId:
 
 
 ENTRIES = st.builds(
-    Entry,
+    CatalogEntry,
     size=st.integers(0, 500),
     used_ms=st.integers(0, 5),
     complete=st.booleans(),
@@ -28,7 +28,7 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=20))
-def test_limits_hold_and_what_is_needed_stays(entries: list[Entry]) -> None:
+def test_limits_hold_and_what_is_needed_stays(entries: list[CatalogEntry]) -> None:
     catalog = Catalog(bytes_max=BYTES_MAX, blobs_max=BLOBS_MAX, unfinished_max=UNFINISHED_MAX)
     for number, entry in enumerate(entries):
         before = dict(catalog)
@@ -47,7 +47,7 @@ def test_limits_hold_and_what_is_needed_stays(entries: list[Entry]) -> None:
         assert sum(not one.complete for _, one in catalog) <= UNFINISHED_MAX
 
 
-def _is_needed(before: dict[BlobId, Entry], last: Entry, entry: Entry) -> bool:
+def _is_needed(before: dict[BlobId, CatalogEntry], last: CatalogEntry, entry: CatalogEntry) -> bool:
     """Whether there would have been no room if the last victim had stayed, and all others that may go before it had gone."""
     stay = [
         one
@@ -75,4 +75,4 @@ def test_what_is_reserved_counts_like_what_is_there() -> None:
 
 def test_a_tree_counts_too() -> None:
     size = CHUNK_BYTES + 1
-    assert Entry(size=size, used_ms=0).bytes == size + Layout(size).tree_bytes > size
+    assert CatalogEntry(size=size, used_ms=0).bytes == size + Layout(size).tree_bytes > size

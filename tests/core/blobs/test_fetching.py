@@ -13,7 +13,7 @@ from fluvial.blob_id import BlobId
 from fluvial.blobs import download, fetching, schedule
 from fluvial.blobs.layout import CHUNK_BYTES, LINKS_MAX, Layout
 from fluvial.blobs.room import REQUESTS_PER_SENDER
-from fluvial.blobs.tree import Tree, digest_of
+from fluvial.blobs.tree import BlobTree, digest_of
 from fluvial.blobs.wire import PIECE_BYTES_MAX, PieceRequest, decode_request
 from fluvial.clock import ManualClock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, Unreachable
@@ -165,7 +165,7 @@ async def test_with_liars_alone_nothing_is_kept_that_is_not_right(lie: str, tmp_
 
 async def test_a_tree_that_its_author_made_up_is_refused_whoever_delivers_it(tmp_path: Path) -> None:
     network = Network()
-    short = Tree.of_chunks(CHUNK_BYTES + 1, [digest_of(b"short"), digest_of(b"x")])
+    short = BlobTree.of_chunks(CHUNK_BYTES + 1, [digest_of(b"short"), digest_of(b"x")])
 
     async def serve(sender: PeerId, payload: bytes) -> bytes:
         _, request = decode_request(payload)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from fluvial.blob_id import BlobId
 from fluvial.blobs.layout import CHUNK_BYTES, LINKS_MAX, NODE_BYTES_MAX, SIZE_MAX, Layout
-from fluvial.blobs.tree import ChunkHasher, Tree, digest_of, root_layout
+from fluvial.blobs.tree import BlobTree, ChunkHasher, digest_of, root_layout
 from fluvial.errors import RemoteProtocolError, ResourceLimit
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,11 +107,11 @@ def test_a_layout_numbers_every_block_once(size: int) -> None:
 
 @given(st.integers(CHUNK_BYTES + 1, 400 * CHUNK_BYTES))
 def test_nodes_lie_where_the_layout_says(size: int) -> None:
-    tree = Tree.of_chunks(size, [bytes([number % 256]) * 32 for number in range(Layout(size).chunks)])
+    tree = BlobTree.of_chunks(size, [bytes([number % 256]) * 32 for number in range(Layout(size).chunks)])
     layout = tree.layout
     assert layout is not None
     assert len(tree.nodes) == layout.tree_bytes
-    assert Tree.parse(tree.blob, tree.nodes).nodes == tree.nodes
+    assert BlobTree.parse(tree.blob, tree.nodes).nodes == tree.nodes
     assert root_layout(tree.blob, tree.nodes[:NODE_BYTES_MAX]) == layout
 
 
@@ -120,11 +120,11 @@ def test_nodes_lie_where_the_layout_says(size: int) -> None:
 
 @given(st.integers(CHUNK_BYTES + 1, 200 * CHUNK_BYTES), st.data())
 def test_one_changed_byte_of_the_nodes_is_refused(size: int, data: st.DataObject) -> None:
-    tree = Tree.of_chunks(size, [bytes([number % 256]) * 32 for number in range(Layout(size).chunks)])
+    tree = BlobTree.of_chunks(size, [bytes([number % 256]) * 32 for number in range(Layout(size).chunks)])
     nodes = bytearray(tree.nodes)
     nodes[data.draw(st.integers(0, len(nodes) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(RemoteProtocolError):
-        Tree.parse(tree.blob, bytes(nodes))
+        BlobTree.parse(tree.blob, bytes(nodes))
 
 
 @given(st.integers(1, 3 * CHUNK_BYTES), st.data())
@@ -144,9 +144,9 @@ def test_chunks_in_another_order_cut_or_changed_are_not_the_blocks(size: int, da
     assert not any(tree.is_block(other, chunk) for other in others)
 
 
-def forged(block: bytes) -> Tree:
+def forged(block: bytes) -> BlobTree:
     """A tree whose root is this block: what an author can do who makes up an id."""
-    return Tree(BlobId.of_node(digest_of(block)))
+    return BlobTree(BlobId.of_node(digest_of(block)))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_any_bytes_as_a_root_are_a_tree_or_are_refused(block: bytes) -> None:
 
 def test_a_claimed_size_is_limited_before_anything_is_allocated() -> None:
     root = tree_of(pattern(3 * CHUNK_BYTES)).nodes
-    tree = Tree(BlobId.of_node(digest_of(root)), size_max=3 * CHUNK_BYTES - 1)
+    tree = BlobTree(BlobId.of_node(digest_of(root)), size_max=3 * CHUNK_BYTES - 1)
     with pytest.raises(ResourceLimit, match=r"786,432 bytes; at most 786,431"):
         tree.take_node(0, root)
     huge = b"\x0a\x0c\x08\x02\x18" + b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
@@ -192,6 +192,6 @@ def test_a_claimed_size_is_limited_before_anything_is_allocated() -> None:
 def test_a_chunk_that_is_shorter_than_the_tree_says_is_refused_though_its_hash_is_right() -> None:
     short = b"short"
     digests = [digest_of(short), digest_of(b"x")]
-    tree = Tree.of_chunks(CHUNK_BYTES + 1, digests)
+    tree = BlobTree.of_chunks(CHUNK_BYTES + 1, digests)
     with pytest.raises(RemoteProtocolError, match="has 5 bytes, not 262,144"):
         tree.is_block(1, short)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from fluvial.errors import ConfigError
 from fluvial.identity import KeyPair
-from fluvial.simulation.scenario import MockedError, MockedServices, Names, Scenario, Seeded, ServiceRow, key_of
+from fluvial.simulation.scenario import MockedError, MockedServices, PeerNames, Scenario, Seeded, ServiceRow, key_of
 
 GOOD: dict[str, Any] = {"name": "n", "script": "(null)", "init_peer": "a", "peers": ["a", "b"]}
 
@@ -92,31 +92,31 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 def test_keys_are_made_from_names() -> None:
     secret = hashlib.sha256(b"fluvial:client").digest()
     assert key_of("client").peer_id == KeyPair.from_secret(secret).peer_id
-    assert Names(["client"]).keys["client"].peer_id == key_of("client").peer_id
+    assert PeerNames(["client"]).keys["client"].peer_id == key_of("client").peer_id
 
 
 def test_names_become_ids_in_literals_of_scripts() -> None:
-    names = Names(["a", "long-name_1"])
+    names = PeerNames(["a", "long-name_1"])
     a, long = (key_of(name).peer_id for name in ("a", "long-name_1"))
     script = '(call "@a" ("s" "@long-name_1") ["@unknown" "x @a" @a])'
     assert names.script_to_ids(script) == f'(call "{a}" ("s" "{long}") ["@unknown" "x @a" @a])'
 
 
 def test_names_become_ids_in_whole_strings_of_values_only() -> None:
-    names = Names(["a"])
+    names = PeerNames(["a"])
     a = key_of("a").peer_id
     value = {"@a": ["@a", "x @a", "@b", 1, None, {"k": "@a"}]}
     assert names.to_ids(value) == {"@a": [a, "x @a", "@b", 1, None, {"k": a}]}
 
 
 def test_integers_beyond_64_bits_are_floats() -> None:
-    names = Names(["a"])
+    names = PeerNames(["a"])
     assert names.to_ids([2**64, {"k": -(2**63) - 1}]) == [2.0**64, {"k": -(2.0**63)}]
     assert [type(one) for one in names.to_ids([2**64, 2**64 - 1, -(2**63), True])] == [float, int, int, bool]
 
 
 def test_ids_become_names_wherever_they_occur() -> None:
-    names = Names(["a", "b"])
+    names = PeerNames(["a", "b"])
     a, b = (str(key_of(name).peer_id) for name in "ab")
     value = {f"key of {a}": [f"{a}{b}", f"<{b}>", b, 1.5, True, (a, None)], "k": {a: b}}
     assert names.to_names(value) == {"key of @a": ["@a@b", "<@b>", "@b", 1.5, True, ["@a", None]], "k": {"@a": "@b"}}
@@ -128,7 +128,7 @@ def test_ids_become_names_wherever_they_occur() -> None:
 
 
 def answers(rows: list[dict[str, Any]], *calls: tuple[str, str, str, list[Any]]) -> list[Any]:
-    services = MockedServices(msgspec.convert(rows, list[ServiceRow]), Names(["a", "b"]))
+    services = MockedServices(msgspec.convert(rows, list[ServiceRow]), PeerNames(["a", "b"]))
     return [services.answer(*call) for call in calls]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 from anyio import to_thread
 from fluvial.errors import StorageError
 from fluvial.particle import ParticleKey
-from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store
+from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store, writer
 from fluvial.storage.backend import READERS_MAX
+from fluvial.storage.direct import DIRECT_BYTES_MAX
 from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
 from sqlalchemy import Connection, Engine, event, func, insert, select, text
@@ -151,6 +152,48 @@ async def test_more_writes_than_may_wait_are_all_done(store: Store) -> None:
         for number in range(total):
             tasks.start_soon(write, number)
     assert sorted(done) == list(range(total))
+
+
+async def test_small_large_and_plain_writes_share_a_group(store: Store) -> None:
+    sizes = [1, 2 * DIRECT_BYTES_MAX, 2, 3 * DIRECT_BYTES_MAX, 3]
+    particles = [make_particle(f"p{number}") for number in range(len(sizes))]
+
+    async def admit(number: int) -> None:
+        entry = JournalEntry(0, NOW_MS, "batch", bytes(sizes[number]))
+        await store.particles.admit(particles[number], sender=peer(2), hops=1, now_ms=NOW_MS, entries=[entry])
+
+    async with anyio.create_task_group() as tasks, busy(store.database):
+        for number in range(len(sizes)):
+            tasks.start_soon(admit, number)
+            tasks.start_soon(add_row, store.database, number)
+        await anyio.wait_all_tasks_blocked()
+    for number, particle in enumerate(particles):
+        stored = await store.particles.load(particle.key)
+        assert stored is not None
+        assert [len(entry.payload) for entry in stored.journal] == [sizes[number]]
+    assert await store.database.read(rows) == len(sizes) + 1, "one for each, and the particles' script"
+
+
+async def test_a_write_that_takes_too_long_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "WRITE_DEADLINE_S", 0.1)
+    go_on = threading.Event()
+    given_up: list[str] = []
+
+    async def write(work: Callable[[Connection], object]) -> None:
+        try:
+            await store.database.write(work)
+        except StorageError as error:
+            given_up.append(error.message)
+        if len(given_up) == 2:
+            go_on.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, lambda _: go_on.wait(10))
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(write, lambda connection: adding(connection, 1))
+    assert all("a write took longer than 0.1 s" in message for message in given_up)
+    monkeypatch.undo()
+    assert await add_row(store.database, 2) == 2
 
 
 async def test_a_cancelled_write_does_not_disturb_the_next(store: Store) -> None:

@@ -15,7 +15,7 @@ from fluvial.particle import Particle
 from fluvial.particles.journal import JournalItem, Resent, write_entry
 from fluvial.particles.notice import SignedNotice, make_notice
 from fluvial.particles.session import ParticleSession
-from fluvial.simulation.scenario import Names
+from fluvial.simulation.scenario import PeerNames
 from fluvial.storage import JournalEntry, OutboxRow, ParticleState, StoredParticle
 from fluvial.story.story import Story, tell
 
@@ -61,7 +61,7 @@ class Flow:
         particle_id: str = "8f1c2d3e-story",
         ttl_ms: int = 30_000,
     ) -> None:
-        self._names = Names(peers)
+        self._names = PeerNames(peers)
         self._services = services or {}
         self._absent, self._silent = absent, silent
         self._now_ms = BEGAN_MS

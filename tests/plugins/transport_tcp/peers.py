@@ -16,7 +16,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Receive
 from fluvial.testing.closed import closed_context
 from fluvial.testing.ports import WeightsTrust
-from fluvial.testing.transport import WAIT_S, Peer
+from fluvial.testing.transport import WAIT_S, TransportPeer
 from fluvial_transport_tcp.framing import Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
 from fluvial_transport_tcp.options import Options
@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {"frame_bytes_max": 65_536, "window_bytes": 131_072}
 QUIET = structlog.make_filtering_bound_logger(logging.WARNING)
 
 
-class TcpPeer(Peer):
+class TcpPeer(TransportPeer):
     """A peer whose transport is TCP, with its metrics."""
 
     def __init__(self, transport: TcpTransport, keys: KeyPair, receive: Receive | None, metrics: CollectorRegistry):

@@ -248,6 +248,27 @@ def merged(one: Content, other: Content) -> Content:
     return value
 
 
+def adds(content: Content, known: Content) -> bool:
+    """Whether what is said of a value shows anything that is not known of it."""
+    if not isinstance(known, Partial):
+        return False
+    if not isinstance(content, Partial):
+        return True
+    if content.tree is None or known.tree is None:
+        return content.tree is not None
+    return _tree_adds(content.tree, known.tree)
+
+
+def _tree_adds(tree: Tree, known: Tree) -> bool:
+    if isinstance(tree, bytes):
+        return False
+    if isinstance(tree, Fork) and isinstance(known, Fork):
+        return _tree_adds(tree.left, known.left) or _tree_adds(tree.right, known.right)
+    if isinstance(tree, Leaf) and isinstance(known, Leaf):
+        return adds(tree.value, known.value)
+    return True
+
+
 def united(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> dict[ContentId, Content]:
     """All that is said of values in two places; raises as :func:`merged`."""
     both = {key: merged(one[key], content) if key in one else content for key, content in other.items()}

@@ -60,6 +60,7 @@ def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
 
 
 def _values(runtime: Runtime, fact: CanonFact) -> tuple[Value, ...]:
+    runtime.charge(len(fact.elements))
     return tuple(value_of(element, runtime.knowledge.value(element.value)) for element in fact.elements)
 
 

@@ -20,7 +20,6 @@ from fluvial.air.machine.activations import (
     SimpleActivation,
     XorActivation,
 )
-from fluvial.air.machine.positions import Key
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.values import same_json
 from fluvial.air.syntax import tree
@@ -57,20 +56,16 @@ def perform_par(runtime: Runtime, par: ParActivation) -> None:
         if par.right is None:
             return
         if runtime.plan.reads_last_error:
-            runtime.last_error.unlock(_end_of(runtime, par))
+            runtime.last_error.unlock(runtime.end_of(par))
     left, right = par.left, par.right
     if left.status is FAILED and right.status is FAILED:
         if runtime.plan.reads_last_error:
-            runtime.last_error.keep_locked(_end_of(runtime, par))
+            runtime.last_error.keep_locked(runtime.end_of(par))
         par.fail(right.error, OPEN)
     elif _completes(left) or _completes(right):
         par.status = TRUE
     elif left.status is FAILED or right.status is FAILED:
         runtime.half_failed[par] = None
-
-
-def _end_of(runtime: Runtime, par: ParActivation) -> Key:
-    return par.place.key(runtime.plan.ends[par.node.number] + 0.5)
 
 
 def _completes(branch: Activation) -> bool:

@@ -30,16 +30,18 @@ NO_ERROR: Final[Json] = {"error_code": 0, "message": ""}
 TEXT_BYTES_MAX: Final = 1_048_576
 """Longest text of a value inside an error: texts of errors about errors double with every step."""
 
+SHOWN_BYTES: Final = 1_000
+"""How much of a longer text an error shows."""
+
 
 def json_text(value: Json) -> str:
     """Compact JSON with sorted keys, numbers written as the reference writes them.
 
-    Raises:
-        Uncatchable: 20100, it is longer than an error's text may be.
+    Deviation: of a text that is longer than an error may hold, the beginning and the length. The reference shows all of it.
     """
     text = _text.encode(value)
     if len(text) > TEXT_BYTES_MAX:
-        raise too_much("bytes in the text of an error", TEXT_BYTES_MAX)
+        return f"{text[:SHOWN_BYTES].decode(errors='ignore')}… ({len(text)} bytes)"
     return text.decode()
 
 
@@ -87,6 +89,18 @@ class Catchable(AirError):
         if with_peer or isinstance(self.instruction, (tree.CallInstruction, tree.Canon)):
             report["peer_id"] = self.peer
         return report
+
+
+class NameCleared(Catchable):
+    """A name is read inside its ``new`` before it was set there. When it is set, the reading may succeed.
+
+    Attributes:
+        name: the name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(10009, f"variable with name '{name}' was cleared by new and then wasn't set")
+        self.name = name
 
 
 class Uncatchable(AirError):
@@ -152,11 +166,6 @@ def bad_lambda(message: str) -> Catchable:
 def bad_error_object(message: str) -> Catchable:
     """``fail`` with something that is no error object."""
     return Catchable(10008, message)
-
-
-def cleared_by_new(name: str) -> Catchable:
-    """A name is read inside its ``new`` before it was set there."""
-    return Catchable(10009, f"variable with name '{name}' was cleared by new and then wasn't set")
 
 
 def no_length(value: Json) -> Catchable:

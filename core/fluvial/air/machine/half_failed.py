@@ -45,7 +45,7 @@ class HalfFailed:
     """The activations of ``par`` in one particle of which one branch has failed and the other one is open.
 
     Attributes:
-        busy: whether there is something to look at when a step ends, whatever happens in it.
+        busy: whether there is something to look at when a step ends, whatever happens in it; also while that is being done.
     """
 
     __slots__ = ("_at_work", "_catchers", "_held", "_held_in", "_pars", "_reporting", "_runtime", "busy")
@@ -68,6 +68,7 @@ class HalfFailed:
         runtime = self._runtime
         if not self._reporting:
             self._collect()
+            self.busy = True
         while self._reporting:
             _, par = self._reporting.pop()
             if self._report(par):
@@ -96,7 +97,8 @@ class HalfFailed:
         """Send the particle to where the failure of a ``par`` meets others; whether to look at it again in the next step."""
         runtime = self._runtime
         meetings = meetings_of(runtime.script)
-        xor = _catcher(par, meetings.failing, self._catchers, self._held_in) if par.status is OPEN else None
+        undecided = par.status is OPEN and (_has_failed(par.left) or _has_failed(par.right))
+        xor = _catcher(par, meetings.failing, self._catchers, self._held_in) if undecided else None
         operand = None if xor is None else meetings.peers.get(xor.node.number)
         if xor is None or operand is None:
             return False
@@ -205,6 +207,10 @@ def _catcher(
         now = parent
     known.update(dict.fromkeys(passed, found))
     return found
+
+
+def _has_failed(branch: Activation | None) -> bool:
+    return branch is not None and branch.status is FAILED
 
 
 def _can_fail(branch: Activation | None, failing: frozenset[int]) -> bool:

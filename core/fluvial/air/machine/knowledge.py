@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from fluvial.air.data.content import ContentId, is_large
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
-from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, merged
+from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
 from fluvial.air.machine.values import RootValue
 
 
@@ -123,9 +123,9 @@ class Knowledge:
         if key not in self.contents:
             self._large.add(key)
 
-    def lacks(self, key: ContentId) -> bool:
-        """Whether not all is known of a value."""
-        return isinstance(self.contents.get(key, ABSENT), Partial)
+    def is_news(self, key: ContentId, content: Content) -> bool:
+        """Whether a content shows something of a value that is not known yet."""
+        return adds(content, self.contents.get(key, ABSENT))
 
     def value(self, key: ContentId) -> RootValue:
         """The value that a fact speaks of; one that could be left out is always the same object."""

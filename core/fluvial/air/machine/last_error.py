@@ -37,6 +37,10 @@ class LastErrorRegister:
         if self._used:
             insort(self._events, _RegisterChange(key, False, always, error, origin))
 
+    def forget(self, key: Key) -> None:
+        """The instruction at this position has not failed after all."""
+        self._events = [event for event in self._events if event.unlocks or event.key != key]
+
     def unlock(self, key: Key) -> None:
         """From this position on the next error may be remembered."""
         if self._used:

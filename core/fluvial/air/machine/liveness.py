@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Level, Mask, Partial
-from fluvial.air.machine.activations import OPEN, Activation, CallActivation, SeqActivation, XorActivation
+from fluvial.air.machine.activations import FAILED, OPEN, Activation, CallActivation, SeqActivation, XorActivation
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.reads import Reads, reads_of, region
@@ -61,7 +61,8 @@ class _Search:
 
     def run(self, begun: dict[str, list[CallActivation]]) -> None:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
-        for activation in self._runtime.waiters.waiting():
+        waiters = self._runtime.waiters
+        for activation in (*waiters.waiting(), *waiters.cleared):
             if isinstance(activation, CallActivation) and _is_begun(activation):
                 begun.setdefault(activation.peer, []).append(activation)
             else:
@@ -84,7 +85,8 @@ class _Search:
         now = activation.parent
         while now is not None and now not in self._seen:
             self._seen.add(now)
-            if now.status is OPEN:
+            if now.status is OPEN or now.status is FAILED:
+                # One that has failed may be opened again by a name that was read too early.
                 end = self._script.end_of[now.node.number]
                 if isinstance(now, SeqActivation) and now.index + 1 < len(now.node.children):
                     self._region(now.scope, now.node.children[now.index + 1].number, end)

@@ -192,10 +192,11 @@ class Machine:
             raise
 
     def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Content]:
-        """The values that came along, that new or known batches speak of and that are not here yet."""
+        """The values that came along, that new or known batches name, and of which something is not here yet."""
         knowledge = self._state.knowledge
-        spoken_of = set(knowledge.large).union(*(batch.contents() for batch in fresh.values()))
-        return {key: known.contents[key] for key in sorted(spoken_of & known.contents.keys()) if knowledge.lacks(key)}
+        named = set(knowledge.large).union(*(batch.contents() for batch in fresh.values()))
+        came = {key: known.contents[key] for key in sorted(named & known.contents.keys())}
+        return {key: content for key, content in came.items() if knowledge.is_news(key, content)}
 
     def _check_complete(self) -> None:
         """Raise MissingError unless all is here that the rest of the flow can read: else it would be missing where nobody has it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, cast, overload
 
 from msgspec.structs import astuple, replace
 
@@ -49,6 +49,43 @@ class Environment:
     initiator: str
     timestamp_ms: int
     ttl_ms: int
+
+
+class ArrayElements(Sequence[Value]):
+    """The elements of an array, each made when it is asked for: arrays may be long, and folds over them may end early.
+
+    Args:
+        array: the array; that it is one is known.
+    """
+
+    __slots__ = ("_array", "_contents", "_origin")
+
+    def __init__(self, array: Value) -> None:
+        self._array = array
+        self._contents = elements_at(array)
+        self._origin = astuple(array.origins[0])
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Value]: ...
+    def __getitem__(self, index: int | slice) -> Value | Sequence[Value]:
+        """The element at an index, with the array's tetraplet and its place in it; or those of a stretch."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        array = self._array
+        peer, service, function, lens = self._origin
+        return Value(
+            self._contents[index],
+            (Provenance(peer, service, function, f"{lens}.$.[{index}]"),),
+            array.source,
+            array.root,
+            (*array.path, index),
+            array.volatile,
+        )
 
 
 class Operands:
@@ -216,18 +253,7 @@ class Operands:
         if length_of(value) is None:
             expression = lambda_text(path) if path is not None else getattr(operand, "name", "")
             raise errors.not_an_array(value.read(), expression)
-        peer, service, function, lens = astuple(value.origins[0])
-        return [
-            Value(
-                content,
-                (Provenance(peer, service, function, f"{lens}.$.[{index}]"),),
-                value.source,
-                value.root,
-                (*value.path, index),
-                value.volatile,
-            )
-            for index, content in enumerate(elements_at(value))
-        ]
+        return ArrayElements(value)
 
     def _canon_stream(self, name: str, reader: Viewpoint) -> CanonStreamValue:
         bound = reader.scope.lookup(name, reader.key)

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from fluvial.air.data.facts import Closed, Fact, Provenance
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import (
+    FAILED,
     KEEP,
     MAKERS,
     OPEN,
@@ -26,15 +27,16 @@ from fluvial.air.machine.activations import (
     Completeness,
     ParActivation,
     StreamFoldActivation,
+    XorActivation,
 )
 from fluvial.air.machine.agenda import Agenda
-from fluvial.air.machine.errors import Catchable, NameNotSet, Uncatchable
+from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet, Uncatchable
 from fluvial.air.machine.findings import Findings, Observer
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
-from fluvial.air.machine.positions import FramePosition
+from fluvial.air.machine.positions import FramePosition, Key
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
@@ -243,10 +245,13 @@ class Runtime:
         """
         if error.instruction is None:
             error.instruction = activation.node
+            error.__traceback__ = None  # it would keep everything alive that stood on the stack
             error.peer = self.me if call is None else call.peer
             error.origin = call
             if self.plan.reads_last_error and error.code not in (10001, 10002):
                 self.last_error.set(activation.key, error.report(with_peer=True), call)
+            if type(error) is NameCleared:
+                self.waiters.await_cleared(activation, error.name)
         activation.fail(error, flag)
 
     # --- names and streams
@@ -267,13 +272,45 @@ class Runtime:
                 return
             woken = waiters.named(holder, name)
         for waiting in woken:
-            self.agenda.push(waiting)
+            if waiting.status is OPEN or (waiting in self.waiters.cleared and self._reopen(waiting)):
+                self.agenda.push(waiting)
+
+    def _reopen(self, reader: Activation) -> bool:
+        """Open an activation again that has failed since a name was cleared by ``new``, now that the name is set.
+
+        With it those around it are opened that have failed because of it. Nothing is opened if a handler has begun for the failure: what has been
+        caught stays so.
+
+        Returns:
+            Whether it is open now.
+        """
+        del self.waiters.cleared[reader]
+        failed, now, parent = [reader], reader, reader.parent
+        while parent is not None:
+            if type(parent) is XorActivation and parent.left is now:
+                return False
+            if parent.status is not FAILED:
+                break
+            failed.append(parent)
+            now, parent = parent, parent.parent
+        self.last_error.forget(reader.key)
+        for activation in failed:
+            activation.status = OPEN
+            activation.error = None
+            if type(activation) is ParActivation:
+                self.last_error.unlock(self.end_of(activation))
+        return True
+
+    def end_of(self, activation: Activation) -> Key:
+        """The position after all that is in an activation."""
+        return activation.place.key(self.plan.ends[activation.node.number] + 0.5)
 
     def append(self, activation: Activation, target: tree.Stream | tree.StreamMap, value: Value) -> None:
         """Append to a stream, and wake the folds that see it."""
         key = activation.key
         stream = self.stream(activation.scope.stream(target.name), target.name)
         stream.append(self.step, activation.id, key, value)
+        self.charge(stream.watched)
         for visit, fold in stream.watchers(key):
             self.agenda.push_later(fold, visit)
 

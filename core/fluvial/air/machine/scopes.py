@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.errors import Catchable, NameNotSet, already_set, cleared_by_new, iterator_shadowed
+from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet, already_set, iterator_shadowed
 from fluvial.air.machine.positions import ANYTIME, Key
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
 from fluvial.air.syntax.tree import Fold
@@ -33,7 +33,7 @@ StreamKey: TypeAlias = str | Instance
 """What names a stream: its name, or for a stream made by ``new`` the instance of the ``new``."""
 
 
-class Traversal(msgspec.Struct, frozen=True):
+class Traversal(msgspec.Struct, frozen=True, gc=False):
     """One run of a fold over elements: a chain of iterations, each inside the ``next`` of the one before.
 
     Attributes:
@@ -58,7 +58,7 @@ class Traversal(msgspec.Struct, frozen=True):
         return self.names is not None
 
 
-class Iteration(msgspec.Struct, frozen=True):
+class Iteration(msgspec.Struct, frozen=True, gc=False):
     """One iteration of a fold.
 
     Attributes:
@@ -154,7 +154,7 @@ class Scope:
                 if (before := bound.before(key)) is not None:
                     return before
             if scope._only == name:
-                raise cleared_by_new(name)
+                raise NameCleared(name)
             if scope._iteration is not None and scope._iteration.iterator == name:
                 return scope._iteration.value
             scope = scope._parent
@@ -280,12 +280,15 @@ class Scope:
             raise already_set(name)
         self._claims[name] = max(last, key), key if writes else first_write
 
-    def holders(self) -> Iterator[Scope]:
-        """The scopes, from here outwards, in which a value of a name can appear later on."""
+    def holders(self, name: str) -> Iterator[Scope]:
+        """The scopes, from here outwards, in which a value of a name can appear that is seen here: up to the ``new`` of the name."""
         scope: Scope | None = self
         while scope is not None:
             if scope._only is None:
                 yield scope
+            elif scope._only == name and scope._stream is not None:
+                yield scope
+                return
             scope = scope._parent
 
     def _holder(self, name: str) -> Scope:

@@ -90,6 +90,11 @@ class LocalStream(Generic[ReaderT]):
         """A fold runs over the stream; ``fold.visited`` counts the elements that it has looked at."""
         insort(self._folds, (fold.key, fold), key=lambda watched: watched[0])
 
+    @property
+    def watched(self) -> int:
+        """How many folds run over it."""
+        return len(self._folds)
+
     def watchers(self, key: Key) -> Iterator[tuple[Key, ReaderT]]:
         """The folds that see an element written at this position, each with the position at which it will visit it."""
         for fold_key, fold in self._folds:

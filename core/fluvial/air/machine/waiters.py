@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.activations import OPEN, Activation, FactActivation
+from fluvial.air.machine.activations import Activation, FactActivation
 from fluvial.air.machine.findings import Wait
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
@@ -19,15 +19,17 @@ class Waiters:
     Attributes:
         facts: the calls and canons that wait for a fact, by what is known about their instances.
         missing: the activations that wait for a name, and which name.
+        cleared: the activations that have failed since a name was cleared by ``new``, and not set again.
         names: for each scope and name the activations that wait until the scope holds a value of the name.
         postponed: the calls and canons that could act, had they been allowed to.
     """
 
-    __slots__ = ("facts", "missing", "names", "postponed")
+    __slots__ = ("cleared", "facts", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
         self.missing: dict[Activation, str] = {}
+        self.cleared: dict[Activation, None] = {}
         self.names: dict[tuple[Scope, str], list[Activation]] = {}
         self.postponed: dict[FactActivation, None] = {}
 
@@ -36,7 +38,15 @@ class Waiters:
     def await_name(self, activation: Activation, name: str) -> None:
         """An activation needs a name that has no value yet: it waits for it in every scope in which the value can appear."""
         self.missing[activation] = name
-        for scope in activation.scope.holders():
+        self._await(activation, name)
+
+    def await_cleared(self, activation: Activation, name: str) -> None:
+        """An activation has failed since a name was cleared by ``new``: it is to be told when the name is set."""
+        self.cleared[activation] = None
+        self._await(activation, name)
+
+    def _await(self, activation: Activation, name: str) -> None:
+        for scope in activation.scope.holders(name):
             self.names.setdefault((scope, name), []).append(activation)
 
     def misses_nothing(self, activation: Activation) -> None:
@@ -45,14 +55,14 @@ class Waiters:
 
     def named(self, scope: Scope, name: str) -> Sequence[Activation]:
         """Take out the activations that wait for a name, now that the scope holds its value."""
-        return [one for one in self.names.pop((scope, name), ()) if one.status is OPEN]
+        return self.names.pop((scope, name), ())
 
     def named_after(self, scope: Scope, name: str, key: Key) -> Sequence[Activation]:
         """As :meth:`named`, for a contested name that was set at a position: only those after it; the others go on waiting."""
         waiting = self.names.pop((scope, name), [])
         if before := [one for one in waiting if one.key < key]:
             self.names[scope, name] = before
-        return [one for one in waiting if one.key > key and one.status is OPEN]
+        return [one for one in waiting if one.key > key]
 
     # --- facts
 

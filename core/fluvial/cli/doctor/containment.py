@@ -1,4 +1,4 @@
-"""Keeps each check apart: whatever comes out of one, or never comes, is a finding about that one."""
+"""Contains each check: an exception of a check, or its time-out, is a finding about that check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fluvial.findings import Finding, is_finding
 CHECK_S: Final = 15.0
 """How long one check may take, in seconds."""
 FINDINGS_MAX: Final = 200
-"""What one check may find."""
+"""Most findings of one check."""
 
 
 def contained(
@@ -23,7 +23,7 @@ def contained(
 ) -> list[Finding]:
     """What a check found; each finding has a subject. Never raises, except when the user interrupts it.
 
-    It runs in a thread of its own. One that does not come back in time is left behind, which does not keep the process from ending.
+    It runs in a thread of its own. A check that does not return in time is left behind; it does not keep the process from ending.
 
     Args:
         subject: that of findings without one.

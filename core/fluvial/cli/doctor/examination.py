@@ -1,4 +1,4 @@
-"""What the doctor looks at, and in which order."""
+"""The doctor's checks in their order."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fluvial.config import Settings
 from fluvial.findings import Finding
 
 PEER_S: Final = 30.0
-"""For what asks the peer or others over the network: connecting alone may take 10 s."""
+"""The time limit of checks that ask the peer or others over the network, in seconds: connecting alone may take 10 s."""
 
 REPAIRS: Final[dict[str, Callable[[Settings], str]]] = {machine.KEY_MODE: machine.repair_key_mode}
-"""By the name that a finding's ``fix`` has; each says what it did, and none can make anything worse."""
+"""Repairs by the name in a finding's ``fix``. Each returns what it did, and none can make anything worse."""
 
 
 def examine(invocation: Invocation, *, fix: bool) -> Iterator[Finding]:
-    """Everything that is looked at.
+    """Run all checks.
 
     Args:
         invocation: of the command; names the settings.

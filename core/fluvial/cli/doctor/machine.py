@@ -1,4 +1,4 @@
-"""Checks of what the machine has to give: the key file, the ports, the database, file descriptors."""
+"""Checks of the machine's resources: the key file, the ports, the database, file descriptors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fluvial.errors import ConfigError, StorageError
 from fluvial.findings import Finding
 from fluvial.identity import KeyPair, key_is_exposed
 from fluvial.storage import reading
-from fluvial.storage.backend import parse_url
+from fluvial.storage.connecting import parse_url
 from fluvial.storage.tables import VERSION_TABLE
 
 KEY_MODE: Final = "key-mode"
@@ -31,7 +31,7 @@ DESCRIPTORS_SPARE: Final = 64
 
 
 def check_key(settings: Settings) -> Iterator[Finding]:
-    """Whether the key can be used and is nobody else's to read."""
+    """Whether the key can be used, and whether only its owner may read it."""
     path = settings.key_file
     try:
         keys = KeyPair.load(path)

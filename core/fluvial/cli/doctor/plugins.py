@@ -33,7 +33,7 @@ def _look(configuration: Configuration, plugin: str, check: Check, running: bool
     with ExitStack() as stack:
         try:
             database = stack.enter_context(reading(settings.storage_url, base_dir=settings.base_dir))
-        except FluvialError:  # the check of the store has said so
+        except FluvialError:  # the check of the store has reported it
             database = None
         subject = Subject(
             base_dir=settings.base_dir,

@@ -1,4 +1,4 @@
-"""Asks the peer itself how it is, if it runs, and others what time it is."""
+"""Asks the peer for its health, if it runs, and other peers for the time."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TIME: Final = """
 
 @dataclass(slots=True)
 class Asked:
-    """What came of asking the peer of the settings whether it runs.
+    """The result of asking the peer of the settings whether it runs.
 
     Attributes:
         running: whether it does; None if it could not be asked.
         way: its address, if it runs.
-        connected: others with which it is connected, as far as it says so.
+        connected: the peers with which it is connected, as it reports.
     """
 
     running: bool | None = None
@@ -50,7 +50,7 @@ class Asked:
 
 
 def check_peer(invocation: Invocation, configuration: Configuration, asked: Asked) -> Iterator[Finding]:
-    """Whether the peer of the settings answers at its own address, and what it says of itself; fills ``asked``."""
+    """Whether the peer of the settings answers at its own address, and what it reports about itself; fills ``asked``."""
     try:
         keys = KeyPair.load(configuration.settings.key_file)
         way = reach(invocation, relay=None, network=None, key_file=None).relay
@@ -69,12 +69,13 @@ def check_peer(invocation: Invocation, configuration: Configuration, asked: Aske
         yield _ok("peer", "not asked how it is: its version does not answer that")
         return
     asked.connected = [PeerId.parse(peer) for peer in report.connected]
-    yield _ok("peer", f"version {report.version}, connected with {len(asked.connected)} others")
+    others = len(asked.connected)
+    yield _ok("peer", f"version {report.version}, connected with {others} other peer{'' if others == 1 else 's'}")
     yield from report.findings
 
 
 async def _report(way: str, keys: KeyPair, configuration: Configuration) -> health.Report | None:
-    """What a running peer says of itself; None if it does not know the question.
+    """The report of a running peer about itself; None if it does not know the question.
 
     Raises:
         Unreachable: it does not run there.
@@ -119,7 +120,7 @@ def check_clock(configuration: Configuration, asked: Asked) -> Iterator[Finding]
 
 
 def _ways(settings: Settings, asked: Asked) -> Mapping[PeerId, str]:
-    """Through whom others can be asked: themselves, if the settings have an address of theirs; else this peer, which is connected."""
+    """The peers through which others can be asked: themselves, if the settings have their addresses; else this peer, which is connected."""
     named = [Contact.parse(str(text)) for text in getattr(settings.seats["routing"].options, "peers", ())]
     ways: dict[PeerId, str] = {}
     for contact in (*settings.relays, *named):
@@ -135,7 +136,7 @@ async def _skews(ways: Mapping[PeerId, str], configuration: Configuration) -> Se
 
     async def ask(peer: PeerId, way: str) -> None:
         network = configuration.settings.network
-        with suppress(FluvialError), anyio.move_on_after(2 * ASK_S):  # who does not answer tells no time
+        with suppress(FluvialError), anyio.move_on_after(2 * ASK_S):  # a peer that does not answer gives no time
             async with connect(way, network=network, plugins=configuration.plugins) as client:
                 skews.append(await _skew(client, peer))
 

@@ -16,7 +16,7 @@ from fluvial.suggestions import did_you_mean
 
 
 def check_settings(invocation: Invocation) -> tuple[Configuration | None, list[Finding]]:
-    """The settings, and what was found in them; None if they cannot be used."""
+    """The settings and the findings about them; None if they cannot be used."""
     try:
         document = invocation.document()
         configuration = load_settings(document)
@@ -40,7 +40,7 @@ def check_plugins(invocation: Invocation) -> Iterator[Finding]:
     try:
         document = invocation.document()
         plugins = installed_plugins(document)
-    except ConfigError:  # the check of the settings has said so; what must not be imported is not known
+    except ConfigError:  # the check of the settings has reported it; the disabled plugins are not known then
         return
     commands = plugin_commands(COMMANDS)
     disabled = plugins_section(document).disabled
@@ -60,7 +60,7 @@ def check_plugins(invocation: Invocation) -> Iterator[Finding]:
 
 
 def oddities(plugins: Plugins, disabled: tuple[str, ...]) -> list[str]:
-    """What is odd about the installed plugins though each of them is well: contested names, and misspelt ones in ``disabled``."""
+    """Oddities of the installed plugins, although each of them is usable: contested names, and misspelt ones in ``disabled``."""
     texts = [
         f"{same[0].kind} {same[0].name!r} is offered by {' and '.join(one.distribution for one in same)}; none can be used"
         for same in plugins.contested()

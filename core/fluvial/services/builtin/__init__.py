@@ -1,4 +1,4 @@
-"""The services that every peer has; the book of them is ``docs/services.md``."""
+"""The services that every peer has; their reference page is ``docs/services.md``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,26 @@ from fluvial.services.builtin.console import Console
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
 from fluvial.services.builtin.op import Op
-from fluvial.services.builtin.peer import PING, PING_PROTOCOL, Peer, Versions
+from fluvial.services.builtin.peer import PING, PING_PROTOCOL, PeerService, Versions
 from fluvial.services.builtin.sig import Sig
 from fluvial.services.builtin.stat import Stat
 from fluvial.services.dispatcher import Services
 
 __all__ = ["BUILTINS", "PING", "PING_PROTOCOL", "Versions", "serve_builtins"]
 
-BUILTINS: Final[Sequence[type[Effector[Any]]]] = (Op, Math, Cmp, Array, JsonService, Debug, Console, Peer, Sig, Stat)
-"""Their classes, in the order of the book."""
+BUILTINS: Final[Sequence[type[Effector[Any]]]] = (
+    Op,
+    Math,
+    Cmp,
+    Array,
+    JsonService,
+    Debug,
+    Console,
+    PeerService,
+    Sig,
+    Stat,
+)
+"""Their classes, in the order of the reference page."""
 
 
 async def serve_builtins(
@@ -37,8 +48,8 @@ async def serve_builtins(
     versions: Versions,
     log: structlog.stdlib.BoundLogger,
 ) -> None:
-    """Let ``services`` answer with all built-in services; before any other, so that they have their names."""
-    peer = Peer(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
+    """Register all built-in services, before any other service, so that no other service can take their names."""
+    peer = PeerService(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
     console = Console(peer=keys.peer_id, log=log)
     effectors: Sequence[Effector[Any]] = (
         Op(), Math(), Cmp(), Array(), JsonService(), Debug(), console, peer, Sig(keys), Stat(services)

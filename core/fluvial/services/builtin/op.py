@@ -11,10 +11,10 @@ from fluvial.identity import base58_decode, base58_encode
 from fluvial.services.status import Status
 
 NOTHING: Final = ""
-"""What functions without a result give, as in the reference, where a script can take it for a string but not miss it."""
+"""The result of functions that have nothing to return, as in the reference."""
 
 BASE58_BYTES_MAX: Final = 4_096
-"""Base58 takes time in the square of the length: 4 KiB take some 5 ms, 1 MiB would take minutes."""
+"""The time of base58 grows with the square of the length: 4 KiB take some 5 ms, 1 MiB would take minutes."""
 
 _SHA2_256: Final = bytes((0x12, 32))
 """Multihash prefix: code of SHA-256, length of the digest."""

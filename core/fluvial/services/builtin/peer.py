@@ -1,4 +1,4 @@
-"""``peer``: who answers, what time it is there, and whom it knows."""
+"""``peer``: identity, time and contacts of the peer that answers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from fluvial.services.builtin.op import NOTHING
 from fluvial.services.status import Status
 
 PING_PROTOCOL: Final = "/fluvial/ping/1"
-"""A request with an empty payload. Any answer to it, even that it is not understood, comes over a connection that stands."""
+"""A request with an empty payload. Any answer, even an error, proves that the connection stands."""
 
 
 async def pong(sender: PeerId, payload: bytes) -> bytes:
-    """Answers a ping."""
+    """Answer a ping."""
     return b""
 
 
 PING: Final = Answer(protocol=PING_PROTOCOL, by=pong, bytes_max=1_024)
-"""What every peer answers."""
+"""The protocol as every peer answers it."""
 
 CONNECT_S_MAX: Final = 10.0
 TIMEOUT_MS_MAX: Final = 600_000
@@ -43,14 +43,14 @@ ADDRESSES_MAX: Final = 16
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``identify`` says of the program: versions of the node and of its AIR."""
+    """Versions of the node and of its AIR, for ``identify``."""
 
     node: str
     air: str
 
 
 class Info(msgspec.Struct, frozen=True):
-    """What ``identify`` gives; the last three fields are the reference's, for things that are not part of Fluvial."""
+    """The result of ``identify``; the last three fields are the reference's, for things that are not part of Fluvial."""
 
     external_addresses: list[str]
     node_version: str
@@ -67,7 +67,7 @@ class PeerContact(msgspec.Struct, frozen=True):
     addresses: list[str]
 
 
-class Peer(Effector[NoConfig]):
+class PeerService(Effector[NoConfig]):
     """The peer that answers, and its neighbours.
 
     Args:

@@ -13,15 +13,15 @@ from fluvial.services.status import Status
 
 RESERVED: Final = (
     b"fluvial/",  # every domain tag of ours: particles, facts, …
-    b" " * 64,  # what TLS 1.3 signs in a handshake begins so (RFC 8446, 4.4.3)
+    b" " * 64,  # the beginning of what TLS 1.3 signs in a handshake (RFC 8446, 4.4.3)
     b"libp2p-tls-handshake:",
     b"noise-libp2p-static-key:",
 )
-"""How messages begin that are signed with a peer's key for another purpose: whoever got one signed here could pose as the peer."""
+"""Prefixes of messages that a peer signs for other purposes: whoever got one signed here could impersonate the peer."""
 
 
 class SignResult(msgspec.Struct, frozen=True):
-    """What ``sign`` gives, as the reference's Aqua declares it: options are arrays of none or one."""
+    """The result of ``sign``, as the reference's Aqua declares it: options are arrays of none or one."""
 
     success: bool
     error: list[str]

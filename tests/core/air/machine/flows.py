@@ -14,7 +14,7 @@ from fluvial.air.machine.findings import Observer, Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
 from fluvial.air.syntax import parse
 from fluvial.particle import Particle
-from fluvial.simulation.scenario import Names
+from fluvial.simulation.scenario import PeerNames
 
 TIMESTAMP_MS = 1_700_000_000_000
 TTL_MS = 120_000
@@ -52,7 +52,7 @@ class Flow:
     def __init__(
         self, script: str, services: Mapping[str, Any] | None = None, *, peers: Sequence[str] = ("a", "b", "c")
     ) -> None:
-        self.names = Names(peers)
+        self.names = PeerNames(peers)
         self.particle = Particle.create(
             self.names.keys[peers[0]],
             self.names.script_to_ids(script),

@@ -115,8 +115,30 @@ def test_errors_about_errors_do_not_double_without_end() -> None:
     for level in range(60):
         script = f"(xor {script} (seq (ap :error: e{level}) (fail e{level})))"
     flow = Flow(script).run()
-    assert flow.codes == [("a", 20100)]
-    assert str(TEXT_BYTES_MAX) in flow.errors[0][1].message
+    assert flow.codes == [("a", 10006)]
+    assert len(flow.errors[0][1].message) < 2 * TEXT_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("failing", "code"),
+    [
+        ('(call "@a" ("s" "use") [big.$.none])', 10007),
+        ("(fold big x (null))", 10005),
+        ('(call big ("s" "use") [])', 10011),
+        ("(fail big)", 10008),
+        ('(call "@a" ("s" "use") [big.length])', 10010),
+    ],
+)
+def test_an_error_about_a_large_value_is_caught_and_shows_its_beginning(failing: str, code: int) -> None:
+    handler = '(call "@a" ("s" "h") [:error:.$.error_code :error:.$.message])'
+    flow = Flow(
+        f'(seq (call "@a" ("s" "l") [] big) (xor {failing} {handler}))', {"s.l": {"k": "x" * TEXT_BYTES_MAX}}
+    ).run()
+    ((shown, message),) = flow.arguments_of("s.h")
+    assert shown == code
+    assert '{"k":"xxx' in message
+    assert f"({TEXT_BYTES_MAX + 8} bytes)" in message
+    assert flow.codes == []
 
 
 def test_1500_nested_instructions_run() -> None:

@@ -1,0 +1,1 @@
+"""Peers greet each other and keep the words."""
