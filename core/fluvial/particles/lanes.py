@@ -23,7 +23,7 @@ PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
 
 
-class Lane:
+class DeliveryLane:
     """See the module's docstring.
 
     Args:

@@ -29,7 +29,7 @@ from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.lanes import Lane
+from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
@@ -99,12 +99,12 @@ class Outbox:
         self._rng = rng
         self._log = log
         self._throttled = throttled
-        self._lanes: dict[PeerId, Lane] = {}
+        self._lanes: dict[PeerId, DeliveryLane] = {}
         self._good: OrderedDict[PeerId, None] = OrderedDict()
-        self._later: list[tuple[float, int, Lane]] = []  # a heap of lanes by the time when they are due
+        self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
-        self._ready: FairQueue[Lane] = FairQueue(weight)
-        self._knocking: FairQueue[Lane] = FairQueue(weight)
+        self._ready: FairQueue[DeliveryLane] = FairQueue(weight)
+        self._knocking: FairQueue[DeliveryLane] = FairQueue(weight)
         self._in_line: set[PeerId] = set()
         self._served = 0
         self._knocks = 0
@@ -142,15 +142,15 @@ class Outbox:
 
     # --- whose turn it is
 
-    def _put(self, row: OutboxRow, owner: PeerId) -> Lane:
+    def _put(self, row: OutboxRow, owner: PeerId) -> DeliveryLane:
         if (lane := self._lanes.get(row.peer)) is None:
-            lane = self._lanes[row.peer] = Lane(row.peer, owner, self._weight)
+            lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
         lane.put(row, owner)
         if not lane.failures:
             self._schedule(lane)
         return lane
 
-    def _schedule(self, lane: Lane) -> None:
+    def _schedule(self, lane: DeliveryLane) -> None:
         """Serve a lane when it is due and has a place."""
         if lane.busy or lane.peer in self._in_line:
             return
@@ -189,7 +189,7 @@ class Outbox:
                 if lane.due_s == due_s and self._lanes.get(lane.peer) is lane:
                     self._schedule(lane)
 
-    async def _serve(self, lane: Lane, is_knock: bool) -> None:
+    async def _serve(self, lane: DeliveryLane, is_knock: bool) -> None:
         """The root of a task: tries a lane until all is delivered, or something is not."""
         try:
             while lane.rows:
@@ -216,7 +216,7 @@ class Outbox:
 
     # --- attempts
 
-    async def _try(self, lane: Lane, at_once: int) -> str | None:
+    async def _try(self, lane: DeliveryLane, at_once: int) -> str | None:
         """Try each of a lane's rows once, so many at the same time.
 
         Returns:
@@ -246,7 +246,7 @@ class Outbox:
                     group.start_soon(work)
         return away if failed else None
 
-    async def _deliver(self, lane: Lane, row: OutboxRow) -> bool:
+    async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
 
         Raises:
@@ -275,7 +275,7 @@ class Outbox:
                 raise
             return False
 
-    async def _failed(self, lane: Lane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
+    async def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
         outcome = "unreachable" if isinstance(error, Unreachable) else "failed"
         self._outcomes.labels(outcome).inc()
         self._throttled.note(
@@ -292,7 +292,7 @@ class Outbox:
             if parcel is not None and outcome == "unreachable":
                 self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
 
-    async def _hand_over(self, lane: Lane, row: OutboxRow, parcel: Parcel) -> Receipt:
+    async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Receipt:
         """What the peer said."""
         assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
@@ -331,7 +331,7 @@ class Outbox:
             self._reporter.refused(delivery.particle, row.peer, why)
         return receipt
 
-    async def _tell_store(self, lane: Lane, row: OutboxRow, kind: str, error: str) -> None:
+    async def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""
         if not lane.news(row.key, kind):
             return
