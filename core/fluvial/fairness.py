@@ -71,6 +71,11 @@ class FairQueue(Generic[ItemT]):
         line = self._lines[owner]
         item = line.popleft()
         self._length -= 1
+        if not self._length:  # nobody waits: there is nothing to share, and what was is forgotten
+            self._lines.clear()
+            self._ends.clear()
+            self._now = 0.0
+            return owner, item
         self._ends[owner] = start + 1 / (1 + self._weight(owner))
         self._leave(owner, line)
         return owner, item
