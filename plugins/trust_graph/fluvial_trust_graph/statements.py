@@ -1,12 +1,12 @@
 """What peers state about each other: signed trusts and revocations, and their bytes.
 
-A statement names its network, purpose, issuer and subject, so that its signature is good for nothing else. The bytes are a sequence of fields;
-each field is its length (two bytes, big-endian) and its content::
+A statement names its network, purpose, issuer and subject, so that its signature is good for nothing else. Its bytes begin with a tag, which
+includes the version; then come fields, each behind its length (two bytes, big-endian)::
 
-    tag  version  network  purpose  issuer  subject  issued_at  sequence                              a revocation
-    tag  version  network  purpose  issuer  subject  issued_at  sequence  expires_at  depth  scope…   a trust
+    network  purpose  issuer  subject  issued_at  sequence                              a revocation
+    network  purpose  issuer  subject  issued_at  sequence  expires_at  depth  scope…   a trust
 
-The signature covers all of them; on the wire it follows as one more field. There is one form of bytes for each statement.
+The signature covers tag and fields; on the wire it follows as one more field. There is one form of bytes for each statement.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Final, TypeAlias
 from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, PeerId, verify
 
-TAG: Final = b"fluvial/trust-statement"
-VERSION: Final = 1
+SIGNING_TAG: Final = b"fluvial/trust/1\0"
 NETWORK_BYTES_MAX: Final = 64
 SCOPES_MAX: Final = 16
 """How many scopes one trust names."""
@@ -33,7 +32,7 @@ SEQUENCE_MAX: Final = 2**32 - 1
 DEPTH_MAX: Final = 255
 """As a delegation depth: no limit of its own."""
 _SCOPE: Final = re.compile(r"[a-z0-9_-]+(?::[A-Za-z0-9_.-]+)*")
-_FIELDS: Final = {b"trust": 10, b"revocation": 8}
+_FIELDS: Final = {b"trust": 8, b"revocation": 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +133,13 @@ def _check_common(statement: Statement) -> None:
 
 def signed_bytes(statement: Statement) -> bytes:
     """What the issuer signs."""
-    fields = [TAG, bytes([VERSION]), statement.network.encode(), _purpose(statement)]
+    fields = [statement.network.encode(), _purpose(statement)]
     fields += [statement.issuer.public_key, statement.subject.public_key]
     fields += [statement.issued_at.to_bytes(8, "big"), statement.sequence.to_bytes(4, "big")]
     if isinstance(statement, TrustStatement):
         fields += [statement.expires_at.to_bytes(8, "big"), bytes([statement.depth])]
         fields += [scope.encode() for scope in statement.scopes]
-    return b"".join(map(_field, fields))
+    return SIGNING_TAG + b"".join(map(_field, fields))
 
 
 def _purpose(statement: Statement) -> bytes:
@@ -204,8 +203,10 @@ def decode_statement(data: bytes) -> Statement:
     """
     if len(data) > STATEMENT_BYTES_MAX:
         raise RemoteProtocolError(f"a statement has at most {STATEMENT_BYTES_MAX:,} bytes, not {len(data):,}")
+    if not data.startswith(SIGNING_TAG):
+        raise RemoteProtocolError("this is no trust statement of this version: its tag is another one")
     try:
-        statement = _statement(list(_fields(data)))
+        statement = _statement(list(_fields(data[len(SIGNING_TAG) :])))
         again = encode_statement(statement)
     except (ValueError, IndexError) as error:
         raise RemoteProtocolError(f"this is no trust statement: {error}") from error
@@ -225,9 +226,7 @@ def _fields(data: bytes) -> Iterator[bytes]:
 
 
 def _statement(fields: Sequence[bytes]) -> Statement:
-    tag, version, network, purpose, issuer, subject, issued_at, sequence = fields[:8]
-    if tag != TAG or version != bytes([VERSION]):
-        raise ValueError("its tag or version is another one")
+    network, purpose, issuer, subject, issued_at, sequence = fields[:6]
     if purpose not in _FIELDS or len(fields) <= _FIELDS[purpose]:
         raise ValueError("its purpose is unknown, or fields are missing")
     if len(issuer) != PUBLIC_KEY_BYTES or len(subject) != PUBLIC_KEY_BYTES or len(fields[-1]) != SIGNATURE_BYTES:
@@ -239,9 +238,9 @@ def _statement(fields: Sequence[bytes]) -> Statement:
             subject=PeerId.from_public_key(subject),
             issued_at=int.from_bytes(issued_at, "big"),
             sequence=int.from_bytes(sequence, "big"),
-            expires_at=int.from_bytes(fields[8], "big"),
-            depth=int.from_bytes(fields[9], "big"),
-            scopes=tuple(scope.decode() for scope in fields[10:-1]),
+            expires_at=int.from_bytes(fields[6], "big"),
+            depth=int.from_bytes(fields[7], "big"),
+            scopes=tuple(scope.decode() for scope in fields[8:-1]),
             signature=fields[-1],
         )
     if len(fields) != _FIELDS[purpose] + 1:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fluvial.errors import LocalProtocolError, RemoteProtocolError
+from fluvial.services.builtin.sig import RESERVED
 from fluvial_trust_graph.certificates import (
     TrustCertificate,
     decode_certificate,
@@ -89,6 +90,11 @@ def test_a_signature_is_good_for_its_network_issuer_subject_and_purpose_alone() 
         assert not is_authentic(other, other.network)
         assert signed_bytes(other) != signed_bytes(made)
     assert not is_authentic(trusts(A, B), NETWORK)
+
+
+def test_the_service_that_signs_for_scripts_signs_no_statement() -> None:
+    assert signed_bytes(trusts(A, B)).startswith(RESERVED)
+    assert signed_bytes(bans(A, B)).startswith(RESERVED)
 
 
 def test_nobody_signs_for_another_and_nothing_is_sent_unsigned() -> None:
