@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from fluvial.cli.main import main
 from fluvial_trust_graph.cli import trust
 
 FOLDER = Path(__file__).parent / "trust_graph"
@@ -146,3 +147,45 @@ def test_a_look_into_the_future_changes_nothing(tmp_path: Path) -> None:
         {"at": 200, "expect_weights": {"A": None}},
     )
     assert answer[3:] == [{"weights": {"R": 16, "A": 0}}, {"weights": {"A": 8}}]
+
+
+def explained(*arguments: str, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["trust", "explain", *arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_explanations_have_the_names_of_the_file() -> None:
+    assert explained(str(FOLDER / "10-revoked-issuer-is-no-bridge.json"), "R", "P").splitlines() == [
+        "P has weight 0",
+        "without bans, the heaviest chain would be R → Z → Y → X → P",
+        "Z bans X, which comes later in it",
+        "no other chain is open",
+    ]
+    said = json.loads(explained(str(FOLDER / "15-weight-from.json"), "C", "P", "--json"))
+    assert said == {
+        "peer": "P",
+        "weight": 8,
+        "chain": ["R", "B", "C", "P"],
+        "steps": [
+            "R is a root of exponent 6: 2^6 = 64",
+            "R trusts B: half of it, 32",
+            "B trusts C: half of it, 16",
+            "C trusts P: half of it, 8",
+        ],
+    }
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": 3}', '{"name": "x", "steps": [{"at": 1}]}'])
+def test_a_file_of_another_form_is_an_error_that_names_it(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.json"
+    file.write_text(content)
+    result = CliRunner().invoke(main, ["trust", "evaluate", str(file)])
+    assert result.exit_code != 0
+    assert "odd.json: these are no vectors of the trust graph" in result.stderr
+
+
+def test_a_name_that_the_file_does_not_have_is_an_error() -> None:
+    result = CliRunner().invoke(main, ["trust", "explain", str(FOLDER / "01-direct.json"), "R", "nobody"])
+    assert result.exit_code != 0
+    assert "names nobody" in result.stderr

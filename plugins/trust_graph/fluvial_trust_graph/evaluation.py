@@ -15,13 +15,13 @@ from fluvial.identity import PeerId
 
 from fluvial_trust_graph.graph import EXPONENT_MAX, TrustGraph, TrustRoot
 from fluvial_trust_graph.levels import ReachLevels
-from fluvial_trust_graph.search import STATES_MAX, FoundChain, chains_to, heaviest_chain, heaviest_through
+from fluvial_trust_graph.search import STEPS_MAX, FoundChain, chains_to, heaviest_chain, heaviest_through
 from fluvial_trust_graph.statements import Statement
 
 CHAINS_MAX: Final = 1_000
 """How many chains to one peer are listed."""
-STATES_IN_ALL_MAX: Final = 500_000
-"""How many states the weights of all peers may cost together."""
+STEPS_IN_ALL_MAX: Final = 1_000_000
+"""How many steps the weights of all peers may cost together: about a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,16 @@ class EvaluationLimits:
     """What one evaluation may cost; beyond, peers have no weight.
 
     Args:
-        states: of the search for one peer.
-        states_in_all: of the searches for all peers together.
+        steps: of the search for one peer.
+        steps_in_all: of the searches for all peers together.
         chains: listed for one peer.
-        paths: looked at for that list.
+        listing_steps: of the search for that list.
     """
 
-    states: int = STATES_MAX
-    states_in_all: int = STATES_IN_ALL_MAX
+    steps: int = STEPS_MAX
+    steps_in_all: int = STEPS_IN_ALL_MAX
     chains: int = CHAINS_MAX
-    paths: int = STATES_MAX
+    listing_steps: int = STEPS_MAX
 
 
 def evaluate(
@@ -112,7 +112,7 @@ class TrustEvaluation:
 
     def weights(self) -> dict[PeerId, int]:
         """The weights of all peers that have some."""
-        left = self._limits.states_in_all
+        left = self._limits.steps_in_all
         weights = {}
         for peer in sorted({*self.levels.top, *self.roots}):
             exponent = self.roots.get(peer, -1)
@@ -136,7 +136,7 @@ class TrustEvaluation:
 
     def gave_up(self, peer: PeerId) -> bool:
         """Whether the search for the weight of a peer met its limit, so that its chains do not count."""
-        return peer in self.levels.top and not self._is_open(peer) and self._searched(peer)[1] > self._limits.states
+        return peer in self.levels.top and not self._is_open(peer) and self._searched(peer)[1] > self._limits.steps
 
     def weight_from(self, peer: PeerId, via: PeerId) -> int:
         """The weight of a peer by those chains alone that contain another peer, wherever; what the peer is as a root does not count."""
@@ -152,7 +152,7 @@ class TrustEvaluation:
         Raises:
             ResourceLimit: the search met its limit; such chains do not count.
         """
-        return heaviest_through(self.levels, self.graph, self.roots, peer, via, states_max=self._limits.states)
+        return heaviest_through(self.levels, self.graph, self.roots, peer, via, steps_max=self._limits.steps)
 
     def chains(self, peer: PeerId) -> tuple[FoundChain, ...]:
         """All chains to a peer, the heaviest first.
@@ -161,7 +161,7 @@ class TrustEvaluation:
             ResourceLimit: there are too many to list.
         """
         found: list[FoundChain] = []
-        for chain in chains_to(self.levels, self.graph, self.roots, peer, states_max=self._limits.paths):
+        for chain in chains_to(self.levels, self.graph, self.roots, peer, steps_max=self._limits.listing_steps):
             found.append(chain)
             if len(found) > self._limits.chains:
                 raise ResourceLimit(f"there are more than {self._limits.chains:,} chains to {peer}")
@@ -172,10 +172,10 @@ class TrustEvaluation:
         if peer not in self._found:
             try:
                 self._found[peer] = heaviest_chain(
-                    self.levels, self.graph, self.roots, peer, states_max=self._limits.states
+                    self.levels, self.graph, self.roots, peer, steps_max=self._limits.steps
                 )
             except ResourceLimit:
-                self._found[peer] = (None, self._limits.states + 1)
+                self._found[peer] = (None, self._limits.steps + 1)
         return self._found[peer]
 
     def _is_open(self, peer: PeerId) -> bool:

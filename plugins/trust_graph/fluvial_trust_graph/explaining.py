@@ -90,7 +90,7 @@ def _bans(evaluation: TrustEvaluation, chain: Chain) -> Iterable[str]:
         for issuer in chain[:at]:
             if evaluation.graph.bans(issuer, (subject,)):
                 yield f"{issuer} bans {subject}, which comes later in it"
-    yield "each other chain is closed by a ban, too"
+    yield "no other chain is open"
 
 
 def _obstacles(evaluation: TrustEvaluation, peer: PeerId, *, towards: PeerId | None = None) -> tuple[str, ...]:

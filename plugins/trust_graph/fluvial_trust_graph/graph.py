@@ -15,6 +15,10 @@ EXPONENT_MAX: Final = 16
 """A root weighs at most ``2**16``. Source: trust-graph of the reference, ``WEIGHT_FACTOR``."""
 
 
+ENDS_MIN: Final = 1_024
+"""From how many noted expiries on those of replaced trusts are forgotten."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRoot:
     """A peer that the owner of a node trusts by decree.
@@ -62,6 +66,7 @@ class TrustGraph:
     anchored: dict[PeerId, int] = field(default_factory=dict)
     """Who signed itself, and the delegation depth."""
     _ends: list[tuple[int, PeerId, PeerId]] = field(default_factory=list)
+    _ends_max: int = ENDS_MIN
 
     def put(self, statement: Statement) -> bool:
         """Take a statement; whether it is the newest one of its issuer about its subject."""
@@ -101,7 +106,7 @@ class TrustGraph:
     def _settle(self, statement: Statement) -> None:
         issuer, subject = statement.issuer, statement.subject
         if isinstance(statement, TrustStatement) and self.holds(statement):
-            heapq.heappush(self._ends, (statement.expires_at, issuer, subject))
+            self._note_end(statement)
             if issuer == subject:
                 self.anchored[subject] = statement.depth
             else:
@@ -119,6 +124,15 @@ class TrustGraph:
                     del self.banners[subject]
         elif issuer != subject:
             self.banners.setdefault(subject, set()).add(issuer)
+
+    def _note_end(self, trust: TrustStatement) -> None:
+        """Remember when a trust ends; the list stays in proportion to the trusts, however often they are renewed."""
+        heapq.heappush(self._ends, (trust.expires_at, trust.issuer, trust.subject))
+        if len(self._ends) > self._ends_max:
+            known = (one for about in self.newest.values() for one in about.values())
+            live = (one for one in known if isinstance(one, TrustStatement) and self.holds(one))
+            self._ends = sorted((one.expires_at, one.issuer, one.subject) for one in live)
+            self._ends_max = ENDS_MIN + 2 * len(self._ends)
 
     def bans(self, issuer: PeerId, subjects: Iterable[PeerId]) -> bool:
         """Whether a peer bans one of some others."""

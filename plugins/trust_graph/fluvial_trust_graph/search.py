@@ -9,7 +9,7 @@ cannot reach a root in time according to :class:`~fluvial_trust_graph.levels.Rea
   no peer twice, since leaving a circle out bans nobody. So the first one is a chain.
 - :func:`chains_to` lists chains, the heaviest first. Paths are what it keeps, so it is for questions with few answers.
 
-Both give up after a number of states; the answer is then as if there were no chain.
+Both give up after a number of steps; the answer is then as if there were no chain.
 
 Source: ``trust_graph.md`` section 8; A* search (Hart, Nilsson, Raphael 1968) for the second one.
 """
@@ -28,8 +28,9 @@ from fluvial.identity import PeerId
 from fluvial_trust_graph.graph import TrustGraph, anchors
 from fluvial_trust_graph.levels import ReachLevels
 
-STATES_MAX: Final = 20_000
-"""How many states one question may cost: some tenths of a second."""
+STEPS_MAX: Final = 100_000
+"""How many steps one question may cost: some tenths of a second. Looking at a link is one, if its issuer has weight; so is
+comparing two sets of bans. What peers without weight state about a peer cannot use its steps up."""
 Chain: TypeAlias = tuple[PeerId, ...]
 """From the root to the peer, each peer once."""
 
@@ -73,9 +74,9 @@ def heaviest_chain(
     peer: PeerId,
     *,
     via: PeerId | None = None,
-    states_max: int = STATES_MAX,
+    steps_max: int = STEPS_MAX,
 ) -> tuple[FoundChain | None, int]:
-    """The heaviest valid chain to a peer, and how many states that cost.
+    """The heaviest valid chain to a peer, and how many steps that cost.
 
     Args:
         levels: of the same graph and roots.
@@ -83,7 +84,7 @@ def heaviest_chain(
         roots: their exponents, at most 16.
         peer: the asked peer; without ``via``, a root that signed itself is a chain of one.
         via: look for walks through this peer only; the result may then visit a peer twice.
-        states_max: the limit.
+        steps_max: the limit.
 
     Raises:
         ResourceLimit: the limit was met.
@@ -96,7 +97,7 @@ def heaviest_chain(
     first = _Visit(peer, 0, banned, via is None or via == peer, None)
     seen: dict[tuple[PeerId, bool], list[frozenset[PeerId]]] = {(peer, first.met): [banned]}
     waiting = deque([first])
-    states = 1
+    steps = 0
     while waiting:
         visit = waiting.popleft()
         own, depth = starts.get(visit.head, (-1, 0))
@@ -104,21 +105,28 @@ def heaviest_chain(
             floor = own - visit.links
             best = FoundChain(floor, visit.chain())
         links = visit.links + 1
+        _check_steps(steps, steps_max, peer)
         for issuer, depth in graph.preceding.get(visit.head, {}).items():
+            if issuer not in levels.top:
+                continue
+            steps += 1
             met = visit.met or issuer == via
             bound = (levels.top if met else through).get(issuer, -1) - links
             if depth < visit.links or bound <= floor or graph.bans(issuer, visit.banned):
                 continue
             banned = visit.banned | {issuer} if issuer in graph.banners else visit.banned
             known = seen.setdefault((issuer, met), [])
+            steps += len(known)
             if any(part <= banned for part in known):
                 continue
             known.append(banned)
-            states += 1
-            if states > states_max:
-                raise ResourceLimit(f"the chains to {peer} take more than {states_max:,} states of search")
             waiting.append(_Visit(issuer, links, banned, met, visit))
-    return best, states
+    return best, steps
+
+
+def _check_steps(steps: int, steps_max: int, peer: PeerId) -> None:
+    if steps > steps_max:
+        raise ResourceLimit(f"the search for the chains to {peer} takes more than {steps_max:,} steps")
 
 
 def heaviest_through(
@@ -128,7 +136,7 @@ def heaviest_through(
     peer: PeerId,
     via: PeerId,
     *,
-    states_max: int = STATES_MAX,
+    steps_max: int = STEPS_MAX,
 ) -> FoundChain | None:
     """The heaviest valid chain of two peers and more that leads to a peer and contains another one, wherever.
 
@@ -137,10 +145,10 @@ def heaviest_through(
     Raises:
         ResourceLimit: the limit was met.
     """
-    walk, _ = heaviest_chain(levels, graph, roots, peer, via=via, states_max=states_max)
+    walk, _ = heaviest_chain(levels, graph, roots, peer, via=via, steps_max=steps_max)
     if walk is None or len(set(walk.peers)) == len(walk.peers):
         return walk
-    return next(chains_to(levels, graph, roots, peer, via=via, states_max=states_max), None)
+    return next(chains_to(levels, graph, roots, peer, via=via, steps_max=steps_max), None)
 
 
 def chains_to(
@@ -150,7 +158,7 @@ def chains_to(
     peer: PeerId,
     *,
     via: PeerId | None = None,
-    states_max: int = STATES_MAX,
+    steps_max: int = STEPS_MAX,
 ) -> Iterator[FoundChain]:
     """The valid chains of two peers and more that lead to a peer, the heaviest first.
 
@@ -160,7 +168,7 @@ def chains_to(
         roots: their exponents, at most 16.
         peer: the last of each chain.
         via: list only chains with this peer in them, wherever.
-        states_max: how many paths the search may look at.
+        steps_max: the limit.
 
     Raises:
         ResourceLimit: the limit was met; the chains so far are true.
@@ -179,16 +187,17 @@ def chains_to(
             heapq.heappush(waiting, (links - own, -links, path, True))
 
     wait((peer,), via is None or via == peer)
-    states = 0
+    steps = 0
     while waiting:
         bound, links, path, complete = heapq.heappop(waiting)
         if complete:
             yield FoundChain(-bound, path)
             continue
-        states += 1
-        if states > states_max:
-            raise ResourceLimit(f"there are more than {states_max:,} paths to {peer} to look at")
+        _check_steps(steps, steps_max, peer)
         for issuer, depth in graph.preceding.get(path[0], {}).items():
+            if issuer not in levels.top:
+                continue
+            steps += 1
             if depth >= -links and issuer not in path and not graph.bans(issuer, path):
                 wait((issuer, *path), via is None or via in path or issuer == via)
 

@@ -7,7 +7,9 @@ moment; a *steps* file lets statements arrive one by one; an *encoding* file ask
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +21,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial_trust_graph.certificates import TrustCertificate, flaw_in, flaw_of
 from fluvial_trust_graph.encodings import ForeignItem, described
 from fluvial_trust_graph.evaluation import EvaluationLimits, TrustEvaluation, evaluate
+from fluvial_trust_graph.explaining import explain
 from fluvial_trust_graph.graph import TrustRoot
 from fluvial_trust_graph.statements import (
     RevocationStatement,
@@ -29,8 +32,9 @@ from fluvial_trust_graph.statements import (
 )
 
 NETWORK: Final = "vectors"
+_ID: Final = re.compile(r"12D3KooW\w{44}")
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-LIMITS: Final = EvaluationLimits(chains=50_000, paths=200_000)
+LIMITS: Final = EvaluationLimits(chains=50_000, listing_steps=2_000_000)
 """Files ask for all chains of graphs that are made to have many."""
 
 
@@ -108,29 +112,62 @@ def answer(content: bytes, *, where: str) -> dict[str, Any]:
         ConfigError: the file is none of the three kinds.
         ResourceLimit: it is too large, or asks for too many chains.
     """
-    if len(content) > FILE_BYTES_MAX:
-        raise ResourceLimit(f"{where}: a file of vectors has at most {FILE_BYTES_MAX:,} bytes")
-    try:
+    with _reading(content, where):
         file = msgspec.json.decode(content, type=VectorFile)
         if file.steps is not None:
             return {"name": file.name, "steps": _Arrivals().play(file.steps)}
         if file.items is not None:
             return {"name": file.name, **described(file.items, keys_named)}
         return _snapshot(file)
+
+
+def explained(content: bytes, via: str, peer: str, *, where: str) -> dict[str, Any]:
+    """Why a peer of a snapshot file has its weight by the chains that contain another one, with names.
+
+    Args:
+        content: JSON.
+        via: the name of the other peer; the same one for all chains.
+        peer: the name of the peer.
+        where: the name of the file, for errors.
+
+    Raises:
+        ConfigError: the file is no snapshot, or does not name one of the two.
+        ResourceLimit: the file is too large.
+    """
+    with _reading(content, where):
+        file = msgspec.json.decode(content, type=VectorFile)
+        names = {peer_named(name): name for name in _names(file)}
+        if unknown := {via, peer} - {*names.values()}:
+            raise ValueError(f"no statement or root of a snapshot names {', '.join(sorted(unknown))}")
+        answer = explain(_evaluated(file), peer_named(via), peer_named(peer))
+    steps = [_ID.sub(lambda found: names.get(PeerId(found[0]), found[0]), step) for step in answer.steps]
+    return {"peer": peer, "weight": answer.weight, "chain": [names[one] for one in answer.chain], "steps": steps}
+
+
+@contextmanager
+def _reading(content: bytes, where: str) -> Iterator[None]:
+    if len(content) > FILE_BYTES_MAX:
+        raise ResourceLimit(f"{where}: a file of vectors has at most {FILE_BYTES_MAX:,} bytes")
+    try:
+        yield
     except (msgspec.MsgspecError, ValueError) as error:
         raise ConfigError(
             f"{where}: these are no vectors of the trust graph: {error}", hint="docs/trust.md shows their form"
         ) from error
 
 
-def _snapshot(file: VectorFile) -> dict[str, Any]:
+def _evaluated(file: VectorFile) -> TrustEvaluation:
     made = [_trust(one) for one in file.trusts] + [_revocation(one) for one in file.revocations]
-    evaluation = evaluate(
+    return evaluate(
         [one for one in made if is_authentic(one, NETWORK)],
         [TrustRoot(peer=peer_named(peer), exponent=exponent) for peer, exponent in file.roots],
         file.now,
         limits=LIMITS,
     )
+
+
+def _snapshot(file: VectorFile) -> dict[str, Any]:
+    evaluation = _evaluated(file)
     asked = _names(file) if file.expect_weights is None else file.expect_weights
     pairs = [(str(peer), str(via)) for peer, via, *_ in file.expect_weights_from]
     return {

@@ -147,7 +147,7 @@ def test_bans_that_overlap_cost_no_more_than_the_limit_and_then_there_is_no_weig
     last = layers[-1][0]
     statements += [bans(one, last) for one in layers[0]]
     statements += [bans(layers[n][k], layers[n + 3][k]) for n in range(1, 4) for k in range(6)]
-    small: dict[str, Any] = {"limits": EvaluationLimits(states=50)}
+    small: dict[str, Any] = {"limits": EvaluationLimits(steps=50)}
     assert evaluate(statements, roots(a=10), NOW).weight(flat[0]) == 512
     assert evaluate(statements, roots(a=10), NOW).weight(last) == 0
     limited = evaluate(statements, roots(a=10), NOW, **small)
@@ -158,4 +158,25 @@ def test_bans_that_overlap_cost_no_more_than_the_limit_and_then_there_is_no_weig
 def test_too_many_chains_are_not_listed() -> None:
     statements, layers = layered(4, 5)
     with pytest.raises(ResourceLimit, match="chains"):
-        evaluate(statements, roots(a=10), NOW, limits=EvaluationLimits(chains=100)).chains(layers[-1][0])
+        evaluate(statements, roots(a=10), NOW, limits=EvaluationLimits(chains=100, listing_steps=10_000)).chains(
+            layers[-1][0]
+        )
+
+
+def test_a_trust_that_is_renewed_again_and_again_ends_with_the_last_one() -> None:
+    evaluation = evaluate(path(A, B), roots(a=3), NOW)
+    for n in range(3_000):
+        evaluation.put(trusts(A, B, issued_at=2, sequence=n, expires_at=NOW + 5 + n))
+    evaluation.advance(NOW + 3_003)
+    assert evaluation.graph.now == NOW + 3_003
+    evaluation.put(trusts(A, A, issued_at=2, expires_at=NOW + 9_999))
+    assert evaluation.weight(B) == 4
+    evaluation.advance(NOW + 3_004)
+    assert evaluation.weight(B) == 0
+
+
+def test_strangers_cannot_use_up_the_steps_of_a_peer() -> None:
+    statements: list[Statement] = [*path(A, B, C, D), trusts(A, E), trusts(E, F), trusts(F, C), bans(B, C)]
+    crowd = [trusts(keys_of(f"stranger {n}").peer_id, D) for n in range(300)]
+    evaluation = evaluate([*statements, *crowd], roots(a=6), NOW, limits=EvaluationLimits(steps=20))
+    assert evaluation.weight(D) == 4
