@@ -347,7 +347,9 @@ class AquaGenerator:
         if not known.closures:
             return self._note(known, start)
         ability, value = self._fresh("g"), self._fresh("v")
-        made = f"Teller(word = {self._string(known, 1)}, tell = {self._choices.choice(known.closures)})"
+        # The reference forgets the index of an element that is given to an ability.
+        word = self._literal() if self._choices.random() < 0.5 else f"Op.echo({self._string(known, 1)})"
+        made = f"Teller(word = {word}, tell = {self._choices.choice(known.closures)})"
         call = f"{start}{value} <- tell_it{{{ability}}}({self._string(known, 1)})"
         known.strings.append(value)
         return [f"{start}{ability} = {made}", call]
