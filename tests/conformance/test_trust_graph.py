@@ -189,3 +189,14 @@ def test_a_name_that_the_file_does_not_have_is_an_error() -> None:
     result = CliRunner().invoke(main, ["trust", "explain", str(FOLDER / "01-direct.json"), "R", "nobody"])
     assert result.exit_code != 0
     assert "names nobody" in result.stderr
+
+
+def test_a_step_may_ask_for_chains_and_for_the_weight_by_way_of_a_peer(tmp_path: Path) -> None:
+    *_, question = steps(
+        tmp_path,
+        {"at": 100, "set_root": ["R", 4]},
+        {"at": 100, "cert": {"trusts": [link("R", "R"), link("R", "A"), link("A", "B")]}},
+        {"at": 100, "trust": link("R", "B")},
+        {"at": 101, "expect_weights_from": [["B", "A", None]], "expect_chains": {"B": None}},
+    )
+    assert question == {"weights_from": [["B", "A", 4]], "chains": {"B": [["R", "A", "B"], ["R", "B"]]}}

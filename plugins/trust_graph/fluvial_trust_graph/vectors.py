@@ -73,6 +73,8 @@ class VectorStep(msgspec.Struct, frozen=True):
     cert: tuple[VectorTrust, ...] | VectorCertificate | None = None
     revoke: VectorRevocation | None = None
     expect_weights: dict[str, Any] | None = None
+    expect_weights_from: tuple[tuple[Any, ...], ...] | None = None
+    expect_chains: dict[str, Any] | None = None
 
 
 class VectorFile(msgspec.Struct, frozen=True):
@@ -169,11 +171,10 @@ def _evaluated(file: VectorFile) -> TrustEvaluation:
 def _snapshot(file: VectorFile) -> dict[str, Any]:
     evaluation = _evaluated(file)
     asked = _names(file) if file.expect_weights is None else file.expect_weights
-    pairs = [(str(peer), str(via)) for peer, via, *_ in file.expect_weights_from]
     return {
         "name": file.name,
         "weights": weights_named(evaluation, asked),
-        "weights_from": [[p, via, evaluation.weight_from(peer_named(p), peer_named(via))] for p, via in pairs],
+        "weights_from": _weights_from(evaluation, file.expect_weights_from),
         "chains": _chains(evaluation, file.expect_chains, _names(file)),
     }
 
@@ -181,6 +182,11 @@ def _snapshot(file: VectorFile) -> dict[str, Any]:
 def weights_named(evaluation: TrustEvaluation, names: Iterable[str]) -> dict[str, int]:
     """The weights of made-up peers, by name."""
     return {name: evaluation.weight(peer_named(name)) for name in names}
+
+
+def _weights_from(evaluation: TrustEvaluation, asked: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    pairs = [(str(peer), str(via)) for peer, via, *_ in asked]
+    return [[peer, via, evaluation.weight_from(peer_named(peer), peer_named(via))] for peer, via in pairs]
 
 
 def _chains(evaluation: TrustEvaluation, asked: Iterable[str], names: Iterable[str]) -> dict[str, list[list[str]]]:
@@ -222,21 +228,32 @@ def _revocation(given: VectorRevocation) -> RevocationStatement:
     return replace(statement, signature=keys_named(given.signed_by or given.revoked_by).sign(signed_bytes(statement)))
 
 
+def _names_in(step: VectorStep) -> Iterator[str]:
+    if step.set_root is not None:
+        yield step.set_root[0]
+    if step.revoke is not None:
+        yield from (step.revoke.revoked_by, step.revoke.revoked)
+    trusts = step.cert.trusts if isinstance(step.cert, VectorCertificate) else step.cert or ()
+    for trust in (*trusts, *([step.trust] if step.trust is not None else [])):
+        yield from (trust.issuer or trust.issued_for, trust.issued_for)
+
+
 class _Arrivals:
     """Statements that came so far, and the roots as they are set."""
 
     def __init__(self) -> None:
         self._statements: list[Statement] = []
         self._roots: dict[str, int] = {}
+        self._names: set[str] = set()
 
     def play(self, steps: Sequence[VectorStep]) -> list[dict[str, Any]]:
         """The answer to each step, in order."""
+        self._names = {name for step in steps for name in _names_in(step)}
         return [self._step(step) for step in steps]
 
     def _step(self, step: VectorStep) -> dict[str, Any]:
-        if step.expect_weights is not None:
-            roots = [TrustRoot(peer=peer_named(name), exponent=exponent) for name, exponent in self._roots.items()]
-            return {"weights": weights_named(evaluate(self._statements, roots, step.at), step.expect_weights)}
+        if answers := self._answers(step):
+            return answers
         flaw: str | None = None
         if step.set_root is not None:
             self._set_root(*step.set_root)
@@ -254,6 +271,22 @@ class _Arrivals:
                 f"the step at {step.at} is none of set_root, remove_root, trust, cert, revoke, expect_weights"
             )
         return {"accepted": True} if flaw is None else {"rejected": flaw}
+
+    def _answers(self, step: VectorStep) -> dict[str, Any]:
+        """What a step asks for; empty if it is no question."""
+        asked = (step.expect_weights, step.expect_weights_from, step.expect_chains)
+        if asked == (None, None, None):
+            return {}
+        roots = [TrustRoot(peer=peer_named(name), exponent=exponent) for name, exponent in self._roots.items()]
+        evaluation = evaluate(self._statements, roots, step.at, limits=LIMITS)
+        answers: dict[str, Any] = {}
+        if step.expect_weights is not None:
+            answers["weights"] = weights_named(evaluation, step.expect_weights)
+        if step.expect_weights_from is not None:
+            answers["weights_from"] = _weights_from(evaluation, step.expect_weights_from)
+        if step.expect_chains is not None:
+            answers["chains"] = _chains(evaluation, step.expect_chains, self._names)
+        return answers
 
     def _set_root(self, name: str, exponent: int | None) -> None:
         if exponent is None:
