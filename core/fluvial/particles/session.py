@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -40,7 +40,6 @@ from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Observer, Wait
 from fluvial.air.machine.machine import CallOutcome, Effects, Machine
-from fluvial.air.machine.slices import SLICE_STEPS, UNSLICED, Run
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
@@ -48,13 +47,11 @@ from fluvial.particle import Delivery, Particle
 from fluvial.particles.journal import Arrival, JournalItem, Resent, read_entry, write_entry
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
+from fluvial.particles.sliced import SlicedInput
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 DESTINATIONS_MAX: Final = 512
 """Peers to which a session asks to send its particle, unless told otherwise: every one of them is tried until the particle dies."""
-
-DoneT = TypeVar("DoneT")
-ResultT = TypeVar("ResultT")
 
 
 class ParticlePhase(Enum):
@@ -103,32 +100,6 @@ class Parcel(msgspec.Struct, frozen=True):
 
     delivery: Delivery
     brings: Known
-
-
-class SlicedInput(Generic[DoneT, ResultT]):
-    """An input of a session that its shell does in slices.
-
-    Args:
-        run: the machine's part of it.
-        ended: takes in what the machine's run came to.
-    """
-
-    __slots__ = ("_ended", "_run")
-
-    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT]) -> None:
-        self._run = run
-        self._ended = ended
-
-    def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
-        """Do a slice of so many steps; the result if that was the last one. Raises as the input does."""
-        done = self._run.advance(steps)
-        return None if done is None else self._ended(done)
-
-    def finish(self) -> ResultT:
-        """Do all that is left at once."""
-        while (result := self.advance(UNSLICED)) is None:
-            pass
-        return result
 
 
 class ParticleSession:
@@ -258,7 +229,8 @@ class ParticleSession:
 
     def begin(self) -> Effects:
         """The first run of a particle of this peer's own; goes on with a restored one."""
-        return self.beginning().finish()
+        self.check()
+        return self._ran(self._machine.merge(Known((), {})))
 
     def beginning(self) -> SlicedInput[Effects, Effects]:
         """As :meth:`begin`, in slices. Nothing else may be asked of the session until the last one is over."""
@@ -278,25 +250,28 @@ class ParticleSession:
             RemoteProtocolError: the data do not hold together; nothing was taken in.
             Refused: ``busy``, the session is broken.
         """
-        return self.merging(known, sender=sender, hops=hops).finish()
+        self._takes(hops)
+        return self._merged(self._machine.merge(known), known, sender, hops)
 
     def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
+        self._takes(hops)
+        return SlicedInput(self._machine.merging(known), lambda effects: self._merged(effects, known, sender, hops))
+
+    def _takes(self, hops: int) -> None:
         self.check()
-        if hops > self.hops:
-            self.hops = hops
+        self.hops = max(self.hops, hops)
 
-        def ended(effects: Effects) -> Effects:
-            if effects.records:
-                self._items.append(Arrival(sender.public_key, hops))
-            self._exchange.received(sender, known, self._machine.contents().keys())
-            return self._ran(effects)
-
-        return SlicedInput(self._machine.merging(known), ended)
+    def _merged(self, effects: Effects, known: Known, sender: PeerId, hops: int) -> Effects:
+        if effects.records:
+            self._items.append(Arrival(sender.public_key, hops))
+        self._exchange.received(sender, known, self._machine.contents().keys())
+        return self._ran(effects)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in how calls ended, by instance; raises Refused, ``busy``, if the session is broken."""
-        return self.resolving(outcomes).finish()
+        self.check()
+        return self._ran(self._machine.resolve(outcomes))
 
     def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> SlicedInput[Effects, Effects]:
         """As :meth:`resolve`, in slices. Nothing else may be asked of the session until the last one is over."""

@@ -69,7 +69,7 @@ def test_show_tells_the_story_as_text(here: Path) -> None:
     assert "told by members" in lines
     assert 'members call members.list() → ["bob","carol"]' in lines
     assert "signed ✓" in lines
-    assert "not delivered: carol, tried 3 times: no address answers: connection refused" in lines
+    assert "not delivered: carol, tried without success: no address answers: connection refused" in lines
 
 
 def test_show_prints_the_story_as_json(here: Path) -> None:

@@ -1,0 +1,37 @@
+"""An input of a session that its shell does in slices, so that a long run does not hold up the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from fluvial.air.machine.slices import SLICE_STEPS, UNSLICED, Run
+
+DoneT = TypeVar("DoneT")
+ResultT = TypeVar("ResultT")
+
+
+class SlicedInput(Generic[DoneT, ResultT]):
+    """An input of a session that its shell does in slices.
+
+    Args:
+        run: the machine's part of it.
+        ended: takes in what the machine's run came to.
+    """
+
+    __slots__ = ("_ended", "_run")
+
+    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT]) -> None:
+        self._run = run
+        self._ended = ended
+
+    def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
+        """Do a slice of so many steps; the result if that was the last one. Raises as the input does."""
+        done = self._run.advance(steps)
+        return None if done is None else self._ended(done)
+
+    def finish(self) -> ResultT:
+        """Do all that is left at once."""
+        while (result := self.advance(UNSLICED)) is None:
+            pass
+        return result
