@@ -83,11 +83,17 @@ class ContactTable:
         return [index for index, bucket in self._buckets.items() if bucket.looked_up_at < before]
 
     def sparse(self) -> list[int]:
-        """The indices of the buckets beyond the nearest neighbour that are less than half full: to be filled after joining."""
-        if not self._buckets:
-            return []
-        first = min(self._buckets)
-        return [index for index in range(KEY_BITS - 1, first, -1) if len(self._buckets.get(index, ())) * 2 < self._k]
+        """The indices of the buckets that are less than half full, farthest first: to be filled after joining.
+
+        Buckets nearer than the ``k`` nearest contacts are left out: a lookup of the own place has found all that there is.
+        """
+        known = 0
+        for first in sorted(self._buckets):
+            known += len(self._buckets[first])
+            if known >= self._k:
+                held = self._buckets
+                return [one for one in range(KEY_BITS - 1, first - 1, -1) if len(held.get(one, ())) * 2 < self._k]
+        return []
 
     def _collect(self, target: Key, count: int, *, weighted: bool) -> list[Contact]:
         """Walk the buckets by distance from the target: its own one, then all nearer to this peer, then the farther ones in order."""

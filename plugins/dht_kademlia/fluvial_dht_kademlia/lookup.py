@@ -11,7 +11,7 @@ by two paths, so a liar can spoil only the path that met it. The states of a can
                    ▼
                  failed
 
-A slow candidate holds up nothing: another one is asked in its place, and its answer still counts. Two *rings* are looked at: the ``k`` nearest
+A slow candidate holds up nothing: the next one is asked in its place, also beyond the ring, and its answer still counts. Two *rings* are looked at: the ``k`` nearest
 candidates that have not failed, and the nearest ``k / 2`` among those with weight. Whoever makes ids nearest to a key owns the first ring, not the
 second. A path is done when nobody in its rings is left to ask and nobody in them is outstanding.
 
@@ -25,7 +25,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import nsmallest
-from itertools import islice
 
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
@@ -55,6 +54,7 @@ class Candidate:
         distance: from the target.
         hops: peers on the way to it, itself included.
         path: number of the path that knows it.
+        weighted: whether it had weight when the lookup heard of it.
         state: see the module.
     """
 
@@ -62,6 +62,7 @@ class Candidate:
     distance: int
     hops: int
     path: int
+    weighted: bool
     state: CandidateState = CandidateState.NEW
 
 
@@ -102,12 +103,14 @@ class Lookup:
     requests: int = 0
     _candidates: dict[PeerId, Candidate] = field(default_factory=dict)
     _paths: list[list[Candidate]] = field(default_factory=list)
+    _weighted: list[list[Candidate]] = field(default_factory=list)
     _turn: int = 0
     _asked: int = 0
 
     def start(self, seeds: Iterable[Contact]) -> None:
         """Deal the contacts to begin with to the paths, nearest first, one after the other."""
         self._paths = [[] for _ in range(self.shape.paths)]
+        self._weighted = [[] for _ in range(self.shape.paths)]
         ordered = sorted(seeds, key=lambda contact: self.place(contact.peer) ^ self.target)
         for number, contact in enumerate(ordered):
             self._add(contact, path=number % self.shape.paths, hops=1)
@@ -118,7 +121,7 @@ class Lookup:
         chosen: list[Contact] = []
         idle = 0
         while len(chosen) < room and idle < len(self._paths) and self.requests < self.shape.requests_max:
-            path = self._paths[self._turn % len(self._paths)]
+            path = self._turn % len(self._paths)
             candidate = self._choose(path, weighted=(self._turn // len(self._paths)) % 2 == 1)
             self._turn += 1
             if candidate is None:
@@ -157,8 +160,8 @@ class Lookup:
     def done(self) -> bool:
         """Whether all rings of all paths have answered, or the requests are used up and none is outstanding."""
         spent = self.requests >= self.shape.requests_max
-        for path in self._paths:
-            for candidate in path if spent else self._rings(path):
+        for number, path in enumerate(self._paths):
+            for candidate in path if spent else self._rings(number):
                 if candidate.state in _OUTSTANDING or (candidate.state is CandidateState.NEW and not spent):
                     return False
         return True
@@ -187,41 +190,49 @@ class Lookup:
         peer = contact.peer
         if peer == self.own or peer in self._candidates:
             return
-        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path)
+        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0)
         self._candidates[peer] = candidate
         insort(self._paths[path], candidate, key=_distance)
+        if candidate.weighted:
+            insort(self._weighted[path], candidate, key=_distance)
 
-    def _rings(self, path: list[Candidate]) -> list[Candidate]:
+    def _rings(self, path: int) -> list[Candidate]:
         return self._ring(path, weighted=False) + self._ring(path, weighted=True)
 
-    def _ring(self, path: list[Candidate], *, weighted: bool) -> list[Candidate]:
-        standing = (one for one in path if one.state is not CandidateState.FAILED)
-        if not weighted:
-            return list(islice(standing, self.shape.k))
-        heavy = (one for one in standing if self.weigh(one.contact.peer) > 0)
-        return list(islice(heavy, max(1, self.shape.k // 2)))
+    def _ring(
+        self, path: int, *, weighted: bool, without: tuple[CandidateState, ...] = (CandidateState.FAILED,)
+    ) -> list[Candidate]:
+        known, size = (self._weighted, max(1, self.shape.k // 2)) if weighted else (self._paths, self.shape.k)
+        ring: list[Candidate] = []
+        for candidate in known[path]:
+            if len(ring) == size:
+                break
+            if candidate.state not in without:
+                ring.append(candidate)
+        return ring
 
-    def _choose(self, path: list[Candidate], *, weighted: bool) -> Candidate | None:
-        """The nearest one of a path's ring that was not asked; of the other ring if this one has none."""
+    def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
+        """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
+        without = (CandidateState.FAILED, CandidateState.SLOW)
         for ring in (weighted, not weighted):
-            for candidate in self._ring(path, weighted=ring):
+            for candidate in self._ring(path, weighted=ring, without=without):
                 if candidate.state is CandidateState.NEW:
                     return candidate
         return None
 
     def _forget(self, number: int) -> None:
         """Drop candidates beyond reach: at most four rings' worth of new ones are remembered for each path."""
-        path = self._paths[number]
-        keep_max = 4 * self.shape.k
+        path, keep_max = self._paths[number], 4 * self.shape.k
         if len(path) <= 2 * keep_max:
             return
         new = [one for one in path if one.state is CandidateState.NEW]
-        heavy = [one for one in new if self.weigh(one.contact.peer) > 0]
+        heavy = [one for one in new if one.weighted]
         kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max])}
         for one in new:
             if one.contact.peer not in kept:
                 del self._candidates[one.contact.peer]
-        self._paths[number] = [one for one in path if one.contact.peer in self._candidates]
+        for lists in (self._paths, self._weighted):
+            lists[number] = [one for one in lists[number] if one.contact.peer in self._candidates]
 
 
 def _distance(candidate: Candidate) -> int:

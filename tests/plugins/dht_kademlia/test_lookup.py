@@ -59,6 +59,19 @@ def test_a_slow_peer_does_not_hold_it_up_and_its_answer_still_counts() -> None:
     assert NEAREST_FIRST[0] in lookup.next()
 
 
+def test_many_slow_peers_among_the_nearest_do_not_hold_it_up_either() -> None:
+    lookup = lookup_of(NEAREST_FIRST[:20])
+    asked = []
+    while contacts := lookup.next():
+        for contact in contacts:
+            asked.append(contact)
+            if contact in NEAREST_FIRST[:12]:
+                lookup.slow(contact.peer)
+            else:
+                lookup.answered(contact.peer)
+    assert asked == NEAREST_FIRST[:16]
+
+
 def test_silent_peers_are_left_out_of_the_result() -> None:
     lookup = lookup_of(NEAREST_FIRST[:10])
     dead = {contact.peer for contact in NEAREST_FIRST[:2]}

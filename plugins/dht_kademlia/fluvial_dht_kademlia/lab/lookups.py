@@ -76,7 +76,8 @@ class LabRun:
         self._rng = self.network.rng
         self._challenges: list[Challenge] = [open_challenge(f"{scenario.name}/{n}") for n in range(scenario.keys)]
         self._liars: list[LabPeer] = []
-        self._named = 0
+        self._trusted: set[int] = set()
+        self._named = self._joined_honest = 0
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class LabRun:
         lying = sum(round(spec.fraction * self._spec.peers) for spec in groups)
         honest = self._spec.peers - lying
         trusted = round(self._spec.trusted * honest)
+        self._trusted = set(self._rng.sample(range(honest), trusted))
         order: list[tuple[LiarsSpec | None, Key | None]] = [(None, None)] * honest
         for spec in groups:
             order += [(spec, None)] * round(spec.fraction * self._spec.peers)
@@ -95,11 +97,6 @@ class LabRun:
         for number, (lie, place) in enumerate(first + rest):
             self.network.at(number * JOIN_EVERY_MS, partial(self._join, lie, place))
         self.network.run_until(self.network.now + len(order) * JOIN_EVERY_MS + SETTLE_MS)
-        for peer in self._rng.sample(self.honest(), trusted):
-            self.network.weights[peer.contact.peer] = WEIGHT
-        for peer in self.honest():
-            self.network.carry_out(peer, peer.machine.fill(self.network.now))
-        self.network.run_until(self.network.now + SETTLE_MS)
 
     def honest(self) -> list[LabPeer]:
         """The peers that are there and do not lie."""
@@ -112,7 +109,11 @@ class LabRun:
         seeds = self.honest()
         self._named += 1
         peer = self.network.add(f"{self._spec.seed}/{self._named}", place=place)
-        if spec is not None:
+        if spec is None:
+            if self._joined_honest in self._trusted:
+                self.network.weights[peer.contact.peer] = WEIGHT
+            self._joined_honest += 1
+        else:
             self._liars.append(peer)
             if "each other" in spec.behaviour or place is not None:
                 contacts = [one.contact for one in self._liars]
