@@ -14,26 +14,28 @@ nearest with weight, so that whoever makes ids around a key hides only a part of
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Literal, TypeAlias
 
 from fluvial.addresses import Contact
-from fluvial.errors import Refused, RemoteProtocolError, ResourceLimit
+from fluvial.errors import ResourceLimit
+from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia import messages
 from fluvial_dht_kademlia.challenges import Challenge
 from fluvial_dht_kademlia.contact_table import ContactTable
+from fluvial_dht_kademlia.in_progress import LookupRun, OutstandingRequest
 from fluvial_dht_kademlia.keyspace import Draws, Key, PlaceOf, Weigh, peer_key, random_key_in_bucket
 from fluvial_dht_kademlia.limits import MINUTE_MS, KademliaLimits
 from fluvial_dht_kademlia.lookup import Lookup, LookupShape
 from fluvial_dht_kademlia.messages import DhtAnswer, DhtRequest
-from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
+from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded
 from fluvial_dht_kademlia.provider_search import ProviderSearch
 from fluvial_dht_kademlia.publications import Publications
+from fluvial_dht_kademlia.record_offers import RecordOffer, choose_replicas, keep_record
 from fluvial_dht_kademlia.record_store import RecordStore
 from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks
 from fluvial_dht_kademlia.round_trips import RoundTripEstimator
@@ -42,41 +44,10 @@ UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
 REFRESHED_MAX: Final = 4
 """Buckets refreshed in one round."""
-REPLICATED_MAX: Final = 64
-"""Records handed on in one round."""
+OFFERED_MAX: Final = 64
+"""Records published again or handed on in one round; the others wait for the next."""
 
 _Timer: TypeAlias = Literal["slow", "expired", "upkeep"]
-
-
-@dataclass(slots=True)
-class _Outstanding:
-    """A request on its way; ``operation`` is the lookup or the offer it belongs to, None for a ping."""
-
-    contact: Contact
-    operation: int | None
-    sent_at: int
-
-
-@dataclass(slots=True)
-class _LookupRun:
-    """A lookup in progress, with what it is for: peers, providers (``search``) or replicas for a record (``offer``)."""
-
-    lookup: Lookup
-    started_at: int
-    reported: bool = True
-    search: ProviderSearch | None = None
-    offer: tuple[Challenge, ProviderRecord] | None = None
-
-
-@dataclass(slots=True)
-class _OfferRun:
-    """A record on its way to its replicas."""
-
-    key: Key
-    waiting: int
-    reported: bool
-    stored: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
 
 
 class Kademlia:
@@ -117,9 +88,10 @@ class Kademlia:
         self.publications: Final = publications
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)
         self._number = 0
-        self._outstanding: dict[int, _Outstanding] = {}
-        self._lookups: dict[int, _LookupRun] = {}
-        self._offers: dict[int, _OfferRun] = {}
+        self._outstanding: dict[int, OutstandingRequest] = {}
+        self._lookups: dict[int, LookupRun] = {}
+        self._offers: dict[int, RecordOffer] = {}
+        self._pinged: set[PeerId] = set()
         self._timers: list[tuple[int, int, _Timer]] = []
         self._shape = LookupShape(
             k=limits.k, alpha=limits.alpha, paths=limits.disjoint_paths, requests_max=limits.requests_max
@@ -192,7 +164,7 @@ class Kademlia:
                 records = tuple(self.store.read(key, now, limit=wanted))
                 return messages.ProvidersFound(records, self._near(key, sender)), effects
             case messages.AddProvider(challenge, record):
-                return self._keep(challenge, record, now), effects
+                return keep_record(self.store, challenge, record, now), effects
 
     def answered(self, ticket: int, answer: DhtAnswer, now: int) -> list[DhtEffect]:
         """A peer has answered a request; late answers of requests that have failed are ignored."""
@@ -205,7 +177,7 @@ class Kademlia:
         if run is not None and request.operation is not None:
             self._hear(run, request.contact, answer, now)
             return effects + self._go_on(request.operation, now)
-        return effects + self._settle(request.operation, answer)
+        return effects + self._settle(request, answer)
 
     def failed(self, ticket: int, now: int) -> list[DhtEffect]:
         """A request could not be delivered, or its answer was no answer."""
@@ -217,7 +189,7 @@ class Kademlia:
         if run is not None and request.operation is not None:
             run.lookup.failed(request.contact.peer)
             return self._go_on(request.operation, now)
-        return self._settle(request.operation, None)
+        return self._settle(request, None)
 
     def tick(self, now: int) -> list[DhtEffect]:
         """Do what is due."""
@@ -235,13 +207,13 @@ class Kademlia:
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 
-    def _new_run(self, target: Key, now: int) -> _LookupRun:
+    def _new_run(self, target: Key, now: int) -> LookupRun:
         if len(self._lookups) >= self._limits.lookups_max:
             raise ResourceLimit(f"{len(self._lookups)} lookups are in progress", hint="wait until some have ended")
         lookup = Lookup(target, self.own.peer, self._shape, self._place, self._weigh)
-        return _LookupRun(lookup, now)
+        return LookupRun(lookup, now)
 
-    def _start(self, run: _LookupRun, seeds: Iterable[Contact], now: int) -> tuple[int, list[DhtEffect]]:
+    def _start(self, run: LookupRun, seeds: Iterable[Contact], now: int) -> tuple[int, list[DhtEffect]]:
         target, k = run.lookup.target, self._limits.k
         self.table.looked_up(target, now)
         known = self.table.nearest(target, k) + self.table.nearest_weighted(target, max(1, k // 2))
@@ -251,7 +223,7 @@ class Kademlia:
         self._lookups[operation] = run
         return operation, self._go_on(operation, now)
 
-    def _hear(self, run: _LookupRun, contact: Contact, answer: DhtAnswer, now: int) -> None:
+    def _hear(self, run: LookupRun, contact: Contact, answer: DhtAnswer, now: int) -> None:
         """Take the answer of a peer into a lookup; one that does not fit the request, or lies about records, counts as a failure."""
         match answer:
             case messages.PeersFound(contacts) if run.search is None:
@@ -296,53 +268,36 @@ class Kademlia:
 
     # --- records ------------------------------------------------------------------------------------------------------
 
-    def _offer(self, operation: int, run: _LookupRun, now: int) -> list[DhtEffect]:
+    def _offer(self, operation: int, run: LookupRun, now: int) -> list[DhtEffect]:
         """Send a record to the replicas that a lookup has found; this peer is one of them if it is near enough."""
         assert run.offer is not None
         challenge, record = run.offer
         wanted = self._limits.replicas
-        heavy = run.lookup.nearest(wanted // 2, weighted=True)
         near = run.lookup.nearest(wanted)
-        replicas = {contact.peer: contact for contact in (*near[: wanted - len(heavy)], *heavy)}
-        for contact in near:
-            if len(replicas) < wanted:
-                replicas.setdefault(contact.peer, contact)
-        offer = self._offers[operation] = _OfferRun(challenge.key, len(replicas), run.reported)
-        distance = self.key ^ challenge.key
-        if len(near) < wanted or distance < self._place(near[-1].peer) ^ challenge.key:
-            kept = self._keep(challenge, record, now)
-            offer.stored += kept.accepted
+        replicas = choose_replicas(near, run.lookup.nearest(wanted, weighted=True), wanted)
+        offer = RecordOffer(operation, challenge.key, len(replicas))
+        if len(near) < wanted or self.key ^ challenge.key < self._place(near[-1].peer) ^ challenge.key:
+            offer.stored += keep_record(self.store, challenge, record, now).accepted
         if not replicas:
-            return self._settled(operation)
+            return [offer.end()] if run.reported else []
+        if run.reported:
+            self._offers[operation] = offer
         request = messages.AddProvider(challenge, record)
-        return [self._ask(contact, request, operation, now) for contact in replicas.values()]
+        return [self._ask(contact, request, operation, now) for contact in replicas]
 
-    def _keep(self, challenge: Challenge, record: ProviderRecord, now: int) -> messages.RecordStored:
-        try:
-            taken = self.store.put(challenge, record, now)
-        except Refused as refusal:
-            return messages.RecordStored(False, refusal.reason)
-        except RemoteProtocolError:
-            return messages.RecordStored(False, "form")
-        return messages.RecordStored(taken, "" if taken else "older")
-
-    def _settle(self, operation: int | None, answer: DhtAnswer | None) -> list[DhtEffect]:
-        """Count the answer to an offer; None for a replica that did not answer."""
-        offer = self._offers.get(operation) if operation is not None else None
-        if offer is None or operation is None:
+    def _settle(self, request: OutstandingRequest, answer: DhtAnswer | None) -> list[DhtEffect]:
+        """The answer to a ping or to an offer; None if there is none."""
+        if request.operation is None:
+            self._pinged.discard(request.contact.peer)
             return []
-        offer.waiting -= 1
-        if isinstance(answer, messages.RecordStored) and answer.accepted:
-            offer.stored += 1
-        else:
-            offer.refused[answer.reason[:32] if isinstance(answer, messages.RecordStored) else "failed"] += 1
-        return self._settled(operation) if offer.waiting == 0 else []
-
-    def _settled(self, operation: int) -> list[DhtEffect]:
-        offer = self._offers.pop(operation)
-        if not offer.reported:
+        offer = self._offers.get(request.operation)
+        if offer is None:
             return []
-        return [ProvideEnded(operation=operation, key=offer.key, stored=offer.stored, refused=dict(offer.refused))]
+        offer.settle(answer)
+        if offer.waiting:
+            return []
+        del self._offers[request.operation]
+        return [offer.end()]
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -354,13 +309,12 @@ class Kademlia:
         effects: list[DhtEffect] = []
         for index in self.table.stale(now - limits.refresh_ms)[:REFRESHED_MAX]:
             effects += self._refresh(index, now)
-        offers = list(self.publications.due(now, limits.republish_ms)) if limits.republish_ms else []
-        if limits.replicate_ms:
-            offers += islice(self.store.due(now, limits.replicate_ms), REPLICATED_MAX)
-        for challenge, record in offers:
-            if len(self._lookups) < limits.lookups_max:
-                run = replace(self._new_run(challenge.key, now), reported=False, offer=(challenge, record))
-                effects += self._start(run, (), now)[1]
+        publications = self.publications.due(now, limits.republish_ms) if limits.republish_ms else ()
+        foreign = self.store.due(now, limits.replicate_ms) if limits.replicate_ms else ()
+        room = max(0, limits.lookups_max // 2 - len(self._lookups))  # the other half is for whoever uses this peer
+        for challenge, record in list(islice(chain(publications, foreign), min(room, OFFERED_MAX))):
+            run = replace(self._new_run(challenge.key, now), reported=False, offer=(challenge, record))
+            effects += self._start(run, (), now)[1]
         return effects
 
     def _refresh(self, index: int, now: int) -> list[DhtEffect]:
@@ -378,12 +332,15 @@ class Kademlia:
 
     def _seen(self, contact: Contact, now: int) -> list[DhtEffect]:
         ping = self.table.seen(contact)
-        return [self._ask(ping, messages.Ping(), None, now)] if ping is not None else []
+        if ping is None or ping.peer in self._pinged:
+            return []
+        self._pinged.add(ping.peer)
+        return [self._ask(ping, messages.Ping(), None, now)]
 
     def _ask(self, contact: Contact, request: DhtRequest, operation: int | None, now: int) -> AskPeer:
         self._number += 1
         ticket = self._number
-        self._outstanding[ticket] = _Outstanding(contact, operation, now)
+        self._outstanding[ticket] = OutstandingRequest(contact, operation, now)
         if operation in self._lookups:
             self._set_timer(now + self._round_trips.patience_ms, ticket, "slow")
         self._set_timer(now + self._limits.request_timeout_ms, ticket, "expired")

@@ -28,6 +28,25 @@ def test_who_asks_enters_the_table_but_a_client_does_not() -> None:
     assert answer == messages.PeersFound((contact_of("a"),))
 
 
+def test_a_flood_of_newcomers_makes_it_ping_an_old_member_once_at_a_time() -> None:
+    machine = machine_of("me", KademliaLimits(k=2, bucket_reserve=1))
+    pinged: list[AskPeer] = []
+    for number in range(200):
+        pinged += asks(machine.receive(contact_of(f"n{number}"), messages.Ping(), NOW)[1])
+    peers = [ask.contact.peer for ask in pinged]
+    assert peers
+    assert len(peers) == len(set(peers)) < 20
+
+
+def test_more_own_records_than_one_round_publishes_again_all_get_their_turn() -> None:
+    machine = machine_of("me", KademliaLimits(republish_ms=HOUR_MS, replicate_ms=0))
+    for number in range(150):
+        machine.publications.publish(open_challenge(f"topic {number}"), NOW)
+    while machine.wake_at < NOW + 2 * HOUR_MS:
+        machine.tick(machine.wake_at)
+    assert len(machine.store) == 150  # alone in its network, it is its own replica
+
+
 def test_a_request_that_nobody_reports_on_fails_by_itself() -> None:
     machine = machine_of("me")
     _, effects = machine.find_peers(CHAT.key, NOW, seeds=[contact_of("a")])
