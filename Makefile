@@ -9,7 +9,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup demo test check lint types imports bench fuzz-air constraints clean
+.PHONY: setup demo test check lint types imports bench fuzz-air fuzz-aqua aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -54,6 +54,14 @@ fuzz-air: $(READY)
 	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
+
+# Random Aqua programs next to the reference compiler: `make fuzz-aqua REFERENCE=DIR SEEDS=1-100`; DIR is the folder of a harness for it.
+fuzz-aqua: $(READY)
+	$(BIN)/python -m tests.fuzz.aqua --reference $(REFERENCE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KEEP),--keep $(KEEP))
+
+# How many functions of a folder of Aqua programs compile: `make aqua-realworld DIR=…`, one folder in it for each repository.
+aqua-realworld: $(READY)
+	$(BIN)/python -m tests.fuzz.aqua_realworld $(DIR) $(if $(PACKAGES),--packages $(PACKAGES)) $(if $(VERBOSE),--verbose)
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)

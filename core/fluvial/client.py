@@ -10,6 +10,8 @@ Names that a script reads without defining them are taken from the keyword argum
 ``(call %init_peer_id% ("load" NAME) [] NAME)``, which the client answers. A call of service ``return`` on the initiator ends the run with its
 arguments as the result; other calls can be named as ends instead (``until=("chat.delivered", "chat.error")``).
 
+Languages above AIR run the same way: ``await client.run(flow, city="Oslo")`` with a :class:`ComposedFlow`.
+
 A peer that cannot go on sends the client a failure notice (``Flow.notices``). This ends nothing by itself: other branches may still give a
 result.
 """
@@ -17,12 +19,12 @@ result.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import anyio
 import msgspec
@@ -70,17 +72,44 @@ class Ending:
     arguments: tuple[Any, ...]
 
 
-class Flow:
-    """A particle of this client while it runs; an asynchronous context manager."""
+def _arguments(ending: Ending) -> Any:
+    """What a run of plain AIR comes to."""
+    return ending.arguments
 
-    def __init__(
-        self,
-        node: Node,
-        particle: Particle,
-        values: Mapping[str, Any],
-        until: Sequence[str],
-        wrapping: _Wrapping | None = None,
-    ) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """A script and all that a run of it needs.
+
+    Attributes:
+        script: AIR text.
+        values: for names that the script reads and does not define, and for its calls of service ``load``.
+        until: calls on this client that end the run.
+        answers: who answers the run's other calls on this client, by service id.
+        finish: makes the result of the call that ended the run; may raise.
+    """
+
+    script: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    until: Sequence[str] = (RETURN,)
+    answers: Mapping[str, Handler] = field(default_factory=dict)
+    finish: Callable[[Ending], Any] = _arguments
+
+
+class ComposedFlow(Protocol):
+    """A flow in a language above AIR."""
+
+    def prepare(self, values: Mapping[str, Any], *, relay: PeerId) -> PreparedRun:
+        """The flow as a script, for these arguments and a client behind this relay; raises if the arguments do not fit."""
+        ...
+
+
+class Flow:
+    """A particle of this client while it runs; an asynchronous context manager. To await it is to run it and have its result."""
+
+    def __init__(self, node: Node, particle: Particle, run: PreparedRun, wrapping: _Wrapping | None = None) -> None:
+        self._run = run
+        values, until = run.values, run.until
         self._node = node
         self._wrapping = wrapping or _Wrapping()
         self._notices: list[Notice] = []
@@ -122,7 +151,8 @@ class Flow:
 
     async def __aenter__(self) -> Self:
         handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
-        self._node.bind(self.particle, {LOAD: self._load, **handlers}, self._ran, self._heard)
+        answers = {LOAD: self._load, **self._run.answers, **handlers}
+        self._node.bind(self.particle, answers, self._ran, self._heard)
         try:
             await self._node.submit(self.particle)
         except BaseException:
@@ -134,6 +164,14 @@ class Flow:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._node.release(self.particle)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Run it to its end and give its result; raises as :meth:`ending`, and what the language of the flow raises."""
+        return self._whole().__await__()
+
+    async def _whole(self) -> Any:
+        async with self:
+            return self._run.finish(await self.ending())
 
     async def result(self) -> Sequence[Any]:
         """The arguments of the call that ended the run; raises as :meth:`ending`."""
@@ -242,13 +280,16 @@ class Flow:
             )
         return self._values[call.function]
 
-    async def _end(self, call: Call) -> None:
+    async def _end(self, call: Call) -> Any:
         functions = self._ends[call.service]
         if "" not in functions and call.function not in functions:
+            if (handler := self._run.answers.get(call.service)) is not None:
+                return await handler(call)
             raise ServiceError(Status.UNKNOWN_FUNCTION, f"{call.service}.{call.function} is no end of this run")
         if self._ending is None:
             self._ending = Ending(call.service, call.function, tuple(call.arguments))
             self._done.set()
+        return None
 
 
 class Client:
@@ -270,7 +311,7 @@ class Client:
 
     def run(
         self,
-        script: str,
+        script: str | ComposedFlow,
         *,
         ttl_s: float = TTL_S,
         particle_id: str | None = None,
@@ -280,18 +321,25 @@ class Client:
         """A run of a script, which begins when its block is entered.
 
         Args:
-            script: AIR text.
+            script: AIR text, or a flow in a language above AIR.
             ttl_s: how long the particle may live, in seconds.
             particle_id: its id; a UUID by default.
-            until: calls on this client that end the run, ``service.function``, or ``service`` for any of its functions.
-            values: for names that the script reads and does not define, and for its calls of service ``load``.
+            until: calls on this client that end the run, ``service.function``, or ``service`` for any of its functions; of no meaning to
+                flows in other languages.
+            values: for names that the script reads and does not define, and for its calls of service ``load``; the arguments of a flow
+                in another language.
 
         Raises:
             AirSyntaxError: the script is wrong, or reads a name that has no value.
         """
-        wrapping = _wrapping(script, values)
-        particle = self.node.particle(wrapping.around(script), ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
-        return Flow(self.node, particle, values, until, wrapping)
+        if isinstance(script, str):
+            run = PreparedRun(script=script, values=values, until=until)
+        else:
+            run = script.prepare(values, relay=self.relay_id)
+        wrapping = _wrapping(run.script, run.values)
+        air = wrapping.around(run.script)
+        particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
+        return Flow(self.node, particle, run, wrapping)
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""

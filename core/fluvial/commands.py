@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
-from fluvial.cli.reaching import Reach, reach, reach_options
+from fluvial.cli.reaching import Reach, keeping, reach, reach_options, run_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,10 +37,12 @@ __all__ = [
     "Invocation",
     "Reach",
     "common_options",
+    "keeping",
     "open_tables",
     "pass_invocation",
     "reach",
     "reach_options",
+    "run_options",
     "table",
 ]
 

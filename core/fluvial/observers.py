@@ -43,6 +43,7 @@ class Observers:
     ) -> None:
         self._node = node
         self._log = log
+        self._plugins: dict[str, str] = {}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hooks)
         for name, plugin in plugins.manager.list_name_plugin():
@@ -52,19 +53,22 @@ class Observers:
             "fluvial_observer_failures", "Exceptions raised by observer hooks", ["plugin", "hook"], registry=metrics
         )
 
-    def add(self, watcher: object, *, owner: str) -> None:
+    def add(self, watcher: object, *, owner: str, plugin: str) -> None:
         """Report events to an object, too, until :meth:`remove`.
 
         Args:
             watcher: has methods marked with ``hookimpl``.
             owner: the part that contributes it.
+            plugin: the plugin whose code it is, for log and metrics.
 
         Raises:
             PluginError: it has a hook that does not exist, or no hook at all.
         """
         try:
             names = chain((owner,), (f"{owner} {number}" for number in count(2)))
-            self._manager.register(watcher, next(name for name in names if not self._manager.has_plugin(name)))
+            name = next(name for name in names if not self._manager.has_plugin(name))
+            self._manager.register(watcher, name)
+            self._plugins[name] = plugin
             check_hooks(self._manager, watcher)
         except (PluginError, ValueError, pluggy.PluginValidationError) as error:
             self.remove(watcher)
@@ -73,6 +77,7 @@ class Observers:
     def remove(self, watcher: object) -> None:
         """Stop reporting events to an object."""
         if self._manager.is_registered(watcher):
+            self._plugins.pop(self._manager.get_name(watcher) or "", None)
             self._manager.unregister(watcher)
 
     def peer_connected(self, contact: Contact) -> None:
@@ -106,13 +111,14 @@ class Observers:
     def _tell(self, hook: str, **facts: Any) -> None:
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         for implementation in caller.get_hookimpls():
-            token = BLAME.set(partial(self._failed, implementation.plugin_name, hook))
+            plugin = self._plugins.get(implementation.plugin_name, implementation.plugin_name)
+            token = BLAME.set(partial(self._failed, plugin, hook))
             try:
                 implementation.function(
                     *[self._node if name == "node" else facts[name] for name in implementation.argnames]
                 )
             except BaseException as error:  # noqa: BLE001 - the plugin boundary
-                self._failed(implementation.plugin_name, hook, error)
+                self._failed(plugin, hook, error)
             finally:
                 BLAME.reset(token)
 

@@ -4,7 +4,7 @@ A part never sees another part. It calls a port; the kernel implements the port 
 exists: if the part in the seat has no answer (consensus ``none``, routing ``static``), the answer is a defined one, never ``None`` in place of
 the port. The values of a Context may be used at once, its ports from ``run`` on; handlers and services are called only after that.
 
-Who may use which port (calls go to what has started before, or through a port):
+Who may use which port (calls go to what has started before, or through a port); the conformance kits of ``fluvial.testing`` hold it:
 
 =============== ============= ======== ============== ====== ========= ===== ==========
 part            peers         database trust          ledger directory blobs extensions
@@ -63,10 +63,15 @@ class Capability(NamedTuple):
         Raises:
             ValueError: it has no kind or no name, or is longer than 256 characters.
         """
-        kind, colon, name = text.partition(":")
-        if not (kind and colon and name) or len(text) > CAPABILITY_CHARACTERS_MAX:
+        kind, _, name = text.partition(":")
+        if not is_capability(kind, name):
             raise ValueError(f"{text[:80]!r} is no capability: write kind:name, such as service:weather")
         return cls(kind, name)
+
+
+def is_capability(kind: str, name: str) -> bool:
+    """Whether these two are a kind and a name of a capability: neither empty, together at most 256 characters."""
+    return bool(kind and name) and len(kind) + 1 + len(name) <= CAPABILITY_CHARACTERS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,8 @@ PER_SENDER: Final = 16
 Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes]]
 """Called with (sender, payload) for each message of a protocol; what it returns answers a request and is dropped for a one-way message.
 
-May raise ``FluvialError``: the sender's request then fails with its code and message. Of any other exception the sender sees only an id."""
+May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``ResourceLimit`` and ``Unreachable``: the sender's request then fails with code and
+message. Of any other exception the sender sees only an id; the log has its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ class Part(Protocol):
 
         Call ``task_status.started()`` as soon as the part can answer, and ask other peers only after that: two peers that both asked first
         would wait for each other. When the part is cancelled, all parts that started before it still work: it can say goodbye.
+
+        A part in a seat must not return before it is cancelled; an extra that has nothing to do may.
 
         Raises:
             FluvialError: it cannot do its work. In a seat this ends the node, in order; an extra is set aside alone.

@@ -19,7 +19,7 @@ from fluvial.defaults.no_consensus import NoConsensus
 from fluvial.defaults.signatures import SignatureAuthorization
 from fluvial.defaults.static_routing import StaticOptions, StaticRouting
 from fluvial.effectors import Effector, NoConfig, function
-from fluvial.errors import ConfigError, FluvialError, PluginError, RemoteProtocolError
+from fluvial.errors import ConfigError, FluvialError, PluginError, RemoteProtocolError, Unreachable
 from fluvial.findings import Finding
 from fluvial.hooks import hookimpl
 from fluvial.identity import PeerId
@@ -34,7 +34,12 @@ from fluvial_transport_tcp.transport import TcpTransport
 
 from tests.support.nodes import LISTEN, WAIT_S, id_of, keys_of, until
 
-CALL = '(xor (seq (call %init_peer_id% ("{}" "{}") [] x) (call %init_peer_id% ("done" "well") [x])) (call %init_peer_id% ("done" "badly") [:error:.$.message]))'
+CALL = """
+(xor (seq (call %init_peer_id% ("load" "arguments") [] given)
+          (seq (call %init_peer_id% ("{}" "{}") [{}] x)
+               (call %init_peer_id% ("done" "well") [x])))
+     (call %init_peer_id% ("done" "badly") [:error:.$.message]))
+"""
 
 
 @dataclass
@@ -142,15 +147,19 @@ class ExtraService(Effector[NoConfig]):
         return len(self.part.heard)
 
 
-async def call(node: Node, service: str, name: str) -> tuple[str, Any]:
+async def call(node: Node, service: str, name: str, *arguments: Any) -> tuple[str, Any]:
     """How a call of the node's own ended."""
     ended: list[tuple[str, Any]] = []
 
     async def done(made: Any) -> None:
         ended.append((made.function, made.arguments[0]))
 
-    particle = node.particle(CALL.format(service, name), ttl_ms=10_000)
-    node.bind(particle, {"done": done}, lambda effects, waits: None, lambda notice: None)
+    async def load(made: Any) -> Any:
+        return list(arguments)
+
+    given = " ".join(f"given.$.[{number}]" for number in range(len(arguments)))
+    particle = node.particle(CALL.format(service, name, given), ttl_ms=10_000)
+    node.bind(particle, {"done": done, "load": load}, lambda effects, waits: None, lambda notice: None)
     await node.submit(particle)
     await until(lambda: ended)
     node.release(particle)
@@ -254,12 +263,18 @@ PLACES = ("built", "asked what it gives", "giving nonsense", "starting", "workin
     "error", [lambda: ConfigError("no luck"), lambda: SystemExit("no luck"), lambda: KeyError("no luck")]
 )
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.parametrize("kind", ["authorization", "routing"])
+@pytest.mark.parametrize("kind", ["authorization", "routing", "execution", "consensus", "transport"])
 async def test_a_seat_that_fails_ends_the_node_in_order_with_its_error(
     kind: str, where: str, error: Callable[[], BaseException], world: World, tmp_path: Path
 ) -> None:
-    base = {"authorization": SignatureAuthorization, "routing": StaticRouting}[kind]
-    options = StaticOptions if kind == "routing" else NoConfig
+    base = {
+        "authorization": SignatureAuthorization,
+        "routing": StaticRouting,
+        "execution": NativeExecution,
+        "consensus": NoConsensus,
+        "transport": TcpTransport,
+    }[kind]
+    options = {"routing": StaticOptions, "execution": NativeOptions, "transport": Options}.get(kind, NoConfig)
     go = lambda: "Extra starts" in world.notes  # noqa: E731
     world.offer(kind, "broken", failing(where, error, base, go), options)
     world.offer("extra", "extra", world.noting(Extra))
@@ -333,6 +348,94 @@ async def test_a_service_of_an_extra_that_does_not_start_costs_the_extra(world: 
         assert "/extra/1" not in node.switchboard.protocols()
 
 
+NONSENSE: dict[str, Callable[[Any], Any]] = {
+    "answers": lambda part: Contributions(answers=None),  # type: ignore[arg-type]
+    "an answer": lambda part: Contributions(answers=[part.answer]),
+    "a limit": lambda part: Contributions(answers=[Answer(protocol="/x/1", by=part.answer, bytes_max="8")]),  # type: ignore[arg-type]
+    "a name": lambda part: Contributions(answers=[Answer(protocol="", by=part.answer)]),
+    "twice": lambda part: Contributions(answers=[Answer(protocol="/x/1", by=part.answer)] * 2),
+    "a class": lambda part: Contributions(services=[ExtraService]),  # type: ignore[list-item]
+    "no service": lambda part: Contributions(services=[part]),
+    "capabilities": lambda part: Contributions(capabilities=[Capability("a", "b")]),  # type: ignore[arg-type]
+    "health": lambda part: Contributions(health=[]),  # type: ignore[arg-type]
+    "a watcher": lambda part: Contributions(watchers=[object()]),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+async def test_an_extra_that_gives_nonsense_is_set_aside_alone(what: str, world: World, tmp_path: Path) -> None:
+    class Giver(Extra):
+        def contributions(self) -> Any:
+            return NONSENSE[what](self)
+
+    world.offer("extra", "giver", Giver)
+    async with node_of(world, tmp_path, extras={"giver": {}}) as node:
+        assert [one.subject for one in node.assembly.parts.findings()] == ["extra giver"]
+    (event,) = world.events("part_set_aside")
+    assert event["plugin"] == "giver-plugin"
+
+
+@pytest.mark.parametrize("when", ["starting", "a service starts", "a service stops"])
+async def test_no_service_of_an_extra_that_was_set_aside_answers(when: str, world: World, tmp_path: Path) -> None:
+    stopped: list[str] = []
+
+    class Named(ExtraService):
+        async def start(self) -> None:
+            if when == "a service starts":
+                raise OSError("no device")
+
+        async def stop(self) -> None:
+            stopped.append(self.service_id)
+            if when == "a service stops":
+                raise OSError("still no device")
+
+    class First(Named):
+        service_id = "first"
+
+    class Second(Named):
+        service_id = "second"
+
+    class Giver(Extra):
+        def contributions(self) -> Contributions:
+            return Contributions(services=(First(self), Second(self)), extensions=(self,))
+
+        async def run(self, *, task_status: TaskStatus[None]) -> None:
+            if when == "starting":
+                raise ConfigError("no luck")
+            await super().run(task_status=task_status)
+
+    world.offer("extra", "giver", Giver)
+    async with node_of(world, tmp_path, extras={"giver": {}}) as node:
+        if when == "a service stops":
+            part = of(node, Giver)
+            part.fail = ConfigError("enough")
+            part.woken.set()
+            await until(lambda: len(stopped) == 2)
+        await until(lambda: not {"first", "second"} & node.services.functions().keys())
+        assert len(world.events("part_set_aside")) == 1
+
+
+async def test_an_extra_that_is_set_aside_while_the_node_stops_leaves_before_it_is_gone(
+    world: World, tmp_path: Path
+) -> None:
+    class Slow(ExtraService):
+        async def stop(self) -> None:
+            await anyio.sleep(0.2)
+            world.notes.append("stopped")
+
+    class Giver(Extra):
+        def contributions(self) -> Contributions:
+            return Contributions(services=(Slow(self),), extensions=(self,))
+
+    world.offer("extra", "giver", Giver)
+    async with node_of(world, tmp_path, extras={"giver": {}}) as node:
+        part = of(node, Giver)
+        part.fail = ConfigError("enough")
+        part.woken.set()
+        await until(lambda: world.events("part_set_aside"))
+    assert world.notes == ["stopped"]
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
@@ -396,8 +499,11 @@ async def test_the_routing_cannot_ask_itself(world: World, tmp_path: Path) -> No
 
     world.offer("routing", "curious", Curious, StaticOptions)
     async with node_of(world, tmp_path, routing="curious") as node:
-        with pytest.raises(FluvialError, match="the routing asks contacts"):
+        with pytest.raises(Unreachable, match=r"routing\.find failed"):
             await node.routing.find(id_of("nobody"))
+    (event,) = world.events("plugin_call_failed")
+    assert event["plugin"] == "curious-plugin"
+    assert "the routing asks contacts" in event["exception"]
 
 
 def types_fit(transport: TcpTransport, watcher: PeerWatcher, receive: Receive) -> Sequence[object]:

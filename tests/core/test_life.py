@@ -89,6 +89,10 @@ async def _returns(*, task_status: TaskStatus[None]) -> None:
     return
 
 
+async def _starts_and_returns(*, task_status: TaskStatus[None]) -> None:
+    task_status.started()
+
+
 async def _refuses(*, task_status: TaskStatus[None]) -> None:
     raise ConfigError("the port is taken")
 
@@ -113,6 +117,7 @@ async def _never_starts(*, task_status: TaskStatus[None]) -> None:
     ("run", "kind", "complaint"),
     [
         (_returns, PluginError, "toy ended before it had started"),
+        (_starts_and_returns, PluginError, "toy has ended, which only an extra may"),
         (_refuses, ConfigError, "the port is taken"),
         (_exits, PluginError, "toy failed: SystemExit: 3"),
         (_is_cancelled, PluginError, "toy failed: CancelledError"),
@@ -172,12 +177,32 @@ async def test_a_part_that_is_stopped_before_it_has_started_is_waited_for() -> N
     assert notes == ["gone"]
 
 
-async def test_an_error_after_the_start_is_told_once_and_not_after_a_stop() -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_an_error_after_the_start_is_told_once_and_not_after_a_stop(stopped: bool) -> None:
     told: list[FluvialError] = []
     toy = Toy("toy", [])
     life = Life("toy", toy.run, log=LOG, on_failed=told.append)
     await life.start()
-    await life.stop()
+    if stopped:
+        await life.stop()
     toy.fail.set()
     await anyio.sleep(0.05)
-    assert told == []
+    await life.stop()
+    assert [error.message for error in told] == ([] if stopped else ["toy is broken"])
+
+
+@pytest.mark.parametrize("may_end", [False, True])
+async def test_only_an_extra_may_return_before_it_is_stopped(may_end: bool) -> None:
+    told: list[FluvialError] = []
+    go = anyio.Event()
+
+    async def run(*, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        await go.wait()
+
+    life = Life("toy", run, log=LOG, on_failed=told.append, may_end=may_end)
+    await life.start()
+    go.set()
+    await anyio.sleep(0.05)
+    assert [error.message for error in told] == ([] if may_end else ["toy has ended, which only an extra may"])
+    await life.stop()

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.addresses import Contact
-from fluvial.client import Flow, with_values
+from fluvial.client import Flow, PreparedRun, with_values
 from fluvial.config import from_values, load
 from fluvial.errors import ConfigError, Refused, StorageError
 from fluvial.identity import KeyPair
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 def flow(initiator: Peer, script: str, *, ttl_s: float = 30, **values: Any) -> Flow:
     """A run of a script as a client makes it, on any peer."""
     particle = initiator.node.particle(with_values(script, values), ttl_ms=int(ttl_s * 1000))
-    return Flow(initiator.node, particle, values, ("return",))
+    return Flow(initiator.node, particle, PreparedRun(script=script, values=values))
 
 
 async def returned(running_flow: Flow) -> Any:
@@ -191,7 +191,7 @@ async def test_a_flow_that_needs_more_hops_than_allowed_stops(tmp_path: Path) ->
     async with peer("b", tmp_path, serves=[Work()]) as b, peer("a", tmp_path, serves=[Work()], knows=[b]) as a:
         script = chain([b.peer_id, a.peer_id, b.peer_id])
         particle = a.node.particle(script, ttl_ms=10_000, max_hops=2)
-        async with Flow(a.node, particle, {}, ("return",)):
+        async with Flow(a.node, particle, PreparedRun(script=script)):
             await until(lambda: b.outcomes("hops") == 1)
         await until(lambda: a.metric("fluvial_deliveries_total", outcome="hops") == 1)
         assert b.watcher.refused == [(a.peer_id, particle.id, "hops")]

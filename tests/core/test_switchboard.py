@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from fluvial.assembly.switchboard import Switchboard
-from fluvial.errors import ConfigError, FluvialError, PluginError, Refused, RemoteProtocolError
+from fluvial.errors import FluvialError, PluginError, Refused, RemoteProtocolError, StorageError
 from fluvial.guard.guard import PluginFailed
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Answer
@@ -48,7 +48,7 @@ async def echo(sender: PeerId, payload: bytes) -> bytes:
 
 def board(*answers: Answer, opened: bool = True, owner: str = "extra toy", **more: Any) -> Switchboard:
     switchboard = Switchboard(guard=make_guard(), metrics=CollectorRegistry())
-    switchboard.connect(answers, owner=owner, **more)
+    switchboard.connect(answers, owner=owner, plugin="toy-plugin", **more)
     if opened:
         switchboard.open(answers)
     return switchboard
@@ -150,14 +150,16 @@ async def test_a_part_that_was_set_aside_speaks_nothing_any_more() -> None:
         assert [type(one) for one in got] == [RemoteProtocolError]
     with pytest.raises(RemoteProtocolError, match="does not speak"):
         await switchboard.receive(ANN, "/toy/1", b"")
-    switchboard.connect([answer], owner="another")  # and others may
+    switchboard.connect([answer], owner="another", plugin="another")  # and others may
 
 
 def test_two_parts_cannot_answer_one_protocol() -> None:
     switchboard = board(Answer(protocol="/toy/1", by=echo))
     with pytest.raises(PluginError, match="'/toy/1' is answered by extra toy and by extra rival"):
         switchboard.connect(
-            [Answer(protocol="/new/1", by=echo), Answer(protocol="/toy/1", by=echo)], owner="extra rival"
+            [Answer(protocol="/new/1", by=echo), Answer(protocol="/toy/1", by=echo)],
+            owner="extra rival",
+            plugin="rival",
         )
     assert switchboard.protocols() == ("/toy/1",)
     with pytest.raises(PluginError, match="answers a protocol twice"):
@@ -182,7 +184,10 @@ def test_impossible_answers_are_refused(wrong: dict[str, Any]) -> None:
 
 async def test_what_a_part_raises_reaches_the_sender_if_it_was_meant_to() -> None:
     async def refuse(sender: PeerId, payload: bytes) -> bytes:
-        raise ConfigError("not here")
+        raise Refused("not here", reason="tea")
+
+    async def leak(sender: PeerId, payload: bytes) -> bytes:
+        raise StorageError("secret/path.db: disk full")
 
     async def crash(sender: PeerId, payload: bytes) -> bytes:
         raise SystemExit("secret")
@@ -197,12 +202,13 @@ async def test_what_a_part_raises_reaches_the_sender_if_it_was_meant_to() -> Non
     switchboard = board(
         Answer(protocol="/refuse/1", by=refuse),
         Answer(protocol="/crash/1", by=crash),
+        Answer(protocol="/leak/1", by=leak),
         Answer(protocol="/hang/1", by=hang, timeout_s=0.02),
         Answer(protocol="/nonsense/1", by=nonsense),
     )
-    with pytest.raises(ConfigError, match="not here"):
+    with pytest.raises(Refused, match="not here"):
         await switchboard.receive(ANN, "/refuse/1", b"")
-    for protocol in ("/crash/1", "/hang/1", "/nonsense/1"):
+    for protocol in ("/crash/1", "/leak/1", "/hang/1", "/nonsense/1"):
         with pytest.raises(PluginFailed) as failure:
             await switchboard.receive(ANN, protocol, b"")
         assert "secret" not in str(failure.value)

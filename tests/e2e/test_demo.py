@@ -66,6 +66,22 @@ def test_its_figures_as_data(tmp_path: Path, variables: Mapping[str, str]) -> No
     assert "✓ delivered" in done.stderr
 
 
+def test_the_paper_s_script_in_aqua_does_the_same(tmp_path: Path, variables: Mapping[str, str]) -> None:
+    done = fluvial("demo", "--aqua", "--message", "hi all", cwd=tmp_path, variables=variables, timeout_s=DEMO_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in (
+        'app.resolve_backend("room-1")',
+        "members.is_member(@alice) → true",
+        'history.message_sent("hi all") → 1',
+        'chat.message("hi all") → "bob got it"',
+        'chat.message("hi all") → "carol got it"',
+        "protocol.noop() → null",
+        "alice    chat.delivered()",
+        "✓ delivered to bob and carol",
+    ):
+        assert said in done.stdout, said
+
+
 def test_with_a_member_offline_it_says_what_was_lost(tmp_path: Path, variables: Mapping[str, str]) -> None:
     done = fluvial("demo", "--offline", "carol", cwd=tmp_path, variables=variables, timeout_s=DEMO_S)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 import pytest
-from fluvial.cli.ending import EXIT_CODE
+from fluvial.cli.process_end import EXIT_CODE
 from fluvial.client import Client, connect
 
 from tests.support.processes import NETWORK, PeerProcess, wait_until

@@ -31,6 +31,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Contact
+from fluvial.assembly.contributions import checked
 from fluvial.assembly.directory import NodeDirectory
 from fluvial.assembly.health_desk import HealthDesk
 from fluvial.assembly.parts import GivenExtensions, Installed, Parts
@@ -54,7 +55,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
 from fluvial.ports import Context
-from fluvial.seats import Contributions, SeatName
+from fluvial.seats import SeatName
 from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
@@ -102,6 +103,7 @@ class Assembly:
     def __init__(self, configuration: Configuration, owner: Owner) -> None:
         self._settings = configuration.settings
         self._owner = owner
+        self._seated: dict[SeatName, Installed] = {}
         me, metrics, log = owner.keys.peer_id, owner.metrics, owner.log
         guard = self._guard = Guard(log=log, metrics=metrics, rng=owner.rng)
         self.transport: Final = GuardedTransport(guard, "transport")
@@ -172,14 +174,14 @@ class Assembly:
         named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
         rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
-            await lives.enter_async_context(self.parts.seat("consensus"))
-            await lives.enter_async_context(self.parts.seat("authorization"))
+            await lives.enter_async_context(self.parts.living(self._seated["consensus"]))
+            await lives.enter_async_context(self.parts.living(self._seated["authorization"]))
             run_transport = partial(self.transport.part.run, self.switchboard.receive, self)
-            await lives.enter_async_context(self.parts.seat("transport", run_transport))
+            await lives.enter_async_context(self.parts.living(self._seated["transport"], run_transport))
             self._transport_started()
-            await lives.enter_async_context(self.parts.seat("routing"))
+            await lives.enter_async_context(self.parts.living(self._seated["routing"]))
             await lives.enter_async_context(self.parts.living(blobs))
-            await lives.enter_async_context(self.parts.seat("execution"))
+            await lives.enter_async_context(self.parts.living(self._seated["execution"]))
             await lives.enter_async_context(self.parts.extras())
             for room in rooms:  # their own work has its own limits
                 await lives.enter_async_context(self.parts.living(room, start_s=inf))
@@ -206,7 +208,7 @@ class Assembly:
             ("execution", self.execution),
         )
         for seat, wrapper in wrappers:
-            installed = self._built(seat, self._settings.seats[seat], store)
+            installed = self._seated[seat] = self._built(seat, self._settings.seats[seat], store)
             wrapper.take(installed.part, installed.plugin)
             self.parts.install(installed)
         for choice in self._settings.extras.values():
@@ -226,14 +228,12 @@ class Assembly:
         name, plugin = f"{kind} {choice.kind}", choice.offer.plugin
         context = self._context(name, kind, store)
         part = self._made(plugin, f"{name}: building it", lambda: choice.build(context))
-        given = self._made(plugin, f"{name}.contributions", lambda: part.contributions())
-        if not isinstance(given, Contributions):
-            raise self._guard.wrong(plugin, f"{name}.contributions", given)
+        given = self._made(plugin, f"{name}.contributions", lambda: checked(part.contributions(), owner=name))
         return Installed(name, plugin, part, given, extra=kind == "extra")
 
     def _made(self, plugin: str, what: str, make: Callable[[], Any]) -> Any:
         try:
-            return self._guard.run(plugin, what, make)
+            return self._guard.run(plugin, what, make, passes=(FluvialError,))
         except PluginFailed as error:
             raise error.for_operator() from error.cause
 
@@ -310,8 +310,9 @@ class Assembly:
         for one in self.parts:
             kind: Kind = "extra" if one.extra else "native" if one.part is self.execution.part else "builtin"
             on_failed = partial(self.parts.set_aside, one) if one.extra else None
+            wanted = partial(_works, one)
             for service in one.given.services:
-                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed)
+                yield ServiceOffer(effector=service, kind=kind, owner=one.plugin, on_failed=on_failed, wanted=wanted)
         for choice in self._settings.effectors.values():
             plugin = choice.offer.plugin
             effector = self._made(plugin, f"effector {choice.kind}: building it", partial(choice.build, None))
@@ -341,3 +342,8 @@ class Assembly:
         """Called by the transport."""
         self._owner.log.info("peer_disconnected", other=peer)
         self.observers.peer_disconnected(peer)
+
+
+def _works(installed: Installed) -> bool:
+    """Whether a part was not set aside."""
+    return installed.failed is None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from fluvial.guard.guard import Guard
 from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
 from fluvial.identity import PeerId
-from fluvial.ports import Capability, Provider
+from fluvial.ports import Capability, Provider, is_capability
 
 OWN_MAX: Final = 65_536
 """Most capabilities of one node; once so many are found, no further parts are asked."""
@@ -40,11 +42,11 @@ class NodeDirectory:
         self._trust = trust
         self._guard = guard
         self._services = services
-        self._declared: dict[str, Callable[[], Iterable[Capability]]] = {}
+        self._declared: dict[str, tuple[str, Callable[[], Iterable[Capability]]]] = {}
 
-    def declare(self, owner: str, capabilities: Callable[[], Iterable[Capability]]) -> None:
-        """Ask a part for its capabilities from now on."""
-        self._declared[owner] = capabilities
+    def declare(self, owner: str, plugin: str, capabilities: Callable[[], Iterable[Capability]]) -> None:
+        """Ask a part, whose code is of ``plugin``, for its capabilities from now on."""
+        self._declared[owner] = (plugin, capabilities)
 
     def withdraw(self, owner: str) -> None:
         """Stop asking a part."""
@@ -52,11 +54,14 @@ class NodeDirectory:
 
     def own(self) -> frozenset[Capability]:
         """As :meth:`Directory.own`."""
-        own = {Capability(kind, name) for kind, names in self._services().items() for name in names}
-        for owner, declared in self._declared.items():
-            own.update(self._guard.ask(owner, "capabilities", lambda of=declared: _valid(of()), ()))  # type: ignore[misc]
-            if len(own) >= OWN_MAX:
+        own: set[Capability] = set()
+        for kind, names in self._services().items():
+            own.update(Capability(kind, name) for name in names if is_capability(kind, name))
+        for plugin, declared in self._declared.values():
+            room = OWN_MAX - len(own)
+            if room <= 0:
                 break
+            own.update(self._guard.ask(plugin, "capabilities", partial(_declared, declared, room), ()))
         return frozenset(own)
 
     async def find(self, capability: Capability, *, limit: int = 8) -> Sequence[Provider]:
@@ -66,6 +71,6 @@ class NodeDirectory:
         return sorted(others, key=lambda one: -max(one.weight, self._trust.weight(one.peer)))[:limit]
 
 
-def _valid(capabilities: Iterable[Capability]) -> Sequence[Capability]:
-    """Validate declared capabilities; an invalid one is a failure of the part that declares it."""
-    return [Capability.parse(str(Capability(*one))) for one in capabilities]
+def _declared(declared: Callable[[], Iterable[Capability]], most: int) -> Sequence[Capability]:
+    """What a part declares; an invalid capability is a failure of the part."""
+    return [Capability.parse(str(Capability(*one))) for one in islice(declared(), most)]

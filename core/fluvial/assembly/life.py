@@ -52,11 +52,13 @@ class _Status(Generic[ValueT]):
     """The ``task_status`` of a part."""
 
     def __init__(self) -> None:
-        self.told = anyio.Event()
+        self.changed = anyio.Event()
+        self.said = False
 
     def started(self, value: ValueT | None = None) -> None:
         """Called by the part; a second call does no harm."""
-        self.told.set()
+        self.said = True
+        self.changed.set()
 
 
 class Life:
@@ -67,6 +69,7 @@ class Life:
         run: its work.
         log: where an unexpected error and a part that hangs are reported.
         on_failed: called when it fails after it has started; not after :meth:`stop`.
+        may_end: whether it may return before it is stopped; else that is a failure.
         blame: see :class:`Detached`.
     """
 
@@ -77,12 +80,14 @@ class Life:
         *,
         log: structlog.stdlib.BoundLogger,
         on_failed: Callable[[FluvialError], None] | None = None,
+        may_end: bool = False,
         blame: Blame | None = None,
     ) -> None:
         self.name: Final = name
         self._run = run
         self._log = log
         self._on_failed = on_failed
+        self._may_end = may_end
         self._blame = blame
         self._status = _Status[None]()
         self._task: Detached[None] | None = None
@@ -95,18 +100,20 @@ class Life:
             FluvialError: what the part raised, or that it did not start.
         """
         task = self._task = Detached(lambda: self._run(task_status=self._status), self.name, blame=self._blame)
-        task.on_over(self._status.told.set)
+        task.on_over(self._status.changed.set)
         try:
             with anyio.move_on_after(within_s):
-                await self._status.told.wait()
+                await self._status.changed.wait()
         except BaseException:  # the node is stopped while it starts
             await self.stop()
             raise
-        if not self._status.told.is_set():
+        if not self._status.changed.is_set():
             await self.stop()
             raise PluginError(f"{self.name} has not started within {within_s:g} s")
-        if task.over:
-            raise self._error() or PluginError(f"{self.name} ended before it had started")
+        if task.over and (error := self._error()) is not None:
+            raise error
+        if not self._status.said:
+            raise PluginError(f"{self.name} ended before it had started")
         self._works = True
         task.on_over(self._ended)
 
@@ -122,12 +129,15 @@ class Life:
             self._on_failed(error)
 
     def _error(self) -> FluvialError | None:
-        """What went wrong; None if it ended without an error."""
+        """What went wrong with a part that has ended; None if it may have ended."""
         error = self._task.error if self._task is not None else None
         if isinstance(error, BaseExceptionGroup):
             error = root_cause(error)
-        if error is None or isinstance(error, FluvialError):
+        if isinstance(error, FluvialError):
             return error
+        if error is None:
+            ended = self._status.said and not self._may_end
+            return PluginError(f"{self.name} has ended, which only an extra may") if ended else None
         self._log.error("part_failed", part=self.name, error=type(error).__name__, exc_info=safe(error))
         return PluginError(f"{self.name} failed: {describe(error)}", hint="the log has the traceback")
 

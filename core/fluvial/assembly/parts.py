@@ -13,15 +13,15 @@ import msgspec
 import structlog
 
 from fluvial.assembly.directory import NodeDirectory
-from fluvial.assembly.life import START_S, Life, PartRun, started
+from fluvial.assembly.life import START_S, STOP_S, Life, PartRun, started
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import FluvialError, PluginError
 from fluvial.findings import Finding
 from fluvial.guard.blame import Blame
 from fluvial.guard.detached import Detached
-from fluvial.guard.guard import Guard
+from fluvial.guard.guard import ENDING_S, Guard
 from fluvial.observers import Observers
-from fluvial.seats import Contributions, Part, SeatName
+from fluvial.seats import Contributions, Part
 from fluvial.services import Services
 from fluvial.services.builtin import BUILTINS
 
@@ -103,7 +103,7 @@ class Parts:
         self._services = services
         self._log = log
         self._installed: list[Installed] = []
-        self._leaving: list[Detached[None]] = []
+        self._leaving: set[Detached[None]] = set()
         self._service_owners = {builtin.service_id: "core" for builtin in BUILTINS}
 
     def __iter__(self) -> Iterator[Installed]:
@@ -116,9 +116,9 @@ class Parts:
         for service in given.services:
             if (other := self._service_owners.setdefault(service.service_id, name)) != name:
                 raise PluginError(f"the service {service.service_id!r} is given by {other} and by {name}")
-        self._switchboard.connect(given.answers, owner=name, foreign=installed.foreign)
+        self._switchboard.connect(given.answers, owner=name, plugin=installed.plugin, foreign=installed.foreign)
         if given.capabilities is not None:
-            self._directory.declare(name, given.capabilities)
+            self._directory.declare(name, installed.plugin, given.capabilities)
         self._extensions.add(name, given.extensions)
         self._installed.append(installed)
 
@@ -137,25 +137,19 @@ class Parts:
     # --- life
 
     @asynccontextmanager
-    async def seat(self, seat: SeatName, run: PartRun | None = None) -> AsyncIterator[None]:
-        """Run the part in a seat while the block runs.
+    async def living(
+        self, installed: Installed, run: PartRun | None = None, *, start_s: float = START_S
+    ) -> AsyncIterator[None]:
+        """Run a part while the block runs.
 
         Args:
-            seat: which.
+            installed: the part.
             run: its work, if its ``run`` takes more arguments than that of other parts.
+            start_s: how long it may take to start, in seconds.
 
         Raises:
             FluvialError: as the part raised it; this cancels the block.
         """
-        installed = next(one for one in self if one.name.startswith(f"{seat} "))
-        async with self.living(installed, run):
-            yield
-
-    @asynccontextmanager
-    async def living(
-        self, installed: Installed, run: PartRun | None = None, *, start_s: float = START_S
-    ) -> AsyncIterator[None]:
-        """Run a part while the block runs; raises as :meth:`seat`."""
         life = started(
             f"{installed.name} ({installed.plugin})",
             run or installed.part.run,
@@ -172,6 +166,7 @@ class Parts:
     async def extras(self) -> AsyncIterator[None]:
         """Run the extras while the block runs; one that fails is set aside, and the others go on."""
         async with AsyncExitStack() as lives:
+            lives.push_async_callback(self._all_left)
             for installed in [one for one in self if one.extra]:
                 await lives.enter_async_context(self._extra(installed))
             yield
@@ -183,6 +178,7 @@ class Parts:
             installed.part.run,
             log=self._log,
             on_failed=lambda error: self.set_aside(installed, error),
+            may_end=True,
             blame=self._blame(installed),
         )
         try:
@@ -212,21 +208,33 @@ class Parts:
         self._extensions.withdraw(installed.name)
         for watcher in given.watchers:
             self._observers.remove(watcher)
-        self._leaving.append(Detached(lambda: self._leave(installed), installed.name))
+        leaving = Detached(lambda: self._leave(installed), installed.name)
+        self._leaving.add(leaving)
+        leaving.on_over(lambda: self._leaving.discard(leaving))
         self._observers.capabilities_changed()
 
     async def _leave(self, installed: Installed) -> None:
         """The steps of setting an extra aside that take time."""
         for service in installed.given.services:
             if self._services.serves(service):
-                await self._services.withdraw(service.service_id)
+                try:
+                    await self._services.withdraw(service.service_id)
+                except FluvialError as error:
+                    self._log.error("service_stop_failed", service=service.service_id, error=error.message)
         if installed.life is not None:
             await installed.life.stop()
+
+    async def _all_left(self) -> None:
+        """Wait until the extras that were set aside have left, before what they use stops."""
+        with anyio.CancelScope(shield=True):
+            for leaving in tuple(self._leaving):
+                if not await leaving.wait(STOP_S) and not await leaving.end(ENDING_S):
+                    self._log.error("part_left_behind", part=leaving.name, error="it was set aside, and does not stop")
 
     def _open(self, installed: Installed) -> None:
         """A part has started: open its protocols, and let its watchers observe."""
         for watcher in installed.given.watchers:
-            self._observers.add(watcher, owner=installed.name)
+            self._observers.add(watcher, owner=installed.name, plugin=installed.plugin)
         self._switchboard.open(installed.given.answers)
 
     async def _close(self, installed: Installed) -> None:

@@ -23,7 +23,14 @@ from typing import Final
 import anyio
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.errors import PluginError, Refused, RemoteProtocolError
+from fluvial.errors import (
+    LocalProtocolError,
+    PluginError,
+    Refused,
+    RemoteProtocolError,
+    ResourceLimit,
+    Unreachable,
+)
 from fluvial.guard.guard import Guard
 from fluvial.identity import PeerId
 from fluvial.seats import Answer
@@ -31,6 +38,8 @@ from fluvial.seats import Answer
 DRAIN_S: Final = 5.0
 """How long answers in progress may take when their part is going to stop, in seconds."""
 PROTOCOL_BYTES_MAX: Final = 64
+ANSWER_ERRORS: Final = (Refused, RemoteProtocolError, LocalProtocolError, ResourceLimit, Unreachable)
+"""What an answer may raise on purpose: the sender sees code and text. The texts of others, such as StorageError, are the operator's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +48,7 @@ class _ProtocolQueue:
 
     answer: Answer
     owner: str
+    plugin: str
     foreign: bool
     opened: anyio.Event = field(default_factory=anyio.Event)
     quiet: anyio.Event = field(default_factory=anyio.Event)
@@ -66,12 +76,13 @@ class Switchboard:
             registry=metrics,
         )
 
-    def connect(self, answers: Iterable[Answer], *, owner: str, foreign: bool = True) -> None:
+    def connect(self, answers: Iterable[Answer], *, owner: str, plugin: str, foreign: bool = True) -> None:
         """Hold the messages of these protocols from now on.
 
         Args:
             answers: of one part.
             owner: the part's name, for messages and metrics.
+            plugin: the plugin whose code it is, for log and metrics.
             foreign: whether the part is a plugin's, to be called through the guard; core's own rooms keep their own deadlines.
 
         Raises:
@@ -79,12 +90,12 @@ class Switchboard:
         """
         answers = tuple(answers)
         for answer in answers:
-            _check(answer, owner)
+            check_answer(answer, owner)
             if (taken := self._lines.get(answer.protocol)) is not None:
                 raise PluginError(f"the protocol {answer.protocol!r} is answered by {taken.owner} and by {owner}")
         if len({answer.protocol for answer in answers}) < len(answers):
             raise PluginError(f"{owner} answers a protocol twice")
-        self._lines.update({answer.protocol: _ProtocolQueue(answer, owner, foreign) for answer in answers})
+        self._lines.update({answer.protocol: _ProtocolQueue(answer, owner, plugin, foreign) for answer in answers})
 
     def open(self, answers: Iterable[Answer]) -> None:
         """Their part has started: answer the messages that are held, and all further ones."""
@@ -118,7 +129,8 @@ class Switchboard:
         Raises:
             RemoteProtocolError: nobody here speaks the protocol, or the message is too large.
             Refused: ``busy``, too many of its messages are held or answered.
-            FluvialError: as the part raised it, or the part failed in another way.
+            FluvialError: one of ``ANSWER_ERRORS``, as the part raised it.
+            PluginFailed: the part failed in another way.
         """
         if (line := self._lines.get(protocol)) is None:
             self._outcomes.labels("unknown", "unknown").inc()
@@ -167,18 +179,23 @@ class Switchboard:
             if not line.foreign:
                 return await answer.by(sender, payload)
             value = await self._guard.call(
-                line.owner, answer.protocol, lambda: answer.by(sender, payload), timeout_s=answer.timeout_s
+                line.plugin,
+                answer.protocol,
+                lambda: answer.by(sender, payload),
+                timeout_s=answer.timeout_s,
+                passes=ANSWER_ERRORS,
             )
         finally:
             line.answering -= 1
             if line.closing and not line.answering:
                 line.quiet.set()
         if not isinstance(value, bytes):
-            raise self._guard.wrong(line.owner, answer.protocol, value)
+            raise self._guard.wrong(line.plugin, answer.protocol, value)
         return value
 
 
-def _check(answer: Answer, owner: str) -> None:
+def check_answer(answer: Answer, owner: str) -> None:
+    """Refuse a protocol with an impossible name or limit; raises PluginError, or TypeError for a value of another type."""
     if not 1 <= len(answer.protocol.encode()) <= PROTOCOL_BYTES_MAX or not answer.protocol.isprintable():
         raise PluginError(f"{owner}: {answer.protocol!r} is no name of a protocol")
     if min(answer.bytes_max, answer.at_once, answer.per_sender, answer.timeout_s) <= 0:

@@ -25,13 +25,15 @@ class CatalogEntry:
         used_ms: when this peer last used it, in milliseconds since 1970; of an unfinished one, when it was last worked on.
         complete: whether it is kept; otherwise it is unfinished.
         busy: whether it is being downloaded or put now.
-        pins: the parts that need it.
+        claims: how many are about to pin it; it stays meanwhile.
+        pins: the parts that need it, as they are noted in the folder.
     """
 
     size: int
     used_ms: int
     complete: bool = True
     busy: bool = False
+    claims: int = 0
     pins: set[str] = field(default_factory=set)
 
     @property
@@ -150,5 +152,7 @@ class Catalog:
         return sum(not entry.complete for entry in self._entries.values())
 
     def _may_go(self) -> list[tuple[BlobId, CatalogEntry]]:
-        free = [(blob, entry) for blob, entry in self._entries.items() if not entry.busy and not entry.pins]
+        free = [
+            (blob, entry) for blob, entry in self._entries.items() if not (entry.busy or entry.claims or entry.pins)
+        ]
         return sorted(free, key=lambda one: (one[1].complete, one[1].used_ms))

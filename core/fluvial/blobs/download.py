@@ -136,6 +136,8 @@ class Download:
         self._sources: dict[PeerId, BlobSource] = {}
         self._looked_up = False
         self._looking_up = False
+        self._lookup_error = ""
+        self._over = False
         self._failure: FluvialError | None = None
         self._change = anyio.Event()
 
@@ -147,6 +149,11 @@ class Download:
             if len(self._sources) < SOURCES_MAX and source.peer != self._own:
                 self._sources.setdefault(source.peer, source)
         self._changed()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether how it ends is settled: whoever wants the blob now waits for :attr:`ended`, and starts another download."""
+        return self._over or self._failure is not None or self.scope.cancel_called
 
     async def run(self) -> None:
         """Fetch the blob; how it ended is in :attr:`error`."""
@@ -160,10 +167,11 @@ class Download:
                     f"the blob {self.blob} did not come within {self._timeout_s:g} s",
                     hint="what has come is kept; ask again to go on",
                 )
-        except (Unreachable, ProtocolError, ResourceLimit, StorageError) as error:
+        except FluvialError as error:  # whatever failed: it costs this download, never the node
             self.error = error
             outcome = _OUTCOMES.get(type(error), "unreachable")
         finally:
+            self._over = True
             with anyio.CancelScope(shield=True):
                 await self._leave()
             if outcome != "fetched" and self.error is None:
@@ -195,7 +203,8 @@ class Download:
             if self.blob.is_leaf:
                 await self._store.put(self._content)
                 return
-            await self._store.begin(self._tree)
+            if not await self._store.begin(self._tree):
+                return
         layout = self._tree.layout
         assert layout is not None
         chunks = range(layout.nodes, layout.nodes + layout.chunks)
@@ -256,6 +265,7 @@ class Download:
                     self._looked_up = self._looking_up = True
                     tasks.start_soon(self._look_up)
                 elif not self._looking_up and not any(source.working for source in self._sources.values()):
+                    self._over = True
                     break
                 with anyio.move_on_after(STALLED_AFTER_S):
                     await self._change.wait()
@@ -305,11 +315,13 @@ class Download:
             return self._failed(source, "unreachable", error.message, tries=TRIES)
         except ProtocolError as error:  # it does not have the blob; or, if it had it before, it is busy
             return self._failed(source, "refused", error.message, tries=TRIES if source.delivered else 1)
+        except FluvialError as error:  # this node could not ask it
+            return self._failed(source, "failed", error.message, tries=TRIES)
         if not schedule.is_taken(number):
             return True
         try:
             right = await accept(number, block)
-        except (RemoteProtocolError, ResourceLimit, StorageError) as error:  # whatever the source, it would be the same
+        except FluvialError as error:  # whatever the source, it would be the same
             self._failure = error
             return True
         if not right:
@@ -334,6 +346,9 @@ class Download:
             with anyio.move_on_after(LOOKUP_TIMEOUT_S):
                 found = await self._directory.find(Capability("blob", self.blob), limit=SOURCES_MAX)
                 self.join((provider.contact for provider in found), bytes_max=0)
+        except FluvialError as error:  # the sources that are known may do
+            self._lookup_error = error.message
+            self._log.warning("blob_lookup_failed", error=error.message)
         finally:
             self._looking_up = False
             self._changed()
@@ -343,10 +358,14 @@ class Download:
         self._change = anyio.Event()
 
     def _reasons(self) -> str:
+        reasons = [f"{source.peer}: {source.given_up}" for source in list(self._sources.values())[:4]]
         if not self._sources:
-            return "nobody is known who has it"
-        told = [f"{source.peer}: {source.given_up}" for source in list(self._sources.values())[:4]]
-        return "; ".join(told) + (f"; and {len(self._sources) - 4} more" if len(self._sources) > 4 else "")
+            reasons.append("nobody is known who has it")
+        elif len(self._sources) > 4:
+            reasons.append(f"and {len(self._sources) - 4} more")
+        if self._lookup_error:
+            reasons.append(f"further sources could not be looked up: {self._lookup_error}")
+        return "; ".join(reasons)
 
 
 _OUTCOMES: Final = {ResourceLimit: "limit", StorageError: "storage", RemoteProtocolError: "malformed"}

@@ -206,16 +206,26 @@ class BlobFolder:
     # --- pins
 
     def pin(self, blob: BlobId, part: str) -> None:
-        """Note that a part needs a blob; durable on return."""
+        """Note that a part needs a blob; durable on return. If that fails, nothing is noted."""
+        path = self._pin(blob, part)
         with disk_errors(self.path):
-            self._pin(blob, part).touch()
-            self._sync()
+            path.touch()
+            try:
+                self._sync()
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
 
     def unpin(self, blob: BlobId, part: str) -> None:
-        """Undo :meth:`pin`."""
+        """Undo :meth:`pin`. If that fails, the pin stays."""
+        path = self._pin(blob, part)
         with disk_errors(self.path):
-            self._pin(blob, part).unlink(missing_ok=True)
-            self._sync()
+            path.unlink(missing_ok=True)
+            try:
+                self._sync()
+            except OSError:
+                path.touch()
+                raise
 
     # --- downloads
 

@@ -177,8 +177,10 @@ class BlobRoom(Part):
 
     async def _download(self, blob: BlobId, *, bytes_max: int, hints: Sequence[PeerId]) -> None:
         """Wait for a download that others may wait for too; it goes on as long as anybody does."""
-        while (download := self._downloads.get(blob)) is not None and download.scope.cancel_called:
-            await download.ended.wait()  # everybody who waited for it left; what it has is taken up by the next one
+        while (download := self._downloads.get(blob)) is not None and download.is_ending:
+            await download.ended.wait()  # what it has is taken up by the next one
+        if self._store.layout(blob) is not None:
+            return  # somebody put it meanwhile
         download = download or self._start(blob, bytes_max)
         download.join(hints, bytes_max=bytes_max)
         download.waiting += 1
@@ -258,4 +260,6 @@ def _check_size(blob: BlobId, size: int, bytes_max: int) -> None:
 
 def _again(error: FluvialError) -> FluvialError:
     """An error of a download for one of those who waited for it: each has a traceback of its own."""
-    return type(error)(error.message, hint=error.hint)
+    again = type(error).__new__(type(error), *error.args)
+    again.__dict__.update(error.__dict__)
+    return again

@@ -60,6 +60,7 @@ class BlobStore:
             bytes_max=settings.bytes_max, blobs_max=settings.blobs_max, unfinished_max=settings.downloads_max
         )
         self._changing = anyio.Lock()  # which files there are; contents are written without it
+        self._pinning = anyio.Lock()  # pins, in memory and in the folder; whoever holds it never waits for `_changing`
         metrics.bytes.set_function(lambda: self._catalog.bytes)
         metrics.kept.set_function(lambda: sum(entry.complete for _, entry in self._catalog))
         metrics.unfinished.set_function(lambda: sum(not entry.complete for _, entry in self._catalog))
@@ -105,30 +106,44 @@ class BlobStore:
         if (entry := self._catalog.kept(blob)) is None:
             return None
         entry.used_ms = self._clock.now_ms()
-        pinned_now = bool(pin_for) and pin_for not in entry.pins
-        if pinned_now:
-            entry.pins.add(pin_for)  # from here on it cannot be evicted
+        entry.claims += bool(pin_for)
         try:
-            if not await self._work.run(partial(self._folder.is_there, blob)):
-                self._log.error("blob_lost", blob=blob, folder=str(self._folder.path))
-                self._catalog.remove(blob)
-                self._on_change()
+            if not await self._is_there(blob, entry):
                 return None
             await self._work.run(partial(self._folder.touch, blob, used_ms=entry.used_ms))
-            if pinned_now:
-                await self._work.run(partial(self._folder.pin, blob, pin_for))
-        except BaseException:
-            if pinned_now:
-                entry.pins.discard(pin_for)
-            raise
+            if pin_for and not await self._pin(blob, entry, pin_for):
+                return None
+        finally:
+            entry.claims -= bool(pin_for)
         return self._folder.path_of(blob)
 
+    async def _is_there(self, blob: BlobId, entry: CatalogEntry) -> bool:
+        """Whether a kept blob lies in the folder; if it does not, it is forgotten."""
+        if await self._work.run(partial(self._folder.is_there, blob)):
+            return True
+        if self._catalog.get(blob) is entry:  # otherwise it was evicted meanwhile
+            self._log.error("blob_lost", blob=blob, folder=str(self._folder.path))
+            self._catalog.remove(blob)
+            self._on_change()
+        return False
+
+    async def _pin(self, blob: BlobId, entry: CatalogEntry, part: str) -> bool:
+        """Note a pin in the folder, then in memory; False if the blob was lost meanwhile."""
+        async with self._pinning:
+            if self._catalog.get(blob) is not entry:
+                return False
+            if part not in entry.pins:
+                await self._work.run(partial(self._folder.pin, blob, part))
+                entry.pins.add(part)
+            return True
+
     async def unpin(self, blob: BlobId, part: str) -> None:
-        """A part does not need a blob any more."""
-        entry = self._catalog.kept(blob)
-        if entry is not None and part in entry.pins:
-            await self._work.run(partial(self._folder.unpin, blob, part))
-            entry.pins.discard(part)
+        """A part does not need a blob any more; if the disk fails, it stays pinned."""
+        async with self._pinning:
+            entry = self._catalog.kept(blob)
+            if entry is not None and part in entry.pins:
+                await self._work.run(partial(self._folder.unpin, blob, part))
+                entry.pins.discard(part)
 
     async def read(self, blob: BlobId, layout: Layout, number: int, offset: int, length: int) -> bytes:
         """A piece of a block of a kept blob."""
@@ -176,7 +191,7 @@ class BlobStore:
         """A temporary file becomes a kept blob, unless it is one already."""
         assert tree.layout is not None
         entry = self._catalog.get(tree.blob)
-        if entry is not None and entry.complete:
+        if entry is not None and entry.complete and await self._is_there(tree.blob, entry):
             return
         now_ms = self._clock.now_ms()
         await self._work.run(partial(self._folder.keep, temporary, tree, used_ms=now_ms))
@@ -187,8 +202,11 @@ class BlobStore:
 
     # --- downloads
 
-    async def begin(self, tree: BlobTree) -> None:
+    async def begin(self, tree: BlobTree) -> bool:
         """Make room and files for a download, for which all nodes are known; :meth:`leave` must follow.
+
+        Returns:
+            False if there is nothing to download: somebody put the blob meanwhile.
 
         Raises:
             ResourceLimit: there is no room for it.
@@ -197,10 +215,13 @@ class BlobStore:
         assert tree.layout is not None
         size = tree.layout.size
         async with self._changing:
+            if self._catalog.kept(tree.blob) is not None:
+                return False
             await self._make_room(size, unfinished=True)
             await self._work.run(partial(self._folder.begin, tree))
             entry = CatalogEntry(size=size, used_ms=self._clock.now_ms(), complete=False, busy=True)
             self._catalog.put(tree.blob, entry)
+            return True
 
     async def resume(self, blob: BlobId) -> tuple[BlobTree, set[int]] | None:
         """An interrupted download: its tree, and the blocks that are there; None if there is none. :meth:`leave` must follow."""

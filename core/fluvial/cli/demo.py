@@ -26,6 +26,7 @@ Say: TypeAlias = Callable[[str], None]
 
 @click.command()
 @click.option("--message", default="hello from the white paper", show_default=True, help="What alice says.")
+@click.option("--aqua", is_flag=True, help="Run the paper's script in Aqua, not the one in AIR; needs fluvial-aqua.")
 @click.option("--offline", type=click.Choice(NAMES), help="A member that is not there.")
 @click.option("--keep", is_flag=True, help="Leave the network up until Ctrl-C, to send more messages.")
 @click.option(
@@ -38,7 +39,7 @@ Say: TypeAlias = Callable[[str], None]
 )
 @common_options
 @pass_invocation
-def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, keep: bool) -> None:
+def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, aqua: bool, keep: bool) -> None:
     """Run the white paper's chat over six processes on this machine.
 
     alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help. With --json the
@@ -49,6 +50,8 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
     from fluvial.demo.telling import Teller
     from fluvial.story.merging import merge_stories
 
+    if aqua:
+        _need_aqua()
     network = Network.prepare(folder.absolute())
     say = partial(click.echo, err=invocation.json)
     came_as_expected = False
@@ -58,7 +61,7 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
         teller = Teller(network.names, say, lambda text, colour: click.style(text, fg=colour))
         async with network.running(offline, teller.hear) as seconds:
             _introduce(network, seconds, offline, say)
-            delivered = await _send(network, teller, message, ttl_s=6 if offline else 30)
+            delivered = await _send(network, teller, message, ttl_s=6 if offline else 30, aqua=aqua)
             _sum_up(teller.tally, delivered, offline, say)
             page = _draw(network, merge_stories(await _stories(network)), say)
             if invocation.json:
@@ -66,11 +69,20 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
             lost = set(teller.tally.unreachable)
             came_as_expected = delivered if offline is None else not delivered and lost == {offline}
             if keep:
-                await _keep(network, say)
+                await _keep(network, say, aqua=aqua)
 
     serving.run(lambda: serving.until_signalled(work))
     if not came_as_expected:
         raise click.exceptions.Exit(1)
+
+
+def _need_aqua() -> None:
+    from importlib.metadata import entry_points
+
+    from fluvial.errors import PluginError
+
+    if not entry_points(group="fluvial.commands", name="aqua"):
+        raise PluginError("no compiler for Aqua is installed", hint="install it: pip install fluvial-aqua")
 
 
 def _introduce(network: Network, seconds: float, offline: str | None, say: Say) -> None:
@@ -83,13 +95,13 @@ def _introduce(network: Network, seconds: float, offline: str | None, say: Say) 
     )
 
 
-async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float) -> bool:
+async def _send(network: Network, teller: Teller, message: str, *, ttl_s: float, aqua: bool) -> bool:
     """Run the flow in alice's process; True if the chat reported that the message was delivered."""
     import anyio
 
     from fluvial.demo.network import INITIATOR, events, stop
 
-    words = [*network.flow_command(message, ttl_s=ttl_s), "--store", "--log", "debug", "--json"]
+    words = [*network.flow_command(message, ttl_s=ttl_s, aqua=aqua), "--store", "--log", "debug", "--json"]
     async with await anyio.open_process(
         [sys.executable, "-m", "fluvial", *words], stdin=None, start_new_session=True
     ) as process:
@@ -174,10 +186,10 @@ def _draw(network: Network, story: Story, say: Say) -> Path:
     return page
 
 
-async def _keep(network: Network, say: Say) -> None:
+async def _keep(network: Network, say: Say, *, aqua: bool) -> None:
     import anyio
 
-    command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30)])
+    command = shlex.join(["fluvial", *network.flow_command("hello again", ttl_s=30, aqua=aqua)])
     say(f"\nThe network stays up. Send more messages with:\n\n  {command}\n\nCtrl-C ends it.")
     await anyio.sleep_forever()
 

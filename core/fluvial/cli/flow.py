@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluvial.cli.context import CONFIG_FILE, Invocation, common_options, pass_invocation
-from fluvial.cli.reaching import Reach, reach, reach_options
+from fluvial.cli.context import Invocation, common_options, pass_invocation
+from fluvial.cli.reaching import TTL_S, Reach, keeping, reach, reach_options, run_options
 
 if TYPE_CHECKING:
     from fluvial.client import Ending, Flow
     from fluvial.particles.notice import Notice
 
 _CALL: Final = re.compile(r"\s*([^\s.()]+)\.([^\s()]+)\s*\((.*)\)\s*", re.DOTALL)
-TTL_S: Final = 30.0
-LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @click.group()
@@ -43,14 +40,8 @@ def flow() -> None:
     metavar="SERVICE[.FUNCTION]",
     help="A call on this client that ends the run. May be repeated.  [default: return]",
 )
-@click.option(
-    "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
-)
 @click.option("--id", "particle_id", help="The particle's id.  [default: a UUID]")
-@click.option("--store", is_flag=True, help="Keep the particle in the store of the settings, not in memory.")
-@click.option(
-    "--log", "log_level", type=click.Choice(LEVELS), help="Log to stderr as the settings say, from this level on."
-)
+@run_options
 @reach_options
 @common_options
 @pass_invocation
@@ -74,16 +65,11 @@ def run(
     """
     from fluvial.air.syntax import decode
     from fluvial.client import with_values
-    from fluvial.telemetry import make_logger
 
     script = decode(file.read(), name=file.name)
     values = dict(_argument(text) for text in arguments)
     with_values(script, values, name=file.name)
-    way = reach(invocation, relay=relay, network=network, key_file=key_file)
-    if store:
-        way = replace(way, storage_url=invocation.configuration().settings.storage_url)
-    if log_level:
-        way = replace(way, log=make_logger(log_format=_log_format(invocation), log_level=log_level))
+    way = keeping(invocation, reach(invocation, relay=relay, network=network, key_file=key_file), store, log_level)
     ending, flow = _run(way, script, values, until, ttl_s, particle_id)
     found_id = flow.particle_id
     report = {
@@ -95,13 +81,6 @@ def run(
     invocation.print(report, lambda: _lines(ending, default=until == ("return",)))
     if not invocation.json:
         click.echo(f"particle {found_id}", err=True)  # what is on stdout is the result, for `| jq`
-
-
-def _log_format(invocation: Invocation) -> Literal["console", "json"]:
-    """The format that the settings name; ``console`` if there are no settings."""
-    if invocation.config is None and not Path(CONFIG_FILE).exists():
-        return "console"
-    return invocation.configuration().settings.telemetry.log_format
 
 
 def _peer_id(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fluvial.client import Client
 
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to dial what listens everywhere
+
+TTL_S: Final = 30.0
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -64,6 +67,51 @@ def reach_options(command: CommandT) -> CommandT:
     ):
         command = decorate(command)
     return command
+
+
+def run_options(command: CommandT) -> CommandT:
+    """Give a command ``--ttl``, ``--store`` and ``--log``; :func:`keeping` puts the latter two into a Reach."""
+    for decorate in (
+        click.option(
+            "--log",
+            "log_level",
+            type=click.Choice(LEVELS),
+            help="Log to stderr as the settings say, from this level on.",
+        ),
+        click.option("--store", is_flag=True, help="Keep the particle in the store of the settings, not in memory."),
+        click.option(
+            "--ttl",
+            "ttl_s",
+            type=click.FloatRange(min=0.001),
+            default=TTL_S,
+            show_default=True,
+            help="Seconds to live.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def keeping(invocation: Invocation, way: Reach, store: bool, log_level: str | None) -> Reach:
+    """A Reach that keeps what it runs, and logs it, as the options say.
+
+    Raises:
+        ConfigError: the settings, which say where and how, cannot be used.
+    """
+    from fluvial.telemetry import make_logger
+
+    if store:
+        way = replace(way, storage_url=invocation.configuration().settings.storage_url)
+    if log_level:
+        way = replace(way, log=make_logger(log_format=_log_format(invocation), log_level=log_level))
+    return way
+
+
+def _log_format(invocation: Invocation) -> Literal["console", "json"]:
+    """As the settings say; for people where there are none."""
+    if invocation.config is None and not Path(CONFIG_FILE).exists():
+        return "console"
+    return invocation.configuration().settings.telemetry.log_format
 
 
 def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

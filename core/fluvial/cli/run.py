@@ -13,7 +13,12 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 def run(invocation: Invocation) -> None:
     """Run the peer until SIGINT or SIGTERM."""
     from fluvial.cli import serving
+    from fluvial.cli.process_end import ProcessEnd
     from fluvial.node import Node
 
     node = Node(invocation.configuration())
-    serving.run(lambda: serving.serve(node))
+    ending = ProcessEnd(node.log)
+    try:
+        serving.run(lambda: serving.serve(node, ending))
+    finally:
+        ending.loop_closed()

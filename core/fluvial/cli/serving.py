@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from fluvial.cli.ending import end_soon
+from fluvial.cli.process_end import ProcessEnd
 from fluvial.errors import root_cause
 from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
@@ -50,8 +50,8 @@ async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signa
     return next(iter(caught), None)
 
 
-async def serve(node: Node) -> None:
-    """Run a peer until it is told to stop.
+async def serve(node: Node, ending: ProcessEnd) -> None:
+    """Run a peer until it is told to stop, and then begin the end of the process.
 
     Raises:
         FluvialError: something that the peer needs is not available.
@@ -63,7 +63,7 @@ async def serve(node: Node) -> None:
     try:
         stopped_by = await until_signalled(work)
     except BaseException as error:
-        end_soon(node.log, failed=root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+        ending.begin(root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
         raise
     node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")
-    end_soon(node.log)
+    ending.begin()

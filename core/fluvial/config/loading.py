@@ -25,6 +25,7 @@ from fluvial.errors import PluginError
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
 from fluvial.seats import SEATS, SeatName
+from fluvial.suggestions import did_you_mean
 
 SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
 """Sections whose tables each switch on the offer of that name, with the kind of those offers."""
@@ -263,7 +264,8 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
         offer = plugins.select(kind, name)
     except PluginError as error:
         hint = error.hint
-        if kind in SWITCHED.values() and not plugins.offers_of(kind, name):
+        known = [one.name for one in plugins.registry.offers(kind)]
+        if kind in SWITCHED.values() and not did_you_mean(name, known):
             hint += f"\n    install the distribution that offers it here, or take [{dotted(at)}] out of the settings (its data stays)"
         problems.append(Problem(document.where(place), error.message, hint))
         return None

@@ -1,7 +1,8 @@
 """The chat of the demo, as effectors in a one-file plugin: copy it to start your own.
 
 Three peers' owners provide it: the relay knows which backend a chat has (``app``), the members service who is in it
-(``members``), and every member takes messages (``chat``). The history service needs nothing but the built-in ``op``.
+(``members``), and every member takes messages (``chat``). The history service counts them (``history``), and is where branches of a flow may
+meet (``protocol``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from fluvial import hookimpl
-from fluvial.effectors import Call, Effector, EffectorError, function
+from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
+from fluvial.identity import PeerId
 from fluvial.seats import Registry
 
 
@@ -58,9 +60,9 @@ class Members(Effector[MembersConfig]):
     service_id = "members"
 
     @function
-    async def is_member(self, call: Call) -> bool:
-        """Whether the particle's initiator is in the chat."""
-        return call.initiator in self.config.peers
+    async def is_member(self, call: Call, peer: PeerId | None = None) -> bool:
+        """Whether a peer is in the chat: the particle's initiator if none is given."""
+        return (peer or call.initiator) in self.config.peers
 
     @function
     async def list(self) -> list[str]:
@@ -85,9 +87,37 @@ class Chat(Effector[ChatConfig]):
         return f"{self.config.nickname} got it"
 
 
+class History(Effector[NoConfig]):
+    """Counts the messages of a chat."""
+
+    service_id = "history"
+
+    def __init__(self, config: NoConfig) -> None:
+        super().__init__(config)
+        self._count = 0
+
+    @function
+    async def message_sent(self, text: str) -> int:
+        """A message was sent; says how many there are now."""
+        self._count += 1
+        return self._count
+
+
+class Protocol(Effector[NoConfig]):
+    """A place where a flow may pass."""
+
+    service_id = "protocol"
+
+    @function
+    async def noop(self) -> None:
+        """Do nothing."""
+
+
 @hookimpl
 def fluvial_register(registry: Registry) -> None:
-    """Offer the three effectors; the config of a peer switches on those that it provides."""
+    """Offer the effectors; the config of a peer switches on those that it provides."""
     registry.effector("app", App)
     registry.effector("members", Members)
     registry.effector("chat", Chat)
+    registry.effector("history", History)
+    registry.effector("protocol", Protocol)

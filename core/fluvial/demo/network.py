@@ -83,7 +83,8 @@ class Network:
         folder.mkdir(parents=True)
         marker.write_text("Made by `fluvial demo`, which deletes this folder at its next start.\n")
         package = resources.files("fluvial.demo")
-        (folder / "chat.air").write_text((package / "chat.air").read_text(encoding="utf-8"), encoding="utf-8")
+        for script in ("chat.air", "chat.aqua"):
+            (folder / script).write_text((package / script).read_text(encoding="utf-8"), encoding="utf-8")
         plugins = folder / "plugins.d"
         plugins.mkdir()
         (plugins / "chat_services.py").write_text(
@@ -106,11 +107,14 @@ class Network:
         """The multiaddr of a peer that listens."""
         return str(self.members[name].address)
 
-    def flow_command(self, message: str, *, ttl_s: float) -> list[str]:
-        """The arguments of ``fluvial`` that send a message to the chat as the initiator."""
+    def flow_command(self, message: str, *, ttl_s: float, aqua: bool = False) -> list[str]:
+        """The arguments of ``fluvial`` that send a message to the chat as the initiator, by the script in AIR or in Aqua."""
         alice = self.members[INITIATOR]
+        script: tuple[str, ...] = ("flow", "run", str(self.folder / "chat.air"))
+        if aqua:
+            script = ("aqua", "run", str(self.folder / "chat.aqua"), "main")
         return [
-            *("flow", "run", str(self.folder / "chat.air"), "--config", str(alice.config)),
+            *(*script, "--config", str(alice.config)),
             *("--relay", self.address("relay"), "--key", str(alice.folder / "secrets/peer.key")),
             *(
                 "--arg",
@@ -171,6 +175,7 @@ class Network:
         of: dict[str, dict[str, Any]] = {
             "relay": {"app": {"chats": {CHAT_ID: backend}}},
             "members": {"members": {"peers": people}},
+            "history": {"history": {}, "protocol": {}},
         }
         if member.name in MEMBERS:
             return {"chat": {"nickname": member.name}}

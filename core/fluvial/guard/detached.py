@@ -36,10 +36,11 @@ class Detached(Generic[T]):
         error: the exception that it ended with, once it is over.
     """
 
-    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error")
+    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error", "name")
 
     def __init__(self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self.name: Final = name
         self.error: BaseException | None = None
         self._result: T | None = None
         self._breaks = 0

@@ -6,10 +6,11 @@ the log entry.
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -25,6 +26,11 @@ CALL_S: Final = 5.0
 """Default deadline of a call of a seat, in seconds."""
 ENDING_S: Final = 1.0
 """How long cancelled code may take to clean up before it is left behind, in seconds."""
+LEFT_BEHIND_MAX: Final = 64
+"""Calls of one plugin that were left behind and still run; beyond it the plugin is not called any more."""
+
+Passes: TypeAlias = tuple[type[FluvialError], ...]
+"""The errors that a call may raise on purpose."""
 
 
 class PluginFailed(PluginError):
@@ -68,6 +74,7 @@ class Guard:
     def __init__(self, *, log: structlog.stdlib.BoundLogger, metrics: CollectorRegistry, rng: Random) -> None:
         self._log = log
         self._rng = rng
+        self._left_behind: Counts[str] = Counts()
         self._failures = Counter(
             "fluvial_plugin_failures",
             "Calls of plugins that failed, by plugin and cause",
@@ -82,7 +89,7 @@ class Guard:
         work: Callable[[], Awaitable[T]],
         *,
         timeout_s: float = CALL_S,
-        passes: type[FluvialError] = FluvialError,
+        passes: Passes = (),
     ) -> T:
         """Await ``work`` and return its result.
 
@@ -91,12 +98,15 @@ class Guard:
             what: which call, for people: ``authorization.admit``.
             work: starts the call.
             timeout_s: its deadline, in seconds.
-            passes: the errors that it may raise on purpose.
+            passes: the errors that it may raise on purpose; any other error is a failure.
 
         Raises:
             FluvialError: one of ``passes``, as ``work`` raised it.
             PluginFailed: it raised anything else, or its deadline passed.
         """
+        if self._left_behind[plugin] >= LEFT_BEHIND_MAX:
+            happened = f"not called: {LEFT_BEHIND_MAX} of its calls ignore their cancellation"
+            raise self._failed(plugin, what, happened, cause="left_behind")
         task = Detached(work, what, blame=self.blame(plugin, what))
         try:
             in_time = await task.wait(timeout_s)
@@ -113,7 +123,7 @@ class Guard:
             raise task.error
         raise self.failure(plugin, what, task.error) from None
 
-    def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: type[FluvialError] = FluvialError) -> T:
+    def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: Passes = ()) -> T:
         """Call ``work``, which is quick, and return its result; raises as :meth:`call`."""
         token = BLAME.set(self.blame(plugin, what))
         try:
@@ -163,6 +173,8 @@ class Guard:
     async def _end(self, task: Detached[Any], plugin: str, what: str) -> None:
         if not await task.end(ENDING_S):
             self._failures.labels(plugin, "left_behind").inc()
+            self._left_behind[plugin] += 1
+            task.on_over(lambda: self._left_behind.subtract([plugin]))
             self._log.error("plugin_call_left_behind", plugin=plugin, call=what, error="it ignores its cancellation")
 
 

@@ -6,22 +6,37 @@ the authorization fails closed; the others behave as if what was asked for did n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from fluvial.addresses import Address, Contact
 from fluvial.effectors import Call
-from fluvial.errors import FluvialError, Refused, ServiceError, Unreachable
+from fluvial.errors import (
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    ServiceError,
+    StorageError,
+    Unreachable,
+)
 from fluvial.guard.guard import CALL_S, Guard, PluginFailed
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider, View
-from fluvial.seats import Authorization, Consensus, Decision, Execution, Json, Routing, Transport
+from fluvial.seats import ALLOWED, Authorization, Consensus, Decision, Execution, Json, Routing, Transport
 
 PartT = TypeVar("PartT")
+T = TypeVar("T")
 
 TRANSPORT_GRACE_S: Final = 5.0
 """What a transport may take beyond the deadline that it was given, in seconds."""
+WAYS: Final = (Unreachable, RemoteProtocolError, LocalProtocolError)
+"""What a transport may raise on purpose."""
+REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""A short word for metrics."""
+EXPLANATION_CHARACTERS_MAX: Final = 500
 SEND_S: Final = 60.0
 """How long a one-way message may wait for its place, in seconds."""
 
@@ -46,6 +61,11 @@ class _Seat(Generic[PartT]):
         assert self._part is not None, f"nobody has taken the seat of {self._name}"
         return self._part
 
+    @property
+    def plugin(self) -> str:
+        """The plugin whose code it is."""
+        return self._plugin
+
     def _what(self, method: str) -> str:
         return f"{self._name}.{method}"
 
@@ -59,7 +79,7 @@ class GuardedTransport(_Seat[Transport]):
     @property
     def addresses(self) -> Sequence[Address]:
         """As :attr:`Transport.addresses`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("addresses"), lambda: tuple(self.part.addresses), ())
+        return self._guard.ask(self._plugin, self._what("addresses"), lambda: _all(Address, self.part.addresses), ())
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """As :meth:`Transport.request`."""
@@ -69,6 +89,7 @@ class GuardedTransport(_Seat[Transport]):
                 self._what("request"),
                 lambda: self.part.request(contact, protocol, payload, timeout_s=timeout_s),
                 timeout_s=timeout_s + TRANSPORT_GRACE_S,
+                passes=WAYS,
             )
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
@@ -84,6 +105,7 @@ class GuardedTransport(_Seat[Transport]):
                 self._what("send"),
                 lambda: self.part.send(contact, protocol, payload),
                 timeout_s=SEND_S,
+                passes=WAYS,
             )
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
@@ -119,8 +141,10 @@ class GuardedRouting(_Seat[Routing]):
             Unreachable: it failed.
         """
         try:
-            found = await self._guard.call(self._plugin, self._what("find"), lambda: self.part.find(peer))
-            if not (found is None or isinstance(found, Contact)):
+            found = await self._guard.call(
+                self._plugin, self._what("find"), lambda: self.part.find(peer), passes=(Unreachable,)
+            )
+            if not (found is None or (isinstance(found, Contact) and found.peer == peer)):
                 raise self._wrong("find", found)
         except PluginFailed as error:
             raise Unreachable(f"no way to {peer}: {error.message}", hint=error.hint) from error
@@ -132,20 +156,36 @@ class GuardedRouting(_Seat[Routing]):
 
     def contacts(self) -> Sequence[Contact]:
         """As :meth:`Routing.contacts`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("contacts"), lambda: tuple(self.part.contacts()), ())
+        return self._guard.ask(self._plugin, self._what("contacts"), lambda: _all(Contact, self.part.contacts()), ())
 
     async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
         """As :meth:`Routing.providers`; none if it fails."""
         try:
-            found = await self._guard.call(
-                self._plugin, self._what("providers"), lambda: self.part.providers(capability, limit=limit)
+            return await self._guard.call(
+                self._plugin,
+                self._what("providers"),
+                lambda: self._providers(capability, limit),
+                passes=(Unreachable,),
             )
-        except FluvialError:
+        except (PluginFailed, Unreachable):
             return ()
-        if not isinstance(found, Iterable) or not all(isinstance(one, Provider) for one in found):
-            self._wrong("providers", found)
-            return ()
-        return tuple(found)[:limit]
+
+    async def _providers(self, capability: Capability, limit: int) -> Sequence[Provider]:
+        """Inside of the guard: what is no list of well-formed providers is a failure of the part."""
+        found = _all(Provider, islice(await self.part.providers(capability, limit=limit), limit))
+        for one in found:
+            if not (isinstance(one.contact, Contact) and isinstance(one.weight, int)):
+                raise TypeError(f"{one!r} is no well-formed provider")
+        return found
+
+
+def _all(kind: type[T], values: Iterable[object]) -> tuple[T, ...]:
+    """Values of one type; raises TypeError if one is of another."""
+    kept = tuple(values)
+    for value in kept:
+        if not isinstance(value, kind):
+            raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} must")
+    return kept  # type: ignore[return-value]  # it was checked
 
 
 class GuardedAuthorization(_Seat[Authorization]):
@@ -155,17 +195,19 @@ class GuardedAuthorization(_Seat[Authorization]):
         """As :meth:`Authorization.admit`.
 
         Raises:
-            Refused: ``broken`` or, if it took too long, ``busy``.
+            Refused: as the part raised it; ``broken`` if it failed, ``busy`` if it took too long.
+            StorageError: as the part raised it.
         """
         try:
             decision = await self._guard.call(
-                self._plugin, self._what("admit"), lambda: self.part.admit(particle, sender)
+                self._plugin,
+                self._what("admit"),
+                lambda: self.part.admit(particle, sender),
+                passes=(Refused, StorageError),
             )
-            if not isinstance(decision, Decision):
-                raise self._wrong("admit", decision)
+            return self._decision("admit", decision)
         except PluginFailed as error:
             raise Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint) from error
-        return decision
 
     async def permit(self, call: Call, policy: Json | None) -> Decision:
         """As :meth:`Authorization.permit`."""
@@ -173,11 +215,27 @@ class GuardedAuthorization(_Seat[Authorization]):
             decision = await self._guard.call(
                 self._plugin, self._what("permit"), lambda: self.part.permit(call, policy)
             )
-            if not isinstance(decision, Decision):
-                raise self._wrong("permit", decision)
-        except FluvialError as error:
+            return self._decision("permit", decision)
+        except PluginFailed as error:
             return Decision(False, "failed", error.message)
-        return decision
+
+    def _decision(self, method: str, decision: object) -> Decision:
+        """A well-formed decision; a reason that is no short word for metrics is ``other``."""
+        if not (
+            isinstance(decision, Decision)
+            and isinstance(decision.allowed, bool)
+            and isinstance(decision.reason, str)
+            and isinstance(decision.explanation, str)
+        ):
+            raise self._wrong(method, decision)
+        if decision.allowed:
+            return ALLOWED
+        reason = decision.reason or "authorization"
+        return Decision(
+            False,
+            reason if REASON.fullmatch(reason) else "other",
+            decision.explanation[:EXPLANATION_CHARACTERS_MAX],
+        )
 
     @property
     def version(self) -> int:
@@ -222,12 +280,12 @@ class GuardedExecution(_Seat[Execution]):
             f"{call.service[:80]}.{call.function[:80]}",
             lambda: self.part.call(call),
             timeout_s=timeout_s,
-            passes=ServiceError,
+            passes=(ServiceError,),
         )
 
     def services(self) -> Mapping[str, Sequence[str]]:
         """As :meth:`Execution.services`; none if it fails."""
-        return self._guard.ask(self._plugin, self._what("services"), lambda: dict(self.part.services()), {})
+        return self._guard.ask(self._plugin, self._what("services"), lambda: _functions(self.part.services()), {})
 
     def policy(self, service: str) -> Json | None:
         """As :meth:`Execution.policy`.
@@ -236,6 +294,11 @@ class GuardedExecution(_Seat[Execution]):
             PluginFailed: it failed. The service must not be called then, because its policy is unknown.
         """
         return self._guard.run(self._plugin, self._what("policy"), lambda: self.part.policy(service))
+
+
+def _functions(services: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Service ids with the names of their functions; raises TypeError if something else stands there."""
+    return {_all(str, [service])[0]: _all(str, functions) for service, functions in services.items()}
 
 
 class GuardedConsensus(_Seat[Consensus]):
@@ -252,6 +315,8 @@ class GuardedConsensus(_Seat[Consensus]):
     async def submit(self, transaction: bytes) -> None:
         """As :meth:`Ledger.submit`."""
         try:
-            await self._guard.call(self._plugin, self._what("submit"), lambda: self.part.submit(transaction))
+            await self._guard.call(
+                self._plugin, self._what("submit"), lambda: self.part.submit(transaction), passes=(Refused,)
+            )
         except PluginFailed as error:
             raise Refused(error.message, reason="broken", hint=error.hint) from error

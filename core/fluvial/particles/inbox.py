@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -21,7 +22,10 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.receipt import MISSING, PROTOCOL, Receipt
+from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
+
+OWN_REASONS_MAX: Final = 64
+"""Words of the authorization's own that the metric carries."""
 
 
 class Inbox:
@@ -62,6 +66,7 @@ class Inbox:
         self._clock = clock
         self._observers = observers
         self._log = log
+        self._own_reasons: set[str] = set()
         self._outcomes = Counter(
             "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
         )
@@ -84,6 +89,9 @@ class Inbox:
         except StorageError as error:
             self._log.error("storage_failed", particle=particle_id, error=error.message)
             return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
+        except FluvialError as error:
+            self._log.error("particle_failed", particle=particle_id, error=error.message)
+            return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
         self._outcomes.labels(outcome).inc()
         return Receipt()
 
@@ -94,7 +102,7 @@ class Inbox:
             raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
-            raise Refused(decision.explanation, reason=decision.reason or "authorization")
+            raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
         known = decode_data(particle.key, delivery.data)
@@ -137,8 +145,16 @@ class Inbox:
     def _refused(
         self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
     ) -> Receipt:
-        self._outcomes.labels(reason).inc()
+        self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
         log = self._log.debug if reason == "replay" else self._log.warning
         log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
         return Receipt.refusal(reason, error.message, lacks)
+
+    def _label(self, reason: str) -> str:
+        """The reason as a metric's label: an authorization's own words are so many, and then ``other``."""
+        if reason not in REASONS and reason not in self._own_reasons:
+            if len(self._own_reasons) >= OWN_REASONS_MAX:
+                return "other"
+            self._own_reasons.add(reason)
+        return reason

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -250,12 +251,13 @@ class Services:
                 return await service.call(call, timeout_s=timeout_s)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
-            return await self._foreign(call, lambda: self._handled(call, handler), timeout_s)
+            return await self._foreign("client", call, lambda: self._handled(call, handler), timeout_s)
         if self._execution is None:
             raise self._unknown_service(call)
         execution, timeout_s = self._execution, self._limits.execution_timeout_s
         try:
-            return await self._foreign(call, lambda: execution.call(call, timeout_s=timeout_s), timeout_s)
+            work = partial(execution.call, call, timeout_s=timeout_s)
+            return await self._foreign(execution.plugin, call, work, timeout_s)
         except ServiceError as error:
             if error.status == Status.UNKNOWN_SERVICE and call.service not in execution.services():
                 raise self._unknown_service(call) from error
@@ -263,14 +265,18 @@ class Services:
 
     async def _handled(self, call: Call, handler: Handler) -> Any:
         return await self._guard.call(
-            "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=ServiceError
+            "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=(ServiceError,)
         )
 
-    async def _foreign(self, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
-        async with self._gate.place(call.service, self._limits.service_calls_max):
-            with service_errors(call, timeout_s=timeout_s):
+    async def _foreign(self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
+        bytes_max, name = self._limits.result_bytes_max, name_of(call)
+        with service_errors(call, timeout_s=timeout_s):
+            async with self._gate.place(call.service, self._limits.service_calls_max):
                 value = await work()
-        return to_json(value, of=name_of(call), bytes_max=self._limits.result_bytes_max)
+            # Converting a result may run code of its author: of mappings, say.
+            return self._guard.run(
+                plugin, name, lambda: to_json(value, of=name, bytes_max=bytes_max), passes=(ServiceError,)
+            )
 
     def _unknown_service(self, call: Call) -> ServiceError:
         there = listed(list(self.functions()), most=20)

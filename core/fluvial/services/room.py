@@ -26,12 +26,14 @@ class ServiceOffer:
         kind: its kind in the metrics.
         owner: the plugin whose code it is, for log and metrics; its class by default.
         on_failed: called if it cannot be started; None if the peer must not run without it.
+        wanted: whether it is still wanted; not if its part was set aside meanwhile.
     """
 
     effector: Effector[Any]
     kind: Kind
     owner: str = ""
     on_failed: Callable[[FluvialError], None] | None = None
+    wanted: Callable[[], bool] = lambda: True
 
 
 class ServiceRoom(Part):
@@ -63,11 +65,17 @@ class ServiceRoom(Part):
         async with self._services:
             await self._builtin()
             for offer in self._offers:
-                try:
-                    await self._services.serve(offer.effector, kind=offer.kind, plugin=offer.owner)
-                except FluvialError as error:
-                    if offer.on_failed is None:
-                        raise
-                    offer.on_failed(error)
+                if offer.wanted():
+                    await self._start(offer)
             task_status.started()
             await anyio.sleep_forever()
+
+    async def _start(self, offer: ServiceOffer) -> None:
+        try:
+            await self._services.serve(offer.effector, kind=offer.kind, plugin=offer.owner)
+            if not offer.wanted():
+                await self._services.withdraw(offer.effector.service_id)
+        except FluvialError as error:
+            if offer.on_failed is None:
+                raise
+            offer.on_failed(error)

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from fluvial.effectors import Call, Declaration, Effector
-from fluvial.errors import PluginError, ServiceError
+from fluvial.errors import FluvialError, PluginError, ServiceError
 from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.seats import Json
 from fluvial.services.hints import Texts
@@ -20,6 +20,8 @@ from fluvial.services.signature import Signature
 from fluvial.services.status import STATUS_MAX, STATUS_MIN, Status, listed, shortened
 from fluvial.services.threads import Threads
 from fluvial.services.values import RESULT_BYTES_MAX, to_json
+
+T = TypeVar("T")
 
 SERVICE_ID_CHARACTERS_MAX: Final = 128
 START_S_MAX: Final = 30.0
@@ -128,7 +130,7 @@ class Service:
     async def _change(self, change: Callable[[], Awaitable[None]]) -> None:
         what = f"effector {type(self.effector).__name__} (service {self.id!r}): {change.__name__}()"
         try:
-            await self._guard.call(self.plugin, what, change, timeout_s=START_S_MAX)
+            await self._guard.call(self.plugin, what, change, timeout_s=START_S_MAX, passes=(FluvialError,))
         except PluginFailed as error:
             raise error.for_operator() from error.cause
 
@@ -152,26 +154,28 @@ class Service:
                 f"service {call.service!r} has no function {shortened(call.function, 80)!r}; "
                 f"it has: {listed(list(self._functions))}",
             )
-        arguments = function.signature.read(call)
-        work = functools.partial(getattr(self.effector, function.attribute), *arguments)
         limits = (function.declaration.timeout_s, self.effector.timeout_s, timeout_s)
-        value = await self._contained(
-            function, work, call, timeout_s=next(limit for limit in limits if limit is not None)
-        )
-        return to_json(value, of=f"{call.service}.{call.function}", bytes_max=self._result_bytes_max)
-
-    async def _contained(self, function: _Function, work: Callable[[], Any], call: Call, *, timeout_s: float) -> Any:
+        timeout_s = next(limit for limit in limits if limit is not None)
         with service_errors(call, timeout_s=timeout_s):
-            what = name_of(call)
-            if function.declaration.inline:
-                return self._guard.run(self.plugin, what, work, passes=ServiceError)
-            return await self._guard.call(
-                self.plugin,
-                what,
-                work if function.is_async else lambda: self._threads.run(work),
-                timeout_s=timeout_s,
-                passes=ServiceError,
-            )
+            # Reading arguments and converting results runs code of the author, too: of Structs, dataclasses and mappings.
+            arguments = self._quick(call, lambda: function.signature.read(call))
+            work = functools.partial(getattr(self.effector, function.attribute), *arguments)
+            value = await self._run(function, work, call, timeout_s=timeout_s)
+            return self._quick(call, lambda: to_json(value, of=name_of(call), bytes_max=self._result_bytes_max))
+
+    def _quick(self, call: Call, work: Callable[[], T]) -> T:
+        return self._guard.run(self.plugin, name_of(call), work, passes=(ServiceError,))
+
+    async def _run(self, function: _Function, work: Callable[[], Any], call: Call, *, timeout_s: float) -> Any:
+        if function.declaration.inline:
+            return self._quick(call, work)
+        return await self._guard.call(
+            self.plugin,
+            name_of(call),
+            work if function.is_async else lambda: self._threads.run(work),
+            timeout_s=timeout_s,
+            passes=(ServiceError,),
+        )
 
 
 def name_of(call: Call) -> str:
@@ -193,10 +197,12 @@ def service_errors(call: Call, *, timeout_s: float) -> Iterator[None]:
             raise ServiceError(Status.TIMED_OUT, f"{name_of(call)} took longer than {timeout_s:g} s") from error
         raise ServiceError(Status.FAILED, error.message) from error
     except ServiceError as error:
-        if not STATUS_MIN <= error.status <= STATUS_MAX:
+        if not (isinstance(error.status, int) and STATUS_MIN <= error.status <= STATUS_MAX):
             raise ServiceError(
-                Status.FAILED, f"{name_of(call)} failed with the impossible status {error.status}"
+                Status.FAILED, f"{name_of(call)} failed with the impossible status {shortened(repr(error.status), 80)}"
             ) from error
+        if not isinstance(error.message, str):
+            raise ServiceError(Status.FAILED, f"{name_of(call)} failed without a text") from error
         if len(error.message) > len(short := shortened(error.message)):
             raise ServiceError(error.status, short) from error
         raise

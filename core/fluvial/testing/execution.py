@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import ClassVar
 
 import anyio
@@ -44,7 +45,11 @@ class ExecutionConformance(PartConformance):
 
     def asked(self, part: Execution) -> Mapping[str, Callable[[], Awaitable[object]]]:
         """The methods that the node awaits, by name."""
-        return {"call": lambda: part.call(call_of("no-such-service", "function"))}
+        there = [(service, name) for service, names in part.services().items() for name in names]
+        return {
+            f"call {service}.{name}": partial(part.call, call_of(service, name))
+            for service, name in (("no-such-service", "function"), *there)
+        }
 
     async def test_its_services_are_listed(self, running: Solo[Execution]) -> None:
         """Service ids with the names of their functions."""
@@ -89,7 +94,7 @@ class ExecutionConformance(PartConformance):
     async def _called(self, running: Solo[Execution], call: Call) -> None:
         with suppress(ServiceError):
             await running.around.guard.call(
-                "under-test", call.service, lambda: running.part.call(call), timeout_s=CALL_S, passes=ServiceError
+                "under-test", call.service, lambda: running.part.call(call), timeout_s=CALL_S, passes=(ServiceError,)
             )
 
 

@@ -117,12 +117,14 @@ class PartConformance:
         around = Surrounding(kind=self.kind, base_dir=tmp_path)
         given: Contributions = build(around.context).contributions()
         guard = Guard(log=around.context.log, metrics=CollectorRegistry(), rng=Random(0))  # noqa: S311 - no secret
-        Switchboard(guard=guard, metrics=CollectorRegistry()).connect(given.answers, owner="under-test")
+        Switchboard(guard=guard, metrics=CollectorRegistry()).connect(
+            given.answers, owner="under-test", plugin="under-test"
+        )
         observers = Observers(
             around.peer, load_plugins(entry_points=()), log=around.context.log, metrics=CollectorRegistry()
         )
         for watcher in given.watchers:
-            observers.add(watcher, owner="under-test")
+            observers.add(watcher, owner="under-test", plugin="under-test")
         for service in given.services:
             for name, function in describe(type(service)).functions.items():
                 check(
@@ -195,7 +197,7 @@ class PartConformance:
         for trouble in ("fail", "hang"):
             getattr(doors, trouble)()
             with _only_fluvial_errors(part, f"{name} while its ports {trouble}", passes_timeouts=trouble == "hang"):
-                await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+                await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
             doors.work()
         async with anyio.create_task_group() as group:
             for _ in range(4):
@@ -207,11 +209,11 @@ class PartConformance:
             f"{name} ignores its cancellation",
         )
         with _only_fluvial_errors(part, f"{name} after a cancelled one"):
-            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
 
     async def _begin(self, part: Solo[Any], name: str, work: Callable[[], Awaitable[object]]) -> None:
         with _only_fluvial_errors(part, name, passes_timeouts=True):
-            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S)
+            await part.around.guard.call("under-test", name, work, timeout_s=CALL_S, passes=(FluvialError,))
 
 
 class _Nobody(Part):

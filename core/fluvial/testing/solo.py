@@ -165,8 +165,8 @@ class Surrounding:
         self._given = given
         switchboard = Switchboard(guard=self.guard, metrics=self.context.metrics)
         served = self._blobs.contributions().answers
-        switchboard.connect(served, owner="blobs", foreign=False)
-        switchboard.connect(given.answers, owner=name)
+        switchboard.connect(served, owner="blobs", plugin="blobs", foreign=False)
+        switchboard.connect(given.answers, owner=name, plugin=name)
         observers = self._observers(given)
         transport = MemoryTransport(self.network, self.context, MemoryOptions())
         self._transport.take(transport, "memory")
@@ -188,7 +188,7 @@ class Surrounding:
         nobody = load_plugins(entry_points=())
         observers = Observers(self.peer, nobody, log=self.context.log, metrics=self.context.metrics)
         for watcher in given.watchers:
-            observers.add(watcher, owner=self.context.name)
+            observers.add(watcher, owner=self.context.name, plugin=self.context.name)
         return observers
 
     def _capabilities(self) -> Iterable[Capability]:

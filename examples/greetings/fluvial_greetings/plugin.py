@@ -1,6 +1,7 @@
 """Extra ``greetings``: scripts let a peer greet others; both keep the other's word."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
@@ -79,6 +80,15 @@ class Greetings(Part):
         yield Finding(level="ok", text=f"{self._heard} words heard since the start")
 
 
+@contextmanager
+def told_to_scripts() -> Iterator[None]:
+    """What a peer or the database could not do is no bug of this plugin: scripts may know."""
+    try:
+        yield
+    except FluvialError as error:
+        raise EffectorError(100, str(error)) from error
+
+
 class Service(Effector[NoConfig]):
     """Greetings for scripts."""
 
@@ -91,15 +101,14 @@ class Service(Effector[NoConfig]):
     @function(timeout_s=10)
     async def greet(self, peer: PeerId) -> str:
         """The word of another peer; status 100 if it cannot be had."""
-        try:
+        with told_to_scripts():
             return await self._part.greet(peer)
-        except FluvialError as error:
-            raise EffectorError(100, str(error)) from error
 
     @function
     async def words(self) -> dict[str, str]:
-        """Who has told which word."""
-        return await self._part.words()
+        """Who has told which word; status 100 if the database fails."""
+        with told_to_scripts():
+            return await self._part.words()
 
 
 def check_word(subject: Subject) -> Iterable[Finding]:

@@ -33,12 +33,19 @@ START_MS: Final = 1_700_000_000_000
 
 @dataclass
 class Network:
-    """Who answers requests, and how many each one got."""
+    """Who answers requests, and how many each one got.
+
+    Attributes:
+        before_request: what the asking node itself does first, by whom it asks; it may fail.
+        before_lookup: what the directory does first; it may fail.
+    """
 
     handlers: dict[PeerId, Handle] = field(default_factory=dict)
     requests: Counter[PeerId] = field(default_factory=Counter)
     providers: dict[BlobId, list[PeerId]] = field(default_factory=dict)
     lookups: int = 0
+    before_request: dict[PeerId, Callable[[], None]] = field(default_factory=dict)
+    before_lookup: Callable[[], None] = lambda: None
 
     def liar(self, name: str, handle: Handle) -> PeerId:
         """A peer that answers with whatever ``handle`` returns."""
@@ -68,6 +75,8 @@ class MemoryPeers:
         assert protocol == PROTOCOL
         assert len(payload) < 128
         self._network.requests[peer] += 1
+        if (before := self._network.before_request.get(peer)) is not None:
+            before()
         handle = self._network.handlers.get(peer)
         if handle is None:
             raise Unreachable(f"no way to {peer} is known")
@@ -96,6 +105,7 @@ class MemoryDirectory:
 
     async def find(self, capability: Capability, *, limit: int = 8) -> Sequence[Provider]:
         self._network.lookups += 1
+        self._network.before_lookup()
         found = self._network.providers.get(BlobId.parse(capability.name), [])
         return [Provider(contact=Contact(peer)) for peer in found[:limit]]
 

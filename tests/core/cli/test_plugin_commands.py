@@ -74,9 +74,9 @@ def test_a_command_runs_and_has_the_shared_options(site: Site) -> None:
 def test_help_and_completion_import_nothing(site: Site) -> None:
     site.install("fluvial-hello", {"hello": "fluvial_hello:hello", "lab.dht": "fluvial_hello:dht"}, "raise SystemExit")
     lines = run("--help").output.splitlines()
-    there = lines[lines.index("Commands of plugins:") :]
-    assert there[1].split() == ["hello", "From", "fluvial-hello", "1.2."]
-    assert there[2].split(maxsplit=1) == ["lab", "Commands from fluvial-hello 1.2."]
+    there = [line.split(maxsplit=1) for line in lines[lines.index("Commands of plugins:") :]]
+    assert ["hello", "From fluvial-hello 1.2."] in there
+    assert ["lab", "Commands from fluvial-hello 1.2."] in there
     assert "dht  From fluvial-hello 1.2." in run("lab", "--help").output
     for words, offered in (("fluvial hel", "plain,hello"), ("fluvial lab ", "plain,dht"), ("fluvial hello ", "")):
         count = str(words.count(" "))
@@ -139,7 +139,7 @@ def test_the_names_of_core_are_reserved(site: Site) -> None:
     site.install("one", {"run": "one:hello", "config.more": "one:hello"}, COMMAND)
     assert "Run the peer until" in run("run", "--help").output
     assert "No such command" in run("config", "more", exit_code=2).stderr
-    assert "Commands of plugins" not in run("--help").output
+    assert "From one 1.2." not in run("--help").output
     rows = [row for row in json.loads(run("plugins", "list", "--json").output) if row["distribution"] == "one"]
     assert [row["error"] for row in rows] == [
         f"`fluvial {name}` is a command of fluvial itself" for name in ("config", "run")
@@ -170,7 +170,8 @@ def test_who_disables_a_plugin_disables_its_commands(site: Site, disabled: list[
     Path("fluvial.toml").write_text(f"[plugins]\ndisabled = {json.dumps(disabled)}\n")
     result = run("hello", exit_code=1 if off else 0)
     assert ("the command 'hello' of fluvial-hello 1.2 is disabled" in result.stderr) is off
-    (row,) = [row for row in json.loads(run("plugins", "list", "--json").output) if row["seat"] == "command"]
+    rows = json.loads(run("plugins", "list", "--json").output)
+    (row,) = [row for row in rows if (row["seat"], row["distribution"]) == ("command", "fluvial-hello")]
     assert row["state"] == ("disabled" if off else "installed")
 
 

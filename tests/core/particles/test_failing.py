@@ -12,7 +12,7 @@ import pytest
 from fluvial.addresses import Contact
 from fluvial.air.data.wire import encode_data
 from fluvial.air.machine.machine import Machine
-from fluvial.client import Flow, connect
+from fluvial.client import Flow, PreparedRun, connect
 from fluvial.clock import SystemClock
 from fluvial.errors import ServiceError, Unreachable
 from fluvial.identity import KeyPair
@@ -45,7 +45,7 @@ def failing(at: str) -> str:
 
 
 def run(on: Peer, script: str, *, ttl_s: float = 30) -> Flow:
-    return Flow(on.node, on.node.particle(script, ttl_ms=int(ttl_s * 1000)), {}, ("return",))
+    return Flow(on.node, on.node.particle(script, ttl_ms=int(ttl_s * 1000)), PreparedRun(script=script))
 
 
 def heard(flow: Flow) -> list[Notice]:
@@ -137,7 +137,7 @@ async def test_a_run_without_a_result_says_what_was_heard(tmp_path: Path) -> Non
             async with run(a, script, ttl_s=1) as flow:
                 await flow.result()
         message = caught.value.message
-        assert f"{b.peer_id} has not answered yet (line 1), for 0.9" in message
+        assert f"{b.peer_id} has not answered yet (line 1), for 0." in message
         assert f"{b.peer_id} cannot go on: 10000: Local service error" in message
         assert 'at line 2:18 (call who ("work" "fail") ["no tea"] x)' in message
 
@@ -372,7 +372,8 @@ async def test_what_is_no_notice_of_its_peer_about_a_living_particle_is_refused(
             assert (await hand(b, a, lie)).reason == reason
             assert received(a, reason) == 1
         # A particle that is here, but that another peer began.
-        here = Flow(b.node, b.node.particle(f'(call "{a.peer_id}" ("op" "noop") [])', ttl_ms=30_000), {}, ())
+        script = f'(call "{a.peer_id}" ("op" "noop") [])'
+        here = Flow(b.node, b.node.particle(script, ttl_ms=30_000), PreparedRun(script=script, until=()))
         b.node.routing.learn(Contact.parse(a.address))
         await b.node.submit(here.particle)
         await until(lambda: a.outcomes("accepted") == 1)
