@@ -121,8 +121,9 @@ class Kademlia:
     def find_providers(self, challenge: Challenge, now: int) -> tuple[int, list[DhtEffect]]:
         """Look up the providers at a challenge's key; as :meth:`find_peers`. This peer's own records count as those of one replica."""
         run = self._new_run(challenge.key, now)
-        run.search = ProviderSearch(challenge, self._checks, quorum=self._limits.quorum)
-        run.search.heard(self.store.read(challenge.key, now, limit=self._limits.providers_max), now, hops=0)
+        limit = self._limits.providers_max
+        run.search = ProviderSearch(challenge, self._checks, quorum=self._limits.quorum, providers_max=limit)
+        run.search.heard(self.store.read(challenge.key, now, limit=limit), now, hops=0)
         return self._start(run, (), now)
 
     def add_provider(self, challenge: Challenge, record: ProviderRecord, now: int) -> tuple[int, list[DhtEffect]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
@@ -13,9 +12,6 @@ from fluvial_dht_kademlia.challenges import Challenge
 from fluvial_dht_kademlia.keyspace import Weigh
 from fluvial_dht_kademlia.record_store import TOMBSTONES_PER_KEY_MAX
 from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, merge_records
-
-ANSWER_RECORDS_MAX: Final = 256 + TOMBSTONES_PER_KEY_MAX
-"""Records of one answer that are looked at."""
 
 
 @dataclass(slots=True)
@@ -26,11 +22,13 @@ class ProviderSearch:
         challenge: of the key.
         checks: what records must pass; a replica is not believed.
         quorum: replicas with records that are enough.
+        providers_max: providers that are asked for; an answer with more, beside tombstones, is not looked at.
     """
 
     challenge: Challenge
     checks: RecordChecks
     quorum: int
+    providers_max: int
     hops: int = 0
     _replicas: int = 0
     _records: dict[PeerId, ProviderRecord] = field(default_factory=dict)
@@ -47,7 +45,7 @@ class ProviderSearch:
             False if it has sent something for this key that its provider has not signed, or too much: then it is not to be believed
             in other things either. Records that have just lapsed are left out without blame.
         """
-        if len(records) > ANSWER_RECORDS_MAX:
+        if len(records) > self.providers_max + TOMBSTONES_PER_KEY_MAX:
             return False
         good: list[ProviderRecord] = []
         for record in records:

@@ -90,11 +90,12 @@ class RecordStore:
         key, provider = challenge.key, record.provider
         entry = self._keys.get(key)
         old = entry.records.get(provider) if entry is not None else None
-        if old is not None:
+        if entry is not None and old is not None:
             if newest(old.record, record) != record:
                 return False
             old.record, old.sent_at = record, now
-            return True
+            self._trim(key, entry)  # a tombstone may have come to life, or the other way round
+            return provider in entry.records
         stranger = self._weigh(provider) <= 0
         if stranger and self._keys_of[provider] >= self._limits.keys_per_stranger_max:
             raise Refused(f"{provider} has no weight and stands at enough keys", reason="full")

@@ -177,6 +177,17 @@ def test_a_flood_of_tombstones_stays_within_its_limit() -> None:
     assert len(store.read(CHAT.key, NOW, limit=9)) == TOMBSTONES_PER_KEY_MAX
 
 
+def test_tombstones_that_come_back_to_life_do_not_get_around_the_limit() -> None:
+    store = store_of(KademliaLimits(providers_max=4, providers_reserve=1))
+    for number in range(10):
+        store.put(CHAT, record_of(f"t{number}", CHAT, withdrawn=True), NOW + number)
+    for number in range(10):
+        store.put(CHAT, record_of(f"t{number}", CHAT, sequence=NOW + 1), NOW + 20)
+    assert [record.provider for record in store.read(CHAT.key, NOW + 20, limit=99)] == [
+        peer_of(f"t{n}") for n in range(4)
+    ]
+
+
 def test_a_flood_of_keys_stays_within_limits_and_does_not_touch_keys_of_weighted_providers() -> None:
     limits = KademliaLimits(keys_max=20, keys_per_stranger_max=5)
     weights = {peer_of("heavy"): 1}
