@@ -13,7 +13,8 @@ by two paths, so a liar can spoil only the path that met it. The states of a can
 
 A slow candidate holds up nothing: the next one is asked in its place, also beyond the ring, and its answer still counts. Two *rings* are looked at: the ``k`` nearest
 candidates that have not failed, and the nearest ``k / 2`` among those with weight. Whoever makes ids nearest to a key owns the first ring, not the
-second. A path is done when nobody in its rings is left to ask and nobody in them is outstanding.
+second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
+liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
 
 Source: Maymounkov, Mazières: "Kademlia", section 2.3; Baumgart, Mies: "S/Kademlia", section 4.4 (disjoint paths).
 """
@@ -25,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import nsmallest
+from itertools import chain
 
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
@@ -104,6 +106,7 @@ class Lookup:
     _candidates: dict[PeerId, Candidate] = field(default_factory=dict)
     _paths: list[list[Candidate]] = field(default_factory=list)
     _weighted: list[list[Candidate]] = field(default_factory=list)
+    _seeds: list[list[Candidate]] = field(default_factory=list)
     _turn: int = 0
     _asked: int = 0
 
@@ -114,6 +117,7 @@ class Lookup:
         ordered = sorted(seeds, key=lambda contact: self.place(contact.peer) ^ self.target)
         for number, contact in enumerate(ordered):
             self._add(contact, path=number % self.shape.paths, hops=1)
+        self._seeds = [path[: self.shape.k // 2] for path in self._paths]
 
     def next(self) -> list[Contact]:
         """Whom to ask now; they count as asked."""
@@ -197,7 +201,7 @@ class Lookup:
             insort(self._weighted[path], candidate, key=_distance)
 
     def _rings(self, path: int) -> list[Candidate]:
-        return self._ring(path, weighted=False) + self._ring(path, weighted=True)
+        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._seeds[path]
 
     def _ring(
         self, path: int, *, weighted: bool, without: tuple[CandidateState, ...] = (CandidateState.FAILED,)
@@ -214,11 +218,8 @@ class Lookup:
     def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
         """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
         without = (CandidateState.FAILED, CandidateState.SLOW)
-        for ring in (weighted, not weighted):
-            for candidate in self._ring(path, weighted=ring, without=without):
-                if candidate.state is CandidateState.NEW:
-                    return candidate
-        return None
+        rings = (self._ring(path, weighted=ring, without=without) for ring in (weighted, not weighted))
+        return next((one for one in chain(*rings, self._seeds[path]) if one.state is CandidateState.NEW), None)
 
     def _forget(self, number: int) -> None:
         """Drop candidates beyond reach: at most four rings' worth of new ones are remembered for each path."""
@@ -227,7 +228,7 @@ class Lookup:
             return
         new = [one for one in path if one.state is CandidateState.NEW]
         heavy = [one for one in new if one.weighted]
-        kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max])}
+        kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max], *self._seeds[number])}
         for one in new:
             if one.contact.peer not in kept:
                 del self._candidates[one.contact.peer]

@@ -105,6 +105,25 @@ def test_disjoint_paths_share_no_peer_and_a_liar_spoils_only_its_own() -> None:
     assert NEAREST_FIRST[0].peer in asked
 
 
+def test_liars_that_answer_first_do_not_keep_it_from_the_peers_it_knew_itself() -> None:
+    seeds = NEAREST_FIRST[20:24]
+    lookup = lookup_of(seeds)
+    first, *others = lookup.next()
+    lookup.answered(first.peer, NEAREST_FIRST[:4])  # all of them accomplices
+    for contact in others:
+        lookup.slow(contact.peer)
+    asked: list[Contact] = [first, *others]
+    while contacts := lookup.next():
+        asked += contacts
+        for contact in contacts:
+            lookup.answered(contact.peer)
+    assert set(seeds[:2]) <= set(asked)
+    assert not lookup.done  # the slow ones of its own may still know better
+    for contact in others:
+        lookup.answered(contact.peer)
+    assert lookup.done
+
+
 def test_peers_with_weight_are_asked_although_others_are_nearer() -> None:
     heavy = NEAREST_FIRST[50]
     lookup = lookup_of([*NEAREST_FIRST[:20], heavy], weights={heavy.peer: 5})
