@@ -9,7 +9,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup demo test check lint types imports bench fuzz-air fuzz-aqua aqua-realworld constraints clean
+.PHONY: setup demo test check lint types imports bench attacks fuzz-air fuzz-aqua aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -54,6 +54,10 @@ fuzz-air: $(READY)
 	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
+
+# Attacks on real peers while honest flows run, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
+attacks: $(READY)
+	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
 
 # Random Aqua programs next to the reference compiler: `make fuzz-aqua REFERENCE=DIR SEEDS=1-100`; DIR is the folder of a harness for it.
 fuzz-aqua: $(READY)

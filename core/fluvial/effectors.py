@@ -145,11 +145,13 @@ class Effector(Generic[ConfigT]):
         service_id: how scripts call it.
         timeout_s: a call that takes longer fails with status 3; None for the node's default.
         calls_max: how many calls may be in progress at once, further ones wait; None for the node's default.
+        placeless: functions whose calls take none of these places, as they only let time pass; the effector bounds them itself.
     """
 
     service_id: ClassVar[str]
     timeout_s: ClassVar[float | None] = None
     calls_max: ClassVar[int | None] = None
+    placeless: ClassVar[frozenset[str]] = frozenset()
 
     @overload
     def __init__(self: Effector[NoConfig]) -> None: ...

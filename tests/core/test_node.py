@@ -123,7 +123,9 @@ async def test_a_client_that_comes_back_gets_what_waits_for_it(tmp_path: Path) -
 async def test_a_peer_that_connects_is_served_at_once(tmp_path: Path) -> None:
     """What waits for a peer does not wait for the end of a pause when that peer dials."""
     async with peer("a", tmp_path) as a, flow(a, chain([id_of("b")])) as run:
-        await until(lambda: len(a.events("delivery_failed")) >= 5)  # the pauses are seconds by now
+        await until(
+            lambda: a.metric("fluvial_deliveries_total", outcome="unreachable") >= 5
+        )  # the pauses are seconds by now
         began = anyio.current_time()
         async with peer("b", tmp_path, listen=None, relays=[a], serves=[Work()]):
             assert await returned(run) == 1

@@ -211,7 +211,7 @@ async def test_the_metrics_of_a_node_name_the_plugin(tmp_path: Path) -> None:
             assert await flow.result() == ("done",)
         failures = {"plugin": "nasty", "cause": "error"}
         await until(lambda: ada.metric("fluvial_plugin_failures_total", **failures) == 2)
-        hook = {"plugin": "extra nasty", "hook": "fluvial_call_done"}
+        hook = {"plugin": "nasty", "hook": "fluvial_call_done"}
         await until(lambda: ada.metric("fluvial_observer_failures_total", **hook))
         async with ada.run('(call %init_peer_id% ("return" "") ["again"])') as flow:
             assert await flow.result() == ("again",)

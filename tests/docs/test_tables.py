@@ -72,9 +72,11 @@ def _events(tree: ast.Module) -> list[tuple[str, str]]:
         function = ast.unparse(node.func)
         owner, _, level = function.rpartition(".")
         by_level = level in LEVELS and "log" in owner.rpartition(".")[2]
-        throttled = level == "note"  # the transport's lines that others can cause
+        throttled = level == "note"  # what others can cause
         if not (by_level or throttled or function == "log"):
             continue
+        if throttled:
+            level = _level_of(node)
         event = node.args[0]
         texts = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]
         level = {"exception": "error", "log": "warning"}.get(level, level)
@@ -82,6 +84,12 @@ def _events(tree: ast.Module) -> list[tuple[str, str]]:
             (text.value, level) for text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)
         ]
     return found
+
+
+def _level_of(note: ast.Call) -> str:
+    """The level of a throttled line: that of its keyword, of two the usual one, which comes last."""
+    level = next((keyword.value for keyword in note.keywords if keyword.arg == "level"), None)
+    return "info" if level is None else ast.unparse(level.orelse if isinstance(level, ast.IfExp) else level).lower()
 
 
 # --- reasons and codes

@@ -122,6 +122,7 @@ class Assembly:
             guard=guard,
             execution=self.execution,
             limits=self._settings.services,
+            weight=self.authorization.weight,
         )
         self.extensions: Final = GivenExtensions()
         self.directory: Final = NodeDirectory(

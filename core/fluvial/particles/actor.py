@@ -8,6 +8,8 @@ another one from the store when the particle is needed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from logging import WARNING
+from typing import Final, TypeVar
 
 import anyio
 
@@ -16,15 +18,21 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import CallOutcome, Effects
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.notice import SignedNotice
+from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, SlicedInput, Writes
 from fluvial.stored import OutboxRow
+
+ResultT = TypeVar("ResultT")
+
+IMPOSSIBLE_REPORTED_MAX: Final = 8
+"""Names that are no peer ids of which the initiator is told after one run."""
 
 
 class Actor:
@@ -62,7 +70,7 @@ class Actor:
 
     async def begin(self) -> None:
         """The first run of a particle of this peer's own; also goes on with a restored one. Raises as :meth:`merge`."""
-        await self._run(self._session.begin)
+        await self._run(self._session.beginning)
 
     async def merge(self, known: Known, *, sender: PeerId, hops: int) -> bool:
         """Take in what came with a copy of the particle; returns when that is durable. False if nothing of it was new.
@@ -77,16 +85,16 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken: ask the keeper for another one; ``broken``, the machine cannot go on.
         """
-        effects = await self._run(lambda: self._session.merge(known, sender=sender, hops=hops))
+        effects = await self._run(lambda: self._session.merging(known, sender=sender, hops=hops))
         return bool(effects.records)
 
-    async def _run(self, advance: Callable[[], Effects]) -> Effects:
+    async def _run(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         async with self._lock:
-            return await self._run_locked(advance)
+            return await self._run_locked(begin)
 
-    async def _run_locked(self, advance: Callable[[], Effects]) -> Effects:
+    async def _run_locked(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         was_finished = self.finished
-        effects = self._advance(advance)
+        effects = await self._advance(begin)
         await self._commit()
         self._carry_out(effects)
         if effects.finished and not was_finished:
@@ -95,10 +103,10 @@ class Actor:
         self._context.on_run(self.particle, effects, self._session.waits)
         return effects
 
-    def _advance(self, advance: Callable[[], Effects]) -> Effects:
+    async def _advance(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         try:
             with contained(self._log):
-                return advance()
+                return await self._context.processor.finish(self.particle.initiator, begin().advance)
         except RemoteProtocolError as error:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
@@ -127,14 +135,23 @@ class Actor:
             since_ms = self._context.clock.now_ms()
         self._context.resender.watch(self.particle, since_ms)
 
+    async def _measured(self, work: Callable[[], ResultT]) -> ResultT:
+        """Work whose time grows with what the machine holds: on the loop only where that is little."""
+        if self._session.steps <= STEPS_ON_LOOP:
+            return work()
+        return await self._context.processor.off_loop(self.particle.initiator, work)
+
     # --- written before it is sent
 
     async def _commit(self) -> None:
         """Make durable what the session asks for, then let the outbox deliver it."""
-        writes = self._session.commit(self._context.clock.now_ms(), self._context.keys.sign)
-        for lost in writes.lost:
-            self._log.warning("delivery_impossible", to=lost, error="this is no peer id")
-            self._context.reporter.impossible(self.particle, lost)
+        now_ms = self._context.clock.now_ms()
+        try:
+            writes = await self._measured(lambda: self._session.commit(now_ms, self._context.keys.sign))
+        except FluvialError as error:  # the session is ahead of what will ever be written
+            self._break(error)
+            raise
+        self._report_undeliverable(writes)
         if not writes.needed:
             return
         try:
@@ -146,7 +163,22 @@ class Actor:
             self._break(error)
             raise
         self._session.durable(writes)
-        self._context.outbox.put(self._row(peer, version, writes.at_ms) for peer in writes.peers)
+        self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
+
+    def _report_undeliverable(self, writes: Writes) -> None:
+        context, particle = self._context, self.particle
+        if writes.lost:
+            error = "this is no peer id"
+            context.throttled.note(
+                "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
+            )
+        for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
+            context.reporter.impossible(particle, lost)
+        if writes.beyond:
+            limit = context.limits.destinations_max
+            why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
+            context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
+            context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
 
     async def _store(self, writes: Writes) -> int:
         """One or two transactions; returns the version of the outbox rows."""
@@ -179,7 +211,8 @@ class Actor:
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         async with self._lock:
-            return self._session.parcel(to)
+            self._session.check()
+            return await self._measured(lambda: self._session.parcel(to))
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -256,4 +289,4 @@ class Actor:
             if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
             outcomes, self._outcomes = self._outcomes, {}
-            await self._run_locked(lambda: self._session.resolve(outcomes))
+            await self._run_locked(lambda: self._session.resolving(outcomes))

@@ -78,6 +78,14 @@ class Carrier:
             failure = Unreachable(receipt.explanation)
         raise failure
 
+    async def check_way(self, peer: PeerId) -> None:
+        """Raise Unreachable if no way to a peer is known that it could be tried on."""
+        if self._relays or peer in self._transport.connected():
+            return
+        contact = await self._routing.find(peer)
+        if contact is None or not contact.addresses:
+            raise _no_way(peer)
+
     def _relays_to(self, peer: PeerId, ways: Sequence[Address]) -> Sequence[Contact]:
         """Through whom it can be tried, each relay once."""
         relays: dict[PeerId, Contact] = {}

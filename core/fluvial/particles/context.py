@@ -15,12 +15,15 @@ from fluvial.effectors import Call
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
+from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.processor import Processor
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Decision
 from fluvial.services.dispatcher import Services
 from fluvial.storage.particles import ParticleStore
+from fluvial.throttling import ThrottledLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class ActorContext:
         keys: the peer's key pair.
         clock: the time in journals.
         store: where journals and outboxes are written.
+        processor: shares the peer's time among particles.
         services: answer calls.
         permit: decides whether a call may be made.
         observers: are notified of every call.
@@ -39,12 +43,15 @@ class ActorContext:
         resender: decides when promises of others are looked at.
         tasks: where calls run.
         on_run: called after each run, when it is durable, with its effects and a function that returns what waits.
+        limits: what the peer accepts.
         log: a logger bound to the peer.
+        throttled: the same for what scripts and other peers can cause often.
     """
 
     keys: KeyPair
     clock: Clock
     store: ParticleStore
+    processor: Processor
     services: Services
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers
@@ -53,4 +60,6 @@ class ActorContext:
     resender: Resender
     tasks: anyio.abc.TaskGroup
     on_run: Callable[[Particle, Effects, Waits], None]
+    limits: ParticleLimits
     log: structlog.stdlib.BoundLogger
+    throttled: ThrottledLog

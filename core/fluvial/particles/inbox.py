@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import DEBUG, WARNING
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.addresses import Address, Contact
-from fluvial.air.data.batch import MissingError
+from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
@@ -22,7 +23,9 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
+from fluvial.throttling import ThrottledLog
 
 OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
@@ -36,9 +39,11 @@ class Inbox:
         network: its network.
         limits: what it accepts.
         keeper: has the particles.
+        processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization, routing: the seats.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
+        throttled: for refusals, of which a sender can cause many.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Inbox:
         network: str,
         limits: ParticleLimits,
         keeper: Keeper,
+        processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
         routing: GuardedRouting,
@@ -55,17 +61,20 @@ class Inbox:
         observers: Observers,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
     ) -> None:
         self._me = me
         self._network = network
         self._limits = limits
         self._keeper = keeper
+        self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
         self._routing = routing
         self._clock = clock
         self._observers = observers
         self._log = log
+        self._throttled = throttled
         self._own_reasons: set[str] = set()
         self._outcomes = Counter(
             "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
@@ -105,7 +114,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = decode_data(particle.key, delivery.data)
+        known = await self._known(particle, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         self._learn_reply_addresses(particle)
@@ -120,6 +129,11 @@ class Inbox:
             signatures=len(known.batches) + 1,
         )
         return "accepted" if fresh else "repeated"
+
+    async def _known(self, particle: Particle, data: bytes) -> Known:
+        if len(data) <= BYTES_ON_LOOP:
+            return decode_data(particle.key, data)
+        return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
     async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
@@ -147,8 +161,15 @@ class Inbox:
     ) -> Receipt:
         self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
-        log = self._log.debug if reason == "replay" else self._log.warning
-        log("particle_refused", particle=particle_id, sender=sender, reason=reason, error=error.message)
+        self._throttled.note(
+            "particle_refused",
+            self._label(reason),
+            cause=sender,
+            level=DEBUG if reason == "replay" else WARNING,
+            particle=particle_id,
+            sender=sender,
+            error=error.message,
+        )
         return Receipt.refusal(reason, error.message, lacks)
 
     def _label(self, reason: str) -> str:

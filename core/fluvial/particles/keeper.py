@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
+from fluvial.air.syntax import Script
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
@@ -17,15 +19,28 @@ from fluvial.particles.actor import Actor
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.scripts import Scripts
+from fluvial.particles.processor import BYTES_ON_LOOP
+from fluvial.particles.scripts import Scripts, parse_script
 from fluvial.particles.session import Parcel, ParticleSession
 from fluvial.storage.purge import Purge
 from fluvial.stored import StoredParticle
 
 SWEEP_S: Final = 1.0
 """How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
-OPENED_AT_ONCE: Final = 64
-"""Particles that are looked up in the store at the same time; a particle is never opened twice at once."""
+
+
+class _Door:
+    """Whoever wants to open a particle goes through its door, one after another.
+
+    Attributes:
+        guests: how many are in it or before it; without any it is forgotten.
+    """
+
+    __slots__ = ("guests", "lock")
+
+    def __init__(self) -> None:
+        self.lock = anyio.Lock(fast_acquire=True)
+        self.guests = 0
 
 
 class Keeper:
@@ -48,7 +63,7 @@ class Keeper:
         self._scripts = Scripts()
         self._actors: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._stopped: dict[ParticleKey, None] = {}  # in the order in which they are to be taken up
-        self._opening = tuple(anyio.Lock(fast_acquire=True) for _ in range(OPENED_AT_ONCE))
+        self._doors: dict[ParticleKey, _Door] = {}
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
 
@@ -65,9 +80,11 @@ class Keeper:
             here = particle.key in self._actors or self._context.store.knows(particle)
             actor = await self._open(particle.key) if here else None
             if actor is None:
+                script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
-                script, me = self._scripts.of(particle), self._context.keys.peer_id
-                return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops))
+                most = self._limits.destinations_max
+                session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, destinations_max=most)
+                return self._keep(session)
             if actor.finished:
                 raise Refused("the particle is finished on this peer", reason="replay")
             return actor
@@ -153,8 +170,8 @@ class Keeper:
             stored = await self._context.store.load(key)
             if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
-            actor = self._actors.get(key) or self._restore(stored)
-        self._context.outbox.put(stored.outbox)
+            actor = self._actors.get(key) or await self._restore(stored)
+        self._context.outbox.put(stored.outbox, stored.particle)
         await actor.begin()
         self._context.log.info("particle_resumed", particle=stored.particle.id)
 
@@ -167,8 +184,18 @@ class Keeper:
 
     # --- memory
 
-    def _door(self, key: ParticleKey) -> anyio.Lock:
-        return self._opening[key[0] % OPENED_AT_ONCE]
+    @asynccontextmanager
+    async def _door(self, key: ParticleKey) -> AsyncIterator[None]:
+        """A particle is never opened twice at once."""
+        door = self._doors.setdefault(key, _Door())
+        door.guests += 1
+        try:
+            async with door.lock:
+                yield
+        finally:
+            door.guests -= 1
+            if not door.guests:
+                del self._doors[key]
 
     async def _open(self, key: ParticleKey) -> Actor | None:
         """The actor from memory or from the store; the caller holds the particle's door."""
@@ -176,14 +203,16 @@ class Keeper:
             self._actors.move_to_end(key)
             return actor
         stored = await self._context.store.load(key)
-        return None if stored is None else self._restore(stored)
+        return None if stored is None else await self._restore(stored)
 
-    def _restore(self, stored: StoredParticle) -> Actor:
-        self._make_room()
-        particle = stored.particle
+    async def _restore(self, stored: StoredParticle) -> Actor:
+        particle, me = stored.particle, self._context.keys.peer_id
         try:
             with contained(self._context.log.bind(particle=particle.id)):
-                session = ParticleSession.restore(stored, self._scripts.of(particle), self._context.keys.peer_id)
+                script = await self._script(particle)
+                most = self._limits.destinations_max
+                restoring = ParticleSession.restoring(stored, script, me, destinations_max=most)
+                session = await self._context.processor.finish(particle.initiator, restoring.advance)
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
             self._context.reporter.broken(particle, damaged)
@@ -191,7 +220,17 @@ class Keeper:
         except Refused as error:
             self._context.reporter.broken(particle, error)
             raise
+        self._make_room()
         return self._keep(session)
+
+    async def _script(self, particle: Particle) -> Script:
+        """The parsed script; raises Refused, ``script``, if it does not parse."""
+        if (script := self._scripts.cached(particle)) is not None:
+            return script
+        if len(particle.script) <= BYTES_ON_LOOP:
+            return self._scripts.keep(particle, parse_script(particle))
+        script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        return self._scripts.keep(particle, script)
 
     def _keep(self, session: ParticleSession) -> Actor:
         actor = Actor(session, self._context, on_broken=self._broken)

@@ -18,6 +18,9 @@ class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     hops_max: Annotated[int, Meta(ge=1, le=65_535, description="most hops that a particle may ask for")] = 64
     script_bytes_max: Annotated[int, Meta(ge=1, le=2**28, description="largest script")] = 1_048_576
     data_bytes_max: Annotated[int, Meta(ge=1, le=2**30, description="most data that a particle may carry")] = 8_388_608
+    destinations_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="most peers to which this peer sends one particle")
+    ] = 512
     live_max: Annotated[int, Meta(ge=1, le=10_000_000, description="most particles alive here at one time")] = 10_000
     failure_notices: Annotated[
         bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")

@@ -1,14 +1,21 @@
 """Hands particles to the peers they must go to, until they have them or the particle dies.
 
-What must be delivered is in the store before anything is sent. Here are the lanes, one per peer with something to get: each holds the
-rows that are left for its peer, and tries them again with growing jittered pauses. Delivering twice does no harm: merging is idempotent.
+What must be delivered is in the store before anything is sent. Each peer that has something to get has a lane (``lanes``), which all
+particles share: a peer that is away is tried as often for ten thousand particles as for one. A lane that waits costs no task, and an attempt
+no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
+
+Lanes take places. Peers that took something the last time have most of them; the others (*knocks*: it is not known whether they are there,
+or even exist) have few, which go round fairly by initiator.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from logging import WARNING
 from typing import Final, Protocol
 
 import anyio
@@ -18,23 +25,28 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, StorageError, Unreachable
+from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
-from fluvial.particle import ParticleKey
+from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
+from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import OutboxRow
+from fluvial.throttling import ThrottledLog
 
-PAUSE_S_FIRST: Final = 0.1
-PAUSE_S_MAX: Final = 5.0
 ATTEMPTS_QUIET: Final = 2
-"""The initiator is told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
+"""Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANES_MAX: Final = 256
 """Peers that are served at the same time; others wait for a place."""
+KNOCKS_MAX: Final = 64
+"""Peers among them that did not take anything the last time, or were never tried."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
+GOOD_MAX: Final = 4_096
+"""Peers of which it is remembered that they took something the last time."""
 
 
 class Parcels(Protocol):
@@ -53,19 +65,6 @@ class Parcels(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Lane:
-    """What a peer has to get.
-
-    Attributes:
-        rows: by particle; a newer row of a particle takes the place of the older one.
-        woken: set when there is a reason to try now.
-    """
-
-    rows: dict[ParticleKey, OutboxRow] = field(default_factory=dict)
-    woken: anyio.Event = field(default_factory=anyio.Event)
-
-
 class Outbox:
     """See the module's docstring.
 
@@ -73,8 +72,10 @@ class Outbox:
         store: where the rows are.
         carrier: how deliveries travel.
         reporter: tells initiators of peers that do not take their particles.
+        weight: how much an initiator counts; see :class:`FairQueue`.
         clock, rng: time, and randomness for the pauses.
         metrics, log: as usual.
+        throttled: for failures, of which a script can cause many.
     """
 
     def __init__(
@@ -83,40 +84,51 @@ class Outbox:
         carrier: Carrier,
         *,
         reporter: Reporter,
+        weight: Callable[[PeerId], int],
         clock: Clock,
         rng: random.Random,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
     ) -> None:
         self._store = store
         self._carrier = carrier
         self._reporter = reporter
+        self._weight = weight
         self._clock = clock
         self._rng = rng
         self._log = log
-        self._lanes: dict[PeerId, _Lane] = {}
-        self._places = anyio.Semaphore(LANES_MAX, fast_acquire=True)
+        self._throttled = throttled
+        self._lanes: dict[PeerId, DeliveryLane] = {}
+        self._good: OrderedDict[PeerId, None] = OrderedDict()
+        self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
+        self._order = count()
+        self._ready: FairQueue[DeliveryLane] = FairQueue(weight)
+        self._knocking: FairQueue[DeliveryLane] = FairQueue(weight)
+        self._in_line: set[PeerId] = set()
+        self._served = 0
+        self._knocks = 0
+        self._sooner = anyio.Event()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._parcels: Parcels | None = None
         self._outcomes = Counter("fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics)
-        self._busy = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
+        gauge = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
+        gauge.set_function(lambda: len(self._lanes))
 
     async def start(self, tasks: anyio.abc.TaskGroup, parcels: Parcels) -> None:
-        """Go on with what the store has; lanes live in ``tasks``."""
+        """Go on with what the store has; lanes are served in ``tasks``."""
         self._tasks = tasks
         self._parcels = parcels
-        self.put(await self._store.outbox_rows(self._clock.now_ms()))
+        for row in await self._store.outbox_rows(self._clock.now_ms()):
+            self._put(row, row.peer)  # whose particle it is would have to be read
+        tasks.start_soon(self._keep_time)
 
-    def put(self, rows: Iterable[OutboxRow]) -> None:
-        """Deliver these, which are stored already."""
+    def put(self, rows: Iterable[OutboxRow], particle: Particle) -> None:
+        """Deliver these of a particle, which are stored already."""
         for row in rows:
-            lane = self._lanes.get(row.peer)
-            if lane is None:
-                assert self._tasks is not None, "the outbox was not started"
-                lane = self._lanes[row.peer] = _Lane()
-                self._tasks.start_soon(self._serve, row.peer, lane)
-            lane.rows[row.key] = row
-            lane.woken.set()
+            lane = self._put(row, particle.initiator)
+            if lane.away and lane.failures >= ATTEMPTS_QUIET:
+                self._reporter.unreachable(particle, lane.peer, lane.away)
 
     def holds(self, key: ParticleKey, peer: PeerId) -> bool:
         """Whether a particle is still to be delivered to a peer."""
@@ -125,98 +137,162 @@ class Outbox:
     def wake(self, peer: PeerId) -> None:
         """Try now what waits for a peer: it can be reached again."""
         if (lane := self._lanes.get(peer)) is not None:
-            lane.woken.set()
+            lane.wake()
+            self._schedule(lane)
 
-    async def _serve(self, peer: PeerId, lane: _Lane) -> None:
-        """The task of a lane; ends when nothing is left to deliver."""
-        self._busy.inc()
-        pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
+    # --- whose turn it is
+
+    def _put(self, row: OutboxRow, owner: PeerId) -> DeliveryLane:
+        if (lane := self._lanes.get(row.peer)) is None:
+            lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
+        lane.put(row, owner)
+        if not lane.failures:
+            self._schedule(lane)
+        return lane
+
+    def _schedule(self, lane: DeliveryLane) -> None:
+        """Serve a lane when it is due and has a place."""
+        if lane.busy or lane.peer in self._in_line:
+            return
+        if lane.due_s > anyio.current_time():
+            heappush(self._later, (lane.due_s, next(self._order), lane))
+            self._sooner.set()
+            return
+        self._in_line.add(lane.peer)
+        (self._ready if lane.peer in self._good else self._knocking).push(lane.owner, lane)
+        self._give_places()
+
+    def _give_places(self) -> None:
+        assert self._tasks is not None, "the outbox was not started"
+        while self._served < LANES_MAX:
+            knocks = self._knocking and self._knocks < KNOCKS_MAX
+            if not (self._ready or knocks):
+                return
+            _, lane = self._ready.pop() if self._ready else self._knocking.pop()
+            self._in_line.discard(lane.peer)
+            lane.busy = True
+            self._served += 1
+            is_knock = lane.peer not in self._good
+            self._knocks += is_knock
+            self._tasks.start_soon(self._serve, lane, is_knock)
+
+    async def _keep_time(self) -> None:
+        """Until cancelled: have lanes served whose pause is over."""
+        while True:
+            self._sooner = anyio.Event()
+            wait_s = self._later[0][0] - anyio.current_time() if self._later else float("inf")
+            with anyio.move_on_after(wait_s):
+                await self._sooner.wait()
+            while self._later and self._later[0][0] <= anyio.current_time():
+                due_s, _, lane = heappop(self._later)
+                # What was woken, or has been tried since, is there with another time.
+                if lane.due_s == due_s and self._lanes.get(lane.peer) is lane:
+                    self._schedule(lane)
+
+    async def _serve(self, lane: DeliveryLane, is_knock: bool) -> None:
+        """The root of a task: tries a lane until all is delivered, or something is not."""
         try:
             while lane.rows:
-                lane.woken = anyio.Event()
-                async with self._places:
-                    done = await self._try(lane, at_once)
-                if done:
-                    pause_s, at_once = PAUSE_S_FIRST, LANE_DELIVERIES_MAX
-                else:
-                    await self._pause(lane, pause_s * self._rng.uniform(0.5, 1.5))
-                    pause_s, at_once = min(pause_s * 2, PAUSE_S_MAX), 1
+                lane.begin(self._clock.now_ms(), anyio.current_time())
+                away = await self._try(lane, 1 if lane.failures else LANE_DELIVERIES_MAX)
+                if away is not None:
+                    self._good.pop(lane.peer, None)
+                    lane.failed(anyio.current_time(), self._rng, away=away)
+                    break
+                lane.took()
+                self._good[lane.peer] = None
+                if len(self._good) > GOOD_MAX:
+                    self._good.popitem(last=False)
         finally:
-            del self._lanes[peer]
-            self._busy.dec()
+            lane.busy = False
+            self._served -= 1
+            self._knocks -= is_knock
+            if not lane.rows:
+                del self._lanes[lane.peer]
+        # Not when it was cancelled: then the peer stops.
+        if lane.rows:
+            self._schedule(lane)
+        self._give_places()
 
-    async def _pause(self, lane: _Lane, pause_s: float) -> None:
-        await anyio.sleep(min(pause_s, PAUSE_S_FIRST))  # whoever asks for it: not more often
-        with anyio.move_on_after(pause_s - PAUSE_S_FIRST):
-            await lane.woken.wait()
+    # --- attempts
 
-    async def _try(self, lane: _Lane, at_once: int) -> bool:
-        """Try each of a lane's rows once, so many at the same time; whether all were delivered. Ends early if the peer is away."""
-        now_ms = self._clock.now_ms()
-        lane.rows = {key: row for key, row in lane.rows.items() if row.deadline_ms > now_ms}
-        rows = tuple(lane.rows.values())
-        left, failed, away = iter(rows), False, False
+    async def _try(self, lane: DeliveryLane, at_once: int) -> str | None:
+        """Try each of a lane's rows once, so many at the same time.
+
+        Returns:
+            None if all were delivered; why the peer is away, if it is; the empty text if it is there, but something is left.
+        """
+        left, failed, away = lane.turns(), False, ""
 
         async def work() -> None:
             nonlocal failed, away
             for row in left:
+                done = False
                 try:
-                    done = await self._deliver(row)
-                except Unreachable:
-                    done, away = False, True
+                    done = await self._deliver(lane, row)
+                except Unreachable as error:
+                    away = error.message
+                finally:
+                    lane.tried(row, done=done)
                 failed = failed or not done
-                if lane.rows.get(row.key) is row:  # else it was asked for again meanwhile
-                    if done:
-                        del lane.rows[row.key]
-                    else:
-                        lane.rows[row.key] = replace(row, attempts=row.attempts + 1)
                 if away:
                     return
 
-        if min(len(rows), at_once) <= 1:
+        if min(len(lane.rows), at_once) <= 1:
             await work()
         else:
             async with anyio.create_task_group() as group:
-                for _ in rows[:at_once]:
+                for _ in range(min(len(lane.rows), at_once)):
                     group.start_soon(work)
-        return not failed
+        return away if failed else None
 
-    async def _deliver(self, row: OutboxRow) -> bool:
+    async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
 
         Raises:
             Unreachable: the peer is away.
         """
         assert self._parcels is not None, "the outbox was not started"
-        log = self._log.bind(to=row.peer, attempt=row.attempts + 1)
         parcel: Parcel | None = None
         try:
+            # Before anything is read and encoded for it; initiators may have told addresses with their particles.
+            if lane.failures >= ATTEMPTS_QUIET and lane.initiator_of(row) != lane.peer:
+                await self._carrier.check_way(row.peer)
             parcel = await self._parcels.parcel(row.key, row.peer)
-            if parcel is None:  # a particle that is gone is as good as delivered
-                receipt = Receipt()
-            else:
-                log = log.bind(particle=parcel.delivery.header.id)
-                receipt = await self._hand_over(row, parcel, log)
+            # A particle that is gone is as good as delivered.
+            receipt = Receipt() if parcel is None else await self._hand_over(lane, row, parcel)
             if receipt.temporary:
                 return False
             await self._store.delivered(row.key, row.peer, row.version)
             return True
         except StorageError as error:
             self._outcomes.labels("storage").inc()
-            log.error("storage_failed", error=error.message)
+            self._log.error("storage_failed", error=error.message)
             return False
         except FluvialError as error:
-            away = isinstance(error, Unreachable)
-            self._outcomes.labels("unreachable" if away else "failed").inc()
-            log.info("delivery_failed", error=error.message, again_for_ms=row.deadline_ms - self._clock.now_ms())
-            await self._note_failure(row, error.message, log)
-            if away:
-                if parcel is not None and row.attempts + 1 == ATTEMPTS_QUIET:
-                    self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
+            await self._failed(lane, row, parcel, error)
+            if isinstance(error, Unreachable):
                 raise
             return False
 
-    async def _hand_over(self, row: OutboxRow, parcel: Parcel, log: structlog.stdlib.BoundLogger) -> Receipt:
+    async def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
+        outcome = "unreachable" if isinstance(error, Unreachable) else "failed"
+        self._outcomes.labels(outcome).inc()
+        self._throttled.note(
+            "delivery_failed",
+            outcome,
+            particle="" if parcel is None else parcel.delivery.header.id,
+            to=row.peer,
+            error=error.message,
+            again_for_ms=row.deadline_ms - self._clock.now_ms(),
+            peers=len(self._lanes),
+        )
+        if outcome == "failed" or lane.failures + 1 >= ATTEMPTS_QUIET:
+            await self._tell_store(lane, row, outcome, error.message)
+            if parcel is not None and outcome == "unreachable":
+                self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
+
+    async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Receipt:
         """What the peer said."""
         assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
@@ -229,25 +305,37 @@ class Outbox:
         self._outcomes.labels(receipt.label).inc()
         if receipt.settled:
             self._parcels.handed_over(row.key, row.peer, parcel)
-        elif receipt.reason == MISSING:
-            self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
-        if receipt.settled:
-            log.info(
+            self._log.info(
                 "particle_sent",
+                particle=delivery.header.id,
+                to=row.peer,
                 hop=delivery.hops,
                 bytes=len(delivery.data),
                 seconds=round(anyio.current_time() - began, 6),
             )
-        else:
-            log.warning("delivery_refused", reason=receipt.reason, error=receipt.explanation)
-            await self._note_failure(row, f"{receipt.reason}: {receipt.explanation}", log)
-            if not receipt.temporary:
-                self._reporter.refused(delivery.particle, row.peer, f"{receipt.reason}: {receipt.explanation}")
+            return receipt
+        if receipt.reason == MISSING:
+            self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
+        why = f"{receipt.reason}: {receipt.explanation}"
+        self._throttled.note(
+            "delivery_refused",
+            receipt.label,
+            cause=row.peer,
+            level=WARNING,
+            particle=delivery.header.id,
+            to=row.peer,
+            error=receipt.explanation,
+        )
+        await self._tell_store(lane, row, receipt.label, why)
+        if not receipt.temporary:
+            self._reporter.refused(delivery.particle, row.peer, why)
         return receipt
 
-    async def _note_failure(self, row: OutboxRow, error: str, log: structlog.stdlib.BoundLogger) -> None:
-        """For those who look at the store; nothing depends on it."""
+    async def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
+        """For those who look at the store; nothing depends on it. Once for each kind of failure."""
+        if not lane.news(row.key, kind):
+            return
         try:
             await self._store.attempt_failed(row.key, row.peer, error)
         except StorageError as failure:
-            log.error("storage_failed", error=failure.message)
+            self._log.error("storage_failed", error=failure.message)

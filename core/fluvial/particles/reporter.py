@@ -36,6 +36,7 @@ from fluvial.particles.notice import (
 )
 from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
+from fluvial.throttling import ThrottledLog
 
 SENDING_S_MAX: Final = 10.0
 """For one notice, all ways to the initiator together."""
@@ -56,6 +57,7 @@ class Reporter:
         limits: whether notices are sent, and how many.
         carrier: how they travel.
         clock, metrics, log: as usual; metrics get ``fluvial_failure_notices_sent_total{outcome}``.
+        throttled: for notices that are not sent, of which a script can cause many.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Reporter:
         clock: Clock,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
     ) -> None:
         self._keys = keys
         self._on = limits.failure_notices
@@ -74,6 +77,7 @@ class Reporter:
         self._carrier = carrier
         self._clock = clock
         self._log = log
+        self._throttled = throttled
         self._said: OrderedDict[bytes, None] = OrderedDict()
         self._sending = 0
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -119,9 +123,7 @@ class Reporter:
             return
         if self._sending >= SENDING_MAX or not self._rate_limiter.take(initiator, anyio.current_time()):
             self._outcomes.labels("limited").inc()
-            self._log.info(
-                "failure_not_reported", particle=particle.id, error="there were too many", notice=str(notice)
-            )
+            self._not_reported("limited", particle, "there were too many", notice)
             return
         self._said[name] = None
         if len(self._said) > REMEMBERED_MAX:
@@ -146,7 +148,18 @@ class Reporter:
         if receipt.settled:
             log.info("failure_reported", notice=str(notice))
         else:
-            log.info("failure_not_reported", error=f"{receipt.reason}: {receipt.explanation}", notice=str(notice))
+            reason = receipt.reason if known else "other"
+            self._not_reported(reason, particle, f"{receipt.reason}: {receipt.explanation}", notice)
+
+    def _not_reported(self, reason: str, particle: Particle, error: str, notice: Notice) -> None:
+        self._throttled.note(
+            "failure_not_reported",
+            reason,
+            particle=particle.id,
+            to=particle.initiator,
+            error=error,
+            notice=str(notice),
+        )
 
     async def _tell(self, particle: Particle, signed: SignedNotice) -> Receipt:
         if particle.initiator == self._keys.peer_id:

@@ -32,12 +32,14 @@ from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
+from fluvial.particles.processor import Processor
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage import ParticleStore
+from fluvial.throttling import ThrottledLog
 
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
 """Told the outcome of each run of a particle here, with a function that says what waits."""
@@ -160,15 +162,30 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
+        processor = Processor(weight=context.authorization.weight, metrics=metrics)
+        processor.start(tasks)
+        throttled = ThrottledLog(log, clock=anyio.current_time)
+        tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
-        reporter = Reporter(context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log)
+        reporter = Reporter(
+            context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
+        )
         self._outbox = Outbox(
-            context.store, carrier, reporter=reporter, clock=clock, rng=context.rng, metrics=metrics, log=log
+            context.store,
+            carrier,
+            reporter=reporter,
+            weight=context.authorization.weight,
+            clock=clock,
+            rng=context.rng,
+            metrics=metrics,
+            log=log,
+            throttled=throttled,
         )
         actor_context = ActorContext(
             keys=context.keys,
             clock=clock,
             store=context.store,
+            processor=processor,
             services=context.services,
             permit=self._permit,
             observers=observers,
@@ -177,7 +194,9 @@ class Particles(Part):
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
             tasks=tasks,
             on_run=context.on_run,
+            limits=limits,
             log=log,
+            throttled=throttled,
         )
         self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
         self._inbox = Inbox(
@@ -185,6 +204,7 @@ class Particles(Part):
             network=context.network,
             limits=limits,
             keeper=keeper,
+            processor=processor,
             carrier=carrier,
             authorization=context.authorization,
             routing=context.routing,
@@ -192,6 +212,7 @@ class Particles(Part):
             observers=observers,
             metrics=metrics,
             log=log,
+            throttled=throttled,
         )
         self._notice_inbox = NoticeInbox(
             me,
@@ -205,3 +226,10 @@ class Particles(Part):
             log=log,
         )
         return reporter
+
+
+async def _tell(throttled: ThrottledLog) -> None:
+    """Until cancelled: say what has gathered."""
+    while True:
+        await anyio.sleep(1)
+        throttled.look()

@@ -25,24 +25,30 @@ class Scripts:
         self._bytes = 0
         self._parsed: OrderedDict[bytes, tuple[int, Script]] = OrderedDict()
 
-    def of(self, particle: Particle) -> Script:
-        """The parsed script of a particle whose script hash was checked.
+    def cached(self, particle: Particle) -> Script | None:
+        """The parsed script of a particle whose script hash was checked; None if it is not in the cache."""
+        found = self._parsed.get(particle.header.script_hash)
+        if found is None:
+            return None
+        self._parsed.move_to_end(particle.header.script_hash)
+        return found[1]
 
-        Raises:
-            Refused: with reason ``script``, it does not parse.
-        """
-        key = particle.header.script_hash
-        if (found := self._parsed.get(key)) is not None:
-            self._parsed.move_to_end(key)
-            return found[1]
-        try:
-            script = parse(particle.script)
-        except AirSyntaxError as error:
-            raise Refused(f"its script does not parse: {error}", reason="script") from error
-        size = len(particle.script)
+    def keep(self, particle: Particle, script: Script) -> Script:
+        """Put a particle's parsed script into the cache."""
+        key, size = particle.header.script_hash, len(particle.script)
+        if key in self._parsed:
+            return script
         self._parsed[key] = (size, script)
         self._bytes += size
         while self._bytes > self._bytes_max and len(self._parsed) > 1:
             _, (gone, _script) = self._parsed.popitem(last=False)
             self._bytes -= gone
         return script
+
+
+def parse_script(particle: Particle) -> Script:
+    """Parse a particle's script; raises Refused, ``script``, if it does not parse."""
+    try:
+        return parse(particle.script)
+    except AirSyntaxError as error:
+        raise Refused(f"its script does not parse: {error}", reason="script") from error

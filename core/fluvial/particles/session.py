@@ -3,7 +3,8 @@
 A session holds all that a peer knows of a particle in memory: the AIR machine, what other peers have of it (the exchange), what they
 have promised, and what the journal will have to say. It has one shell, which works with it one run at a time:
 
-1. An input. ``begin``, ``merge`` and ``resolve`` run the machine and return its effects; ``note`` and ``look`` need no run.
+1. An input. ``begin``, ``merge`` and ``resolve`` run the machine and return its effects; ``note`` and ``look`` need no run. What can
+   take long is done in slices by ``beginning``, ``merging``, ``resolving`` and ``restoring``.
 2. ``commit`` closes the run: it signs what leaves, and says what must be written. From the input on the session is *ahead* of the store.
 3. The shell writes that in one transaction and says ``durable``. If the write fails it says ``fail`` and drops the session;
    ``restore`` makes another one from the journal.
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -39,6 +40,7 @@ from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Observer, Wait
 from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.slices import SLICE_STEPS, UNSLICED, Run
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
@@ -47,6 +49,12 @@ from fluvial.particles.journal import Arrival, JournalItem, Resent, read_entry, 
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
+
+DESTINATIONS_MAX: Final = 512
+"""Peers to which a session asks to send its particle, unless told otherwise: every one of them is tried until the particle dies."""
+
+DoneT = TypeVar("DoneT")
+ResultT = TypeVar("ResultT")
 
 
 class ParticlePhase(Enum):
@@ -72,6 +80,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
         at_ms: when, milliseconds since 1970.
         peers: who must be handed the particle now.
         lost: next peers whose names are no peer ids. These are not written: there is no way to send the particle there.
+        beyond: how many next peers are left out because the particle goes to too many.
         finished: whether nothing is left to do.
     """
 
@@ -81,6 +90,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     peers: Sequence[PeerId]
     lost: Sequence[str]
+    beyond: int
     finished: bool
 
     def entries(self) -> list[JournalEntry]:
@@ -95,6 +105,32 @@ class Parcel(msgspec.Struct, frozen=True):
     brings: Known
 
 
+class SlicedInput(Generic[DoneT, ResultT]):
+    """An input of a session that its shell does in slices.
+
+    Args:
+        run: the machine's part of it.
+        ended: takes in what the machine's run came to.
+    """
+
+    __slots__ = ("_ended", "_run")
+
+    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT]) -> None:
+        self._run = run
+        self._ended = ended
+
+    def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
+        """Do a slice of so many steps; the result if that was the last one. Raises as the input does."""
+        done = self._run.advance(steps)
+        return None if done is None else self._ended(done)
+
+    def finish(self) -> ResultT:
+        """Do all that is left at once."""
+        while (result := self.advance(UNSLICED)) is None:
+            pass
+        return result
+
+
 class ParticleSession:
     """See the module's docstring. Made by :meth:`new` and :meth:`restore`.
 
@@ -106,7 +142,15 @@ class ParticleSession:
     """
 
     def __init__(
-        self, particle: Particle, machine: Machine, me: PeerId, *, sender: PeerId, hops: int, pruning: bool = True
+        self,
+        particle: Particle,
+        machine: Machine,
+        me: PeerId,
+        *,
+        sender: PeerId,
+        hops: int,
+        pruning: bool = True,
+        destinations_max: int = DESTINATIONS_MAX,
     ) -> None:
         self.particle = particle
         self.sender = sender
@@ -114,6 +158,8 @@ class ParticleSession:
         self.phase = ParticlePhase.NEW
         self._machine = machine
         self._pruning = pruning
+        self._destinations_max = destinations_max
+        self._destinations: set[str] = set()
         self._exchange = Exchange()
         self._promises = Promises(me, particle.initiator)
         self._notices: list[Notice] = []
@@ -136,6 +182,7 @@ class ParticleSession:
         hops: int = 0,
         machine: type[Machine] = Machine,
         pruning: bool = True,
+        destinations_max: int = DESTINATIONS_MAX,
     ) -> ParticleSession:
         """The session of a particle that this peer does not have yet.
 
@@ -147,6 +194,7 @@ class ParticleSession:
             hops: how many peers this copy has been handed to.
             machine: what runs the script.
             pruning: whether deliveries leave out what the rest of the flow cannot read; off to compare.
+            destinations_max: to how many peers the particle is sent from here.
         """
         environment = _environment(particle)
         return cls(
@@ -156,6 +204,7 @@ class ParticleSession:
             sender=sender,
             hops=hops,
             pruning=pruning,
+            destinations_max=destinations_max,
         )
 
     @classmethod
@@ -175,25 +224,46 @@ class ParticleSession:
         Raises:
             RemoteProtocolError: the journal is damaged.
         """
+        return cls.restoring(stored, script, me, observer=observer).finish()
+
+    @classmethod
+    def restoring(
+        cls,
+        stored: StoredParticle,
+        script: Script,
+        me: PeerId,
+        *,
+        observer: Observer | None = None,
+        destinations_max: int = DESTINATIONS_MAX,
+    ) -> SlicedInput[Machine, ParticleSession]:
+        """As :meth:`restore`, in slices; ``destinations_max`` as for :meth:`new`, not counting those who had the particle before."""
         particle = stored.particle
         items = [read_entry(entry) for entry in stored.journal]
         records = [item for item in items if isinstance(item, Merged | Stepped | Sealed)]
-        environment = _environment(particle)
-        machine = Machine.restore(script, particle.key, me, records, **environment, observer=observer)
-        session = cls(particle, machine, me, sender=stored.sender, hops=stored.hops)
+        machine = Machine(script, particle.key, me, **_environment(particle), observer=observer)
+        sender, hops = stored.sender, stored.hops
+        session = cls(particle, machine, me, sender=sender, hops=hops, destinations_max=destinations_max)
+        session._destinations.update(row.peer for row in stored.outbox)
+        return SlicedInput(machine.restoring(records), lambda _: session._restored(stored, items))
+
+    def _restored(self, stored: StoredParticle, items: Sequence[JournalItem]) -> ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):
-            session._apply(item, entry.at_ms)
-        session._entries = len(items)
-        session._finishes = stored.state is ParticleState.FINISHED
-        session.phase = ParticlePhase.FINISHED if session._finishes else ParticlePhase.LIVE
-        return session
+            self._apply(item, entry.at_ms)
+        self._entries = len(items)
+        self._finishes = stored.state is ParticleState.FINISHED
+        self.phase = ParticlePhase.FINISHED if self._finishes else ParticlePhase.LIVE
+        return self
 
     # --- inputs
 
     def begin(self) -> Effects:
         """The first run of a particle of this peer's own; goes on with a restored one."""
+        return self.beginning().finish()
+
+    def beginning(self) -> SlicedInput[Effects, Effects]:
+        """As :meth:`begin`, in slices. Nothing else may be asked of the session until the last one is over."""
         self.check()
-        return self._ran(self._machine.merge(Known((), {})))
+        return SlicedInput(self._machine.merging(Known((), {})), self._ran)
 
     def merge(self, known: Known, *, sender: PeerId, hops: int) -> Effects:
         """Take in what came with a copy of the particle; the effects have no records if nothing of it was new.
@@ -208,19 +278,30 @@ class ParticleSession:
             RemoteProtocolError: the data do not hold together; nothing was taken in.
             Refused: ``busy``, the session is broken.
         """
+        return self.merging(known, sender=sender, hops=hops).finish()
+
+    def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
+        """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
         self.check()
         if hops > self.hops:
             self.hops = hops
-        effects = self._machine.merge(known)
-        if effects.records:
-            self._items.append(Arrival(sender.public_key, hops))
-        self._exchange.received(sender, known, self._machine.contents().keys())
-        return self._ran(effects)
+
+        def ended(effects: Effects) -> Effects:
+            if effects.records:
+                self._items.append(Arrival(sender.public_key, hops))
+            self._exchange.received(sender, known, self._machine.contents().keys())
+            return self._ran(effects)
+
+        return SlicedInput(self._machine.merging(known), ended)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in how calls ended, by instance; raises Refused, ``busy``, if the session is broken."""
+        return self.resolving(outcomes).finish()
+
+    def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> SlicedInput[Effects, Effects]:
+        """As :meth:`resolve`, in slices. Nothing else may be asked of the session until the last one is over."""
         self.check()
-        return self._ran(self._machine.resolve(outcomes))
+        return SlicedInput(self._machine.resolving(outcomes), self._ran)
 
     def _ran(self, effects: Effects) -> Effects:
         self._ahead = True
@@ -296,10 +377,14 @@ class ParticleSession:
             now_ms: milliseconds since 1970.
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
         """
-        items, peers, lost = self._items, self._resend_to, []
+        items, peers, lost, beyond = self._items, self._resend_to, [], 0
         if self._next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
         for name in self._next_peers:
+            if name not in self._destinations and len(self._destinations) >= self._destinations_max:
+                beyond += 1
+                continue
+            self._destinations.add(name)
             if (peer := _peer_id(name)) is None:
                 lost.append(name)
             else:
@@ -314,6 +399,7 @@ class ParticleSession:
             at_ms=now_ms,
             peers=peers,
             lost=lost,
+            beyond=beyond,
             finished=self._finishes,
         )
 
@@ -386,6 +472,11 @@ class ParticleSession:
     def waits(self) -> Sequence[Wait]:
         """What waits now, in the order of the script; for people."""
         return self._machine.waits()
+
+    @property
+    def steps(self) -> int:
+        """How many steps the machine has made: the time that ``parcel`` and ``commit`` take grows with them."""
+        return self._machine.steps
 
     @property
     def error(self) -> AirError | None:

@@ -18,6 +18,7 @@ import structlog
 
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
+from fluvial.fairness import equal
 from fluvial.guard.guard import Guard
 from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
@@ -54,6 +55,7 @@ class Services:
         guard: calls them.
         execution: the seat of execution, if there is one; its own ``run`` is the caller's business.
         limits: see :class:`ServiceLimits`.
+        weight: how much an initiator counts where calls wait; see :class:`FairQueue`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Services:
         guard: Guard,
         execution: GuardedExecution | None = None,
         limits: ServiceLimits | None = None,
+        weight: Callable[[PeerId], int] = equal,
     ) -> None:
         self.accounts = accounts
         self._peer = peer
@@ -77,6 +80,7 @@ class Services:
             calls_max=self._limits.calls_max,
             waiting_max=self._limits.waiting_max,
             waiting_s_max=self._limits.waiting_s_max,
+            weight=weight,
         )
         self._table: dict[str, _Entry] = {}
         self._starting: set[str] = set()
@@ -244,10 +248,10 @@ class Services:
         timeout_s = self._limits.timeout_s
         if (entry := self._table.get(call.service)) is not None:
             service = entry.service
-            if service.is_inline(call.function):
+            if service.is_inline(call.function) or call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s)
             most = service.effector.calls_max or self._limits.service_calls_max
-            async with self._gate.place(service.id, most):
+            async with self._gate.place(service.id, most, call.initiator):
                 return await service.call(call, timeout_s=timeout_s)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
@@ -271,7 +275,7 @@ class Services:
     async def _foreign(self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
         bytes_max, name = self._limits.result_bytes_max, name_of(call)
         with service_errors(call, timeout_s=timeout_s):
-            async with self._gate.place(call.service, self._limits.service_calls_max):
+            async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
                 value = await work()
             # Converting a result may run code of its author: of mappings, say.
             return self._guard.run(

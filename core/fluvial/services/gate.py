@@ -1,24 +1,130 @@
-"""How many calls may be in progress: in total and per service; a bounded number waits, the rest is told that we are busy."""
+"""How many calls may be in progress: in total and per service, shared fairly by initiator; a bounded number waits, the rest is told that we are busy.
+
+One initiator has at most three quarters of the places, and of the waiting ones: there is always one left for somebody else. Whoever waits
+gets the next free place in turns with other initiators (``fairness``), not behind everything that one of them has begun.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 from fluvial.errors import ServiceError
+from fluvial.fairness import FairQueue, equal
+from fluvial.identity import PeerId
 from fluvial.services.status import Status
+
+
+def share_of(most: int) -> int:
+    """How much of something one initiator can have at one time: three quarters, rounded up."""
+    return most - most // 4
+
+
+@dataclass(slots=True, eq=False)
+class _Initiator:
+    """What an initiator has of some places.
+
+    Attributes:
+        engaged: calls that have a place, or are in line for one.
+        parked: calls that wait until a call of the same initiator has ended, because it has its share.
+    """
+
+    engaged: int = 0
+    parked: deque[anyio.Event] = field(default_factory=deque)
+
+
+class _Places:
+    """A number of places, and who waits for one."""
+
+    def __init__(self, most: int, weight: Callable[[PeerId], int]) -> None:
+        self.most = most
+        self._free = most
+        self._share = share_of(most)
+        self._line: FairQueue[anyio.Event] = FairQueue(weight)
+        self._initiators: dict[PeerId, _Initiator] = {}
+
+    @asynccontextmanager
+    async def held(self, initiator: PeerId, deadline: float, service: str) -> AsyncIterator[None]:
+        """A place for the time of the block; raises ServiceError, status 6, if none became free before the deadline."""
+        given = anyio.Event()
+        self._ask(initiator, given)
+        try:
+            if not given.is_set():
+                with anyio.CancelScope(deadline=deadline):
+                    await given.wait()
+            if not given.is_set():
+                raise _busy(f"service {service!r}: no place became free in time")
+            yield
+        finally:
+            self._leave(initiator, given)
+
+    def _ask(self, initiator: PeerId, given: anyio.Event) -> None:
+        one = self._initiators.setdefault(initiator, _Initiator())
+        if one.engaged < self._share:
+            self._enter(initiator, one, given)
+        else:
+            one.parked.append(given)
+
+    def _enter(self, initiator: PeerId, one: _Initiator, given: anyio.Event) -> None:
+        one.engaged += 1
+        self._line.push(initiator, given)
+        self._give()
+
+    def _give(self) -> None:
+        while self._free and self._line:
+            self._free -= 1
+            self._line.pop()[1].set()
+
+    def _leave(self, initiator: PeerId, given: anyio.Event) -> None:
+        one = self._initiators[initiator]
+        if given in one.parked:
+            one.parked.remove(given)
+        else:
+            one.engaged -= 1
+            if given.is_set():
+                self._free += 1
+            else:
+                self._line.remove(initiator, given)
+            if one.parked:
+                self._enter(initiator, one, one.parked.popleft())
+        if not one.engaged and not one.parked:
+            del self._initiators[initiator]
+        self._give()
+
+
+class _Waiting:
+    """Counts calls that have a place or wait for one, of everybody and of each initiator."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.of: dict[PeerId, int] = {}
+
+    def full(self, initiator: PeerId, *, places: int, waiting: int) -> bool:
+        """Whether one call more of an initiator would be too many."""
+        own = self.of.get(initiator, 0)
+        return self.calls >= places + waiting or own >= share_of(places) + share_of(waiting)
+
+    def enter(self, initiator: PeerId) -> None:
+        self.calls += 1
+        self.of[initiator] = self.of.get(initiator, 0) + 1
+
+    def leave(self, initiator: PeerId) -> None:
+        self.calls -= 1
+        self.of[initiator] -= 1
+        if not self.of[initiator]:
+            del self.of[initiator]
 
 
 @dataclass(slots=True)
 class _Line:
-    """One service's places, and how many calls have one or wait for one."""
+    """One service's places, and the calls that have one or wait for one."""
 
-    most: int
-    places: anyio.Semaphore
-    calls: int = 0
+    places: _Places
+    calls: _Waiting = field(default_factory=_Waiting)
 
 
 class Gate:
@@ -28,55 +134,57 @@ class Gate:
         calls_max: calls in progress, all services together.
         waiting_max: calls that wait, for each service.
         waiting_s_max: how long one waits, in seconds.
+        weight: how much an initiator counts; see :class:`FairQueue`.
     """
 
-    def __init__(self, *, calls_max: int, waiting_max: int, waiting_s_max: float) -> None:
-        self._calls_max = calls_max
+    def __init__(
+        self,
+        *,
+        calls_max: int,
+        waiting_max: int,
+        waiting_s_max: float,
+        weight: Callable[[PeerId], int] = equal,
+    ) -> None:
         self._waiting_max = waiting_max
         self._waiting_s_max = waiting_s_max
-        self._places = anyio.Semaphore(calls_max, fast_acquire=True)
+        self._weight = weight
         self._lines: dict[str, _Line] = {}
-        self._calls = 0
+        self._all = _Line(_Places(calls_max, weight))
 
     @asynccontextmanager
-    async def place(self, service: str, most: int) -> AsyncIterator[None]:
+    async def place(self, service: str, most: int, initiator: PeerId) -> AsyncIterator[None]:
         """A place for one call of a service, of which at most ``most`` are in progress at once.
+
+        Args:
+            service: which.
+            most: its places.
+            initiator: whose particle calls.
 
         Raises:
             ServiceError: status 6; too many wait already, or this one has waited too long.
         """
-        line = self._lines.get(service)
-        if line is None:
-            line = _Line(most, anyio.Semaphore(most, fast_acquire=True))
-        if line.calls >= line.most + self._waiting_max:
-            raise _busy(f"service {service!r}: {line.most} calls are in progress, {self._waiting_max} more wait")
-        if self._calls >= self._calls_max + self._waiting_max:
-            raise _busy(f"{self._calls_max} calls are in progress on this peer, {self._waiting_max} more wait")
+        line = self._lines.get(service) or _Line(_Places(most, self._weight))
+        places, everything = line.places, self._all
+        if line.calls.full(initiator, places=places.most, waiting=self._waiting_max):
+            raise _busy(f"service {service!r}: {line.calls.calls} calls are in progress or wait")
+        if everything.calls.full(initiator, places=everything.places.most, waiting=self._waiting_max):
+            raise _busy(f"{everything.calls.calls} calls are in progress or wait on this peer")
         self._lines[service] = line
-        line.calls += 1
-        self._calls += 1
+        line.calls.enter(initiator)
+        everything.calls.enter(initiator)
         try:
             deadline = anyio.current_time() + self._waiting_s_max
             # First the service's own place: who waits for a slow service must not keep others from a general place.
-            async with _held(line.places, deadline, service), _held(self._places, deadline, service):
+            async with (
+                places.held(initiator, deadline, service),
+                everything.places.held(initiator, deadline, service),
+            ):
                 yield
         finally:
-            self._calls -= 1
-            line.calls -= 1
-            if not line.calls:
+            everything.calls.leave(initiator)
+            line.calls.leave(initiator)
+            if not line.calls.calls:
                 self._lines.pop(service, None)
-
-
-@asynccontextmanager
-async def _held(places: anyio.Semaphore, deadline: float, service: str) -> AsyncIterator[None]:
-    with anyio.CancelScope(deadline=deadline) as waiting:
-        await places.acquire()
-    if waiting.cancelled_caught:
-        raise _busy(f"service {service!r}: no place became free in time")
-    try:
-        yield
-    finally:
-        places.release()
 
 
 def _busy(what: str) -> ServiceError:

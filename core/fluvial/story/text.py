@@ -116,9 +116,8 @@ def _since(story: Story, since_ms: int, wording: Wording, now_ms: int | None) ->
 
 
 def not_delivered(undelivered: Undelivered, wording: Wording) -> str:
-    """Who could not be reached, how often, why: ``carol, tried 3 times: connection refused``."""
+    """Who could not be reached, and why: ``carol, tried without success: connection refused``."""
     peer = wording.peer(undelivered.peer)
     if not undelivered.attempts:
         return f"{peer}, not tried yet"
-    times = "once" if undelivered.attempts == 1 else f"{undelivered.attempts} times"
-    return f"{peer}, tried {times}: {wording.text(undelivered.error, REASON_CHARACTERS_MAX)}"
+    return f"{peer}, tried without success: {wording.text(undelivered.error, REASON_CHARACTERS_MAX)}"

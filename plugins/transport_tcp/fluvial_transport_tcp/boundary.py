@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import ERROR
 
-from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial.throttling import ThrottledLog
 
 
 @contextmanager

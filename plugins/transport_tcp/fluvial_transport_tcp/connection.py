@@ -25,6 +25,7 @@ from anyio import CancelScope
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.seats import Receive
+from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.closing import Closing
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
@@ -39,7 +40,6 @@ from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import WORK, FrameReader
 from fluvial_transport_tcp.requests import Requests
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.throttling import ThrottledLog
 from fluvial_transport_tcp.waiting import take_credit
 from fluvial_transport_tcp.writing import FrameWriter
 

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from fluvial.errors import FluvialError, ResourceLimit
 from fluvial.identity import PeerId
 from fluvial.seats import Receive
+from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, frame_bytes
@@ -18,7 +19,6 @@ from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.throttling import ThrottledLog
 from fluvial_transport_tcp.waiting import make_room, take_credit
 from fluvial_transport_tcp.workers import Workers
 from fluvial_transport_tcp.writing import FrameWriter

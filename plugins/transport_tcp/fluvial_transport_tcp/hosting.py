@@ -16,6 +16,7 @@ from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Trust
 from fluvial.seats import PeerWatcher, Receive
+from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
@@ -30,7 +31,6 @@ from fluvial_transport_tcp.prefix import Prefix, prefix_of
 from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.table import ConnectionTable
-from fluvial_transport_tcp.throttling import ThrottledLog
 from fluvial_transport_tcp.wire import Wire
 
 STOP_S: Final = 1.0

@@ -13,8 +13,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketListener
 from fluvial.addresses import Address
 from fluvial.errors import ConfigError
-
-from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial.throttling import ThrottledLog
 
 ACCEPT_PAUSE_S: Final = 0.1
 """Wait before accepting again when the process has no more file descriptors or memory for sockets, or nothing else helps."""

@@ -14,6 +14,7 @@ from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.ports import Context
 from fluvial.seats import PeerWatcher, Receive, Transport
+from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection, NotSent
@@ -27,7 +28,6 @@ from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.reconnecting import Reconnector, pause_s
 from fluvial_transport_tcp.secure import Credentials
 from fluvial_transport_tcp.table import EVICTED_MAX
-from fluvial_transport_tcp.throttling import ThrottledLog
 
 DISCONNECT_S: Final = 2.0
 """Time for goodbyes when one peer is disconnected."""

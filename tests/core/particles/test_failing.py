@@ -172,14 +172,14 @@ async def test_an_error_that_undoes_a_run_is_told_too(tmp_path: Path) -> None:
 
 
 async def test_a_peer_that_breaks_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve = Machine.resolve
+    resolving = Machine.resolving
 
     def stumble(machine: Machine, outcomes: Any) -> Any:
         if machine._me == id_of("b"):
             raise ZeroDivisionError
-        return resolve(machine, outcomes)
+        return resolving(machine, outcomes)
 
-    monkeypatch.setattr(Machine, "resolve", stumble)
+    monkeypatch.setattr(Machine, "resolving", stumble)
     async with peer("b", tmp_path, serves=[Work()]) as b, peer("a", tmp_path, knows=[b]) as a:
         async with run(a, failing(b.peer_id)) as flow:
             notice = await first_notice(flow)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
+from fluvial.identity import PeerId
 from fluvial.storage import open_store
 
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
@@ -87,3 +89,45 @@ async def test_two_copies_meet_and_each_is_taken_for_what_it_brings(tmp_path: Pa
         await until(lambda: work.done == [5] * 10)
         assert c.outcomes("missing") == 0
         assert [call for call in c.watcher.calls if call[2]] == []
+
+
+def nobodies(count: int) -> list[PeerId]:
+    return [id_of(f"nobody {number}") for number in range(count)]
+
+
+def scattered(peers: Sequence[str]) -> str:
+    """One call for each of these peers, all at once."""
+    if len(peers) == 1:
+        return f'(call "{peers[0]}" ("work" "step") [1])'
+    half = len(peers) // 2
+    return f"(par {scattered(peers[:half])} {scattered(peers[half:])})"
+
+
+async def test_a_particle_goes_to_a_bounded_number_of_peers_and_its_initiator_is_told(tmp_path: Path) -> None:
+    async with peer("b", tmp_path, particles={"destinations_max": 20}) as b, peer("a", tmp_path, knows=[b]) as a:
+        script = f'(seq (call "{b.peer_id}" ("op" "noop") []) {scattered(nobodies(30))})'
+        await a.node.submit(a.node.particle(script, ttl_ms=60_000, particle_id="p"))
+        await until(lambda: b.metric("fluvial_outbox_lanes") == 20)
+        await until(lambda: any("does not go to 10 more" in message for *_, message in a.watcher.noticed))
+        (event,) = b.events("delivery_impossible")
+        assert event["reason"] == "too_many"
+
+
+async def test_peers_that_do_not_exist_cost_one_line_and_one_write_each(tmp_path: Path) -> None:
+    async with peer("a", tmp_path) as a:
+        await a.node.submit(a.node.particle(scattered(nobodies(100)), ttl_ms=60_000, particle_id="p"))
+        await until(lambda: tries(a) >= 400)
+        assert len(a.events("delivery_failed")) == 1
+    async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+        assert {row.attempts for row in await store.particles.outbox_rows(0)} == {1}
+
+
+async def test_a_peer_that_is_there_is_served_while_many_that_are_not_wait(tmp_path: Path) -> None:
+    work = Work()
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        for number in range(4):
+            script = scattered([id_of(f"{number} nobody {one}") for one in range(300)])
+            await a.node.submit(a.node.particle(script, ttl_ms=60_000, particle_id=f"nobodies {number}"))
+        await submit(b.peer_id, a, 0)
+        await until(lambda: len(work.done) == 1)
+        assert a.metric("fluvial_outbox_lanes") > 1_000

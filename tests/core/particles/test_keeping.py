@@ -185,7 +185,9 @@ async def test_the_sender_tries_again_until_the_receiver_can_store_it(tmp_path: 
             await until(lambda: b.outcomes("storage") >= 2)
         await until(lambda: b.outcomes("accepted") == 1)
         assert a.metric("fluvial_deliveries_total", outcome="storage") >= 2
-        assert [event["reason"] for event in a.events("delivery_refused")][:2] == ["storage"] * 2
+        assert [event["reason"] for event in a.events("delivery_refused")] == ["storage"], (
+            "one line, not one an attempt"
+        )
         await until(lambda: work.done == [0])
 
 

@@ -11,11 +11,12 @@ import pytest
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.machine import Answered, Effects
+from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.air.syntax import parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle, encode_delivery
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, SlicedInput, Writes
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 from tests.support.nodes import id_of, keys_of
@@ -88,30 +89,38 @@ class Peer:
 class Network:
     """Plays a particle over peers whose runs are written one by one, as a node does it."""
 
-    def __init__(self, one: Particle) -> None:
+    def __init__(self, one: Particle, *, slice_steps: int = SLICE_STEPS) -> None:
         self._particle = one
+        self._slice_steps = slice_steps
         self._names = {id_of(name): name for name in "abc"}
         self.peers: dict[str, Peer] = {}
         self.sent: list[bytes] = []
+        self.slices = 0
         self.now_ms = NOW_MS
         self.after_each_write: Callable[[Peer], None] = lambda peer: None
 
     def play(self) -> None:
         first = self.peers["a"] = Peer.of("a", self._particle)
-        queue = self._run(first, first.session.begin())
+        queue = self._run(first, self._advance(first.session.beginning()))
         while queue:
             sender, to, parcel = queue.pop(0)
             self.now_ms += STEP_MS
             hops = parcel.delivery.hops
             peer = self.peers.setdefault(to, Peer.of(to, self._particle, sender=sender, hops=hops))
             known = decode_data(self._particle.key, parcel.delivery.data)
-            queue += self._run(peer, peer.session.merge(known, sender=id_of(sender), hops=hops))
+            queue += self._run(peer, self._advance(peer.session.merging(known, sender=id_of(sender), hops=hops)))
+
+    def _advance(self, run: SlicedInput[Effects, Effects]) -> Effects:
+        while (effects := run.advance(self._slice_steps)) is None:
+            self.slices += 1
+        return effects
 
     def _run(self, peer: Peer, effects: Effects) -> list[tuple[str, str, Parcel]]:
         parcels = self._write(peer)
         while effects.requests:
             self.now_ms += STEP_MS
-            effects = peer.session.resolve({one.instance: Answered(ANSWERS[one.function]) for one in effects.requests})
+            outcomes = {one.instance: Answered(ANSWERS[one.function]) for one in effects.requests}
+            effects = self._advance(peer.session.resolving(outcomes))
             parcels += self._write(peer)
         return parcels
 
@@ -308,3 +317,13 @@ def test_an_arrival_that_brings_nothing_new_is_not_written_but_counts_for_hops()
     assert not peer.write().needed
     assert (len(peer.journal), peer.session.hops) == (before, hops + 3)
     assert peer.session.parcel(id_of("b")).delivery.hops == hops + 4
+
+
+@pytest.mark.parametrize("slice_steps", [1, 2, 3, 7, 50])
+def test_slices_change_neither_journals_nor_what_is_sent(slice_steps: int) -> None:
+    whole, sliced = Network(particle()), Network(particle(), slice_steps=slice_steps)
+    whole.play()
+    sliced.play()
+    assert [peer.journal for peer in sliced.peers.values()] == [peer.journal for peer in whole.peers.values()]
+    assert sliced.sent == whole.sent
+    assert (whole.slices, sliced.slices > 0) == (0, slice_steps < 50)

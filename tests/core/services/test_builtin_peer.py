@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -373,3 +374,26 @@ async def test_long_prints_are_cut(ask: Any) -> None:
     with capture_logs() as logs:
         await ask("run-console.print", "x" * 10_000)
     assert len(next(entry["text"] for entry in logs if entry["event"] == "run_console")) == 2_000
+
+
+async def test_pauses_are_bounded_for_each_initiator_and_keep_nobody_else_waiting(
+    services: Services, call: Any, builtins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluvial.services.builtin.peer.TIMERS_PER_INITIATOR_MAX", 3)
+    busy: list[int] = []
+
+    async def pause() -> None:
+        try:
+            await services.call(call("peer.timeout", 600_000))
+        except ServiceError as error:
+            busy.append(error.status)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(pause)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert busy == [6, 6]
+        other = dataclasses.replace(call("peer.timeout", 1, "m"), initiator=ERIN)
+        assert await services.call(other) == "m"
+        tasks.cancel_scope.cancel()

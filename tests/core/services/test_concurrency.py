@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
+from fluvial.identity import PeerId
 from fluvial.services import ServiceLimits, Services
 from fluvial.services.gate import Gate
 from fluvial.services.threads import Threads
+
+from tests.support.nodes import id_of
+
+GREEDY, MODEST = id_of("greedy"), id_of("modest")
 
 
 class Turnstile(Effector[NoConfig]):
@@ -98,7 +104,7 @@ async def test_all_services_together_have_a_bound_too(services: Services, call: 
         tasks.start_soon(crowd.one, call("other.enter"))
         await settle()
         assert (one.inside, other.inside) == (2, 0)
-        with pytest.raises(ServiceError, match="2 calls are in progress on this peer, 1 more wait") as failure:
+        with pytest.raises(ServiceError, match="3 calls are in progress or wait on this peer") as failure:
             await services.call(call("other.enter"))
         assert failure.value.status == 6
         one.go.set()
@@ -125,7 +131,7 @@ async def test_places_are_given_back_whatever_happens() -> None:
     gate = Gate(calls_max=2, waiting_max=5, waiting_s_max=1)
 
     async def use(service: str, action: Callable[[], Any]) -> None:
-        async with gate.place(service, 1):
+        async with gate.place(service, 1, GREEDY):
             await action()
 
     async def fail() -> None:
@@ -136,11 +142,48 @@ async def test_places_are_given_back_whatever_happens() -> None:
             await use("a", fail)
         with anyio.move_on_after(0.001):
             await use("a", anyio.sleep_forever)
-        async with gate.place("a", 1):  # cancelled while it waits
+        async with gate.place("a", 1, GREEDY):  # cancelled while it waits
             with anyio.move_on_after(0.001):
                 await use("a", fail)
-    async with gate.place("a", 1), gate.place("b", 1):
+    async with gate.place("a", 1, GREEDY), gate.place("b", 1, GREEDY):
         pass
+
+
+async def hold(gate: Gate, initiator: PeerId, inside: list[PeerId], go: anyio.Event) -> None:
+    with suppress(ServiceError):
+        async with gate.place("a", 8, initiator):
+            inside.append(initiator)
+            await go.wait()
+
+
+async def test_one_initiator_never_has_all_places_however_many_calls_it_begins() -> None:
+    gate, go = Gate(calls_max=100, waiting_max=50, waiting_s_max=10), anyio.Event()
+    inside: list[PeerId] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(1_000):
+            tasks.start_soon(hold, gate, GREEDY, inside, go)
+        await settle()
+        assert inside == [GREEDY] * 6
+        async with gate.place("a", 8, MODEST):
+            assert len(inside) == 6
+        go.set()
+    assert len(inside) == 6 + 38, "three quarters of the places and of the waiting ones; the rest was busy"
+
+
+async def test_a_free_place_goes_round_the_initiators() -> None:
+    gate, go = Gate(calls_max=100, waiting_max=50, waiting_s_max=10), anyio.Event()
+    inside: list[PeerId] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(hold, gate, GREEDY, inside, go)
+        await settle()
+        for _ in range(4):
+            tasks.start_soon(hold, gate, MODEST, inside, go)
+        await settle()
+        assert inside == [GREEDY] * 6 + [MODEST] * 2
+        go.set()
+        await settle()
+    assert inside[8:12].count(MODEST) == 2
 
 
 class Blocking(Effector[NoConfig]):

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import structlog
-from fluvial_transport_tcp.throttling import ThrottledLog
+from fluvial.throttling import ThrottledLog
 
 from tests.plugins.transport_tcp.peers import StartPeer
 

@@ -324,6 +324,11 @@ class Machine:
         return self._state.evaluator.awaited()
 
     @property
+    def steps(self) -> int:
+        """How many steps it has made; what it holds, and the time to go through that, grows with them."""
+        return self._state.evaluator.runtime.work
+
+    @property
     def error(self) -> AirError | None:
         """What ended the script, if something did that nothing caught."""
         return self._state.evaluator.error

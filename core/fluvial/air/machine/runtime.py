@@ -106,6 +106,11 @@ class Runtime:
 
     # --- turns
 
+    @property
+    def work(self) -> int:
+        """What has been done so far, of at most WORK_MAX."""
+        return self._work
+
     def begin_step(self, *, act: bool) -> None:
         """Begin a step; ``act``: calls may be requested, canons fixed and peers named in it. Raises as :meth:`spend`."""
         self.step += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import anyio
@@ -32,6 +33,11 @@ PING: Final = Answer(protocol=PING_PROTOCOL, by=pong, bytes_max=1_024)
 CONNECT_S_MAX: Final = 10.0
 TIMEOUT_MS_MAX: Final = 600_000
 """The longest pause of ``timeout``, ten minutes: more than particles live in any sensible configuration."""
+
+TIMERS_MAX: Final = 10_000
+"""Pauses that have not ended, of everybody together. They take no places of calls: nothing is worked on meanwhile."""
+TIMERS_PER_INITIATOR_MAX: Final = 512
+"""Pauses of one initiator that have not ended."""
 
 ADDRESSES_MAX: Final = 16
 
@@ -73,7 +79,7 @@ class PeerService(Effector[NoConfig]):
     """
 
     service_id = "peer"
-    calls_max = 512  # most of them are pauses, which cost only their place
+    placeless = frozenset({"timeout"})
 
     def __init__(
         self, *, keys: KeyPair, transport: GuardedTransport, routing: GuardedRouting, clock: Clock, versions: Versions
@@ -84,6 +90,7 @@ class PeerService(Effector[NoConfig]):
         self._routing = routing
         self._clock = clock
         self._versions = versions
+        self._timers: Counter[PeerId] = Counter()
 
     @function(inline=True)
     def identify(self) -> Info:
@@ -147,7 +154,7 @@ class PeerService(Effector[NoConfig]):
         return PeerContact(peer, [str(each) for each in known.addresses] if known else [])
 
     @function(timeout_s=TIMEOUT_MS_MAX / 1_000 + 10)
-    async def timeout(self, duration_ms: U64 | str, message: str | None = None) -> str:
+    async def timeout(self, call: Call, duration_ms: U64 | str, message: str | None = None) -> str:
         """`message`, or the empty string, after so many milliseconds (a number, or its digits as a string), at most 600,000.
 
         Meant for the other branch of a `par`.
@@ -159,8 +166,22 @@ class PeerService(Effector[NoConfig]):
             raise ServiceError(
                 Status.BAD_ARGUMENTS, f"a pause of more than {TIMEOUT_MS_MAX:,} milliseconds is too long"
             )
-        await anyio.sleep(milliseconds / 1_000)
+        self._begin_timer(call.initiator)
+        try:
+            await anyio.sleep(milliseconds / 1_000)
+        finally:
+            self._end_timer(call.initiator)
         return NOTHING if message is None else message
+
+    def _begin_timer(self, initiator: PeerId) -> None:
+        if self._timers[initiator] >= TIMERS_PER_INITIATOR_MAX or self._timers.total() >= TIMERS_MAX:
+            raise ServiceError(Status.BUSY, "too many pauses have not ended; try again later")
+        self._timers[initiator] += 1
+
+    def _end_timer(self, initiator: PeerId) -> None:
+        self._timers[initiator] -= 1
+        if not self._timers[initiator]:
+            del self._timers[initiator]
 
 
 def _addresses(peer: PeerId, texts: list[str]) -> tuple[Address, ...]:

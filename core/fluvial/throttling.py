@@ -10,6 +10,8 @@ import structlog
 
 PERIOD_S: Final = 30.0
 """Between two lines about the same reason."""
+CAUSES_MAX: Final = 1_024
+"""Causes that are told apart at one time; what others cause is counted together."""
 
 
 class _Gathered:
@@ -38,20 +40,23 @@ class ThrottledLog:
         self._log = log
         self._clock = clock
         self._period_s = period_s
-        self._gathered: dict[tuple[str, str], _Gathered] = {}
+        self._gathered: dict[tuple[str, str, str], _Gathered] = {}
 
-    def note(self, event: str, reason: str, *, level: int = INFO, **fields: Any) -> None:
+    def note(self, event: str, reason: str, *, cause: str = "", level: int = INFO, **fields: Any) -> None:
         """Something happened.
 
         Args:
             event: name of the log event; always of the same level.
             reason: a word of a closed list, so that the number of lines is bounded.
+            cause: who is to blame, if they are to be told apart; the line does not say it by itself.
             level: of the line.
             fields: what the line says besides; of several events the last one's.
         """
-        gathered = self._gathered.get((event, reason))
+        if cause and (event, reason, cause) not in self._gathered and len(self._gathered) >= CAUSES_MAX:
+            cause = ""
+        gathered = self._gathered.get((event, reason, cause))
         if gathered is None:
-            self._gathered[event, reason] = _Gathered(self._clock())
+            self._gathered[event, reason, cause] = _Gathered(self._clock())
             self._log.log(level, event, reason=reason, count=1, **fields)
         else:
             gathered.count += 1
@@ -60,12 +65,13 @@ class ThrottledLog:
     def look(self) -> None:
         """Say what has gathered; call it every second or so."""
         now = self._clock()
-        for (event, reason), gathered in list(self._gathered.items()):
+        for key, gathered in list(self._gathered.items()):
             if now - gathered.said_at < self._period_s:
                 continue
             if not gathered.count:
-                del self._gathered[event, reason]
+                del self._gathered[key]
                 continue
+            event, reason, _ = key
             level = gathered.fields.pop("level")
             self._log.log(level, event, reason=reason, count=gathered.count, **gathered.fields)
-            self._gathered[event, reason] = _Gathered(now)
+            self._gathered[key] = _Gathered(now)

@@ -1,0 +1,105 @@
+"""Fair queueing: whoever asks for much waits for their own, not the others for them; pure.
+
+Every owner has a line, first in, first out. Of the owners that have something in line, the one is served whose next item has the
+lowest *start tag* in virtual time: an item starts when the owner's item before it has ended, but not before now, and takes one unit of
+virtual time divided by the owner's weight. So owners of equal weight take turns, however long their lines are, and who comes for the
+first time is served next.
+
+Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996; items have length 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from fluvial.identity import PeerId
+
+ItemT = TypeVar("ItemT")
+
+IDLE_MAX: Final = 1_024
+"""Owners with nothing in line that are remembered, before those are forgotten to whom it makes no difference."""
+
+
+def equal(peer: PeerId) -> int:
+    """The weight of everybody where nobody is known better than others."""
+    return 0
+
+
+class FairQueue(Generic[ItemT]):
+    """See the module's docstring.
+
+    Args:
+        weight: how much a peer counts, from 0 on; it gets ``1 + weight`` parts.
+    """
+
+    def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
+        self._weight: Final = weight
+        self._lines: dict[PeerId, deque[ItemT]] = {}
+        self._ends: dict[PeerId, float] = {}  # virtual times at which the owners' last items end
+        self._next: list[tuple[float, int, PeerId]] = []  # a heap with one entry for each owner in line
+        self._order = count()
+        self._now = 0.0
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def waiting(self, owner: PeerId) -> int:
+        """How many items of an owner are in line."""
+        line = self._lines.get(owner)
+        return 0 if line is None else len(line)
+
+    def push(self, owner: PeerId, item: ItemT, *, first: bool = False) -> None:
+        """Put an item behind the owner's others, or ``first``, before them."""
+        if (line := self._lines.get(owner)) is None:
+            line = self._lines[owner] = deque()
+            self._enter(owner)
+        if first:
+            line.appendleft(item)
+        else:
+            line.append(item)
+        self._length += 1
+
+    def pop(self) -> tuple[PeerId, ItemT]:
+        """Take the item whose turn it is, and its owner. Raises IndexError if there is none."""
+        start, _, owner = heappop(self._next)
+        self._now = start
+        line = self._lines[owner]
+        item = line.popleft()
+        self._length -= 1
+        if not self._length:  # nobody waits: there is nothing to share, and what was is forgotten
+            self._lines.clear()
+            self._ends.clear()
+            self._now = 0.0
+            return owner, item
+        self._ends[owner] = start + 1 / (1 + self._weight(owner))
+        self._leave(owner, line)
+        return owner, item
+
+    def remove(self, owner: PeerId, item: ItemT) -> bool:
+        """Take an item out of line that is not wanted any more; False if it is not there."""
+        line = self._lines.get(owner)
+        if line is None or item not in line:
+            return False
+        line.remove(item)
+        self._length -= 1
+        if not line:
+            self._next = [entry for entry in self._next if entry[2] != owner]
+            self._next.sort()
+            del self._lines[owner]
+        return True
+
+    def _enter(self, owner: PeerId) -> None:
+        heappush(self._next, (max(self._now, self._ends.get(owner, 0.0)), next(self._order), owner))
+
+    def _leave(self, owner: PeerId, line: deque[ItemT]) -> None:
+        if line:
+            self._enter(owner)
+            return
+        del self._lines[owner]
+        if len(self._ends) > IDLE_MAX + 2 * len(self._lines):
+            self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}

@@ -1,0 +1,149 @@
+"""What a peer has to get, and when it is tried; pure.
+
+A lane is *idle* as long as nothing is in it. It is *due* when something is, at a time that moves away while the peer does not take
+anything: each pause is twice as long as the one before, up to a limit. All particles share the pauses of their peer, so however many of
+them go to a peer that is away, it is tried as often as for one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from fluvial.fairness import FairQueue
+from fluvial.identity import PeerId
+from fluvial.particle import ParticleKey
+from fluvial.stored import OutboxRow
+
+PAUSE_S_FIRST: Final = 0.1
+PAUSE_S_REFUSED_MAX: Final = 5.0
+"""The longest pause while a peer answers, but takes nothing: it is busy, or its storage has failed."""
+PAUSE_S_AWAY_MAX: Final = 30.0
+"""The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
+
+
+class DeliveryLane:
+    """See the module's docstring.
+
+    Args:
+        peer: who gets it.
+        owner: who waits for it first: the initiator of the particle that made the lane.
+        weight: how much an initiator counts; see :class:`FairQueue`.
+
+    Attributes:
+        rows: by particle; a newer row of a particle takes the place of the older one.
+        busy: whether it is being tried.
+        due_s: when it is to be tried, by the loop's clock.
+        failures: how often it was tried since the peer took something.
+        away: whether the peer could not be reached the last time, and why; empty otherwise.
+    """
+
+    __slots__ = (
+        "_line",
+        "_lined",
+        "_owners",
+        "_told",
+        "_tried_s",
+        "_trying",
+        "away",
+        "busy",
+        "due_s",
+        "failures",
+        "owner",
+        "peer",
+        "rows",
+    )
+
+    def __init__(self, peer: PeerId, owner: PeerId, weight: Callable[[PeerId], int]) -> None:
+        self.peer: Final = peer
+        self.owner: Final = owner
+        self.rows: dict[ParticleKey, OutboxRow] = {}
+        self.busy = False
+        self.due_s = 0.0
+        self.failures = 0
+        self.away = ""
+        self._line: FairQueue[ParticleKey] = FairQueue(weight)
+        self._lined: set[ParticleKey] = set()
+        self._trying: set[ParticleKey] = set()
+        self._owners: dict[ParticleKey, PeerId] = {}
+        self._told: dict[ParticleKey, str] = {}
+        self._tried_s = float("-inf")
+
+    def put(self, row: OutboxRow, owner: PeerId) -> None:
+        """The peer must get a particle of this initiator."""
+        self.rows[row.key] = row
+        self._owners[row.key] = owner
+        self._enter(row.key)
+
+    def initiator_of(self, row: OutboxRow) -> PeerId:
+        """Whose particle a row is about, which is in the lane."""
+        return self._owners.get(row.key, self.owner)
+
+    def _enter(self, key: ParticleKey) -> None:
+        if key not in self._lined and key not in self._trying:
+            self._lined.add(key)
+            self._line.push(self._owners[key], key)
+
+    def turns(self) -> Iterator[OutboxRow]:
+        """The rows in line, fair by initiator; what is put in meanwhile is among them."""
+        while self._line:
+            _, key = self._line.pop()
+            self._lined.discard(key)
+            if (row := self.rows.get(key)) is not None:
+                self._trying.add(key)
+                yield row
+
+    def tried(self, row: OutboxRow, *, done: bool) -> None:
+        """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round."""
+        self._trying.discard(row.key)
+        if not done:
+            return
+        if self.rows.get(row.key) is row:
+            self._forget(row.key)
+        elif row.key in self.rows:
+            self._enter(row.key)
+
+    def news(self, key: ParticleKey, kind: str) -> bool:
+        """Whether a particle fails in this way other than it did the last time."""
+        if self._told.get(key) == kind:
+            return False
+        self._told[key] = kind
+        return True
+
+    def _forget(self, key: ParticleKey) -> None:
+        del self.rows[key]
+        del self._owners[key]
+        self._told.pop(key, None)
+
+    def begin(self, now_ms: int, now_s: float) -> None:
+        """It is being tried: all rows whose particles live get a turn, the others go."""
+        self.busy = True
+        self._tried_s = now_s
+        for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
+            self._forget(key)
+        for key in self.rows:
+            self._enter(key)
+
+    def took(self) -> None:
+        """All was delivered; what came meanwhile is due at once."""
+        self.busy = False
+        self.failures, self.away, self.due_s = 0, "", 0.0
+
+    def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
+        """Something is left; it is tried again after a pause.
+
+        Args:
+            now_s: the loop's time.
+            rng: makes the pauses differ by half.
+            away: why the peer could not be reached; empty if it was.
+        """
+        self.busy = False
+        self.away = away
+        pause_s = min(PAUSE_S_FIRST * 2**self.failures, PAUSE_S_AWAY_MAX if away else PAUSE_S_REFUSED_MAX)
+        self.failures = min(self.failures + 1, 30)
+        self.due_s = now_s + pause_s * rng.uniform(0.5, 1.5)
+
+    def wake(self) -> None:
+        """There is a reason to try now, but not more often than with the shortest pause."""
+        self.due_s = min(self.due_s, self._tried_s + PAUSE_S_FIRST)

@@ -1,0 +1,180 @@
+"""Shares the peer's time among particles: machines work in slices, and those of a greedy initiator queue behind everybody else's.
+
+Most runs fit into one slice. They are done at once, if no other run of their initiator waits. What is left of a longer run queues
+fairly by initiator (``fairness``); one task gives the turns, and lets everything else of the peer have its own between two of them.
+
+What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
+the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from fluvial.errors import Refused
+from fluvial.fairness import FairQueue
+from fluvial.identity import PeerId
+from fluvial.virtual.threads import in_thread
+
+ResultT = TypeVar("ResultT")
+
+BYTES_ON_LOOP: Final = 16_384
+"""Size of what is parsed or decoded on the loop; more than that takes more than some milliseconds."""
+STEPS_ON_LOOP: Final = 2_000
+"""Steps of a machine so far of which deliveries are made on the loop: analysing it takes a time that grows with them."""
+ROUNDS_BETWEEN: Final = 4
+"""Rounds of the loop between two slices: whoever else is ready has so many turns for each of them."""
+
+
+class _Job(Generic[ResultT]):
+    """Work that somebody waits for."""
+
+    __slots__ = ("advance", "ended", "error", "result")
+
+    def __init__(self, advance: Callable[[], ResultT | None]) -> None:
+        self.advance = advance
+        self.ended = anyio.Event()
+        self.error: Exception | None = None
+        self.result: ResultT | None = None
+
+    def work(self) -> bool:
+        """Do one turn; whether it was the last one."""
+        try:
+            self.result = self.advance()
+        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+            self.error = error
+        return self.error is not None or self.result is not None
+
+    def turn(self) -> bool:
+        """As :meth:`work`, on the loop; after the last one whoever waits for it goes on."""
+        over = self.work()
+        if over:
+            self.ended.set()
+        return over
+
+    def fail(self, error: Exception) -> None:
+        """It will not be done."""
+        self.error = error
+        self.ended.set()
+
+    async def wait(self) -> ResultT:
+        # Who handed the particle over may give up meanwhile; but a machine whose run is given up is lost, and its work with it.
+        with anyio.CancelScope(shield=True):
+            await self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None, "work ends with its result or an error"
+        return self.result
+
+
+class _Line:
+    """Jobs that wait, in fair order."""
+
+    def __init__(self, weight: Callable[[PeerId], int]) -> None:
+        self.queue: FairQueue[_Job[Any]] = FairQueue(weight)
+        self._news = anyio.Event()
+        self._ended = False
+
+    async def work(self, initiator: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
+        """The result of a job, when it has had its turns."""
+        if self._ended:
+            raise _stopping()
+        job = _Job(advance)
+        self.queue.push(initiator, job)
+        self._news.set()
+        return await job.wait()
+
+    async def arrivals(self) -> None:
+        """Returns when something is in line."""
+        if not self.queue:
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    def end(self) -> None:
+        """Refuse what is in line, and what comes."""
+        self._ended = True
+        while self.queue:
+            _, job = self.queue.pop()
+            job.fail(_stopping())
+
+
+class Processor:
+    """See the module's docstring.
+
+    Args:
+        weight: how much an initiator counts; see :class:`FairQueue`.
+        metrics: gets ``fluvial_machine_slices_total`` and ``fluvial_machine_runs_waiting``.
+    """
+
+    def __init__(self, *, weight: Callable[[PeerId], int], metrics: CollectorRegistry) -> None:
+        self._sliced = _Line(weight)
+        self._whole = _Line(weight)
+        self._turns = Counter("fluvial_machine_slices", "Slices of runs that took more than one", registry=metrics)
+        gauge = Gauge("fluvial_machine_runs_waiting", "Runs that wait for their next slice", registry=metrics)
+        gauge.set_function(lambda: len(self._sliced.queue))
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Turns are given in ``tasks``; when these are cancelled, what is in line is refused."""
+        tasks.start_soon(self._give_turns)
+        tasks.start_soon(self._work_off)
+
+    async def finish(self, initiator: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
+        """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
+
+        Args:
+            initiator: of the particle.
+            advance: does a slice; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
+
+        Raises:
+            Refused: ``busy``, the peer stops; the machine must be thrown away.
+            Exception: as the work does.
+        """
+        if not self._sliced.queue.waiting(initiator) and (result := advance()) is not None:
+            return result
+        return await self._sliced.work(initiator, advance)
+
+    async def off_loop(self, initiator: PeerId, work: Callable[[], ResultT]) -> ResultT:
+        """The result, which is not None, of work that cannot be cut into slices; raises as :meth:`finish`."""
+        return await self._whole.work(initiator, work)
+
+    async def _give_turns(self) -> None:
+        """The root of a task."""
+        line = self._sliced
+        try:
+            while True:
+                await line.arrivals()
+                initiator, job = line.queue.pop()
+                self._turns.inc()
+                if not job.turn():
+                    # One after another: many that are half done would take the memory of them all.
+                    line.queue.push(initiator, job, first=True)
+                for _ in range(ROUNDS_BETWEEN):
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            line.end()
+
+    async def _work_off(self) -> None:
+        """The root of a task."""
+        line = self._whole
+        try:
+            while True:
+                await line.arrivals()
+                _, job = line.queue.pop()
+                try:
+                    await in_thread(job.work)
+                except anyio.get_cancelled_exc_class():
+                    job.fail(_stopping())
+                    raise
+                job.ended.set()
+        finally:
+            line.end()
+
+
+def _stopping() -> Refused:
+    return Refused("the peer stops", reason="busy")

@@ -1,0 +1,151 @@
+"""The links and bans that hold at one moment, for one scope: what remains of statements when newest, live and covering are decided."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluvial.identity import PeerId
+
+from fluvial_trust_graph.statements import Statement, TrustStatement, is_newer
+
+EXPONENT_MAX: Final = 16
+"""A root weighs at most ``2**16``. Source: trust-graph of the reference, ``WEIGHT_FACTOR``."""
+
+
+ENDS_MIN: Final = 1_024
+"""From how many noted expiries on those of replaced trusts are forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRoot:
+    """A peer that the owner of a node trusts by decree.
+
+    Args:
+        peer: who.
+        exponent: it weighs ``2**exponent``, and its chains have at most so many links; what is above 16 counts as 16.
+    """
+
+    peer: PeerId
+    exponent: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no weight.
+
+        Raises:
+            ValueError: the exponent is negative.
+        """
+        if self.exponent < 0:
+            raise ValueError(f"the exponent of root {self.peer} is negative: {self.exponent}")
+
+
+@dataclass(slots=True)
+class TrustGraph:
+    """Links by both ends, bans, and peers that signed themselves, kept up with statements and time.
+
+    Statements are taken as authentic: verify them before. Any order of the same statements gives the same graph, as long as none is dated in the
+    future of ``now`` when it comes; :func:`fluvial_trust_graph.evaluation.evaluate` leaves those out.
+
+    Args:
+        now: the moment, in whole seconds of Unix time.
+        scope: what trusts must be good for; empty if they must be good for everything, None if for anything.
+    """
+
+    now: int
+    scope: str | None = None
+    newest: dict[PeerId, dict[PeerId, Statement]] = field(default_factory=dict)
+    """By subject, then by issuer."""
+    following: dict[PeerId, dict[PeerId, int]] = field(default_factory=dict)
+    """By issuer: whom it trusts, and the delegation depth."""
+    preceding: dict[PeerId, dict[PeerId, int]] = field(default_factory=dict)
+    """By subject: who trusts it, and the delegation depth."""
+    banners: dict[PeerId, set[PeerId]] = field(default_factory=dict)
+    """By subject: who bans it; nobody here bans itself."""
+    anchored: dict[PeerId, int] = field(default_factory=dict)
+    """Who signed itself, and the delegation depth."""
+    _ends: list[tuple[int, PeerId, PeerId]] = field(default_factory=list)
+    _ends_max: int = ENDS_MIN
+
+    def put(self, statement: Statement) -> bool:
+        """Take a statement; whether it is the newest one of its issuer about its subject."""
+        about = self.newest.setdefault(statement.subject, {})
+        known = about.get(statement.issuer)
+        if known is not None and not is_newer(statement, known):
+            return False
+        about[statement.issuer] = statement
+        self._settle(statement)
+        return True
+
+    def fill(self, statements: Iterable[Statement]) -> None:
+        """Take many statements."""
+        for statement in statements:
+            self.put(statement)
+
+    def advance(self, now: int) -> Collection[tuple[PeerId, PeerId]]:
+        """Let time pass; returns the pairs (issuer, subject) whose trust has ended."""
+        self.now = max(self.now, now)
+        ended = []
+        while self._ends and self._ends[0][0] <= self.now:
+            _, issuer, subject = heapq.heappop(self._ends)
+            statement = self.newest[subject][issuer]
+            if isinstance(statement, TrustStatement) and statement.expires_at <= self.now:
+                self._settle(statement)
+                ended.append((issuer, subject))
+        return ended
+
+    def holds(self, statement: Statement) -> bool:
+        """Whether a statement is a trust that is live now and good for the scope."""
+        return (
+            isinstance(statement, TrustStatement)
+            and self.now < statement.expires_at
+            and (self.scope is None or statement.covers(self.scope))
+        )
+
+    def _settle(self, statement: Statement) -> None:
+        issuer, subject = statement.issuer, statement.subject
+        if isinstance(statement, TrustStatement) and self.holds(statement):
+            self._note_end(statement)
+            if issuer == subject:
+                self.anchored[subject] = statement.depth
+            else:
+                self.following.setdefault(issuer, {})[subject] = statement.depth
+                self.preceding.setdefault(subject, {})[issuer] = statement.depth
+        elif issuer == subject:
+            self.anchored.pop(subject, None)
+        else:
+            _discard(self.following, issuer, subject)
+            _discard(self.preceding, subject, issuer)
+        if isinstance(statement, TrustStatement):
+            if subject in self.banners:
+                self.banners[subject].discard(issuer)
+                if not self.banners[subject]:
+                    del self.banners[subject]
+        elif issuer != subject:
+            self.banners.setdefault(subject, set()).add(issuer)
+
+    def _note_end(self, trust: TrustStatement) -> None:
+        """Remember when a trust ends; the list stays in proportion to the trusts, however often they are renewed."""
+        heapq.heappush(self._ends, (trust.expires_at, trust.issuer, trust.subject))
+        if len(self._ends) > self._ends_max:
+            known = (one for about in self.newest.values() for one in about.values())
+            live = (one for one in known if isinstance(one, TrustStatement) and self.holds(one))
+            self._ends = sorted((one.expires_at, one.issuer, one.subject) for one in live)
+            self._ends_max = ENDS_MIN + 2 * len(self._ends)
+
+    def bans(self, issuer: PeerId, subjects: Iterable[PeerId]) -> bool:
+        """Whether a peer bans one of some others."""
+        return any(issuer in self.banners.get(subject, ()) for subject in subjects)
+
+
+def _discard(links: dict[PeerId, dict[PeerId, int]], one: PeerId, other: PeerId) -> None:
+    if one in links:
+        links[one].pop(other, None)
+        if not links[one]:
+            del links[one]
+
+
+def anchors(graph: TrustGraph, roots: Mapping[PeerId, int]) -> dict[PeerId, tuple[int, int]]:
+    """The roots from which chains start: exponent and delegation depth of those that signed themselves."""
+    return {peer: (exponent, graph.anchored[peer]) for peer, exponent in roots.items() if peer in graph.anchored}

@@ -1,0 +1,139 @@
+"""Long runs of machines: others have their turns meanwhile, and whoever gives up spoils nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from fluvial.errors import Refused
+from fluvial.fairness import equal
+from fluvial.particles.processor import ROUNDS_BETWEEN, Processor
+from prometheus_client import CollectorRegistry
+
+from tests.support.nodes import Work, chain, id_of, peer, until
+
+pytestmark = pytest.mark.anyio
+
+GREEDY, MODEST = id_of("greedy"), id_of("modest")
+
+
+def steps(count: int, done: list[str], name: str) -> Callable[[], str | None]:
+    """Work of so many slices, which notes each of them."""
+
+    def advance() -> str | None:
+        done.append(name)
+        return name if done.count(name) == count else None
+
+    return advance
+
+
+async def until_the_end(processor: Processor, work: Callable[[], str | None]) -> None:
+    """A run of the greedy one's that the end of the test interrupts."""
+    with suppress(Refused):
+        await processor.finish(GREEDY, work)
+
+
+async def test_a_short_run_is_done_at_once() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
+    done: list[str] = []
+    assert await processor.finish(GREEDY, steps(1, done, "short")) == "short"
+
+
+async def test_many_long_runs_of_one_initiator_leave_another_one_every_second_turn() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        for number in range(20):
+            tasks.start_soon(until_the_end, processor, steps(30, done, f"greedy {number}"))
+        await checkpoint()
+        assert await processor.finish(MODEST, steps(10, done, "modest")) == "modest"
+        assert len(done) <= 2 + 2 * 10 + 20, "and not 20 times as many"
+        tasks.cancel_scope.cancel()
+
+
+async def test_everything_else_goes_on_between_slices() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        tasks.start_soon(until_the_end, processor, steps(1_000, done, "long"))
+        await checkpoint()
+        await checkpoint()
+        before = len(done)
+        for _ in range(10 * ROUNDS_BETWEEN):
+            await checkpoint()
+        assert len(done) - before <= 11
+        tasks.cancel_scope.cancel()
+
+
+async def test_whoever_gives_up_waits_for_the_run_and_its_error_is_told_to_who_waits() -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        done.append("failing")
+        if len(done) > 3:
+            raise ZeroDivisionError
+
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        with anyio.move_on_after(0) as given_up:
+            await processor.finish(GREEDY, steps(50, done, "long"))
+        assert (done.count("long"), given_up.cancel_called) == (50, True)
+        done.clear()
+        with pytest.raises(ZeroDivisionError):
+            await processor.finish(GREEDY, fail)
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_waits_when_the_peer_stops_is_refused() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    refused: list[str] = []
+
+    async def run() -> None:
+        try:
+            await processor.finish(GREEDY, lambda: None)
+        except Refused as error:
+            refused.append(error.reason)
+
+    async with anyio.create_task_group() as others:
+        async with anyio.create_task_group() as tasks:
+            processor.start(tasks)
+            others.start_soon(run)
+            await checkpoint()
+            tasks.cancel_scope.cancel()
+        others.start_soon(run)
+    assert refused == ["busy", "busy"]
+
+
+async def test_work_off_the_loop_ends_with_its_result_or_its_error() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        assert await processor.off_loop(GREEDY, lambda: "done") == "done"
+        with pytest.raises(ZeroDivisionError):
+            await processor.off_loop(GREEDY, lambda: str(1 // 0))
+        tasks.cancel_scope.cancel()
+
+
+def folds(on: str, elements: int) -> str:
+    """Three nested folds: ``elements`` to the third power of steps."""
+    inner = "(null)"
+    for depth in range(3):
+        inner = f"(fold xs i{depth} (par {inner} (next i{depth})))"
+    return f'(seq (call "{on}" ("op" "array") [{" ".join(["1"] * elements)}] xs) {inner})'
+
+
+async def test_a_flow_ends_while_a_strangers_folds_have_hardly_begun(tmp_path: Path) -> None:
+    work = Work()
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await b.node.submit(b.node.particle(folds(b.peer_id, 60), ttl_ms=60_000, particle_id="greedy"))
+        await until(lambda: b.metric("fluvial_machine_runs_waiting") == 1)
+        await a.node.submit(a.node.particle(chain([b.peer_id]), ttl_ms=60_000, particle_id="honest"))
+        await until(lambda: len(work.done) == 1)
+        assert b.metric("fluvial_machine_runs_waiting") == 1

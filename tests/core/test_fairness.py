@@ -1,0 +1,101 @@
+"""Fair queueing: turns are shared by owner, whatever each of them asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+from fluvial.fairness import FairQueue
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.nodes import id_of
+
+GREEDY, MODEST, THIRD = map(id_of, ("greedy", "modest", "third"))
+
+
+def test_who_comes_behind_a_long_line_of_another_one_is_served_next() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(1_000):
+        queue.push(GREEDY, number)
+    assert [queue.pop() for _ in range(10)] == [(GREEDY, number) for number in range(10)]
+    queue.push(MODEST, 0)
+    assert (MODEST, 0) in [queue.pop(), queue.pop()]
+
+
+def test_a_weight_gives_so_many_more_parts() -> None:
+    queue: FairQueue[int] = FairQueue(lambda peer: 2 if peer == MODEST else 0)
+    for number in range(400):
+        queue.push(GREEDY, number)
+        queue.push(MODEST, number)
+    served = Counter(queue.pop()[0] for _ in range(400))
+    assert served == {MODEST: 300, GREEDY: 100}
+
+
+def test_going_away_and_coming_again_brings_no_advantage() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(100):
+        queue.push(MODEST, number)
+    queue.push(GREEDY, 0)
+    served: Counter[str] = Counter()
+    for _ in range(100):
+        owner, _ = queue.pop()
+        served[owner] += 1
+        if owner == GREEDY:
+            queue.push(GREEDY, 0)
+    assert abs(served[GREEDY] - served[MODEST]) <= 1
+
+
+def test_what_is_not_done_yet_can_stay_before_the_owners_others() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push(GREEDY, "one")
+    queue.push(GREEDY, "two")
+    queue.push(MODEST, "three")
+    owner, item = queue.pop()
+    queue.push(owner, item, first=True)
+    assert [queue.pop() for _ in range(3)] == [(MODEST, "three"), (GREEDY, "one"), (GREEDY, "two")]
+
+
+def test_what_is_not_wanted_any_more_leaves_the_line() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for item in ("one", "two"):
+        queue.push(GREEDY, item)
+    queue.push(MODEST, "three")
+    assert (queue.remove(GREEDY, "one"), queue.remove(GREEDY, "one"), queue.remove(THIRD, "one")) == (
+        True,
+        False,
+        False,
+    )
+    assert queue.remove(MODEST, "three")
+    assert (len(queue), queue.waiting(GREEDY), queue.waiting(MODEST)) == (1, 1, 0)
+    assert queue.pop() == (GREEDY, "two")
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+@given(st.lists(st.sampled_from([GREEDY, MODEST, THIRD, None]), max_size=200))
+def test_nothing_is_lost_and_each_line_keeps_its_order(moves: list[str | None]) -> None:
+    queue: FairQueue[int] = FairQueue()
+    put: dict[str, list[int]] = {}
+    got: dict[str, list[int]] = {}
+    for number, owner in enumerate(moves):
+        if owner is not None:
+            queue.push(owner, number)  # type: ignore[arg-type]
+            put.setdefault(owner, []).append(number)
+        elif queue:
+            whose, item = queue.pop()
+            got.setdefault(whose, []).append(item)
+    while queue:
+        whose, item = queue.pop()
+        got.setdefault(whose, []).append(item)
+    assert got == put
+
+
+def test_between_two_turns_of_one_owner_every_other_one_in_line_has_a_turn() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for owner in (GREEDY, MODEST, THIRD):
+        for number in range(50):
+            queue.push(owner, number)
+    order = [owner for owner, _ in islice(iter(queue.pop, None), 150)]
+    assert all(set(order[at : at + 3]) == {GREEDY, MODEST, THIRD} for at in range(0, 150, 3))
