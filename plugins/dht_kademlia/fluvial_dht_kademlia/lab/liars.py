@@ -1,0 +1,79 @@
+"""Peers that do not play by the rules: what they answer in place of their machine's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from fluvial.addresses import Contact
+from fluvial.identity import PeerId
+
+from fluvial_dht_kademlia import messages
+from fluvial_dht_kademlia.keyspace import Key, PlaceOf
+from fluvial_dht_kademlia.messages import DhtAnswer, DhtRequest
+
+
+class Liar(Protocol):
+    """Answers requests falsely."""
+
+    def answer(self, request: DhtRequest) -> DhtAnswer | None:
+        """The answer; None for silence."""
+        ...
+
+
+def _lie(request: DhtRequest, contacts: Sequence[Contact]) -> DhtAnswer:
+    """Claims to store, has no records, and names these contacts."""
+    match request:
+        case messages.FindPeers():
+            return messages.PeersFound(tuple(contacts))
+        case messages.FindProviders():
+            return messages.ProvidersFound((), tuple(contacts))
+        case messages.AddProvider():
+            return messages.RecordStored(True)
+        case messages.Ping():
+            return messages.Pong()
+
+
+def _target(request: DhtRequest) -> Key | None:
+    match request:
+        case messages.FindPeers(target):
+            return target
+        case messages.FindProviders(key):
+            return key
+        case _:
+            return None
+
+
+@dataclass(slots=True)
+class NamesAccomplices:
+    """Names only accomplices, those nearest to what is looked for; drops records."""
+
+    accomplices: Sequence[Contact]
+    place: PlaceOf
+    count: int
+
+    def answer(self, request: DhtRequest) -> DhtAnswer | None:
+        """As the class says."""
+        target = _target(request)
+        if target is None:
+            return _lie(request, ())
+        near = sorted(self.accomplices, key=lambda contact: self.place(contact.peer) ^ target)
+        return _lie(request, near[: self.count])
+
+
+@dataclass(slots=True)
+class InventsContacts:
+    """Names peers that do not exist, all at one address, which could be a victim's; drops records."""
+
+    rng: Random
+    victim: Contact
+    count: int
+
+    def answer(self, request: DhtRequest) -> DhtAnswer | None:
+        """As the class says."""
+        invented = [
+            Contact(PeerId.from_public_key(self.rng.randbytes(32)), self.victim.addresses) for _ in range(self.count)
+        ]
+        return _lie(request, invented)

@@ -1,0 +1,97 @@
+"""Scenarios about one peer: who is kept at a key, who stays in a bucket, which registrations a replica takes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fluvial.addresses import Address, Contact
+from fluvial.errors import Refused
+from fluvial.identity import KeyPair, PeerId
+
+from fluvial_dht_kademlia.buckets import KBucket
+from fluvial_dht_kademlia.challenges import Challenge, ChallengeKinds, open_challenge, owned_challenge
+from fluvial_dht_kademlia.keyspace import key_bytes, peer_key
+from fluvial_dht_kademlia.lab.network import NETWORK, keys_of
+from fluvial_dht_kademlia.lab.scenario import BucketScenario, ChallengeScenario, ProvidersScenario
+from fluvial_dht_kademlia.lab.trust_paths import PathProver, prove_path
+from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.record_store import RecordStore
+from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, RecordFields, sign_record
+
+_REPLICA: Final = "the replica of the laboratory"
+
+
+def _record(keys: KeyPair, challenge: Challenge, at_ms: int, solution: bytes = b"") -> ProviderRecord:
+    fields = RecordFields(
+        key=key_bytes(challenge.key),
+        provider=str(keys.peer_id),
+        sequence=at_ms,
+        issued_at_ms=at_ms,
+        expires_at_ms=at_ms + HOUR_MS,
+        solution=solution,
+    )
+    return sign_record(keys, NETWORK, fields)
+
+
+def run_providers(scenario: ProvidersScenario) -> dict[str, Any]:
+    """Register the providers at a replica in the order of their times, then ask it who is there."""
+    names = {keys_of(name).peer_id: name for name, _, _ in scenario.providers}
+    weights = {keys_of(name).peer_id: weight for name, weight, _ in scenario.providers}
+
+    def weigh(peer: PeerId) -> int:
+        return weights.get(peer, 0)
+
+    limits = KademliaLimits(providers_max=scenario.limit, providers_reserve=scenario.reserve)
+    checks = RecordChecks(NETWORK, ChallengeKinds(lambda *_: False), limits)
+    store = RecordStore(peer_key(keys_of(_REPLICA).peer_id), checks=checks, limits=limits, weigh=weigh)
+    challenge = open_challenge(scenario.name)
+    now = 0
+    for name, _, registered_at in sorted(scenario.providers, key=lambda row: row[2]):
+        now = registered_at * 1_000
+        try:
+            store.put(challenge, _record(keys_of(name), challenge, now), now)
+        except Refused as refusal:
+            if refusal.reason != "full":
+                raise
+    kept = [record.provider for record in store.read(challenge.key, now, limit=scenario.limit)]
+    return {
+        "name": scenario.name,
+        "order": [names[peer] for peer in kept if weights[peer] > 0],
+        "weightless": [names[peer] for peer in kept if weights[peer] <= 0],
+    }
+
+
+def run_bucket(scenario: BucketScenario) -> dict[str, Any]:
+    """Let peers arrive at a bucket; those that it wants to ping answer, or do not, as the scenario says."""
+    names = {keys_of(name).peer_id: name for name, _ in scenario.arrivals}
+    weights = {keys_of(name).peer_id: weight for name, weight in scenario.arrivals}
+    bucket = KBucket(scenario.k, scenario.reserve)
+    address = Address.parse("/ip4/10.0.0.1/tcp/7771")
+    for name, _ in scenario.arrivals:
+        peer = keys_of(name).peer_id
+        ping = bucket.seen(Contact(peer, (address,)), peer_key(peer), weights.__getitem__)
+        if ping is not None and scenario.all_answer_pings:
+            bucket.seen(ping, peer_key(ping.peer), weights.__getitem__)
+        elif ping is not None:
+            bucket.failed(ping.peer, weights.__getitem__)
+    return {"name": scenario.name, "present": [names[member.contact.peer] for member in bucket]}
+
+
+def run_challenge(scenario: ChallengeScenario) -> dict[str, Any]:
+    """Let each case register at a replica of its own."""
+    owner = keys_of(scenario.owner).peer_id
+    challenge = owned_challenge(owner, scenario.max_trust_path_length)
+    accepted = {}
+    for case in scenario.cases:
+        prover = PathProver(scenario.revocations, now=case.at)
+        limits = KademliaLimits()
+        checks = RecordChecks(NETWORK, ChallengeKinds(prover.proves), limits)
+        own = peer_key(keys_of(_REPLICA).peer_id)
+        store = RecordStore(own, checks=checks, limits=limits, weigh=lambda _: 0)
+        proof = prove_path(case.path, scenario.trusts, forger=case.provider)
+        now = case.at * 1_000
+        try:
+            accepted[case.case] = store.put(challenge, _record(keys_of(case.provider), challenge, now, proof), now)
+        except Refused:
+            accepted[case.case] = False
+    return {"name": scenario.name, "accepted": accepted}

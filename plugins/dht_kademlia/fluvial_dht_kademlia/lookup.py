@@ -1,0 +1,240 @@
+"""One iterative lookup: whom to ask next, and when it is done.
+
+A lookup has one or more disjoint paths. A path knows candidates and asks the nearest of them, ``alpha`` at a time over all paths. No peer is asked
+by two paths, so a liar can spoil only the path that met it. The states of a candidate::
+
+    new ──ask──▶ asked ──answer──▶ answered
+                   │ patience        ▲
+                   ▼                 │ answer
+                 slow ───────────────┤
+                   │ time-out        │
+                   ▼
+                 failed
+
+A slow candidate holds up nothing: the next one is asked in its place, also beyond the ring, and its answer still counts. Two *rings* are looked at: the ``k`` nearest
+candidates that have not failed, and the nearest ``k / 2`` among those with weight. Whoever makes ids nearest to a key owns the first ring, not the
+second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
+liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
+
+Source: Maymounkov, Mazières: "Kademlia", section 2.3; Baumgart, Mies: "S/Kademlia", section 4.4 (disjoint paths).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from heapq import nsmallest
+from itertools import chain
+
+from fluvial.addresses import Contact
+from fluvial.identity import PeerId
+
+from fluvial_dht_kademlia.keyspace import Key, PlaceOf, Weigh
+
+
+class CandidateState(Enum):
+    """Where a candidate stands; see the module."""
+
+    NEW = "new"
+    ASKED = "asked"
+    SLOW = "slow"
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+_OUTSTANDING = (CandidateState.ASKED, CandidateState.SLOW)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A peer that a lookup has heard of.
+
+    Attributes:
+        contact: who and where.
+        distance: from the target.
+        hops: peers on the way to it, itself included.
+        path: number of the path that knows it.
+        weighted: whether it had weight when the lookup heard of it.
+        state: see the module.
+    """
+
+    contact: Contact
+    distance: int
+    hops: int
+    path: int
+    weighted: bool
+    state: CandidateState = CandidateState.NEW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupShape:
+    """How wide a lookup is.
+
+    Attributes:
+        k: peers that it ends with.
+        alpha: requests in flight that are not slow.
+        paths: disjoint paths.
+        requests_max: requests in total; then it ends with what it has.
+    """
+
+    k: int
+    alpha: int
+    paths: int = 1
+    requests_max: int = 256
+
+
+@dataclass(slots=True)
+class Lookup:
+    """A lookup of the peers nearest to a key.
+
+    Args:
+        target: the key.
+        own: the peer that looks; it never becomes a candidate.
+        shape: how wide it is.
+        place: where a peer is.
+        weigh: the weight of a peer now.
+    """
+
+    target: Key
+    own: PeerId
+    shape: LookupShape
+    place: PlaceOf
+    weigh: Weigh
+    requests: int = 0
+    _candidates: dict[PeerId, Candidate] = field(default_factory=dict)
+    _paths: list[list[Candidate]] = field(default_factory=list)
+    _weighted: list[list[Candidate]] = field(default_factory=list)
+    _seeds: list[list[Candidate]] = field(default_factory=list)
+    _turn: int = 0
+    _asked: int = 0
+
+    def start(self, seeds: Iterable[Contact]) -> None:
+        """Deal the contacts to begin with to the paths, nearest first, one after the other."""
+        self._paths = [[] for _ in range(self.shape.paths)]
+        self._weighted = [[] for _ in range(self.shape.paths)]
+        ordered = sorted(seeds, key=lambda contact: self.place(contact.peer) ^ self.target)
+        for number, contact in enumerate(ordered):
+            self._add(contact, path=number % self.shape.paths, hops=1)
+        self._seeds = [path[: self.shape.k // 2] for path in self._paths]
+
+    def next(self) -> list[Contact]:
+        """Whom to ask now; they count as asked."""
+        room = max(self.shape.alpha, self.shape.paths) - self._asked
+        chosen: list[Contact] = []
+        idle = 0
+        while len(chosen) < room and idle < len(self._paths) and self.requests < self.shape.requests_max:
+            path = self._turn % len(self._paths)
+            candidate = self._choose(path, weighted=(self._turn // len(self._paths)) % 2 == 1)
+            self._turn += 1
+            if candidate is None:
+                idle += 1
+                continue
+            idle = 0
+            candidate.state = CandidateState.ASKED
+            self._asked += 1
+            self.requests += 1
+            chosen.append(candidate.contact)
+        return chosen
+
+    def answered(self, peer: PeerId, contacts: Iterable[Contact] = ()) -> None:
+        """A peer has answered with contacts; of these ``k + k / 2`` are looked at."""
+        candidate = self._leave(peer, CandidateState.ANSWERED)
+        if candidate is None:
+            return
+        taken_max = self.shape.k + self.shape.k // 2
+        for number, contact in enumerate(contacts):
+            if number >= taken_max:
+                break
+            self._add(contact, path=candidate.path, hops=candidate.hops + 1)
+        self._forget(candidate.path)
+
+    def slow(self, peer: PeerId) -> None:
+        """A peer takes long: it no longer holds a place among the ``alpha``."""
+        candidate = self._candidates.get(peer)
+        if candidate is not None and candidate.state is CandidateState.ASKED:
+            self._leave(peer, CandidateState.SLOW)
+
+    def failed(self, peer: PeerId) -> None:
+        """A peer has not answered in time, or with rubbish."""
+        self._leave(peer, CandidateState.FAILED)
+
+    @property
+    def done(self) -> bool:
+        """Whether all rings of all paths have answered, or the requests are used up and none is outstanding."""
+        spent = self.requests >= self.shape.requests_max
+        for number, path in enumerate(self._paths):
+            for candidate in path if spent else self._rings(number):
+                if candidate.state in _OUTSTANDING or (candidate.state is CandidateState.NEW and not spent):
+                    return False
+        return True
+
+    def hops(self, peer: PeerId) -> int:
+        """Peers on the way to one that was asked, itself included."""
+        return self._candidates[peer].hops
+
+    def nearest(self, count: int, *, weighted: bool = False) -> list[Contact]:
+        """The nearest that answered, over all paths; with ``weighted`` only those with weight."""
+        answered = [one for one in self._candidates.values() if one.state is CandidateState.ANSWERED]
+        if weighted:
+            answered = [one for one in answered if self.weigh(one.contact.peer) > 0]
+        return [one.contact for one in nsmallest(count, answered, key=_distance)]
+
+    def _leave(self, peer: PeerId, state: CandidateState) -> Candidate | None:
+        """Move an outstanding candidate on; None if there is none of this id."""
+        candidate = self._candidates.get(peer)
+        if candidate is None or candidate.state not in _OUTSTANDING:
+            return None
+        self._asked -= candidate.state is CandidateState.ASKED
+        candidate.state = state
+        return candidate
+
+    def _add(self, contact: Contact, *, path: int, hops: int) -> None:
+        peer = contact.peer
+        if peer == self.own or peer in self._candidates:
+            return
+        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0)
+        self._candidates[peer] = candidate
+        insort(self._paths[path], candidate, key=_distance)
+        if candidate.weighted:
+            insort(self._weighted[path], candidate, key=_distance)
+
+    def _rings(self, path: int) -> list[Candidate]:
+        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._seeds[path]
+
+    def _ring(
+        self, path: int, *, weighted: bool, without: tuple[CandidateState, ...] = (CandidateState.FAILED,)
+    ) -> list[Candidate]:
+        known, size = (self._weighted, max(1, self.shape.k // 2)) if weighted else (self._paths, self.shape.k)
+        ring: list[Candidate] = []
+        for candidate in known[path]:
+            if len(ring) == size:
+                break
+            if candidate.state not in without:
+                ring.append(candidate)
+        return ring
+
+    def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
+        """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
+        without = (CandidateState.FAILED, CandidateState.SLOW)
+        rings = (self._ring(path, weighted=ring, without=without) for ring in (weighted, not weighted))
+        return next((one for one in chain(*rings, self._seeds[path]) if one.state is CandidateState.NEW), None)
+
+    def _forget(self, number: int) -> None:
+        """Drop candidates beyond reach: at most four rings' worth of new ones are remembered for each path."""
+        path, keep_max = self._paths[number], 4 * self.shape.k
+        if len(path) <= 2 * keep_max:
+            return
+        new = [one for one in path if one.state is CandidateState.NEW]
+        heavy = [one for one in new if one.weighted]
+        kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max], *self._seeds[number])}
+        for one in new:
+            if one.contact.peer not in kept:
+                del self._candidates[one.contact.peer]
+        for lists in (self._paths, self._weighted):
+            lists[number] = [one for one in lists[number] if one.contact.peer in self._candidates]
+
+
+def _distance(candidate: Candidate) -> int:
+    return candidate.distance
