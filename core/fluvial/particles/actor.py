@@ -26,7 +26,8 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, SlicedInput, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.sliced import SlicedInput
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")

@@ -16,7 +16,8 @@ from fluvial.air.syntax import parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle, encode_delivery
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, SlicedInput, Writes
+from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.sliced import SlicedInput
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 from tests.support.nodes import id_of, keys_of
