@@ -72,13 +72,15 @@ def test_a_command_runs_and_has_the_shared_options(site: Site) -> None:
 
 
 def test_help_and_completion_import_nothing(site: Site) -> None:
-    site.install("fluvial-hello", {"hello": "fluvial_hello:hello", "lab.dht": "fluvial_hello:dht"}, "raise SystemExit")
+    site.install(
+        "fluvial-hello", {"hello": "fluvial_hello:hello", "works.dht": "fluvial_hello:dht"}, "raise SystemExit"
+    )
     lines = run("--help").output.splitlines()
     there = [line.split(maxsplit=1) for line in lines[lines.index("Commands of plugins:") :]]
     assert ["hello", "From fluvial-hello 1.2."] in there
-    assert ["lab", "Commands from fluvial-hello 1.2."] in there
-    assert "dht  From fluvial-hello 1.2." in run("lab", "--help").output
-    for words, offered in (("fluvial hel", "plain,hello"), ("fluvial lab ", "plain,dht"), ("fluvial hello ", "")):
+    assert ["works", "Commands from fluvial-hello 1.2."] in there
+    assert "dht  From fluvial-hello 1.2." in run("works", "--help").output
+    for words, offered in (("fluvial hel", "plain,hello"), ("fluvial works ", "plain,dht"), ("fluvial hello ", "")):
         count = str(words.count(" "))
         shell = {"_FLUVIAL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
         assert run(**shell).output.strip() == offered
@@ -86,10 +88,10 @@ def test_help_and_completion_import_nothing(site: Site) -> None:
 
 def test_commands_of_several_distributions_stand_below_one_word(site: Site) -> None:
     for part in ("dht", "consensus"):
-        site.install(f"lab-{part}", {f"lab.{part}": f"lab_{part}:hello"}, COMMAND)
-    assert run("lab", "dht").output == run("lab", "consensus").output == "hello  world\n"
-    assert "Commands from lab-consensus 1.2 and lab-dht 1.2." in run("--help").output
-    assert "No such command" in run("lab", "fce", exit_code=2).stderr
+        site.install(f"works-{part}", {f"works.{part}": f"works_{part}:hello"}, COMMAND)
+    assert run("works", "dht").output == run("works", "consensus").output == "hello  world\n"
+    assert "Commands from works-consensus 1.2 and works-dht 1.2." in run("--help").output
+    assert "No such command" in run("works", "fce", exit_code=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -125,14 +127,14 @@ def test_two_distributions_with_one_name_are_both_named_and_neither_is_used(site
 
 
 def test_a_command_and_a_shared_word_of_one_name_are_refused(site: Site) -> None:
-    site.install("one", {"lab": "one:hello"}, COMMAND)
-    site.install("two", {"lab.dht": "two:hello"}, COMMAND)
-    for arguments in (("lab",), ("lab", "dht")):
+    site.install("one", {"works": "one:hello"}, COMMAND)
+    site.install("two", {"works.dht": "two:hello"}, COMMAND)
+    for arguments in (("works",), ("works", "dht")):
         stderr = run(*arguments, exit_code=1).stderr
-        assert "of one 1.2 cannot be used: `fluvial lab` is the shared word of lab.dht (two 1.2)" in stderr
-    (row,) = [row for row in json.loads(run("plugins", "list", "--json").output) if row["name"] == "lab.dht"]
+        assert "of one 1.2 cannot be used: `fluvial works` is the shared word of works.dht (two 1.2)" in stderr
+    (row,) = [row for row in json.loads(run("plugins", "list", "--json").output) if row["name"] == "works.dht"]
     assert row["state"] == "contested"
-    assert "`fluvial lab` is itself a command of lab (one 1.2)" in row["error"]
+    assert "`fluvial works` is itself a command of works (one 1.2)" in row["error"]
 
 
 def test_the_names_of_core_are_reserved(site: Site) -> None:
