@@ -281,7 +281,7 @@ async def running(
         serves: native services that are available from the first particle on, also to particles that are resumed after a restart.
 
     Raises:
-        FluvialError: something that the peer needs is not available. What the block raises is raised as it is.
+        FluvialError: something that the peer needs is not available. What the block raises is raised as it is; of an exception group, its root cause.
     """
     node = Node(configuration, keys=keys, clock=clock, rng=rng, log=log, serves=serves)
     try:
