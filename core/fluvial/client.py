@@ -22,6 +22,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -44,7 +45,7 @@ from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
-from fluvial.services import Handler, Status
+from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.story.story import tell
 from fluvial.story.wording import cut, duration, printable
@@ -150,8 +151,10 @@ class Flow:
             await news.wait()
 
     async def __aenter__(self) -> Self:
-        handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
-        answers = {LOAD: self._load, **self._run.answers, **handlers}
+        answers: dict[str, Handler] = {LOAD: Inline(self._load), **self._run.answers}
+        for service in self._ends:
+            given = answers.get(service)
+            answers[service] = Inline(self._end) if given is None else partial(self._end_or_answer, given)
         self._node.bind(self.particle, answers, self._ran, self._heard)
         try:
             await self._node.submit(self.particle)
@@ -247,7 +250,7 @@ class Flow:
         self._last = effects
         self._waits = waits
         self._judge()
-        if effects.finished:
+        if effects.finished or self._ending is not None:
             self._done.set()
 
     def _judge(self) -> None:
@@ -272,7 +275,7 @@ class Flow:
                 return given if isinstance(given, str) else None
         return None
 
-    async def _load(self, call: Call) -> Any:
+    def _load(self, call: Call) -> Any:
         if call.function not in self._values:
             there = ", ".join(sorted(self._values)) or "none"
             raise ServiceError(
@@ -280,16 +283,21 @@ class Flow:
             )
         return self._values[call.function]
 
-    async def _end(self, call: Call) -> Any:
+    def _ends_with(self, call: Call) -> bool:
         functions = self._ends[call.service]
-        if "" not in functions and call.function not in functions:
-            if (handler := self._run.answers.get(call.service)) is not None:
-                return await handler(call)
+        return "" in functions or call.function in functions
+
+    def _end(self, call: Call) -> None:
+        """The run that this call belongs to tells, as soon as it is durable: see :meth:`_ran`."""
+        if not self._ends_with(call):
             raise ServiceError(Status.UNKNOWN_FUNCTION, f"{call.service}.{call.function} is no end of this run")
         if self._ending is None:
             self._ending = Ending(call.service, call.function, tuple(call.arguments))
-            self._done.set()
-        return None
+
+    async def _end_or_answer(self, otherwise: Handler, call: Call) -> Any:
+        if self._ends_with(call):
+            return self._end(call)
+        return otherwise.answer(call) if isinstance(otherwise, Inline) else await otherwise(call)
 
 
 class Client:
