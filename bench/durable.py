@@ -115,7 +115,6 @@ async def dbos(steps: int, url: str, folder: Path) -> AsyncIterator[Workflow]:
             "name": "bench",
             "system_database_url": url or f"sqlite:///{folder / 'dbos.db'}",
             "log_level": "ERROR",
-            "run_admin_server": False,
         }
     )
     DBOS.launch()

@@ -22,7 +22,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -60,6 +60,8 @@ CONNECT_S: Final = 10.0
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
+WRAPPINGS_MAX: Final = 64
+"""Scripts of which it is remembered what they read."""
 _NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
@@ -344,7 +346,7 @@ class Client:
             run = PreparedRun(script=script, values=values, until=until)
         else:
             run = script.prepare(values, relay=self.relay_id)
-        wrapping = _wrapping(run.script, run.values)
+        wrapping = _wrapping(run.script, frozenset(run.values))
         air = wrapping.around(run.script)
         particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
         return Flow(self.node, particle, run, wrapping)
@@ -384,7 +386,7 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that has no value.
     """
-    return _wrapping(script, values, name=name).around(script)
+    return _wrapping(script, frozenset(values), name=name).around(script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,8 +407,9 @@ class _Wrapping:
         return self.before + script + self.behind
 
 
-def _wrapping(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> _Wrapping:
-    """See :func:`with_values`."""
+@lru_cache(maxsize=WRAPPINGS_MAX)
+def _wrapping(script: str, values: frozenset[str], *, name: str = "script.air") -> _Wrapping:
+    """See :func:`with_values`; ``values`` are their names. Remembered, since most clients run one script again and again."""
     loaded: list[str] = []
     while True:
         try:
