@@ -33,11 +33,12 @@ Work: TypeAlias = Callable[[Connection], T] | DirectWrite[T]
 class Ticket(Generic[T]):
     """A write on its way, and what became of it."""
 
-    __slots__ = ("error", "quick", "result", "work")
+    __slots__ = ("error", "quick", "result", "size", "work")
 
     def __init__(self, work: Work[T]) -> None:
         self.work = work
-        self.quick = isinstance(work, DirectWrite) and work.size <= DIRECT_BYTES_MAX
+        self.size = work.size if isinstance(work, DirectWrite) else 0
+        self.quick = isinstance(work, DirectWrite) and self.size <= DIRECT_BYTES_MAX
         self.result: T | None = None
         self.error: Exception | None = None
 

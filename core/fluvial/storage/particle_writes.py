@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnClause, Table, bindparam, case, delete, insert, literal_column, select, update
@@ -11,9 +12,10 @@ from fluvial.encoding import encode
 from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
+from fluvial.storage.account import ENTRY_BYTES, OUTBOX_BYTES, PARTICLE_BYTES, SCRIPT_BYTES, row_bytes
 from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
-from fluvial.stored import Admission, JournalEntry, ParticleState
+from fluvial.stored import JournalEntry, ParticleState
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:
@@ -25,6 +27,52 @@ PAYLOAD_BYTES_MAX: Final = 64 * 2**20
 
 ERROR_CHARACTERS_MAX: Final = 500
 """Of an outbox row's last error; the rest is cut off."""
+
+OUTBOX_INCLUDED: Final = 2
+"""Deliveries of one write that are not counted: mostly their rows are there already, or gone in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write came to.
+
+    Attributes:
+        version: of the outbox rows that were asked for with it.
+        initiator: whose particle it is.
+        bytes: of the particle in the account, all in all.
+        deadline_ms: when it dies.
+        is_new: the particle was not here before.
+        new_script: neither was its script.
+    """
+
+    version: int
+    initiator: bytes
+    bytes: int
+    deadline_ms: int
+    is_new: bool = False
+    new_script: bool = False
+
+
+def entries_bytes(entries: Sequence[JournalEntry], peers: int) -> int:
+    """What an addition to a particle takes in the account.
+
+    Args:
+        entries: what is appended to the journal.
+        peers: how many must be handed the particle.
+    """
+    size = sum(row_bytes(len(entry.payload), ENTRY_BYTES) for entry in entries)
+    return size + max(0, peers - OUTBOX_INCLUDED) * OUTBOX_BYTES
+
+
+def particle_bytes(particle: Particle) -> int:
+    """What a particle takes in the account before anything is in its journal, without its script."""
+    return row_bytes(len(encode(particle.header)) + 2 * len(particle.id), PARTICLE_BYTES)
+
+
+def script_bytes(size: int) -> int:
+    """What a script of so many bytes takes in the account."""
+    return row_bytes(size, SCRIPT_BYTES)
+
 
 _ONE: Final[ColumnClause[int]] = literal_column("1")
 
@@ -46,17 +94,24 @@ _FOLLOWED: Final = case((particles.c.entries == bindparam("first"), particles.c.
 own, and nothing after it is done."""
 
 
+_WRITTEN: Final = particles.c["revision", "initiator", "bytes", "deadline_ms"]
+
+
 def _touch(length: Any) -> Statement:
     change = update(particles).where(particles.c.key == bindparam("of"))
-    change = change.values(state=bindparam("to"), entries=length, revision=particles.c.revision + _ONE)
-    return Statement(change.returning(particles.c.revision), returns=True)
+    change = change.values(
+        state=bindparam("to"),
+        entries=length,
+        revision=particles.c.revision + _ONE,
+        bytes=particles.c.bytes + bindparam("more"),
+    )
+    return Statement(change.returning(*_WRITTEN), returns=True)
 
 
 _TOUCH: Final = _touch(_GROWN)
 _ADVANCE: Final = _touch(_FOLLOWED)
-_LENGTH: Final = Statement(
-    select(particles.c.entries, particles.c.revision).where(particles.c.key == bindparam("of")), returns=True
-)
+_LENGTH: Final = Statement(select(particles.c.entries).where(particles.c.key == bindparam("of")), returns=True)
+_AS_IT_IS: Final = Statement(select(*_WRITTEN).where(particles.c.key == bindparam("of")), returns=True)
 
 
 def _request(insert: Callable[[Table], Insert]) -> Insert:
@@ -86,8 +141,9 @@ def admission(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
-) -> DirectWrite[Admission]:
+) -> DirectWrite[Written]:
     """See ``ParticleStore.admit``."""
+    initiator = particle.header.initiator
     row = {
         "key": particle.key,
         "id": plain_text(particle.id, ID_CHARACTERS_MAX),
@@ -101,19 +157,23 @@ def admission(
         "state": ParticleState.LIVE.value,
         "entries": 0,
         "revision": 0,
+        "initiator": initiator,
+        "bytes": particle_bytes(particle),
     }
     script = particle.script.encode()
     steps: list[Step] = [
-        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script}),
+        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script, "initiator": initiator}),
         (_ADD_PARTICLE, row),
     ]
     if entries or peers or finished:
         steps += _appending(particle.key, entries, peers, now_ms, finished=finished)
     else:
-        steps.append((_LENGTH, {"of": particle.key}))
+        steps.append((_AS_IT_IS, {"of": particle.key}))
 
-    def finish(results: Sequence[Result]) -> Admission:
-        return Admission(results[1] is not None, int(results[2][-1]))
+    def finish(results: Sequence[Result]) -> Written:
+        version, of, size, deadline_ms = results[2]
+        is_new, new_script = results[1] is not None, bool(results[0])
+        return Written(version, of, size, deadline_ms, is_new=is_new, new_script=new_script)
 
     size = len(script) + sum(len(entry.payload) for entry in entries)
     return DirectWrite(steps, finish, _blame(particle.key, entries, missing=0), size)
@@ -126,13 +186,13 @@ def addition(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
-) -> DirectWrite[int]:
+) -> DirectWrite[Written]:
     """See ``ParticleStore.record``."""
 
-    def finish(results: Sequence[Result]) -> int:
+    def finish(results: Sequence[Result]) -> Written:
         if results[0] is None:
             raise not_here(key)
-        return int(results[0][0])
+        return Written(*results[0])
 
     steps = _appending(key, entries, peers, now_ms, finished=finished)
     size = sum(len(entry.payload) for entry in entries)
@@ -187,7 +247,7 @@ def _appending(
     between several writers.
     """
     state = ParticleState.FINISHED if finished else ParticleState.LIVE
-    change = {"of": key, "count": len(entries), "to": state.value}
+    change = {"of": key, "count": len(entries), "to": state.value, "more": entries_bytes(entries, len(peers))}
     steps: list[Step] = []
     if entries:
         steps.append((_ADVANCE, {**change, "first": entries[0].seq}))

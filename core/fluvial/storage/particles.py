@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, func, literal_column, select
 
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
-from fluvial.storage.known_keys import KnownKeys
-from fluvial.storage.particle_rows import Purged, outbox_row_of, particle_of, summary_of
-from fluvial.storage.particle_tables import journal, outbox, particles, scripts
-from fluvial.storage.particle_writes import addition, admission, check_entries, delivery, failure
+from fluvial.storage.holdings import LARGE_BYTES, Holdings
+from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
+from fluvial.storage.particle_tables import guards, journal, outbox, particles, scripts, stories
+from fluvial.storage.particle_writes import (
+    addition,
+    admission,
+    check_entries,
+    delivery,
+    entries_bytes,
+    failure,
+    particle_bytes,
+    script_bytes,
+)
+from fluvial.storage.removal import contents
+from fluvial.storage.retention import Retention
 from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 from fluvial.tables import plain_text
 
 LISTED_MAX: Final = 100
 """Summaries in a list, unless asked otherwise."""
 
-PURGED_MAX: Final = 500
-"""Particles removed in one transaction, so that others need not wait long for it."""
-
+_LARGE: Final = select(*particles.c["key", "deadline_ms", "state"]).where(particles.c.bytes > LARGE_BYTES)
 _STATE: Final = select(particles.c.state).where(particles.c.key == bindparam("of"))
 _WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
-_EXPIRED: Final = (
-    select(*particles.c["key", "script_hash", "deadline_ms"])
-    .where(particles.c.deadline_ms < bindparam("end"))
-    .order_by(particles.c.deadline_ms)
-    .limit(bindparam("most"))
-)
-_FORGET: Final = delete(particles).where(particles.c.key.in_(bindparam("keys", expanding=True)))
-_FORGET_SCRIPTS: Final = delete(scripts).where(
-    scripts.c.hash.in_(bindparam("hashes", expanding=True)), ~exists().where(particles.c.script_hash == scripts.c.hash)
-)
+_STORY: Final = select(stories.c.story).where(stories.c.key == bindparam("of"))
+_GUARD: Final = select(guards.c.key).where(guards.c.key == bindparam("of"))
 _LOAD: Final = select(particles, scripts.c.text.label("script")).join(scripts).where(particles.c.key == bindparam("of"))
 _JOURNAL: Final = (
     select(*journal.c["seq", "at_ms", "kind", "payload"])
@@ -47,24 +47,34 @@ _SUMMARY: Final = select(
     *particles.c["key", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries"],
     select(func.count()).where(outbox.c.key == particles.c.key).scalar_subquery().label("waiting"),
 )
+_STORY_SUMMARY: Final = select(
+    *stories.c["key", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries"],
+    literal_column("0").label("waiting"),
+)
 
 
 class ParticleStore:
     """The table group of particles. Every method is one transaction; those that write return after it is committed.
 
     Any method raises ``StorageError`` if the database fails.
+
+    Attributes:
+        account: whose bytes are whose.
+        retention: removes what is not needed any more.
     """
 
     def __init__(self, database: SharedDatabase) -> None:
         self._database = database
-        self._known = KnownKeys()
+        self._holdings = holdings = Holdings()
+        self.account: Final = holdings.account
+        self.retention: Final = Retention(database, holdings)
 
     def knows(self, particle: Particle) -> bool:
         """Whether the particle was perhaps admitted; asks no database. False is certain, if its time is not over.
 
         True until :meth:`remember` has been called.
         """
-        return self._known.has(particle.key, particle.deadline_ms)
+        return self._holdings.known.has(particle.key, particle.deadline_ms)
 
     async def remember(self, now_ms: int, *, skew_ms: int) -> None:
         """Read which particles are here, so that :meth:`knows` can tell; once, at the start.
@@ -73,12 +83,22 @@ class ParticleStore:
             now_ms: milliseconds since 1970.
             skew_ms: how far clocks may be apart; what is over for longer is not remembered.
         """
-        query = select(*particles.c["key", "deadline_ms"]).where(particles.c.deadline_ms >= now_ms - skew_ms)
+        since = now_ms - skew_ms
+        keys = [
+            select(*table.c["key", "deadline_ms"]).where(table.c.deadline_ms >= since) for table in (particles, guards)
+        ]
 
-        def work(connection: Connection) -> list[tuple[ParticleKey, int]]:
-            return [(ParticleKey(key), deadline_ms) for key, deadline_ms in connection.execute(query)]
+        def work(connection: Connection) -> None:
+            self._holdings.fill(
+                keys=[(ParticleKey(key), at_ms) for query in keys for key, at_ms in connection.execute(query)],
+                large=[
+                    (ParticleKey(key), deadline_ms, state == ParticleState.FINISHED.value)
+                    for key, deadline_ms, state in connection.execute(_LARGE)
+                ],
+                rows=contents(connection),
+            )
 
-        self._known.fill(await self._database.read(work))
+        await self._database.read(work)
 
     async def admit(
         self,
@@ -109,17 +129,16 @@ class ParticleStore:
             ResourceLimit: an entry is too large.
         """
         check_entries(entries)
-        self._known.add(particle.key, particle.deadline_ms)
+        self._holdings.known.add(particle.key, particle.deadline_ms)
+        wanted = tuple(dict.fromkeys(peers))
         write = admission(
-            particle,
-            sender=sender,
-            hops=hops,
-            now_ms=now_ms,
-            entries=entries,
-            peers=tuple(dict.fromkeys(peers)),
-            finished=finished,
+            particle, sender=sender, hops=hops, now_ms=now_ms, entries=entries, peers=wanted, finished=finished
         )
-        return await self._database.write(write)
+        added, script = entries_bytes(entries, len(wanted)), len(particle.script.encode())
+        with self.account.reserved(added + particle_bytes(particle) + script_bytes(script)):
+            written = await self._database.write(write)
+        self._holdings.wrote(particle.key, written, added=added, script=script, finished=finished)
+        return Admission(written.is_new, written.version)
 
     async def record(
         self,
@@ -148,9 +167,13 @@ class ParticleStore:
         """
         check_entries(entries)
         wanted = tuple(dict.fromkeys(peers))
-        return await self._database.write(
-            addition(key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished)
-        )
+        added = entries_bytes(entries, len(wanted))
+        with self.account.reserved(added):
+            written = await self._database.write(
+                addition(key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished)
+            )
+        self._holdings.wrote(key, written, added=added, finished=finished)
+        return written.version
 
     async def load(self, key: ParticleKey) -> StoredParticle | None:
         """All that is stored of a particle; None if it is not here.
@@ -216,42 +239,32 @@ class ParticleStore:
         """The particles whose id begins with a text, newest first. Ids are their initiators' words: two may have the same."""
         low = plain_text(id_prefix, ID_CHARACTERS_MAX)
         high = low + "\U0010ffff" * ID_CHARACTERS_MAX  # no id with this prefix sorts behind it
-        return await self._summaries(_SUMMARY.where(particles.c.id >= low, particles.c.id <= high), limit)
+        return await self._summaries(limit, lambda table: [table.c.id >= low, table.c.id <= high])
 
     async def recent(self, limit: int = LISTED_MAX) -> list[ParticleSummary]:
         """The particles received last, newest first."""
-        return await self._summaries(_SUMMARY, limit)
+        return await self._summaries(limit, lambda _: [])
 
-    async def purge(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int = PURGED_MAX) -> int:
-        """Forget particles that expired long ago; how many. See :meth:`purge_step`."""
-        return (await self.purge_step(now_ms, keep_ms=keep_ms, skew_ms=skew_ms, limit=limit)).count
+    async def story(self, key: ParticleKey) -> bytes | None:
+        """What was told of a particle that was shrunk (``Retention.shrink``); None if there is none."""
+        return await self._database.read(lambda connection: connection.scalar(_STORY, {"of": key}))
 
-    async def purge_step(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int) -> Purged:
-        """Forget particles that expired long ago, with journal, outbox and unused scripts; call again while it finds some.
+    async def is_spent(self, key: ParticleKey) -> bool:
+        """Whether the particle was here, and all that is left is what keeps it from being run again."""
+        found = await self._database.read(lambda connection: connection.scalar(_GUARD, {"of": key}))
+        return found is not None
 
-        Args:
-            now_ms: milliseconds since 1970.
-            keep_ms: how long after its deadline a particle can still be looked at.
-            skew_ms: how far clocks may be apart. A particle stays this long in any case: its row is the replay guard.
-            limit: how many at most.
-        """
-        if keep_ms < 0 or skew_ms < 0:
-            raise ValueError("keep_ms and skew_ms must not be negative: a particle's row must outlive the particle")
-        self._known.forget(now_ms - skew_ms)
-        end_ms = now_ms - max(keep_ms, skew_ms)
+    async def _summaries(
+        self, limit: int, where: Callable[[Table], list[ColumnElement[bool]]]
+    ) -> list[ParticleSummary]:
+        """Of particles and of those that are only stories now, newest first."""
+        queries: list[Select[Any]] = [
+            query.where(*where(table)).order_by(table.c.received_at_ms.desc(), table.c.key).limit(limit)
+            for query, table in ((_SUMMARY, particles), (_STORY_SUMMARY, stories))
+        ]
 
-        def work(connection: Connection) -> Purged:
-            began = time.perf_counter()
-            rows = connection.execute(_EXPIRED, {"end": end_ms, "most": limit}).all()
-            if not rows:
-                return Purged(0, 0, 0.0)
-            connection.execute(_FORGET, {"keys": [row.key for row in rows]})
-            connection.execute(_FORGET_SCRIPTS, {"hashes": list({row.script_hash for row in rows})})
-            took = 0.0 if self._database.inline else time.perf_counter() - began
-            return Purged(len(rows), end_ms - rows[0].deadline_ms, took)
+        def work(connection: Connection) -> list[ParticleSummary]:
+            found = [summary_of(row) for query in queries for row in connection.execute(query)]
+            return sorted(found, key=lambda one: (-one.received_at_ms, one.key))[:limit]
 
-        return await self._database.write(work)
-
-    async def _summaries(self, query: Select[Any], limit: int) -> list[ParticleSummary]:
-        query = query.order_by(particles.c.received_at_ms.desc(), particles.c.key).limit(limit)
-        return await self._database.read(lambda connection: [summary_of(row) for row in connection.execute(query)])
+        return await self._database.read(work)

@@ -116,7 +116,9 @@ class ParticleStoreMachine(RuleBasedStateMachine):
     def purge(self, after_ms: int, limit: int) -> None:
         now_ms = NOW_MS + TTL_MS + after_ms
         gone = [p.key for p in PARTICLES if p.key in self.model and p.deadline_ms < now_ms][:limit]
-        assert self.portal.call(lambda: self.particles.purge(now_ms, keep_ms=0, skew_ms=0, limit=limit)) == len(gone)
+        assert self.portal.call(
+            lambda: self.particles.retention.forget(now_ms, keep_ms=0, skew_ms=0, limit=limit)
+        ).count == len(gone)
         for key in gone:
             del self.model[key]
 

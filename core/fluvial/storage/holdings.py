@@ -1,0 +1,77 @@
+"""What a peer knows by heart of its particles in the store, so that what comes often costs no query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from fluvial.particle import ParticleKey
+from fluvial.storage.account import DiskAccount
+from fluvial.storage.known_keys import KnownKeys
+from fluvial.storage.particle_writes import Written, script_bytes
+from fluvial.storage.removal import Removed
+
+LARGE_BYTES: Final = 32_768
+"""A particle with more in the account is worth to be shrunk when it has ended."""
+
+
+class Holdings:
+    """See the module's docstring.
+
+    Attributes:
+        known: the keys whose time is not over.
+        account: whose bytes are whose.
+    """
+
+    def __init__(self) -> None:
+        self.known: Final = KnownKeys()
+        self.account: Final = DiskAccount()
+        self._large: dict[ParticleKey, tuple[int, bool]] = {}  # with deadline, and whether it is finished
+
+    def fill(
+        self,
+        *,
+        keys: Iterable[tuple[ParticleKey, int]],
+        large: Iterable[tuple[ParticleKey, int, bool]],
+        rows: Iterable[tuple[bytes, int]],
+    ) -> None:
+        """What the store held before this process: see the attributes."""
+        self.known.fill(keys)
+        self.account.fill(rows)
+        self._large |= {key: (deadline_ms, finished) for key, deadline_ms, finished in large}
+
+    def wrote(self, key: ParticleKey, written: Written, *, added: int, script: int = 0, finished: bool) -> None:
+        """Something was written.
+
+        Args:
+            key: about which particle.
+            written: what the write came to.
+            added: bytes of what was added to a particle that was here.
+            script: bytes of the script that came with it.
+            finished: whether nothing is left to do.
+        """
+        size = written.bytes if written.is_new else added
+        self.account.add(written.initiator, size + (script_bytes(script) if written.new_script else 0))
+        if written.bytes > LARGE_BYTES or key in self._large or (written.new_script and script > LARGE_BYTES):
+            self._large[key] = (written.deadline_ms, finished)
+
+    def removed(self, removed: Removed) -> None:
+        """Something was removed."""
+        for initiator, size in removed.change:
+            self.account.add(initiator, size)
+        for key in removed.keys:
+            self._large.pop(key, None)
+
+    def to_shrink(self, now_ms: int, most: int) -> list[ParticleKey]:
+        """Large particles that have ended; those that could not be shrunk are named again."""
+        found = []
+        for key, (deadline_ms, finished) in self._large.items():
+            if finished or deadline_ms < now_ms:
+                found.append(key)
+                if len(found) >= most:
+                    break
+        return found
+
+    def leave(self, key: ParticleKey) -> None:
+        """A large particle is not to be named again before it is written to."""
+        self._large.pop(key, None)

@@ -1,0 +1,117 @@
+"""Removes from the store what is not needed any more; each method is one transaction.
+
+What goes, and what is left of it, is in ``removal.py``; when, in ``purge.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection
+
+from fluvial.particle import ParticleKey
+from fluvial.storage.account import DiskAccount
+from fluvial.storage.database import SharedDatabase
+from fluvial.storage.holdings import Holdings
+from fluvial.storage.removal import Removed, forget, make_room, shrink
+
+PURGED_MAX: Final = 500
+"""Particles removed in one transaction, unless asked otherwise, so that others need not wait long for it."""
+
+FREED_BYTES_MAX: Final = 8 * 2**20
+"""Bytes that are freed in one transaction to make room, unless a single particle has more."""
+
+
+class Retention:
+    """See the module's docstring. Any method raises ``StorageError`` if the database fails.
+
+    Args:
+        database: the open database.
+        holdings: told of what is gone.
+
+    Attributes:
+        account: whose bytes are whose.
+    """
+
+    def __init__(self, database: SharedDatabase, holdings: Holdings) -> None:
+        self._database = database
+        self._holdings = holdings
+        self.account: Final[DiskAccount] = holdings.account
+
+    async def forget(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
+        """Forget particles that expired long ago, with journal, outbox and unused scripts; call again while it finds some.
+
+        Args:
+            now_ms: milliseconds since 1970.
+            keep_ms: how long after its deadline a particle can still be looked at.
+            skew_ms: how far clocks may be apart. A particle stays this long in any case: its row is the replay guard.
+            limit: how many at most.
+        """
+        if keep_ms < 0 or skew_ms < 0:
+            raise ValueError("keep_ms and skew_ms must not be negative: a particle's row must outlive the particle")
+        self._holdings.known.forget(now_ms - skew_ms)
+        end_ms, guarded_ms = now_ms - max(keep_ms, skew_ms), now_ms - skew_ms
+        return await self._run(lambda connection: forget(connection, end_ms=end_ms, guarded_ms=guarded_ms, most=limit))
+
+    async def make_room(self, now_ms: int, *, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
+        """Remove particles that have ended, the oldest first, however young they are; a particle whose time is not over is not run again.
+
+        Args:
+            now_ms: milliseconds since 1970.
+            skew_ms: how far clocks may be apart.
+            limit: how many at most; fewer if they are large.
+        """
+
+        def work(connection: Connection) -> Removed:
+            guarded_ms = now_ms - skew_ms
+            return make_room(connection, now_ms=now_ms, guarded_ms=guarded_ms, most=limit, bytes_most=FREED_BYTES_MAX)
+
+        return await self._run(work)
+
+    def to_shrink(self, now_ms: int, most: int) -> list[ParticleKey]:
+        """Large particles that have ended, so many of them; asks no database."""
+        return self._holdings.to_shrink(now_ms, most)
+
+    async def shrink(self, key: ParticleKey, story: bytes, now_ms: int, *, skew_ms: int) -> bool:
+        """Put a story in the place of a particle; False if something is left to do for it, and nothing was done.
+
+        Args:
+            key: the particle.
+            story: its story.
+            now_ms: milliseconds since 1970.
+            skew_ms: how far clocks may be apart.
+        """
+        self._holdings.leave(key)
+        guarded_ms = now_ms - skew_ms
+        removed = await self._run(
+            lambda connection: shrink(connection, key, story, now_ms=now_ms, guarded_ms=guarded_ms)
+        )
+        return bool(removed.count)
+
+    async def measure(self) -> None:
+        """Compare the account with what the database says of its file."""
+        if (used := await self._database.read(_used)) is not None:
+            self.account.measured(used)
+
+    def leave(self, key: ParticleKey) -> None:
+        """A particle cannot be shrunk; it is not named again before it is written to."""
+        self._holdings.leave(key)
+
+    async def _run(self, work: Callable[[Connection], Removed]) -> Removed:
+        removed = await self._database.write(work)
+        self._holdings.removed(removed)
+        if self._database.inline:  # nothing may depend on how fast this machine is
+            removed.work_s = 0.0
+        return removed
+
+
+def _used(connection: Connection) -> int | None:
+    """Bytes of the file that are in use; None where that cannot be said: tables of PostgreSQL keep what is free for later."""
+    if connection.dialect.name != "sqlite":
+        return None
+    pages, free, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
