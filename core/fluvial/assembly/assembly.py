@@ -61,6 +61,7 @@ from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
 from fluvial.services.room import ServiceOffer, ServiceRoom
 from fluvial.storage import Store
+from fluvial.story.condensed import condense
 from fluvial.tables import Tables, distinct
 
 AIR_VERSION: Final = "0.62"
@@ -265,7 +266,8 @@ class Assembly:
             keys=owner.keys,
             network=settings.network,
             limits=settings.particles,
-            keep_ms=settings.storage.keep_ms,
+            disk=settings.storage,
+            condense=partial(condense, me=owner.keys.peer_id),
             relays=settings.relays,
             store=store.particles,
             transport=self.transport,

@@ -8,6 +8,7 @@ another one from the store when the particle is needed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from logging import WARNING
 from typing import Final, TypeVar
@@ -30,6 +31,7 @@ from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.particles.sliced import SlicedInput
+from fluvial.storage.particle_writes import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
@@ -49,12 +51,17 @@ class Actor:
         session: the particle's session, new or restored. The first run of a new one stores the particle.
         context: what actors work with.
         on_broken: called with the actor and the reason, once, when the session is broken; the actor must be dropped then.
+
+    Attributes:
+        particle: the particle.
+        stored: whether it is in the store.
     """
 
     def __init__(
         self, session: ParticleSession, context: ActorContext, *, on_broken: Callable[[Actor, BaseException], None]
     ) -> None:
         self.particle = session.particle
+        self.stored = session.phase is not ParticlePhase.NEW
         self._session = session
         self._context = context
         self._on_broken = on_broken
@@ -200,7 +207,10 @@ class Actor:
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
+            if isinstance(error, Refused) and self.stored:
+                await self._end()
             raise
+        self.stored = True
         self._session.durable(writes)
         self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
 
@@ -223,7 +233,11 @@ class Actor:
         """One or two transactions; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
         entries, now_ms, peers = writes.entries(), writes.at_ms, writes.peers
-        if session.phase is not ParticlePhase.NEW:
+        more = entries_bytes(entries, len(peers))
+        size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
+        self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
+        session.journal_bytes += more
+        if self.stored:
             return await store.record(
                 particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
             )
@@ -233,6 +247,14 @@ class Actor:
         if writes.finished:
             await store.record(particle.key, now_ms=now_ms, finished=True)
         return admission.version
+
+    async def _end(self) -> None:
+        """There is no room for what comes next: what the store has of the particle is all that there will be."""
+        self._context.throttled.note(
+            "particle_over_quota", "quota", cause=self.particle.initiator, level=WARNING, particle=self.particle.id
+        )
+        with suppress(StorageError):  # then it goes on when the store is back, perhaps with less to write
+            await self._context.store.record(self.particle.key, now_ms=self._context.clock.now_ms(), finished=True)
 
     def _row(self, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
         return OutboxRow(

@@ -18,6 +18,7 @@ from fluvial.particle import Particle
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Decision
@@ -35,6 +36,7 @@ class ActorContext:
         clock: the time in journals.
         store: where journals and outboxes are written.
         processor: shares the peer's time among particles.
+        quota: who may write how much.
         services: answer calls.
         permit: decides whether a call may be made.
         observers: are notified of every call.
@@ -52,6 +54,7 @@ class ActorContext:
     clock: Clock
     store: ParticleStore
     processor: Processor
+    quota: DiskQuota
     services: Services
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers

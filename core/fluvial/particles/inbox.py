@@ -24,6 +24,7 @@ from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
 
@@ -40,6 +41,7 @@ class Inbox:
         limits: what it accepts.
         keeper: has the particles.
         processor: shares the peer's time among them.
+        quota: who may write to the disk.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization, routing: the seats.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
@@ -54,6 +56,7 @@ class Inbox:
         limits: ParticleLimits,
         keeper: Keeper,
         processor: Processor,
+        quota: DiskQuota,
         carrier: Carrier,
         authorization: GuardedAuthorization,
         routing: GuardedRouting,
@@ -68,6 +71,7 @@ class Inbox:
         self._limits = limits
         self._keeper = keeper
         self._processor = processor
+        self._quota = quota
         self._carrier = carrier
         self._authorization = authorization
         self._routing = routing
@@ -88,7 +92,7 @@ class Inbox:
             particle_id = delivery.header.id
             outcome = await self._take_in(sender, delivery, payload)
         except Refused as error:
-            return self._refused(sender, particle_id, error.reason, error)
+            return self._refused(sender, particle_id, error.reason, error, retry_ms=error.retry_ms)
         except MissingError as error:
             return self._refused(sender, particle_id, MISSING, error, error.contents)
         except RemoteProtocolError as error:
@@ -114,6 +118,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
+        self._quota.check(particle.initiator)
         known = await self._known(particle, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
@@ -147,7 +152,7 @@ class Inbox:
         if receipt.reason == MISSING:
             raise MissingError(receipt.explanation, contents=tuple(map(ContentId, receipt.lacks)))
         if not receipt.settled:
-            raise Refused(receipt.explanation, reason=receipt.label)
+            raise Refused(receipt.explanation, reason=receipt.label, retry_ms=receipt.retry_ms)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
 
@@ -157,7 +162,13 @@ class Inbox:
             self._routing.learn(Contact(particle.initiator, addresses))
 
     def _refused(
-        self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
+        self,
+        sender: PeerId,
+        particle_id: str,
+        reason: str,
+        error: FluvialError,
+        lacks: Sequence[bytes] = (),
+        retry_ms: int = 0,
     ) -> Receipt:
         self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
@@ -170,7 +181,7 @@ class Inbox:
             sender=sender,
             error=error.message,
         )
-        return Receipt.refusal(reason, error.message, lacks)
+        return Receipt.refusal(reason, error.message, lacks, retry_ms)
 
     def _label(self, reason: str) -> str:
         """The reason as a metric's label: an authorization's own words are so many, and then ``other``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -18,12 +18,16 @@ from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
-from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.processor import BYTES_ON_LOOP
+from fluvial.particles.quota import kept_bytes
 from fluvial.particles.scripts import Scripts, parse_script
 from fluvial.particles.session import Parcel, ParticleSession
 from fluvial.storage.purge import Purge
 from fluvial.stored import StoredParticle
+
+SHRUNK_MAX: Final = 16
+"""Particles that are shrunk in one sweep."""
 
 SWEEP_S: Final = 1.0
 """How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
@@ -49,17 +53,25 @@ class Keeper:
     Args:
         context: what actors work with.
         limits: how many particles may be in memory.
-        keep_ms: how long dead particles stay in the store for inspection, in milliseconds. They stay longer if need be: until a replay
-            of them would be refused because of its age.
+        disk: how long, and how many bytes of, particles stay in the store for inspection. What keeps them from being run again stays longer if
+            need be: until a replay of them would be refused because of its age.
+        condense: makes of a large particle that has ended what is kept of it in place of its journal; runs in a thread.
         metrics: gets ``fluvial_particles_in_memory``.
     """
 
     def __init__(
-        self, context: ActorContext, limits: ParticleLimits, *, keep_ms: int, metrics: CollectorRegistry
+        self,
+        context: ActorContext,
+        limits: ParticleLimits,
+        disk: DiskLimits,
+        *,
+        condense: Callable[[StoredParticle], bytes],
+        metrics: CollectorRegistry,
     ) -> None:
         self._context = context
         self._limits = limits
-        self._keep_ms = keep_ms
+        self._disk = disk
+        self._condense = condense
         self._scripts = Scripts()
         self._actors: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._stopped: dict[ParticleKey, None] = {}  # in the order in which they are to be taken up
@@ -79,6 +91,8 @@ class Keeper:
         async with self._door(particle.key):
             here = particle.key in self._actors or self._context.store.knows(particle)
             actor = await self._open(particle.key) if here else None
+            if actor is None and here and await self._context.store.is_spent(particle.key):
+                raise _finished()
             if actor is None:
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
@@ -86,7 +100,7 @@ class Keeper:
                 session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, destinations_max=most)
                 return self._keep(session)
             if actor.finished:
-                raise Refused("the particle is finished on this peer", reason="replay")
+                raise _finished()
             return actor
 
     async def find(self, key: ParticleKey) -> Actor | None:
@@ -143,14 +157,41 @@ class Keeper:
             self._drop(actor)
 
     async def purge(self) -> None:
-        """Until cancelled: remove particles that died long ago from the store."""
+        """Until cancelled: remove from the store particles that died long ago, or have ended and there is no room for."""
         await Purge(
-            self._context.store,
+            self._context.store.retention,
             now_ms=self._context.clock.now_ms,
-            keep_ms=self._keep_ms,
+            keep_ms=self._disk.keep_ms,
+            keep_bytes=kept_bytes(self._disk),
             skew_ms=self._limits.clock_skew_ms_max,
             log=self._context.log,
         ).run()
+
+    async def shrink(self) -> None:
+        """Until cancelled: put the stories of large particles that have ended in the place of their journals."""
+        retention = self._context.store.retention
+        while True:
+            await anyio.sleep(SWEEP_S)
+            own = self._context.keys.public_key
+            for key in retention.to_shrink(self._context.clock.now_ms(), SHRUNK_MAX, own):
+                try:
+                    await self._shrink(key)
+                except StorageError as error:
+                    self._context.log.error("storage_failed", error=error.message)
+                    break
+                except FluvialError:  # its script or journal cannot be read any more: it stays as it is, until it goes
+                    retention.leave(key)
+
+    async def _shrink(self, key: ParticleKey) -> None:
+        store, now_ms = self._context.store, self._context.clock.now_ms()
+        async with self._door(key):
+            if (stored := await store.load(key)) is None:
+                store.retention.leave(key)
+                return
+            story = await self._context.processor.off_loop(stored.particle.initiator, lambda: self._condense(stored))
+            done = await store.retention.shrink(key, story, now_ms, skew_ms=self._limits.clock_skew_ms_max)
+            if done and (actor := self._actors.get(key)) is not None:
+                self._drop(actor)
 
     async def _take_up(self) -> None:
         """Go on with the particles that a restart or a failing store has stopped; raises StorageError with the rest left for later."""
@@ -177,6 +218,8 @@ class Keeper:
 
     def _broken(self, actor: Actor, error: BaseException) -> None:
         self._drop(actor)
+        if isinstance(error, Refused) and not actor.stored:
+            return  # whoever handed it over is told
         if isinstance(error, StorageError):
             self._stopped[actor.particle.key] = None
         elif isinstance(error, FluvialError) and not isinstance(error, RemoteProtocolError):
@@ -250,3 +293,7 @@ class Keeper:
         if self._actors.get(actor.particle.key) is actor:
             del self._actors[actor.particle.key]
         actor.stop()
+
+
+def _finished() -> Refused:
+    return Refused("the particle is finished on this peer", reason="replay")

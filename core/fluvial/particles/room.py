@@ -27,18 +27,20 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.context import ActorContext
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
-from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage import ParticleStore
+from fluvial.stored import StoredParticle
 from fluvial.throttling import ThrottledLog
 
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
@@ -61,7 +63,8 @@ class ParticleContext:
         keys: the peer's key pair.
         network: its network.
         limits: what it accepts.
-        keep_ms: how long dead particles stay in the store.
+        disk: how much they may write, and how long it is kept.
+        condense: makes of a particle that has ended what is kept of it in place of its journal.
         relays: this peer's own relays.
         store: where they are.
         transport, routing, authorization, execution: the seats.
@@ -74,7 +77,8 @@ class ParticleContext:
     keys: KeyPair
     network: str
     limits: ParticleLimits
-    keep_ms: int
+    disk: DiskLimits
+    condense: Callable[[StoredParticle], bytes]
     relays: Sequence[Contact]
     store: ParticleStore
     transport: GuardedTransport
@@ -119,6 +123,7 @@ class Particles(Part):
             await self.keeper.resume()
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)
+            tasks.start_soon(self.keeper.shrink)
             task_status.started()
 
     def contributions(self) -> Contributions:
@@ -164,6 +169,14 @@ class Particles(Part):
         limits, observers = context.limits, context.observers
         processor = Processor(weight=context.authorization.weight, metrics=metrics)
         processor.start(tasks)
+        quota = DiskQuota(
+            context.store.account,
+            context.disk,
+            me=me,
+            weight=context.authorization.weight,
+            clock=anyio.current_time,
+            metrics=metrics,
+        )
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
@@ -186,6 +199,7 @@ class Particles(Part):
             clock=clock,
             store=context.store,
             processor=processor,
+            quota=quota,
             services=context.services,
             permit=self._permit,
             observers=observers,
@@ -198,13 +212,14 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
+        self.keeper = keeper = Keeper(actor_context, limits, context.disk, condense=context.condense, metrics=metrics)
         self._inbox = Inbox(
             me,
             network=context.network,
             limits=limits,
             keeper=keeper,
             processor=processor,
+            quota=quota,
             carrier=carrier,
             authorization=context.authorization,
             routing=context.routing,

@@ -110,6 +110,7 @@ class ParticleSession:
         sender: who handed it over first; this peer itself for a particle of its own.
         hops: the most hops that a copy had made when it came here.
         phase: see :class:`ParticlePhase`.
+        journal_bytes: what its journal takes on the disk; counted by whoever writes it.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class ParticleSession:
         self.sender = sender
         self.hops = hops
         self.phase = ParticlePhase.NEW
+        self.journal_bytes = 0
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -221,6 +223,7 @@ class ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):
             self._apply(item, entry.at_ms)
         self._entries = len(items)
+        self.journal_bytes = sum(len(entry.payload) for entry in stored.journal)
         self._finishes = stored.state is ParticleState.FINISHED
         self.phase = ParticlePhase.FINISHED if self._finishes else ParticlePhase.LIVE
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from fluvial.particle import ParticleKey
@@ -13,6 +15,13 @@ from fluvial.storage.removal import Removed
 
 LARGE_BYTES: Final = 32_768
 """A particle with more in the account is worth to be shrunk when it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    initiator: bytes
+    deadline_ms: int
+    finished: bool
 
 
 class Holdings:
@@ -26,19 +35,19 @@ class Holdings:
     def __init__(self) -> None:
         self.known: Final = KnownKeys()
         self.account: Final = DiskAccount()
-        self._large: dict[ParticleKey, tuple[int, bool]] = {}  # with deadline, and whether it is finished
+        self._large: dict[ParticleKey, _Large] = {}
 
     def fill(
         self,
         *,
         keys: Iterable[tuple[ParticleKey, int]],
-        large: Iterable[tuple[ParticleKey, int, bool]],
+        large: Iterable[tuple[ParticleKey, bytes, int, bool]],
         rows: Iterable[tuple[bytes, int]],
     ) -> None:
         """What the store held before this process: see the attributes."""
         self.known.fill(keys)
         self.account.fill(rows)
-        self._large |= {key: (deadline_ms, finished) for key, deadline_ms, finished in large}
+        self._large |= {key: _Large(of, deadline_ms, finished) for key, of, deadline_ms, finished in large}
 
     def wrote(self, key: ParticleKey, written: Written, *, added: int, script: int = 0, finished: bool) -> None:
         """Something was written.
@@ -53,7 +62,7 @@ class Holdings:
         size = written.bytes if written.is_new else added
         self.account.add(written.initiator, size + (script_bytes(script) if written.new_script else 0))
         if written.bytes > LARGE_BYTES or key in self._large or (written.new_script and script > LARGE_BYTES):
-            self._large[key] = (written.deadline_ms, finished)
+            self._large[key] = _Large(written.initiator, written.deadline_ms, finished)
 
     def removed(self, removed: Removed) -> None:
         """Something was removed."""
@@ -62,16 +71,26 @@ class Holdings:
         for key in removed.keys:
             self._large.pop(key, None)
 
-    def to_shrink(self, now_ms: int, most: int) -> list[ParticleKey]:
-        """Large particles that have ended; those that could not be shrunk are named again."""
-        found = []
-        for key, (deadline_ms, finished) in self._large.items():
-            if finished or deadline_ms < now_ms:
-                found.append(key)
-                if len(found) >= most:
-                    break
-        return found
+    def to_shrink(self, now_ms: int, most: int, own: bytes) -> list[ParticleKey]:
+        """Large particles that have ended.
+
+        Args:
+            now_ms: milliseconds since 1970.
+            most: how many.
+            own: those of this initiator have not ended before their deadlines.
+        """
+        found = (
+            key
+            for key, large in self._large.items()
+            if large.deadline_ms < now_ms or (large.finished and large.initiator != own)
+        )
+        return list(islice(found, most))
+
+    def put_off(self, key: ParticleKey) -> None:
+        """A large particle is not to be named again before its deadline."""
+        if (large := self._large.get(key)) is not None:
+            self._large[key] = replace(large, finished=False)
 
     def leave(self, key: ParticleKey) -> None:
-        """A large particle is not to be named again before it is written to."""
+        """A large particle is not to be named again."""
         self._large.pop(key, None)

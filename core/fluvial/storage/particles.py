@@ -31,9 +31,10 @@ from fluvial.tables import plain_text
 LISTED_MAX: Final = 100
 """Summaries in a list, unless asked otherwise."""
 
-_LARGE: Final = select(*particles.c["key", "deadline_ms", "state"]).where(particles.c.bytes > LARGE_BYTES)
+_LARGE: Final = select(*particles.c["key", "initiator", "deadline_ms", "state"]).where(particles.c.bytes > LARGE_BYTES)
 _STATE: Final = select(particles.c.state).where(particles.c.key == bindparam("of"))
 _WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
+_STORY_STATE: Final = select(stories.c.state).where(stories.c.key == bindparam("of"))
 _STORY: Final = select(stories.c.story).where(stories.c.key == bindparam("of"))
 _GUARD: Final = select(guards.c.key).where(guards.c.key == bindparam("of"))
 _LOAD: Final = select(particles, scripts.c.text.label("script")).join(scripts).where(particles.c.key == bindparam("of"))
@@ -92,8 +93,8 @@ class ParticleStore:
             self._holdings.fill(
                 keys=[(ParticleKey(key), at_ms) for query in keys for key, at_ms in connection.execute(query)],
                 large=[
-                    (ParticleKey(key), deadline_ms, state == ParticleState.FINISHED.value)
-                    for key, deadline_ms, state in connection.execute(_LARGE)
+                    (ParticleKey(key), initiator, deadline_ms, state == ParticleState.FINISHED.value)
+                    for key, initiator, deadline_ms, state in connection.execute(_LARGE)
                 ],
                 rows=contents(connection),
             )
@@ -202,7 +203,11 @@ class ParticleStore:
 
     async def status(self, key: ParticleKey) -> ParticleState | None:
         """The state of a particle; None if it is not here (and was not within the time of the replay guard)."""
-        state = await self._database.read(lambda connection: connection.scalar(_STATE, {"of": key}))
+
+        def work(connection: Connection) -> str | None:
+            return connection.scalar(_STATE, {"of": key}) or connection.scalar(_STORY_STATE, {"of": key})
+
+        state = await self._database.read(work)
         return None if state is None else ParticleState(state)
 
     async def live(self, now_ms: int) -> list[ParticleKey]:

@@ -69,9 +69,9 @@ class Retention:
 
         return await self._run(work)
 
-    def to_shrink(self, now_ms: int, most: int) -> list[ParticleKey]:
-        """Large particles that have ended, so many of them; asks no database."""
-        return self._holdings.to_shrink(now_ms, most)
+    def to_shrink(self, now_ms: int, most: int, own: bytes) -> list[ParticleKey]:
+        """Large particles that have ended, so many of them; asks no database. Those of the initiator ``own`` end with their deadlines."""
+        return self._holdings.to_shrink(now_ms, most, own)
 
     async def shrink(self, key: ParticleKey, story: bytes, now_ms: int, *, skew_ms: int) -> bool:
         """Put a story in the place of a particle; False if something is left to do for it, and nothing was done.
@@ -82,11 +82,12 @@ class Retention:
             now_ms: milliseconds since 1970.
             skew_ms: how far clocks may be apart.
         """
-        self._holdings.leave(key)
         guarded_ms = now_ms - skew_ms
         removed = await self._run(
             lambda connection: shrink(connection, key, story, now_ms=now_ms, guarded_ms=guarded_ms)
         )
+        if not removed.count:
+            self._holdings.put_off(key)
         return bool(removed.count)
 
     async def measure(self) -> None:
@@ -95,7 +96,7 @@ class Retention:
             self.account.measured(used)
 
     def leave(self, key: ParticleKey) -> None:
-        """A particle cannot be shrunk; it is not named again before it is written to."""
+        """A particle cannot be shrunk, or is gone; it is not named again."""
         self._holdings.leave(key)
 
     async def _run(self, work: Callable[[Connection], Removed]) -> Removed:

@@ -122,6 +122,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         waits: what the flow waits for, as far as this peer knows.
         undelivered: whom this peer could not reach.
         error: what ended the last run, if something did.
+        shortened: the journal was thrown away because it was large: long texts and values are cut, and nothing can be verified any more.
+        left_out: how many events in the middle are not told then.
     """
 
     particle_id: str
@@ -136,6 +138,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     waits: list[WaitingInstruction]
     undelivered: list[Undelivered]
     error: str = ""
+    shortened: bool = False
+    left_out: int = 0
 
 
 OWN: Final = "own"
