@@ -28,6 +28,7 @@ from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.notice import Notice
+from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
@@ -240,6 +241,7 @@ class Node:
             base_dir=settings.base_dir,
             tables=assembly.tables(),
             inline=is_virtual(),
+            log_bytes=log_bytes(settings.storage),
             metrics=self.metrics,
             log=self.log,
         )

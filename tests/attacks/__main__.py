@@ -1,7 +1,7 @@
 """Attack real peers and report: ``python -m tests.attacks [--seconds 20] [--seed 1] [NAME …]``.
 
-An attack is survived if 95 % of the honest flows that ran meanwhile ended within two seconds, the peer's memory stayed under 512 MB, and its
-process lives. The exit code is the number of attacks that were not survived.
+An attack is survived if 95 % of the honest flows that ran meanwhile ended within two seconds, the peer's memory stayed under 512 MB, its
+database under the quota, and its process lives. The exit code is the number of attacks that were not survived.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from tests.attacks.arena import Arena, arena
+from tests.attacks.arena import DISK_BYTES_MAX, Arena, arena
 from tests.attacks.attempts import ATTACKS
 
 FLOW_S_MAX: Final = 2.0
@@ -35,10 +35,12 @@ def _report(name: str, place: Arena) -> bool:
     times = sorted(place.times_s)
     slowest = times[min(len(times) * FLOWS_PERCENT // 100, len(times) - 1)] if times else float("inf")
     log_mb = sum(path.stat().st_size for path in place.target.folder.glob("log*")) / 1e6
-    survived = slowest <= FLOW_S_MAX and place.rss_mb <= RSS_MB_MAX and place.alive()
+    place.look()
+    kept = place.rss_mb <= RSS_MB_MAX and place.disk_mb <= DISK_BYTES_MAX / 1e6
+    survived = slowest <= FLOW_S_MAX and kept and place.alive()
     print(
         f"{name:14} {'survived' if survived else 'NOT SURVIVED'}: {len(times)} honest flows, {FLOWS_PERCENT} % within {slowest:.2f} s, "
-        f"{place.rss_mb} MB, log {log_mb:.1f} MB, {'alive' if place.alive() else 'dead'}; receipts {place.receipts}",
+        f"memory {place.rss_mb} MB, disk {place.disk_mb:.0f} MB, log {log_mb:.1f} MB, {'alive' if place.alive() else 'dead'}; receipts {place.receipts}",
         flush=True,
     )
     return survived

@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,8 @@ HONEST: Final = """
                    (call %init_peer_id% ("return" "") [z]))))"""
 """A flow over both peers, with a pause."""
 HONEST_S_MAX: Final = 30.0
+DISK_BYTES_MAX: Final = 128 * 2**20
+"""The quota of the target; more than an attack of twenty seconds would write without."""
 GAP_S: Final = 0.2
 """Between two honest flows."""
 
@@ -43,6 +45,7 @@ class Arena:
         rng: makes the attack; of a printed seed.
         times_s: what honest flows took; infinity for one that failed.
         rss_mb: the most memory that the target was seen with.
+        disk_mb: the most that its database was seen to take, log included.
         receipts: how often the target gave which reason to the attacker.
     """
 
@@ -53,11 +56,16 @@ class Arena:
     rng: random.Random
     times_s: list[float] = field(default_factory=list)
     rss_mb: int = 0
+    disk_mb: float = 0.0
     receipts: dict[str, int] = field(default_factory=dict)
 
     async def give(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000) -> None:
         """Hand a particle of these keys to the target."""
-        particle = Particle.create(
+        await self.hand_over(self.particle(keys, script, ttl_ms=ttl_ms), b"")
+
+    def particle(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000) -> Particle:
+        """A particle of these keys that begins now."""
+        return Particle.create(
             keys,
             script,
             particle_id=self.rng.randbytes(16).hex(),
@@ -66,8 +74,11 @@ class Arena:
             max_hops=64,
             network=NETWORK,
         )
+
+    async def hand_over(self, particle: Particle, data: bytes) -> None:
+        """Deliver a particle with such data to the target."""
         delivery = Delivery(
-            self.target.peer_id.public_key, 1, particle.header, particle.signature, particle.script, b""
+            self.target.peer_id.public_key, 1, particle.header, particle.signature, particle.script, data
         )
         try:
             answer = await self.attacker.node.transport.request(
@@ -90,8 +101,13 @@ class Arena:
                 self.times_s.append(anyio.current_time() - began if answer == ("abc",) else float("inf"))
             except FluvialError:
                 self.times_s.append(float("inf"))
-            self.rss_mb = max(self.rss_mb, _rss_mb(self.target.pid))
+            self.look()
             await anyio.sleep(GAP_S)
+
+    def look(self) -> None:
+        """At the target's memory and disk."""
+        self.rss_mb = max(self.rss_mb, _rss_mb(self.target.pid))
+        self.disk_mb = max(self.disk_mb, _size(self.target.folder / "state") / 1e6)
 
     def alive(self) -> bool:
         """Whether the target's process is there."""
@@ -105,7 +121,12 @@ async def arena(seed: int) -> AsyncIterator[Arena]:
         folder = Path(name)
         variables = environment(folder / "caches")
         other = PeerProcess(folder / "other", variables)
-        target = PeerProcess(folder / "target", variables, routing={"kind": "static", "peers": [other.address]})
+        target = PeerProcess(
+            folder / "target",
+            variables,
+            routing={"kind": "static", "peers": [other.address]},
+            storage={"bytes_max": DISK_BYTES_MAX},
+        )
         try:
             other.start()
             target.start()
@@ -117,6 +138,15 @@ async def arena(seed: int) -> AsyncIterator[Arena]:
         finally:
             target.kill()
             other.kill()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder; files may come and go meanwhile."""
+    sizes = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _rss_mb(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -9,11 +10,14 @@ import anyio
 from fluvial.identity import KeyPair, PeerId
 
 from tests.attacks.arena import Arena
+from tests.support.deliveries import answered, without_contents
 
 Attack: TypeAlias = Callable[[Arena], Awaitable[None]]
 
 AT_ONCE: Final = 8
 """Particles that the attacker has under way."""
+EACH: Final = 4
+"""Particles of each stranger of a crowd."""
 
 
 def _stranger(arena: Arena) -> KeyPair:
@@ -27,6 +31,20 @@ async def _flood(arena: Arena, script: Callable[[], str]) -> None:
     async def throw() -> None:
         while True:
             await arena.give(keys, script())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
+
+
+async def _crowd(arena: Arena, script: Callable[[], str]) -> None:
+    """Many strangers hand over scripts, each of them a few: none of them is heavy."""
+
+    async def throw() -> None:
+        while True:
+            keys = _stranger(arena)
+            for _ in range(EACH):
+                await arena.give(keys, script())
 
     async with anyio.create_task_group() as tasks:
         for _ in range(AT_ONCE):
@@ -74,18 +92,44 @@ async def unreadable_scripts(arena: Arena) -> None:
 
 
 async def large_scripts(arena: Arena) -> None:
-    """A quarter of a megabyte of instructions in each script, none like another."""
+    """A megabyte of text in each script, none like another, by many strangers."""
 
     def script() -> str:
-        return (
-            "(seq (null) " * 64
-            + f'(call "{arena.target.peer_id}" ("op" "noop") ["{"y" * 250_000}{arena.rng.random()}"])'
-            + ")" * 64
-        )
+        return f'(call "{arena.target.peer_id}" ("op" "noop") ["{"y" * 1_000_000}{arena.rng.random()}"])'
 
-    keys = _stranger(arena)
-    while True:
-        await arena.give(keys, script(), ttl_ms=5_000)
+    await _crowd(arena, script)
+
+
+async def grow(arena: Arena) -> None:
+    """A kilobyte of script that doubles a text sixteen times, and then waits as long as it may; by many strangers."""
+    here = arena.target.peer_id
+
+    def script() -> str:
+        inner = f'(call "{here}" ("peer" "timeout") [100000])'
+        for step in reversed(range(16)):
+            inner = f'(seq (call "{here}" ("op" "concat_strings") [s{step} s{step}] s{step + 1}) {inner})'
+        seed = arena.rng.randbytes(30).hex()
+        return f'(seq (call "{here}" ("op" "identity") ["{seed}"] s0) {inner})'
+
+    await _crowd(arena, script)
+
+
+async def small(arena: Arena) -> None:
+    """The smallest flows, as many as possible, each of another stranger."""
+    await _crowd(arena, lambda: f'(call "{arena.target.peer_id}" ("op" "noop") [])')
+
+
+async def repeats(arena: Arena) -> None:
+    """The same four hundred kilobytes over and over, whole and with values left out, for a flow that waits."""
+    here, keys = arena.target.peer_id, _stranger(arena)
+    script = f"""
+        (seq (call %init_peer_id% ("load" "large") [] large)
+             (call "{here}" ("peer" "timeout") [100000 large]))"""
+    texts = [arena.rng.randbytes(10_000).hex() for _ in range(20)]
+    particle = arena.particle(keys, script)
+    whole = answered(particle, keys, texts)
+    for data in itertools.cycle((whole, without_contents(whole), whole)):
+        await arena.hand_over(particle, data)
 
 
 ATTACKS: Final[Mapping[str, Attack]] = {
@@ -94,4 +138,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "pauses": pauses,
     "refused": unreadable_scripts,
     "large-scripts": large_scripts,
+    "grow": grow,
+    "small": small,
+    "repeats": repeats,
 }

@@ -41,9 +41,14 @@ BUCKETS_MAX: Final = 4_096
 SHARE_RETRY_MS: Final = 2_000
 
 
+def log_bytes(limits: DiskLimits) -> int:
+    """How large the log of the database may be before it is cut; while it is, it may get twice as large."""
+    return min(limits.bytes_max // (2 * LOG_PART), LOG_BYTES_MAX // 2)
+
+
 def room_bytes(limits: DiskLimits) -> int:
     """What particles may take: all but the log."""
-    return limits.bytes_max - min(limits.bytes_max // LOG_PART, LOG_BYTES_MAX)
+    return limits.bytes_max - 2 * log_bytes(limits)
 
 
 def kept_bytes(limits: DiskLimits) -> int:

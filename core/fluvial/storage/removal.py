@@ -27,7 +27,13 @@ from fluvial.tables import per_dialect
 
 NOBODY: Final = b""
 
-_HEAD: Final = select(*particles.c["key", "script_hash", "deadline_ms", "initiator", "bytes"])
+_SCRIPT_BYTES: Final = (
+    select(func.length(scripts.c.text)).where(scripts.c.hash == particles.c.script_hash).scalar_subquery()
+)
+_HEAD: Final = select(
+    *particles.c["key", "script_hash", "deadline_ms", "initiator", "bytes"],
+    (particles.c.bytes + _SCRIPT_BYTES).label("size"),
+)
 _BY_AGE: Final = particles.c.deadline_ms
 _WAITS: Final = exists().where(outbox.c.key == particles.c.key)
 _DEAD: Final = _HEAD.where(particles.c.deadline_ms < bindparam("end")).order_by(_BY_AGE).limit(bindparam("most"))
@@ -41,7 +47,7 @@ _ENDED: Final = select(particles).where(
     or_(particles.c.deadline_ms < bindparam("end"), (particles.c.state == ParticleState.FINISHED.value) & ~_WAITS),
 )
 _OLD_STORIES: Final = (
-    select(*stories.c["key", "deadline_ms", "initiator", "bytes"])
+    select(*stories.c["key", "deadline_ms", "initiator", "bytes"], stories.c.bytes.label("size"))
     .where(stories.c.deadline_ms <= bindparam("end"))
     .order_by(stories.c.deadline_ms)
     .limit(bindparam("most"))
@@ -87,7 +93,7 @@ class Removed:
         return -sum(size for _, size in self.change)
 
 
-def forget(connection: Connection, *, end_ms: int, guarded_ms: int, most: int) -> Removed:
+def forget(connection: Connection, *, end_ms: int, guarded_ms: int, most: int, bytes_most: int) -> Removed:
     """Remove what died before a time, the oldest first.
 
     Args:
@@ -95,11 +101,12 @@ def forget(connection: Connection, *, end_ms: int, guarded_ms: int, most: int) -
         end_ms: when; milliseconds since 1970.
         guarded_ms: guards of particles that died before this are not needed.
         most: how many.
+        bytes_most: stops when so many are free.
     """
     began, removed = time.perf_counter(), Removed()
     bounds = {"end": end_ms, "most": most}
-    rows = connection.execute(_DEAD, bounds).all()
-    told = connection.execute(_OLD_STORIES, {**bounds, "end": end_ms - 1}).all()
+    rows = _first(connection.execute(_DEAD, bounds).all(), bytes_most)
+    told = _first(connection.execute(_OLD_STORIES, {**bounds, "end": end_ms - 1}).all(), bytes_most)
     _remove(connection, rows, removed)
     _remove_stories(connection, told, removed)
     gone = connection.execute(_FORGET_GUARDS, {"end": guarded_ms, "most": most}).rowcount
@@ -165,7 +172,7 @@ def _first(rows: Sequence[Row[Any]], bytes_most: int) -> list[Row[Any]]:
         if taken and size > bytes_most:
             break
         taken.append(row)
-        size += row.bytes
+        size += row.size
     return taken
 
 

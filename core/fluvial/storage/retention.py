@@ -20,7 +20,7 @@ PURGED_MAX: Final = 500
 """Particles removed in one transaction, unless asked otherwise, so that others need not wait long for it."""
 
 FREED_BYTES_MAX: Final = 8 * 2**20
-"""Bytes that are freed in one transaction to make room, unless a single particle has more."""
+"""Bytes that are freed in one transaction, unless a single particle has more."""
 
 
 class Retention:
@@ -52,7 +52,11 @@ class Retention:
             raise ValueError("keep_ms and skew_ms must not be negative: a particle's row must outlive the particle")
         self._holdings.known.forget(now_ms - skew_ms)
         end_ms, guarded_ms = now_ms - max(keep_ms, skew_ms), now_ms - skew_ms
-        return await self._run(lambda connection: forget(connection, end_ms=end_ms, guarded_ms=guarded_ms, most=limit))
+
+        def work(connection: Connection) -> Removed:
+            return forget(connection, end_ms=end_ms, guarded_ms=guarded_ms, most=limit, bytes_most=FREED_BYTES_MAX)
+
+        return await self._run(work)
 
     async def make_room(self, now_ms: int, *, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
         """Remove particles that have ended, the oldest first, however young they are; a particle whose time is not over is not run again.

@@ -43,7 +43,7 @@ T = TypeVar("T")
 GROUP_MAX: Final = 256
 """Writes in one transaction; bounds how long the first of them waits."""
 
-GROUP_BYTES_MAX: Final = 8 * 2**20
+GROUP_BYTES_MAX: Final = 4 * 2**20
 """Payload of one transaction, unless a single write has more; bounds what the log of the database holds besides what was committed."""
 
 WAITING_MAX: Final = 1024
