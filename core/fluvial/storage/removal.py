@@ -30,7 +30,7 @@ NOBODY: Final = b""
 _SCRIPT_BYTES: Final = (
     select(func.length(scripts.c.text)).where(scripts.c.hash == particles.c.script_hash).scalar_subquery()
 )
-_HEAD: Final = select(
+_HEAD: Final[Select[Any]] = select(
     *particles.c["key", "script_hash", "deadline_ms", "initiator", "bytes"],
     (particles.c.bytes + _SCRIPT_BYTES).label("size"),
 )
@@ -46,7 +46,7 @@ _ENDED: Final = select(particles).where(
     particles.c.key == bindparam("of"),
     or_(particles.c.deadline_ms < bindparam("end"), (particles.c.state == ParticleState.FINISHED.value) & ~_WAITS),
 )
-_OLD_STORIES: Final = (
+_OLD_STORIES: Final[Select[Any]] = (
     select(*stories.c["key", "deadline_ms", "initiator", "bytes"], stories.c.bytes.label("size"))
     .where(stories.c.deadline_ms <= bindparam("end"))
     .order_by(stories.c.deadline_ms)
