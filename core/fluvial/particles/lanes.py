@@ -2,7 +2,8 @@
 
 A lane is *idle* as long as nothing is in it. It is *due* when something is, at a time that moves away while the peer does not take
 anything: each pause is twice as long as the one before, up to a limit. All particles share the pauses of their peer, so however many of
-them go to a peer that is away, it is tried as often as for one.
+them go to a peer that is away, it is tried as often as for one. But a particle that the peer will take only later, because its initiator is
+at a limit there, is put off alone, and the others go on.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class DeliveryLane:
         "_line",
         "_lined",
         "_owners",
+        "_put_off",
         "_told",
         "_tried_s",
         "_trying",
@@ -68,6 +70,7 @@ class DeliveryLane:
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._told: dict[ParticleKey, str] = {}
+        self._put_off: dict[ParticleKey, float] = {}  # until when, by the loop's clock
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId) -> None:
@@ -75,13 +78,15 @@ class DeliveryLane:
         self.rows[row.key] = row
         self._owners[row.key] = owner
         self._enter(row.key)
+        if not self.failures:
+            self.due_s = 0.0
 
     def initiator_of(self, row: OutboxRow) -> PeerId:
         """Whose particle a row is about, which is in the lane."""
         return self._owners.get(row.key, self.owner)
 
     def _enter(self, key: ParticleKey) -> None:
-        if key not in self._lined and key not in self._trying:
+        if key not in self._lined and key not in self._trying and key not in self._put_off:
             self._lined.add(key)
             self._line.push(self._owners[key], key)
 
@@ -104,6 +109,19 @@ class DeliveryLane:
         elif row.key in self.rows:
             self._enter(row.key)
 
+    def put_off(self, row: OutboxRow, until_s: float) -> None:
+        """The peer will take a particle only later; what else is in the lane does not wait for that."""
+        self._put_off[row.key] = until_s
+
+    def is_put_off(self, row: OutboxRow) -> bool:
+        """Whether a row waits for a later time of its own."""
+        return row.key in self._put_off
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether something is in it that is not put off."""
+        return len(self._put_off) < len(self.rows)
+
     def news(self, key: ParticleKey, kind: str) -> bool:
         """Whether a particle fails in this way other than it did the last time."""
         if self._told.get(key) == kind:
@@ -115,6 +133,7 @@ class DeliveryLane:
         del self.rows[key]
         del self._owners[key]
         self._told.pop(key, None)
+        self._put_off.pop(key, None)
 
     def begin(self, now_ms: int, now_s: float) -> None:
         """It is being tried: all rows whose particles live get a turn, the others go."""
@@ -122,13 +141,15 @@ class DeliveryLane:
         self._tried_s = now_s
         for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
             self._forget(key)
+        self._put_off = {key: until_s for key, until_s in self._put_off.items() if until_s > now_s}
         for key in self.rows:
             self._enter(key)
 
     def took(self) -> None:
-        """All was delivered; what came meanwhile is due at once."""
+        """All was delivered that is not put off; what came meanwhile is due at once."""
         self.busy = False
-        self.failures, self.away, self.due_s = 0, "", 0.0
+        self.failures, self.away = 0, ""
+        self.due_s = 0.0 if self.has_turns else min(self._put_off.values(), default=0.0)
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

@@ -203,6 +203,8 @@ class Outbox:
                 self._good[lane.peer] = None
                 if len(self._good) > GOOD_MAX:
                     self._good.popitem(last=False)
+                if not lane.has_turns:
+                    break
         finally:
             lane.busy = False
             self._served -= 1
@@ -234,7 +236,7 @@ class Outbox:
                     away = error.message
                 finally:
                     lane.tried(row, done=done)
-                failed = failed or not done
+                failed = failed or not (done or lane.is_put_off(row))
                 if away:
                     return
 
@@ -326,6 +328,8 @@ class Outbox:
             to=row.peer,
             error=receipt.explanation,
         )
+        if receipt.temporary and receipt.retry_ms:
+            lane.put_off(row, anyio.current_time() + receipt.retry_ms / 1000)
         await self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
             self._reporter.refused(delivery.particle, row.peer, why)
