@@ -124,7 +124,8 @@ async def repeats(arena: Arena) -> None:
     here, keys = arena.target.peer_id, _stranger(arena)
     script = f"""
         (seq (call %init_peer_id% ("load" "large") [] large)
-             (call "{here}" ("peer" "timeout") [100000 large]))"""
+             (par (call "{here}" ("peer" "timeout") [100000])
+                  (call "{here}" ("op" "noop") [large])))"""
     texts = [arena.rng.randbytes(10_000).hex() for _ in range(20)]
     particle = arena.particle(keys, script)
     whole = answered(particle, keys, texts)
