@@ -162,6 +162,31 @@ class Particles(Part):
             return Decision(False, "failed", error.message)
         return await context.authorization.permit(call, policy)
 
+    def _quota(self) -> DiskQuota:
+        context = self._context
+        return DiskQuota(
+            context.store.account,
+            context.disk,
+            me=context.keys.peer_id,
+            weight=context.authorization.weight,
+            clock=anyio.current_time,
+            metrics=context.metrics,
+        )
+
+    def _hearing(self, carrier: Carrier) -> NoticeInbox:
+        context = self._context
+        return NoticeInbox(
+            context.keys.peer_id,
+            limits=context.limits,
+            keeper=self.keeper,
+            carrier=carrier,
+            on_notice=context.on_notice,
+            clock=context.clock,
+            observers=context.observers,
+            metrics=context.metrics,
+            log=context.log,
+        )
+
     def _furnish(self, tasks: TaskGroup) -> Reporter:
         """Put the room together; its tasks live in ``tasks``."""
         context = self._context
@@ -169,14 +194,7 @@ class Particles(Part):
         limits, observers = context.limits, context.observers
         processor = Processor(weight=context.authorization.weight, metrics=metrics)
         processor.start(tasks)
-        quota = DiskQuota(
-            context.store.account,
-            context.disk,
-            me=me,
-            weight=context.authorization.weight,
-            clock=anyio.current_time,
-            metrics=metrics,
-        )
+        quota = self._quota()
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
@@ -229,17 +247,7 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        self._notice_inbox = NoticeInbox(
-            me,
-            limits=limits,
-            keeper=keeper,
-            carrier=carrier,
-            on_notice=context.on_notice,
-            clock=clock,
-            observers=observers,
-            metrics=metrics,
-            log=log,
-        )
+        self._notice_inbox = self._hearing(carrier)
         return reporter
 
 

@@ -5,7 +5,7 @@
 - ``journal``: what happened to a particle, append-only, numbered from 0 without gaps.
 - ``outbox``: who must still be handed a particle; one row per pair.
 - ``stories``: what is left of a large particle that has ended: its story, told when its journal was thrown away.
-- ``guards``: keys of particles that are gone from ``particles`` before their age alone is a reason to refuse them.
+- ``replay_guards``: keys of particles that are gone from ``particles`` before their age alone is a reason to refuse them.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ stories: Final = Table(
     Column("story", LargeBinary, nullable=False),
 )
 
-guards: Final = Table(
-    "guards",
+replay_guards: Final = Table(
+    "replay_guards",
     metadata,
     Column("key", LargeBinary(HASH_BYTES), primary_key=True),
     Column("deadline_ms", BigInteger, nullable=False, index=True),

@@ -12,7 +12,7 @@ from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.holdings import LARGE_BYTES, Holdings
 from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
-from fluvial.storage.particle_tables import guards, journal, outbox, particles, scripts, stories
+from fluvial.storage.particle_tables import replay_guards, journal, outbox, particles, scripts, stories
 from fluvial.storage.particle_writes import (
     addition,
     admission,
@@ -36,7 +36,7 @@ _STATE: Final = select(particles.c.state).where(particles.c.key == bindparam("of
 _WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
 _STORY_STATE: Final = select(stories.c.state).where(stories.c.key == bindparam("of"))
 _STORY: Final = select(stories.c.story).where(stories.c.key == bindparam("of"))
-_GUARD: Final = select(guards.c.key).where(guards.c.key == bindparam("of"))
+_GUARD: Final = select(replay_guards.c.key).where(replay_guards.c.key == bindparam("of"))
 _LOAD: Final = select(particles, scripts.c.text.label("script")).join(scripts).where(particles.c.key == bindparam("of"))
 _JOURNAL: Final = (
     select(*journal.c["seq", "at_ms", "kind", "payload"])
@@ -86,7 +86,8 @@ class ParticleStore:
         """
         since = now_ms - skew_ms
         keys = [
-            select(*table.c["key", "deadline_ms"]).where(table.c.deadline_ms >= since) for table in (particles, guards)
+            select(*table.c["key", "deadline_ms"]).where(table.c.deadline_ms >= since)
+            for table in (particles, replay_guards)
         ]
 
         def work(connection: Connection) -> None:

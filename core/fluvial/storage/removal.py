@@ -4,7 +4,7 @@ A particle that has ended goes through up to three states, each smaller than the
 
 1. whole: its row with journal and outbox, and its script;
 2. its *story* (table ``stories``), if it was large: what ``fluvial particle show`` tells, told once and kept in place of all that;
-3. its *guard* (table ``guards``): its key alone, as long as its age is no reason to refuse it; so it is never run again.
+3. its *replay guard* (table ``replay_guards``): its key alone, as long as its age is no reason to refuse it; so it is never run again.
 
 Age takes it away from wherever it is; if there is no room, the oldest go to 3 before that.
 """
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func,
 
 from fluvial.particle import ParticleKey
 from fluvial.storage.account import GUARD_BYTES, STORY_BYTES, row_bytes
-from fluvial.storage.particle_tables import guards, outbox, particles, scripts, stories
+from fluvial.storage.particle_tables import replay_guards, outbox, particles, scripts, stories
 from fluvial.storage.particle_writes import script_bytes
 from fluvial.stored import ParticleState
 from fluvial.tables import per_dialect
@@ -63,10 +63,13 @@ _FORGET_SCRIPTS: Final = (
 )
 _FORGET_STORIES: Final = delete(stories).where(stories.c.key.in_(bindparam("keys", expanding=True)))
 _OLD_GUARDS: Final = (
-    select(guards.c.key).where(guards.c.deadline_ms < bindparam("end")).limit(bindparam("most")).scalar_subquery()
+    select(replay_guards.c.key)
+    .where(replay_guards.c.deadline_ms < bindparam("end"))
+    .limit(bindparam("most"))
+    .scalar_subquery()
 )
-_FORGET_GUARDS: Final = delete(guards).where(guards.c.key.in_(_OLD_GUARDS))
-_ADD_GUARD: Final = per_dialect(lambda insert: insert(guards).on_conflict_do_nothing())
+_FORGET_GUARDS: Final = delete(replay_guards).where(replay_guards.c.key.in_(_OLD_GUARDS))
+_ADD_GUARD: Final = per_dialect(lambda insert: insert(replay_guards).on_conflict_do_nothing())
 
 
 @dataclass(slots=True)
@@ -213,5 +216,5 @@ def contents(connection: Connection) -> list[tuple[bytes, int]]:
         found += [(bytes(initiator), int(size)) for initiator, size in connection.execute(query)]
     texts = select(scripts.c.initiator, func.length(scripts.c.text))
     found += [(bytes(initiator), script_bytes(size)) for initiator, size in connection.execute(texts)]
-    kept = connection.scalar(select(func.count()).select_from(guards)) or 0
+    kept = connection.scalar(select(func.count()).select_from(replay_guards)) or 0
     return [*found, (NOBODY, kept * GUARD_BYTES)]

@@ -38,9 +38,9 @@ def upgrade() -> None:
     for column in ("id", "received_at_ms", "deadline_ms"):
         op.create_index(f"ix_stories_{column}", "stories", [column])
     op.create_table(
-        "guards",
+        "replay_guards",
         sa.Column("key", sa.LargeBinary(32), nullable=False),
         sa.Column("deadline_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name="pk_guards"),
+        sa.PrimaryKeyConstraint("key", name="pk_replay_guards"),
     )
-    op.create_index("ix_guards_deadline_ms", "guards", ["deadline_ms"])
+    op.create_index("ix_replay_guards_deadline_ms", "replay_guards", ["deadline_ms"])
