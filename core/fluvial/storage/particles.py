@@ -12,7 +12,7 @@ from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.holdings import LARGE_BYTES, Holdings
 from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
-from fluvial.storage.particle_tables import replay_guards, journal, outbox, particles, scripts, stories
+from fluvial.storage.particle_tables import journal, outbox, particles, replay_guards, scripts, stories
 from fluvial.storage.particle_writes import (
     addition,
     admission,

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func,
 
 from fluvial.particle import ParticleKey
 from fluvial.storage.account import GUARD_BYTES, STORY_BYTES, row_bytes
-from fluvial.storage.particle_tables import replay_guards, outbox, particles, scripts, stories
+from fluvial.storage.particle_tables import outbox, particles, replay_guards, scripts, stories
 from fluvial.storage.particle_writes import script_bytes
 from fluvial.stored import ParticleState
 from fluvial.tables import per_dialect
