@@ -32,7 +32,8 @@ from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
-from fluvial.storage import Store, StoredParticle, open_store
+from fluvial.storage.opening import Keeping, keeping
+from fluvial.stored import StoredParticle
 from fluvial.telemetry import make_logger
 from fluvial.virtual.loop import is_virtual
 
@@ -47,7 +48,7 @@ Listen: TypeAlias = Callable[[Notice], None]
 class _RunningNode:
     """Objects that exist only while the node runs."""
 
-    store: Store
+    store: Keeping
     assembly: Assembly
     particles: Particles
 
@@ -236,7 +237,7 @@ class Node:
             on_notice=self._heard,
         )
         assembly = Assembly(self._configuration, owner)
-        opening = open_store(
+        opening = keeping(
             settings.storage_url,
             base_dir=settings.base_dir,
             tables=assembly.tables(),

@@ -31,7 +31,7 @@ from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.particles.sliced import SlicedInput
-from fluvial.storage.particle_writes import entries_bytes, particle_bytes, script_bytes
+from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")

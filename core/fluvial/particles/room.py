@@ -39,7 +39,7 @@ from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
-from fluvial.storage import ParticleStore
+from fluvial.storage.particles import ParticleStore
 from fluvial.stored import StoredParticle
 from fluvial.throttling import ThrottledLog
 

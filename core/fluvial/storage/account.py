@@ -9,9 +9,13 @@ Initiators are named by their public keys; what is of nobody, such as rows of an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
+
+from fluvial.encoding import encode
+from fluvial.particle import Particle
+from fluvial.stored import JournalEntry
 
 PAGE_BYTES: Final = 4_096
 """Source: SQLite documentation, "Database File Format", sections 1.3.2 and 1.6: pages, and the chains of those that a long value takes."""
@@ -25,6 +29,13 @@ SCRIPT_BYTES: Final = 120
 STORY_BYTES: Final = 600
 GUARD_BYTES: Final = 160
 
+NOBODY: Final = b""
+"""Whose those bytes are that are nobody's."""
+
+
+OUTBOX_INCLUDED: Final = 2
+"""Deliveries of one write that are not counted: mostly their rows are there already, or gone in a moment."""
+
 
 def row_bytes(content: int, beside: int) -> int:
     """The most that a row takes in its pages, in bytes.
@@ -37,6 +48,27 @@ def row_bytes(content: int, beside: int) -> int:
     if size > PAGE_BYTES:
         return size + size // 500 + PAGE_BYTES
     return PAGE_BYTES // (PAGE_BYTES // size)
+
+
+def entries_bytes(entries: Sequence[JournalEntry], peers: int) -> int:
+    """What an addition to a particle takes in the account.
+
+    Args:
+        entries: what is appended to the journal.
+        peers: how many must be handed the particle.
+    """
+    size = sum(row_bytes(len(entry.payload), ENTRY_BYTES) for entry in entries)
+    return size + max(0, peers - OUTBOX_INCLUDED) * OUTBOX_BYTES
+
+
+def particle_bytes(particle: Particle) -> int:
+    """What a particle takes in the account before anything is in its journal, without its script."""
+    return row_bytes(len(encode(particle.header)) + 2 * len(particle.id), PARTICLE_BYTES)
+
+
+def script_bytes(size: int) -> int:
+    """What a script of so many bytes takes in the account."""
+    return row_bytes(size, SCRIPT_BYTES)
 
 
 class DiskAccount:

@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
 from fluvial.particle import ParticleKey
-from fluvial.storage.account import DiskAccount
+from fluvial.storage.account import DiskAccount, script_bytes
 from fluvial.storage.known_keys import KnownKeys
-from fluvial.storage.particle_writes import Written, script_bytes
-from fluvial.storage.removal import Removed
 
 LARGE_BYTES: Final = 32_768
 """A particle with more in the account is worth to be shrunk when it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write came to.
+
+    Attributes:
+        version: of the outbox rows that were asked for with it.
+        initiator: whose particle it is.
+        bytes: of the particle in the account, all in all.
+        deadline_ms: when it dies.
+        is_new: the particle was not here before.
+        new_script: neither was its script.
+    """
+
+    version: int
+    initiator: bytes
+    bytes: int
+    deadline_ms: int
+    is_new: bool = False
+    new_script: bool = False
+
+
+@dataclass(slots=True)
+class Removed:
+    """What one step came to.
+
+    Attributes:
+        count: how many particles and stories are gone.
+        oldest_ms: how long the oldest of them should have been gone already, milliseconds.
+        work_s: how long it held up other writes, seconds, without the COMMIT.
+        keys: of the particles.
+        change: initiators, and by how much their bytes have changed.
+    """
+
+    count: int = 0
+    oldest_ms: int = 0
+    work_s: float = 0.0
+    keys: list[ParticleKey] = field(default_factory=list)
+    change: list[tuple[bytes, int]] = field(default_factory=list)
+
+    @property
+    def freed(self) -> int:
+        """Bytes that are free now."""
+        return -sum(size for _, size in self.change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnClause, Table, bindparam, case, delete, insert, literal_column, select, update
 
 from fluvial.encoding import encode
-from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
-from fluvial.storage.account import ENTRY_BYTES, OUTBOX_BYTES, PARTICLE_BYTES, SCRIPT_BYTES, row_bytes
+from fluvial.storage.account import entries_bytes, particle_bytes
 from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
+from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
+from fluvial.storage.holdings import Written
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
 from fluvial.stored import JournalEntry, ParticleState
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:
     from fluvial.tables import Insert
-
-KIND_CHARACTERS_MAX: Final = 32
-PAYLOAD_BYTES_MAX: Final = 64 * 2**20
-"""Of one journal entry; far above a frame, so that nothing that arrived can fail to be stored."""
-
-ERROR_CHARACTERS_MAX: Final = 500
-"""Of an outbox row's last error; the rest is cut off."""
-
-OUTBOX_INCLUDED: Final = 2
-"""Deliveries of one write that are not counted: mostly their rows are there already, or gone in a moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a write came to.
-
-    Attributes:
-        version: of the outbox rows that were asked for with it.
-        initiator: whose particle it is.
-        bytes: of the particle in the account, all in all.
-        deadline_ms: when it dies.
-        is_new: the particle was not here before.
-        new_script: neither was its script.
-    """
-
-    version: int
-    initiator: bytes
-    bytes: int
-    deadline_ms: int
-    is_new: bool = False
-    new_script: bool = False
-
-
-def entries_bytes(entries: Sequence[JournalEntry], peers: int) -> int:
-    """What an addition to a particle takes in the account.
-
-    Args:
-        entries: what is appended to the journal.
-        peers: how many must be handed the particle.
-    """
-    size = sum(row_bytes(len(entry.payload), ENTRY_BYTES) for entry in entries)
-    return size + max(0, peers - OUTBOX_INCLUDED) * OUTBOX_BYTES
-
-
-def particle_bytes(particle: Particle) -> int:
-    """What a particle takes in the account before anything is in its journal, without its script."""
-    return row_bytes(len(encode(particle.header)) + 2 * len(particle.id), PARTICLE_BYTES)
-
-
-def script_bytes(size: int) -> int:
-    """What a script of so many bytes takes in the account."""
-    return row_bytes(size, SCRIPT_BYTES)
-
 
 _ONE: Final[ColumnClause[int]] = literal_column("1")
 
@@ -213,31 +160,6 @@ def failure(key: ParticleKey, peer: PeerId, error: str) -> DirectWrite[None]:
     return DirectWrite([(_FAILED, row)], lambda _: None)
 
 
-def check_entries(entries: Sequence[JournalEntry]) -> None:
-    """Refuse entries that do not follow each other or are too large.
-
-    Raises:
-        StorageError: there is a gap.
-        ResourceLimit: one is too large.
-    """
-    for offset, entry in enumerate(entries):
-        if entry.seq != entries[0].seq + offset:
-            raise StorageError(
-                f"journal entry {entry.seq} does not follow {entries[offset - 1].seq}",
-                hint="this is a bug of the caller",
-            )
-        if len(entry.payload) > PAYLOAD_BYTES_MAX or len(entry.kind) > KIND_CHARACTERS_MAX:
-            raise ResourceLimit(
-                f"journal entry {entry.seq} is too large: {len(entry.payload)} bytes, kind of {len(entry.kind)} characters",
-                hint=f"{PAYLOAD_BYTES_MAX} bytes and {KIND_CHARACTERS_MAX} characters are allowed",
-            )
-
-
-def not_here(key: ParticleKey) -> StorageError:
-    """What is said of a particle that was never admitted."""
-    return StorageError(f"particle {key.hex()} is not here", hint="admit it before recording anything about it")
-
-
 def _appending(
     key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
 ) -> list[Step]:
@@ -275,9 +197,6 @@ def _blame(
             return not_here(key)
         if not entries or entries[0].seq == length:
             return None
-        return StorageError(
-            f"particle {key.hex()}: journal entry {entries[0].seq} does not follow: {length} comes next",
-            hint="two writers for one particle, or a bug of the caller",
-        )
+        return not_next(key, entries[0].seq, length)
 
     return _LENGTH, {"of": key}, say

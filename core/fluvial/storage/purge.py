@@ -15,7 +15,7 @@ import anyio
 import structlog
 
 from fluvial.errors import StorageError
-from fluvial.storage.removal import Removed
+from fluvial.storage.holdings import Removed
 from fluvial.storage.retention import Retention
 
 STEP_MIN: Final = 20

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, or_, select
 
 from fluvial.particle import ParticleKey
-from fluvial.storage.account import GUARD_BYTES, STORY_BYTES, row_bytes
+from fluvial.storage.account import GUARD_BYTES, NOBODY, STORY_BYTES, row_bytes, script_bytes
+from fluvial.storage.holdings import Removed
 from fluvial.storage.particle_tables import outbox, particles, replay_guards, scripts, stories
-from fluvial.storage.particle_writes import script_bytes
 from fluvial.stored import ParticleState
 from fluvial.tables import per_dialect
-
-NOBODY: Final = b""
 
 _SCRIPT_BYTES: Final = (
     select(func.length(scripts.c.text)).where(scripts.c.hash == particles.c.script_hash).scalar_subquery()
@@ -70,30 +67,6 @@ _OLD_GUARDS: Final = (
 )
 _FORGET_GUARDS: Final = delete(replay_guards).where(replay_guards.c.key.in_(_OLD_GUARDS))
 _ADD_GUARD: Final = per_dialect(lambda insert: insert(replay_guards).on_conflict_do_nothing())
-
-
-@dataclass(slots=True)
-class Removed:
-    """What one step came to.
-
-    Attributes:
-        count: how many particles and stories are gone.
-        oldest_ms: how long the oldest of them should have been gone already, milliseconds.
-        work_s: how long it held up other writes, seconds, without the COMMIT.
-        keys: of the particles.
-        change: initiators, and by how much their bytes have changed.
-    """
-
-    count: int = 0
-    oldest_ms: int = 0
-    work_s: float = 0.0
-    keys: list[ParticleKey] = field(default_factory=list)
-    change: list[tuple[bytes, int]] = field(default_factory=list)
-
-    @property
-    def freed(self) -> int:
-        """Bytes that are free now."""
-        return -sum(size for _, size in self.change)
 
 
 def forget(connection: Connection, *, end_ms: int, guarded_ms: int, most: int, bytes_most: int) -> Removed:

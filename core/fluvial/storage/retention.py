@@ -5,16 +5,12 @@ What goes, and what is left of it, is in ``removal.py``; when, in ``purge.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import Final
-
-from sqlalchemy import Connection
 
 from fluvial.particle import ParticleKey
 from fluvial.storage.account import DiskAccount
-from fluvial.storage.database import SharedDatabase
-from fluvial.storage.holdings import Holdings
-from fluvial.storage.removal import Removed, forget, make_room, shrink
+from fluvial.storage.holdings import Holdings, Removed
 
 PURGED_MAX: Final = 500
 """Particles removed in one transaction, unless asked otherwise, so that others need not wait long for it."""
@@ -23,19 +19,17 @@ FREED_BYTES_MAX: Final = 8 * 2**20
 """Bytes that are freed in one transaction, unless a single particle has more."""
 
 
-class Retention:
+class Retention(ABC):
     """See the module's docstring. Any method raises ``StorageError`` if the database fails.
 
     Args:
-        database: the open database.
         holdings: told of what is gone.
 
     Attributes:
         account: whose bytes are whose.
     """
 
-    def __init__(self, database: SharedDatabase, holdings: Holdings) -> None:
-        self._database = database
+    def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self.account: Final[DiskAccount] = holdings.account
 
@@ -51,12 +45,7 @@ class Retention:
         if keep_ms < 0 or skew_ms < 0:
             raise ValueError("keep_ms and skew_ms must not be negative: a particle's row must outlive the particle")
         self._holdings.known.forget(now_ms - skew_ms)
-        end_ms, guarded_ms = now_ms - max(keep_ms, skew_ms), now_ms - skew_ms
-
-        def work(connection: Connection) -> Removed:
-            return forget(connection, end_ms=end_ms, guarded_ms=guarded_ms, most=limit, bytes_most=FREED_BYTES_MAX)
-
-        return await self._run(work)
+        return self._told(await self._forget(now_ms - max(keep_ms, skew_ms), now_ms - skew_ms, limit))
 
     async def make_room(self, now_ms: int, *, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
         """Remove particles that have ended, the oldest first, however young they are; a particle whose time is not over is not run again.
@@ -66,12 +55,7 @@ class Retention:
             skew_ms: how far clocks may be apart.
             limit: how many at most; fewer if they are large.
         """
-
-        def work(connection: Connection) -> Removed:
-            guarded_ms = now_ms - skew_ms
-            return make_room(connection, now_ms=now_ms, guarded_ms=guarded_ms, most=limit, bytes_most=FREED_BYTES_MAX)
-
-        return await self._run(work)
+        return self._told(await self._make_room(now_ms, now_ms - skew_ms, limit))
 
     def to_shrink(self, now_ms: int, most: int, own: bytes) -> list[ParticleKey]:
         """Large particles that have ended, so many of them; asks no database. Those of the initiator ``own`` end with their deadlines."""
@@ -86,37 +70,33 @@ class Retention:
             now_ms: milliseconds since 1970.
             skew_ms: how far clocks may be apart.
         """
-        guarded_ms = now_ms - skew_ms
-        removed = await self._run(
-            lambda connection: shrink(connection, key, story, now_ms=now_ms, guarded_ms=guarded_ms)
-        )
+        removed = self._told(await self._shrink(key, story, now_ms, now_ms - skew_ms))
         if not removed.count:
             self._holdings.put_off(key)
         return bool(removed.count)
-
-    async def measure(self) -> None:
-        """Compare the account with what the database says of its file."""
-        if (used := await self._database.read(_used)) is not None:
-            self.account.measured(used)
 
     def leave(self, key: ParticleKey) -> None:
         """A particle cannot be shrunk, or is gone; it is not named again."""
         self._holdings.leave(key)
 
-    async def _run(self, work: Callable[[Connection], Removed]) -> Removed:
-        removed = await self._database.write(work)
+    @abstractmethod
+    async def measure(self) -> None:
+        """Compare the account with what the database says of its file."""
+
+    def _told(self, removed: Removed) -> Removed:
         self._holdings.removed(removed)
-        if self._database.inline:  # nothing may depend on how fast this machine is
-            removed.work_s = 0.0
         return removed
 
+    # Particles that died before ``guarded_ms`` need no replay guard:
 
-def _used(connection: Connection) -> int | None:
-    """Bytes of the file that are in use; None where that cannot be said: tables of PostgreSQL keep what is free for later."""
-    if connection.dialect.name != "sqlite":
-        return None
-    pages, free, size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
+    @abstractmethod
+    async def _forget(self, end_ms: int, guarded_ms: int, most: int) -> Removed:
+        """Remove what died before ``end_ms``."""
+
+    @abstractmethod
+    async def _make_room(self, now_ms: int, guarded_ms: int, most: int) -> Removed:
+        """Remove what has ended by ``now_ms``."""
+
+    @abstractmethod
+    async def _shrink(self, key: ParticleKey, story: bytes, now_ms: int, guarded_ms: int) -> Removed:
+        """Put a story in the place of a particle that has ended by ``now_ms``."""

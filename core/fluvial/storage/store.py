@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from fluvial.storage.committer import LOG_BYTES
 from fluvial.storage.database import SharedDatabase, open_database
-from fluvial.storage.particles import ParticleStore
 from fluvial.storage.parts import PartDatabase, PartDatabases
+from fluvial.storage.sql_particles import SqlParticles
 from fluvial.tables import Tables
 
 
@@ -26,7 +26,7 @@ class Store:
 
     def __init__(self, database: SharedDatabase, parts: PartDatabases) -> None:
         self.database = database
-        self.particles = ParticleStore(database)
+        self.particles = SqlParticles(database)
         self._parts = parts
 
     def part(self, name: str) -> PartDatabase:

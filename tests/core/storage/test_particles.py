@@ -8,8 +8,8 @@ import pytest
 from fluvial.errors import ResourceLimit, StorageError
 from fluvial.particle import ParticleKey
 from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
+from fluvial.storage.entries import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from fluvial.storage.particle_tables import scripts
-from fluvial.storage.particle_writes import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from sqlalchemy import func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
