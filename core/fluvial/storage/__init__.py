@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fluvial.storage.database import SharedDatabase
     from fluvial.storage.particles import ParticleStore
     from fluvial.storage.parts import PartDatabase
-    from fluvial.storage.reading import reading
     from fluvial.storage.store import Store, open_store
 from fluvial.stored import (
     Admission,
@@ -48,14 +47,12 @@ __all__ = [
     "Store",
     "StoredParticle",
     "open_store",
-    "reading",
 ]
 
 _MODULES: Final = {
     "SharedDatabase": "database",
     "ParticleStore": "particles",
     "PartDatabase": "parts",
-    "reading": "reading",
     "Store": "store",
     "open_store": "store",
 }
