@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 from fluvial.particle import Particle, ParticleKey
 from fluvial.storage import JournalEntry, ParticleState, Store, open_store
-from fluvial.storage.account import DiskAccount
+from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
 from fluvial.storage.removal import contents
 from fluvial.storage.retention import FREED_BYTES_MAX
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, keys, peer
 
 SKEW_MS = 1_000
-NOBODY = b""
 
 
 def particle_of(number: int, name: str, *, script: str = "(null)", timestamp_ms: int = NOW_MS) -> Particle:
@@ -113,6 +112,33 @@ async def test_a_script_is_kept_once_and_counts_for_whoever_brought_it_first(sto
     await store.particles.retention.make_room(NOW_MS + TTL_MS, skew_ms=SKEW_MS, limit=1)
     assert await store.particles.load(particle_of(2, "b", script=script).key) is not None
     assert store.particles.account.of(keys(1).public_key) > 100_000, "it is still here"
+
+
+async def test_what_an_earlier_version_kept_is_counted_and_is_nobodys(url: str, tmp_path: Path) -> None:
+    async with open_store(url, base_dir=tmp_path) as store:
+        key = await keep(store, particle_of(1, "a"), 300, 5_000)
+        await store.database.write(_as_before)
+    async with open_store(url, base_dir=tmp_path) as store:
+        await store.particles.remember(NOW_MS, skew_ms=SKEW_MS)
+        await agrees(store, 1)
+        assert 5_300 < store.particles.account.of(NOBODY) < 20_000
+        await store.particles.record(key, now_ms=NOW_MS, entries=[JournalEntry(2, NOW_MS, "stepped", b"")])
+        await agrees(store, 1)
+        assert (await store.particles.retention.forget(NOW_MS + 2 * TTL_MS, keep_ms=0, skew_ms=0)).count == 1
+        assert store.particles.account.total == 0
+
+
+def _as_before(connection: Connection) -> None:
+    """Bring the database back to the revision before there was an account."""
+    for statement in (
+        "DROP TABLE stories",
+        "DROP TABLE replay_guards",
+        "ALTER TABLE particles DROP COLUMN bytes",
+        "ALTER TABLE particles DROP COLUMN initiator",
+        "ALTER TABLE scripts DROP COLUMN initiator",
+        "UPDATE fluvial_version SET version_num = '0002'",
+    ):
+        connection.execute(text(statement))
 
 
 # --- room ---------------------------------------------------------------------------------------------------------------

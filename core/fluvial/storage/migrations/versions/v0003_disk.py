@@ -17,7 +17,8 @@ def upgrade() -> None:
     op.add_column("particles", sa.Column("bytes", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     op.execute(
         "UPDATE particles SET bytes = 2000 + "
-        "(SELECT coalesce(sum(length(payload) + 4096), 0) FROM journal WHERE journal.key = particles.key)"
+        "(SELECT coalesce(sum(length(payload) + CASE WHEN length(payload) < 4096 THEN length(payload) ELSE 4096 END + 200), 0) "
+        "FROM journal WHERE journal.key = particles.key)"
     )
     op.create_table(
         "stories",
