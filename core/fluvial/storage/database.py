@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
@@ -93,6 +94,29 @@ class SharedDatabase:
             await anyio.lowlevel.checkpoint()
             return result
         return await to_thread.run_sync(self._read, work, limiter=self._readers)
+
+    async def vacuum(self, tables: Sequence[str]) -> None:
+        """Have the place of removed rows used again: PostgreSQL does not do that by itself, SQLite does.
+
+        Source: PostgreSQL documentation, "Routine Vacuuming", section 24.1.2, "Recovering Disk Space".
+
+        Args:
+            tables: names of tables.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        if self._backend.reader.dialect.name == "postgresql":
+            await to_thread.run_sync(self._vacuum, tables, limiter=self._readers)
+
+    def _vacuum(self, tables: Sequence[str]) -> None:
+        try:
+            with self._backend.reader.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()  # it is closed then: nobody else shall have it without a timeout
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(tables)}")
+        except SQLAlchemyError as error:
+            raise storage_error(error, self.where) from error
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Connection
 
 from fluvial.particle import ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.holdings import Holdings, Removed
+from fluvial.storage.particle_tables import journal, outbox, particles, scripts, stories
 from fluvial.storage.removal import forget, make_room, shrink
 from fluvial.storage.retention import FREED_BYTES_MAX, Retention
+
+VACUUM_BYTES: Final = 32 * 2**20
+"""PostgreSQL is told to use the place of removed rows again when so much was removed; its own autovacuum looks once a minute."""
+
+_VACUUMED: Final = [table.name for table in (particles, journal, outbox, scripts, stories)]
 
 
 class SqlRetention(Retention):
@@ -24,6 +31,7 @@ class SqlRetention(Retention):
     def __init__(self, database: SharedDatabase, holdings: Holdings) -> None:
         super().__init__(holdings)
         self._database = database
+        self._unused = 0  # bytes removed since the last vacuum
 
     async def measure(self) -> None:
         """See :class:`Retention`."""
@@ -49,6 +57,10 @@ class SqlRetention(Retention):
         removed = await self._database.write(work)
         if self._database.inline:  # nothing may depend on how fast this machine is
             removed.work_s = 0.0
+        self._unused += removed.freed
+        if self._unused > VACUUM_BYTES:
+            self._unused = 0
+            await self._database.vacuum(_VACUUMED)
         return removed
 
 

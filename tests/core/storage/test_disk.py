@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fluvial.particle import Particle, ParticleKey
-from fluvial.storage import JournalEntry, ParticleState, Store, open_store
+from fluvial.storage import JournalEntry, ParticleState, Store, open_store, sql_retention
 from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
 from fluvial.storage.removal import contents
@@ -15,6 +15,7 @@ from fluvial.storage.retention import FREED_BYTES_MAX
 from sqlalchemy import Connection, func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, keys, peer
+from tests.support.postgres import PostgresServer
 
 SKEW_MS = 1_000
 
@@ -273,6 +274,23 @@ async def test_the_file_never_takes_more_than_the_account_says(tmp_path: Path) -
         await store.particles.retention.measure()
         await agrees(store, 1)
     assert most > 3_900_000, "room had to be made"
+
+
+async def test_a_server_uses_the_place_of_removed_rows_again(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_retention, "VACUUM_BYTES", 1_000_000)
+    size = text("SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname IN ('particles', 'journal')")
+    with postgres_server.database() as address:
+        async with open_store(address, base_dir=tmp_path) as store:
+            for number in range(120):
+                await keep(
+                    store, particle_of(1, f"p{number}", timestamp_ms=NOW_MS + number), 100_000, 1_000, finished=True
+                )
+                if store.particles.account.total > 1_000_000:
+                    await store.particles.retention.make_room(NOW_MS, skew_ms=SKEW_MS, limit=5)
+            on_disk = await store.database.read(lambda connection: connection.scalar(size))
+            assert on_disk < 5_000_000, "twelve million were written"
 
 
 async def test_the_log_is_cut_although_others_read(tmp_path: Path) -> None:
