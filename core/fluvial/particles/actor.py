@@ -76,6 +76,11 @@ class Actor:
         return self._session.finished
 
     @property
+    def steps(self) -> int:
+        """How many steps its machine has made."""
+        return self._session.steps
+
+    @property
     def idle(self) -> bool:
         """Whether it can be dropped from memory now: no call is in flight, and nobody waits for it."""
         return not self._calls and not self._outcomes and not self._lock.locked()

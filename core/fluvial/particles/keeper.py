@@ -29,6 +29,10 @@ from fluvial.stored import StoredParticle
 SHRUNK_MAX: Final = 16
 """Particles that are shrunk in one sweep."""
 
+TOLD_STEPS_MAX: Final = 5_000
+TOLD_BYTES_MAX: Final = 4 * 2**20
+"""Steps and journal of a particle whose story is told when it is shrunk: of others only that they were here."""
+
 SWEEP_S: Final = 1.0
 """How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
 
@@ -55,7 +59,8 @@ class Keeper:
         limits: how many particles may be in memory.
         disk: how long, and how many bytes of, particles stay in the store for inspection. What keeps them from being run again stays longer if
             need be: until a replay of them would be refused because of its age.
-        condense: makes of a large particle that has ended what is kept of it in place of its journal; runs in a thread.
+        condense: makes of a large particle that has ended what is kept of it in place of its journal, with or without its events; runs in a
+            thread.
         metrics: gets ``fluvial_particles_in_memory``.
     """
 
@@ -65,7 +70,7 @@ class Keeper:
         limits: ParticleLimits,
         disk: DiskLimits,
         *,
-        condense: Callable[[StoredParticle], bytes],
+        condense: Callable[[StoredParticle, bool], bytes],
         metrics: CollectorRegistry,
     ) -> None:
         self._context = context
@@ -188,10 +193,22 @@ class Keeper:
             if (stored := await store.load(key)) is None:
                 store.retention.leave(key)
                 return
-            story = await self._context.processor.off_loop(stored.particle.initiator, lambda: self._condense(stored))
+            told = sum(len(entry.payload) for entry in stored.journal) <= TOLD_BYTES_MAX
+            told = told and await self._steps(stored) <= TOLD_STEPS_MAX
+            story = await self._context.processor.off_loop(
+                stored.particle.initiator, lambda: self._condense(stored, told)
+            )
             done = await store.retention.shrink(key, story, now_ms, skew_ms=self._limits.clock_skew_ms_max)
             if done and (actor := self._actors.get(key)) is not None:
                 self._drop(actor)
+
+    async def _steps(self, stored: StoredParticle) -> int:
+        """How many steps the machine of a particle makes; found out in slices."""
+        if (actor := self._actors.get(stored.particle.key)) is not None:
+            return actor.steps
+        script = await self._script(stored.particle)
+        restoring = ParticleSession.restoring(stored, script, self._context.keys.peer_id)
+        return (await self._context.processor.finish(stored.particle.initiator, restoring.advance)).steps
 
     async def _take_up(self) -> None:
         """Go on with the particles that a restart or a failing store has stopped; raises StorageError with the rest left for later."""

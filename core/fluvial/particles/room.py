@@ -78,7 +78,7 @@ class ParticleContext:
     network: str
     limits: ParticleLimits
     disk: DiskLimits
-    condense: Callable[[StoredParticle], bytes]
+    condense: Callable[[StoredParticle, bool], bytes]
     relays: Sequence[Contact]
     store: ParticleStore
     transport: GuardedTransport

@@ -123,7 +123,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         undelivered: whom this peer could not reach.
         error: what ended the last run, if something did.
         shortened: the journal was thrown away because it was large: long texts and values are cut, and nothing can be verified any more.
-        left_out: how many events in the middle are not told then.
+        left_out: how many events in the middle are not told then, or if none is told how many records there were.
     """
 
     particle_id: str

@@ -66,7 +66,8 @@ def _head(story: Story, wording: Wording) -> Iterator[str]:
     yield f"  begun by {initiator} at {moment(story.began_ms)}, lives {duration(story.ttl_ms)}"
     yield f"  told by {', '.join(map(wording.peer, told_by(story)))}"
     if story.shortened:
-        left = f", {story.left_out} events in the middle are left out" if story.left_out else ""
+        what = "events in the middle" if story.events else "records"
+        left = f", {story.left_out} {what} are left out" if story.left_out else ""
         yield f"  shortened, since it was large: long values are cut{left}"
 
 

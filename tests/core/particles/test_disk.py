@@ -18,6 +18,7 @@ from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
 from fluvial.particle import Delivery, Particle
 from fluvial.storage import open_store
+from fluvial.story.condensed import read_condensed
 
 from tests.support.deliveries import SENDER, answered, make_particle, script_for, without_contents
 from tests.support.nodes import Peer, Work, chain, keys_of, peer, until
@@ -186,6 +187,22 @@ async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path
         assert len(story) <= 16_384
     async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
         assert (await a.deliver(delivery(particle, b), b)).reason == "replay", "after a restart, too"
+
+
+async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -> None:
+    async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
+        folds = "(fold xs i (par (fold xs j (par (null) (next j))) (next i)))"
+        script = f'(seq (call "{b.peer_id}" ("op" "array") ["{"y" * 40_000}" {"1 " * 70}] xs) {folds})'
+        particle = make_particle(script, particle_id="long")
+        assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        await until(lambda: b.metric(BYTES) < 40_000)
+    async with open_store("sqlite:///b.db", base_dir=tmp_path, read_only=True) as store:
+        data = await store.particles.story(particle.key)
+        assert data is not None
+        story = read_condensed(data)
+        assert (story.particle_id, story.state, story.events) == ("long", "finished", [])
+        assert story.shortened
+        assert story.left_out > 0
 
 
 async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, url: str) -> None:
