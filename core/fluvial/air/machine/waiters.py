@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.activations import Activation, FactActivation
@@ -11,6 +12,9 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.syntax import tree
+
+NAME_BYTES: Final = 200
+"""An activation that waits for a name in one scope."""
 
 
 class Waiters:
@@ -22,9 +26,10 @@ class Waiters:
         cleared: the activations that have failed since a name was cleared by ``new``, and not set again.
         names: for each scope and name the activations that wait until the scope holds a value of the name.
         postponed: the calls and canons that could act, had they been allowed to.
+        held: bytes of memory that were taken by waiting for names; grows.
     """
 
-    __slots__ = ("cleared", "facts", "missing", "names", "postponed")
+    __slots__ = ("cleared", "facts", "held", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
@@ -32,6 +37,12 @@ class Waiters:
         self.cleared: dict[Activation, None] = {}
         self.names: dict[tuple[Scope, str], list[Activation]] = {}
         self.postponed: dict[FactActivation, None] = {}
+        self.held = 0
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        for waiting in (self.facts, self.missing, self.cleared, self.names, self.postponed):
+            waiting.clear()
 
     # --- names
 
@@ -48,6 +59,7 @@ class Waiters:
     def _await(self, activation: Activation, name: str) -> None:
         for scope in activation.scope.holders(name):
             self.names.setdefault((scope, name), []).append(activation)
+            self.held += NAME_BYTES
 
     def misses_nothing(self, activation: Activation) -> None:
         """An activation has all the names that it needs."""
