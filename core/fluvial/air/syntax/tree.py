@@ -373,7 +373,7 @@ def walk(root: Instruction) -> Iterator[Instruction]:
         stack.extend(reversed(children(instruction)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Script:
     """A checked script, ready to run.
 
