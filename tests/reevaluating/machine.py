@@ -23,6 +23,15 @@ MERGE_VISITS_MAX = 5_000_000
 """Instructions that may be executed in all steps of one particle together."""
 
 
+class NoMeter:
+    """Memory is none of its business."""
+
+    held = 0
+
+    def due(self, most: int) -> bool:
+        return False
+
+
 class Reevaluator:
     """Walks the whole script in every step; has the interface of the incremental evaluator."""
 
@@ -35,6 +44,7 @@ class Reevaluator:
         observer: Observer | None = None,
     ) -> None:
         self.knowledge = knowledge
+        self.memory = NoMeter()
         self.error: Catchable | None = None
         self._script = script
         self._environment = environment
@@ -49,6 +59,9 @@ class Reevaluator:
 
     def allow(self, steps: int) -> None:
         """Slices are none of its business."""
+
+    def dismantle(self) -> Iterable[None]:
+        return ()
 
     def begin_step(self, facts: Iterable[Fact], signer: str, *, act: bool) -> None:
         self.take(facts, signer)

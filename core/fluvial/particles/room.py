@@ -28,6 +28,7 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.memory import MemoryLedger
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
@@ -117,6 +118,7 @@ class Particles(Part):
             reporter.start(tasks, self._notice_inbox.hear)
             await self._outbox.start(tasks, self.keeper)
             await self.keeper.resume()
+            tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)
             task_status.started()
@@ -198,12 +200,21 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
+        ledger = MemoryLedger(limits.node_memory_bytes_max, weight=context.authorization.weight, me=me)
+        self.keeper = keeper = Keeper(
+            actor_context,
+            limits,
+            ledger=ledger,
+            weight=context.authorization.weight,
+            keep_ms=context.keep_ms,
+            metrics=metrics,
+        )
         self._inbox = Inbox(
             me,
             network=context.network,
             limits=limits,
             keeper=keeper,
+            ledger=ledger,
             processor=processor,
             carrier=carrier,
             authorization=context.authorization,

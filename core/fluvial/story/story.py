@@ -25,7 +25,7 @@ from fluvial.air.syntax import head, parse
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.particles.journal import Arrival, Resent, read_entry
+from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.wait_times import name_of, since_when
@@ -222,8 +222,10 @@ class _Teller:
             error="" if error is None else f"{error.code}: {error.message}",
         )
 
-    def _error(self) -> AirError | None:
+    def _error(self) -> AirError | FlowFailed | None:
         """What ended the last run. A run that was undone has left nothing behind but what it began with: it is made again."""
+        if self._session.failure is not None:
+            return self._session.failure
         if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
             return self._session.error
         with suppress(RemoteProtocolError):  # values are missing that another peer has
@@ -239,6 +241,9 @@ class _Teller:
             case Resent() as resent:
                 hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
                 yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
+            case FlowFailed() as failed:
+                error = f"{failed.code}: {failed.message}"
+                yield Event(kind="notice", peer=str(self._me), error=error, known_at_ms=entry.at_ms, signed=OWN)
             case record:
                 for noted in self._noted(record, entry.at_ms):
                     yield from self._events_of_fact(noted)

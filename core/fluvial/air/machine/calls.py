@@ -176,4 +176,5 @@ def send(runtime: Runtime, activation: FactActivation, peer: str, known: Instanc
 def write(runtime: Runtime, known: InstanceFacts, fact: CanonFact | Sent | Taken) -> None:
     """Add a fact of this peer."""
     known.add(fact, runtime.me)
+    runtime.knowledge.count(fact)
     runtime.findings.facts.append(fact)

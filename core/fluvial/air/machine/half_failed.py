@@ -61,6 +61,12 @@ class HalfFailed:
         self._reporting: list[tuple[Key, ParActivation]] = []
         self._catchers: dict[Activation, XorActivation | None] = {}
 
+    def clear(self) -> None:
+        """Forget everything: it is not used any more."""
+        for found in (self._pars, self._held, self._held_in, self._reporting, self._catchers):
+            found.clear()
+        self._at_work = None
+
     def report(self) -> bool:
         """At the end of a step, if it acts: send the particle to where failures meet. Whether all was looked at, or the slice is over.
 

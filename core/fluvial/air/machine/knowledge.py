@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Final
 
 from fluvial.air.data.content import ContentId, is_large
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
+from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.values import RootValue
+
+FACT_BYTES: Final = 900
+"""A fact and what is kept of its instance; measured, as the others."""
+ARGUMENT_BYTES: Final = 150
+"""The name of an argument in a fact."""
+ELEMENT_BYTES: Final = 250
+"""An element of a canon in a fact."""
+CONTENT_BYTES: Final = 300
+"""A value, besides what it is made of."""
 
 
 class InstanceFacts:
@@ -87,9 +98,14 @@ class Knowledge:
 
     A fact counts only if its signer is the peer that *this* evaluation resolves for the instance. Of two facts that differ the one
     that came first counts here; with the other one it convicts its signer (``data.evidence``).
+
+    Attributes:
+        contents: the values, whole or in part.
+        held: about how many bytes of memory all of it takes; grows.
     """
 
     def __init__(self) -> None:
+        self.held = 0
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
         self._wholes: dict[ContentId, RootValue] = {}
@@ -103,6 +119,7 @@ class Knowledge:
 
     def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
         """Take in a fact of a signer; what is known now about each of its instances."""
+        self.count(fact)
         if type(fact) is Closed:
             closed = [self.about(instance) for instance in instances_of(fact)]
             for one in closed:
@@ -117,6 +134,18 @@ class Knowledge:
                 self._hear_of(element.value)
         return (facts,)
 
+    def count(self, fact: Fact) -> None:
+        """Count the memory of a fact: one that is taken in, or one of this peer's own."""
+        self.held += FACT_BYTES
+        if type(fact) is Result:
+            self.held += ARGUMENT_BYTES * len(fact.arguments)
+        elif type(fact) is CanonFact:
+            self.held += ELEMENT_BYTES * len(fact.elements)
+        elif type(fact) is CallFailure:
+            self.held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
+        elif type(fact) is Closed:
+            self.held += FACT_BYTES * len(fact.nodes)
+
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.
 
@@ -124,10 +153,14 @@ class Knowledge:
             RemoteProtocolError: parts of a value are no parts of a value.
         """
         for key, content in contents.items():
-            if key in self.contents:
-                content = merged(self.contents[key], content)
-            elif isinstance(content, Partial) or is_large(content):
-                self._large.add(key)
+            if (here := self.contents.get(key, ABSENT)) is not ABSENT:
+                if type(here) is Partial:
+                    self.held += weight_of(content)
+                content = merged(here, content)
+            else:
+                self.held += CONTENT_BYTES + weight_of(content)
+                if isinstance(content, Partial) or is_large(content):
+                    self._large.add(key)
             self.contents[key] = content
             if key in self._wholes:
                 self._wholes[key].content = content

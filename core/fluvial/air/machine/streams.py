@@ -23,6 +23,9 @@ from fluvial.air.machine.values import Value
 ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
+LISTED_BYTES: Final = 700
+"""Memory of an element, which may be the pair of a map, with its value and position; or of a fold's entry."""
+
 
 class StreamElement(msgspec.Struct, frozen=True, gc=False):
     """An element: its generation, which instance wrote it at which position, and the value."""
@@ -114,6 +117,16 @@ class LocalStream(Generic[ReaderT]):
     def folds(self) -> Iterator[ReaderT]:
         """The folds that run over it."""
         return (fold for _, fold in self._folds)
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return LISTED_BYTES * (len(self._elements) + len(self._folds))
+
+    def forget(self) -> None:
+        """Forget everything: it is not used any more."""
+        self._elements.clear()
+        self._folds.clear()
 
     def elements(self) -> Sequence[StreamElement]:
         """All elements, in local order."""

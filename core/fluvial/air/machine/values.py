@@ -285,6 +285,11 @@ class CanonStreamValue:
     peer: str
     elements: tuple[Value, ...]
 
+    @property
+    def fixed(self) -> Sequence[Value]:
+        """What was fixed, in order."""
+        return self.elements
+
     @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an array, with the tetraplet of each element."""
@@ -301,6 +306,11 @@ class CanonMapValue:
 
     peer: str
     pairs: tuple[Value, ...]
+
+    @property
+    def fixed(self) -> Sequence[Value]:
+        """What was fixed, in order."""
+        return self.pairs
 
     def values(self, key: MapKey) -> Sequence[Value] | None:
         """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""

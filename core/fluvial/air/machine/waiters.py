@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.activations import Activation, CanonActivation, FactActivation
@@ -11,6 +12,9 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
 from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
+
+NAME_BYTES: Final = 200
+"""An activation that waits for a name in one scope."""
 
 
 class Waiters:
@@ -23,9 +27,10 @@ class Waiters:
         names: for each scope and name the activations that wait until the scope holds a value of the name.
         elements: for each stream and writer the canons that name what it writes, and nothing was written.
         postponed: the calls and canons that could act, had they been allowed to.
+        held: bytes of memory that were taken by waiting for names; grows.
     """
 
-    __slots__ = ("cleared", "elements", "facts", "missing", "names", "postponed")
+    __slots__ = ("cleared", "elements", "facts", "held", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
@@ -34,6 +39,12 @@ class Waiters:
         self.names: dict[tuple[Scope, str], list[Activation]] = {}
         self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = {}
         self.postponed: dict[FactActivation, None] = {}
+        self.held = 0
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        for waiting in (self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed):
+            waiting.clear()
 
     # --- names
 
@@ -50,6 +61,7 @@ class Waiters:
     def _await(self, activation: Activation, name: str) -> None:
         for scope in activation.scope.holders(name):
             self.names.setdefault((scope, name), []).append(activation)
+            self.held += NAME_BYTES
 
     def misses_nothing(self, activation: Activation) -> None:
         """An activation has all the names that it needs."""
