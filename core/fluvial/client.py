@@ -469,7 +469,7 @@ async def connect(
         "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
-    contact = Contact.parse(relay)
+    contact = Contact.configured(relay)
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
         await _connected(node, contact)
