@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
 
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import ROOT_FRAME, CanonFact, Result
+from fluvial.air.machine.analyses import once_per_script
 from fluvial.air.machine.knowledge import Knowledge
-from fluvial.air.machine.plan import PLANS_MAX, name_set_by, plan_of
+from fluvial.air.machine.plan import name_set_by, plan_of
 from fluvial.air.syntax import tree
 from fluvial.errors import RemoteProtocolError
 
@@ -34,7 +34,7 @@ class Writers:
     folds: Sequence[tuple[tree.Fold, ...]]
 
 
-@lru_cache(maxsize=PLANS_MAX)
+@once_per_script
 def writers_of(script: tree.Script) -> Writers:
     """The writers of a script; scripts are told apart by identity."""
     plan = plan_of(script)
