@@ -12,6 +12,7 @@ from fluvial.air.machine.findings import Observer, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import StreamKey
+from fluvial.air.machine.values import Value
 from fluvial.air.syntax.tree import Script
 
 from tests.reevaluating.evaluation import Evaluation
@@ -40,6 +41,7 @@ class Reevaluator:
         self._in_flight = in_flight
         self._memories: dict[StreamKey, StreamMemory] = {}
         self._read: dict[tuple[Instance, str], Any] = {}
+        self._written: dict[tuple[StreamKey, Instance], Value] = {}
         self._findings = Findings()
         self._visits = 0
         self._taken: list[Fact] = []
@@ -88,6 +90,7 @@ class Reevaluator:
             self.knowledge,
             self._memories,
             self._read,
+            self._written,
             self._in_flight,
             act=act,
             fresh=fresh,

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 

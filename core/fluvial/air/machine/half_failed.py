@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fluvial.air.data.facts import Provenance, Sent
+from fluvial.air.data.facts import Sent
 from fluvial.air.machine.activations import (
     FAILED,
     OPEN,
@@ -29,6 +29,7 @@ from fluvial.air.machine.errors import AirError, NameNotSet
 from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.positions import Key
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
 

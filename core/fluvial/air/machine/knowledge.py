@@ -19,9 +19,10 @@ class InstanceFacts:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
+        others: answers that differ from the first one of the same signer, each with its signer.
     """
 
-    __slots__ = ("canons", "closed", "outcomes", "sent", "taken")
+    __slots__ = ("canons", "closed", "others", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
@@ -29,6 +30,7 @@ class InstanceFacts:
         self.closed: set[str] | None = None
         self.sent: bool | None = None
         self.taken: set[str] | None = None
+        self.others: list[tuple[str, Outcome | CanonFact]] | None = None
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
@@ -43,7 +45,8 @@ class InstanceFacts:
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
                 self.outcomes = {}
-            self.outcomes.setdefault(signer, fact)
+            if self.outcomes.setdefault(signer, fact) != fact:
+                self._contradict(signer, fact)
         elif type(fact) is Taken:
             if self.taken is None:
                 self.taken = set()
@@ -57,7 +60,18 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            self.canons.setdefault(signer, fact)
+            if self.canons.setdefault(signer, fact) != fact:
+                self._contradict(signer, fact)
+
+    def _contradict(self, signer: str, fact: Outcome | CanonFact) -> None:
+        if self.others is None:
+            self.others = []
+        self.others.append((signer, fact))
+
+    def results(self) -> set[ContentId]:
+        """All results of the call that peers have signed."""
+        outcomes = [*(self.outcomes or {}).values(), *(fact for _, fact in self.others or ())]
+        return {outcome.value for outcome in outcomes if type(outcome) is Result}
 
     def closed_by(self, peer: str) -> bool:
         """Whether all that a peer says of its call is that it is answered."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.errors import NO_ERROR
 from fluvial.air.machine.positions import Key
+from fluvial.air.machine.provenance import Provenance
 
 
 @dataclass(frozen=True, slots=True, order=True)

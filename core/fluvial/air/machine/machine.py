@@ -33,6 +33,7 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Run, Runner, Sliced
+from fluvial.air.machine.writers import check_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
@@ -171,6 +172,7 @@ class Machine:
             yield Effects(error=refusal)
             return
         steps = list(unroll(fresh, self._state.batches.keys()))
+        check_canons(self._script, fresh.values(), self._state.knowledge)
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
         if fresh or contents:

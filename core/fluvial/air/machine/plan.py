@@ -48,7 +48,7 @@ def plan_of(script: tree.Script) -> Plan:
     registers: set[type] = set()
     unchecked: set[str] = set()
     for node in nodes:
-        if (name := _written(node)) is not None:
+        if (name := name_set_by(node)) is not None:
             writers.setdefault(name, []).append(node.number)
         elif type(node) is tree.Fold:
             next_of[node.number] = BEYOND
@@ -79,7 +79,7 @@ def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
     return ends
 
 
-def _written(node: tree.Instruction) -> str | None:
+def name_set_by(node: tree.Instruction) -> str | None:
     """The name of a scalar, canon or canon map that an instruction sets."""
     target: object = None
     if type(node) is tree.CallInstruction:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from fluvial.air.data.facts import Closed, Fact, Provenance
+from fluvial.air.data.facts import Closed, Fact
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import (
     FAILED,
@@ -37,6 +37,7 @@ from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.positions import FramePosition, Key
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
@@ -308,8 +309,12 @@ class Runtime:
     def append(self, activation: Activation, target: tree.Stream | tree.StreamMap, value: Value) -> None:
         """Append to a stream, and wake the folds that see it."""
         key = activation.key
-        stream = self.stream(activation.scope.stream(target.name), target.name)
+        stream_key = activation.scope.stream(target.name)
+        stream = self.stream(stream_key, target.name)
         stream.append(self.step, activation.id, key, value)
+        if self.waiters.elements:
+            for canon in self.waiters.written(stream_key, activation.id):
+                self.agenda.push(canon)
         self.charge(stream.watched)
         for visit, fold in stream.watchers(key):
             self.agenda.push_later(fold, visit)

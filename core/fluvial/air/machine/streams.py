@@ -63,7 +63,7 @@ ReaderT = TypeVar("ReaderT", bound=StreamReader)
 class LocalStream(Generic[ReaderT]):
     """The elements known on this peer, and the folds that run over them."""
 
-    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "name")
+    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "_values", "name")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
@@ -71,6 +71,7 @@ class LocalStream(Generic[ReaderT]):
         self._folds: list[tuple[Key, ReaderT]] = []
         self._generation = 0
         self._boundary: tuple[int, Key] = (-1, ())
+        self._values: dict[tuple[bytes, int], Value] = {}
 
     def append(self, step: int, writer: tuple[bytes, int], key: Key, value: Value) -> None:
         """Add an element in a step.
@@ -85,6 +86,11 @@ class LocalStream(Generic[ReaderT]):
             self._generation += 1
             self._boundary = boundary
         self._elements.append(StreamElement(self._generation, writer, key, value))
+        self._values[writer] = value
+
+    def written_by(self, writer: tuple[bytes, int]) -> Value | None:
+        """What an instance has written, at whatever position."""
+        return self._values.get(writer)
 
     def watch(self, fold: ReaderT) -> None:
         """A fold runs over the stream; ``fold.visited`` counts the elements that it has looked at."""

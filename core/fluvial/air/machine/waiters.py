@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.activations import Activation, FactActivation
+from fluvial.air.machine.activations import Activation, CanonActivation, FactActivation
 from fluvial.air.machine.findings import Wait
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
-from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
 
 
@@ -21,16 +21,18 @@ class Waiters:
         missing: the activations that wait for a name, and which name.
         cleared: the activations that have failed since a name was cleared by ``new``, and not set again.
         names: for each scope and name the activations that wait until the scope holds a value of the name.
+        elements: for each stream and writer the canons that name what it writes, and nothing was written.
         postponed: the calls and canons that could act, had they been allowed to.
     """
 
-    __slots__ = ("cleared", "facts", "missing", "names", "postponed")
+    __slots__ = ("cleared", "elements", "facts", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
         self.missing: dict[Activation, str] = {}
         self.cleared: dict[Activation, None] = {}
         self.names: dict[tuple[Scope, str], list[Activation]] = {}
+        self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = {}
         self.postponed: dict[FactActivation, None] = {}
 
     # --- names
@@ -70,6 +72,14 @@ class Waiters:
         """A call or canon that was reached waits for its fact."""
         assert activation.known is not None, "it was reached"
         self.facts[activation.known] = activation
+
+    def await_element(self, canon: CanonActivation, stream: StreamKey, writer: tuple[bytes, int]) -> None:
+        """A canon has a fact, which names an element that is not here."""
+        self.elements.setdefault((stream, writer), []).append(canon)
+
+    def written(self, stream: StreamKey, writer: tuple[bytes, int]) -> Sequence[CanonActivation]:
+        """Take out the canons that wait for an element, now that it is there."""
+        return self.elements.pop((stream, writer), ())
 
     def postpone(self, activation: FactActivation) -> None:
         """A call or canon could act now, but may not: it has a turn when the evaluator acts."""
@@ -125,6 +135,14 @@ class Waiters:
             reason = "the service has not answered yet"
         else:
             peer = activation.peer
-            done = f"fixed `{node.source.name}`" if isinstance(node, tree.Canon) else "answered"
-            reason = f"{peer} has not {done} yet"
+            reason = _lacks(node, peer, activation.known)
         return Wait(node, Instance(*activation.id), reason, peer)
+
+
+def _lacks(node: tree.Instruction, peer: str, known: InstanceFacts | None) -> str:
+    """What a call or canon of another peer waits for."""
+    if not isinstance(node, tree.Canon):
+        return f"{peer} has not answered yet"
+    if known is not None and known.canon(peer) is not None:
+        return f"what {peer} has fixed of `{node.source.name}` does not follow from signed facts"
+    return f"{peer} has not fixed `{node.source.name}` yet"
