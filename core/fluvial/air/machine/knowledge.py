@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Final
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
+from fluvial.air.data.facts import (
+    CallFailure,
+    CanonFact,
+    Closed,
+    Fact,
+    Instance,
+    Outcome,
+    Result,
+    Sent,
+    Taken,
+    instances_of,
+)
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
 from fluvial.air.machine.values import RootValue
+
+CONTRADICTED_MAX: Final = 16
+"""Contradictions of one particle that are kept in mind; one is enough to convict a peer."""
 
 
 class InstanceFacts:
@@ -40,14 +55,13 @@ class InstanceFacts:
         """What a peer fixed."""
         return None if self.canons is None else self.canons.get(peer)
 
-    def add(self, fact: Fact, signer: str) -> None:
-        """Take in a fact of a signer about this instance."""
+    def add(self, fact: Fact, signer: str) -> bool:
+        """Take in a fact of a signer about this instance; False if it differs from the signer's first answer."""
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
                 self.outcomes = {}
-            if self.outcomes.setdefault(signer, fact) != fact:
-                self._contradict(signer, fact)
-        elif type(fact) is Taken:
+            return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        if type(fact) is Taken:
             if self.taken is None:
                 self.taken = set()
             self.taken.add(signer)
@@ -60,13 +74,14 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            if self.canons.setdefault(signer, fact) != fact:
-                self._contradict(signer, fact)
+            return self.canons.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        return True
 
-    def _contradict(self, signer: str, fact: Outcome | CanonFact) -> None:
+    def _contradicted(self, signer: str, fact: Outcome | CanonFact) -> bool:
         if self.others is None:
             self.others = []
         self.others.append((signer, fact))
+        return False
 
     def results(self) -> set[ContentId]:
         """All results of the call that peers have signed."""
@@ -87,11 +102,16 @@ class Knowledge:
 
     A fact counts only if its signer is the peer that *this* evaluation resolves for the instance. Of two facts that differ the one
     that came first counts here; with the other one it convicts its signer (``data.evidence``).
+
+    Attributes:
+        contents: the values.
+        contradicted: the first instances of which a signer has given two different answers, and the signer.
     """
 
     def __init__(self) -> None:
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
+        self.contradicted: dict[tuple[str, Instance], None] = {}
         self._wholes: dict[ContentId, RootValue] = {}
         self._large: set[ContentId] = set()
 
@@ -109,7 +129,8 @@ class Knowledge:
                 one.add(fact, signer)
             return closed
         facts = self.about((fact.frame, fact.node))
-        facts.add(fact, signer)
+        if not facts.add(fact, signer) and len(self.contradicted) < CONTRADICTED_MAX:
+            self.contradicted[signer, Instance(fact.frame, fact.node)] = None
         if type(fact) is Result:
             self._hear_of(fact.value)
         elif type(fact) is CanonFact:
