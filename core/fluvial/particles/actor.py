@@ -231,6 +231,8 @@ class Actor:
             self._owner.broken(self, error)
 
     def _carry_out(self, effects: Effects) -> None:
+        if effects.equivocations:
+            self._context.evidence.found(self.particle, effects.equivocations)
         for request in effects.requests:
             self._context.tasks.start_soon(self._call, request)
         if effects.error is not None:
@@ -414,5 +416,6 @@ def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> 
         requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
         next_peers=before.next_peers + after.next_peers,
         error=before.error or after.error,
+        equivocations=before.equivocations + after.equivocations,
         finished=after.finished,
     )

@@ -25,6 +25,7 @@ from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.context import ActorContext
+from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
@@ -193,6 +194,7 @@ class Particles(Part):
             observers=observers,
             outbox=self._outbox,
             reporter=reporter,
+            evidence=EvidenceLog(metrics=metrics, throttled=throttled),
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
             tasks=tasks,
             on_run=context.on_run,

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
+from fluvial.air.data.facts import (
+    CallFailure,
+    CanonFact,
+    Closed,
+    Fact,
+    Instance,
+    Outcome,
+    Result,
+    Sent,
+    Taken,
+    instances_of,
+)
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
 from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.values import RootValue
@@ -19,6 +30,8 @@ ELEMENT_BYTES: Final = 250
 """An element of a canon in a fact."""
 CONTENT_BYTES: Final = 300
 """A value, besides what it is made of."""
+CONTRADICTED_MAX: Final = 16
+"""Contradictions of one particle that are kept in mind; one is enough to convict a peer."""
 
 
 class InstanceFacts:
@@ -51,14 +64,13 @@ class InstanceFacts:
         """What a peer fixed."""
         return None if self.canons is None else self.canons.get(peer)
 
-    def add(self, fact: Fact, signer: str) -> None:
-        """Take in a fact of a signer about this instance."""
+    def add(self, fact: Fact, signer: str) -> bool:
+        """Take in a fact of a signer about this instance; False if it differs from the signer's first answer."""
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
                 self.outcomes = {}
-            if self.outcomes.setdefault(signer, fact) != fact:
-                self._contradict(signer, fact)
-        elif type(fact) is Taken:
+            return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        if type(fact) is Taken:
             if self.taken is None:
                 self.taken = set()
             self.taken.add(signer)
@@ -71,13 +83,14 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            if self.canons.setdefault(signer, fact) != fact:
-                self._contradict(signer, fact)
+            return self.canons.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        return True
 
-    def _contradict(self, signer: str, fact: Outcome | CanonFact) -> None:
+    def _contradicted(self, signer: str, fact: Outcome | CanonFact) -> bool:
         if self.others is None:
             self.others = []
         self.others.append((signer, fact))
+        return False
 
     def results(self) -> set[ContentId]:
         """All results of the call that peers have signed."""
@@ -101,6 +114,7 @@ class Knowledge:
 
     Attributes:
         contents: the values, whole or in part.
+        contradicted: the first instances of which a signer has given two different answers, and the signer.
         held: about how many bytes of memory all of it takes; grows.
     """
 
@@ -108,6 +122,7 @@ class Knowledge:
         self.held = 0
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
+        self.contradicted: dict[tuple[str, Instance], None] = {}
         self._wholes: dict[ContentId, RootValue] = {}
         self._large: set[ContentId] = set()
 
@@ -126,7 +141,8 @@ class Knowledge:
                 one.add(fact, signer)
             return closed
         facts = self.about((fact.frame, fact.node))
-        facts.add(fact, signer)
+        if not facts.add(fact, signer) and len(self.contradicted) < CONTRADICTED_MAX:
+            self.contradicted[signer, Instance(fact.frame, fact.node)] = None
         if type(fact) is Result:
             self._hear_of(fact.value)
         elif type(fact) is CanonFact:

@@ -22,6 +22,7 @@ import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import CallFailure, Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
@@ -71,6 +72,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
         requests: calls to make; their outcomes are handed to :meth:`Machine.resolve`.
         next_peers: peers that the particle must go to.
         error: what ended the run, if something did.
+        equivocations: peers that have contradicted themselves, each time it is found.
         finished: no fact of any peer can change any more what this peer does.
         failed: the flow has come to a limit of this peer, whatever else comes: ``error`` says to which.
     """
@@ -79,6 +81,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...] = ()
     next_peers: tuple[str, ...] = ()
     error: AirError | None = None
+    equivocations: tuple[Equivocation, ...] = ()
     finished: bool = False
     failed: bool = False
 
@@ -144,6 +147,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
+        self._convicted: set[tuple[str, Instance]] = set()
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -309,6 +313,7 @@ class Machine:
     def _restore(self, records: Sequence[Record]) -> Sliced[Machine]:
         self._log = list(records)
         yield from self._rebuild()
+        self._convicted = set(self._state.knowledge.contradicted)
         yield self
 
     # --- memory
@@ -404,8 +409,18 @@ class Machine:
             requests=tuple(findings.requests),
             next_peers=tuple(findings.next_peers),
             error=self._state.evaluator.error,
+            equivocations=self._equivocations(),
             finished=self._state.evaluator.finished and not self._in_flight,
         )
+
+    def _equivocations(self) -> tuple[Equivocation, ...]:
+        """Against whom there is evidence since the last run that found some."""
+        contradicted = self._state.knowledge.contradicted
+        if contradicted.keys() <= self._convicted:
+            return ()
+        found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
+        self._convicted |= contradicted.keys()
+        return tuple(one for one in found if (one.signer, one.instance) in contradicted)
 
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
         frame, node = request.instance
