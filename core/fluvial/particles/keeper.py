@@ -29,7 +29,7 @@ from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.memory import MEMORY, MemoryLedger
+from fluvial.particles.memory import ADMITTING, MEMORY, MemoryLedger
 from fluvial.particles.processor import BYTES_ON_LOOP
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.resting import RestingActors
@@ -44,10 +44,8 @@ SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory, and promises are looked at."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
-RELIEF: Final = 0.9
-"""When memory is short, so much of the limit may stay in use."""
-RESUMING: Final = 0.75
-"""So much of the limit must not be exceeded for particles to go on that could wait."""
+RELIEF: Final = 0.7
+"""When memory is short, so much of the limit may stay in use: less than what lets something new in."""
 LOOKED_AT_MAX: Final = 64
 """Machines of one initiator among which the heaviest is looked for."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
@@ -331,20 +329,23 @@ class Keeper:
     def _count(self, particle: Particle, held: int) -> None:
         """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""
         self._ledger.charge(particle.key, particle.initiator, held)
-        self._ledger.check(particle.initiator)
+        self._ledger.check_under_way(particle.initiator)
 
     def _session_limits(self) -> _SessionLimits:
         limits = self._limits
         return {"destinations_max": limits.destinations_max, "memory_bytes_max": limits.memory_bytes_max}
 
     async def _script(self, particle: Particle) -> Script:
-        """The parsed script; raises Refused, ``script``, if it does not parse."""
+        """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for its initiator."""
         if (script := self._scripts.parsed(particle)) is not None:
             return script
         if len(particle.script) <= BYTES_ON_LOOP:
             return self._scripts.keep(particle, parse_script(particle))
-        with self._ledger.reserved(particle.initiator, script_weight(particle.script)):
-            script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        # Not reserved: one is parsed after another, and who waits for it has nothing yet.
+        weight = script_weight(particle.script)
+        self._ledger.check(particle.initiator, weight)
+        script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        self._ledger.check(particle.initiator, weight)
         return self._scripts.keep(particle, script)
 
     def _keep(self, session: ParticleSession) -> Actor:
@@ -365,13 +366,13 @@ class Keeper:
     def _has_room(self, held: int) -> bool:
         """Whether there is room for a particle that could wait, and held so much before."""
         room = self._ledger.bytes_max - held
-        self._relieve(RESUMING)
-        return self._ledger.total <= min(max(room, 0), RESUMING * self._ledger.bytes_max)
+        self._relieve()
+        return self._ledger.total <= min(max(room, 0), ADMITTING * self._ledger.bytes_max)
 
-    def _relieve(self, part: float = RELIEF) -> None:
+    def _relieve(self) -> None:
         """If more than a part of the memory is in use, give back what can be had again; if all is in use, also what cannot be had for nothing."""
         ledger = self._ledger
-        enough = int(part * ledger.bytes_max)
+        enough = int(RELIEF * ledger.bytes_max)
         if ledger.total > enough:
             self._scripts.forget_unused()
         while ledger.total > enough and (actor := self._resting.heaviest()) is not None:
