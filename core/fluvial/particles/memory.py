@@ -81,19 +81,19 @@ class _Owner:
 class Reservation:
     """Memory that is taken while a delivery is being taken in."""
 
-    __slots__ = ("_key", "_ledger", "_owner", "_size")
+    __slots__ = ("_budget", "_key", "_owner", "_size")
 
-    def __init__(self, ledger: MemoryLedger, key: Hashable, owner: PeerId, size: int) -> None:
-        self._ledger, self._key, self._owner, self._size = ledger, key, owner, size
+    def __init__(self, budget: MemoryBudget, key: Hashable, owner: PeerId, size: int) -> None:
+        self._budget, self._key, self._owner, self._size = budget, key, owner, size
 
     def grow(self, more: int) -> None:
-        """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryLedger.check`."""
-        self._ledger.check(self._owner, more)
+        """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryBudget.check`."""
+        self._budget.check(self._owner, more)
         self._size += more
-        self._ledger.charge(self._key, self._owner, self._size)
+        self._budget.charge(self._key, self._owner, self._size)
 
 
-class MemoryLedger:
+class MemoryBudget:
     """See the module's docstring.
 
     Args:
@@ -101,6 +101,9 @@ class MemoryLedger:
         weight: how much an initiator counts, from 0 on; it gets ``1 + weight`` parts. Asked when it gets its first entry.
         me: this peer, which never has too much.
         relieve: called when there is too much, before anybody is refused; gives back what can be had again.
+
+    Attributes:
+        bytes_max, weight, relieve: as above.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class MemoryLedger:
     ) -> None:
         self.bytes_max: Final = bytes_max
         self.relieve = relieve
-        self._weight: Final = weight
+        self.weight: Final = weight
         self._me: Final = me
         self._entries: dict[Hashable, tuple[PeerId, int]] = {}
         self._owners: dict[PeerId, _Owner] = {}
@@ -140,7 +143,7 @@ class MemoryLedger:
         found = self._owners.get(owner)
         if found is not None:
             return self.bytes_max * found.weight // self._weights
-        weight = 1 + self._weight(owner)
+        weight = 1 + self.weight(owner)
         return self.bytes_max * weight // (self._weights + weight)
 
     # --- entries
@@ -150,7 +153,7 @@ class MemoryLedger:
         _, before = self._entries.get(key, (owner, 0))
         self._entries[key] = owner, size
         if (found := self._owners.get(owner)) is None:
-            found = self._owners[owner] = _Owner(1 + self._weight(owner))
+            found = self._owners[owner] = _Owner(1 + self.weight(owner))
             self._weights += found.weight
         found.entries.add(key)
         found.held += size - before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fluvial.errors import Refused
-from fluvial.particles.memory import ADMITTING, BySize, MemoryLedger
+from fluvial.particles.memory import ADMITTING, BySize, MemoryBudget
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,19 +14,19 @@ ME, HEAVY, LIGHT, TRUSTED = map(id_of, ("me", "heavy", "light", "trusted"))
 LIMIT = 1_000_000
 
 
-def ledger(**weights: int) -> MemoryLedger:
+def budget(**weights: int) -> MemoryBudget:
     named = {id_of(name): weight for name, weight in weights.items()}
-    return MemoryLedger(LIMIT, weight=lambda peer: named.get(peer, 0), me=ME)
+    return MemoryBudget(LIMIT, weight=lambda peer: named.get(peer, 0), me=ME)
 
 
 def test_below_the_limit_everybody_gets_what_they_ask_for() -> None:
-    one = ledger()
+    one = budget()
     one.check(HEAVY, int(LIMIT * ADMITTING))
     assert one.heaviest() is None
 
 
 def test_above_the_limit_who_holds_more_than_their_part_gets_nothing_more() -> None:
-    one = ledger()
+    one = budget()
     one.charge("a", HEAVY, LIMIT)
     with pytest.raises(Refused, match="try again") as refused:
         one.check(HEAVY, 1)
@@ -37,7 +37,7 @@ def test_above_the_limit_who_holds_more_than_their_part_gets_nothing_more() -> N
 
 
 def test_parts_go_by_weight() -> None:
-    one = ledger(trusted=3)
+    one = budget(trusted=3)
     one.charge("a", HEAVY, LIMIT)
     one.charge("b", TRUSTED, 1)
     assert (one.part(HEAVY), one.part(TRUSTED)) == (LIMIT // 5, LIMIT * 4 // 5)
@@ -45,14 +45,14 @@ def test_parts_go_by_weight() -> None:
 
 
 def test_this_peer_itself_is_never_refused() -> None:
-    one = ledger()
+    one = budget()
     one.charge("a", ME, 10 * LIMIT)
     one.check(ME, LIMIT)
     assert one.heaviest() is None
 
 
 def test_what_is_under_way_has_the_rest_of_the_memory() -> None:
-    one = ledger()
+    one = budget()
     one.charge("a", HEAVY, int(LIMIT * 0.9))
     one.check_under_way(HEAVY)
     with pytest.raises(Refused):
@@ -60,7 +60,7 @@ def test_what_is_under_way_has_the_rest_of_the_memory() -> None:
 
 
 def test_before_anybody_is_refused_memory_is_asked_back() -> None:
-    one = ledger()
+    one = budget()
     one.charge("a", HEAVY, LIMIT)
     one.relieve = lambda: one.release("a")
     one.check(HEAVY, 1_000)
@@ -68,7 +68,7 @@ def test_before_anybody_is_refused_memory_is_asked_back() -> None:
 
 
 def test_a_reservation_ends_with_its_block() -> None:
-    one = ledger()
+    one = budget()
     with one.reserved(HEAVY, 1_000) as reserved:
         reserved.grow(500)
         assert (one.total, one.held(HEAVY)) == (1_500, 1_500)
@@ -78,7 +78,7 @@ def test_a_reservation_ends_with_its_block() -> None:
 
 
 def test_what_is_released_elsewhere_is_gone_with_the_next_look() -> None:
-    one = ledger()
+    one = budget()
     one.charge("a", HEAVY, 5)
     one.release_later("a")
     assert one.total == 0
@@ -91,7 +91,7 @@ entries = st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abcde"), st.in
 def test_sums_hold_and_somebody_heavy_is_found_when_there_is_too_much(
     charges: list[tuple[int, str, int]], gone: set[int]
 ) -> None:
-    one, left = ledger(a=4, b=1), {}
+    one, left = budget(a=4, b=1), {}
     for number, name, size in charges:
         key = (name, number)
         one.charge(key, id_of(name), size)
