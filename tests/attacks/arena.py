@@ -28,6 +28,8 @@ HONEST: Final = """
                    (call %init_peer_id% ("return" "") [z]))))"""
 """A flow over both peers, with a pause."""
 HONEST_S_MAX: Final = 30.0
+FLOW_S_MAX: Final = 2.0
+"""What an honest flow may take while a peer is attacked."""
 GAP_S: Final = 0.2
 """Between two honest flows."""
 
@@ -44,6 +46,7 @@ class Arena:
         times_s: what honest flows took; infinity for one that failed.
         rss_mb: the most memory that the target was seen with.
         receipts: how often the target gave which reason to the attacker.
+        began_s: when the honest flow began that is under way, by the loop's clock.
     """
 
     target: PeerProcess
@@ -54,10 +57,15 @@ class Arena:
     times_s: list[float] = field(default_factory=list)
     rss_mb: int = 0
     receipts: dict[str, int] = field(default_factory=dict)
+    began_s: float = float("inf")
 
     async def give(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000) -> None:
         """Hand a particle of these keys to the target."""
-        particle = Particle.create(
+        await self.hand(self.particle(keys, script, ttl_ms=ttl_ms))
+
+    def particle(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000) -> Particle:
+        """A particle of these keys."""
+        return Particle.create(
             keys,
             script,
             particle_id=self.rng.randbytes(16).hex(),
@@ -66,8 +74,11 @@ class Arena:
             max_hops=64,
             network=NETWORK,
         )
+
+    async def hand(self, particle: Particle, data: bytes = b"") -> None:
+        """Hand a particle to the target, with data."""
         delivery = Delivery(
-            self.target.peer_id.public_key, 1, particle.header, particle.signature, particle.script, b""
+            self.target.peer_id.public_key, 1, particle.header, particle.signature, particle.script, data
         )
         try:
             answer = await self.attacker.node.transport.request(
@@ -83,6 +94,7 @@ class Arena:
         while True:
             began = anyio.current_time()
             try:
+                self.began_s = began
                 async with self.honest.run(
                     HONEST, relay=self.honest.relay_id, other=str(self.other.peer_id), ttl_s=HONEST_S_MAX
                 ) as flow:
@@ -90,8 +102,14 @@ class Arena:
                 self.times_s.append(anyio.current_time() - began if answer == ("abc",) else float("inf"))
             except FluvialError:
                 self.times_s.append(float("inf"))
+            self.began_s = float("inf")
             self.rss_mb = max(self.rss_mb, _rss_mb(self.target.pid))
             await anyio.sleep(GAP_S)
+
+    def took_s(self) -> list[float]:
+        """What honest flows took, in ascending order; one that is under way counts if it has taken longer than others may."""
+        under_way_s = anyio.current_time() - self.began_s
+        return sorted([*self.times_s, *([under_way_s] if under_way_s > FLOW_S_MAX else [])])
 
     def alive(self) -> bool:
         """Whether the target's process is there."""

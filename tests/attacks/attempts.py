@@ -9,6 +9,7 @@ import anyio
 from fluvial.identity import KeyPair, PeerId
 
 from tests.attacks.arena import Arena
+from tests.attacks.hoards import HOARDS
 
 Attack: TypeAlias = Callable[[Arena], Awaitable[None]]
 
@@ -94,4 +95,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "pauses": pauses,
     "refused": unreadable_scripts,
     "large-scripts": large_scripts,
+    **HOARDS,
 }

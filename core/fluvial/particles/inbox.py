@@ -23,7 +23,7 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.memory import MemoryLedger, Reservation
+from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
@@ -42,7 +42,7 @@ class Inbox:
         network: its network.
         limits: what it accepts.
         keeper: has the particles.
-        ledger: who holds how much memory.
+        budget: who holds how much memory.
         processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization: the seat.
@@ -57,7 +57,7 @@ class Inbox:
         network: str,
         limits: ParticleLimits,
         keeper: Keeper,
-        ledger: MemoryLedger,
+        budget: MemoryBudget,
         processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
@@ -71,7 +71,7 @@ class Inbox:
         self._network = network
         self._limits = limits
         self._keeper = keeper
-        self._ledger = ledger
+        self._budget = budget
         self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
@@ -118,7 +118,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        with self._ledger.reserved(particle.initiator, COPIES * len(payload)) as reserved:
+        with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved)
             actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
             fresh = await actor.merge(known, sender=sender, hops=delivery.hops)

@@ -29,7 +29,7 @@ from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.memory import MEMORY, MemoryLedger
+from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
 from fluvial.particles.processor import BYTES_ON_LOOP
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.resting import RestingActors
@@ -44,10 +44,8 @@ SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory, and promises are looked at."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
-RELIEF: Final = 0.9
-"""When memory is short, so much of the limit may stay in use."""
-RESUMING: Final = 0.75
-"""So much of the limit must not be exceeded for particles to go on that could wait."""
+RELIEF: Final = 0.7
+"""When memory is short, so much of the limit may stay in use: less than what lets something new in."""
 LOOKED_AT_MAX: Final = 64
 """Machines of one initiator among which the heaviest is looked for."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
@@ -81,8 +79,7 @@ class Keeper:
     Args:
         context: what actors work with.
         limits: how many particles may be in memory.
-        ledger: who holds how much memory.
-        weight: how much an initiator counts; see :class:`FairQueue`.
+        budget: who holds how much memory.
         keep_ms: how long dead particles stay in the store for inspection, in milliseconds. They stay longer if need be: until a replay
             of them would be refused because of its age.
         metrics: gets ``fluvial_particles_in_memory``, ``fluvial_particles_memory_bytes``, ``fluvial_particles_suspended`` and
@@ -94,27 +91,26 @@ class Keeper:
         context: ActorContext,
         limits: ParticleLimits,
         *,
-        ledger: MemoryLedger,
-        weight: Callable[[PeerId], int],
+        budget: MemoryBudget,
         keep_ms: int,
         metrics: CollectorRegistry,
     ) -> None:
         self._context = context
         self._limits = limits
         self._keep_ms = keep_ms
-        self._ledger = ledger
-        ledger.relieve = self._relieve
-        self._scripts = Scripts(ledger)
+        self._budget = budget
+        budget.relieve = self._relieve
+        self._scripts = Scripts(budget)
         self._actors: dict[ParticleKey, Actor] = {}
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
         self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
-        self._suspended = Suspended(self._go_on, has_room=self._has_room, weight=weight, log=context.log)
+        self._suspended = Suspended(self._go_on, has_room=self._has_room, weight=budget.weight, log=context.log)
         self._doors: dict[ParticleKey, _Door] = {}
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
         held = Gauge("fluvial_particles_memory_bytes", "Memory that particles take, estimated", registry=metrics)
-        held.set_function(lambda: ledger.total)
+        held.set_function(lambda: budget.total)
         waiting = Gauge("fluvial_particles_suspended", "Particles that go on when there is room", registry=metrics)
         waiting.set_function(lambda: len(self._suspended))
         self._put_off = Counter("fluvial_particles_put_off", "Machines that left for want of memory", registry=metrics)
@@ -135,7 +131,7 @@ class Keeper:
             here = particle.key in self._actors or self._context.store.knows(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None:
-                self._ledger.check(particle.initiator, MACHINE_BYTES)
+                self._budget.check(particle.initiator, MACHINE_BYTES)
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
                 session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits())
@@ -251,7 +247,7 @@ class Keeper:
         if self._actors.get(key) is not actor:
             return
         held = actor.held
-        self._ledger.charge(key, actor.particle.initiator, held)
+        self._budget.charge(key, actor.particle.initiator, held)
         if actor.failure is not None:
             if actor.waiting:
                 self._end(actor)
@@ -260,7 +256,7 @@ class Keeper:
             self._resting.put(actor, held)
             if actor.finished:
                 self._leaving[key] = actor
-        if self._ledger.over:
+        if self._budget.over:
             self._relieve()
 
     # --- memory
@@ -296,7 +292,7 @@ class Keeper:
 
     async def _restore(self, stored: StoredParticle) -> Actor:
         particle, me = stored.particle, self._context.keys.peer_id
-        self._ledger.check(particle.initiator, sum(len(entry.payload) for entry in stored.journal))
+        self._budget.check(particle.initiator, sum(len(entry.payload) for entry in stored.journal))
         try:
             with contained(self._context.log.bind(particle=particle.id)):
                 script = await self._script(particle)
@@ -311,7 +307,7 @@ class Keeper:
                 self._context.reporter.broken(particle, error)
             raise
         finally:
-            self._ledger.release(particle.key)
+            self._budget.release(particle.key)
         self._make_room()
         return self._keep(session)
 
@@ -330,27 +326,30 @@ class Keeper:
 
     def _count(self, particle: Particle, held: int) -> None:
         """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""
-        self._ledger.charge(particle.key, particle.initiator, held)
-        self._ledger.check(particle.initiator)
+        self._budget.charge(particle.key, particle.initiator, held)
+        self._budget.check_under_way(particle.initiator)
 
     def _session_limits(self) -> _SessionLimits:
         limits = self._limits
         return {"destinations_max": limits.destinations_max, "memory_bytes_max": limits.memory_bytes_max}
 
     async def _script(self, particle: Particle) -> Script:
-        """The parsed script; raises Refused, ``script``, if it does not parse."""
+        """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for its initiator."""
         if (script := self._scripts.parsed(particle)) is not None:
             return script
         if len(particle.script) <= BYTES_ON_LOOP:
             return self._scripts.keep(particle, parse_script(particle))
-        with self._ledger.reserved(particle.initiator, script_weight(particle.script)):
-            script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        # Not reserved: one is parsed after another, and who waits for it has nothing yet.
+        weight = script_weight(particle.script)
+        self._budget.check(particle.initiator, weight)
+        script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        self._budget.check(particle.initiator, weight)
         return self._scripts.keep(particle, script)
 
     def _keep(self, session: ParticleSession) -> Actor:
         actor = Actor(session, self._context, owner=self)
         self._actors[actor.particle.key] = actor
-        self._ledger.charge(actor.particle.key, actor.particle.initiator, session.held)
+        self._budget.charge(actor.particle.key, actor.particle.initiator, session.held)
         return actor
 
     def _make_room(self) -> None:
@@ -364,20 +363,20 @@ class Keeper:
 
     def _has_room(self, held: int) -> bool:
         """Whether there is room for a particle that could wait, and held so much before."""
-        room = self._ledger.bytes_max - held
-        self._relieve(RESUMING)
-        return self._ledger.total <= min(max(room, 0), RESUMING * self._ledger.bytes_max)
+        room = self._budget.bytes_max - held
+        self._relieve()
+        return self._budget.total <= min(max(room, 0), ADMITTING * self._budget.bytes_max)
 
-    def _relieve(self, part: float = RELIEF) -> None:
+    def _relieve(self) -> None:
         """If more than a part of the memory is in use, give back what can be had again; if all is in use, also what cannot be had for nothing."""
-        ledger = self._ledger
-        enough = int(part * ledger.bytes_max)
-        if ledger.total > enough:
+        budget = self._budget
+        enough = int(RELIEF * budget.bytes_max)
+        if budget.total > enough:
             self._scripts.forget_unused()
-        while ledger.total > enough and (actor := self._resting.heaviest()) is not None:
+        while budget.total > enough and (actor := self._resting.heaviest()) is not None:
             self._put_off.inc()
             self._leave(actor)
-        while ledger.over and (actor := self._heavy()) is not None:
+        while budget.over and (actor := self._heavy()) is not None:
             self._put_off.inc()
             self._context.throttled.note(
                 "particle_put_off", "memory", level=INFO, particle=actor.particle.id, held_bytes=actor.held
@@ -387,10 +386,10 @@ class Keeper:
 
     def _heavy(self) -> Actor | None:
         """One of the heaviest machines of whoever holds most, if it is only waiting for services."""
-        if (initiator := self._ledger.heaviest()) is None:
+        if (initiator := self._budget.heaviest()) is None:
             return None
         found: Actor | None = None
-        for key in islice(self._ledger.entries(initiator), LOOKED_AT_MAX):
+        for key in islice(self._budget.entries(initiator), LOOKED_AT_MAX):
             actor = self._actors.get(key)  # type: ignore[call-overload]  # other entries have other keys
             if actor is not None and actor.waiting and (found is None or actor.held > found.held):
                 found = actor
@@ -430,7 +429,7 @@ class Keeper:
         if self._actors.get(key) is not actor:
             return False
         del self._actors[key]
-        self._ledger.release(key)
+        self._budget.release(key)
         return True
 
 

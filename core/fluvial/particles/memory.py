@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count, islice
 from typing import Final, Generic, TypeVar
 
 from fluvial.errors import Refused
@@ -25,6 +25,11 @@ ItemT = TypeVar("ItemT", bound=Hashable)
 MEMORY: Final = "memory"
 """Reason of a refusal for want of memory; trying again may help."""
 
+ADMITTING: Final = 0.75
+"""So much of the limit may be in use for something new to be let in; what goes on has the rest."""
+
+OWNERS_LOOKED_AT: Final = 256
+"""Initiators among which one with more than their part is looked for."""
 LEVELS: Final = 64
 """Sizes are sorted by their number of bits."""
 
@@ -57,7 +62,11 @@ class BySize(Generic[ItemT]):
 
     def largest(self) -> ItemT | None:
         """One of the largest items; None if there are none."""
-        return next((next(iter(level)) for level in reversed(self._levels) if level), None)
+        return next(self.descending(), None)
+
+    def descending(self) -> Iterator[ItemT]:
+        """The items, larger ones mostly before smaller ones; nothing may be changed meanwhile."""
+        return chain.from_iterable(reversed(self._levels))
 
 
 @dataclass(slots=True)
@@ -72,19 +81,19 @@ class _Owner:
 class Reservation:
     """Memory that is taken while a delivery is being taken in."""
 
-    __slots__ = ("_key", "_ledger", "_owner", "_size")
+    __slots__ = ("_budget", "_key", "_owner", "_size")
 
-    def __init__(self, ledger: MemoryLedger, key: Hashable, owner: PeerId, size: int) -> None:
-        self._ledger, self._key, self._owner, self._size = ledger, key, owner, size
+    def __init__(self, budget: MemoryBudget, key: Hashable, owner: PeerId, size: int) -> None:
+        self._budget, self._key, self._owner, self._size = budget, key, owner, size
 
     def grow(self, more: int) -> None:
-        """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryLedger.check`."""
-        self._ledger.check(self._owner, more)
+        """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryBudget.check`."""
+        self._budget.check(self._owner, more)
         self._size += more
-        self._ledger.charge(self._key, self._owner, self._size)
+        self._budget.charge(self._key, self._owner, self._size)
 
 
-class MemoryLedger:
+class MemoryBudget:
     """See the module's docstring.
 
     Args:
@@ -92,6 +101,9 @@ class MemoryLedger:
         weight: how much an initiator counts, from 0 on; it gets ``1 + weight`` parts. Asked when it gets its first entry.
         me: this peer, which never has too much.
         relieve: called when there is too much, before anybody is refused; gives back what can be had again.
+
+    Attributes:
+        bytes_max, weight, relieve: as above.
     """
 
     def __init__(
@@ -99,7 +111,7 @@ class MemoryLedger:
     ) -> None:
         self.bytes_max: Final = bytes_max
         self.relieve = relieve
-        self._weight: Final = weight
+        self.weight: Final = weight
         self._me: Final = me
         self._entries: dict[Hashable, tuple[PeerId, int]] = {}
         self._owners: dict[PeerId, _Owner] = {}
@@ -131,7 +143,7 @@ class MemoryLedger:
         found = self._owners.get(owner)
         if found is not None:
             return self.bytes_max * found.weight // self._weights
-        weight = 1 + self._weight(owner)
+        weight = 1 + self.weight(owner)
         return self.bytes_max * weight // (self._weights + weight)
 
     # --- entries
@@ -141,7 +153,7 @@ class MemoryLedger:
         _, before = self._entries.get(key, (owner, 0))
         self._entries[key] = owner, size
         if (found := self._owners.get(owner)) is None:
-            found = self._owners[owner] = _Owner(1 + self._weight(owner))
+            found = self._owners[owner] = _Owner(1 + self.weight(owner))
             self._weights += found.weight
         found.entries.add(key)
         found.held += size - before
@@ -182,17 +194,24 @@ class MemoryLedger:
     # --- too much
 
     def check(self, owner: PeerId, more: int = 0) -> None:
-        """Whether an initiator may have so much more.
+        """Whether an initiator may have so much more; what is under way already may go on with the memory that this leaves free.
 
         Raises:
             Refused: ``memory``; there is too much, and it would have more than its part.
         """
-        if self.total + more <= self.bytes_max or owner == self._me:
+        self._check(owner, more, int(ADMITTING * self.bytes_max))
+
+    def check_under_way(self, owner: PeerId) -> None:
+        """Whether what an initiator has under way may go on; raises Refused, ``memory``, as :meth:`check`."""
+        self._check(owner, 0, self.bytes_max)
+
+    def _check(self, owner: PeerId, more: int, most: int) -> None:
+        if self.total + more <= most or owner == self._me:
             return
         self.relieve()
-        if self.total + more <= self.bytes_max:
+        if self.total + more <= most:
             return
-        held, part = self.held(owner), self.part(owner)
+        held, part = self.held(owner), self.part(owner) * most // self.bytes_max
         if held + more > part:
             raise Refused(
                 f"this peer's memory for particles is in use, and with {held + more:,} bytes {owner} would have more than its part of "
@@ -202,10 +221,8 @@ class MemoryLedger:
 
     def heaviest(self) -> PeerId | None:
         """One of those who hold most for their weight, if it is more than their part."""
-        owner = self._heavy.largest()
-        if owner is None or owner == self._me or self.held(owner) <= self.part(owner):
-            return None
-        return owner
+        candidates = (owner for owner in islice(self._heavy.descending(), OWNERS_LOOKED_AT) if owner != self._me)
+        return next((owner for owner in candidates if self.held(owner) > self.part(owner)), None)
 
     def entries(self, owner: PeerId) -> Iterator[Hashable]:
         """The entries of an initiator; nothing may be changed meanwhile."""

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary, finalize
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle
-from fluvial.particles.memory import MemoryLedger
+from fluvial.particles.memory import MemoryBudget
 
 CACHED_BYTES_MAX: Final = 16_777_216
 """Memory of all scripts that are kept though no particle runs them."""
@@ -30,12 +30,12 @@ class Scripts:
     """The scripts that particles run, and a cache of those that were run last.
 
     Args:
-        ledger: where their memory is counted, for the initiator who brought one first.
+        budget: where their memory is counted, for the initiator who brought one first.
         bytes_max: memory of the scripts in the cache; one is always kept.
     """
 
-    def __init__(self, ledger: MemoryLedger, bytes_max: int = CACHED_BYTES_MAX) -> None:
-        self._ledger = ledger
+    def __init__(self, budget: MemoryBudget, bytes_max: int = CACHED_BYTES_MAX) -> None:
+        self._budget = budget
         self._bytes_max = bytes_max
         self._bytes = 0
         self._used: WeakValueDictionary[bytes, Script] = WeakValueDictionary()
@@ -55,8 +55,8 @@ class Scripts:
         if (used := self._used.get(key)) is not None:
             return used
         self._used[key] = script
-        self._ledger.charge(("script", key), particle.initiator, size)
-        finalize(script, self._ledger.release_later, ("script", key)).atexit = False
+        self._budget.charge(("script", key), particle.initiator, size)
+        finalize(script, self._budget.release_later, ("script", key)).atexit = False
         self._cached[key] = (size, script)
         self._bytes += size
         while self._bytes > self._bytes_max and len(self._cached) > 1:

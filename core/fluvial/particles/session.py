@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
+from sys import getsizeof
 from typing import Any, Final
 
 import msgspec
@@ -349,7 +350,7 @@ class ParticleSession:
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._machine.held + self._exchange.held
+        return self._machine.held + self._exchange.held + getsizeof(self.particle.script)
 
     def release(self) -> Iterator[None]:
         """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""
