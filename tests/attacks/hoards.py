@@ -15,20 +15,13 @@ from fluvial.encoding import encode
 from fluvial.identity import KeyPair
 from fluvial.particle import Particle
 
-from tests.attacks.arena import Arena
+from tests.attacks.arena import AT_ONCE, Arena
 
 Script: TypeAlias = Callable[[], str]
 
 EMPTY_ARRAY: Final = encode([])
-AT_ONCE: Final = 8
-"""Particles that the attacker has under way."""
 PAUSE_MS: Final = 110_000
 """How long a particle is kept alive by a timer."""
-
-
-def stranger(arena: Arena) -> KeyPair:
-    """Keys that nobody knows."""
-    return KeyPair.from_secret(arena.rng.randbytes(32))
 
 
 async def flood(arena: Arena, script: Script, keys: Callable[[], KeyPair]) -> None:
@@ -71,7 +64,7 @@ def live_folds(arena: Arena) -> str:
 
 def waiting_calls(arena: Arena) -> str:
     """Ten thousand calls of another peer that never come back."""
-    nobody = KeyPair.from_secret(arena.rng.randbytes(32)).peer_id
+    nobody = arena.stranger().peer_id
     return numbers(arena, 100, kept(arena, nested(2, f'(call "{nobody}" ("a" "b") [i0 i1])')))
 
 
@@ -138,12 +131,12 @@ SCRIPTS: Final[Mapping[str, Callable[[Arena], str]]] = {
 
 
 async def _of_one(arena: Arena, make: Callable[[Arena], str]) -> None:
-    keys = stranger(arena)
+    keys = arena.stranger()
     await flood(arena, lambda: make(arena), lambda: keys)
 
 
 async def _of_many(arena: Arena, make: Callable[[Arena], str]) -> None:
-    await flood(arena, lambda: make(arena), lambda: stranger(arena))
+    await flood(arena, lambda: make(arena), lambda: arena.stranger())
 
 
 # --- what comes with deliveries
@@ -151,7 +144,7 @@ async def _of_many(arena: Arena, make: Callable[[Arena], str]) -> None:
 
 def _expecting(arena: Arena) -> Particle:
     """A particle that waits for its initiator."""
-    keys = stranger(arena)
+    keys = arena.stranger()
     return arena.particle(keys, kept(arena, f'(call "{keys.peer_id}" ("a" "b") [] x)'))
 
 
@@ -179,7 +172,7 @@ async def ever_more_batches(arena: Arena) -> None:
 
 def _batch(arena: Arena, particle: Particle, count: int) -> bytes:
     """A batch of somebody that is full of facts about calls that there are not, with a value each."""
-    keys = stranger(arena)
+    keys = arena.stranger()
     values = [f"{arena.rng.random()}{number}" for number in range(count)]
     items: list[Item] = [Step()]
     for number, value in enumerate(values):

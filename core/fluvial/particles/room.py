@@ -221,6 +221,7 @@ class Particles(Part):
             observers=observers,
             metrics=metrics,
             log=log,
+            throttled=throttled,
         )
         return reporter
 
