@@ -58,7 +58,7 @@ fuzz-air: $(READY)
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS)) $(if $(REFERENCE_ONLY),--reference-only) \
 		$(if $(KEEP),--keep $(KEEP))
 
-# Attacks on real peers while honest flows run, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
+# Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)
 	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
 

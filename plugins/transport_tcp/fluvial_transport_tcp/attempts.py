@@ -49,8 +49,8 @@ class Rate(NamedTuple):
 
 
 OF_PEER: Final = Rate(8, 10.0)
-OF_HOST: Final = Rate(4, 30.0)
-OF_NETWORK: Final = Rate(16, 5.0)
+OF_HOST: Final = Rate(8, 10.0)
+OF_NETWORK: Final = Rate(24, 3.0)
 OF_INSIDE_HOST: Final = Rate(64, 0.5)
 """Of a host that is not public: many peers of one machine are an honest sight there."""
 OF_INSIDE_NETWORK: Final = Rate(256, 0.1)
