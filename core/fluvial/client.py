@@ -208,7 +208,9 @@ class Flow:
         return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
 
     async def _dead(self) -> Unreachable:
-        why = [*await self._waited(), *self._told()]
+        undelivered, waiting = await self._waited()
+        # What stopped it, before who waits because of that; what this peer could not deliver is also a notice of its own.
+        why = [*undelivered, *self._told(others_only=bool(undelivered)), *waiting]
         if (error := self._last.error) is not None:
             why.append(f"{error.message}{_place(error)}")
         seconds = self.particle.header.ttl_ms / 1000
@@ -217,25 +219,27 @@ class Flow:
             hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
         )
 
-    async def _waited(self) -> Sequence[str]:
-        """What the flow waited for, and for how long."""
+    async def _waited(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Who could not be reached from here, and what the flow waited for, and for how long."""
         stored = await self._node.stored(self.particle)
         if stored is None:  # it was not kept any longer
-            return [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
+            return [], [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
         story = tell(stored, self._node.peer_id)
-        texts = [
+        undelivered = [
             f"{one.peer} could not be reached: {one.error}" for one in story.undelivered[:WAITS_SHOWN] if one.error
         ]
+        texts = []
         for waiting in story.waits[:WAITS_SHOWN]:
             text = f"{waiting.reason} (line {waiting.at.partition(':')[0]})"
             if waiting.since_ms is not None:
                 text += f", for {duration(max(self.particle.deadline_ms - waiting.since_ms, 0))}"
             texts.append(text)
-        return texts
+        return undelivered, texts
 
-    def _told(self) -> Sequence[str]:
+    def _told(self, *, others_only: bool = False) -> Sequence[str]:
         """The notices as harmless texts for people, since strangers wrote them."""
-        return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
+        shown = [one for one in self._notices if not others_only or one.peer_id != self._node.peer_id]
+        return [notice_text(notice) for notice in shown[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
         self._heard_of.append(notice)
@@ -470,7 +474,7 @@ async def connect(
         "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
-    contact = Contact.parse(relay)
+    contact = Contact.configured(relay)
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
         await _connected(node, contact)

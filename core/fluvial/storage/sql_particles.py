@@ -11,7 +11,7 @@ from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.holdings import LARGE_BYTES, Holdings, Written
-from fluvial.storage.particle_rows import outbox_row_of, particle_of, summary_of
+from fluvial.storage.particle_rows import initiator_of, outbox_row_of, particle_of, summary_of
 from fluvial.storage.particle_tables import journal, outbox, particles, replay_guards, scripts, stories
 from fluvial.storage.particle_writes import addition, admission, delivery, failure
 from fluvial.storage.particles import LISTED_MAX, ParticleStore
@@ -133,15 +133,16 @@ class SqlParticles(ParticleStore):
         state = await self._database.read(work)
         return None if state is None else ParticleState(state)
 
-    async def live(self, now_ms: int) -> list[ParticleKey]:
+    async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
         """See :class:`ParticleStore`."""
         query = (
-            select(particles.c.key)
+            select(*particles.c["key", "header"])
             .where(particles.c.state == ParticleState.LIVE.value, particles.c.deadline_ms > now_ms)
             .order_by(particles.c.received_at_ms, particles.c.key)
         )
-        keys = await self._database.read(lambda connection: connection.scalars(query).all())
-        return [ParticleKey(key) for key in keys]
+        return await self._database.read(
+            lambda connection: {ParticleKey(row.key): initiator_of(row) for row in connection.execute(query)}
+        )
 
     async def outbox_rows(self, now_ms: int, *, peer: PeerId | None = None) -> list[OutboxRow]:
         """See :class:`ParticleStore`."""
