@@ -36,17 +36,11 @@ from fluvial.particles.receipt import FAILED
 from fluvial.particles.resting import RestingActors
 from fluvial.particles.scripts import Scripts, parse_script, script_weight
 from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
-
-SHRUNK_MAX: Final = 16
-"""Particles that are shrunk in one sweep."""
-
-TOLD_STEPS_MAX: Final = 5_000
-TOLD_BYTES_MAX: Final = 4 * 2**20
-"""Steps and journal of a particle whose story is told when it is shrunk: of others only that they were here."""
 
 SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory, and promises are looked at."""
@@ -230,33 +224,15 @@ class Keeper:
 
     async def shrink(self) -> None:
         """Until cancelled: put the stories of large particles that have ended in the place of their journals."""
-        retention = self._context.store.retention
-        while True:
-            await anyio.sleep(SWEEP_S)
-            own = self._context.keys.public_key
-            for key in retention.to_shrink(self._context.clock.now_ms(), SHRUNK_MAX, own):
-                try:
-                    await self._shrink(key)
-                except StorageError as error:
-                    self._context.log.error("storage_failed", error=error.message)
-                    break
-                except FluvialError:  # its script or journal cannot be read any more: it stays as it is, until it goes
-                    retention.leave(key)
+        skew_ms = self._limits.clock_skew_ms_max
+        await Shrinker(
+            self._context, skew_ms=skew_ms, condense=self._condense, door=self._door, steps=self._steps, gone=self._gone
+        ).run()
 
-    async def _shrink(self, key: ParticleKey) -> None:
-        store, now_ms = self._context.store, self._context.clock.now_ms()
-        async with self._door(key):
-            if (stored := await store.load(key)) is None:
-                store.retention.leave(key)
-                return
-            told = sum(len(entry.payload) for entry in stored.journal) <= TOLD_BYTES_MAX
-            told = told and await self._steps(stored) <= TOLD_STEPS_MAX
-            story = await self._context.processor.off_loop(
-                stored.particle.initiator, lambda: self._condense(stored, told)
-            )
-            done = await store.retention.shrink(key, story, now_ms, skew_ms=self._limits.clock_skew_ms_max)
-            if done and (actor := self._actors.get(key)) is not None:
-                self._leave(actor)
+    def _gone(self, key: ParticleKey) -> None:
+        """The journal of a particle is gone."""
+        if (actor := self._actors.get(key)) is not None:
+            self._leave(actor)
 
     async def _steps(self, stored: StoredParticle) -> int:
         """How many steps the machine of a particle makes; found out in slices."""

@@ -230,7 +230,7 @@ class ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):
             self._apply(item, entry.at_ms)
         self._entries = len(items)
-        self.journal_bytes = sum(len(entry.payload) for entry in stored.journal)
+        self.journal_bytes = sum(len(one.payload) for one in stored.journal)
         self._finishes = stored.state is ParticleState.FINISHED
         self.phase = ParticlePhase.FINISHED if self._finishes else ParticlePhase.LIVE
         return self
@@ -348,8 +348,6 @@ class ParticleSession:
             )
         return look
 
-    # --- memory
-
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
@@ -359,8 +357,6 @@ class ParticleSession:
         """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""
         self.fail()
         yield from self._machine.dismantle()
-
-    # --- health
 
     def check(self) -> None:
         """Raise Refused, ``busy``, if the session is broken: another one must be restored."""

@@ -287,8 +287,11 @@ async def test_the_same_delivery_again_writes_nothing_in_whatever_form(tmp_path:
         ]
         assert max(map(len, forms)) > 400_000
 
+        limit = anyio.CapacityLimiter(4)
+
         async def deliver(data: bytes) -> None:
-            receipt = await a.deliver(delivery(particle, b, data), b)
+            async with limit:
+                receipt = await a.deliver(delivery(particle, b, data), b)
             assert receipt.reason in ("", "missing"), receipt
 
         for data in forms:
