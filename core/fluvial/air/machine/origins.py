@@ -31,20 +31,20 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> tuple[Va
         MissingError: of a value so little is here that not even its id is known.
     """
     name, values = canon.node.source.name, canon.proven
-    key = canon.scope.stream(name)
+    key, begun, many = canon.scope.stream(name), len(values), len(fact.elements)
     stream, unreached = runtime.stream(key, name), Unreached(runtime, key)
-    elements = fact.elements[len(values) :]
-    runtime.charge(len(elements))
-    for element in elements:
+    while len(values) < many:
+        element = fact.elements[len(values)]
         writer = (element.frame, element.node)
         written = stream.written_by(writer) or unreached.written_by(writer)
         if written is None:
             runtime.waiters.await_element(canon, key, writer)
-            return None
+            break
         if (value := _proven(runtime, canon, element, written)) is None:
-            return None
+            break
         values.append(value)
-    return tuple(values)
+    runtime.charge(len(values) - begun)
+    return tuple(values) if len(values) == many else None
 
 
 def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written: Value) -> Value | None:
