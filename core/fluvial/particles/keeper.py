@@ -313,11 +313,11 @@ class Keeper:
 
     def _counted(
         self, particle: Particle, run: SlicedInput[Any, ParticleSession]
-    ) -> Callable[[], ParticleSession | None]:
+    ) -> Callable[[int], ParticleSession | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""
 
-        def advance() -> ParticleSession | None:
-            session = run.advance()
+        def advance(steps: int) -> ParticleSession | None:
+            session = run.advance(steps)
             if session is None:
                 self._count(particle, run.held)
             return session
