@@ -466,7 +466,6 @@ class Machine:
         old, self._state = self._state, self._new_state()
         yield from old.evaluator.dismantle()
         del old
-        yield
         self._rebuilding = True
         try:
             yield from self._repeat_log()
