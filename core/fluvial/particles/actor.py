@@ -222,11 +222,11 @@ class Actor:
                 turn_at = anyio.current_time() + AT_ONCE_S
         return outcomes
 
-    def _watched(self, run: SlicedInput[Effects, Effects]) -> Callable[[], Effects | None]:
+    def _watched(self, run: SlicedInput[Effects, Effects]) -> Callable[[int], Effects | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""
 
-        def advance() -> Effects | None:
-            effects = run.advance()
+        def advance(steps: int) -> Effects | None:
+            effects = run.advance(steps)
             if effects is None:
                 self._owner.grown(self, run.held)
             return effects
@@ -442,4 +442,5 @@ def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> 
         error=before.error or after.error,
         equivocations=before.equivocations + after.equivocations,
         finished=after.finished,
+        failed=before.failed or after.failed,
     )

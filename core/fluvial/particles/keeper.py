@@ -50,6 +50,8 @@ RELIEF: Final = 0.7
 """When memory is short, so much of the limit may stay in use: less than what lets something new in."""
 LOOKED_AT_MAX: Final = 64
 """Machines of one initiator among which the heaviest is looked for."""
+SMALL: Final = 65_536
+"""Bytes of a machine that stays though memory is short, if its initiator has no more than their part."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
 """Bytes of a machine that is taken apart at once; a larger one is in slices."""
 
@@ -344,11 +346,11 @@ class Keeper:
 
     def _counted(
         self, particle: Particle, run: SlicedInput[Any, ParticleSession]
-    ) -> Callable[[], ParticleSession | None]:
+    ) -> Callable[[int], ParticleSession | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""
 
-        def advance() -> ParticleSession | None:
-            session = run.advance()
+        def advance(steps: int) -> ParticleSession | None:
+            session = run.advance(steps)
             if session is None:
                 self._count(particle, run.held)
             return session
@@ -405,6 +407,9 @@ class Keeper:
         if budget.total > enough:
             self._scripts.forget_unused()
         while budget.total > enough and (actor := self._resting.heaviest()) is not None:
+            owner = actor.particle.initiator
+            if actor.held <= SMALL and budget.held(owner) <= budget.part(owner):
+                break  # little would come of it, and those who hold little would have to wait until it is back
             self._put_off.inc()
             self._leave(actor)
         while budget.over and (actor := self._heavy()) is not None:

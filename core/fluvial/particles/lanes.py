@@ -2,8 +2,7 @@
 
 A lane is *idle* as long as nothing is in it. It is *due* when something is, at a time that moves away while the peer does not take
 anything: each pause is twice as long as the one before, up to a limit. All particles share the pauses of their peer, so however many of
-them go to a peer that is away, it is tried as often as for one. But a particle that the peer will take only later, because its initiator is
-at a limit there, is put off alone, and the others go on.
+them go to a peer that is away, it is tried as often as for one.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ class DeliveryLane:
     """
 
     __slots__ = (
+        "_later",
         "_line",
         "_lined",
         "_owners",
-        "_put_off",
         "_told",
         "_tried_s",
         "_trying",
@@ -70,13 +69,17 @@ class DeliveryLane:
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._told: dict[ParticleKey, str] = {}
-        self._put_off: dict[ParticleKey, float] = {}  # until when, by the loop's clock
+        self._later: dict[
+            ParticleKey, tuple[float, int]
+        ] = {}  # when rows that were put off are due, and how often they were
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId) -> None:
         """The peer must get a particle of this initiator."""
         self.rows[row.key] = row
         self._owners[row.key] = owner
+        if row.key in self._later:
+            return
         self._enter(row.key)
         if not self.failures:
             self.due_s = 0.0
@@ -86,7 +89,7 @@ class DeliveryLane:
         return self._owners.get(row.key, self.owner)
 
     def _enter(self, key: ParticleKey) -> None:
-        if key not in self._lined and key not in self._trying and key not in self._put_off:
+        if key not in self._lined and key not in self._trying:
             self._lined.add(key)
             self._line.push(self._owners[key], key)
 
@@ -109,19 +112,6 @@ class DeliveryLane:
         elif row.key in self.rows:
             self._enter(row.key)
 
-    def put_off(self, row: OutboxRow, until_s: float) -> None:
-        """The peer will take a particle only later; what else is in the lane does not wait for that."""
-        self._put_off[row.key] = until_s
-
-    def is_put_off(self, row: OutboxRow) -> bool:
-        """Whether a row waits for a later time of its own."""
-        return row.key in self._put_off
-
-    @property
-    def has_turns(self) -> bool:
-        """Whether something is in it that is not put off."""
-        return len(self._put_off) < len(self.rows)
-
     def news(self, key: ParticleKey, kind: str) -> bool:
         """Whether a particle fails in this way other than it did the last time."""
         if self._told.get(key) == kind:
@@ -133,7 +123,24 @@ class DeliveryLane:
         del self.rows[key]
         del self._owners[key]
         self._told.pop(key, None)
-        self._put_off.pop(key, None)
+        self._later.pop(key, None)
+
+    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
+        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, which the peer may have named."""
+        _, times = self._later.get(row.key, (0.0, 0))
+        pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
+        self._later[row.key] = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5)), min(times + 1, 30)
+
+    def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
+        """Whether the row waits by itself, whatever the others do."""
+        return not self._is_due(row.key, now_s)
+
+    def has_turns(self, now_s: float) -> bool:
+        """Whether a row is to be tried now."""
+        return any(self._is_due(key, now_s) for key in self.rows)
+
+    def _is_due(self, key: ParticleKey, now_s: float) -> bool:
+        return key not in self._later or self._later[key][0] <= now_s
 
     def begin(self, now_ms: int, now_s: float) -> None:
         """It is being tried: all rows whose particles live get a turn, the others go."""
@@ -141,15 +148,15 @@ class DeliveryLane:
         self._tried_s = now_s
         for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
             self._forget(key)
-        self._put_off = {key: until_s for key, until_s in self._put_off.items() if until_s > now_s}
         for key in self.rows:
-            self._enter(key)
+            if self._is_due(key, now_s):
+                self._enter(key)
 
     def took(self) -> None:
-        """All was delivered that is not put off; what came meanwhile is due at once."""
+        """All was delivered, or put off; what came meanwhile is due at once."""
         self.busy = False
         self.failures, self.away = 0, ""
-        self.due_s = 0.0 if self.has_turns else min(self._put_off.values(), default=0.0)
+        self.due_s = min((self._later.get(key, (0.0, 0))[0] for key in self.rows), default=0.0)
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

@@ -21,10 +21,13 @@ REPLAY: Final = "replay"
 MISSING: Final = "missing"
 """The delivery builds on something that the receiver does not have: values, which the receipt names, or batches. Then it asks for everything."""
 
+QUOTA: Final = "quota"
+"""The initiator writes too much to the receiver's disk."""
+
 FAILED: Final = "failed"
 """The flow has come to a limit of the receiver, which takes nothing more of it."""
 
-TEMPORARY: Final = frozenset({"busy", MEMORY, MISSING, "quota", "storage", "unreachable"})
+TEMPORARY: Final = frozenset({"busy", MEMORY, MISSING, QUOTA, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
 
 REASONS: Final = TEMPORARY | {
