@@ -260,7 +260,7 @@ class Keeper:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
         if isinstance(error, StorageError) or (_short_of_memory(error) and not actor.was_new):
-            self._suspended.put(particle.key, particle.initiator, actor.held)
+            self._suspended.put_back(particle.key, particle.initiator, actor.held)
         elif (
             isinstance(error, FluvialError)
             and not isinstance(error, RemoteProtocolError)
