@@ -11,8 +11,8 @@ Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996;
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from heapq import heappop, heappush
+from collections.abc import Callable, Collection
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, TypeVar
 
@@ -64,10 +64,24 @@ class FairQueue(Generic[ItemT]):
             line.append(item)
         self._length += 1
 
+    def owners(self) -> Collection[PeerId]:
+        """Those that have something in line, whoever has been for the longest time first."""
+        return self._lines.keys()
+
     def pop(self) -> tuple[PeerId, ItemT]:
         """Take the item whose turn it is, and its owner. Raises IndexError if there is none."""
         start, _, owner = heappop(self._next)
         self._now = start
+        return owner, self._take(owner, start)
+
+    def pop_of(self, owner: PeerId) -> ItemT:
+        """Take the next item of an owner that is in line, out of turn: its turn after that comes later for it."""
+        start = next(entry[0] for entry in self._next if entry[2] == owner)
+        self._next = [entry for entry in self._next if entry[2] != owner]
+        heapify(self._next)
+        return self._take(owner, start)
+
+    def _take(self, owner: PeerId, start: float) -> ItemT:
         line = self._lines[owner]
         item = line.popleft()
         self._length -= 1
@@ -75,10 +89,10 @@ class FairQueue(Generic[ItemT]):
             self._lines.clear()
             self._ends.clear()
             self._now = 0.0
-            return owner, item
+            return item
         self._ends[owner] = start + 1 / (1 + self._weight(owner))
         self._leave(owner, line)
-        return owner, item
+        return item
 
     def remove(self, owner: PeerId, item: ItemT) -> bool:
         """Take an item out of line that is not wanted any more; False if it is not there."""

@@ -83,6 +83,8 @@ class _Line:
         self.queue: FairQueue[_Job[Any]] = FairQueue(weight)
         self._news = anyio.Event()
         self._ended = False
+        self._odd = False
+        self._had: dict[PeerId, int] = {}
 
     async def work(self, initiator: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
         """The result of a job, when it has had its turns."""
@@ -92,6 +94,25 @@ class _Line:
         self.queue.push(initiator, job)
         self._news.set()
         return await job.wait()
+
+    def next_job(self) -> tuple[PeerId, _Job[Any]]:
+        """The job whose turn it is. Every second turn goes to the initiator that has had the fewest since it came into line.
+
+        In turns alone, whoever came under hundreds of names would make each run of others wait for all of them between two slices.
+        """
+        self._odd = not self._odd
+        if self._odd:
+            initiator, job = self.queue.pop()
+        else:
+            initiator = min(self.queue.owners(), key=lambda one: self._had.get(one, 0))
+            job = self.queue.pop_of(initiator)
+        self._had[initiator] = self._had.get(initiator, 0) + 1
+        return initiator, job
+
+    def leave(self, initiator: PeerId) -> None:
+        """A turn is over: who has nothing in line any more is forgotten."""
+        if not self.queue.waiting(initiator):
+            del self._had[initiator]
 
     async def arrivals(self) -> None:
         """Returns when something is in line."""
@@ -156,11 +177,12 @@ class Processor:
         try:
             while True:
                 await line.arrivals()
-                initiator, job = line.queue.pop()
+                initiator, job = line.next_job()
                 self._turns.inc()
                 if not job.turn():
                     # One after another: many that are half done would take the memory of them all.
                     line.queue.push(initiator, job, first=True)
+                line.leave(initiator)
                 for _ in range(ROUNDS_BETWEEN):
                     await anyio.lowlevel.checkpoint()
         finally:
@@ -172,7 +194,8 @@ class Processor:
         try:
             while True:
                 await line.arrivals()
-                _, job = line.queue.pop()
+                initiator, job = line.next_job()
+                line.leave(initiator)
                 try:
                     await in_thread(job.work)
                 except anyio.get_cancelled_exc_class():

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import equal
+from fluvial.identity import PeerId
 from fluvial.particles.processor import ROUNDS_BETWEEN, SHORT_STEPS, Processor
 from prometheus_client import CollectorRegistry
 
@@ -74,6 +75,26 @@ async def test_who_comes_under_many_names_is_not_first_with_each_of_them() -> No
         assert await processor.finish(MODEST, long) == "done"
         assert asked[0] == SHORT_STEPS
         assert set(asked[1:]) == {SLICE_STEPS}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_run_does_not_wait_for_hundreds_of_initiators_between_two_slices() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+
+    async def of(initiator: PeerId, work: Callable[[int], str | None]) -> None:
+        with suppress(Refused):
+            await processor.finish(initiator, work)
+
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        for number in range(200):
+            tasks.start_soon(of, id_of(f"stranger {number}"), steps(1_000, done, f"stranger {number}"))
+        while len(done) < 1_000:
+            await checkpoint()
+        before = len(done)
+        assert await processor.finish(MODEST, steps(10, done, "modest")) == "modest"
+        assert len(done) - before <= 40, "and not 10 times 200"
         tasks.cancel_scope.cancel()
 
 
