@@ -38,10 +38,10 @@ from fluvial.air.machine.machine import Effects
 from fluvial.air.syntax import Script, UndefinedName, parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
-from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
-from fluvial.particle import Particle
+from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle, are_credentials
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
@@ -315,9 +315,10 @@ class Client:
         relay_id: the relay it is connected to.
     """
 
-    def __init__(self, node: Node, relay_id: PeerId) -> None:
+    def __init__(self, node: Node, relay_id: PeerId, credentials: Sequence[bytes] = ()) -> None:
         self.node: Final = node
         self.relay_id: Final = relay_id
+        self._credentials = tuple(credentials)
 
     @property
     def peer_id(self) -> PeerId:
@@ -353,7 +354,9 @@ class Client:
             run = script.prepare(values, relay=self.relay_id)
         wrapping = _wrapping(run.script, frozenset(run.values))
         air = wrapping.around(run.script)
-        particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
+        particle = self.node.particle(
+            air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id, credentials=self._credentials
+        )
         return Flow(self.node, particle, run, wrapping)
 
     async def serve(self, effector: Effector[Any]) -> None:
@@ -449,6 +452,7 @@ async def connect(
     storage_url: str = IN_MEMORY,
     blobs_folder: str = "",
     plugins: Plugins | None = None,
+    credentials: Sequence[bytes] = (),
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
     """A client that is connected to a relay while the block runs.
@@ -461,11 +465,16 @@ async def connect(
         storage_url: where it keeps its particles, a database's URL; by default it keeps nothing, and needs no database.
         blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
+        credentials: what its particles carry for the authorizations of the peers that they visit, such as a chain of trust.
         log: its logger; by default warnings and errors go to stderr.
 
     Raises:
-        Unreachable: the relay does not answer. ConfigError: an address or name is not usable.
+        Unreachable: the relay does not answer. ConfigError: an address or name is not usable, or a particle cannot carry so many credentials.
     """
+    if not are_credentials(credentials):
+        raise ConfigError(
+            f"a particle carries at most {CREDENTIALS_MAX} credentials, {CREDENTIALS_BYTES_MAX:,} bytes together"
+        )
     values = {
         "network": network,
         "relays": [relay],
@@ -478,7 +487,7 @@ async def connect(
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
         await _connected(node, contact)
-        yield Client(node, contact.peer)
+        yield Client(node, contact.peer, credentials)
 
 
 async def _connected(node: Node, relay: Contact) -> None:

@@ -15,6 +15,8 @@ from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
 from fluvial.particle import (
+    CREDENTIALS_BYTES_MAX,
+    CREDENTIALS_MAX,
     ID_CHARACTERS_MAX,
     NETWORK_CHARACTERS_MAX,
     REPLY_ADDRESSES_MAX,
@@ -70,6 +72,7 @@ ALTERATIONS: dict[str, object] = {
     "max_hops": 11,
     "script_hash": hash_script("(never)"),
     "reply_to": (),
+    "credentials": (b"shown by somebody else",),
 }
 
 
@@ -128,6 +131,9 @@ def outer(**changes: object) -> Callable[[Delivery], Delivery]:
         (header(ttl_ms=-1), "a number is negative"),
         (header(max_hops=-1), "a number is negative"),
         (outer(hops=-1), "a number is negative"),
+        (header(credentials=(b"x",) * (CREDENTIALS_MAX + 1)), "credentials"),
+        (header(credentials=(b"",)), "credentials"),
+        (header(credentials=(b"x" * CREDENTIALS_BYTES_MAX, b"x")), "credentials"),
         (header(timestamp_ms=2**63 - 1), "overflow"),
         (header(ttl_ms=2**64 - 1), "overflow"),
         (header(reply_to=(ADDRESS,) * (REPLY_ADDRESSES_MAX + 1)), "reply addresses"),

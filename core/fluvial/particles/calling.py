@@ -65,4 +65,6 @@ def _call_of(particle: Particle, request: Request) -> Call:
         tetraplets=[[Tetraplet(*astuple(origin)) for origin in origins] for origins in request.tetraplets],
         timestamp_ms=particle.header.timestamp_ms,
         ttl_ms=particle.header.ttl_ms,
+        script_hash=particle.header.script_hash,
+        credentials=particle.header.credentials,
     )

@@ -1,0 +1,247 @@
+"""What a running peer knows of trust, kept in memory and up to date: one graph for each scope that is asked for, and evaluations over them.
+
+As long as no statement has a scope, all scopes mean the same, and one graph serves them all. Statements and time change the graphs in place; every
+evaluation puts right what follows. Roots are the owner's; besides, each key that a rule mentions is a root of evaluations of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from fluvial.errors import ResourceLimit
+from fluvial.identity import PeerId
+
+from fluvial_trust_graph.evaluation import EvaluationLimits, TrustEvaluation, power
+from fluvial_trust_graph.graph import TrustGraph, TrustRoot
+from fluvial_trust_graph.overlay import heaviest_with, path_between
+from fluvial_trust_graph.search import Chain
+from fluvial_trust_graph.statements import Statement, TrustStatement, is_newer
+
+CONNECTIVITY: Final = "connectivity"
+"""The scope of the weights by which connections, turns and places are shared."""
+DHT: Final = "dht"
+"""The scope of the paths that are proven to others."""
+SCOPES_MAX: Final = 64
+"""Scopes with a graph of their own: those that rules mention."""
+EVALUATIONS_MAX: Final = 256
+SEARCH_STEPS_MAX: Final = 20_000
+"""What one search may cost while the peer runs: some hundredths of a second. Beyond, the asked peer has no weight."""
+
+Key: TypeAlias = tuple[PeerId, int] | None
+"""Who is the root of an evaluation, with its exponent; None for the owner's roots."""
+
+
+class LiveTrust:
+    """See the module's docstring.
+
+    Args:
+        roots: the owner's, with their exponents.
+        keys: issuers of certificates that rules mention, with the greatest depth; their statements are kept like those of peers with weight.
+        now: whole seconds of Unix time.
+
+    Attributes:
+        version: grows whenever an answer may have changed.
+    """
+
+    def __init__(self, roots: Mapping[PeerId, int], keys: Mapping[PeerId, int], now: int) -> None:
+        self.version = 0
+        self._roots = dict(roots)
+        self._keys = dict(keys)
+        self._graphs: dict[str | None, TrustGraph] = {None: TrustGraph(now)}
+        self._evaluations: dict[tuple[str | None, Key], TrustEvaluation] = {}
+        self._kept = self._evaluate(None, self._all_roots())
+        self._scoped = False
+        self._weights: dict[PeerId, int] = {}
+        self._of: Counter[PeerId] = Counter()
+
+    # --- what is known
+
+    def __len__(self) -> int:
+        return self._of.total()
+
+    @property
+    def now(self) -> int:
+        """The moment up to which time has passed."""
+        return self._graphs[None].now
+
+    @property
+    def roots(self) -> Mapping[PeerId, int]:
+        """The owner's roots."""
+        return self._roots
+
+    def statements(self) -> Iterator[Statement]:
+        """All of them."""
+        for about in self._graphs[None].newest.values():
+            yield from about.values()
+
+    def newest(self, issuer: PeerId, subject: PeerId) -> Statement | None:
+        """What a peer stated last about another one."""
+        return self._graphs[None].newest.get(subject, {}).get(issuer)
+
+    def count_of(self, issuer: PeerId) -> int:
+        """How many statements of an issuer are known."""
+        return self._of[issuer]
+
+    def is_heard(self, issuer: PeerId) -> bool:
+        """Whether the statements of a peer are kept: it has weight, or a certificate of a key that rules mention."""
+        return self._kept.weight(issuer) > 0
+
+    # --- changes
+
+    def set_roots(self, roots: Mapping[PeerId, int], keys: Mapping[PeerId, int]) -> None:
+        """Replace roots and keys; everything is evaluated anew."""
+        self._roots, self._keys = dict(roots), dict(keys)
+        self._evaluations.clear()
+        self._kept = self._evaluate(None, self._all_roots())
+        self._changed()
+
+    def put(self, statements: Iterable[Statement]) -> list[Statement]:
+        """Take authentic statements, none dated in the future; returns those that are the newest of their issuer about their subject."""
+        fresh = []
+        for statement in statements:
+            known = self.newest(statement.issuer, statement.subject)
+            if not self._graphs[None].put(statement):
+                continue
+            fresh.append(statement)
+            self._of[statement.issuer] += known is None
+            for scope, graph in self._graphs.items():
+                if scope is not None:
+                    graph.put(statement)
+            if isinstance(statement, TrustStatement) and statement.scopes and not self._scoped:
+                self._scoped = True
+                self._evaluations.clear()
+        if fresh:
+            self._follow([one.subject for one in fresh])
+        return fresh
+
+    def fill(self, statements: Iterable[Statement]) -> None:
+        """Take all statements of a store at once, which is quicker than one after the other."""
+        graph = self._graphs[None]
+        for statement in statements:
+            if statement.issued_at <= graph.now:
+                self._of[statement.issuer] += self.newest(statement.issuer, statement.subject) is None
+                graph.put(statement)
+                self._scoped = self._scoped or bool(isinstance(statement, TrustStatement) and statement.scopes)
+        self.set_roots(self._roots, self._keys)
+
+    def advance(self, now: int) -> None:
+        """Let time pass; trusts that have ended count no more."""
+        subjects = {subject for graph in self._graphs.values() for _, subject in graph.advance(now)}
+        if subjects:
+            self._follow(list(subjects))
+
+    def remove(self, pairs: Iterable[tuple[PeerId, PeerId]]) -> None:
+        """Forget what issuers stated about subjects."""
+        subjects = []
+        for issuer, subject in pairs:
+            if self.newest(issuer, subject) is not None:
+                for graph in self._graphs.values():
+                    graph.remove(issuer, subject)
+                self._of[issuer] -= 1
+                subjects.append(subject)
+        self._of += Counter()  # those without statements are forgotten
+        if subjects:
+            self._follow(subjects)
+
+    # --- answers
+
+    def weight(self, peer: PeerId) -> int:
+        """How much a peer counts where connections and turns are shared; a dictionary access, once it was asked for."""
+        known = self._weights.get(peer)
+        if known is not None:
+            return known
+        weight = self.weight_for(peer, CONNECTIVITY)
+        if weight:  # of strangers there is no end, and they cost nothing
+            self._weights[peer] = weight
+        return weight
+
+    def weight_for(self, peer: PeerId, scope: str, shown: Sequence[TrustStatement] = ()) -> int:
+        """How much a peer counts for a scope, if some shown trusts count, too. 0 beyond a limit."""
+        try:
+            return self._weight(peer, scope, None, shown)
+        except ResourceLimit:
+            return 0
+
+    def is_certified(
+        self, peer: PeerId, key: PeerId, depth: int, scope: str, shown: Sequence[TrustStatement] = ()
+    ) -> bool:
+        """Whether a chain of at most ``depth`` links leads from a key to a peer, good for a scope, and of at least one link."""
+        try:
+            return peer != key and self._weight(peer, scope, (key, depth), shown) > 0
+        except ResourceLimit:
+            return False
+
+    def path(self, owner: PeerId, provider: PeerId, links_max: int) -> Chain | None:
+        """A path of trust for the DHT from one peer to another; None if none is known."""
+        try:
+            return path_between(self._graph(DHT), owner, provider, links_max=links_max)
+        except ResourceLimit:
+            return None
+
+    def overrules(self, trust: TrustStatement) -> bool:
+        """Whether something newer is known of its issuer about its subject that is no trust as good as this one."""
+        known = self.newest(trust.issuer, trust.subject)
+        if known is None or not is_newer(known, trust):
+            return False
+        return not (isinstance(known, TrustStatement) and known.expires_at > self.now and known.depth >= trust.depth)
+
+    def bans_along(self, chain: Sequence[PeerId], scope: str) -> bool:
+        """Whether somebody in a chain is known to ban one who comes later in it."""
+        graph = self._graph(scope)
+        return any(graph.bans(issuer, chain[at + 1 :]) for at, issuer in enumerate(chain))
+
+    def evaluation(self, scope: str | None = None, key: Key = None) -> TrustEvaluation:
+        """The evaluation that answers for a scope, of the owner's roots or of one key. Whoever gets it only reads.
+
+        Raises:
+            ResourceLimit: there are too many scopes.
+        """
+        where = scope if self._scoped else None
+        found = self._evaluations.get((where, key))
+        if found is None:
+            if len(self._evaluations) >= EVALUATIONS_MAX:
+                raise ResourceLimit(f"trust is evaluated in more than {EVALUATIONS_MAX} ways")
+            roots = self._roots if key is None else {key[0]: key[1]}
+            found = self._evaluations[where, key] = self._evaluate(where, roots)
+        return found
+
+    def _weight(self, peer: PeerId, scope: str, key: Key, shown: Sequence[TrustStatement]) -> int:
+        evaluation = self.evaluation(scope, key)
+        known = evaluation.weight(peer)
+        if not shown:
+            return known
+        found = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, shown)
+        return max(known, power(found.exponent)) if found is not None else known
+
+    # ---
+
+    def _graph(self, scope: str | None) -> TrustGraph:
+        where = scope if self._scoped else None
+        if where not in self._graphs:
+            if len(self._graphs) > SCOPES_MAX:
+                raise ResourceLimit(f"trust is evaluated for more than {SCOPES_MAX} scopes")
+            graph = TrustGraph(self.now, where)
+            graph.fill(self.statements())
+            self._graphs[where] = graph
+        return self._graphs[where]
+
+    def _evaluate(self, scope: str | None, roots: Mapping[PeerId, int]) -> TrustEvaluation:
+        found = [TrustRoot(peer=peer, exponent=exponent) for peer, exponent in roots.items()]
+        return TrustEvaluation(self._graph_of(scope), found, EvaluationLimits(steps=SEARCH_STEPS_MAX))
+
+    def _graph_of(self, scope: str | None) -> TrustGraph:
+        return self._graphs[None] if scope is None else self._graph(scope)
+
+    def _all_roots(self) -> dict[PeerId, int]:
+        return {peer: max(self._roots.get(peer, 0), self._keys.get(peer, 0)) for peer in {*self._roots, *self._keys}}
+
+    def _follow(self, subjects: Sequence[PeerId]) -> None:
+        for evaluation in (self._kept, *self._evaluations.values()):
+            evaluation.changed(subjects)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._weights.clear()
+        self.version += 1
