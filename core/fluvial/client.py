@@ -359,6 +359,15 @@ class Client:
         )
         return Flow(self.node, particle, run, wrapping)
 
+    async def request(self, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """Send a message of a protocol that a part of the relay answers, and return its answer.
+
+        Raises:
+            Unreachable: there is no answer in time. RemoteProtocolError: the relay refused it, or does not speak the protocol.
+        """
+        contact = await self.node.routing.find(self.relay_id) or Contact(self.relay_id, ())
+        return await self.node.transport.request(contact, protocol, payload, timeout_s=timeout_s)
+
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
         await self.node.serve(effector)

@@ -170,6 +170,11 @@ def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error)) from error
 
 
+def has_peer(invocation: Invocation) -> bool:
+    """Whether there are settings of a peer at hand, whether it runs or not."""
+    return invocation.config is not None or Path(CONFIG_FILE).exists()
+
+
 def reach(invocation: Invocation, *, relay: str | None, network: str | None, key_file: Path | None) -> Reach:
     """The Reach that the options describe.
 

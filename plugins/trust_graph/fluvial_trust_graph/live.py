@@ -210,9 +210,11 @@ class LiveTrust:
     def _weight(self, peer: PeerId, scope: str, key: Key, shown: Sequence[TrustStatement]) -> int:
         evaluation = self.evaluation(scope, key)
         known = evaluation.weight(peer)
-        if not shown:
+        # As long as nothing known has a scope, the graph is one for all scopes and does not look at those of what is shown.
+        good = [one for one in shown if one.covers(scope)]
+        if not good:
             return known
-        found = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, shown)
+        found = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, good)
         return max(known, power(found.exponent)) if found is not None else known
 
     # ---

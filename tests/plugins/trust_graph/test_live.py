@@ -79,6 +79,17 @@ def test_showing_what_was_revoked_does_not_help() -> None:
     assert live.weight_for(C, "", [trusts(B, C, issued_at=6)]) == 8
 
 
+def test_shown_trusts_are_good_for_their_scopes_alone() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put(path(A, B))
+    shown = [trusts(B, C, scopes=("dht",))]
+    assert (live.weight_for(C, "dht", shown), live.weight_for(C, "", shown), live.weight_for(C, "service", shown)) == (
+        8,
+        0,
+        0,
+    )
+
+
 def test_certificates_of_a_key_that_is_no_root() -> None:
     live = LiveTrust({A: 5}, {B: 2}, NOW)
     assert live.is_heard(B)
