@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
+from click.testing import CliRunner
 from fluvial.addresses import Contact
+from fluvial.cli.main import main
 from fluvial.client import Client, connect
 from fluvial.errors import Refused, ServiceError
 from fluvial.identity import KeyPair, PeerId
@@ -247,9 +249,7 @@ async def test_a_revoked_member_is_refused_everywhere(room: Room) -> None:
     assert json.loads(done.stdout)[0]["outcome"] == "accepted"
 
     def knows(peer: PeerProcess) -> bool:
-        listed = fluvial(
-            "trust", "list", user.peer_id, "--config", peer.config, "--json", cwd=peer.folder, variables=room.variables
-        )
+        listed = CliRunner().invoke(main, ["trust", "list", user.peer_id, "--config", str(peer.config), "--json"])
         return any(one["kind"] == "revocation" for one in json.loads(listed.stdout))
 
     for peer in room.peers:

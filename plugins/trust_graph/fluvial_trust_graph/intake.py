@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -140,42 +141,24 @@ class StatementIntake:
         left = dict(enumerate(good))
         fresh: list[Statement] = []
         while True:  # each round may give weight to issuers whose statements came before
-            heard = [at for at, one in left.items() if self._trust.is_heard(one.issuer)]
-            batch = []
-            for at in heard:
-                statement = left.pop(at)
-                outcomes[at] = "accepted" if self._has_place_for(statement) else "full"
-                if outcomes[at] == "accepted":
-                    batch.append(statement)
-            batch += [one for one in self.waiting.release(self._trust.is_heard) if self._has_place_for(one)]
-            if not batch:
+            batch = _Batch(self._trust, own=self._me, options=self._options)
+            for at in [at for at, one in left.items() if self._trust.is_heard(one.issuer)]:
+                outcomes[at] = batch.put(left.pop(at))
+            for one in self.waiting.release(self._trust.is_heard):
+                batch.put(one)
+            if not batch.newest:
                 break
-            fresh += await self._write(batch)
+            fresh += await self._write(list(batch.newest.values()))
         for at, statement in left.items():
             outcomes[at] = "waiting" if self.waiting.put(statement, sender) else "full"
         return fresh, outcomes
 
     async def _write(self, batch: Sequence[Statement]) -> list[Statement]:
-        newest: dict[tuple[PeerId, PeerId], Statement] = {}
-        for one in batch:
-            pair = one.issuer, one.subject
-            known = newest.get(pair) or self._trust.newest(*pair)
-            if known is None or is_newer(one, known):
-                newest[pair] = one
-        await self._store.put(list(newest.values()))
-        fresh = self._trust.put(newest.values())
+        await self._store.put(batch)
+        fresh = self._trust.put(batch)
         for one in fresh:
             self._index.put(one)
         return fresh
-
-    def _has_place_for(self, statement: Statement) -> bool:
-        if self._trust.newest(statement.issuer, statement.subject) is not None:
-            return True
-        own = statement.issuer == self._me
-        return own or (
-            len(self._trust) < self._options.statements_max
-            and self._trust.count_of(statement.issuer) < self._options.issuer_max
-        )
 
     async def sweep(self) -> int:
         """Forget what has no meaning any more; returns how many statements. Raises StorageError."""
@@ -202,3 +185,34 @@ class StatementIntake:
             self._lost.pop(issuer, None)
             return None
         return self._lost.setdefault(issuer, now)
+
+
+class _Batch:
+    """Statements that are going to be kept together, within the limits."""
+
+    def __init__(self, trust: LiveTrust, *, own: PeerId, options: TrustGraphOptions) -> None:
+        self._trust = trust
+        self._own = own
+        self._options = options
+        self._new: Counted[PeerId] = Counted()
+        self.newest: dict[tuple[PeerId, PeerId], Statement] = {}
+
+    def put(self, statement: Statement) -> Outcome:
+        """Take one more, if there is a place for it and nothing newer."""
+        pair = statement.issuer, statement.subject
+        known = self.newest.get(pair) or self._trust.newest(*pair)
+        if known is not None and not is_newer(statement, known):
+            return "known"
+        if known is None:
+            if not self._has_place_for(statement.issuer):
+                return "full"
+            self._new[statement.issuer] += 1
+        self.newest[pair] = statement
+        return "accepted"
+
+    def _has_place_for(self, issuer: PeerId) -> bool:
+        """Whether one more statement of an issuer may be kept; this peer's own always."""
+        return issuer == self._own or (
+            len(self._trust) + self._new.total() < self._options.statements_max
+            and self._trust.count_of(issuer) + self._new[issuer] < self._options.issuer_max
+        )
