@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import anyio
 import pytest
@@ -337,3 +338,66 @@ async def test_the_peer_says_which_rule_refused_what(room: Room) -> None:
     (row,) = json.loads(done.stdout)
     assert (row["what"], row["reason"]) == ("particle", "perimeter")
     assert row["explanation"].startswith("authorization.admit does not let this in")
+
+
+def command(room: Room, *arguments: str | Path) -> Any:
+    """``fluvial trust …`` for the first peer, in this process; its JSON."""
+    done = CliRunner().invoke(main, ["trust", *map(str, arguments), "--config", str(room.peers[0].config), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_commands_state_look_and_draw(room: Room, tmp_path: Path) -> None:
+    me, friend, other = room.peers[0].peer_id, KeyPair.generate(), KeyPair.generate()
+    (made,) = command(room, "issue", friend.peer_id, "--days", "2", "--out", tmp_path / "friend.cert")
+    assert (made["outcome"], made["issuer"], made["expires_at"] - made["issued_at"]) == ("accepted", me, 2 * 86_400)
+    assert command(room, "weight", friend.peer_id)["weight"] == 2**7
+    friend.save(tmp_path / "friend.key")
+    out = tmp_path / "other.cert"
+    issued = (
+        "trust",
+        "issue",
+        other.peer_id,
+        "--scope",
+        "dht",
+        "--key",
+        tmp_path / "friend.key",
+        "--chain",
+        tmp_path / "friend.cert",
+    )
+    alone = CliRunner().invoke(main, [*map(str, issued), "--network", NETWORK, "--out", str(out), "--json"])
+    assert json.loads(alone.stdout)[0]["outcome"] == "written"
+    words = [one["outcome"] for one in command(room, "add", out)]
+    assert len(words) == 3
+    assert words[-1] == "accepted"
+    assert command(room, "weight", other.peer_id)["weight"] == 0, "good for the dht alone"
+    assert command(room, "weight", other.peer_id, "--scope", "dht")["weight"] == 2**6
+    said = command(room, "explain", me, other.peer_id, "--scope", "dht")
+    assert said["chain"] == [me, friend.peer_id, other.peer_id]
+    assert "for dht, not for everything" in command(room, "explain", other.peer_id)["steps"][0]
+    assert {one["subject"] for one in command(room, "list", friend.peer_id)} == {friend.peer_id, other.peer_id}
+    for name, begins in (("around.svg", "<svg"), ("around.mmd", "graph LR")):
+        drawn = CliRunner().invoke(
+            main,
+            [
+                "trust",
+                "graph",
+                friend.peer_id,
+                "--config",
+                str(room.peers[0].config),
+                "--scope",
+                "dht",
+                "--output",
+                str(tmp_path / name),
+            ],
+        )
+        assert drawn.exit_code == 0, drawn.output
+        text = (tmp_path / name).read_text()
+        assert text.startswith(begins)
+        assert all(f"…{peer[-8:]}" in text for peer in (me, friend.peer_id, other.peer_id))
+    ElementTree.parse(tmp_path / "around.svg")
+    (revoked,) = command(room, "revoke", friend.peer_id)
+    assert (revoked["kind"], revoked["outcome"]) == ("revocation", "accepted")
+    assert command(room, "weight", other.peer_id, "--scope", "dht")["weight"] == 0
+    bad = CliRunner().invoke(main, ["trust", "weight", "nobody"])
+    assert bad.exit_code == 2
