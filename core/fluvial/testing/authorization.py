@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -20,7 +20,7 @@ import pytest
 
 from fluvial.effectors import Call, Tetraplet
 from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle
-from fluvial.seats import Authorization, Decision, PolicyReader
+from fluvial.seats import Authorization, Decision, Json, PolicyReader
 from fluvial.testing.part import STRANGER, PartConformance, check, peer_of
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import NETWORK, Solo
@@ -41,7 +41,7 @@ PARTICLE: Final = Particle.create(
     network=NETWORK,
 )
 """A stranger's."""
-POLICIES: Final = (True, 7, "anybody", [], {}, {"allow": [1, None]}, [{}], {"*": [{"no such word": 1}]}, {"": None})
+POLICIES: Final[Sequence[Json]] = (True, 7, "anybody", [], {}, {"allow": [1, None]}, [{}], {"*": [{"no such word": 1}]}, {"": None})
 """What deployments may ask for by mistake; none of it may end the authorization."""
 CREDENTIALS: Final[tuple[tuple[bytes, ...], ...]] = (
     (b"\0",),
@@ -50,7 +50,7 @@ CREDENTIALS: Final[tuple[tuple[bytes, ...], ...]] = (
     tuple(bytes([number + 1]) * 300 for number in range(CREDENTIALS_MAX)),
 )
 """What initiators may show: whatever bytes they like."""
-ORIGINS: Final = ([], [[]], [[Tetraplet("")]], [[Tetraplet("nobody", "x" * 1000, "", "$$$")]], [[], [], []])
+ORIGINS: Final[Sequence[Sequence[Sequence[Tetraplet]]]] = ([], [[]], [[Tetraplet("")]], [[Tetraplet("nobody", "x" * 1000, "", "$$$")]], [[], [], []])
 """Provenance that does not fit the arguments, or names nobody."""
 
 

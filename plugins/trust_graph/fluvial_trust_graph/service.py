@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from fluvial.effectors import U32, U64, Call, Effector, EffectorError, NoConfig, function
@@ -25,9 +26,11 @@ from fluvial_trust_graph.statements import (
     is_authentic,
 )
 
-IMPOSSIBLE: int = 100
+IMPOSSIBLE: Final = 100
 """The status of a call whose arguments cannot be used."""
-LISTED_MAX: int = 1_000
+BUSY: Final = 101
+"""The status of a call that came too soon after others."""
+LISTED_MAX: Final = 1_000
 
 
 class StatementView(msgspec.Struct, frozen=True):
@@ -124,6 +127,9 @@ class TrustService(Effector[NoConfig]):
 
         A certificate counts as a whole: if one of its trusts is not valid, none is taken.
         """
+        wanted = 1 if isinstance(statements, str) else len(statements)
+        if self._book.intake.grant(call.initiator, wanted) < wanted:
+            raise EffectorError(BUSY, "this initiator has handed over too many statements; try again later")
         given = (
             _certificate(self._book, statements) if isinstance(statements, str) else list(map(_statement, statements))
         )

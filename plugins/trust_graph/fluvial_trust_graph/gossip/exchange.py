@@ -20,8 +20,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError, RemoteProtocolError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.ports import Context
 from fluvial.seats import Answer
@@ -39,6 +40,9 @@ PUSHED_MAX: Final = 250
 """Statements of one message."""
 PUSHED_BYTES_MAX: Final = 60_000
 """Fits into the smallest frame that every peer takes."""
+STATEMENT_BYTES_MIN: Final = 170
+"""No signed statement is shorter, so a message of some length brings at most so many."""
+DECODED_AT_ONCE: Final = 8
 BUCKETS_AT_ONCE: Final = 16
 IDS_MAX: Final = 3_000
 ROUNDS_MAX: Final = 4
@@ -81,6 +85,7 @@ class StatementExchange:
         self._rejected_until = 0.0
         self._news: dict[tuple[PeerId, PeerId], tuple[Statement, PeerId | None]] = {}
         self._woken = anyio.Event()
+        self._pushing = anyio.Lock()
         self._silent: OrderedDict[PeerId, float] = OrderedDict()
 
     def answers(self) -> Sequence[Answer]:
@@ -95,10 +100,14 @@ class StatementExchange:
     # --- asked
 
     async def _take_pushed(self, sender: PeerId, payload: bytes) -> bytes:
-        statements = _decoded(payload)
-        taken = await self._intake.take(statements, sender)
+        granted = self._intake.grant(sender, min(PUSHED_MAX, len(payload) // STATEMENT_BYTES_MIN + 1))
+        if not granted:  # before anything is decoded
+            raise Refused("you have handed over too many statements; try again later", reason="busy")
+        async with self._pushing:  # one message after the other: all of them together get no more turns than one
+            pushed = decode(payload, _Statements, what="list of statements")
+            taken = await self._intake.take(await _decoded(pushed[:granted]), sender)
         self.tell(taken.fresh, but=sender)
-        return encode(list(taken.outcomes))
+        return encode([*taken.outcomes, *["busy"] * (len(pushed) - len(taken.outcomes))])
 
     async def _compare(self, sender: PeerId, payload: bytes) -> bytes:
         if len(payload) != BUCKETS * DIGEST_BYTES:
@@ -166,11 +175,12 @@ class StatementExchange:
         news = 0
         for at in range(0, min(len(wanted), ROUNDS_MAX * PUSHED_MAX), PUSHED_MAX):
             asked = wanted[at : at + PUSHED_MAX]
-            statements = _decoded(await self._context.peers.request(peer, FETCH, encode(asked), timeout_s=ASK_S))
-            taken = await self._intake.take(statements, peer)
-            news += len(taken.fresh)
-            if "busy" in taken.outcomes:
+            asked = asked[: self._intake.grant(peer, len(asked))]
+            if not asked:
                 break
+            answer = await self._ask(peer, FETCH, encode(asked), _Statements)
+            taken = await self._intake.take(await _decoded(answer), peer)
+            news += len(taken.fresh)
             self._reject(one for one in asked if one not in self._index)
             self.tell(taken.fresh, but=peer)
         return news
@@ -213,8 +223,14 @@ def _messages(statements: Iterable[Statement]) -> Iterator[list[bytes]]:
         yield message
 
 
-def _decoded(payload: bytes) -> list[Statement]:
-    return [decode_statement(data) for data in decode(payload, _Statements, what="list of statements")]
+async def _decoded(given: Sequence[bytes]) -> list[Statement]:
+    """The statements that bytes stand for; others get their turn in between."""
+    found = []
+    for number, data in enumerate(given):
+        found.append(decode_statement(data))
+        if number % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+            await anyio.lowlevel.checkpoint()
+    return found
 
 
 def encode_push(statements: Sequence[Statement]) -> bytes:
