@@ -38,10 +38,10 @@ from fluvial.air.machine.machine import Effects
 from fluvial.air.syntax import Script, UndefinedName, parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
-from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
+from fluvial.errors import Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
-from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle, are_credentials
+from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
@@ -360,11 +360,7 @@ class Client:
         return Flow(self.node, particle, run, wrapping)
 
     async def request(self, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """Send a message of a protocol that a part of the relay answers, and return its answer.
-
-        Raises:
-            Unreachable: there is no answer in time. RemoteProtocolError: the relay refused it, or does not speak the protocol.
-        """
+        """Send a message of a protocol that the relay answers; returns the answer, raises Unreachable and RemoteProtocolError."""
         contact = await self.node.routing.find(self.relay_id) or Contact(self.relay_id, ())
         return await self.node.transport.request(contact, protocol, payload, timeout_s=timeout_s)
 
@@ -478,12 +474,8 @@ async def connect(
         log: its logger; by default warnings and errors go to stderr.
 
     Raises:
-        Unreachable: the relay does not answer. ConfigError: an address or name is not usable, or a particle cannot carry so many credentials.
+        Unreachable: the relay does not answer. ConfigError: an address or name is not usable.
     """
-    if not are_credentials(credentials):
-        raise ConfigError(
-            f"a particle carries at most {CREDENTIALS_MAX} credentials, {CREDENTIALS_BYTES_MAX:,} bytes together"
-        )
     values = {
         "network": network,
         "relays": [relay],

@@ -18,7 +18,7 @@ import msgspec
 
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, PeerId, verify
 
 ParticleKey = NewType("ParticleKey", bytes)
@@ -85,7 +85,12 @@ class Particle:
         reply_to: tuple[str, ...] = (),
         credentials: tuple[bytes, ...] = (),
     ) -> Particle:
-        """A new particle of the owner of ``keys``, signed."""
+        """A new particle of the owner of ``keys``, signed; raises LocalProtocolError if it cannot carry so many credentials."""
+        if not are_credentials(credentials):
+            raise LocalProtocolError(
+                f"a particle carries at most {CREDENTIALS_MAX} credentials, none of them empty, "
+                f"and {CREDENTIALS_BYTES_MAX:,} bytes of them together"
+            )
         header = Header(
             network=network,
             id=particle_id,

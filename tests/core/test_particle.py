@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.encoding import encode
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.identity import KeyPair
 from fluvial.particle import (
     CREDENTIALS_BYTES_MAX,
@@ -84,6 +84,13 @@ def test_every_field_of_the_header_is_signed(field: str) -> None:
     altered = Particle(header, old.signature, old.script)
     assert not altered.signed_by_initiator()
     assert altered.key != old.key
+
+
+def test_no_particle_is_made_with_more_credentials_than_it_can_carry() -> None:
+    assert particle(credentials=(b"x",) * CREDENTIALS_MAX).signed_by_initiator()
+    for wrong in ((b"x",) * (CREDENTIALS_MAX + 1), (b"",), (b"x" * CREDENTIALS_BYTES_MAX, b"x")):
+        with pytest.raises(LocalProtocolError, match="credentials"):
+            particle(credentials=wrong)
 
 
 def test_altered_script_and_signature_show() -> None:

@@ -41,7 +41,17 @@ PARTICLE: Final = Particle.create(
     network=NETWORK,
 )
 """A stranger's."""
-POLICIES: Final[Sequence[Json]] = (True, 7, "anybody", [], {}, {"allow": [1, None]}, [{}], {"*": [{"no such word": 1}]}, {"": None})
+POLICIES: Final[Sequence[Json]] = (
+    True,
+    7,
+    "anybody",
+    [],
+    {},
+    {"allow": [1, None]},
+    [{}],
+    {"*": [{"no such word": 1}]},
+    {"": None},
+)
 """What deployments may ask for by mistake; none of it may end the authorization."""
 CREDENTIALS: Final[tuple[tuple[bytes, ...], ...]] = (
     (b"\0",),
@@ -50,7 +60,13 @@ CREDENTIALS: Final[tuple[tuple[bytes, ...], ...]] = (
     tuple(bytes([number + 1]) * 300 for number in range(CREDENTIALS_MAX)),
 )
 """What initiators may show: whatever bytes they like."""
-ORIGINS: Final[Sequence[Sequence[Sequence[Tetraplet]]]] = ([], [[]], [[Tetraplet("")]], [[Tetraplet("nobody", "x" * 1000, "", "$$$")]], [[], [], []])
+ORIGINS: Final[Sequence[Sequence[Sequence[Tetraplet]]]] = (
+    [],
+    [[]],
+    [[Tetraplet("")]],
+    [[Tetraplet("nobody", "x" * 1000, "", "$$$")]],
+    [[], [], []],
+)
 """Provenance that does not fit the arguments, or names nobody."""
 
 
