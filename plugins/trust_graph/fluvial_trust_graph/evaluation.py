@@ -114,6 +114,15 @@ class TrustEvaluation:
             top = found.exponent if found else -1
         return power(max(own, top))
 
+    def price(self, peer: PeerId) -> int:
+        """How many steps asking for the weight of a peer may cost now: none, unless a ban closes its heaviest chain and nobody has asked since the last change."""
+        known = self.levels.top.get(peer, -1) <= self.roots.get(peer, -1) or peer in self._found or self._is_open(peer)
+        return 0 if known else self._limits.steps
+
+    def cost(self, peer: PeerId) -> int:
+        """How many steps the search for the weight of a peer has cost; 0 if none was needed."""
+        return self._found[peer][1] if peer in self._found else 0
+
     def weights(self) -> dict[PeerId, int]:
         """The weights of all peers that have some."""
         left = self._limits.steps_in_all

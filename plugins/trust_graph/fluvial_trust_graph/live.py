@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Final, TypeAlias
 
 from fluvial.errors import ResourceLimit
@@ -15,8 +17,8 @@ from fluvial.identity import PeerId
 
 from fluvial_trust_graph.evaluation import EvaluationLimits, TrustEvaluation, power
 from fluvial_trust_graph.graph import TrustGraph, TrustRoot
-from fluvial_trust_graph.overlay import heaviest_with, path_between
-from fluvial_trust_graph.search import Chain
+from fluvial_trust_graph.overlay import SHOWN_STEPS_MAX, heaviest_with, path_between
+from fluvial_trust_graph.search import Chain, chains_to
 from fluvial_trust_graph.statements import Statement, TrustStatement, is_newer
 
 CONNECTIVITY: Final = "connectivity"
@@ -26,8 +28,14 @@ DHT: Final = "dht"
 SCOPES_MAX: Final = 64
 """Scopes with a graph of their own: those that rules mention."""
 EVALUATIONS_MAX: Final = 256
-SEARCH_STEPS_MAX: Final = 20_000
+SEARCH_STEPS_MAX: Final = 10_000
 """What one search may cost while the peer runs: some hundredths of a second. Beyond, the asked peer has no weight."""
+LISTING_STEPS_MAX: Final = 5_000
+STEPS_PER_S_MAX: Final = 60_000
+"""What all searches of one second may cost together: a fifth of a core. Beyond, peers that need a search have no weight until the next second, so
+that nobody can stall the peer by statements that make much to search for."""
+ANSWERS_MAX: Final = 1_024
+"""Answers about shown trusts that are remembered until something changes."""
 
 Key: TypeAlias = tuple[PeerId, int] | None
 """Who is the root of an evaluation, with its exponent; None for the owner's roots."""
@@ -40,12 +48,15 @@ class LiveTrust:
         roots: the owner's, with their exponents.
         keys: issuers of certificates that rules mention, with the greatest depth; their statements are kept like those of peers with weight.
         now: whole seconds of Unix time.
+        steps_per_s: what the searches of one second may cost together.
 
     Attributes:
         version: grows whenever an answer may have changed.
     """
 
-    def __init__(self, roots: Mapping[PeerId, int], keys: Mapping[PeerId, int], now: int) -> None:
+    def __init__(
+        self, roots: Mapping[PeerId, int], keys: Mapping[PeerId, int], now: int, *, steps_per_s: int = STEPS_PER_S_MAX
+    ) -> None:
         self.version = 0
         self._roots = dict(roots)
         self._keys = dict(keys)
@@ -53,6 +64,9 @@ class LiveTrust:
         self._evaluations: dict[tuple[str | None, Key], TrustEvaluation] = {}
         self._kept = self._evaluate(None, self._all_roots())
         self._scoped = False
+        self._steps_per_s = steps_per_s
+        self._steps_left = steps_per_s
+        self._answers: dict[tuple[PeerId, str, Key, tuple[TrustStatement, ...]], int] = {}
         self._weights: dict[PeerId, int] = {}
         self._of: Counter[PeerId] = Counter()
 
@@ -86,7 +100,10 @@ class LiveTrust:
 
     def is_heard(self, issuer: PeerId) -> bool:
         """Whether the statements of a peer are kept: it has weight, or a certificate of a key that rules mention."""
-        return self._kept.weight(issuer) > 0
+        try:
+            return self._known(self._kept, issuer) > 0
+        except ResourceLimit:
+            return False  # its statements wait
 
     # --- changes
 
@@ -128,6 +145,8 @@ class LiveTrust:
 
     def advance(self, now: int) -> None:
         """Let time pass; trusts that have ended count no more."""
+        if now > self.now:
+            self._steps_left = self._steps_per_s
         subjects = {subject for graph in self._graphs.values() for _, subject in graph.advance(now)}
         if subjects:
             self._follow(list(subjects))
@@ -173,9 +192,24 @@ class LiveTrust:
         except ResourceLimit:
             return False
 
+    def leads(self, issuer: PeerId, peer: PeerId, depth: int, scope: str) -> bool:
+        """As :meth:`is_certified` with nothing shown, for issuers that no rule mentions: nothing is kept for the next time."""
+        if (scope, (issuer, depth)) in self._evaluations or peer == issuer:
+            return self.is_certified(peer, issuer, depth, scope)
+        try:
+            self._pay(SHOWN_STEPS_MAX)
+            graph = self._graph(scope)
+            return (
+                issuer in graph.anchored
+                and path_between(graph, issuer, peer, links_max=min(depth, graph.anchored[issuer])) is not None
+            )
+        except ResourceLimit:
+            return False
+
     def path(self, owner: PeerId, provider: PeerId, links_max: int) -> Chain | None:
         """A path of trust for the DHT from one peer to another; None if none is known."""
         try:
+            self._pay(SHOWN_STEPS_MAX)
             return path_between(self._graph(DHT), owner, provider, links_max=links_max)
         except ResourceLimit:
             return None
@@ -207,15 +241,50 @@ class LiveTrust:
             found = self._evaluations[where, key] = self._evaluate(where, roots)
         return found
 
+    def chains(self, peer: PeerId, most: int) -> list[Chain]:
+        """Some of the heaviest chains to a peer: as many as a short search finds."""
+        evaluation = self.evaluation("")
+        found: list[Chain] = []
+        listing = chains_to(evaluation.levels, evaluation.graph, evaluation.roots, peer, steps_max=LISTING_STEPS_MAX)
+        with suppress(ResourceLimit):
+            found += (one.peers for one in islice(listing, most))
+        return found
+
+    def knows_scope(self, scope: str) -> bool:
+        """Whether weights for a scope can be had without evaluating all statements anew: what everybody may ask for."""
+        return not self._scoped or scope in ("", CONNECTIVITY, DHT) or scope in self._graphs
+
     def _weight(self, peer: PeerId, scope: str, key: Key, shown: Sequence[TrustStatement]) -> int:
         evaluation = self.evaluation(scope, key)
-        known = evaluation.weight(peer)
+        known = self._known(evaluation, peer)
         # As long as nothing known has a scope, the graph is one for all scopes and does not look at those of what is shown.
-        good = [one for one in shown if one.covers(scope)]
+        good = tuple(one for one in shown if one.covers(scope))
         if not good:
             return known
-        found = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, good)
-        return max(known, power(found.exponent)) if found is not None else known
+        asked = peer, scope, key, good
+        if asked not in self._answers:
+            price = self._pay(SHOWN_STEPS_MAX)
+            found, cost = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, good)
+            self._steps_left += max(0, price - cost)
+            if len(self._answers) >= ANSWERS_MAX:
+                self._answers.clear()
+            self._answers[asked] = power(found.exponent) if found is not None else 0
+        return max(known, self._answers[asked])
+
+    def _known(self, evaluation: TrustEvaluation, peer: PeerId) -> int:
+        """The weight that an evaluation gives a peer; raises ResourceLimit."""
+        price = self._pay(evaluation.price(peer))
+        weight = evaluation.weight(peer)
+        if price:
+            self._steps_left += max(0, price - evaluation.cost(peer))
+        return weight
+
+    def _pay(self, steps: int) -> int:
+        """Take what a search may cost from what is left for this second, to be given back as far as it cost less; raises ResourceLimit."""
+        if steps > self._steps_left:
+            raise ResourceLimit("this second's searches for chains of trust have cost what they may")
+        self._steps_left -= steps
+        return steps
 
     # ---
 
@@ -231,7 +300,11 @@ class LiveTrust:
 
     def _evaluate(self, scope: str | None, roots: Mapping[PeerId, int]) -> TrustEvaluation:
         found = [TrustRoot(peer=peer, exponent=exponent) for peer, exponent in roots.items()]
-        return TrustEvaluation(self._graph_of(scope), found, EvaluationLimits(steps=SEARCH_STEPS_MAX))
+        return TrustEvaluation(
+            self._graph_of(scope),
+            found,
+            EvaluationLimits(steps=SEARCH_STEPS_MAX, chains=16, listing_steps=LISTING_STEPS_MAX),
+        )
 
     def _graph_of(self, scope: str | None) -> TrustGraph:
         return self._graphs[None] if scope is None else self._graph(scope)
@@ -246,4 +319,5 @@ class LiveTrust:
 
     def _changed(self) -> None:
         self._weights.clear()
+        self._answers.clear()
         self.version += 1

@@ -17,8 +17,8 @@ from fluvial_trust_graph.graph import EXPONENT_MAX, TrustGraph
 from fluvial_trust_graph.search import Chain, FoundChain, heaviest_chain
 from fluvial_trust_graph.statements import DEPTH_MAX, TrustStatement, is_newer
 
-SHOWN_STEPS_MAX: Final = 20_000
-"""Steps of a search with shown trusts: some hundredths of a second."""
+SHOWN_STEPS_MAX: Final = 5_000
+"""Steps of a search with shown trusts: about a hundredth of a second."""
 
 
 class _Everybody(Mapping[PeerId, int]):
@@ -99,8 +99,8 @@ def heaviest_with(
     roots: Mapping[PeerId, int],
     peer: PeerId,
     shown: Sequence[TrustStatement],
-) -> FoundChain | None:
-    """The heaviest chain to a peer if some more trusts count; None if there is none, or if the search met its limit.
+) -> tuple[FoundChain | None, int]:
+    """The heaviest chain to a peer if some more trusts count, None if there is none or if the search met its limit; and what it cost.
 
     Args:
         graph: what is known.
@@ -111,11 +111,11 @@ def heaviest_with(
     """
     overlaid = OverlaidGraph(graph, shown)
     if not overlaid.shown:
-        return None
+        return None, 0
     try:
-        return heaviest_chain(_reach(known, overlaid.shown, peer), overlaid, roots, peer, steps_max=SHOWN_STEPS_MAX)[0]
+        return heaviest_chain(_reach(known, overlaid.shown, peer), overlaid, roots, peer, steps_max=SHOWN_STEPS_MAX)
     except ResourceLimit:
-        return None
+        return None, SHOWN_STEPS_MAX
 
 
 def _reach(known: Mapping[PeerId, int], shown: Sequence[TrustStatement], peer: PeerId) -> Reachable:

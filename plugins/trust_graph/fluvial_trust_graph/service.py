@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 from fluvial.effectors import U32, U64, Call, Effector, EffectorError, NoConfig, function
-from fluvial.errors import RemoteProtocolError, ResourceLimit, StorageError
+from fluvial.errors import RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 
 from fluvial_trust_graph.book import TrustBook
@@ -31,6 +31,7 @@ IMPOSSIBLE: Final = 100
 BUSY: Final = 101
 """The status of a call that came too soon after others."""
 LISTED_MAX: Final = 1_000
+LISTED_CHAINS_MAX: Final = 16
 
 
 class StatementView(msgspec.Struct, frozen=True):
@@ -72,26 +73,23 @@ class TrustService(Effector[NoConfig]):
     @function(inline=True)
     def get_weight(self, peer: PeerId, scope: str = "") -> U32:
         """How much a peer counts here, for everything or for a scope; 0 for a stranger."""
-        return self._book.trust.weight_for(peer, _scope(scope))
+        return self._book.trust.weight_for(peer, self._scope(scope))
 
     @function(inline=True)
     def get_weight_from(self, peer: PeerId, issuer: PeerId, scope: str = "") -> U32:
         """How much a peer counts by those chains alone that contain the issuer."""
-        return self._book.trust.evaluation(_scope(scope)).weight_from(peer, issuer)
+        return self._book.trust.evaluation(self._scope(scope)).weight_from(peer, issuer)
 
     @function(inline=True)
     def is_certified(self, peer: PeerId, issuer: PeerId, depth: U32 = 1, scope: str = "") -> bool:
         """Whether a chain of at most `depth` trusts leads from the issuer to a peer."""
-        return self._book.trust.is_certified(peer, issuer, min(depth, EXPONENT_MAX), _scope(scope))
+        return self._book.trust.leads(issuer, peer, min(depth, EXPONENT_MAX), self._scope(scope))
 
     @function(inline=True)
     def get_certificates(self, peer: PeerId) -> list[list[str]]:
-        """The chains to a peer, the heaviest first, each as its statements in base64: credentials for flows of that peer."""
-        try:
-            chains = self._book.trust.evaluation("").chains(peer)
-        except ResourceLimit as error:
-            raise EffectorError(IMPOSSIBLE, error.message) from error
-        return [[_base64(one) for one in self._statements_of(chain.peers)] for chain in chains[:LISTED_MAX]]
+        """Some chains to a peer, the heaviest first, each as its statements in base64: credentials for flows of that peer."""
+        chains = self._book.trust.chains(peer, LISTED_CHAINS_MAX)
+        return [[_base64(one) for one in self._statements_of(chain)] for chain in chains]
 
     @function(inline=True)
     def explain(self, peer: PeerId, via: PeerId | None = None) -> ExplanationView:
@@ -178,6 +176,19 @@ class TrustService(Effector[NoConfig]):
         except StorageError as error:
             raise EffectorError(IMPOSSIBLE, "this peer cannot store roots now") from error
 
+    def _scope(self, scope: str) -> str:
+        """A scope that everybody may ask about; raises EffectorError."""
+        try:
+            if scope:
+                check_scope(scope)
+        except ValueError as error:
+            raise EffectorError(IMPOSSIBLE, str(error)) from error
+        if not self._book.trust.knows_scope(scope):
+            raise EffectorError(
+                IMPOSSIBLE, f"this peer has no rule about the scope {scope}, so it does not compute weights for it"
+            )
+        return scope
+
     def _statements_of(self, chain: Sequence[PeerId]) -> list[TrustStatement]:
         pairs = [(chain[0], chain[0]), *itertools.pairwise(chain)]
         found = [self._book.trust.newest(issuer, subject) for issuer, subject in pairs]
@@ -224,12 +235,3 @@ def _certificate(book: TrustBook, text: str) -> Sequence[TrustStatement]:
     if flaw is not None:
         raise EffectorError(IMPOSSIBLE, f"this certificate is not valid: {flaw}")
     return certificate.trusts
-
-
-def _scope(scope: str) -> str:
-    try:
-        if scope:
-            check_scope(scope)
-    except ValueError as error:
-        raise EffectorError(IMPOSSIBLE, str(error)) from error
-    return scope

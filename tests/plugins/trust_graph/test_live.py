@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fluvial.identity import PeerId
 from fluvial_trust_graph.evaluation import evaluate
 from fluvial_trust_graph.graph import TrustRoot
-from fluvial_trust_graph.live import CONNECTIVITY, LiveTrust
+from fluvial_trust_graph.live import CONNECTIVITY, SEARCH_STEPS_MAX, LiveTrust
 from fluvial_trust_graph.proofs import decode_path, is_path, prove_path
 from fluvial_trust_graph.statements import Statement, TrustStatement, sign_trust
 from hypothesis import given, settings
@@ -152,3 +152,31 @@ def test_paths_are_proven_to_others() -> None:
     assert proves(prove_path(here, A, A, length_max=0) or b"", A, A, length_max=0)
     there.put([bans(A, C, issued_at=5)])
     assert not proves(proof, A, D), "what the verifier knows counts"
+
+
+def test_searches_have_a_budget_and_fail_closed() -> None:
+    """What a ban makes to search for is paid out of what each second allows; the next second has its own."""
+    e, f, g = (keys_of(name).peer_id for name in "efg")
+    live = LiveTrust({A: 5}, {}, NOW, steps_per_s=SEARCH_STEPS_MAX + 100)
+    live.put([*path(A, B, C, e), *path(A, D, f, g, e)[1:], bans(B, e, issued_at=5)])
+    assert live.weight_for(e, "") == 2, "by the longer way, without B"
+    for number in range(40):
+        live.put([trusts(D, f, issued_at=6, sequence=number)])
+        if live.weight_for(e, "") == 0:
+            break
+    else:
+        raise AssertionError("nothing bounds what searches cost")
+    assert live.weight_for(g, "") == 4, "who needs no search has its weight"
+    live.advance(NOW + 1)
+    assert live.weight_for(e, "") == 2
+
+
+def test_everybody_may_ask_only_for_what_is_there_already() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put([*path(A, B), trusts(B, C, scopes=("dht",))])
+    assert live.knows_scope("dht")
+    assert not live.knows_scope("service:other")
+    assert live.leads(A, C, 2, "dht")
+    assert not live.leads(A, C, 1, "dht")
+    assert not live.leads(B, C, 1, "dht"), "B has not signed itself"
+    assert live.chains(B, 5) == [(A, B)]
