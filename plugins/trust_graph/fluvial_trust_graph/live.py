@@ -197,7 +197,7 @@ class LiveTrust:
         if (scope, (issuer, depth)) in self._evaluations or peer == issuer:
             return self.is_certified(peer, issuer, depth, scope)
         try:
-            self._pay(SHOWN_STEPS_MAX)
+            self.pay(SHOWN_STEPS_MAX)
             graph = self._graph(scope)
             return (
                 issuer in graph.anchored
@@ -209,7 +209,7 @@ class LiveTrust:
     def path(self, owner: PeerId, provider: PeerId, links_max: int) -> Chain | None:
         """A path of trust for the DHT from one peer to another; None if none is known."""
         try:
-            self._pay(SHOWN_STEPS_MAX)
+            self.pay(SHOWN_STEPS_MAX)
             return path_between(self._graph(DHT), owner, provider, links_max=links_max)
         except ResourceLimit:
             return None
@@ -263,7 +263,7 @@ class LiveTrust:
             return known
         asked = peer, scope, key, good
         if asked not in self._answers:
-            price = self._pay(SHOWN_STEPS_MAX)
+            price = self.pay(SHOWN_STEPS_MAX)
             found, cost = heaviest_with(evaluation.graph, evaluation.levels.top, evaluation.roots, peer, good)
             self._steps_left += max(0, price - cost)
             if len(self._answers) >= ANSWERS_MAX:
@@ -273,13 +273,13 @@ class LiveTrust:
 
     def _known(self, evaluation: TrustEvaluation, peer: PeerId) -> int:
         """The weight that an evaluation gives a peer; raises ResourceLimit."""
-        price = self._pay(evaluation.price(peer))
+        price = self.pay(evaluation.price(peer))
         weight = evaluation.weight(peer)
         if price:
             self._steps_left += max(0, price - evaluation.cost(peer))
         return weight
 
-    def _pay(self, steps: int) -> int:
+    def pay(self, steps: int) -> int:
         """Take what a search may cost from what is left for this second, to be given back as far as it cost less; raises ResourceLimit."""
         if steps > self._steps_left:
             raise ResourceLimit("this second's searches for chains of trust have cost what they may")

@@ -9,11 +9,12 @@ from typing import Final
 
 import msgspec
 from fluvial.effectors import U32, U64, Call, Effector, EffectorError, NoConfig, function
-from fluvial.errors import RemoteProtocolError, StorageError
+from fluvial.errors import RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
 
 from fluvial_trust_graph.book import TrustBook
 from fluvial_trust_graph.certificates import TrustCertificate, decode_certificate, flaw_in
+from fluvial_trust_graph.evaluation import TrustEvaluation
 from fluvial_trust_graph.explaining import Explanation, explain, explain_weight
 from fluvial_trust_graph.graph import EXPONENT_MAX
 from fluvial_trust_graph.statements import (
@@ -29,9 +30,11 @@ from fluvial_trust_graph.statements import (
 IMPOSSIBLE: Final = 100
 """The status of a call whose arguments cannot be used."""
 BUSY: Final = 101
-"""The status of a call that came too soon after others."""
+"""The status of a call that came too soon after others, or with too many."""
 LISTED_MAX: Final = 1_000
 LISTED_CHAINS_MAX: Final = 16
+QUESTION_STEPS: Final = 2_000
+"""What a question that takes a search is charged, of what all searches of a second may cost."""
 
 
 class StatementView(msgspec.Struct, frozen=True):
@@ -78,7 +81,7 @@ class TrustService(Effector[NoConfig]):
     @function(inline=True)
     def get_weight_from(self, peer: PeerId, issuer: PeerId, scope: str = "") -> U32:
         """How much a peer counts by those chains alone that contain the issuer."""
-        return self._book.trust.evaluation(self._scope(scope)).weight_from(peer, issuer)
+        return self._searched(self._scope(scope)).weight_from(peer, issuer)
 
     @function(inline=True)
     def is_certified(self, peer: PeerId, issuer: PeerId, depth: U32 = 1, scope: str = "") -> bool:
@@ -88,13 +91,14 @@ class TrustService(Effector[NoConfig]):
     @function(inline=True)
     def get_certificates(self, peer: PeerId) -> list[list[str]]:
         """Some chains to a peer, the heaviest first, each as its statements in base64: credentials for flows of that peer."""
+        self._searched("")
         chains = self._book.trust.chains(peer, LISTED_CHAINS_MAX)
         return [[_base64(one) for one in self._statements_of(chain)] for chain in chains]
 
     @function(inline=True)
     def explain(self, peer: PeerId, via: PeerId | None = None) -> ExplanationView:
         """Why a peer has its weight, or has none; with `via`, by chains that contain that one."""
-        evaluation = self._book.trust.evaluation("")
+        evaluation = self._searched("")
         found = explain_weight(evaluation, peer) if via is None else explain(evaluation, via, peer)
         return _view_of(found)
 
@@ -175,6 +179,14 @@ class TrustService(Effector[NoConfig]):
             await self._book.set_root(peer, exponent)
         except StorageError as error:
             raise EffectorError(IMPOSSIBLE, "this peer cannot store roots now") from error
+
+    def _searched(self, scope: str) -> TrustEvaluation:
+        """The evaluation for a scope, for a question that takes a search; raises EffectorError if this second had enough of them."""
+        try:
+            self._book.trust.pay(QUESTION_STEPS)
+            return self._book.trust.evaluation(scope)
+        except ResourceLimit as error:
+            raise EffectorError(BUSY, error.message) from error
 
     def _scope(self, scope: str) -> str:
         """A scope that everybody may ask about; raises EffectorError."""
