@@ -22,7 +22,7 @@ from typing import Annotated, Final, TypeVar
 import anyio
 import anyio.lowlevel
 from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.ports import Context
 from fluvial.seats import Answer
@@ -140,7 +140,8 @@ class StatementExchange:
             news, self._news = list(self._news.values()), {}
             others = [peer for peer in sorted(self._context.peers.connected()) if not self._is_silent(peer)]
             for peer in self._context.rng.sample(others, min(FAN_OUT, len(others))):
-                await self._push(peer, [statement for statement, but in news if peer != but])
+                with anyio.move_on_after(ASK_S):  # one that takes nothing must not keep the others waiting
+                    await self._push(peer, [statement for statement, but in news if peer != but])
 
     async def _push(self, peer: PeerId, statements: Sequence[Statement]) -> None:
         for message in _messages(statements):
@@ -151,13 +152,15 @@ class StatementExchange:
                 return
 
     async def compare(self) -> int:
-        """Compare with one connected peer and take what is lacking here; returns how many statements are new."""
+        """Compare with one connected peer and take what is lacking here; returns how many statements are new. Raises StorageError."""
         others = [peer for peer in sorted(self._context.peers.connected()) if not self._is_silent(peer)]
         if not others:
             return 0
         peer = self._context.rng.choice(others)
         try:
             return await self._compare_with(peer)
+        except StorageError:
+            raise  # that is ours
         except RemoteProtocolError as error:
             self._silence(peer)
             self._context.log.debug("trust_comparison_failed", other=peer, error=error.message)
@@ -179,7 +182,7 @@ class StatementExchange:
             if not asked:
                 break
             answer = await self._ask(peer, FETCH, encode(asked), _Statements)
-            taken = await self._intake.take(await _decoded(answer), peer)
+            taken = await self._intake.take(await _decoded(answer[: len(asked)]), peer)
             news += len(taken.fresh)
             self._reject(one for one in asked if one not in self._index)
             self.tell(taken.fresh, but=peer)
