@@ -23,12 +23,13 @@ from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.statements import RevocationStatement, Statement, TrustStatement, sign_revocation, sign_trust
 from fluvial_trust_graph.tables import TABLES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plugins.trust_graph.worlds import PEERS, bans, keys_of, peers, trust_statements, trusts
 
 NOW = EPOCH_MS // 1000
+KEYS = {keys.peer_id: keys for keys in map(keys_of, "abcdefg")}
 ROOT, ADA, BOB, EVE = (keys_of(name) for name in ("root", "ada", "bob", "eve"))
 
 
@@ -220,6 +221,7 @@ async def test_one_issuer_and_all_issuers_have_a_limit() -> None:
 # --- the parts
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(trust_statements, peers), max_size=60))
 def test_the_waiting_room_keeps_its_bounds(arrivals: list[tuple[TrustStatement, PeerId]]) -> None:
     room = WaitingRoom(places=8, issuer_max=3, sender_max=5)
@@ -245,12 +247,13 @@ def test_a_newcomer_takes_a_place_from_the_sender_that_has_most() -> None:
     assert room.put(bans(b, c), b), "a newer one takes the place of the older one"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(trust_statements, max_size=30), st.lists(trust_statements, max_size=30))
 def test_comparing_finds_what_is_lacking(here: list[TrustStatement], there: list[TrustStatement]) -> None:
     def index(statements: list[TrustStatement]) -> tuple[StatementIndex, dict[Any, TrustStatement]]:
         made, newest = StatementIndex(), {}
         for one in statements:
-            signed = sign_trust(one, next(keys_of(name) for name in "abcdefg" if keys_of(name).peer_id == one.issuer))
+            signed = sign_trust(one, KEYS[one.issuer])
             made.put(signed)
             newest[one.issuer, one.subject] = signed
         return made, newest
