@@ -56,8 +56,6 @@ TTL_S: Final = 30.0
 LOAD: Final = "load"
 RETURN: Final = "return"
 CONNECT_S: Final = 10.0
-
-
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
