@@ -56,8 +56,6 @@ TTL_S: Final = 30.0
 LOAD: Final = "load"
 RETURN: Final = "return"
 CONNECT_S: Final = 10.0
-
-
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
@@ -315,9 +313,10 @@ class Client:
         relay_id: the relay it is connected to.
     """
 
-    def __init__(self, node: Node, relay_id: PeerId) -> None:
+    def __init__(self, node: Node, relay_id: PeerId, credentials: Sequence[bytes] = ()) -> None:
         self.node: Final = node
         self.relay_id: Final = relay_id
+        self._credentials = tuple(credentials)
 
     @property
     def peer_id(self) -> PeerId:
@@ -353,8 +352,15 @@ class Client:
             run = script.prepare(values, relay=self.relay_id)
         wrapping = _wrapping(run.script, frozenset(run.values))
         air = wrapping.around(run.script)
-        particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
+        particle = self.node.particle(
+            air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id, credentials=self._credentials
+        )
         return Flow(self.node, particle, run, wrapping)
+
+    async def request(self, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """Send a message of a protocol that the relay answers; returns the answer, raises Unreachable and RemoteProtocolError."""
+        contact = await self.node.routing.find(self.relay_id) or Contact(self.relay_id, ())
+        return await self.node.transport.request(contact, protocol, payload, timeout_s=timeout_s)
 
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
@@ -449,6 +455,7 @@ async def connect(
     storage_url: str = IN_MEMORY,
     blobs_folder: str = "",
     plugins: Plugins | None = None,
+    credentials: Sequence[bytes] = (),
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
     """A client that is connected to a relay while the block runs.
@@ -461,6 +468,7 @@ async def connect(
         storage_url: where it keeps its particles, a database's URL; by default it keeps nothing, and needs no database.
         blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
+        credentials: what its particles carry for the authorizations of the peers that they visit, such as a chain of trust.
         log: its logger; by default warnings and errors go to stderr.
 
     Raises:
@@ -478,7 +486,7 @@ async def connect(
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
         await _connected(node, contact)
-        yield Client(node, contact.peer)
+        yield Client(node, contact.peer, credentials)
 
 
 async def _connected(node: Node, relay: Contact) -> None:

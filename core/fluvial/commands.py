@@ -23,28 +23,40 @@ code of who must act. Importing this module is cheap: everything heavy is import
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
-from fluvial.cli.reaching import Reach, keeping, reach, reach_options, run_options
+from fluvial.cli.reaching import Reach, has_peer, keeping, reach, reach_options, read_credentials, run_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 __all__ = [
     "Invocation",
     "Reach",
     "common_options",
+    "has_peer",
     "keeping",
     "open_tables",
     "pass_invocation",
     "reach",
     "reach_options",
+    "read_credentials",
+    "run",
     "run_options",
     "table",
 ]
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run ``work`` in an event loop and return its result. A FluvialError is raised without the exception groups around it."""
+    from fluvial.cli import serving
+
+    return serving.run(work)
 
 
 @contextmanager

@@ -72,6 +72,8 @@ class Call:
         tetraplets: for each argument where it comes from; one for a value, one per element for a canonicalised stream.
         timestamp_ms: when the particle began.
         ttl_ms: how long it lives.
+        script_hash: SHA-256 of the flow's script.
+        credentials: what the initiator shows to authorizations: ``Header.credentials``.
     """
 
     particle_id: str
@@ -82,6 +84,8 @@ class Call:
     tetraplets: Sequence[Sequence[Tetraplet]] = ()
     timestamp_ms: int = 0
     ttl_ms: int = 0
+    script_hash: bytes = b""
+    credentials: Sequence[bytes] = ()
 
 
 class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,8 +2,11 @@
 
 Every owner has a line, first in, first out. Of the owners that have something in line, the one is served whose next item has the
 lowest *start tag* in virtual time: an item starts when the owner's item before it has ended, but not before now, and takes one unit of
-virtual time divided by the owner's weight. So owners of equal weight take turns, however long their lines are, and who comes for the
+virtual time divided by the owner's share. So owners of equal shares take turns, however long their lines are, and who comes for the
 first time is served next.
+
+A stranger's share is 1. Weights halve with each link of a chain of trust, and the greatest is 65,536; in proportion to it strangers would wait for ever. So
+the share grows by one with each doubling (:func:`share_of`): each link nearer to a root counts one, and the heaviest peer gets 18 times as much as a stranger.
 
 Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996; items have length 1.
 """
@@ -29,11 +32,16 @@ def equal(peer: PeerId) -> int:
     return 0
 
 
+def share_of(weight: int) -> int:
+    """How many parts somebody of a weight gets, where a stranger gets one."""
+    return 1 + max(0, weight).bit_length()
+
+
 class FairQueue(Generic[ItemT]):
     """See the module's docstring.
 
     Args:
-        weight: how much a peer counts, from 0 on; it gets ``1 + weight`` parts.
+        weight: how much a peer counts, from 0 on; see :func:`share_of`.
     """
 
     def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
@@ -90,7 +98,7 @@ class FairQueue(Generic[ItemT]):
             self._ends.clear()
             self._now = 0.0
             return item
-        self._ends[owner] = start + 1 / (1 + self._weight(owner))
+        self._ends[owner] = start + 1 / share_of(self._weight(owner))
         self._leave(owner, line)
         return item
 

@@ -148,7 +148,13 @@ class Node:
     # --- flows
 
     def particle(
-        self, script: str, *, ttl_ms: int, particle_id: str | None = None, max_hops: int | None = None
+        self,
+        script: str,
+        *,
+        ttl_ms: int,
+        particle_id: str | None = None,
+        max_hops: int | None = None,
+        credentials: Sequence[bytes] = (),
     ) -> Particle:
         """A new particle of this peer, signed; nothing happens before :meth:`submit`."""
         return Particle.create(
@@ -160,6 +166,7 @@ class Node:
             max_hops=self._settings.particles.hops_max if max_hops is None else max_hops,
             network=self._settings.network,
             reply_to=self.reply_to,
+            credentials=tuple(credentials),
         )
 
     async def submit(self, particle: Particle) -> None:

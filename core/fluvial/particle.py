@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NewType
@@ -17,7 +18,7 @@ import msgspec
 
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, PeerId, verify
 
 ParticleKey = NewType("ParticleKey", bytes)
@@ -29,6 +30,10 @@ NETWORK_CHARACTERS_MAX: Final = 64
 NETWORK_PATTERN: Final = f"^[ -~]{{1,{NETWORK_CHARACTERS_MAX}}}$"
 """The name of a network: printable ASCII, so that every transport can carry it."""
 REPLY_ADDRESSES_MAX: Final = 8
+CREDENTIALS_MAX: Final = 24
+"""How many credentials a particle carries: more than the longest chain of trust has links."""
+CREDENTIALS_BYTES_MAX: Final = 8_192
+"""Their size together; a chain of 17 trusts takes about 4 KB."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,6 +48,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         max_hops: how often a copy of it may be handed from peer to peer, one after the other.
         script_hash: SHA-256 of the script's UTF-8 bytes.
         reply_to: multiaddrs under which the initiator can be reached while the particle lives.
+        credentials: what the initiator shows to the authorizations of the peers on the way, such as a chain of trust. The node carries them and does
+            not look into them.
     """
 
     network: str
@@ -53,6 +60,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     max_hops: int
     script_hash: bytes
     reply_to: tuple[str, ...] = ()
+    credentials: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,14 @@ class Particle:
         max_hops: int,
         network: str,
         reply_to: tuple[str, ...] = (),
+        credentials: tuple[bytes, ...] = (),
     ) -> Particle:
-        """A new particle of the owner of ``keys``, signed."""
+        """A new particle of the owner of ``keys``, signed; raises LocalProtocolError if it cannot carry so many credentials."""
+        if not are_credentials(credentials):
+            raise LocalProtocolError(
+                f"a particle carries at most {CREDENTIALS_MAX} credentials, none of them empty, "
+                f"and {CREDENTIALS_BYTES_MAX:,} bytes of them together"
+            )
         header = Header(
             network=network,
             id=particle_id,
@@ -86,6 +100,7 @@ class Particle:
             max_hops=max_hops,
             script_hash=hash_script(script),
             reply_to=reply_to,
+            credentials=credentials,
         )
         return cls(header, keys.sign(SIGNING_TAG + encode(header)), script)
 
@@ -121,6 +136,13 @@ class Particle:
 def is_network(name: str) -> bool:
     """Whether a text can be the name of a network."""
     return re.fullmatch(NETWORK_PATTERN, name) is not None
+
+
+def are_credentials(credentials: Sequence[bytes]) -> bool:
+    """Whether a particle can carry these: at most 24, none empty, 8,192 bytes together."""
+    return (
+        len(credentials) <= CREDENTIALS_MAX and all(credentials) and sum(map(len, credentials)) <= CREDENTIALS_BYTES_MAX
+    )
 
 
 def hash_script(script: str) -> bytes:
@@ -179,6 +201,10 @@ def decode_delivery(data: bytes) -> Delivery:
         problem = "timestamp and ttl overflow"
     elif len(header.reply_to) > REPLY_ADDRESSES_MAX:
         problem = f"it has more than {REPLY_ADDRESSES_MAX} reply addresses"
+    elif not are_credentials(header.credentials):
+        problem = (
+            f"it has more than {CREDENTIALS_MAX} credentials, or more than {CREDENTIALS_BYTES_MAX:,} bytes of them"
+        )
     if problem:
         raise RemoteProtocolError(f"this is no particle: {problem}")
     for text in header.reply_to:

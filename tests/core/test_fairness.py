@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from fluvial.fairness import FairQueue
+from fluvial.fairness import FairQueue, share_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,13 +24,20 @@ def test_who_comes_behind_a_long_line_of_another_one_is_served_next() -> None:
     assert (MODEST, 0) in [queue.pop(), queue.pop()]
 
 
-def test_a_weight_gives_so_many_more_parts() -> None:
+def test_each_doubling_of_a_weight_gives_one_part_more() -> None:
+    assert [share_of(weight) for weight in (0, 1, 2, 3, 4, 65_536)] == [1, 2, 3, 3, 4, 18]
     queue: FairQueue[int] = FairQueue(lambda peer: 2 if peer == MODEST else 0)
     for number in range(400):
         queue.push(GREEDY, number)
         queue.push(MODEST, number)
     served = Counter(queue.pop()[0] for _ in range(400))
     assert served == {MODEST: 300, GREEDY: 100}
+    heavy: FairQueue[int] = FairQueue(lambda peer: 65_536 if peer == GREEDY else 0)
+    for number in range(40):
+        heavy.push(GREEDY, number)
+    heavy.push(MODEST, 0)
+    heavy.push(MODEST, 1)
+    assert [heavy.pop()[0] for _ in range(20)].count(MODEST) == 2, "a stranger does not wait for ever"
 
 
 def test_going_away_and_coming_again_brings_no_advantage() -> None:

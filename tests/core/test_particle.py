@@ -12,9 +12,11 @@ import msgspec
 import pytest
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.encoding import encode
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.identity import KeyPair
 from fluvial.particle import (
+    CREDENTIALS_BYTES_MAX,
+    CREDENTIALS_MAX,
     ID_CHARACTERS_MAX,
     NETWORK_CHARACTERS_MAX,
     REPLY_ADDRESSES_MAX,
@@ -70,6 +72,7 @@ ALTERATIONS: dict[str, object] = {
     "max_hops": 11,
     "script_hash": hash_script("(never)"),
     "reply_to": (),
+    "credentials": (b"shown by somebody else",),
 }
 
 
@@ -81,6 +84,13 @@ def test_every_field_of_the_header_is_signed(field: str) -> None:
     altered = Particle(header, old.signature, old.script)
     assert not altered.signed_by_initiator()
     assert altered.key != old.key
+
+
+def test_no_particle_is_made_with_more_credentials_than_it_can_carry() -> None:
+    assert particle(credentials=(b"x",) * CREDENTIALS_MAX).signed_by_initiator()
+    for wrong in ((b"x",) * (CREDENTIALS_MAX + 1), (b"",), (b"x" * CREDENTIALS_BYTES_MAX, b"x")):
+        with pytest.raises(LocalProtocolError, match="credentials"):
+            particle(credentials=wrong)
 
 
 def test_altered_script_and_signature_show() -> None:
@@ -128,6 +138,9 @@ def outer(**changes: object) -> Callable[[Delivery], Delivery]:
         (header(ttl_ms=-1), "a number is negative"),
         (header(max_hops=-1), "a number is negative"),
         (outer(hops=-1), "a number is negative"),
+        (header(credentials=(b"x",) * (CREDENTIALS_MAX + 1)), "credentials"),
+        (header(credentials=(b"",)), "credentials"),
+        (header(credentials=(b"x" * CREDENTIALS_BYTES_MAX, b"x")), "credentials"),
         (header(timestamp_ms=2**63 - 1), "overflow"),
         (header(ttl_ms=2**64 - 1), "overflow"),
         (header(reply_to=(ADDRESS,) * (REPLY_ADDRESSES_MAX + 1)), "reply addresses"),

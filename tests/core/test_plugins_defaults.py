@@ -23,6 +23,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Context
 from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
 
 ME, HER, HIM = (KeyPair.from_secret(bytes([number]) * 32) for number in (1, 2, 3))
 
@@ -33,7 +34,9 @@ def at(port: int, peer: PeerId | None = None) -> Address:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return closed_context("static", keys=ME, network="test", base_dir=tmp_path, clock=ManualClock(0))
+    return closed_context(
+        "static", keys=ME, network="test", base_dir=tmp_path, clock=ManualClock(0), trust=WeightsTrust()
+    )
 
 
 def routing(context: Context, *peers: str) -> StaticRouting:
@@ -90,6 +93,19 @@ async def test_announcements_are_bounded_per_peer_and_in_total(context: Context)
     assert await one.find(HER.peer_id) is not None
     assert one.contacts() == [Contact(HER.peer_id, (at(1, HER.peer_id),))]
     assert context.metrics.get_sample_value("fluvial_routing_contacts_evicted_total") == 1
+
+
+async def test_of_the_oldest_announcements_the_lightest_goes(tmp_path: Path) -> None:
+    trust = WeightsTrust()
+    context = closed_context("static", keys=ME, base_dir=tmp_path, trust=trust)
+    trust.set({HIM.peer_id: 4})
+    one = routing(context)
+    one.learn(Contact(HIM.peer_id, (at(1),)))
+    for number in range(2 * ANNOUNCED_PEERS_MAX):
+        one.learn(Contact(PeerId.from_public_key(number.to_bytes(32, "big")), (at(5),)))
+    assert await one.find(HIM.peer_id) is not None, "a crowd does not displace who has weight"
+    newest = PeerId.from_public_key((2 * ANNOUNCED_PEERS_MAX - 1).to_bytes(32, "big"))
+    assert await one.find(newest) is not None, "and the newest stranger has its place"
 
 
 async def test_routing_starts_at_once_and_ends_when_cancelled(context: Context) -> None:

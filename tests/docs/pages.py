@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 import msgspec
 from fluvial import hooks
 from fluvial.cli.explain import explanations
-from fluvial.config.settings import SEAT_DEFAULTS, CoreSections
+from fluvial.config.settings import INIT_SEATS, SEAT_DEFAULTS, CoreSections
 from fluvial.plugins import load_plugins
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def settings() -> str:
         if isinstance(one.default, msgspec.Struct):
             parts.append(_keys(f"[{one.name}]", msgspec.structs.fields(type(one.default))))
     plugins = load_plugins()
-    for seat, kind in SEAT_DEFAULTS.items():
+    for seat, kind in [*SEAT_DEFAULTS.items(), *INIT_SEATS.items()]:
         options = msgspec.structs.fields(plugins.select(seat, kind).options)
         parts.append(_keys(f'[{seat}] kind = "{kind}"', options))
     return "\n".join(parts)

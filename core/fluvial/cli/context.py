@@ -25,6 +25,7 @@ class Invocation:
     config: Path | None = None
     assignments: list[str] = field(default_factory=list)
     json: bool = False
+    credentials: list[bytes] = field(default_factory=list)
 
     def document(self, *, required: bool = True) -> Document:
         """The merged values of file, environment and ``--set``.

@@ -97,6 +97,48 @@ def show(
         click.echo(f"wrote {output}", err=True)
 
 
+@particle.command()
+@click.argument("particle_id", metavar="ID")
+@common_options
+@pass_invocation
+def why(invocation: Invocation, particle_id: str) -> None:
+    """Say which rule refused what of a particle here, and what other peers refused.
+
+    ID is the particle's id or the beginning of it. A running peer remembers its newest refusals, also of particles that it did not take in; the
+    store has the calls that were not allowed.
+    """
+    import anyio
+
+    from fluvial.cli.why import remembered, told
+    from fluvial.errors import ConfigError, StorageError
+
+    found = remembered(invocation, particle_id)
+    try:
+        stored = told(anyio.run(_story, invocation.configuration().settings, particle_id))
+    except (ConfigError, StorageError) as error:
+        if not found:
+            raise ConfigError(
+                f"nothing is known here of a refusal: {error.message}",
+                hint="ask the peer that refused, while it runs" if found is None else error.hint,
+            ) from error
+        stored = []
+    rows = [*(found or ()), *(one for one in stored if one["what"] not in {row["what"] for row in found or ()})]
+    invocation.print(rows, lambda: _reasons(rows))
+
+
+def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
+    from datetime import datetime
+
+    from fluvial.story.wording import printable
+
+    lines = ["nothing of it was refused here"] if not rows else []
+    for row in rows:
+        at = datetime.fromtimestamp(row["at_ms"] / 1000).astimezone().isoformat(sep=" ", timespec="seconds")
+        lines.append(f"{at}  {printable(row['what'])}, {row['other']}: {row['reason']}")
+        lines.append(f"    {printable(row['explanation'])}")
+    return lines
+
+
 async def _story(settings: Settings, particle_id: str) -> Story:
     from fluvial.errors import ConfigError
     from fluvial.identity import KeyPair

@@ -34,6 +34,7 @@ class Reach:
     network: str
     key_file: Path | None
     storage_url: str = "memory://"
+    credentials: tuple[bytes, ...] = ()
     log: structlog.stdlib.BoundLogger | None = None
 
     def connect(self) -> AbstractAsyncContextManager[Client]:
@@ -42,12 +43,27 @@ class Reach:
         from fluvial.identity import KeyPair
 
         keys = KeyPair.load(self.key_file) if self.key_file is not None else None
-        return connect(self.relay, network=self.network, keys=keys, storage_url=self.storage_url, log=self.log)
+        return connect(
+            self.relay,
+            network=self.network,
+            keys=keys,
+            storage_url=self.storage_url,
+            credentials=self.credentials,
+            log=self.log,
+        )
 
 
 def reach_options(command: CommandT) -> CommandT:
-    """Give a command ``--relay``, ``--network`` and ``--key``; :func:`reach` makes a Reach of them."""
+    """Give a command ``--relay``, ``--network``, ``--key`` and ``--credentials``; :func:`reach` makes a Reach of them."""
     for decorate in (
+        click.option(
+            "--credentials",
+            multiple=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            expose_value=False,
+            callback=_credentials,
+            help="A file of credentials that the flow carries, such as a certificate of trust. May be repeated.",
+        ),
         click.option(
             "--key",
             "key_file",
@@ -114,6 +130,37 @@ def _log_format(invocation: Invocation) -> Literal["console", "json"]:
     return invocation.configuration().settings.telemetry.log_format
 
 
+def _credentials(ctx: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    invocation = ctx.ensure_object(Invocation)
+    for path in value:
+        invocation.credentials += read_credentials(path)
+
+
+def read_credentials(path: Path) -> list[bytes]:
+    """The credentials in a file: one in each line, as base64; empty lines and those that begin with ``#`` are skipped.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is no base64.
+    """
+    import base64
+
+    from fluvial.errors import ConfigError
+
+    found = []
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        for number, line in enumerate(lines, 1):  # noqa: B007 - the error names it
+            if line.strip() and not line.startswith("#"):
+                found.append(base64.b64decode(line.strip(), validate=True))
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: this is no file of credentials: it is not ASCII") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}:{number}: this is no credential: {error}") from error
+    return found
+
+
 def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     from fluvial.addresses import Contact
 
@@ -121,6 +168,11 @@ def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) 
         return None if value is None else str(Contact.parse(value).addresses[0])
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def has_peer(invocation: Invocation) -> bool:
+    """Whether there are settings of a peer at hand, whether it runs or not."""
+    return invocation.config is not None or Path(CONFIG_FILE).exists()
 
 
 def reach(invocation: Invocation, *, relay: str | None, network: str | None, key_file: Path | None) -> Reach:
@@ -135,7 +187,7 @@ def reach(invocation: Invocation, *, relay: str | None, network: str | None, key
     if relay is not None:
         if network is None and (invocation.config is not None or here.exists()):
             network = invocation.configuration().settings.network
-        return Reach(relay, network or "fluvial", key_file)
+        return Reach(relay, network or "fluvial", key_file, credentials=tuple(invocation.credentials))
     if invocation.config is None and not here.exists():
         raise ConfigError(
             "there is no peer to go through",
@@ -154,4 +206,4 @@ def reach(invocation: Invocation, *, relay: str | None, network: str | None, key
     way = replace(
         address, host=_THIS_MACHINE.get(address.host, address.host), peer=KeyPair.load(settings.key_file).peer_id
     )
-    return Reach(str(way), network or settings.network, key_file)
+    return Reach(str(way), network or settings.network, key_file, credentials=tuple(invocation.credentials))

@@ -31,6 +31,10 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
 """The offer that takes a seat which the config does not mention."""
 
 
+INIT_SEATS: Final[Mapping[SeatName, str]] = {"authorization": "trust_graph"}
+"""The offer that ``fluvial init`` puts into a seat instead of the default, where it is installed."""
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of ``fluvial.toml``."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 import msgspec
 import tomlkit
 
-from fluvial.config.settings import SEAT_DEFAULTS, CoreSections
+from fluvial.config.settings import INIT_SEATS, SEAT_DEFAULTS, CoreSections
 from fluvial.plugins import Plugins
 
 COLUMNS: Final = 110
@@ -33,7 +33,10 @@ def render(plugins: Plugins, chosen: Mapping[str, Mapping[str, Any]]) -> str:
             sections += [f"[{one.name}]", *_keys(type(one.default), chosen.get(one.name, {})), ""]
         else:
             lines += _key(one, chosen.get("", {}))
-    for seat, kind in SEAT_DEFAULTS.items():
+    for seat, default in SEAT_DEFAULTS.items():
+        kind = INIT_SEATS.get(seat, default)
+        if not plugins.offers_of(seat, kind):
+            kind = default
         values = chosen.get(seat, {})
         sections += [f"[{seat}]", f"kind = {_toml(kind)}"]
         if len(same := plugins.offers_of(seat, kind)) == 1:
@@ -60,6 +63,9 @@ def _key(one: msgspec.structs.FieldInfo, values: Mapping[str, Any]) -> Iterator[
         default = one.default if one.default is not msgspec.NODEFAULT else one.default_factory()
         if default is not None:
             yield f"#{one.encode_name} = {_toml(msgspec.to_builtins(default))}"
+    for line, why in _examples(one.type):
+        yield from textwrap.wrap(why, COLUMNS, initial_indent="#   ", subsequent_indent="#   ")
+        yield f"#     {line}"
 
 
 def _description(kind: Any) -> str:
@@ -69,6 +75,13 @@ def _description(kind: Any) -> str:
     return " ".join(texts)
 
 
+def _examples(kind: Any) -> Iterator[tuple[str, str]]:
+    """Lines for a key that its Struct suggests, each with what it is for: ``Meta(extra={"lines": ((line, why), …)})``."""
+    for meta in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+        if isinstance(meta, msgspec.Meta) and meta.extra:
+            yield from meta.extra.get("lines", ())
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:_}"
@@ -76,4 +89,6 @@ def _toml(value: Any) -> str:
         table = tomlkit.inline_table()
         table.update(value)
         return str(table.as_string())
-    return str(tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string())
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(tomlkit.item(value).as_string())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
@@ -17,11 +18,13 @@ from prometheus_client import Counter, Gauge
 
 from fluvial.addresses import Address, Contact
 from fluvial.identity import PeerId
-from fluvial.ports import Capability, Context, Provider
+from fluvial.ports import Capability, Context, Provider, Trust
 from fluvial.seats import Routing
 
 ANNOUNCED_PEERS_MAX: Final = 4096
-"""Peers that announced themselves, and as many that have answered; the least recently seen or asked for goes first. About 2 MB each."""
+"""Peers that announced themselves, and as many that have answered. About 2 MB each. Of the :data:`LOOKED_AT` that were seen or asked for longest
+ago, the lightest goes first."""
+LOOKED_AT: Final = 32
 ADDRESSES_PER_PEER_MAX: Final = 8
 """As many as a particle may carry as reply addresses."""
 
@@ -56,8 +59,8 @@ class StaticRouting(Routing):
         self._configured: dict[PeerId, tuple[Address, ...]] = {}
         for contact in map(Contact.configured, options.peers):
             self._configured[contact.peer] = self._configured.get(contact.peer, ()) + contact.addresses
-        self._proven = _AddressTable()
-        self._announced = _AddressTable()
+        self._proven = _AddressTable(context.trust)
+        self._announced = _AddressTable(context.trust)
         self._providers = {
             Capability.parse(text): tuple(map(PeerId.parse, peers)) for text, peers in options.providers.items()
         }
@@ -105,9 +108,10 @@ class StaticRouting(Routing):
 
 
 class _AddressTable:
-    """Addresses of a bounded number of peers, and a bounded number for each."""
+    """Addresses of a bounded number of peers, and a bounded number for each; peers with weight stay before strangers."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
         self._of: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
 
     def peers(self) -> Iterable[PeerId]:
@@ -125,7 +129,7 @@ class _AddressTable:
         self._of.move_to_end(peer)
         if len(self._of) <= ANNOUNCED_PEERS_MAX:
             return False
-        self._of.popitem(last=False)
+        del self._of[min(islice(self._of, LOOKED_AT), key=self._trust.weight)]
         return True
 
 

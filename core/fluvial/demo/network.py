@@ -158,6 +158,7 @@ class Network:
             "plugins": {"path": str(self.folder / "plugins.d")},
             "transport": {"kind": "tcp", "listen": [] if member.address is None else [_listen(member.address)]},
             "routing": {"kind": "static", "peers": others},
+            "authorization": self._authorization(),
             "telemetry": {"log_format": "json", "log_level": "debug"},
         }
         if member.address is None:
@@ -165,6 +166,18 @@ class Network:
         if effectors := self._effectors(member):
             settings["effectors"] = effectors
         return settings
+
+    def _authorization(self) -> dict[str, Any]:
+        """The chat as a perimeter: flows of its people run here, and members take messages from them or from its services alone."""
+        people = [str(self.members[name].peer_id) for name in (INITIATOR, *MEMBERS)]
+        peers = [str(self.members[name].peer_id) for name in SERVERS]
+        chat = {"peers": peers, "services": ["app", "members", "history", "chat"], "authors": people}
+        return {
+            "kind": "trust_graph",
+            "admit": [{"perimeter": "chat"}],
+            "services": {"chat": {"*": [{"perimeter": "chat", "inputs": "chat"}]}},
+            "perimeters": {"chat": chat},
+        }
 
     def _effectors(self, member: Member) -> dict[str, Any]:
         people = [str(self.members[name].peer_id) for name in (INITIATOR, *MEMBERS)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import anyio
 import msgspec
 import structlog
@@ -14,6 +16,9 @@ from fluvial.errors import ServiceError
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
+
+NOT_ALLOWED: Final = "is not allowed"
+"""In the error of each call that the authorization did not permit, before its explanation."""
 
 
 async def make_call(
@@ -34,7 +39,7 @@ async def make_call(
     try:
         if not decision.allowed:
             raise ServiceError(
-                Status.NOT_ALLOWED, f"{call.service}.{call.function} is not allowed: {decision.explanation}"
+                Status.NOT_ALLOWED, f"{call.service}.{call.function} {NOT_ALLOWED}: {decision.explanation}"
             )
         outcome = Answered(await context.services.call(call))
     except ServiceError as error:
@@ -65,4 +70,6 @@ def _call_of(particle: Particle, request: Request) -> Call:
         tetraplets=[[Tetraplet(*astuple(origin)) for origin in origins] for origins in request.tetraplets],
         timestamp_ms=particle.header.timestamp_ms,
         ttl_ms=particle.header.ttl_ms,
+        script_hash=particle.header.script_hash,
+        credentials=particle.header.credentials,
     )

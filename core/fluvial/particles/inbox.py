@@ -27,6 +27,7 @@ from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
+from fluvial.particles.refusals import RefusalLog
 from fluvial.throttling import ThrottledLog
 
 COPIES: Final = 3
@@ -50,6 +51,7 @@ class Inbox:
         authorization: the seat.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
         throttled: for refusals, of which a sender can cause many.
+        refusals: remembers them.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Inbox:
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
         throttled: ThrottledLog,
+        refusals: RefusalLog,
     ) -> None:
         self._me = me
+        self._refusals = refusals
         self._network = network
         self._limits = limits
         self._keeper = keeper
@@ -187,6 +191,7 @@ class Inbox:
     ) -> Receipt:
         self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
+        self._refusals.note(particle_id, "particle", sender, reason, error.message, self._clock.now_ms())
         self._throttled.note(
             "particle_refused",
             self._label(reason),

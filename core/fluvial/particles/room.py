@@ -19,6 +19,7 @@ from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError
 from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
+from fluvial.health import check_question
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
@@ -37,6 +38,8 @@ from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
+from fluvial.particles.refusals import PROTOCOL as REFUSALS_PROTOCOL
+from fluvial.particles.refusals import QUERY_BYTES_MAX, RefusalLog, encode_refusals, read_query
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
@@ -111,6 +114,7 @@ class Particles(Part):
 
     def __init__(self, context: ParticleContext) -> None:
         self._context = context
+        self._refusals = RefusalLog()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Go on with what is alive, then take in what comes.
@@ -142,6 +146,9 @@ class Particles(Part):
                     per_sender=DELIVERIES_PER_SENDER,
                 ),
                 Answer(protocol=NOTICE_PROTOCOL, by=self._notice, bytes_max=NOTICE_BYTES_MAX),
+                Answer(
+                    protocol=REFUSALS_PROTOCOL, by=self._refused, bytes_max=QUERY_BYTES_MAX, at_once=4, per_sender=1
+                ),
             ),
             watchers=(self,),
         )
@@ -157,7 +164,21 @@ class Particles(Part):
     async def _notice(self, sender: PeerId, payload: bytes) -> bytes:
         return encode_receipt(await self._notice_inbox.receive(sender, payload))
 
+    async def _refused(self, sender: PeerId, payload: bytes) -> bytes:
+        """What was refused, for this peer's owner."""
+        context, query = self._context, read_query(payload)
+        me, now_ms = context.keys.peer_id, context.clock.now_ms()
+        check_question(query.question, me=me, sender=sender, network=context.network, now_ms=now_ms)
+        return encode_refusals(self._refusals.find(query.particle_id))
+
     async def _permit(self, call: Call) -> Decision:
+        decision = await self._decided(call)
+        if not decision.allowed:
+            what, now_ms = f"{call.service}.{call.function}", self._context.clock.now_ms()
+            self._refusals.note(call.particle_id, what, call.initiator, decision.reason, decision.explanation, now_ms)
+        return decision
+
+    async def _decided(self, call: Call) -> Decision:
         context = self._context
         try:
             policy = None if context.services.has(call.service) else context.execution.policy(call.service)
@@ -244,6 +265,7 @@ class Particles(Part):
             metrics=metrics,
             log=log,
             throttled=throttled,
+            refusals=self._refusals,
         )
         self._notice_inbox = self._hearing(carrier, throttled)
         return reporter

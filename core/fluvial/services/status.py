@@ -28,7 +28,7 @@ MEANINGS: Final[dict[Status, str]] = {
     Status.FAILED: "the function broke, or its result is no JSON value or too large; the peer's log has more",
     Status.BUSY: "too many calls are in progress or waiting; nothing was done",
     Status.NO_RESULT: "there is no result for these arguments: a division by zero, an overflow, a text that cannot be decoded",
-    Status.NOT_ALLOWED: "the function answers only to the peer itself, to those whom its owner chose, or only for data of its own",
+    Status.NOT_ALLOWED: "the peer's rules do not permit the call, and the text says which; or the function answers only to the peer itself, to those whom its owner chose, or only for data of its own",
 }
 """The meaning of each status, for the reference page."""
 

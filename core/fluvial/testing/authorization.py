@@ -11,15 +11,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import anyio
 import pytest
 
-from fluvial.effectors import Call
-from fluvial.particle import Particle
-from fluvial.seats import Authorization, Decision
+from fluvial.effectors import Call, Tetraplet
+from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle
+from fluvial.seats import Authorization, Decision, Json, PolicyReader
 from fluvial.testing.part import STRANGER, PartConformance, check, peer_of
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import NETWORK, Solo
@@ -40,6 +41,33 @@ PARTICLE: Final = Particle.create(
     network=NETWORK,
 )
 """A stranger's."""
+POLICIES: Final[Sequence[Json]] = (
+    True,
+    7,
+    "anybody",
+    [],
+    {},
+    {"allow": [1, None]},
+    [{}],
+    {"*": [{"no such word": 1}]},
+    {"": None},
+)
+"""What deployments may ask for by mistake; none of it may end the authorization."""
+CREDENTIALS: Final[tuple[tuple[bytes, ...], ...]] = (
+    (b"\0",),
+    (b"{}",),
+    (b"x" * CREDENTIALS_BYTES_MAX,),
+    tuple(bytes([number + 1]) * 300 for number in range(CREDENTIALS_MAX)),
+)
+"""What initiators may show: whatever bytes they like."""
+ORIGINS: Final[Sequence[Sequence[Sequence[Tetraplet]]]] = (
+    [],
+    [[]],
+    [[Tetraplet("")]],
+    [[Tetraplet("nobody", "x" * 1000, "", "$$$")]],
+    [[], [], []],
+)
+"""Provenance that does not fit the arguments, or names nobody."""
 
 
 class AuthorizationConformance(PartConformance):
@@ -72,6 +100,39 @@ class AuthorizationConformance(PartConformance):
         bound = await running.part.permit(CALL, {"no such word": "conformance"})
         check(free.allowed or not bound.allowed, "a policy permits a call that would be refused without one")
 
+    async def test_credentials_are_looked_at_with_care(self, running: Solo[Authorization]) -> None:
+        """Whatever a stranger shows is decided on, and bytes that mean nothing let nobody in who would be refused without them."""
+        bare = await running.part.admit(PARTICLE, STRANGER.peer_id)
+        free = await running.part.permit(CALL, None)
+        for shown in CREDENTIALS:
+            admitted = await running.part.admit(particle_with(shown), STRANGER.peer_id)
+            check_decision(admitted)
+            check(
+                bare.allowed or not admitted.allowed,
+                "credentials without meaning admit a particle that is else refused",
+            )
+            permitted = await running.part.permit(replace(CALL, credentials=shown), None)
+            check_decision(permitted)
+            check(
+                free.allowed or not permitted.allowed, "credentials without meaning permit a call that is else refused"
+            )
+
+    async def test_any_provenance_is_decided_on(self, running: Solo[Authorization]) -> None:
+        """Also where it does not fit the arguments: services and peers are named by scripts, so these are whatever texts."""
+        for origins in ORIGINS:
+            for name in ("weather", "", "x" * 10_000):
+                call = replace(CALL, tetraplets=origins, service=name, function=name)
+                check_decision(await running.part.permit(call, None))
+
+    async def test_what_it_says_of_policies_is_what_it_does(self, running: Solo[Authorization]) -> None:
+        """Where it gives a reader of policies: a policy with a problem lets nobody call."""
+        for reader in (one for one in running.given.extensions if isinstance(one, PolicyReader)):
+            for policy in POLICIES:
+                problem = reader.problem_with(policy)
+                check(isinstance(problem, str), f"problem_with() returned {problem!r}")
+                decision = await running.part.permit(CALL, policy)
+                check(not (problem and decision.allowed), f"it permits a call under {policy!r}, although: {problem}")
+
     async def test_strangers_have_no_weight(self, running: Solo[Authorization]) -> None:
         """Weights are whole numbers, answered at once; nobody knows the kit's stranger."""
         for peer in (STRANGER.peer_id, running.peer):
@@ -97,6 +158,27 @@ class AuthorizationConformance(PartConformance):
         if proof is not None:
             check(part.proves(proof, me, other, length_max=LENGTH_MAX), "it does not take its own proof")
             check(not part.proves(proof, me, peer_of(1), length_max=LENGTH_MAX), "its proof proves anything")
+            for at in range(0, len(proof), max(1, len(proof) // 50)):
+                forged = proof[:at] + bytes([proof[at] ^ 1]) + proof[at + 1 :]
+                check(
+                    not part.proves(forged, me, other, length_max=LENGTH_MAX),
+                    f"it takes a proof with a wrong byte {at}",
+                )
+
+
+def particle_with(credentials: tuple[bytes, ...]) -> Particle:
+    """The stranger's particle, showing something."""
+    header = PARTICLE.header
+    return Particle.create(
+        STRANGER,
+        PARTICLE.script,
+        particle_id=header.id,
+        timestamp_ms=header.timestamp_ms,
+        ttl_ms=header.ttl_ms,
+        max_hops=header.max_hops,
+        network=header.network,
+        credentials=credentials,
+    )
 
 
 def check_decision(decision: object) -> None:

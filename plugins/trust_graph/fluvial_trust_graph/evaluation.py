@@ -91,24 +91,37 @@ class TrustEvaluation:
             raise ValueError(f"a statement of second {statement.issued_at} comes at {self.graph.now}")
         newest = self.graph.put(statement)
         if newest:
-            self._change([statement.subject])
+            self.changed([statement.subject])
         return newest
 
     def advance(self, now: int) -> None:
         """Let time pass; trusts that have ended count no more."""
         ended = self.graph.advance(now)
         if ended:
-            self._change([subject for _, subject in ended])
+            self.changed([subject for _, subject in ended])
 
-    def _change(self, subjects: Sequence[PeerId]) -> None:
+    def changed(self, subjects: Sequence[PeerId]) -> None:
+        """Put right what follows from changes that somebody else made to the graph: the links to these peers, or their trusts in themselves."""
         self.levels.update(subjects)
         self._open.clear()
         self._found.clear()
 
     def weight(self, peer: PeerId) -> int:
         """How much a peer counts: ``2**exponent`` of its own root or of its heaviest chain, whichever is more; 0 if it has neither."""
-        found = self.best_chain(peer)
-        return power(max(self.roots.get(peer, -1), found.exponent if found else -1))
+        own, top = self.roots.get(peer, -1), self.levels.top.get(peer, -1)
+        if top > own and not self._is_open(peer):
+            found = self._searched(peer)[0]
+            top = found.exponent if found else -1
+        return power(max(own, top))
+
+    def price(self, peer: PeerId) -> int:
+        """How many steps asking for the weight of a peer may cost now: none, unless a ban closes its heaviest chain and nobody has asked since the last change."""
+        known = self.levels.top.get(peer, -1) <= self.roots.get(peer, -1) or peer in self._found or self._is_open(peer)
+        return 0 if known else self._limits.steps
+
+    def cost(self, peer: PeerId) -> int:
+        """How many steps the search for the weight of a peer has cost; 0 if none was needed."""
+        return self._found[peer][1] if peer in self._found else 0
 
     def weights(self) -> dict[PeerId, int]:
         """The weights of all peers that have some."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from fluvial.identity import PeerId
 
@@ -89,11 +89,25 @@ class TrustGraph:
         ended = []
         while self._ends and self._ends[0][0] <= self.now:
             _, issuer, subject = heapq.heappop(self._ends)
-            statement = self.newest[subject][issuer]
+            statement = self.newest.get(subject, {}).get(issuer)
             if isinstance(statement, TrustStatement) and statement.expires_at <= self.now:
                 self._settle(statement)
                 ended.append((issuer, subject))
         return ended
+
+    def remove(self, issuer: PeerId, subject: PeerId) -> None:
+        """Forget the newest statement of a peer about another one."""
+        about = self.newest.get(subject, {})
+        if about.pop(issuer, None) is None:
+            return
+        if not about:
+            del self.newest[subject]
+        if issuer == subject:
+            self.anchored.pop(subject, None)
+            return
+        _discard(self.following, issuer, subject)
+        _discard(self.preceding, subject, issuer)
+        self._unban(issuer, subject)
 
     def holds(self, statement: Statement) -> bool:
         """Whether a statement is a trust that is live now and good for the scope."""
@@ -118,12 +132,15 @@ class TrustGraph:
             _discard(self.following, issuer, subject)
             _discard(self.preceding, subject, issuer)
         if isinstance(statement, TrustStatement):
-            if subject in self.banners:
-                self.banners[subject].discard(issuer)
-                if not self.banners[subject]:
-                    del self.banners[subject]
+            self._unban(issuer, subject)
         elif issuer != subject:
             self.banners.setdefault(subject, set()).add(issuer)
+
+    def _unban(self, issuer: PeerId, subject: PeerId) -> None:
+        if subject in self.banners:
+            self.banners[subject].discard(issuer)
+            if not self.banners[subject]:
+                del self.banners[subject]
 
     def _note_end(self, trust: TrustStatement) -> None:
         """Remember when a trust ends; the list stays in proportion to the trusts, however often they are renewed."""
@@ -146,6 +163,15 @@ def _discard(links: dict[PeerId, dict[PeerId, int]], one: PeerId, other: PeerId)
             del links[one]
 
 
-def anchors(graph: TrustGraph, roots: Mapping[PeerId, int]) -> dict[PeerId, tuple[int, int]]:
+class Anchored(Protocol):
+    """Knows who signed itself."""
+
+    @property
+    def anchored(self) -> Mapping[PeerId, int]:
+        """Who did, and the delegation depth."""
+        ...
+
+
+def anchors(graph: Anchored, roots: Mapping[PeerId, int]) -> dict[PeerId, tuple[int, int]]:
     """The roots from which chains start: exponent and delegation depth of those that signed themselves."""
     return {peer: (exponent, graph.anchored[peer]) for peer, exponent in roots.items() if peer in graph.anchored}

@@ -10,11 +10,15 @@ Source: Dijkstra's shortest paths with unit lengths (buckets), with Pareto label
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from fluvial.identity import PeerId
 
 from fluvial_trust_graph.graph import EXPONENT_MAX, TrustGraph, anchors
+from fluvial_trust_graph.statements import DEPTH_MAX
+
+NO_LINKS: Final[Mapping[PeerId, int]] = {}
 
 
 class ReachLevels:
@@ -33,6 +37,8 @@ class ReachLevels:
         """The greatest exponent by which a chain reaches a peer; anchored roots reach themselves."""
         self._standing: dict[PeerId, int] = {}
         """On which levels a peer stands: bit ``e`` for level ``e``."""
+        self._most = [_most_below(set(self._roots.values()), exponent) for exponent in range(EXPONENT_MAX + 1)]
+        """By level: the most links that may follow a peer that a link has put there."""
         self._fill()
 
     def _fill(self) -> None:
@@ -77,47 +83,59 @@ class ReachLevels:
                     level[peer] = follow
                     self._standing[peer] = self._standing.get(peer, 0) | 1 << exponent
                 touched.add(peer)
-                for lower in _bits(self._possible(peer) & ((1 << exponent) - 1)):
-                    dirty[lower].add(peer)
+                below = self._possible(peer) & ((1 << exponent) - 1)
+                while below:
+                    lowest = below & -below
+                    dirty[lowest.bit_length() - 1].add(peer)
+                    below ^= lowest
                 if exponent:
-                    dirty[exponent - 1].update(self._concerned(peer, exponent, follow))
+                    self._note_concerned(peer, exponent, follow, dirty[exponent - 1])
         for peer in touched:
             self._retop(peer)
 
-    def _concerned(self, peer: PeerId, exponent: int, follow: int) -> Iterator[PeerId]:
-        """Whom a peer trusts and to whom its new place on a level may matter on the next lower one."""
-        for subject, depth in self._graph.following.get(peer, {}).items():
-            standing = self._standing.get(subject, 0)
-            if standing >> (exponent - 1) & 1:
-                yield subject
+    def _note_concerned(self, peer: PeerId, exponent: int, follow: int, dirty: set[PeerId]) -> None:
+        """Note whom a peer trusts and to whom its new place on a level may matter on the next lower one."""
+        standing, levels = self._standing, self.levels
+        for subject, depth in self._graph.following.get(peer, NO_LINKS).items():
+            on = standing.get(subject, 0)
+            if on >> (exponent - 1) & 1:
+                dirty.add(subject)
             elif follow > 0:
-                highest = standing.bit_length() - 1
-                if highest < exponent or self.levels[highest][subject] < min(follow - 1, depth):
-                    yield subject
+                highest = on.bit_length() - 1
+                if highest < exponent or levels[highest][subject] < (depth if depth < follow else follow - 1):
+                    dirty.add(subject)
 
     def _possible(self, peer: PeerId) -> int:
         """The levels on which a peer stands, or could stand as far as is known by now, as bits."""
-        above = 0
-        for issuer in self._graph.preceding.get(peer, ()):
-            above |= self._standing.get(issuer, 0)
+        above, standing = 0, self._standing
+        for issuer in self._graph.preceding.get(peer, NO_LINKS):
+            above |= standing.get(issuer, 0)
         own = 1 << self._roots[peer] if peer in self._roots else 0
-        return above >> 1 | own | self._standing.get(peer, 0)
+        return above >> 1 | own | standing.get(peer, 0)
 
     def _pull(self, peer: PeerId, exponent: int) -> int:
         """How many links may follow on a level, by the level above; -1 if the peer does not stand there."""
         best = -1
         if self._roots.get(peer) == exponent:
             best = self._graph.anchored.get(peer, -1)
-        if exponent < EXPONENT_MAX:
-            above = self.levels[exponent + 1]
-            for issuer, depth in self._graph.preceding.get(peer, {}).items():
-                left = above.get(issuer, 0)
+        if exponent < EXPONENT_MAX and (above := self.levels[exponent + 1]):
+            most = self._most[exponent]
+            for issuer, depth in self._graph.preceding.get(peer, NO_LINKS).items():
+                left = above.get(issuer)
                 if left:
-                    best = max(best, min(left - 1, depth))
+                    follow = depth if depth < left else left - 1
+                    if follow > best:
+                        best = follow
+                        if best >= most:
+                            break  # nobody can let more follow
         if best >= 0:
-            for higher in _bits(self._standing.get(peer, 0) >> (exponent + 1)):
-                if self.levels[exponent + 1 + higher][peer] >= best:
+            higher, at = self._standing.get(peer, 0) >> (exponent + 1), exponent
+            while higher:
+                step = (higher & -higher).bit_length()
+                at += step
+                if self.levels[at][peer] >= best:
                     return -1
+                higher >>= step
         return best
 
     def _retop(self, peer: PeerId) -> None:
@@ -153,8 +171,7 @@ class ReachLevels:
         return tuple(reversed(chain))
 
 
-def _bits(levels: int) -> Iterator[int]:
-    while levels:
-        lowest = levels & -levels
-        yield lowest.bit_length() - 1
-        levels ^= lowest
+def _most_below(exponents: Collection[int], exponent: int) -> int:
+    """How many links may follow at most on a level, by links from roots of such exponents: each link takes one."""
+    steps = [root - exponent for root in exponents if root > exponent]
+    return DEPTH_MAX - min(steps) if steps else -1

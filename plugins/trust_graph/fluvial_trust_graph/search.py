@@ -18,21 +18,57 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_trust_graph.graph import TrustGraph, anchors
-from fluvial_trust_graph.levels import ReachLevels
+from fluvial_trust_graph.graph import anchors
 
 STEPS_MAX: Final = 100_000
 """How many steps one question may cost: some tenths of a second. Looking at a link is one, if its issuer has weight; so is
 comparing two sets of bans. What peers without weight state about a peer cannot use its steps up."""
 Chain: TypeAlias = tuple[PeerId, ...]
 """From the root to the peer, each peer once."""
+
+
+class SearchedGraph(Protocol):
+    """What a search reads of a graph: see :class:`~fluvial_trust_graph.graph.TrustGraph`."""
+
+    @property
+    def preceding(self) -> Mapping[PeerId, Mapping[PeerId, int]]:
+        """By subject: who trusts it, and the delegation depth."""
+        ...
+
+    @property
+    def following(self) -> Mapping[PeerId, Mapping[PeerId, int]]:
+        """By issuer: whom it trusts, and the delegation depth."""
+        ...
+
+    @property
+    def banners(self) -> Mapping[PeerId, Collection[PeerId]]:
+        """By subject: who bans it."""
+        ...
+
+    @property
+    def anchored(self) -> Mapping[PeerId, int]:
+        """Who signed itself, and the delegation depth."""
+        ...
+
+    def bans(self, issuer: PeerId, subjects: Iterable[PeerId]) -> bool:
+        """Whether a peer bans one of some others."""
+        ...
+
+
+class ReachBound(Protocol):
+    """Who can be reached at all."""
+
+    @property
+    def top(self) -> Mapping[PeerId, int]:
+        """The greatest exponent by which a chain may reach a peer, bans aside; never too low."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +104,8 @@ class _Visit:
 
 
 def heaviest_chain(
-    levels: ReachLevels,
-    graph: TrustGraph,
+    levels: ReachBound,
+    graph: SearchedGraph,
     roots: Mapping[PeerId, int],
     peer: PeerId,
     *,
@@ -130,8 +166,8 @@ def _check_steps(steps: int, steps_max: int, peer: PeerId) -> None:
 
 
 def heaviest_through(
-    levels: ReachLevels,
-    graph: TrustGraph,
+    levels: ReachBound,
+    graph: SearchedGraph,
     roots: Mapping[PeerId, int],
     peer: PeerId,
     via: PeerId,
@@ -152,8 +188,8 @@ def heaviest_through(
 
 
 def chains_to(
-    levels: ReachLevels,
-    graph: TrustGraph,
+    levels: ReachBound,
+    graph: SearchedGraph,
     roots: Mapping[PeerId, int],
     peer: PeerId,
     *,
@@ -202,7 +238,7 @@ def chains_to(
                 wait((issuer, *path), via is None or via in path or issuer == via)
 
 
-def _reach_through(top: Mapping[PeerId, int], graph: TrustGraph, via: PeerId) -> dict[PeerId, int]:
+def _reach_through(top: Mapping[PeerId, int], graph: SearchedGraph, via: PeerId) -> dict[PeerId, int]:
     """The greatest exponent with which a walk through ``via`` can reach each peer, at most."""
     if via not in top:
         return {}

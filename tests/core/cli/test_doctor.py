@@ -65,7 +65,17 @@ def test_a_new_peer_is_well(here: Path) -> None:
     lines = run("doctor").output.splitlines()
     assert lines[-1] == "all is well"
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * (len(lines) - 1)
-    assert set(findings()) == {"config", "plugins", "key", "peer", "transport tcp", "descriptors", "clock", "store"}
+    assert set(findings()) == {
+        "config",
+        "plugins",
+        "key",
+        "peer",
+        "transport tcp",
+        "descriptors",
+        "clock",
+        "store",
+        "flows",
+    }
 
 
 def test_without_settings_it_says_what_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ CASES: dict[str, tuple[str, str, Callable[[Peer, Delivery], Delivery]]] = {
     "timestamp altered": ("signature", "is not that of", lambda r, d: alter(d, timestamp_ms=now_ms(d) - 1)),
     "ttl altered": ("signature", "is not that of", lambda r, d: alter(d, ttl_ms=59_999)),
     "hops altered": ("signature", "is not that of", lambda r, d: alter(d, max_hops=9)),
+    "credentials altered": ("signature", "is not that of", lambda r, d: alter(d, credentials=(b"shown",))),
     "reply address altered": ("signature", "is not that of", lambda r, d: alter(d, reply_to=("/ip4/127.0.0.1/tcp/1",))),
     "expired": ("expired", "ms ago", lambda r, d: signed(r, timestamp_ms=now_ms(d) - 60_001)),
     "expired at once": ("expired", "expired", lambda r, d: signed(r, ttl_ms=0)),
@@ -240,5 +241,5 @@ async def test_a_batch_that_follows_an_unknown_one_is_refused_and_the_particle_f
 
 def test_every_field_of_the_header_is_among_the_cases() -> None:
     """Network and script hash are compared before the signature is looked at; see their own cases."""
-    altered = {"id", "initiator", "timestamp_ms", "ttl_ms", "max_hops", "reply_to"}
+    altered = {"id", "initiator", "timestamp_ms", "ttl_ms", "max_hops", "reply_to", "credentials"}
     assert set(Header.__struct_fields__) == altered | {"network", "script_hash"}

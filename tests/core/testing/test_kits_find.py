@@ -14,7 +14,7 @@ from fluvial.effectors import Call
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json, Part, Routing
+from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json, Part, PolicyReader, Routing
 from fluvial.testing.authorization import AuthorizationConformance
 from fluvial.testing.extra import ExtraConformance
 from fluvial.testing.part import PartConformance
@@ -179,3 +179,35 @@ async def test_an_authorization_that_believes_anything(tmp_path: Path) -> None:
     ]:
         with pytest.raises(FAILED, match=complaint):
             await _run_kit(kit, test, Gullible, tmp_path)
+
+
+async def test_an_authorization_that_lets_in_whoever_shows_something(tmp_path: Path) -> None:
+    class Impressed(Forgetful):
+        async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+            return ALLOWED if particle.header.credentials else Decision(False, "stranger", "shows nothing")
+
+    class Trusting(Impressed):
+        async def permit(self, call: Call, policy: Json | None) -> Decision:
+            return ALLOWED if call.credentials else Decision(False, "stranger", "shows nothing")
+
+    for build in (Impressed, Trusting):
+        with pytest.raises(FAILED, match="credentials without meaning"):
+            await _run_kit(AuthorizationConformance(), "test_credentials_are_looked_at_with_care", build, tmp_path)
+
+
+async def test_an_authorization_that_takes_provenance_for_granted(tmp_path: Path) -> None:
+    class Presuming(Forgetful):
+        async def permit(self, call: Call, policy: Json | None) -> Decision:
+            return ALLOWED if call.tetraplets[0][0].service else Decision(False, "origin", "from nowhere")
+
+    with pytest.raises(IndexError):
+        await _run_kit(AuthorizationConformance(), "test_any_provenance_is_decided_on", Presuming, tmp_path)
+
+
+async def test_an_authorization_that_permits_what_it_calls_a_problem(tmp_path: Path) -> None:
+    class Lax(Forgetful):
+        def contributions(self) -> Contributions:
+            return Contributions(extensions=(PolicyReader(lambda policy: "I do not like it"),))
+
+    with pytest.raises(FAILED, match="I do not like it"):
+        await _run_kit(AuthorizationConformance(), "test_what_it_says_of_policies_is_what_it_does", Lax, tmp_path)

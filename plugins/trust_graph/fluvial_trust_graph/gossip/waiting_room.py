@@ -1,0 +1,96 @@
+"""Statements whose issuers have no weight yet: they wait, in memory and within bounds, so that the order of arrival does not matter.
+
+There are three bounds: in all, for one issuer, for one sender. When all places are taken, a newcomer takes one from the sender that
+has most; if that is its own sender, it is refused. So a flood of one sender, or of its fresh keys, displaces only what it brought itself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fluvial.identity import PeerId
+
+from fluvial_trust_graph.statements import Statement, is_newer
+
+Pair: TypeAlias = tuple[PeerId, PeerId]
+
+
+class WaitingRoom:
+    """See the module's docstring; pure.
+
+    Args:
+        places: in all.
+        issuer_max: for one issuer.
+        sender_max: for one sender.
+    """
+
+    def __init__(self, *, places: int, issuer_max: int, sender_max: int) -> None:
+        self._places = places
+        self._issuer_max = issuer_max
+        self._sender_max = sender_max
+        self._waiting: dict[Pair, tuple[Statement, PeerId]] = {}
+        self._of_issuer: dict[PeerId, set[Pair]] = {}
+        self._of_sender: dict[PeerId, OrderedDict[Pair, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def issuers(self) -> list[PeerId]:
+        """Whose statements wait."""
+        return list(self._of_issuer)
+
+    def put(self, statement: Statement, sender: PeerId) -> bool:
+        """Let a statement wait; False if there is no place for it, or a newer one waits already."""
+        pair = statement.issuer, statement.subject
+        known = self._waiting.get(pair)
+        if known is not None:
+            if not is_newer(statement, known[0]):
+                return False
+            self._drop(pair)
+        elif len(self._of_issuer.get(statement.issuer, ())) >= self._issuer_max:
+            return False
+        if not self._has_place_for(sender):
+            return False
+        self._waiting[pair] = statement, sender
+        self._of_issuer.setdefault(statement.issuer, set()).add(pair)
+        self._of_sender.setdefault(sender, OrderedDict())[pair] = None
+        return True
+
+    def release(self, is_heard: Callable[[PeerId], bool]) -> list[Statement]:
+        """Take out the statements of all issuers that have weight by now."""
+        released = []
+        for issuer in self.issuers():
+            if is_heard(issuer):
+                for pair in list(self._of_issuer[issuer]):
+                    released.append(self._waiting[pair][0])
+                    self._drop(pair)
+        return released
+
+    def expire(self, is_over: Callable[[Statement], bool]) -> None:
+        """Drop what has become useless while it waited."""
+        for pair, (statement, _) in list(self._waiting.items()):
+            if is_over(statement):
+                self._drop(pair)
+
+    def _has_place_for(self, sender: PeerId) -> bool:
+        own = len(self._of_sender.get(sender, ()))
+        if own >= self._sender_max or not self._places:
+            return False
+        if len(self._waiting) < self._places:
+            return True
+        most = max(self._of_sender, key=lambda one: len(self._of_sender[one]))
+        if most == sender or len(self._of_sender[most]) <= own + 1:
+            return False
+        self._drop(next(iter(self._of_sender[most])))
+        return True
+
+    def _drop(self, pair: Pair) -> None:
+        _, sender = self._waiting.pop(pair)
+        self._of_issuer[pair[0]].discard(pair)
+        if not self._of_issuer[pair[0]]:
+            del self._of_issuer[pair[0]]
+        del self._of_sender[sender][pair]
+        if not self._of_sender[sender]:
+            del self._of_sender[sender]

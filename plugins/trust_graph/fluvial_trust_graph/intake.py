@@ -1,0 +1,224 @@
+"""How statements come in, whoever brings them: looked at, verified, kept or left to wait; written before they count."""
+
+from __future__ import annotations
+
+from collections import Counter as Counted
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import anyio
+import anyio.lowlevel
+from fluvial.identity import PeerId
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from fluvial_trust_graph.gossip.digest import StatementIndex
+from fluvial_trust_graph.gossip.rates import SenderRates
+from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
+from fluvial_trust_graph.live import LiveTrust
+from fluvial_trust_graph.options import TrustGraphOptions
+from fluvial_trust_graph.statements import Statement, TrustStatement, is_authentic, is_newer
+from fluvial_trust_graph.storage.store import StatementStore
+
+Outcome: TypeAlias = Literal["accepted", "known", "waiting", "expired", "future", "forged", "full", "busy"]
+VERIFIED_AT_ONCE: Final = 8
+"""Signatures that are verified before others get their turn: less than a millisecond."""
+STRANGERS_SHARE: Final = 4.0
+"""The tokens of all strangers together, as a multiple of those of one sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeReport:
+    """What became of each statement, in their order.
+
+    Args:
+        outcomes: one word for each.
+        fresh: those that count from now on, also some that had waited.
+    """
+
+    outcomes: Sequence[Outcome]
+    fresh: Sequence[Statement]
+
+
+class StatementIntake:
+    """See the module's docstring.
+
+    Args:
+        me: this peer.
+        network: its network.
+        trust: what it knows.
+        index: the same for comparisons with others.
+        store: where it is kept.
+        options: the limits.
+        now_s: the time, seconds of Unix time.
+        metrics: get counters and gauges.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        *,
+        network: str,
+        trust: LiveTrust,
+        index: StatementIndex,
+        store: StatementStore,
+        options: TrustGraphOptions,
+        now_s: Callable[[], float],
+        metrics: CollectorRegistry,
+    ) -> None:
+        self._me = me
+        self._network = network
+        self._trust = trust
+        self._index = index
+        self._store = store
+        self._options = options
+        self._now_s = now_s
+        self.waiting: Final = WaitingRoom(
+            places=options.waiting_max, issuer_max=options.waiting_issuer_max, sender_max=options.waiting_sender_max
+        )
+        per_s = options.sender_per_s
+        self._rates = SenderRates(per_s=per_s, burst=options.sender_burst, strangers_per_s=STRANGERS_SHARE * per_s)
+        self._turn = anyio.Lock()
+        self._lost: dict[PeerId, int] = {}
+        """Since when issuers have no weight."""
+        self._outcomes = Counter(
+            "fluvial_trust_statements", "Statements handed to this peer, by outcome", ["outcome"], registry=metrics
+        )
+        kept = Gauge("fluvial_trust_statements_kept", "Statements that are kept", registry=metrics)
+        kept.set_function(lambda: len(trust))
+        waits = Gauge(
+            "fluvial_trust_statements_waiting", "Statements that wait for their issuer's weight", registry=metrics
+        )
+        waits.set_function(lambda: len(self.waiting))
+
+    def grant(self, sender: PeerId, wanted: int) -> int:
+        """How many statements a sender may hand over now, at most ``wanted``; ask before they are decoded, which costs more than asking."""
+        if sender == self._me:
+            return wanted
+        granted = self._rates.take(sender, wanted, self._now_s(), weight=self._trust.weight(sender))
+        if granted < wanted:
+            self._outcomes.labels("busy").inc(wanted - granted)
+        return granted
+
+    async def take(self, statements: Sequence[Statement], sender: PeerId) -> IntakeReport:
+        """Take statements in.
+
+        Args:
+            statements: as decoded; nothing about them is believed yet. Whoever brings them had a grant for so many.
+            sender: who brings them.
+
+        Raises:
+            StorageError: they cannot be written; nothing has changed then.
+        """
+        now = int(self._now_s())
+        outcomes: list[Outcome] = []
+        good: list[Statement] = []
+        for number, statement in enumerate(statements):
+            outcome = self._judged(statement, now)
+            if outcome == "accepted":
+                good.append(statement)
+            outcomes.append(outcome)
+            if number % VERIFIED_AT_ONCE == VERIFIED_AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+        async with self._turn:
+            fresh, rest = await self._keep(good, sender)
+        for at, outcome in enumerate(outcomes):
+            if outcome == "accepted":
+                outcomes[at] = rest.pop(0)
+        for outcome in outcomes:
+            self._outcomes.labels(outcome).inc()
+        return IntakeReport(outcomes, fresh)
+
+    def _judged(self, statement: Statement, now: int) -> Outcome:
+        """What the statement alone says; cheapest checks first."""
+        known = self._trust.newest(statement.issuer, statement.subject)
+        if known is not None and not is_newer(statement, known):
+            return "known"
+        if statement.issued_at > now:
+            return "future"
+        if isinstance(statement, TrustStatement) and statement.expires_at <= now and known is None:
+            return "expired"
+        return "accepted" if is_authentic(statement, self._network) else "forged"
+
+    async def _keep(self, good: Sequence[Statement], sender: PeerId) -> tuple[list[Statement], list[Outcome]]:
+        """Write and count those of issuers with weight, and what had waited for that; let the others wait."""
+        self._trust.advance(int(self._now_s()))
+        outcomes: list[Outcome] = ["known"] * len(good)
+        left = dict(enumerate(good))
+        fresh: list[Statement] = []
+        while True:  # each round may give weight to issuers whose statements came before
+            batch = _Batch(self._trust, own=self._me, options=self._options)
+            for at in [at for at, one in left.items() if self._trust.is_heard(one.issuer)]:
+                outcomes[at] = batch.put(left.pop(at))
+            for one in self.waiting.release(self._trust.is_heard):
+                batch.put(one)
+            if not batch.newest:
+                break
+            fresh += await self._write(list(batch.newest.values()))
+        for at, statement in left.items():
+            outcomes[at] = "waiting" if self.waiting.put(statement, sender) else "full"
+        return fresh, outcomes
+
+    async def _write(self, batch: Sequence[Statement]) -> list[Statement]:
+        await self._store.put(batch)
+        fresh = self._trust.put(batch)
+        for one in fresh:
+            self._index.put(one)
+        return fresh
+
+    async def sweep(self) -> int:
+        """Forget what has no meaning any more; returns how many statements. Raises StorageError."""
+        now = int(self._now_s())
+        self.waiting.expire(lambda one: isinstance(one, TrustStatement) and one.expires_at <= now)
+        async with self._turn:
+            old = [one for one in self._trust.statements() if self._is_over(one, now)]
+            pairs = [(one.issuer, one.subject) for one in old]
+            if pairs:
+                await self._store.remove(pairs)
+                self._trust.remove(pairs)
+                for one in old:
+                    self._index.remove(one)
+        return len(pairs)
+
+    def _is_over(self, statement: Statement, now: int) -> bool:
+        if isinstance(statement, TrustStatement) and statement.expires_at + self._options.keep_expired_s <= now:
+            return True
+        since = self._weightless_since(statement.issuer, now)
+        return since is not None and since + self._options.keep_weightless_s <= now
+
+    def _weightless_since(self, issuer: PeerId, now: int) -> int | None:
+        if self._trust.is_heard(issuer) or issuer == self._me:
+            self._lost.pop(issuer, None)
+            return None
+        return self._lost.setdefault(issuer, now)
+
+
+class _Batch:
+    """Statements that are going to be kept together, within the limits."""
+
+    def __init__(self, trust: LiveTrust, *, own: PeerId, options: TrustGraphOptions) -> None:
+        self._trust = trust
+        self._own = own
+        self._options = options
+        self._new: Counted[PeerId] = Counted()
+        self.newest: dict[tuple[PeerId, PeerId], Statement] = {}
+
+    def put(self, statement: Statement) -> Outcome:
+        """Take one more, if there is a place for it and nothing newer."""
+        pair = statement.issuer, statement.subject
+        known = self.newest.get(pair) or self._trust.newest(*pair)
+        if known is not None and not is_newer(statement, known):
+            return "known"
+        if known is None:
+            if not self._has_place_for(statement.issuer):
+                return "full"
+            self._new[statement.issuer] += 1
+        self.newest[pair] = statement
+        return "accepted"
+
+    def _has_place_for(self, issuer: PeerId) -> bool:
+        """Whether one more statement of an issuer may be kept; this peer's own always."""
+        return issuer == self._own or (
+            len(self._trust) + self._new.total() < self._options.statements_max
+            and self._trust.count_of(issuer) + self._new[issuer] < self._options.issuer_max
+        )

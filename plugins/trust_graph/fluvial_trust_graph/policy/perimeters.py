@@ -1,0 +1,183 @@
+"""Perimeters: named sets of peers, services and flows within which input is trusted as much as a direct request of the user.
+
+Where they come from is behind :class:`Perimeters`: a file and the settings now, a ledger later.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Protocol
+
+import msgspec
+from fluvial.errors import ConfigError
+from fluvial.identity import PeerId
+from msgspec import Meta
+
+from fluvial_trust_graph.graph import EXPONENT_MAX
+from fluvial_trust_graph.statements import check_scope
+
+SCRIPT_HASH_BYTES: Final = 32
+PERIMETERS_MAX: Final = 1_000
+FILE_BYTES_MAX: Final = 4_194_304
+
+
+class PerimeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A perimeter as people write it: ``[authorization.perimeters.NAME]``, or ``[NAME]`` in the file of perimeters."""
+
+    peers: Annotated[tuple[str, ...], Meta(description="peers whose services are inside")] = ()
+    services: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="services on those peers that are inside; one that hands on whatever it gets does not belong here"
+        ),
+    ] = ()
+    scripts: Annotated[
+        tuple[str, ...], Meta(description="flows that are members: SHA-256 of their scripts, in hexadecimal")
+    ] = ()
+    authors: Annotated[tuple[str, ...], Meta(description="members: peers whose flows are members")] = ()
+    keys: Annotated[
+        dict[str, Annotated[int, Meta(ge=1, le=EXPONENT_MAX)]],
+        Meta(
+            description="issuers of certificates for the scope perimeter:NAME, with the links that their chains may have; holders are members"
+        ),
+    ] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perimeter:
+    """A perimeter, checked.
+
+    Args:
+        name: what rules call it.
+        peers: on which its services are.
+        services: its services, on these peers alone.
+        scripts: hashes of scripts whose flows are members.
+        authors: whose flows are members.
+        keys: who certifies further members, with the greatest number of links.
+    """
+
+    name: str
+    peers: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+    scripts: frozenset[bytes] = frozenset()
+    authors: frozenset[str] = frozenset()
+    keys: Mapping[PeerId, int] = field(default_factory=dict)
+
+    @property
+    def scope(self) -> str:
+        """What a certificate of a member must be good for."""
+        return f"perimeter:{self.name}"
+
+    def contains(self, peer: str, service: str) -> bool:
+        """Whether a service on a peer is inside."""
+        return peer in self.peers and service in self.services
+
+
+class Perimeters(Protocol):
+    """Knows perimeters; quick, and never raises."""
+
+    @property
+    def version(self) -> int:
+        """Grows whenever an answer may have changed."""
+        ...
+
+    def get(self, name: str) -> Perimeter | None:
+        """The perimeter of a name, as it is now; None if there is none."""
+        ...
+
+    def names(self) -> frozenset[str]:
+        """All names."""
+        ...
+
+
+class ListedPerimeters:
+    """Perimeters that somebody has listed; the list can be replaced.
+
+    Args:
+        perimeters: by name.
+    """
+
+    def __init__(self, perimeters: Mapping[str, Perimeter]) -> None:
+        self._perimeters = dict(perimeters)
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """As :attr:`Perimeters.version`."""
+        return self._version
+
+    def get(self, name: str) -> Perimeter | None:
+        """As :meth:`Perimeters.get`."""
+        return self._perimeters.get(name)
+
+    def names(self) -> frozenset[str]:
+        """As :meth:`Perimeters.names`."""
+        return frozenset(self._perimeters)
+
+    def replace(self, perimeters: Mapping[str, Perimeter]) -> None:
+        """Put a new list in place of the old one."""
+        self._perimeters = dict(perimeters)
+        self._version += 1
+
+
+def checked(name: str, table: PerimeterTable) -> Perimeter:
+    """A perimeter of what people wrote.
+
+    Raises:
+        ValueError: a name, peer id or hash in it is none; the message says which.
+    """
+    check_scope(f"perimeter:{name}")
+    for peer in (*table.peers, *table.authors, *table.keys):
+        PeerId.parse(peer)
+    if "*" in table.services:
+        raise ValueError(
+            f"perimeter {name}: name each service that is inside; `*` would let in those that hand on what they get"
+        )
+    return Perimeter(
+        name=name,
+        peers=frozenset(table.peers),
+        services=frozenset(table.services),
+        scripts=frozenset(map(_script, table.scripts)),
+        authors=frozenset(table.authors),
+        keys={PeerId.parse(peer): links for peer, links in table.keys.items()},
+    )
+
+
+def _script(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != SCRIPT_HASH_BYTES:
+        raise ValueError(f"{text[:80]!r} is no SHA-256 of a script: it has 64 hexadecimal digits")
+    return found
+
+
+def read_perimeters(data: bytes, *, where: str) -> Mapping[str, Perimeter]:
+    """The perimeters in a file: TOML, one table for each.
+
+    Args:
+        data: the file's bytes.
+        where: its name, for errors.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{where}: a file of perimeters has at most {FILE_BYTES_MAX:,} bytes")
+    try:
+        tables: dict[str, Any] = tomllib.loads(data.decode())
+        if len(tables) > PERIMETERS_MAX:
+            raise ValueError(f"there are more than {PERIMETERS_MAX} perimeters")
+        return {name: _read(name, table) for name, table in tables.items()}
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}", hint="docs/trust.md, Perimeters, shows one") from error
+
+
+def _read(name: str, table: Any) -> Perimeter:
+    try:
+        return checked(name, msgspec.convert(table, PerimeterTable))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"perimeter {name}: {error}") from error

@@ -1,0 +1,80 @@
+"""Proofs of trust paths for others: the trusts themselves, one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PeerId
+
+from fluvial_trust_graph.graph import EXPONENT_MAX
+from fluvial_trust_graph.live import DHT, LiveTrust
+from fluvial_trust_graph.statements import TrustStatement, decode_statement, encode_statement, is_authentic
+
+VERSION: Final = b"\x01"
+PROOF_BYTES_MAX: Final = 16_384
+"""Sixteen trusts with a few scopes each."""
+
+
+def encode_path(trusts: Sequence[TrustStatement]) -> bytes:
+    """The bytes of a proof: a version, then each trust behind its length."""
+    parts = [encode_statement(one) for one in trusts]
+    return VERSION + b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
+def decode_path(data: bytes) -> tuple[TrustStatement, ...]:
+    """The trusts in a proof.
+
+    Raises:
+        RemoteProtocolError: the bytes are no proof.
+    """
+    if len(data) > PROOF_BYTES_MAX or not data.startswith(VERSION):
+        raise RemoteProtocolError("this is no proof of trust of this version")
+    found: list[TrustStatement] = []
+    at = len(VERSION)
+    while at < len(data):
+        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+        if end > len(data) or len(found) == EXPONENT_MAX:
+            raise RemoteProtocolError(f"a proof has at most {EXPONENT_MAX} trusts, each whole")
+        statement = decode_statement(data[at + 2 : end])
+        if not isinstance(statement, TrustStatement):
+            raise RemoteProtocolError("a proof consists of trusts")
+        found.append(statement)
+        at = end
+    return tuple(found)
+
+
+def prove_path(trust: LiveTrust, owner: PeerId, provider: PeerId, *, length_max: int) -> bytes | None:
+    """A proof that the owner trusts the provider by a path of at most so many links; None if none is known."""
+    if length_max < 0:
+        return None
+    path = trust.path(owner, provider, length_max)
+    if path is None:
+        return None
+    found = [trust.newest(issuer, subject) for issuer, subject in itertools.pairwise(path)]
+    return encode_path([one for one in found if isinstance(one, TrustStatement)])
+
+
+def is_path(
+    trust: LiveTrust, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int, network: str, now: int
+) -> bool:
+    """Whether a proof shows a path, as far as this peer knows: it also looks at the revocations that it knows."""
+    try:
+        trusts = decode_path(proof)
+    except RemoteProtocolError:
+        return False
+    peers = (owner, *(one.subject for one in trusts))
+    hangs_together = all(one.issuer == before for one, before in zip(trusts, peers, strict=False))
+    if not hangs_together or peers[-1] != provider or len(trusts) > length_max or len(set(peers)) < len(peers):
+        return False
+    if any(len(trusts) - 1 - at > one.depth for at, one in enumerate(trusts)):
+        return False
+    return all(
+        one.issued_at <= now < one.expires_at
+        and one.covers(DHT)
+        and not trust.overrules(one)
+        and is_authentic(one, network)
+        for one in trusts
+    ) and not trust.bans_along(peers, DHT)

@@ -1,0 +1,64 @@
+"""The credentials that a flow carries, read: trusts whose signatures are verified once and remembered for a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PeerId
+
+from fluvial_trust_graph.statements import (
+    SIGNING_TAG,
+    STATEMENT_BYTES_MAX,
+    TrustStatement,
+    decode_statement,
+    is_authentic,
+)
+
+REMEMBERED_MAX: Final = 4_096
+"""Credentials whose signatures are not verified again: a few megabytes at most."""
+
+
+class ShownTrusts:
+    """Reads credentials.
+
+    Args:
+        network: of this peer.
+    """
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+        self._known: OrderedDict[bytes, TrustStatement | None] = OrderedDict()
+
+    def holding(self, credentials: Sequence[bytes], now: int) -> tuple[TrustStatement, ...]:
+        """The authentic trusts among credentials that hold now; what is of another kind, forged or over is left out."""
+        found = [self._read(one) for one in credentials if one.startswith(SIGNING_TAG)]
+        return tuple(one for one in found if one is not None and one.issued_at <= now < one.expires_at)
+
+    def _read(self, credential: bytes) -> TrustStatement | None:
+        if len(credential) > STATEMENT_BYTES_MAX:
+            return None
+        if credential in self._known:
+            self._known.move_to_end(credential)
+            return self._known[credential]
+        try:
+            statement = decode_statement(credential)
+        except RemoteProtocolError:
+            statement = None
+        good = isinstance(statement, TrustStatement) and is_authentic(statement, self._network)
+        found = statement if good and isinstance(statement, TrustStatement) else None
+        self._known[credential] = found
+        if len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
+        return found
+
+
+def reason_against(trusts: Sequence[TrustStatement], peer: PeerId) -> str:
+    """A sentence about credentials that do not help: what is shown, and about whom."""
+    if not trusts:
+        return "it shows no credential that holds"
+    if all(one.subject != peer for one in trusts):
+        return f"none of the {len(trusts)} trusts that it shows is about it"
+    return f"the {len(trusts)} trusts that it shows do not lead there"

@@ -1,0 +1,1 @@
+"""Statements and roots in the database of the node."""

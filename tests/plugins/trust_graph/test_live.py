@@ -1,0 +1,182 @@
+"""What a running peer knows: always what the pure evaluation of the same statements says, also with trusts that a flow shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fluvial.identity import PeerId
+from fluvial_trust_graph.evaluation import evaluate
+from fluvial_trust_graph.graph import TrustRoot
+from fluvial_trust_graph.live import CONNECTIVITY, SEARCH_STEPS_MAX, LiveTrust
+from fluvial_trust_graph.proofs import decode_path, is_path, prove_path
+from fluvial_trust_graph.statements import Statement, TrustStatement, sign_trust
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.plugins.trust_graph.worlds import (
+    NETWORK,
+    NOW,
+    PEERS,
+    bans,
+    keys_of,
+    path,
+    peers,
+    some_roots,
+    statement_lists,
+    trust_statements,
+    trusts,
+)
+
+SCOPES = ("", CONNECTIVITY, "dht", "service:chat")
+A, B, C, D = (keys_of(name).peer_id for name in "abcd")
+
+
+def exponents(roots: Sequence[TrustRoot]) -> dict[PeerId, int]:
+    return {root.peer: root.exponent for root in roots}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(statement_lists, max_size=3), some_roots, st.integers(NOW, NOW + 4), st.sampled_from(SCOPES))
+def test_it_says_what_the_pure_evaluation_says(
+    batches: list[list[Statement]], roots: list[TrustRoot], later: int, asked_first: str
+) -> None:
+    live = LiveTrust(exponents(roots), {}, NOW)
+    seen: list[Statement] = []
+    for batch in batches:
+        good = [one for one in batch if one.issued_at <= NOW]
+        live.put(good)
+        seen += good
+        assert live.weight_for(A, asked_first) == evaluate(seen, roots, NOW, scope=asked_first).weight(A)
+    live.advance(later)
+    for scope in SCOPES:
+        pure = evaluate(seen, roots, later, scope=scope)
+        assert {peer: live.weight_for(peer, scope) for peer in PEERS} == {peer: pure.weight(peer) for peer in PEERS}
+    assert live.weight(B) == live.weight_for(B, CONNECTIVITY)
+
+
+@settings(max_examples=200, deadline=None)
+@given(statement_lists, st.lists(trust_statements, max_size=4), some_roots, peers, st.sampled_from(SCOPES))
+def test_shown_trusts_count_as_if_they_were_known(
+    known: list[Statement], shown: list[TrustStatement], roots: list[TrustRoot], peer: PeerId, scope: str
+) -> None:
+    live = LiveTrust(exponents(roots), {}, NOW)
+    known = [one for one in known if one.issued_at <= NOW]
+    live.put(known)
+    holding = [one for one in shown if one.issued_at <= NOW < one.expires_at]
+    pairs = {(one.issuer, one.subject) for one in holding}
+    one_each = [next(one for one in holding if (one.issuer, one.subject) == pair) for pair in sorted(pairs)]
+    good_for = [one for one in one_each if one.covers(scope)]
+    before = live.weight_for(peer, scope)
+    with_them = evaluate([*known, *good_for], roots, NOW, scope=scope).weight(peer)
+    assert live.weight_for(peer, scope, one_each) == max(before, with_them)
+    assert live.weight_for(peer, scope) == before, "nothing of it is kept"
+
+
+def test_showing_what_was_revoked_does_not_help() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put([*path(A, B), bans(B, C, issued_at=5)])
+    assert live.weight_for(C, "", [trusts(B, C, issued_at=4)]) == 0
+    assert live.weight_for(C, "", [trusts(B, C, issued_at=6)]) == 8
+
+
+def test_shown_trusts_are_good_for_their_scopes_alone() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put(path(A, B))
+    shown = [trusts(B, C, scopes=("dht",))]
+    assert (live.weight_for(C, "dht", shown), live.weight_for(C, "", shown), live.weight_for(C, "service", shown)) == (
+        8,
+        0,
+        0,
+    )
+
+
+def test_certificates_of_a_key_that_is_no_root() -> None:
+    live = LiveTrust({A: 5}, {B: 2}, NOW)
+    assert live.is_heard(B)
+    live.put([trusts(B, B), trusts(B, C)])
+    assert live.is_certified(C, B, 1, "")
+    assert not live.is_certified(D, B, 2, "")
+    assert live.is_certified(D, B, 2, "", [trusts(C, D)])
+    assert not live.is_certified(D, B, 1, "", [trusts(C, D)]), "too deep"
+    assert not live.is_certified(B, B, 1, ""), "a key does not certify itself"
+    assert live.weight(C) == 0, "no root leads there"
+
+
+def test_a_chain_that_a_flow_shows_whole_needs_nothing_known() -> None:
+    live = LiveTrust({}, {B: 2}, NOW)
+    shown = path(B, C, D)
+    assert live.is_certified(D, B, 2, "", shown)
+    assert not live.is_certified(D, B, 2, "", shown[1:]), "the key has not signed itself"
+    live.put([bans(B, D, issued_at=5)])
+    assert not live.is_certified(D, B, 2, "", shown), "banned by the key"
+
+
+def test_what_is_forgotten_counts_no_more() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put(path(A, B, C))
+    version = live.version
+    live.remove([(B, C), (C, D)])
+    assert (live.weight(B), live.weight(C), len(live)) == (16, 0, 2)
+    assert live.version > version
+    live.advance(200)
+    assert live.weight(B) == 0
+
+
+def test_paths_are_proven_to_others() -> None:
+    signed = [
+        sign_trust(trusts(keys_of(one).peer_id, keys_of(other).peer_id, **fields), keys_of(one))
+        for one, other, fields in [
+            ("a", "b", {}),
+            ("b", "c", {"depth": 1}),
+            ("c", "d", {}),
+            ("b", "d", {"scopes": ("service",)}),
+        ]
+    ]
+    here, there = LiveTrust({A: 5}, {}, NOW), LiveTrust({}, {}, NOW)
+    here.put(signed)
+
+    def proves(proof: bytes, owner: PeerId, provider: PeerId, length_max: int = 5, now: int = NOW) -> bool:
+        return is_path(there, proof, owner, provider, length_max=length_max, network=NETWORK, now=now)
+
+    proof = prove_path(here, A, D, length_max=3)
+    assert proof is not None
+    assert [one.subject for one in decode_path(proof)] == [B, C, D]
+    assert proves(proof, A, D)
+    assert prove_path(here, A, D, length_max=2) is None, "the short way is not for the dht"
+    assert not proves(proof, A, D, length_max=2)
+    assert not proves(proof, B, D)
+    assert not proves(proof, A, C)
+    assert not proves(proof, A, D, now=100), "expired"
+    assert not proves(proof[:-1] + b"\0", A, D)
+    assert prove_path(here, D, A, length_max=5) is None
+    assert proves(prove_path(here, A, A, length_max=0) or b"", A, A, length_max=0)
+    there.put([bans(A, C, issued_at=5)])
+    assert not proves(proof, A, D), "what the verifier knows counts"
+
+
+def test_searches_have_a_budget_and_fail_closed() -> None:
+    """What a ban makes to search for is paid out of what each second allows; the next second has its own."""
+    e, f, g = (keys_of(name).peer_id for name in "efg")
+    live = LiveTrust({A: 5}, {}, NOW, steps_per_s=SEARCH_STEPS_MAX + 100)
+    live.put([*path(A, B, C, e), *path(A, D, f, g, e)[1:], bans(B, e, issued_at=5)])
+    assert live.weight_for(e, "") == 2, "by the longer way, without B"
+    for number in range(40):
+        live.put([trusts(D, f, issued_at=6, sequence=number)])
+        if live.weight_for(e, "") == 0:
+            break
+    else:
+        raise AssertionError("nothing bounds what searches cost")
+    assert live.weight_for(g, "") == 4, "who needs no search has its weight"
+    live.advance(NOW + 1)
+    assert live.weight_for(e, "") == 2
+
+
+def test_everybody_may_ask_only_for_what_is_there_already() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    live.put([*path(A, B), trusts(B, C, scopes=("dht",))])
+    assert live.knows_scope("dht")
+    assert not live.knows_scope("service:other")
+    assert live.leads(A, C, 2, "dht")
+    assert not live.leads(A, C, 1, "dht")
+    assert not live.leads(B, C, 1, "dht"), "B has not signed itself"
+    assert live.chains(B, 5) == [(A, B)]
