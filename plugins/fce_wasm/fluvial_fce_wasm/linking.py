@@ -11,7 +11,7 @@ An interface is met by one of exactly its name, version included, or by the grea
 major version, or for ``0.x`` the same minor version. Then every function of the import must be there with equal types: names of parameters,
 of fields and of cases, their order, and all types within. What an interface offers beyond the import does not matter.
 
-Deviation: composition tools link component by component and copy what is shared. Here each module of a service is one instance.
+Deviation: the reference links in the order of the configuration, earlier modules only, and without a look at versions.
 """
 
 from __future__ import annotations
@@ -65,13 +65,17 @@ class LinkPlan(msgspec.Struct, frozen=True):
 
 
 def link(
-    modules: Sequence[tuple[str, ModuleShape]], *, host: Mapping[str, WitInterface], wasi: bool, hint: str = ""
+    modules: Sequence[tuple[str, ModuleShape]],
+    *,
+    host: Sequence[Mapping[str, WitInterface]] = (),
+    wasi: bool = False,
+    hint: str = "",
 ) -> LinkPlan:
     """The plan of a service.
 
     Args:
         modules: names, for people, and shapes, in the order of the blueprint; the last one is the facade.
-        host: the interfaces that the host gives this service.
+        host: the interfaces that the host gives each module; none by default.
         wasi: whether the service may use WASI.
         hint: what to say of imports that nobody meets.
 
@@ -81,7 +85,10 @@ def link(
     if not 1 <= len(modules) <= MODULES_MAX:
         raise GuestError(FailureKind.LINK, f"a service has 1 to {MODULES_MAX} modules, not {len(modules)}")
     imports = tuple(
-        tuple(_met(modules, place, name, item, host=host, wasi=wasi, hint=hint) for name, item in shape.imports.items())
+        tuple(
+            _met(modules, place, name, item, host=host[place] if host else {}, wasi=wasi, hint=hint)
+            for name, item in shape.imports.items()
+        )
         for place, (_, shape) in enumerate(modules)
     )
     return LinkPlan(_order([name for name, _ in modules], imports), imports)

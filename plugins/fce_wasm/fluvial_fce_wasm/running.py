@@ -5,7 +5,7 @@ What survives a failure is what lies in the state directory and in host interfac
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,10 +17,14 @@ from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ServicePlan, ThreadLevel
 from fluvial_fce_wasm.process.parent import no_host
 from fluvial_fce_wasm.quota import used_bytes
-from fluvial_fce_wasm.shapes import PublicFunction
+from fluvial_fce_wasm.shapes import PublicFunction, public_functions
 
 LOOK_S: Final = 0.1
 """How often the state directory is measured during a call."""
+
+
+class UnknownFunction(LookupError):
+    """A service has no function of this name."""
 
 
 class RunningService:
@@ -43,9 +47,18 @@ class RunningService:
         self._engine = engine
         self._on_lost = on_lost
         self._level: GuestLevel | None = None
+        self._functions: Mapping[str, PublicFunction] | None = None
         self._turn = anyio.Lock()
         self.fuel_used = 0
         self.restarts = 0
+        self.used_at = 0.0
+
+    @property
+    def functions(self) -> Mapping[str, PublicFunction]:
+        """Its public functions by all their names."""
+        if self._functions is None:
+            self._functions = public_functions(self.plan.modules[-1][1].shape)
+        return self._functions
 
     @property
     def is_running(self) -> bool:
@@ -68,7 +81,7 @@ class RunningService:
 
     async def call(
         self,
-        function: PublicFunction,
+        function: str,
         arguments: Sequence[Any],
         *,
         seconds: float,
@@ -78,14 +91,14 @@ class RunningService:
         """The result of a call, as JSON.
 
         Args:
-            function: of the facade.
+            function: any of its public names.
             arguments: JSON values.
             seconds: for the wait and the call together; the call alone has the limit of the service, if that is less.
             host: answers what guests ask of the host.
             keep: called when the guests are done and all is well, before the next call begins: what host interfaces have gathered is kept.
 
         Raises:
-            GuestError: it failed.
+            UnknownFunction: the facade has none of this name. GuestError: the call failed.
         """
         waited_until = anyio.current_time() + seconds
         with anyio.move_on_after(seconds) as scope:
@@ -94,7 +107,10 @@ class RunningService:
             raise GuestError(FailureKind.TIMEOUT, "other calls of this service were in progress all the time")
         try:
             left = waited_until - anyio.current_time()
-            value = await self._called(function, arguments, min(self.plan.limits.call_s, max(left, 0.001)), host)
+            if (found := self.functions.get(function)) is None:
+                raise UnknownFunction(function)
+            self.used_at = anyio.current_time()
+            value = await self._called(found, arguments, min(self.plan.limits.call_s, max(left, 0.001)), host)
             if keep is not None:
                 await keep()
             return value
@@ -174,6 +190,12 @@ class RunningService:
         if level is not None:
             with anyio.CancelScope(shield=True):
                 await level.close()
+
+    async def swap(self, plan: ServicePlan) -> None:
+        """Run another plan from the next call on. Calls that wait already are calls of the new one."""
+        async with self._turn:
+            await self._drop()
+            self.plan, self._functions = plan, None
 
     async def close(self) -> None:
         """Throw the instances away; the next call makes new ones."""

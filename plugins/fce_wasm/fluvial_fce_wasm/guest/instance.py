@@ -130,6 +130,7 @@ class LinkedInstances:
         self._units: dict[int, _Unit] = {}
         self._functions: dict[tuple[str, str], tuple[Any, FunctionPlan]] = {}
         self._first_error = ""
+        self._host_failed = False
         self.dead = False
         self.fuel_used = 0
 
@@ -246,7 +247,7 @@ class LinkedInstances:
                     _move_fuel(context, caller)
                 return self._failed(trapped) if trapped else 0
             except BaseException as error:  # noqa: BLE001 - nothing may pass through the guest's frames
-                return self._failed(_error(f"{units[provider].module.name}: {error}"))
+                return self._refused(f"{units[provider].module.name}: {error}")
 
         return handed
 
@@ -269,15 +270,20 @@ class LinkedInstances:
                     )
                 return 0
             except BudgetExceeded:
-                return self._failed(_error(f"{interface}#{name}: arguments above {ARGUMENT_BYTES_MAX:,} bytes"))
+                return self._refused(f"{interface}#{name}: arguments above {ARGUMENT_BYTES_MAX:,} bytes")
             except Misfit as error:
-                return self._failed(_error(f"{interface}#{name} of the host: {error}"))
+                return self._refused(f"{interface}#{name} of the host: {error}")
             except HostTrap as error:
-                return self._failed(_error(f"{interface}#{name} of the host: {error}"))
+                return self._refused(f"{interface}#{name} of the host: {error}")
             except BaseException as error:  # noqa: BLE001 - nothing may pass through the guest's frames
-                return self._failed(_error(f"{interface}#{name} of the host failed: {type(error).__name__}"))
+                return self._refused(f"{interface}#{name} of the host failed: {type(error).__name__}")
 
         return asked
+
+    def _refused(self, text: str) -> int:
+        """An error of the host's own, which stops the guest."""
+        self._host_failed = not self._first_error
+        return self._failed(_error(text))
 
     def _failed(self, error: Any) -> int:
         """Keep the text of the innermost error, and hand it on."""
@@ -312,7 +318,7 @@ class LinkedInstances:
         if self._engine.counts_fuel:
             self._give_fuel(facade)
         result = ffi.wasmtime_component_val_t() if plan.result is not None else None
-        self._first_error = ""
+        self._first_error, self._host_failed = "", False
         with self._engine.ticking():
             failed = ffi.wasmtime_component_func_call(
                 byref(func),
@@ -352,7 +358,7 @@ class LinkedInstances:
         self.dead = True
         failure = WasmtimeError._from_ptr(error)
         kind, short = classify(self._first_error or str(failure))
-        return GuestError(kind, short)
+        return GuestError(FailureKind.TRAP if self._host_failed else kind, short)
 
     def _give_fuel(self, facade: _Unit) -> None:
         for unit in self._units.values():

@@ -17,10 +17,9 @@ from fluvial_fce_wasm.lab.cases import CaseCall, EngineCase
 from fluvial_fce_wasm.levels import ServicePlan
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
-from fluvial_fce_wasm.running import RunningService
-from fluvial_fce_wasm.shapes import listed_names, public_functions
+from fluvial_fce_wasm.running import RunningService, UnknownFunction
+from fluvial_fce_wasm.shapes import listed_names
 from fluvial_fce_wasm.shares import shares
-from fluvial_fce_wasm.wit.types import WitInterface
 
 NEIGHBOUR: Final = """(component
   (core module $m (global $n (mut i32) (i32.const 0))
@@ -55,7 +54,6 @@ class Laboratory:
         *,
         wasi: bool = False,
         has_state: bool = False,
-        host: dict[str, WitInterface] | None = None,
     ) -> RunningService:
         """A service, started; one with WASI in a process of its own. Raises GuestError."""
         for path in files:
@@ -65,7 +63,7 @@ class Laboratory:
         compiled = await self._cache.compiled(
             list(zip(names, files, strict=True)), counts_fuel=limits.fuel is not None, is_text=True
         )
-        plan = link([(name, one.shape) for name, one in zip(names, compiled, strict=True)], host=host or {}, wasi=wasi)
+        plan = link([(name, one.shape) for name, one in zip(names, compiled, strict=True)], wasi=wasi)
         divided = shares(limits.memory_bytes, [(one.shape.memories, None) for one in compiled])
         state = Path(tempfile.mkdtemp(dir=self._folder)) if has_state else None
         service = RunningService(
@@ -133,12 +131,10 @@ async def _made_and_called(
 async def _called(service: RunningService, call: CaseCall) -> dict[str, Any]:
     facade = service.plan.modules[-1][1].shape
     try:
-        function = public_functions(facade).get(call.f)
-        if function is None:
-            raise GuestError(
-                FailureKind.ARGUMENT, f"there is no function {call.f!r}; there are {', '.join(listed_names(facade))}"
-            )
-        return {"ok": await service.call(function, call.args, seconds=service.plan.limits.call_s)}
+        return {"ok": await service.call(call.f, call.args, seconds=service.plan.limits.call_s)}
+    except UnknownFunction:
+        reason = f"there is no function {call.f!r}; there are {', '.join(listed_names(facade))}"
+        return _failure(GuestError(FailureKind.ARGUMENT, reason))
     except GuestError as error:
         return _failure(error)
 
@@ -149,12 +145,11 @@ def _failure(error: GuestError) -> dict[str, Any]:
 
 async def _bother(neighbour: RunningService, longest: list[float], *, task_status: TaskStatus[None]) -> None:
     """Call the neighbour all the time, and keep the longest that it took."""
-    function = public_functions(neighbour.plan.modules[-1][1].shape)["next"]
     task_status.started()
     while True:
         began = anyio.current_time()
         try:
-            await neighbour.call(function, [], seconds=60)
+            await neighbour.call("next", [], seconds=60)
         finally:
             longest[0] = max(longest[0], anyio.current_time() - began)
         await anyio.sleep(PAUSE_S)
