@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
@@ -33,9 +34,12 @@ from fluvial.cli.reaching import Reach, keeping, reach, reach_options, run_optio
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from fluvial.blob_id import BlobId
+
 __all__ = [
     "Invocation",
     "Reach",
+    "blob_id_of",
     "common_options",
     "keeping",
     "open_tables",
@@ -45,6 +49,17 @@ __all__ = [
     "run_options",
     "table",
 ]
+
+
+def blob_id_of(path: Path) -> BlobId:
+    """The id that a file has as a blob. Raises OSError: it cannot be read."""
+    from fluvial.blobs.tree import ChunkHasher
+
+    hasher = ChunkHasher()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            hasher.update(part)
+    return hasher.tree().blob
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -128,11 +127,9 @@ def remove_blueprint(connection: Connection, blueprint: str) -> None:
     connection.execute(delete(blueprints).where(blueprints.c.id == blueprint))
 
 
-def add_service(connection: Connection, row: ServiceEntry, its_aliases: Sequence[str] = ()) -> None:
-    """Add a service with its aliases."""
+def add_service(connection: Connection, row: ServiceEntry) -> None:
+    """Add a service."""
     connection.execute(services.insert(), [msgspec.structs.asdict(row)])
-    for alias in its_aliases:
-        set_alias(connection, alias, row.id)
 
 
 def replace_service(connection: Connection, service: str, blueprint: str) -> None:

@@ -125,7 +125,7 @@ class Srv(Effector[NoConfig]):
         """Make a service of a blueprint, which is fetched if it is not here; its id. The caller owns it."""
         self._permissions.require_deployer(call)
         try:
-            return (await self._deployments.create(blueprint, call.initiator)).id
+            return (await self._deployments.create(blueprint, self._permissions.actor(call), hint=call.initiator)).id
         except FluvialError as error:
             raise _as_service_error(error) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -191,18 +191,17 @@ class Deployments:
 
     # --- services -----------------------------------------------------------------------------------------------------
 
-    async def create(self, key: str, owner: PeerId, aliases: Sequence[str] = ()) -> tables.ServiceEntry:
-        """Make a service of a blueprint, and start it once to see that it works."""
+    async def create(self, key: str, owner: PeerId, *, hint: PeerId) -> tables.ServiceEntry:
+        """Make a service of a blueprint, which ``hint`` may have, and start it once to see that it works."""
         if len(self.inventory.services) >= self._options.services_max:
             raise EffectorError(FULL, f"there are {self._options.services_max} services here, the most there may be")
-        blueprint = await self.fetch_blueprint(key, owner)
+        blueprint = await self.fetch_blueprint(key, hint)
         now = self._context.clock.now_ms()
         service = f"{self._context.rng.getrandbits(128):032x}"
         entry = tables.ServiceEntry(service, key, owner, now)
         await self._tried(await self._plan(entry, blueprint))
-        await self._context.database.write(partial(tables.add_service, row=entry, its_aliases=aliases))
+        await self._context.database.write(partial(tables.add_service, row=entry))
         self.inventory.services[service] = entry
-        self.inventory.aliases.update(dict.fromkeys(aliases, service))
         return entry
 
     async def replace(self, entry: tables.ServiceEntry, key: str, by: PeerId) -> tables.ServiceEntry:

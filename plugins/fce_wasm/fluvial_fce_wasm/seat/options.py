@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from fluvial.blob_id import BlobId
@@ -10,6 +10,9 @@ from fluvial.identity import PeerId
 from msgspec import Meta
 
 from fluvial_fce_wasm.limits import GuestLimits
+
+OPERATOR_KEY: Final = "operator.key"
+"""The key in the seat's folder with which commands act for the owner of the peer: a peer has no connection with itself."""
 
 
 class EffectorGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,11 +11,12 @@ from fluvial.effectors import Call
 from fluvial.errors import FluvialError, ServiceError
 from fluvial.findings import Finding
 from fluvial.host_interfaces import Guest, HostInterface
-from fluvial.identity import PeerId
+from fluvial.identity import KeyPair, PeerId
 from fluvial.ports import Capability, Context
 from fluvial.seats import Contributions, Execution, Json
 from fluvial.services import Status
 from fluvial.services.native import NativeExecution, NativeOptions
+from fluvial.virtual.threads import in_thread
 from prometheus_client import Counter, Gauge
 
 from fluvial_fce_wasm.failures import STATUSES, FailureKind, GuestError
@@ -23,7 +24,7 @@ from fluvial_fce_wasm.running import RunningService, UnknownFunction
 from fluvial_fce_wasm.seat.builtin import Dist, Srv
 from fluvial_fce_wasm.seat.deployments import Deployments
 from fluvial_fce_wasm.seat.hosting import CallContext, HostCalls, HostShelf
-from fluvial_fce_wasm.seat.options import WasmOptions
+from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
 from fluvial_fce_wasm.seat.permissions import Permissions
 from fluvial_fce_wasm.shapes import listed_names, public_functions
 from fluvial_fce_wasm.tables import ServiceEntry
@@ -58,12 +59,13 @@ class WasmExecution(Execution):
         Gauge("fluvial_wasm_services", "Services that are deployed", registry=context.metrics).set_function(
             lambda: len(self.deployments.inventory.services)
         )
+        self._permissions = Permissions(self._me, options.deployers)
         self.deployments = Deployments(context, options, on_lost=self._on_lost)
         self.shelf = HostShelf(CallContext(self._me, context.clock), (), ())
 
     def contributions(self) -> Contributions:
         """The services ``dist`` and ``srv`` and those in Python, and the effectors that guests are granted."""
-        given = self.deployments, Permissions(self._me, self._options.deployers)
+        given = self.deployments, self._permissions
         return Contributions(
             services=(Dist(*given), Srv(*given), *self._native.contributions().services),
             capabilities=self._capabilities,
@@ -78,6 +80,7 @@ class WasmExecution(Execution):
         """
         interfaces: Sequence[Any] = self._context.extensions.all(HostInterface)
         self.shelf = HostShelf(CallContext(self._me, self._context.clock), interfaces, self._options.grants)
+        self._permissions.operator = await in_thread(self._operator)
         await self.deployments.open(self.shelf)
         task_status.started()
         try:
@@ -85,6 +88,14 @@ class WasmExecution(Execution):
         finally:
             with anyio.CancelScope(shield=True):
                 await self.deployments.close()
+
+    def _operator(self) -> PeerId:
+        """Whose key lies in the folder; made the first time."""
+        path = self._context.base_dir / self._options.folder / OPERATOR_KEY
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            KeyPair.generate().save(path)
+        return KeyPair.load(path).peer_id
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
