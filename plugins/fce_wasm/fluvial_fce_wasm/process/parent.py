@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -50,11 +51,11 @@ class ChildProcess:
 
     @classmethod
     async def spawn(cls, kind: ChildKind) -> ChildProcess:
-        """Start one. It has no environment of ours, no files but its pipes, and a session of its own."""
+        """Start one. It has nothing of our environment but where to import from, no files but its pipes, and a session of its own."""
         process = await anyio.open_process(
-            [sys.executable, "-I", "-m", "fluvial_fce_wasm.process.child", kind],
+            [sys.executable, "-P", "-s", "-m", "fluvial_fce_wasm.process.child", kind],
             stderr=subprocess.DEVNULL,
-            env={},
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,
         )
         return cls(process)
