@@ -108,13 +108,8 @@ class ThreadLevel(GuestLevel):
         self._instances = await in_thread(partial(self._make, seconds))
 
     def _make(self, seconds: float) -> LinkedInstances:
-        from wasmtime import component
-
         modules = [
-            LoadedModule(
-                name, component.Component.deserialize_file(self._engine.native, str(one.path)), one.shape, share
-            )
-            for name, one, share in self._plan.modules
+            LoadedModule(name, self._engine.load(one.path), one.shape, share) for name, one, share in self._plan.modules
         ]
         plan = self._plan
         instances = LinkedInstances(self._engine, modules, plan.link, plan.limits, host=self._door, state=plan.state)

@@ -7,6 +7,7 @@ from ctypes import addressof
 from typing import Any, Final
 
 _ARENA_BYTES: Final = 4_096
+_KEPT_BYTES_MAX: Final = 65_536
 
 
 class Misfit(ValueError):
@@ -45,7 +46,7 @@ class Budget:
 
 
 class Arena:
-    """Memory for one tree of arguments, freed all at once."""
+    """Memory for one tree of arguments at a time."""
 
     __slots__ = ("_base", "_kept", "_left", "_place", "_view")
 
@@ -56,8 +57,20 @@ class Arena:
         self._base = 0
         self._view = memoryview(b"")
 
+    def reset(self) -> None:
+        """Forget everything; the first buffer is used again, unless it is large."""
+        if not self._kept:
+            return
+        first = self._kept[0]
+        del self._kept[len(first) <= _KEPT_BYTES_MAX :]
+        if self._kept:
+            self._base, self._view = addressof(first), memoryview(first).cast("B")
+            self._place, self._left = 0, len(first)
+        else:
+            self._left = 0
+
     def reserve(self, size: int) -> tuple[memoryview, int, int]:
-        """(buffer, offset in it, address) of ``size`` zero bytes."""
+        """(buffer, offset in it, address) of ``size`` bytes of any content."""
         size = (size + 7) & ~7
         if size > self._left:
             total = max(size, _ARENA_BYTES)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from pathlib import Path
 from typing import Final
 
-from wasmtime import Config, Engine
+from wasmtime import Config, Engine, component
 
 STACK_BYTES: Final = 512 * 1024
 """Stack of a guest. Threads must have more than that, or a deep recursion ends the process: glibc's have 8 MiB."""
@@ -39,13 +39,20 @@ class GuestEngine:
         self.native: Final = Engine(config)
         self.counts_fuel: Final = counts_fuel
         self.profile: Final = DETERMINISTIC if counts_fuel else PLAIN
+        self._loaded: weakref.WeakValueDictionary[Path, component.Component] = weakref.WeakValueDictionary()
         self._changed = threading.Condition()
         self._running = 0
         self._ticker: threading.Thread | None = None
 
-    @contextmanager
-    def ticking(self) -> Iterator[None]:
-        """Let time pass for guests while the block runs; without it no deadline ever comes."""
+    def load(self, compiled: Path) -> component.Component:
+        """Compiled code from a file whose seal was checked (``compiling.py``); services that use the same code share it."""
+        with self._changed:
+            if (found := self._loaded.get(compiled)) is None:
+                found = self._loaded[compiled] = component.Component.deserialize_file(self.native, str(compiled))
+            return found
+
+    def begin(self) -> None:
+        """Let time pass for guests until :meth:`end`; without it no deadline ever comes."""
         with self._changed:
             self._running += 1
             if self._ticker is None:
@@ -53,11 +60,11 @@ class GuestEngine:
                 self._ticker.start()
             elif self._running == 1:
                 self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
+
+    def end(self) -> None:
+        """The call that began has ended."""
+        with self._changed:
+            self._running -= 1
 
     @staticmethod
     def ticks(seconds: float) -> int:

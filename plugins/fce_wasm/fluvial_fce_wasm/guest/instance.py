@@ -42,6 +42,7 @@ STATE_FOLDER: Final = "/state"
 ARGUMENT_BYTES_MAX: Final = 8 * 1_048_576
 """What a guest may hand to one function of the host."""
 
+_VALUES: Final = ctypes.POINTER(ffi.wasmtime_component_val_t)
 _Callback = ffi.wasmtime_component_func_callback_t
 _NO_FINALIZER: Final = cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
@@ -129,6 +130,8 @@ class LinkedInstances:
         self._state = state
         self._units: dict[int, _Unit] = {}
         self._functions: dict[tuple[str, str], tuple[Any, FunctionPlan]] = {}
+        self._arena = Arena()
+        self._result = ffi.wasmtime_component_val_t()
         self._first_error = ""
         self._host_failed = False
         self.dead = False
@@ -140,13 +143,15 @@ class LinkedInstances:
         Raises:
             GuestError: it is impossible, or took too long.
         """
-        with self._engine.ticking():
+        self._engine.begin()
+        try:
             for place in self._plan.order:
-                try:
-                    self._units[place] = self._make(place, seconds)
-                except GuestError:
-                    self.close()
-                    raise
+                self._units[place] = self._make(place, seconds)
+        except GuestError:
+            self.close()
+            raise
+        finally:
+            self._engine.end()
 
     def close(self) -> None:
         """Throw them away."""
@@ -265,9 +270,7 @@ class LinkedInstances:
                     arena = Arena()
                     view, at, address = arena.reserve(32)
                     result.encode(value, arena, view, at)
-                    ffi.wasmtime_component_val_clone(
-                        cast(address, ctypes.POINTER(ffi.wasmtime_component_val_t)), results
-                    )
+                    ffi.wasmtime_component_val_clone(cast(address, _VALUES), results)
                 return 0
             except BudgetExceeded:
                 return self._refused(f"{interface}#{name}: arguments above {ARGUMENT_BYTES_MAX:,} bytes")
@@ -307,32 +310,40 @@ class LinkedInstances:
             GuestError: the call failed. If :attr:`dead` is true afterwards, the instances cannot be used any more.
         """
         func, plan = self._function(interface, name, function)
-        arena = Arena()
+        arena = self._arena
+        arena.reset()
         try:
             address = plan.encode(arguments, arena)
         except Misfit as error:
             raise GuestError(FailureKind.ARGUMENT, str(error)) from None
-        facade = self._units[len(self._modules) - 1]
-        for unit in self._units.values():
-            unit.store.set_epoch_deadline(GuestEngine.ticks(seconds))
-        if self._engine.counts_fuel:
-            self._give_fuel(facade)
-        result = ffi.wasmtime_component_val_t() if plan.result is not None else None
-        self._first_error, self._host_failed = "", False
-        with self._engine.ticking():
+        context, result = self._prepared(seconds), self._result if plan.result is not None else None
+        self._engine.begin()
+        try:
             failed = ffi.wasmtime_component_func_call(
                 byref(func),
-                facade.store._context(),
-                cast(address, ctypes.POINTER(ffi.wasmtime_component_val_t)),
+                context,
+                cast(address, _VALUES),
                 len(function.parameters),
                 None if result is None else byref(result),
                 0 if result is None else 1,
             )
+        finally:
+            self._engine.end()
         if self._engine.counts_fuel:
-            self.fuel_used = (self._limits.fuel or 2**62) - facade.store.get_fuel()
+            self.fuel_used = (self._limits.fuel or 2**62) - self._units[len(self._modules) - 1].store.get_fuel()
         if failed:
             raise self._dead(failed)
         return None if result is None else self._decoded(plan, result)
+
+    def _prepared(self, seconds: float) -> Any:
+        """The facade's context, when all stores have their deadline and their fuel for a call."""
+        facade, ticks = self._units[len(self._modules) - 1], GuestEngine.ticks(seconds)
+        for unit in self._units.values():
+            unit.store.set_epoch_deadline(ticks)
+            if self._engine.counts_fuel:
+                unit.store.set_fuel((self._limits.fuel or 2**62) if unit is facade else 0)
+        self._first_error, self._host_failed = "", False
+        return facade.store._context()
 
     def _function(self, interface: str, name: str, function: WitFunction) -> tuple[Any, FunctionPlan]:
         key = (interface, name)
@@ -359,10 +370,6 @@ class LinkedInstances:
         failure = WasmtimeError._from_ptr(error)
         kind, short = classify(self._first_error or str(failure))
         return GuestError(FailureKind.TRAP if self._host_failed else kind, short)
-
-    def _give_fuel(self, facade: _Unit) -> None:
-        for unit in self._units.values():
-            unit.store.set_fuel((self._limits.fuel or 2**62) if unit is facade else 0)
 
 
 def _add(where: native.LinkerInstance, name: str, work: Callable[..., int]) -> Any:
