@@ -16,6 +16,8 @@ from fluvial_fce_wasm.lab.play import Laboratory
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.manifest import read_manifest
 
+from tests.docs.pages import blocks
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -39,6 +41,14 @@ def test_every_template_has_a_manifest(tmp_path: Path, language: str) -> None:
     manifest = read_manifest(folder / "service.toml")
     assert (manifest.name, manifest.module[0].file) == ("hello", "build/hello.wasm")
     assert not [path for path in folder.rglob("*") if path.is_file() and "@NAME@" in path.read_text()]
+
+
+def test_the_manifest_of_the_documentation_is_one(tmp_path: Path) -> None:
+    (block,) = [one for one in blocks("toml") if "service.toml" in one.info]
+    path = tmp_path / "service.toml"
+    path.write_text(block.text)
+    manifest = read_manifest(path)
+    assert (manifest.alias, [one.name for one in manifest.module]) == ("my-notes", ["store", "front"])
 
 
 def test_a_name_that_is_none_and_a_folder_that_is_there_are_refused(tmp_path: Path) -> None:

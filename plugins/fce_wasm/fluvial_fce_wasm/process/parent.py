@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import anyio
@@ -121,7 +123,10 @@ class ChildProcess:
     async def kill(self) -> None:
         """End the process now, and wait for its end; without effect if it has ended."""
         if self._process.returncode is None:
-            self._process.kill()
+            with suppress(
+                ProcessLookupError
+            ):  # not `kill()`: it would first reap a child that has just ended, which asyncio then misses
+                os.kill(self._process.pid, signal.SIGKILL)
         with anyio.CancelScope(shield=True), anyio.move_on_after(KILL_S):
             await self._process.aclose()
 
