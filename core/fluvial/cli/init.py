@@ -31,6 +31,7 @@ def init(invocation: Invocation, folder: Path, listen: tuple[str, ...]) -> None:
     Nothing is ever overwritten: an existing key is kept, an existing fluvial.toml is an error.
     """
     from fluvial.addresses import Address
+    from fluvial.config.settings import SEATS_OF_NEW_PEERS
     from fluvial.config.template import render
     from fluvial.errors import ConfigError
     from fluvial.identity import KeyPair
@@ -42,7 +43,13 @@ def init(invocation: Invocation, folder: Path, listen: tuple[str, ...]) -> None:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--listen") from error
     settings, key_file = folder / CONFIG_FILE, folder / "secrets" / "peer.key"
-    text = render(load_plugins(), {"transport": {"listen": list(listen)}} if listen else {})
+    plugins = load_plugins()
+    chosen: dict[str, dict[str, object]] = {
+        seat: {"kind": kind} for seat, kind in SEATS_OF_NEW_PEERS.items() if len(plugins.offers_of(seat, kind)) == 1
+    }
+    if listen:
+        chosen["transport"] = {"listen": list(listen)}
+    text = render(plugins, chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with settings.open("x", encoding="utf-8") as file:

@@ -28,6 +28,8 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
     "consensus": "none",
 }
 """The offer that takes a seat which the config does not mention."""
+SEATS_OF_NEW_PEERS: Final[Mapping[SeatName, str]] = {"execution": "wasm"}
+"""What `fluvial init` puts into a seat instead, where it is installed."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -33,8 +33,9 @@ def render(plugins: Plugins, chosen: Mapping[str, Mapping[str, Any]]) -> str:
             sections += [f"[{one.name}]", *_keys(type(one.default), chosen.get(one.name, {})), ""]
         else:
             lines += _key(one, chosen.get("", {}))
-    for seat, kind in SEAT_DEFAULTS.items():
-        values = chosen.get(seat, {})
+    for seat, default in SEAT_DEFAULTS.items():
+        values = {key: value for key, value in chosen.get(seat, {}).items() if key != "kind"}
+        kind = str(chosen.get(seat, {}).get("kind", default))
         sections += [f"[{seat}]", f"kind = {_toml(kind)}"]
         if len(same := plugins.offers_of(seat, kind)) == 1:
             sections += _keys(same[0].options, values)

@@ -103,4 +103,4 @@ def blueprint_id(body: bytes) -> BlobId:
 
 def made_blueprint(name: str, modules: Sequence[str]) -> Blueprint:
     """A blueprint of a name and module ids alone. Raises ValueError for ids that are none."""
-    return Blueprint(name=name, dependencies=tuple(ModuleLink(one) for one in modules))
+    return Blueprint(name=name, dependencies=tuple(ModuleLink(str(one)) for one in modules))

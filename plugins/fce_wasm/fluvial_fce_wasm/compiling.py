@@ -19,12 +19,14 @@ from typing import Final
 
 import anyio
 import msgspec
+from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
-from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN
+from fluvial_fce_wasm.guest.compiler import compile_component
+from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN, GuestEngine
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX
-from fluvial_fce_wasm.process.messages import CompileOrder, OrderFailed
+from fluvial_fce_wasm.process.messages import CompileOrder, OrderFailed, Reply
 from fluvial_fce_wasm.process.parent import ChildProcess
 from fluvial_fce_wasm.wit.types import ModuleShape
 
@@ -78,32 +80,32 @@ class CodeCache:
         Raises:
             GuestError: of the kind ``component``: one is no component, or too large, or takes too long.
         """
-        async with self._one_at_a_time:
-            await in_thread(self._open)
-            found = []
-            async with _compilers() as compiler:
-                for name, path in modules:
-                    digest = await in_thread(partial(_digest, path))
-                    known = await in_thread(partial(self._load, digest, counts_fuel))
-                    found.append(known or await self._make(name, path, digest, counts_fuel, is_text, compiler))
-            await in_thread(lambda: self._shrink(keep={one.path for one in found}))
+        await in_thread(self._open)
+        digests = [await in_thread(partial(_digest, path)) for _, path in modules]
+        known = [await in_thread(partial(self._load, one, counts_fuel)) for one in digests]
+        found = [one for one in known if one is not None]
+        if len(found) == len(known):
             return found
+        async with self._one_at_a_time, _compilers() as compiler:
+            made = []
+            for (name, path), digest in zip(modules, digests, strict=True):
+                there = await in_thread(partial(self._load, digest, counts_fuel))
+                made.append(there or await self._make(name, path, digest, counts_fuel, is_text, compiler))
+            await in_thread(partial(self._shrink, {one.path for one in made}))
+            return made
 
     async def _make(
         self, name: str, path: Path, digest: str, counts_fuel: bool, is_text: bool, compiler: list[ChildProcess]
     ) -> CompiledModule:
-        source = await anyio.Path(path).absolute()
-        size = (await source.stat()).st_size
+        source, size = await in_thread(lambda: (path.absolute(), path.stat().st_size))
         if size > MODULE_BYTES_MAX:
             raise GuestError(
                 FailureKind.COMPONENT, f"module {name!r} has {size:,} bytes; {MODULE_BYTES_MAX:,} are taken"
             )
-        if not compiler or not compiler[0].is_alive:
-            compiler[:] = [await ChildProcess.spawn("compile")]
         target = self._folder / f"{secrets.token_hex(8)}.new"
         order = CompileOrder(str(source), str(target), counts_fuel, is_text)
         try:
-            reply = await compiler[0].ask(order, timeout_s=self._compile_s, late=FailureKind.COMPONENT)
+            reply = await self._ask(order, compiler)
             if isinstance(reply, OrderFailed):
                 raise GuestError(FailureKind.COMPONENT, reply.reason)
         except GuestError as error:
@@ -111,6 +113,13 @@ class CodeCache:
             raise GuestError(FailureKind.COMPONENT, f"module {name!r}: {error.reason}") from None
         shape: ModuleShape = reply.shape  # type: ignore[union-attr]  # compilers answer with nothing else
         return await in_thread(lambda: self._keep(digest, counts_fuel, target, shape))
+
+    async def _ask(self, order: CompileOrder, compiler: list[ChildProcess]) -> Reply:
+        if is_virtual():  # there are no processes in simulated time; simulations compile what is theirs
+            return compile_component(order, GuestEngine(counts_fuel=order.counts_fuel))
+        if not compiler or not compiler[0].is_alive:
+            compiler[:] = [await ChildProcess.spawn("compile")]
+        return await compiler[0].ask(order, timeout_s=self._compile_s, late=FailureKind.COMPONENT)
 
     # --- files, in a thread -------------------------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ class GuestLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     result_bytes: Annotated[int, Meta(ge=1, le=2**27, description="bytes of a result")] = 4 * MIB
     disk_bytes: Annotated[int, Meta(ge=0, le=2**40, description="bytes of the state directory")] = 64 * MIB
     fuel: Annotated[
-        Annotated[int, Meta(ge=1, le=2**62)] | None,
-        Meta(description="fuel of a call, about one unit for an instruction; none: uncounted"),
-    ] = None
+        int, Meta(ge=0, le=2**62, description="fuel of a call, about one unit for an instruction; 0: uncounted")
+    ] = 0
+
+    @property
+    def counts_fuel(self) -> bool:
+        """Whether calls have a price."""
+        return self.fuel > 0

@@ -174,7 +174,7 @@ class RunningService:
         level: GuestLevel = (
             ProcessLevel(plan)
             if plan.isolation == "process"
-            else ThreadLevel(plan, self._engine(plan.limits.fuel is not None))
+            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel))
         )
         await level.start(plan.limits.call_s)
         self._level = level

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.abc import TaskStatus
+from fluvial.effectors import Call
 from fluvial.ports import Context
 from fluvial.tables import Tables
-from fluvial.testing.execution import ExecutionConformance
+from fluvial.testing.execution import ExecutionConformance, call_of
 from fluvial.testing.nodes import NodeNetwork, nodes
 from fluvial.testing.tables import TablesConformance
 from fluvial_fce_wasm.blueprints import blueprint_bytes, blueprint_id, made_blueprint
@@ -26,12 +29,40 @@ def postgres_server() -> AsyncIterator[PostgresServer]:
     yield from server_for_session()
 
 
+class Deployed(WasmExecution):
+    """Deploys two services before it is asked."""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        async def deploy() -> None:
+            me = self._context.keys.peer_id
+            blob = await self._context.blobs.put(wasm("arguments"))
+            for name in ("one", "two"):
+                blueprint = await self.deployments.add_blueprint(made_blueprint(name, [blob]), me)
+                await self.deployments.set_alias(name, await self.deployments.create(blueprint, me, hint=me))
+
+        async def deploy_and_tell() -> None:
+            with anyio.move_on_after(1):
+                await deploy()
+            task_status.started()
+
+        class Opened(TaskStatus[None]):
+            def started(self, value: None = None) -> None:
+                group.start_soon(deploy_and_tell)
+
+        async with anyio.create_task_group() as group:
+            await super().run(task_status=Opened())
+
+
 class TestSeat(ExecutionConformance):
     tables = TABLES
 
     @pytest.fixture
     def build(self) -> Callable[[Context], WasmExecution]:
-        return lambda context: WasmExecution(context, WasmOptions())
+        return lambda context: Deployed(context, WasmOptions())
+
+    @pytest.fixture
+    def works(self) -> Call:
+        return call_of("one", "paint", ["green"])
 
 
 class TestTables(TablesConformance):

@@ -30,6 +30,7 @@ from fluvial_fce_wasm.guest.arena import Arena, Budget, BudgetExceeded, Misfit
 from fluvial_fce_wasm.guest.classify import classify
 from fluvial_fce_wasm.guest.codec import FunctionPlan, plan_of, readers_of
 from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.guest.scalars import VALUE_BYTES
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import LinkedImport, LinkPlan
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
@@ -263,12 +264,12 @@ class LinkedInstances:
         def asked(_data: Any, _caller: Any, _type: Any, values: Any, _count: int, results: Any, _results: int) -> int:
             try:
                 budget = Budget(ARGUMENT_BYTES_MAX)
-                raw = ctypes.string_at(values, len(readers) * 32) if readers else b""
-                arguments = [one.decode(raw, at * 32, budget) for at, one in enumerate(readers)]
+                raw = ctypes.string_at(values, len(readers) * VALUE_BYTES) if readers else b""
+                arguments = [one.decode(raw, at * VALUE_BYTES, budget) for at, one in enumerate(readers)]
                 value = self._host.call(interface, name, arguments)
                 if result is not None:
                     arena = Arena()
-                    view, at, address = arena.reserve(32)
+                    view, at, address = arena.reserve(VALUE_BYTES)
                     result.encode(value, arena, view, at)
                     ffi.wasmtime_component_val_clone(cast(address, _VALUES), results)
                 return 0
@@ -355,7 +356,7 @@ class LinkedInstances:
     def _decoded(self, plan: FunctionPlan, result: Any) -> Any:
         assert plan.result is not None
         try:
-            raw = ctypes.string_at(ctypes.addressof(result), 32)
+            raw = ctypes.string_at(ctypes.addressof(result), VALUE_BYTES)
             return plan.result.decode(raw, 0, Budget(self._limits.result_bytes))
         except BudgetExceeded:
             reason = f"it takes more than {self._limits.result_bytes:,} bytes"
@@ -364,6 +365,7 @@ class LinkedInstances:
             raise GuestError(FailureKind.RESULT, str(error)) from None
         finally:
             ffi.wasmtime_component_val_delete(byref(result))
+            ctypes.memset(byref(result), 0, VALUE_BYTES)  # the next call drops what it finds here
 
     def _dead(self, error: Any) -> GuestError:
         self.dead = True

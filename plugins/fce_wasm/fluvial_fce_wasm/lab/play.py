@@ -61,7 +61,7 @@ class Laboratory:
                 raise GuestError(FailureKind.COMPONENT, f"there is no file {path}")
         names = [path.stem for path in files]
         compiled = await self._cache.compiled(
-            list(zip(names, files, strict=True)), counts_fuel=limits.fuel is not None, is_text=True
+            list(zip(names, files, strict=True)), counts_fuel=limits.counts_fuel, is_text=True
         )
         plan = link([(name, one.shape) for name, one in zip(names, compiled, strict=True)], wasi=wasi)
         divided = shares(limits.memory_bytes, [(one.shape.memories, None) for one in compiled])

@@ -12,6 +12,7 @@ from fluvial_fce_wasm.process.confine import confine, limit_use, own_streams
 
 COMPILER_ADDRESS_BYTES: Final = 4 * 2**30
 COMPILER_CPU_S: Final = 120
+COMPILER_NICENESS: Final = 10
 OWN_MEMORY_BYTES: Final = 256 * 2**20
 """What the process needs beside its guest."""
 SPARE_BYTES: Final = 65_536
@@ -51,46 +52,13 @@ class _Pipe:
 
 def _compile(pipe: _Pipe) -> None:
     """Compile one component after another."""
-    import msgspec
-    from wasmtime import WasmtimeError, component, wat2wasm
-
-    from fluvial_fce_wasm.failures import FailureKind
+    from fluvial_fce_wasm.guest.compiler import compile_component
     from fluvial_fce_wasm.guest.engine import GuestEngine
-    from fluvial_fce_wasm.guest.introspection import shape_of
-    from fluvial_fce_wasm.process.messages import Compiled, OrderFailed
-    from fluvial_fce_wasm.wit.binary import declared_memories
 
     engines = {flag: GuestEngine(counts_fuel=flag) for flag in (False, True)}
     while True:
         order = pipe.receive()
-        engine = engines[order.counts_fuel]
-        try:
-            data = Path(order.source).read_bytes()
-            if order.is_text and not data.startswith(b"\0asm"):
-                data = bytes(wat2wasm(data))
-            if data[:8] != COMPONENT_MAGIC:
-                raise WasmtimeError(_no_component(data))
-            compiled = component.Component(engine.native, data)
-            shape = msgspec.structs.replace(shape_of(compiled, engine.native), memories=tuple(declared_memories(data)))
-            Path(order.target).write_bytes(compiled.serialize())
-        except (WasmtimeError, ValueError, MemoryError, RecursionError) as error:
-            pipe.send(OrderFailed(FailureKind.COMPONENT.value, _first_lines(str(error))))
-        else:
-            pipe.send(Compiled(shape))
-
-
-COMPONENT_MAGIC: Final = b"\0asm\x0d\0\1\0"
-_MODULE_MAGIC: Final = b"\0asm\1\0\0\0"
-
-
-def _no_component(data: bytes) -> str:
-    if data[:8] == _MODULE_MAGIC:
-        return "this is a core module, no component; `wasm-tools component new` makes one of it"
-    return "this is no WebAssembly component"
-
-
-def _first_lines(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400] or "it cannot be compiled"
+        pipe.send(compile_component(order, engines[order.counts_fuel]))
 
 
 class _PipeDoor:
@@ -121,7 +89,7 @@ def _serve(pipe: _Pipe) -> None:
     from fluvial_fce_wasm.shapes import function_of
 
     order = pipe.receive()
-    engine = GuestEngine(counts_fuel=order.limits.fuel is not None)
+    engine = GuestEngine(counts_fuel=order.limits.counts_fuel)
     limit_use(
         memory_bytes=OWN_MEMORY_BYTES + order.limits.memory_bytes, file_bytes=order.limits.disk_bytes + SPARE_BYTES
     )
@@ -158,6 +126,8 @@ def main() -> None:
     """Read what this process is for, confine it, and work until the node is gone."""
     is_compiler = sys.argv[1] == "compile"
     pipe = _Pipe(*own_streams())
+    if is_compiler:
+        os.nice(COMPILER_NICENESS)
     confine(
         address_bytes=COMPILER_ADDRESS_BYTES if is_compiler else None, cpu_s=COMPILER_CPU_S if is_compiler else None
     )

@@ -62,7 +62,7 @@ class Deployments:
         self._cache = CodeCache(self._folder / "compiled")
         self._engines: dict[bool, GuestEngine] = {}
         self._running: dict[str, RunningService] = {}
-        self._changing = anyio.Lock()
+        self._changing: dict[str, anyio.Lock] = {}
         self.inventory = tables.Inventory({}, {}, {}, {})
         self.shelf: HostShelf | None = None
 
@@ -145,7 +145,7 @@ class Deployments:
         except GuestError:
             await self._context.blobs.unpin(blob)
             raise
-        size = (await anyio.Path(path).stat()).st_size
+        size = await in_thread(lambda: path.stat().st_size)
         row = tables.ModuleRow(blob, name[:128], size, compiled.shape, by, self._context.clock.now_ms())
         await self._context.database.write(partial(tables.add_module, row=row))
         self.inventory.modules[blob] = row
@@ -206,7 +206,7 @@ class Deployments:
 
     async def replace(self, entry: tables.ServiceEntry, key: str, by: PeerId) -> tables.ServiceEntry:
         """Give a service another blueprint; its id, aliases, state directory and what effectors keep for it stay. Calls that wait are answered by the new one."""
-        async with self._changing:
+        async with self._lock(entry.id):
             blueprint = await self.fetch_blueprint(key, by)
             changed = msgspec.structs.replace(entry, blueprint=key)
             plan = await self._plan(changed, blueprint)
@@ -221,6 +221,7 @@ class Deployments:
         """Remove a service with its aliases, its state directory and what effectors keep for it."""
         await self._context.database.write(partial(tables.remove_service, service=entry.id))
         del self.inventory.services[entry.id]
+        self._changing.pop(entry.id, None)
         for alias in self.aliases_of(entry.id):
             del self.inventory.aliases[alias]
         if (running := self._running.pop(entry.id, None)) is not None:
@@ -249,12 +250,16 @@ class Deployments:
         """
         if (found := self._running.get(entry.id)) is not None:
             return found
-        async with self._changing:
+        async with self._lock(entry.id):
             if (found := self._running.get(entry.id)) is None:
                 plan = await self._plan(entry, self.blueprint_of(entry))
                 found = RunningService(plan, self._engine, on_lost=partial(self._on_lost, entry.id))
                 self._running[entry.id] = found
         return found
+
+    def _lock(self, service: str) -> anyio.Lock:
+        """Held while the guests of a service are changed."""
+        return self._changing.setdefault(service, anyio.Lock())
 
     async def make_room(self, wanted: RunningService) -> None:
         """End processes that have been idle longest, until there is one more than are needed."""
@@ -279,7 +284,7 @@ class Deployments:
             )
             for _, module in blueprint.modules
         ]
-        compiled = await self._cache.compiled(list(zip(names, paths, strict=True)), counts_fuel=limits.fuel is not None)
+        compiled = await self._cache.compiled(list(zip(names, paths, strict=True)), counts_fuel=limits.counts_fuel)
         assert self.shelf is not None, "the part has not started"
         plan = link(
             [(name, one.shape) for name, one in zip(names, compiled, strict=True)],
@@ -323,7 +328,7 @@ class Deployments:
     def _limits(self, blueprint: Blueprint) -> GuestLimits:
         most, asked = self._options.limits, blueprint.limits
         given: dict[str, Any] = {
-            name: min(value, getattr(most, name) if getattr(most, name) is not None else value)
+            name: min(value, value if name == "fuel" and not most.fuel else getattr(most, name))
             for name, value in msgspec.structs.asdict(asked).items()
             if value is not None
         }
