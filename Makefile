@@ -57,17 +57,20 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt || echo "without the programs of others"
 	$(BIN)/python -m bench
 
 # Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEEDS=7`. With REFERENCE, the folder of
-# an AquaVM harness, differences from it are counted by cause. GENERATOR (a command) or SCENARIOS (folders) in place of our own generator.
+# an AquaVM harness, differences from it are counted by cause; REFERENCE_ONLY=1 does nothing else. GENERATOR (a command) or SCENARIOS
+# (folders) in place of our own generator. ANSWERS is a folder in which what the reference has answered is kept for the next time.
 SECONDS ?= 60
 fuzz-air: $(READY)
 	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
-		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
+		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS)) $(if $(REFERENCE_ONLY),--reference-only) \
+		$(if $(KEEP),--keep $(KEEP))
 
-# Attacks on real peers while honest flows run, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
+# Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)
 	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.blob_id import BlobId
 from fluvial.clock import Clock
 from fluvial.identity import KeyPair, PeerId
@@ -117,6 +117,21 @@ class Peers(Protocol):
 
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
+        ...
+
+    def dialable(self, address: Address) -> bool:
+        """Whether this peer would ever dial an address that another peer told it; keep no others. Quick."""
+        ...
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Contact:
+        """A contact with those of its addresses at which the peer shows its key; before others are told of them.
+
+        They are dialled now, within the limits for addresses of strangers, unless they were dialled lately. An open connection proves none.
+
+        Args:
+            contact: the peer, and addresses at which somebody says that it is.
+            timeout_s: for all of them together; those that were not proven by then are left out.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.guard.guarded import SEND_S, GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
@@ -40,6 +40,17 @@ class DirectPeers:
     def connected(self) -> frozenset[PeerId]:
         """As :meth:`Peers.connected`."""
         return self._transport.connected() if self._ready.is_set() else frozenset()
+
+    def dialable(self, address: Address) -> bool:
+        """As :meth:`Peers.dialable`."""
+        return self._transport.dialable(address)
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Contact:
+        """As :meth:`Peers.prove`."""
+        with anyio.move_on_after(timeout_s):
+            await self._ready.wait()
+            return Contact(contact.peer, tuple(await self._transport.prove(contact, timeout_s=timeout_s)))
+        return Contact(contact.peer)
 
     async def _contact(self, to: PeerId | Contact, within_s: float) -> Contact:
         peer = to.peer if isinstance(to, Contact) else to

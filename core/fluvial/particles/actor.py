@@ -7,11 +7,13 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from logging import WARNING
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
@@ -23,6 +25,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
+from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
@@ -32,8 +35,44 @@ from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
 
+AT_ONCE_MAX: Final = 64
+"""Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
+AT_ONCE_S: Final = 0.002
+"""After how long of such calls the rest of the peer has a turn, in seconds."""
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
+
+
+class _Turn:
+    """The block in which one turn is made."""
+
+    __slots__ = ("_begin", "_end")
+
+    def __init__(self, begin: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+
+    async def __aenter__(self) -> None:
+        await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
+
+
+class ActorOwner(Protocol):
+    """Who keeps actors; the keeper."""
+
+    def broken(self, actor: Actor, error: BaseException) -> None:
+        """The actor's session is broken, once: it must be dropped."""
+        ...
+
+    def grown(self, actor: Actor, held: int) -> None:
+        """A long run is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
+        ...
+
+    def rested(self, actor: Actor) -> None:
+        """A turn is over, or a call."""
+        ...
 
 
 class Actor:
@@ -42,16 +81,19 @@ class Actor:
     Args:
         session: the particle's session, new or restored. The first run of a new one stores the particle.
         context: what actors work with.
-        on_broken: called with the actor and the reason, once, when the session is broken; the actor must be dropped then.
+        owner: who keeps it.
+
+    Attributes:
+        particle: the particle.
+        was_new: whether nothing of it was stored when the session was broken.
     """
 
-    def __init__(
-        self, session: ParticleSession, context: ActorContext, *, on_broken: Callable[[Actor, BaseException], None]
-    ) -> None:
+    def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner) -> None:
         self.particle = session.particle
         self._session = session
         self._context = context
-        self._on_broken = on_broken
+        self._owner = owner
+        self.was_new = False
         self._lock = anyio.Lock(fast_acquire=True)
         self._outcomes: dict[Instance, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
@@ -63,9 +105,24 @@ class Actor:
         return self._session.finished
 
     @property
+    def failure(self) -> FlowFailed | None:
+        """The limit of this peer to which the flow has come, if it has."""
+        return self._session.failure
+
+    @property
     def idle(self) -> bool:
-        """Whether it can be dropped from memory now: no call is in flight, and nobody waits for it."""
-        return not self._calls and not self._outcomes and not self._lock.locked()
+        """Whether it can be dropped from memory without a loss: no call is in flight, and nobody waits for it."""
+        return not self._calls and self.waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
+        return not self._outcomes and not self._lock.locked()
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it holds, about."""
+        return self._session.held
 
     # --- runs
 
@@ -89,13 +146,21 @@ class Actor:
         effects = await self._run(lambda: self._session.merging(known, sender=sender, hops=hops))
         return bool(effects.records)
 
+    async def _begin_turn(self) -> None:
+        """One turn after another."""
+        await self._lock.acquire()
+
+    def _end_turn(self) -> None:
+        self._lock.release()
+        self._owner.rested(self)
+
     async def _run(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             return await self._run_locked(begin)
 
     async def _run_locked(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         was_finished = self.finished
-        effects = await self._advance(begin)
+        effects = await self._answer_at_once(await self._advance(begin))
         await self._commit()
         self._carry_out(effects)
         if effects.finished and not was_finished:
@@ -107,7 +172,7 @@ class Actor:
     async def _advance(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         try:
             with contained(self._log):
-                return await self._context.processor.finish(self.particle.initiator, begin().advance)
+                return await self._context.processor.finish(self.particle.initiator, self._watched(begin()))
         except RemoteProtocolError as error:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
@@ -116,12 +181,58 @@ class Actor:
             self._break(error)
             raise
 
+    async def _answer_at_once(self, effects: Effects) -> Effects:
+        """Make the calls that inline functions answer, and run on, before anything is written: one transaction has all of it.
+
+        Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
+        """
+        left = AT_ONCE_MAX
+        try:
+            while left and (quick := [one for one in effects.requests if self._is_inline(one)][:left]):
+                left -= len(quick)
+                outcomes = await self._outcomes_of(quick)
+                more = await self._advance(partial(self._session.resolving, outcomes))
+                effects = _joined(effects, more, outcomes)
+        except BaseException as error:
+            self._break(error)  # what these calls came to is lost
+            raise
+        return effects
+
+    def _is_inline(self, request: Request) -> bool:
+        particle = self.particle
+        return self._context.services.is_inline(particle.id, particle.initiator, request.service, request.function)
+
+    async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
+        outcomes = {}
+        turn_at = anyio.current_time() + AT_ONCE_S
+        for request in requests:
+            with contained(self._log):
+                outcomes[request.instance] = await make_call(self.particle, request, self._context, self._log)
+            if anyio.current_time() > turn_at:
+                await anyio.lowlevel.checkpoint()
+                turn_at = anyio.current_time() + AT_ONCE_S
+        return outcomes
+
+    def _watched(self, run: SlicedInput[Effects, Effects]) -> Callable[[], Effects | None]:
+        """The slices of a run, each of which is looked at for the memory that it took."""
+
+        def advance() -> Effects | None:
+            effects = run.advance()
+            if effects is None:
+                self._owner.grown(self, run.held)
+            return effects
+
+        return advance
+
     def _break(self, error: BaseException) -> None:
         if self._session.phase is not ParticlePhase.BROKEN:
+            self.was_new = self._session.phase is ParticlePhase.NEW
             self._session.fail()
-            self._on_broken(self, error)
+            self._owner.broken(self, error)
 
     def _carry_out(self, effects: Effects) -> None:
+        if effects.equivocations:
+            self._context.evidence.found(self.particle, effects.equivocations)
         for request in effects.requests:
             self._context.tasks.start_soon(self._call, request)
         if effects.error is not None:
@@ -211,7 +322,7 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             self._session.check()
             return await self._measured(lambda: self._session.parcel(to))
 
@@ -232,7 +343,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, enough were kept, or the actor is broken.
         """
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             if not self._session.note(signed):
                 return False
             await self._commit()
@@ -249,7 +360,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             with contained(self._log):
                 look = self._session.look(
                     on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
@@ -268,6 +379,10 @@ class Actor:
         for scope in tuple(self._calls):
             scope.cancel()
 
+    def release(self) -> Iterator[None]:
+        """Give back the memory, in slices. Nothing can be asked of the actor any more."""
+        return self._session.release()
+
     async def _call(self, request: Request) -> None:
         """The root of a call's task."""
         with anyio.CancelScope() as scope:
@@ -283,11 +398,24 @@ class Actor:
                 self._break(error)
             finally:
                 self._calls.discard(scope)
+                self._owner.rested(self)
 
     async def _resolve(self) -> None:
         """Hand in all outcomes that are there; whichever call comes first does it for the others."""
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
             outcomes, self._outcomes = self._outcomes, {}
             await self._run_locked(lambda: self._session.resolving(outcomes))
+
+
+def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> Effects:
+    """The effects of two runs, between which some of the first one's requests were answered, as those of one."""
+    return Effects(
+        records=before.records + after.records,
+        requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
+        next_peers=before.next_peers + after.next_peers,
+        error=before.error or after.error,
+        equivocations=before.equivocations + after.equivocations,
+        finished=after.finished,
+    )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import DEBUG, WARNING
+from logging import DEBUG, ERROR, WARNING
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.addresses import Address, Contact
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
+from fluvial.air.data.weight import weight_of_encoded
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
-from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
+from fluvial.guard.guarded import GuardedAuthorization
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
@@ -23,10 +23,13 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
 
+COPIES: Final = 3
+"""How often the bytes of a delivery are in memory while it is taken in: as they came, as its parts, as what is written."""
 OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
 
@@ -39,9 +42,10 @@ class Inbox:
         network: its network.
         limits: what it accepts.
         keeper: has the particles.
+        budget: who holds how much memory.
         processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
-        authorization, routing: the seats.
+        authorization: the seat.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
         throttled: for refusals, of which a sender can cause many.
     """
@@ -53,10 +57,10 @@ class Inbox:
         network: str,
         limits: ParticleLimits,
         keeper: Keeper,
+        budget: MemoryBudget,
         processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
-        routing: GuardedRouting,
         clock: Clock,
         observers: Observers,
         metrics: CollectorRegistry,
@@ -67,10 +71,10 @@ class Inbox:
         self._network = network
         self._limits = limits
         self._keeper = keeper
+        self._budget = budget
         self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
-        self._routing = routing
         self._clock = clock
         self._observers = observers
         self._log = log
@@ -96,10 +100,12 @@ class Inbox:
         except Unreachable as error:
             return self._refused(sender, particle_id, "unreachable", error)
         except StorageError as error:
-            self._log.error("storage_failed", particle=particle_id, error=error.message)
+            self._throttled.note("storage_failed", "delivery", level=ERROR, particle=particle_id, error=error.message)
             return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
         except FluvialError as error:
-            self._log.error("particle_failed", particle=particle_id, error=error.message)
+            self._throttled.note(
+                "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
+            )
             return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
         self._outcomes.labels(outcome).inc()
         return Receipt()
@@ -114,25 +120,39 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = await self._known(particle, delivery.data)
-        actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
-        fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
-        self._learn_reply_addresses(particle)
-        if fresh:
-            self._observers.particle_received(particle, sender)
+        with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
+            known = await self._known(particle, delivery.data, reserved)
+            actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
+            fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
+        if not fresh:
+            self._throttled.note(
+                "particle_repeated", "known", cause=sender, particle=particle.id, sender=sender, bytes=len(payload)
+            )
+            return "repeated"
+        self._observers.particle_received(particle, sender)
         self._log.info(
-            "particle_accepted" if fresh else "particle_repeated",
+            "particle_accepted",
             particle=particle.id,
             sender=sender,
             hop=delivery.hops,
             bytes=len(payload),
             signatures=len(known.batches) + 1,
         )
-        return "accepted" if fresh else "repeated"
+        return "accepted"
 
-    async def _known(self, particle: Particle, data: bytes) -> Known:
+    async def _known(self, particle: Particle, data: bytes, reserved: Reservation) -> Known:
+        """What came, decoded.
+
+        Raises:
+            RemoteProtocolError: it is malformed.
+            Refused: ``size``, it would take too much memory for one particle; ``memory``, for its initiator.
+        """
+        most = self._limits.memory_bytes_max
         if len(data) <= BYTES_ON_LOOP:
+            reserved.grow(_weighed(data, most))
             return decode_data(particle.key, data)
+        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most))
+        reserved.grow(weight)
         return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
     async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
@@ -150,11 +170,6 @@ class Inbox:
             raise Refused(receipt.explanation, reason=receipt.label)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
-
-    def _learn_reply_addresses(self, particle: Particle) -> None:
-        if particle.initiator != self._me and particle.header.reply_to:
-            addresses = tuple(Address.parse(text).with_peer(particle.initiator) for text in particle.header.reply_to)
-            self._routing.learn(Contact(particle.initiator, addresses))
 
     def _refused(
         self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
@@ -179,3 +194,14 @@ class Inbox:
                 return "other"
             self._own_reasons.add(reason)
         return reason
+
+
+def _weighed(data: bytes, most: int) -> int:
+    """What data take in memory, at least 1; raises Refused, ``size``, if that is more than one particle may have."""
+    weight = weight_of_encoded(data, most)
+    if weight > most:
+        raise Refused(
+            f"what came with the particle would take more than {most:,} bytes of memory, which is what this peer allows",
+            reason="size",
+        )
+    return max(weight, 1)

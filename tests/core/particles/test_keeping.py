@@ -222,7 +222,7 @@ async def test_deliveries_survive_a_full_disk(tmp_path: Path) -> None:
         await a.node.submit(particle)
         await until(lambda: a.events("delivery_failed"))
         with full_disk():
-            a.node.routing.learn(Contact.parse(b.address))
+            a.node.routing.learn(Contact.configured(b.address))
             await until(lambda: b.outcomes("repeated") >= 1)
             assert a.metric("fluvial_outbox_lanes") == 1
         await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
@@ -239,4 +239,4 @@ async def test_a_finished_particle_is_finished_in_the_store(tmp_path: Path) -> N
         await until(lambda: a.events("particle_finished"))
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.status(particle.key) is ParticleState.FINISHED
-        assert await store.particles.live(particle.header.timestamp_ms) == []
+        assert list(await store.particles.live(particle.header.timestamp_ms)) == []

@@ -1,0 +1,72 @@
+"""Where the elements of a canon come from: computed from signed facts, never claimed.
+
+The fact of a canon names for each element the instance that wrote it, and the id of the value. Everybody finds out what that instance has written,
+and where that comes from: it is a call, whose result its own peer has signed, or an ``ap``, whose operand follows from such results
+and from the script. So the peer of a canon decides which elements there are and in which order, and nothing else. A canon with
+an element that does not follow does not count; it waits, since what is missing may come.
+
+Two kinds of values are the word of the canon's peer, and have it as their origin. What was read from an error register may be something else here;
+if it is, the value is taken as that peer says. And the length of something canonicalised was counted by that peer.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from fluvial.air.data.facts import CanonFact, Element, Result
+from fluvial.air.machine.activations import CanonActivation
+from fluvial.air.machine.provenance import Provenance, Source
+from fluvial.air.machine.runtime import Runtime
+from fluvial.air.machine.unreached import Unreached
+from fluvial.air.machine.values import Value, is_pair
+from fluvial.air.syntax import tree
+
+
+def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> tuple[Value, ...] | None:
+    """The values that a canon has fixed, with their origins; None if they do not follow from what is known here so far.
+
+    Raises:
+        MissingError: of a value so little is here that not even its id is known.
+    """
+    name, values = canon.node.source.name, canon.proven
+    key = canon.scope.stream(name)
+    stream, unreached = runtime.stream(key, name), Unreached(runtime, key)
+    elements = fact.elements[len(values) :]
+    runtime.charge(len(elements))
+    for element in elements:
+        writer = (element.frame, element.node)
+        written = stream.written_by(writer) or unreached.written_by(writer)
+        if written is None:
+            runtime.waiters.await_element(canon, key, writer)
+            return None
+        if (value := _proven(runtime, canon, element, written)) is None:
+            return None
+        values.append(value)
+    return tuple(values)
+
+
+def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written: Value) -> Value | None:
+    """The value of an element, if its writer has written that; a peer does not doubt itself."""
+    peer, root = canon.peer, runtime.knowledge.value(element.value)
+    written.note_id()
+    origin, source = written.origins[0], written.source
+    if peer != runtime.me and written.content_id() != element.value:
+        if written.volatile:
+            origin, source = Provenance(peer), Source.LITERAL
+        elif not _is_other_result(runtime, element, origin):
+            return None
+    if source is Source.COUNTED:
+        origin, source = replace(origin, peer=peer), Source.CANON
+    value = Value(root.content, (origin,), source, root)
+    fits = type(canon.node.source) is tree.Stream or is_pair(value)
+    return value if fits else None
+
+
+def _is_other_result(runtime: Runtime, element: Element, call: Provenance) -> bool:
+    """Whether the peer of the call that wrote an element has signed more than one result, and the canon's peer met this one first."""
+    about = runtime.knowledge.about((element.frame, element.node))
+    return type(runtime.plan.nodes[element.node]) is tree.CallInstruction and any(
+        type(fact) is Result
+        and (signer, fact.service, fact.function, fact.value) == (call.peer, call.service, call.function, element.value)
+        for signer, fact in about.others or ()
+    )
