@@ -17,12 +17,12 @@ _INSIDE: Final = re.compile(
 )
 _LIMITS: Final = re.compile(
     r"exceeds (memory|table) limits|resource limit exceeded|(memory|table|instance) count too high"
-    r"|forcing trap when growing|mmap failed|too much data is being copied|Cannot allocate memory"
+    r"|forcing trap when growing|mmap failed|Cannot allocate memory"
 )
 _LINKS: Final = re.compile(
     r"implementation in the linker|type mismatch|unknown import|was not found|missing|resource implementation"
 )
-_CAUSE: Final = re.compile(r"(?m)^\s*\d+:\s+(?!.*<(?:unknown|wasm function)|.*!)(.+)$")
+_NUMBER: Final = re.compile(r"^\d+: ")
 _TEXT_CHARACTERS: Final = 200
 
 
@@ -36,7 +36,7 @@ def classify(text: str, *, at_start: bool = False) -> tuple[FailureKind, str]:
     short = _short(text)
     for mark, kind in _TRAPS:
         if mark in text:
-            return kind, short
+            return kind, "it was stopped at its deadline" if kind is FailureKind.TIMEOUT else short
     if _LIMITS.search(text):
         return FailureKind.MEMORY, short
     if at_start and not _INSIDE.search(text):
@@ -46,12 +46,8 @@ def classify(text: str, *, at_start: bool = False) -> tuple[FailureKind, str]:
 
 def _short(text: str) -> str:
     """The innermost cause, without the backtrace."""
-    causes = [match[1].strip() for match in _CAUSE.finditer(text)]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = (
-        causes[-1]
-        if causes
-        else next((line for line in reversed(lines) if line.startswith("wasm trap")), lines[0] if lines else "no text")
-    )
+    _, _, causes = text.rpartition("Caused by:")
+    lines = [_NUMBER.sub("", line.strip()) for line in (causes or text).splitlines() if line.strip()]
+    told = (lines[-1] if causes else lines[0]) if lines else "no text"
     told = told.removeprefix("wasm trap: ")
     return told if len(told) <= _TEXT_CHARACTERS else told[: _TEXT_CHARACTERS - 1] + "…"
