@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import anyio
 from fluvial.identity import KeyPair
 from fluvial.particle import Delivery
+from msgspec.structs import replace
 
 from tests.attacks.arena import AT_ONCE, Arena
 

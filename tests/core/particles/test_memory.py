@@ -202,3 +202,28 @@ async def test_a_suspended_particle_that_is_needed_is_restored_before_its_turn(t
             assert (await a.deliver(delivery(particles[-1], b), b)).reason == ""
             await until(lambda: again.held == len(particles))
             assert b.outcomes("repeated") == 1
+
+
+async def test_what_a_peer_has_no_memory_for_does_not_hold_up_what_others_send_there(tmp_path: Path) -> None:
+    work, elsewhere = Work(), Work()
+    async with (
+        peer("b", tmp_path, serves=[work], particles=small_node()) as b,
+        peer("a", tmp_path, serves=[elsewhere], knows=[b]) as a,
+        peer("sender", tmp_path) as sender,
+    ):
+        for number in range(8):
+            there = hoard(b.peer_id, 28, beside=hold(b.peer_id))
+            script = f'(seq (call "{a.peer_id}" ("op" "noop") ["{number}"]) {there})'
+            assert (await give(sender, a, HEAVY, script, f"heavy {number}")).reason == ""
+        await until(lambda: b.outcomes("memory") > 0)
+        elsewhere.open.set()
+        for number in range(5):
+            script = (
+                f'(seq (call "{a.peer_id}" ("op" "noop") [{number}]) (call "{b.peer_id}" ("work" "step") [{number}]))'
+            )
+            assert (await give(sender, a, LIGHT, script, f"light {number}")).reason == ""
+        await until(lambda: len(work.done) == 5)
+        assert b.metric("fluvial_particles_total", outcome="memory") > 0
+        # They are still refused, and tried again.
+        assert a.metric("fluvial_outbox_lanes") >= 1
+        work.open.set()

@@ -176,10 +176,16 @@ class FactActivation(Activation):
 
 @dataclass(slots=True, eq=False)
 class CanonActivation(FactActivation):
-    """``canon``; ``proven``: the first of the elements that its peer has fixed, as far as they follow from signed facts."""
+    """``canon``.
+
+    Attributes:
+        proven: the first of the elements that its peer has fixed, as far as they follow from signed facts.
+        size: of those that were put together from others, as ``check_json`` counts it.
+    """
 
     node: tree.Canon
     proven: list[Value] = field(default_factory=list)
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)

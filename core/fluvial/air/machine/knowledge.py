@@ -162,6 +162,11 @@ class Knowledge:
         elif type(fact) is Closed:
             self.held += FACT_BYTES * len(fact.nodes)
 
+    def results(self, call: tuple[bytes, int]) -> Set[ContentId]:
+        """All results of a call that peers have signed."""
+        facts = self._facts.get(call)
+        return frozenset() if facts is None else facts.results()
+
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.
 

@@ -296,13 +296,21 @@ class Machine:
         timestamp_ms: int,
         ttl_ms: int,
         observer: Observer | None = None,
+        memory_bytes_max: int = MEMORY_UNBOUNDED,
     ) -> Machine:
         """The machine as it was when these records were written, without the calls that were in flight.
 
         ``merge`` with nothing asks for those calls again.
         """
         machine = cls(
-            script, particle, me, initiator=initiator, timestamp_ms=timestamp_ms, ttl_ms=ttl_ms, observer=observer
+            script,
+            particle,
+            me,
+            initiator=initiator,
+            timestamp_ms=timestamp_ms,
+            ttl_ms=ttl_ms,
+            observer=observer,
+            memory_bytes_max=memory_bytes_max,
         )
         return machine._runner.finish(machine._restore(records))
 
@@ -458,7 +466,6 @@ class Machine:
         old, self._state = self._state, self._new_state()
         yield from old.evaluator.dismantle()
         del old
-        yield
         self._rebuilding = True
         try:
             yield from self._repeat_log()

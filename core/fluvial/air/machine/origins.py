@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from fluvial.air.data.content import check_json
 from fluvial.air.data.facts import CanonFact, Element, Result
+from fluvial.air.data.partial import Partial
 from fluvial.air.machine.activations import CanonActivation
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.unreached import Unreached
-from fluvial.air.machine.values import Value, is_pair
+from fluvial.air.machine.values import CANON_SIZE_MAX, Composite, Value, is_pair
 from fluvial.air.syntax import tree
 
 
@@ -29,20 +31,20 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> tuple[Va
         MissingError: of a value so little is here that not even its id is known.
     """
     name, values = canon.node.source.name, canon.proven
-    key = canon.scope.stream(name)
+    key, begun, many = canon.scope.stream(name), len(values), len(fact.elements)
     stream, unreached = runtime.stream(key, name), Unreached(runtime, key)
-    elements = fact.elements[len(values) :]
-    runtime.charge(len(elements))
-    for element in elements:
+    while len(values) < many:
+        element = fact.elements[len(values)]
         writer = (element.frame, element.node)
         written = stream.written_by(writer) or unreached.written_by(writer)
         if written is None:
             runtime.waiters.await_element(canon, key, writer)
-            return None
+            break
         if (value := _proven(runtime, canon, element, written)) is None:
-            return None
+            break
         values.append(value)
-    return tuple(values)
+    runtime.charge(len(values) - begun)
+    return tuple(values) if len(values) == many else None
 
 
 def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written: Value) -> Value | None:
@@ -50,7 +52,7 @@ def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written:
     peer, root = canon.peer, runtime.knowledge.value(element.value)
     written.note_id()
     origin, source = written.origins[0], written.source
-    if peer != runtime.me and written.content_id() != element.value:
+    if peer != runtime.me and (not _is_in_limits(canon, written) or written.content_id() != element.value):
         if written.volatile:
             origin, source = Provenance(peer), Source.LITERAL
         elif not _is_other_result(runtime, element, origin):
@@ -60,6 +62,16 @@ def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written:
     value = Value(root.content, (origin,), source, root)
     fits = type(canon.node.source) is tree.Stream or is_pair(value)
     return value if fits else None
+
+
+def _is_in_limits(canon: CanonActivation, written: Value) -> bool:
+    """Whether an honest peer could have fixed it: the ids of what is put together cost each time, and canons are limited for that."""
+    if type(written.root) is Composite and not isinstance(written.root.content, Partial):
+        try:
+            canon.size += check_json(written.root.content, CANON_SIZE_MAX - canon.size)
+        except ValueError:
+            return False
+    return True
 
 
 def _is_other_result(runtime: Runtime, element: Element, call: Provenance) -> bool:

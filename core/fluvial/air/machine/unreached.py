@@ -31,7 +31,7 @@ class Unreached:
     """Finds what was written in iterations of folds over streams that did not begin here.
 
     Args:
-        runtime: of the particle; nothing in it changes.
+        runtime: of the particle; nothing in it changes, but what is looked at counts as work.
         stream: the stream or stream map that is of interest.
     """
 
@@ -42,7 +42,7 @@ class Unreached:
         self._frames: dict[int, dict[bytes, tuple[StreamFoldActivation, StreamElement]]] = {}
 
     def written_by(self, writer: tuple[bytes, int]) -> Value | None:
-        """What an instance has written to the stream; None if that does not follow from what is known here."""
+        """What an instance has written to the stream; None if that does not follow from what is known here. Raises as :meth:`Runtime.spend`."""
         frame, number = writer
         folds = self._writers.folds[number]
         viewpoint = self._viewpoint(folds[-1], frame, number) if folds else None
@@ -76,7 +76,7 @@ class Unreached:
             for around in stream.folds():
                 if around.node is fold:
                     elements = stream.elements()
-                    self._runtime.charge(len(elements))
+                    self._runtime.spend(len(elements))
                     for element in elements:
                         name = written_element(element.writer)
                         frames[iteration_frame(around.place.frame, fold.number, name)] = around, element

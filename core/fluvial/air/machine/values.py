@@ -18,6 +18,7 @@ from fluvial.air.data.content import (
     JSON_DEPTH_MAX,
     ContentId,
     Json,
+    KnownIds,
     check_json,
     content_id,
     merkle_root,
@@ -50,12 +51,13 @@ class RootValue:
         mask: if something may be left out of it: what of it has decided anything so far. Everybody who repeats the evaluation needs that.
     """
 
-    __slots__ = ("_id", "content", "mask")
+    __slots__ = ("_id", "_parts", "content", "mask")
 
     def __init__(self, content: Content, known_id: ContentId | None = None, mask: Mask | None = None) -> None:
         self.content = content
         self.mask = mask
         self._id = known_id
+        self._parts: KnownIds | None = None
 
     @property
     def id(self) -> ContentId:
@@ -90,9 +92,19 @@ class RootValue:
             return ABSENT
         return content
 
-    def known_at(self, path: Path) -> Content:
-        """As :meth:`content_at`, of a value put together from others with what has come of them since."""
-        return self.content_at(path)
+    def id_at(self, path: Path) -> ContentId:
+        """The content id of a part of it; raises MissingError if too little of that is here."""
+        if not path:
+            return self.id
+        content = self.content_at(path)
+        if type(content) is not Partial:
+            if self._parts is None:
+                self._parts = {}
+            return content_id(content, self._parts)
+        try:
+            return id_of(content)
+        except Absent:
+            raise self.missing() from None
 
     def missing(self) -> MissingError:
         """The error that says that not all of it is here."""
@@ -146,11 +158,14 @@ class Composite(RootValue):
         self.content = self._together()
         return super().json(path)
 
-    def known_at(self, path: Path) -> Content:
-        """As for any value, from what is known of the members by now."""
+    def id_at(self, path: Path) -> ContentId:
+        """As for any value, from what is known of the members by now; not the name that stands for it."""
         if isinstance(self.content, Partial):
             self.content = self._together()
-        return self.content_at(path)
+        try:
+            return id_of(self.content_at(path))
+        except Absent:
+            raise self.missing() from None
 
     def missing(self) -> MissingError:
         """The error that names the first member of which something is missing."""
@@ -237,13 +252,7 @@ class Value(msgspec.Struct, frozen=True, gc=False):
 
     def content_id(self) -> ContentId:
         """The id of what it is, also of a value that facts name by its members; raises MissingError if too little of it is here."""
-        root = self.root
-        if not self.path and type(root) is not Composite:
-            return root.id
-        try:
-            return id_of(root.known_at(self.path))
-        except Absent:
-            raise root.missing() from None
+        return self.root.id_at(self.path)
 
     def as_pair(self, key: Value) -> Value:
         """The pair of a stream map that has this value.

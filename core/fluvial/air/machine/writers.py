@@ -110,6 +110,6 @@ def impossible(
             return f"instruction {number} comes after the canon"
         if type(nodes[number]) is tree.CallInstruction:
             call = (element.frame, number)
-            if element.value not in came.get(call, ()) and element.value not in knowledge.about(call).results():
+            if element.value not in came.get(call, ()) and element.value not in knowledge.results(call):
                 return f"the call of instruction {number} has no such result"
     return ""

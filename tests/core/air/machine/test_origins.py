@@ -10,9 +10,10 @@ from typing import Any, Final
 import pytest
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, content_id
-from fluvial.air.data.facts import Argument, CanonFact, Element, Fact, Item, Result
+from fluvial.air.data.facts import Argument, CanonFact, Element, Fact, Item, Result, Sent, Step
 from fluvial.air.data.partial import Content
 from fluvial.air.data.wire import decode_data, encode_data
+from fluvial.air.machine import runtime
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed
@@ -348,3 +349,28 @@ def test_canon_waits_for_what_its_elements_follow_from() -> None:
     (request,) = flow.merge("a", encode_data(known.batches, known.contents)).requests
     assert flow.seen(request) == (1, by_b(function="one"))
     assert rest
+
+
+def test_looking_for_what_had_no_turn_counts_as_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts about a canon that cannot follow make a peer look again each time: what that costs ends as every limit does."""
+    monkeypatch.setattr(runtime, "WORK_MAX", 2_000)
+    fold = "(fold $s i (seq (ap i $t) (par (null) (next i))))"
+    script = f'(seq (fold xs x (par (ap x $s) (next x))) (par {fold} (canon "@c" $t #t)))'
+    flow = Flow(f'(seq (call "@a" ("s" "list") [] xs) {script})', {"s.list": list(range(100))})
+    flow.arrive("a", b"")
+    nodes = [(node.number, type(node).__name__) for node in walk(flow.script.root)]
+    canon = next(number for number, kind in nodes if kind == "Canon")
+    ap = [number for number, kind in nodes if kind == "Ap"][-1]
+    keys, before = flow.names.keys["c"], flow.machine("a").batches()
+
+    def told(*items: Item) -> Effects:
+        batch = Batch.seal(flow.particle.key, keys.peer_id, items, keys.sign)
+        return flow.merge("a", encode_data([batch], {content_id(LIE): LIE}))
+
+    lie = CanonFact(b"", canon, (Element(content_id(LIE), FAKE, ap),))
+    effects = told(Step(), lie, *(item for _ in range(50) for item in (Step(), Sent(b"", canon, True))))
+    assert effects.error is not None
+    assert effects.error.code == 20100
+    assert flow.machine("a").batches() == before
+    assert told(Step(), lie).error is None
+    assert [wait.reason for wait in flow.machine("a").waits() if "does not follow" in wait.reason]
