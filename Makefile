@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TOOLS  := $(VENV)/.toolchains
 # Two workers: what the build machine has. `make test JOBS=8` where there is more.
 JOBS   ?= 2
 
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup demo test check lint types imports bench attacks fuzz-air fuzz-aqua aqua-realworld constraints clean
+.PHONY: setup toolchains demo test check lint types imports bench attacks fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -25,10 +26,21 @@ $(READY): $(MANIFESTS)
 	fi
 	@touch $@
 
+# What the templates of `fluvial service new` need, half a gigabyte; without it their tests are skipped, except on the build machine.
+toolchains: $(TOOLS)
+
+$(TOOLS): requirements-toolchains.txt $(READY)
+	@if test -x $(BIN)/uv; then \
+		VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet -r requirements-toolchains.txt; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-toolchains.txt; \
+	fi
+	@touch $@
+
 demo: $(READY)
 	$(BIN)/fluvial demo
 
-test: $(READY)
+test: $(READY) $(if $(CI),$(TOOLS))
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint types imports test
@@ -66,13 +78,17 @@ attacks: $(READY)
 fuzz-aqua: $(READY)
 	$(BIN)/python -m tests.fuzz.aqua --reference $(REFERENCE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KEEP),--keep $(KEEP))
 
+# Mutated component files, compiled and called in limited processes: `make fuzz-components COUNT=5000 SEED=7`.
+fuzz-components: $(READY)
+	$(BIN)/python -m tests.fuzz.components $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
 # How many functions of a folder of Aqua programs compile: `make aqua-realworld DIR=…`, one folder in it for each repository.
 aqua-realworld: $(READY)
 	$(BIN)/python -m tests.fuzz.aqua_realworld $(DIR) $(if $(PACKAGES),--packages $(PACKAGES)) $(if $(VERBOSE),--verbose)
 
 # Newest versions of everything, without the names of any host.
 constraints: $(READY)
-	{ grep -v '^-c' requirements-dev.txt; echo uv; } | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	{ grep -v '^-c' requirements-dev.txt; grep -v '^-c' requirements-toolchains.txt; echo uv; } | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--no-header --no-annotate --no-emit-index-url - | grep -v '^-e' > constraints.new
 	mv constraints.new constraints.txt
 

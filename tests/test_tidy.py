@@ -253,7 +253,7 @@ def test_no_file_knows_a_machine() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("file", ["constraints.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", ["constraints.txt", "requirements-dev.txt", "requirements-toolchains.txt"])
 def test_requirements_name_no_host(file: str) -> None:
     text = (ROOT / file).read_text()
     assert "://" not in text

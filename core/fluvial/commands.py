@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
@@ -33,11 +34,14 @@ from fluvial.cli.reaching import Reach, has_peer, keeping, reach, reach_options,
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from fluvial.blob_id import BlobId
+
 T = TypeVar("T")
 
 __all__ = [
     "Invocation",
     "Reach",
+    "blob_id_of",
     "common_options",
     "has_peer",
     "keeping",
@@ -57,6 +61,17 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     from fluvial.cli import serving
 
     return serving.run(work)
+
+
+def blob_id_of(path: Path) -> BlobId:
+    """The id that a file has as a blob. Raises OSError: it cannot be read."""
+    from fluvial.blobs.tree import ChunkHasher
+
+    hasher = ChunkHasher()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            hasher.update(part)
+    return hasher.tree().blob
 
 
 @contextmanager

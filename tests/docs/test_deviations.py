@@ -15,6 +15,7 @@ ROOMS = {
     "## Particle": ("core/fluvial/particle.py", "core/fluvial/particles"),
     "## Blobs": ("core/fluvial/blobs",),
     "## Built-in services": ("core/fluvial/services",),
+    "## Services in WebAssembly": ("plugins/fce_wasm",),
     "## Trust": ("plugins/trust_graph",),
 }
 """Which section speaks of what part of the code."""

@@ -1,0 +1,1 @@
+"""Services as linked WebAssembly components: modules, blueprints, services, and the seat that runs them."""

@@ -1,0 +1,46 @@
+"""Deploys a manifest through a connected client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fluvial.errors import ConfigError
+
+from fluvial_fce_wasm.blueprints import blueprint_bytes
+from fluvial_fce_wasm.cli.asking import ask
+from fluvial_fce_wasm.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from fluvial.client import Client
+
+
+async def deploy_manifest(client: Client, manifest: Path) -> dict[str, Any]:
+    """Offer the modules as blobs, let the peer fetch them, and make or replace the service.
+
+    Raises:
+        ConfigError: the manifest is wrong, or a file is missing. ServiceError: the peer refuses.
+    """
+    manifest = manifest / "service.toml" if manifest.is_dir() else manifest  # noqa: ASYNC240 - a command, nobody waits
+    about = read_manifest(manifest)
+    ids: list[str] = []
+    for module in about.module:
+        file = (manifest.parent / module.file).absolute()
+        if not file.is_file():
+            raise ConfigError(
+                f"{manifest}: module {module.name!r}: there is no file {file}", hint="`fluvial service build`"
+            )
+        blob = await client.node.blobs.put(file)
+        await ask(client, "dist", "add_module", str(blob), module.name)
+        ids.append(str(blob))
+    body = msgspec.json.decode(blueprint_bytes(about.blueprint(tuple(ids))))
+    blueprint = await ask(client, "dist", "add_blueprint", body)
+    alias = about.alias or about.name
+    there = await ask(client, "srv", "resolve_alias_opt", alias)
+    if there:
+        service = await ask(client, "srv", "replace", there[0], blueprint)
+    else:
+        service = await ask(client, "srv", "create", blueprint)
+        await ask(client, "srv", "add_alias", alias, service)
+    return {"service": service, "alias": alias, "blueprint": blueprint, "modules": ids, "replaced": bool(there)}

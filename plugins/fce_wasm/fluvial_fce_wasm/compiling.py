@@ -1,0 +1,201 @@
+"""Compiles modules in a limited child process, and keeps what was compiled under a seal.
+
+Compiled code is native code: whoever can change it can do what the node can do. So it lies in a folder that only this user can open, and is
+loaded only if its HMAC matches, under a key that lies in the same folder and never leaves it. Nothing that others send is ever loaded as compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+from fluvial.virtual.loop import is_virtual
+from fluvial.virtual.threads import in_thread
+
+from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.guest.compiler import compile_component
+from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN, GuestEngine
+from fluvial_fce_wasm.limits import MODULE_BYTES_MAX
+from fluvial_fce_wasm.process.messages import CompileOrder, OrderFailed, Reply
+from fluvial_fce_wasm.process.parent import ChildProcess
+from fluvial_fce_wasm.wit.types import ModuleShape
+
+COMPILE_S: Final = 90.0
+"""How long one module may take. The largest of the known toolchains takes 4 s on a quiet machine, 20 s on a busy one."""
+CACHE_BYTES_MAX: Final = 2 * 2**30
+KEY_BYTES: Final = 32
+WASMTIME: Final = version("wasmtime")
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """What lies beside compiled code: its HMAC with that of its shape, and the shape."""
+
+    mac: bytes
+    shape: ModuleShape
+
+
+class CompiledModule(msgspec.Struct, frozen=True):
+    """Where compiled code lies, and what the module imports and exports."""
+
+    path: Path
+    shape: ModuleShape
+
+
+class CodeCache:
+    """The folder of compiled code.
+
+    Args:
+        folder: made if it is not there, for this user alone.
+        compile_s: how long the compilation of a module may take.
+        bytes_max: of the folder; what was used longest ago goes first.
+    """
+
+    def __init__(self, folder: Path, *, compile_s: float = COMPILE_S, bytes_max: int = CACHE_BYTES_MAX) -> None:
+        self._folder = folder.absolute()
+        self._compile_s = compile_s
+        self._bytes_max = bytes_max
+        self._one_at_a_time = anyio.Semaphore(1)
+        self._key = b""
+
+    async def compiled(
+        self, modules: Sequence[tuple[str, Path]], *, counts_fuel: bool, is_text: bool = False
+    ) -> list[CompiledModule]:
+        """Compiled code of modules, from the folder or made now.
+
+        Args:
+            modules: the name for errors and the file of each.
+            counts_fuel: as for the engine.
+            is_text: whether the files may be WAT, for tests and laboratories.
+
+        Raises:
+            GuestError: of the kind ``component``: one is no component, or too large, or takes too long.
+        """
+        await in_thread(self._open)
+        digests = [await in_thread(partial(_digest, path)) for _, path in modules]
+        known = [await in_thread(partial(self._load, one, counts_fuel)) for one in digests]
+        found = [one for one in known if one is not None]
+        if len(found) == len(known):
+            return found
+        async with self._one_at_a_time, _compilers() as compiler:
+            made = []
+            for (name, path), digest in zip(modules, digests, strict=True):
+                there = await in_thread(partial(self._load, digest, counts_fuel))
+                made.append(there or await self._make(name, path, digest, counts_fuel, is_text, compiler))
+            await in_thread(partial(self._shrink, {one.path for one in made}))
+            return made
+
+    async def _make(
+        self, name: str, path: Path, digest: str, counts_fuel: bool, is_text: bool, compiler: list[ChildProcess]
+    ) -> CompiledModule:
+        source, size = await in_thread(lambda: (path.absolute(), path.stat().st_size))
+        if size > MODULE_BYTES_MAX:
+            raise GuestError(
+                FailureKind.COMPONENT, f"module {name!r} has {size:,} bytes; {MODULE_BYTES_MAX:,} are taken"
+            )
+        target = self._folder / f"{secrets.token_hex(8)}.new"
+        order = CompileOrder(str(source), str(target), counts_fuel, is_text)
+        try:
+            reply = await self._ask(order, compiler)
+            if isinstance(reply, OrderFailed):
+                raise GuestError(FailureKind.COMPONENT, reply.reason)
+        except GuestError as error:
+            target.unlink(missing_ok=True)
+            raise GuestError(FailureKind.COMPONENT, f"module {name!r}: {error.reason}") from None
+        shape: ModuleShape = reply.shape  # type: ignore[union-attr]  # compilers answer with nothing else
+        return await in_thread(lambda: self._keep(digest, counts_fuel, target, shape))
+
+    async def _ask(self, order: CompileOrder, compiler: list[ChildProcess]) -> Reply:
+        if is_virtual():  # there are no processes in simulated time; simulations compile what is theirs
+            return compile_component(order, GuestEngine(counts_fuel=order.counts_fuel))
+        if not compiler or not compiler[0].is_alive:
+            compiler[:] = [await ChildProcess.spawn("compile")]
+        return await compiler[0].ask(order, timeout_s=self._compile_s, late=FailureKind.COMPONENT)
+
+    # --- files, in a thread -------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+        if self._key:
+            return
+        path = self._folder / "key"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            self._key = path.read_bytes()
+        else:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(KEY_BYTES))
+            self._key = path.read_bytes()
+        if len(self._key) != KEY_BYTES:
+            path.unlink()
+            self._key = b""
+            self._open()
+
+    def _path(self, digest: str, counts_fuel: bool) -> Path:
+        profile = DETERMINISTIC if counts_fuel else PLAIN
+        return self._folder / f"{digest}-{WASMTIME}-{profile}.cwasm"
+
+    def _load(self, digest: str, counts_fuel: bool) -> CompiledModule | None:
+        path = self._path(digest, counts_fuel)
+        try:
+            seal = msgspec.msgpack.decode(path.with_suffix(".seal").read_bytes(), type=Seal)
+            mac = self._mac(path, seal.shape)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        if not hmac.compare_digest(mac, seal.mac):
+            path.unlink(missing_ok=True)
+            return None
+        os.utime(path)
+        return CompiledModule(path, seal.shape)
+
+    def _keep(self, digest: str, counts_fuel: bool, made: Path, shape: ModuleShape) -> CompiledModule:
+        path = self._path(digest, counts_fuel)
+        made.replace(path)
+        seal = path.with_suffix(".seal")
+        new = seal.with_suffix(".new")
+        new.write_bytes(msgspec.msgpack.encode(Seal(self._mac(path, shape), shape)))
+        new.replace(seal)
+        return CompiledModule(path, shape)
+
+    def _mac(self, path: Path, shape: ModuleShape) -> bytes:
+        mac = hmac.new(self._key, path.name.encode() + b"\0" + msgspec.msgpack.encode(shape), hashlib.sha256)
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                mac.update(part)
+        return mac.digest()
+
+    def _shrink(self, keep: set[Path]) -> None:
+        files = sorted(self._folder.glob("*.cwasm"), key=lambda path: path.stat().st_mtime, reverse=True)
+        total = 0
+        for path in files:
+            total += path.stat().st_size
+            if total > self._bytes_max and path not in keep:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".seal").unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _compilers() -> AsyncIterator[list[ChildProcess]]:
+    """A place for a child process that goes when the block is over."""
+    place: list[ChildProcess] = []
+    try:
+        yield place
+    finally:
+        for child in place:
+            await child.kill()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

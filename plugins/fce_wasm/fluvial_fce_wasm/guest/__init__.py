@@ -1,0 +1,1 @@
+"""What runs guests: the engine, values in and out, linked instances."""

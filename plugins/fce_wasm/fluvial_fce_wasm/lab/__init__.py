@@ -1,0 +1,1 @@
+"""The laboratory: services made from files and called, with a neighbour that is called all the while."""

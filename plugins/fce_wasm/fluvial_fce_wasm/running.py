@@ -1,0 +1,204 @@
+"""A service that runs: its calls one after the other; after a failure of its guests it is made anew.
+
+What survives a failure is what lies in the state directory and in host interfaces such as ``kv``. The memory of guests begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from fluvial.virtual.threads import in_thread
+
+from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ServicePlan, ThreadLevel
+from fluvial_fce_wasm.process.parent import no_host
+from fluvial_fce_wasm.quota import used_bytes
+from fluvial_fce_wasm.shapes import PublicFunction, public_functions
+
+LOOK_S: Final = 0.1
+"""How often the state directory is measured during a call."""
+
+
+class UnknownFunction(LookupError):
+    """A service has no function of this name."""
+
+
+class RunningService:
+    """The guests of one service and the queue before them.
+
+    Args:
+        plan: how it runs.
+        engine: gives the engine of the profile that the service needs; asked in the process of the node only.
+        on_lost: told why whenever the instances are lost.
+    """
+
+    def __init__(
+        self,
+        plan: ServicePlan,
+        engine: Callable[[bool], GuestEngine],
+        *,
+        on_lost: Callable[[GuestError], None] = lambda error: None,
+    ) -> None:
+        self.plan = plan
+        self._engine = engine
+        self._on_lost = on_lost
+        self._level: GuestLevel | None = None
+        self._functions: Mapping[str, PublicFunction] | None = None
+        self._turn = anyio.Lock()
+        self.fuel_used = 0
+        self.restarts = 0
+        self.used_at = 0.0
+
+    @property
+    def functions(self) -> Mapping[str, PublicFunction]:
+        """Its public functions by all their names."""
+        if self._functions is None:
+            self._functions = public_functions(self.plan.modules[-1][1].shape)
+        return self._functions
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there are instances."""
+        return self._level is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is in progress."""
+        return self._turn.locked()
+
+    async def start(self) -> None:
+        """Make the instances, if there are none.
+
+        Raises:
+            GuestError: it is impossible.
+        """
+        async with self._turn:
+            await self._started()
+
+    async def call(
+        self,
+        function: str,
+        arguments: Sequence[Any],
+        *,
+        seconds: float,
+        host: AskHost = no_host,
+        keep: Callable[[], Awaitable[None]] | None = None,
+    ) -> Any:
+        """The result of a call, as JSON.
+
+        Args:
+            function: any of its public names.
+            arguments: JSON values.
+            seconds: for the wait and the call together; the call alone has the limit of the service, if that is less.
+            host: answers what guests ask of the host.
+            keep: called when the guests are done and all is well, before the next call begins: what host interfaces have gathered is kept.
+
+        Raises:
+            UnknownFunction: the facade has none of this name. GuestError: the call failed.
+        """
+        waited_until = anyio.current_time() + seconds
+        with anyio.move_on_after(seconds) as scope:
+            await self._turn.acquire()
+        if scope.cancelled_caught:
+            raise GuestError(FailureKind.TIMEOUT, "other calls of this service were in progress all the time")
+        try:
+            left = waited_until - anyio.current_time()
+            if (found := self.functions.get(function)) is None:
+                raise UnknownFunction(function)
+            self.used_at = anyio.current_time()
+            value = await self._called(found, arguments, min(self.plan.limits.call_s, max(left, 0.001)), host)
+            if keep is not None:
+                await keep()
+            return value
+        finally:
+            self._turn.release()
+
+    async def _called(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
+        level = await self._started()
+        try:
+            if self.plan.state is None:
+                return await level.call(function, arguments, seconds, host)
+            return await self._measured(partial(level.call, function, arguments, seconds, host))
+        except GuestError as error:
+            if level.dead:
+                await self._lose(error)
+            raise
+        except BaseException:
+            if level.dead:
+                await self._drop()
+            raise
+        finally:
+            self.fuel_used = level.fuel_used
+
+    async def _measured(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do it with an eye on the state directory: what makes it larger than it may be has failed."""
+        state, most = self.plan.state, self.plan.limits.disk_bytes
+        assert state is not None
+        before = await in_thread(partial(used_bytes, state))
+        most = max(most, before)
+        exceeded = GuestError(FailureKind.QUOTA, f"the state directory would take more than {most:,} bytes")
+        values: list[Any] = []
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def look() -> None:
+                    while True:
+                        await anyio.sleep(LOOK_S)
+                        if await in_thread(partial(used_bytes, state)) > most:
+                            scope.cancel()
+
+                group.start_soon(look)
+                try:
+                    values.append(await work())
+                except GuestError as error:
+                    values.append(error)
+                group.cancel_scope.cancel()
+        after = await in_thread(partial(used_bytes, state))
+        if after > most or not values:
+            if self._level is not None and self._level.dead:
+                await self._lose(exceeded)
+            raise exceeded
+        if isinstance(values[0], GuestError):
+            raise values[0]
+        return values[0]
+
+    async def _started(self) -> GuestLevel:
+        if self._level is not None and not self._level.dead:
+            return self._level
+        await self._drop()
+        plan = self.plan
+        level: GuestLevel = (
+            ProcessLevel(plan)
+            if plan.isolation == "process"
+            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel))
+        )
+        await level.start(plan.limits.call_s)
+        self._level = level
+        return level
+
+    async def _lose(self, error: GuestError) -> None:
+        self.restarts += 1
+        await self._drop()
+        self._on_lost(error)
+
+    async def _drop(self) -> None:
+        level, self._level = self._level, None
+        if level is not None:
+            with anyio.CancelScope(shield=True):
+                await level.close()
+
+    async def swap(self, plan: ServicePlan) -> None:
+        """Run another plan from the next call on. Calls that wait already are calls of the new one."""
+        async with self._turn:
+            await self._drop()
+            self.plan, self._functions = plan, None
+
+    async def close(self) -> None:
+        """Throw the instances away; the next call makes new ones."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                await self._drop()

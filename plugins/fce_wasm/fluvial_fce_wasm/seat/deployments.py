@@ -1,0 +1,360 @@
+"""What is deployed on this peer: modules, blueprints and services, in the tables and running."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgspec
+from fluvial.blob_id import BlobId
+from fluvial.effectors import EffectorError
+from fluvial.identity import PeerId
+from fluvial.ports import Context
+from fluvial.services import Status
+from fluvial.virtual.loop import is_virtual
+from fluvial.virtual.threads import in_thread
+
+from fluvial_fce_wasm import tables
+from fluvial_fce_wasm.blueprints import (
+    BLUEPRINT_BYTES_MAX,
+    Blueprint,
+    blueprint_bytes,
+    blueprint_id,
+    read_blueprint,
+)
+from fluvial_fce_wasm.compiling import CodeCache
+from fluvial_fce_wasm.failures import GuestError
+from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.levels import Isolation, ServicePlan
+from fluvial_fce_wasm.limits import MODULE_BYTES_MAX, GuestLimits
+from fluvial_fce_wasm.linking import link
+from fluvial_fce_wasm.running import RunningService
+from fluvial_fce_wasm.seat.hosting import HostShelf
+from fluvial_fce_wasm.seat.options import WasmOptions
+from fluvial_fce_wasm.shares import shares
+
+ALIAS_CHARACTERS_MAX: Final = 128
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+FULL: Final = 507
+BAD: Final = 400
+
+
+class Deployments:
+    """What is deployed, and how it is changed.
+
+    Args:
+        context: of the part.
+        options: of the section.
+        on_lost: told of a service whose instances were lost, and why.
+    """
+
+    def __init__(self, context: Context, options: WasmOptions, *, on_lost: Callable[[str, GuestError], None]) -> None:
+        self._context = context
+        self._options = options
+        self._on_lost = on_lost
+        self._folder = context.base_dir / options.folder
+        self._cache = CodeCache(self._folder / "compiled")
+        self._engines: dict[bool, GuestEngine] = {}
+        self._running: dict[str, RunningService] = {}
+        self._changing: dict[str, anyio.Lock] = {}
+        self.inventory = tables.Inventory({}, {}, {}, {})
+        self.shelf: HostShelf | None = None
+
+    async def open(self, shelf: HostShelf) -> None:
+        """Read the tables. Nothing is compiled or started before the first call."""
+        self.shelf = shelf
+        self.inventory = await self._context.database.read(tables.read_all)
+
+    async def close(self) -> None:
+        """Throw away all instances."""
+        async with anyio.create_task_group() as group:
+            for one in self._running.values():
+                group.start_soon(one.close)
+
+    # --- finding ------------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> tables.ServiceEntry | None:
+        """A service by its id or an alias."""
+        return self.inventory.services.get(self.inventory.aliases.get(name, name))
+
+    def service(self, name: str) -> tables.ServiceEntry:
+        """A service by its id or an alias; raises EffectorError 404."""
+        found = self.find(name)
+        if found is None:
+            raise EffectorError(NOT_FOUND, f"there is no service {name[:80]!r}")
+        return found
+
+    def aliases_of(self, service: str) -> list[str]:
+        """The aliases of a service."""
+        return sorted(alias for alias, target in self.inventory.aliases.items() if target == service)
+
+    def blueprint_of(self, entry: tables.ServiceEntry) -> Blueprint:
+        """The blueprint of a service."""
+        return self.inventory.blueprints[entry.blueprint]
+
+    def facade_of(self, entry: tables.ServiceEntry) -> tables.ModuleRow | None:
+        """The facade of a service; None if the module is not here any more."""
+        return self.inventory.modules.get(self.blueprint_of(entry).modules[-1][1])
+
+    def running_of(self, service: str) -> RunningService | None:
+        """Its guests, if they were needed since the peer started."""
+        return self._running.get(service)
+
+    def info(self, entry: tables.ServiceEntry) -> dict[str, Any]:
+        """A service for people."""
+        running = self.running_of(entry.id)
+        blueprint = self.blueprint_of(entry)
+        return {
+            "id": entry.id,
+            "name": blueprint.name,
+            "blueprint": entry.blueprint,
+            "owner": entry.owner,
+            "aliases": self.aliases_of(entry.id),
+            "created_ms": entry.created_ms,
+            "running": running is not None and running.is_running,
+            "restarts": 0 if running is None else running.restarts,
+            "isolation": None if running is None else running.plan.isolation,
+            "fuel_used": 0 if running is None else running.fuel_used,
+        }
+
+    def interfaces(self) -> list[dict[str, Any]]:
+        """The interfaces that this peer has for guests, with their effectors."""
+        return [] if self.shelf is None else self.shelf.listed()
+
+    # --- modules and blueprints ---------------------------------------------------------------------------------------
+
+    async def add_module(self, blob: BlobId, name: str, by: PeerId) -> tables.ModuleRow:
+        """Fetch a module, compile it and keep it.
+
+        Raises:
+            EffectorError, FluvialError: it cannot be fetched, is no component, or there are too many.
+        """
+        if (known := self.inventory.modules.get(blob)) is not None:
+            return known
+        if len(self.inventory.modules) >= self._options.modules_max:
+            raise EffectorError(FULL, f"there are {self._options.modules_max} modules here, the most there may be")
+        path = await self._context.blobs.get(blob, bytes_max=MODULE_BYTES_MAX, hints=[by], pin=True)
+        try:
+            (compiled,) = await self._cache.compiled([(name or blob, path)], counts_fuel=False)
+        except GuestError:
+            await self._context.blobs.unpin(blob)
+            raise
+        size = await in_thread(lambda: path.stat().st_size)
+        row = tables.ModuleRow(blob, name[:128], size, compiled.shape, by, self._context.clock.now_ms())
+        await self._context.database.write(partial(tables.add_module, row=row))
+        self.inventory.modules[blob] = row
+        return row
+
+    async def remove_module(self, module: str) -> None:
+        """Forget a module that no blueprint names; raises EffectorError."""
+        if module not in self.inventory.modules:
+            raise EffectorError(NOT_FOUND, f"there is no module {module[:80]!r}")
+        users = [key for key, one in self.inventory.blueprints.items() if module in [str(m) for _, m in one.modules]]
+        if users:
+            raise EffectorError(CONFLICT, f"the blueprint {users[0]} needs this module")
+        await self._context.database.write(partial(tables.remove_module, module=module))
+        del self.inventory.modules[module]
+        await self._context.blobs.unpin(BlobId.parse(module))
+
+    async def add_blueprint(self, blueprint: Blueprint, by: PeerId) -> BlobId:
+        """Keep a blueprint, as a blob too, so that other peers can fetch it; its modules are fetched if they are not here."""
+        for name, module in blueprint.modules:
+            await self.add_module(module, name if blueprint.names else "", by)
+        body = blueprint_bytes(blueprint)
+        key = blueprint_id(body)
+        if key not in self.inventory.blueprints:
+            await self._context.blobs.put(body)
+            now = self._context.clock.now_ms()
+            await self._context.database.write(partial(tables.add_blueprint, blueprint=key, body=body, added_ms=now))
+            self.inventory.blueprints[key] = blueprint
+        return key
+
+    async def fetch_blueprint(self, key: str, by: PeerId) -> Blueprint:
+        """A blueprint from here, from the caller or from whoever has it; with its modules."""
+        if (known := self.inventory.blueprints.get(key)) is not None:
+            return known
+        try:
+            blob = BlobId.parse(key)
+            path = await self._context.blobs.get(blob, bytes_max=BLUEPRINT_BYTES_MAX, hints=[by])
+            blueprint = read_blueprint(await in_thread(path.read_bytes))
+        except ValueError as error:
+            raise EffectorError(BAD, f"{key[:80]} is no blueprint: {error}") from error
+        if await self.add_blueprint(blueprint, by) != blob:
+            raise EffectorError(BAD, f"{key[:80]} is no blueprint in its canonical form")
+        return blueprint
+
+    # --- services -----------------------------------------------------------------------------------------------------
+
+    async def create(self, key: str, owner: PeerId, *, hint: PeerId) -> tables.ServiceEntry:
+        """Make a service of a blueprint, which ``hint`` may have, and start it once to see that it works."""
+        if len(self.inventory.services) >= self._options.services_max:
+            raise EffectorError(FULL, f"there are {self._options.services_max} services here, the most there may be")
+        blueprint = await self.fetch_blueprint(key, hint)
+        now = self._context.clock.now_ms()
+        service = f"{self._context.rng.getrandbits(128):032x}"
+        entry = tables.ServiceEntry(service, key, owner, now)
+        await self._tried(await self._plan(entry, blueprint))
+        await self._context.database.write(partial(tables.add_service, row=entry))
+        self.inventory.services[service] = entry
+        return entry
+
+    async def replace(self, entry: tables.ServiceEntry, key: str, by: PeerId) -> tables.ServiceEntry:
+        """Give a service another blueprint; its id, aliases, state directory and what effectors keep for it stay. Calls that wait are answered by the new one."""
+        async with self._lock(entry.id):
+            blueprint = await self.fetch_blueprint(key, by)
+            changed = msgspec.structs.replace(entry, blueprint=key)
+            plan = await self._plan(changed, blueprint)
+            await self._tried(plan)
+            await self._context.database.write(partial(tables.replace_service, service=entry.id, blueprint=key))
+            self.inventory.services[entry.id] = changed
+            if (running := self._running.get(entry.id)) is not None:
+                await running.swap(plan)
+            return changed
+
+    async def remove(self, entry: tables.ServiceEntry) -> None:
+        """Remove a service with its aliases, its state directory and what effectors keep for it."""
+        await self._context.database.write(partial(tables.remove_service, service=entry.id))
+        del self.inventory.services[entry.id]
+        self._changing.pop(entry.id, None)
+        for alias in self.aliases_of(entry.id):
+            del self.inventory.aliases[alias]
+        if (running := self._running.pop(entry.id, None)) is not None:
+            await running.close()
+        await in_thread(partial(shutil.rmtree, self._home(entry.id), ignore_errors=True))
+        if self.shelf is not None:
+            await self.shelf.forget(entry.id)
+
+    async def set_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
+        """Let an alias name a service."""
+        await self._context.database.write(partial(tables.set_alias, alias=alias, service=entry.id))
+        self.inventory.aliases[alias] = entry.id
+
+    async def remove_alias(self, alias: str) -> None:
+        """Forget an alias."""
+        await self._context.database.write(partial(tables.remove_alias, alias=alias))
+        self.inventory.aliases.pop(alias, None)
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def running(self, entry: tables.ServiceEntry) -> RunningService:
+        """The guests of a service, to be called; made at the first call.
+
+        Raises:
+            GuestError: its modules cannot be linked or started as things are now.
+        """
+        if (found := self._running.get(entry.id)) is not None:
+            return found
+        async with self._lock(entry.id):
+            if (found := self._running.get(entry.id)) is None:
+                plan = await self._plan(entry, self.blueprint_of(entry))
+                found = RunningService(plan, self._engine, on_lost=partial(self._on_lost, entry.id))
+                self._running[entry.id] = found
+        return found
+
+    def _lock(self, service: str) -> anyio.Lock:
+        """Held while the guests of a service are changed."""
+        return self._changing.setdefault(service, anyio.Lock())
+
+    async def make_room(self, wanted: RunningService) -> None:
+        """End processes that have been idle longest, until there is one more than are needed."""
+        if wanted.plan.isolation != "process" or wanted.is_running:
+            return
+        there = [one for one in self._running.values() if one.plan.isolation == "process" and one.is_running]
+        idle = sorted((one for one in there if not one.is_busy), key=lambda one: one.used_at)
+        for one in idle[: max(0, len(there) + 1 - self._options.processes_max)]:
+            await one.close()
+            there.remove(one)
+        if len(there) >= self._options.processes_max:
+            raise EffectorError(
+                Status.BUSY, f"{len(there)} services are busy in their processes, the most there may be"
+            )
+
+    async def _plan(self, entry: tables.ServiceEntry, blueprint: Blueprint) -> ServicePlan:
+        limits = self._limits(blueprint)
+        names = [name for name, _ in blueprint.modules]
+        paths = [
+            await self._context.blobs.get(
+                module, bytes_max=MODULE_BYTES_MAX, hints=[PeerId.parse(entry.owner)], pin=True
+            )
+            for _, module in blueprint.modules
+        ]
+        compiled = await self._cache.compiled(list(zip(names, paths, strict=True)), counts_fuel=limits.counts_fuel)
+        assert self.shelf is not None, "the part has not started"
+        plan = link(
+            [(name, one.shape) for name, one in zip(names, compiled, strict=True)],
+            host=[
+                self.shelf.given(module=module, blueprint=entry.blueprint, owner=entry.owner)
+                for _, module in blueprint.modules
+            ],
+            wasi=blueprint.wasi,
+            hint=self._hint(blueprint),
+        )
+        divided = shares(
+            limits.memory_bytes,
+            [(one.shape.memories, blueprint.shares.get(name)) for name, one in zip(names, compiled, strict=True)],
+        )
+        return ServicePlan(
+            modules=list(zip(names, compiled, divided, strict=True)),
+            link=plan,
+            limits=limits,
+            isolation=self._isolation(entry, blueprint),
+            state=await self._state(entry.id) if blueprint.state else None,
+        )
+
+    def _hint(self, blueprint: Blueprint) -> str:
+        assert self.shelf is not None
+        wanted = {
+            effector
+            for _, module in blueprint.modules
+            if (row := self.inventory.modules.get(module)) is not None
+            for name in row.shape.imports
+            if (effector := self.shelf.effector_of(name)) is not None
+        }
+        return f"this peer has the effector {', '.join(sorted(wanted))}: it may not be granted" if wanted else ""
+
+    def _isolation(self, entry: tables.ServiceEntry, blueprint: Blueprint) -> Isolation:
+        """A process for what could block, and for strangers; a thread for the peer's own services."""
+        if is_virtual():
+            return "thread"  # in simulated time there are no processes; simulations are trusted
+        own = entry.owner == self._context.keys.peer_id
+        return "thread" if own and not blueprint.wasi and blueprint.isolation == "auto" else "process"
+
+    def _limits(self, blueprint: Blueprint) -> GuestLimits:
+        most, asked = self._options.limits, blueprint.limits
+        given: dict[str, Any] = {
+            name: min(value, value if name == "fuel" and not most.fuel else getattr(most, name))
+            for name, value in msgspec.structs.asdict(asked).items()
+            if value is not None
+        }
+        return msgspec.structs.replace(most, **given)
+
+    def _home(self, service: str) -> Path:
+        return self._folder / "services" / service
+
+    async def _state(self, service: str) -> Path:
+        state = self._home(service) / "state"
+        await in_thread(partial(state.mkdir, parents=True, exist_ok=True, mode=0o700))
+        return state
+
+    def _engine(self, counts_fuel: bool) -> GuestEngine:
+        return self._engines.setdefault(counts_fuel, GuestEngine(counts_fuel=counts_fuel))
+
+    async def _tried(self, plan: ServicePlan) -> None:
+        """Start a service on trial, without its state directory; raises GuestError."""
+        trial = RunningService(replace(plan, state=None), self._engine)
+        try:
+            await trial.start()
+        finally:
+            await trial.close()
+
+
+def check_alias(alias: str) -> None:
+    """Raises EffectorError for what cannot be an alias."""
+    if not 1 <= len(alias) <= ALIAS_CHARACTERS_MAX or not alias.isprintable() or "\0" in alias:
+        raise EffectorError(BAD, f"an alias has 1 to {ALIAS_CHARACTERS_MAX} printable characters")

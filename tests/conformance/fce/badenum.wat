@@ -1,0 +1,1 @@
+(component (core module $m (func (export "e") (result i32) (i32.const 7))) (core instance $i (instantiate $m)) (type $c' (enum "a" "b")) (export $c "c" (type $c')) (func (export "e") (result $c) (canon lift (core func $i "e"))))

@@ -1,0 +1,1 @@
+(component (core module $m (memory (export "m") 1) (func (export "e") (result i32) (i32.const 0x7ffffff0))) (core instance $i (instantiate $m)) (func (export "e") (result string) (canon lift (core func $i "e") (memory (core memory $i "m")))))

@@ -1,0 +1,1 @@
+(component (core module $m (func (export "f") (result i32) (i32.const 120))) (core instance $i (instantiate $m)) (func $f (result u32) (canon lift (core func $i "f"))) (instance (export "t:c/b@1.2.0") (export "f" (func $f))))

@@ -1,0 +1,6 @@
+(component (core module $m (func (export "note") (param i32 i32)) (func (export "twice") (param i32) (result i32) (i32.mul (i32.const 2) (local.get 0)))
+   (memory (export "m") 1) (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+  (core instance $i (instantiate $m))
+  (func $note (param "msg" string) (canon lift (core func $i "note") (memory (core memory $i "m")) (realloc (core func $i "realloc"))))
+  (func $twice (param "n" u32) (result u32) (canon lift (core func $i "twice")))
+  (instance (export "fluvial:probe/env") (export "note" (func $note)) (export "twice" (func $twice))))

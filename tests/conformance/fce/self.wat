@@ -1,0 +1,6 @@
+(component (import "t:c/a" (instance $b (export "f" (func  (result u32)))))
+  (core func $f (canon lower (func $b "f")))
+  (core module $m (import "x" "f" (func $f  (result i32))) (func (export "f")  (result i32)  (call $f)))
+  (core instance $i (instantiate $m (with "x" (instance (export "f" (func $f))))))
+  (func $g  (result u32) (canon lift (core func $i "f")))
+  (instance (export "t:c/a") (export "f" (func $g))))

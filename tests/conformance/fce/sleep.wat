@@ -1,0 +1,10 @@
+(component
+  (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type $p (sub resource))) (export "[method]pollable.block" (func (param "self" (borrow $p))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clk (alias outer 1 $pollable (type $pp)) (export "pollable" (type (eq $pp))) (export "subscribe-duration" (func (param "when" u64) (result (own $pp))))))
+  (core func $sub (canon lower (func $clk "subscribe-duration")))
+  (core func $block (canon lower (func $poll "[method]pollable.block")))
+  (core module $m (import "h" "sub" (func $sub (param i64) (result i32))) (import "h" "block" (func $block (param i32)))
+    (func (export "nap") (param i64) (call $block (call $sub (local.get 0)))))
+  (core instance $i (instantiate $m (with "h" (instance (export "sub" (func $sub)) (export "block" (func $block))))))
+  (func (export "nap") (param "ns" u64) (canon lift (core func $i "nap"))))

@@ -1,0 +1,1 @@
+(component (core module $m (table $t 1 funcref) (func (export "e") (result i32) (table.grow $t (ref.null func) (i32.const 100000000)))) (core instance $i (instantiate $m)) (func (export "e") (result s32) (canon lift (core func $i "e"))))

@@ -1,0 +1,1 @@
+(component (core module $m (func (export "f") (param i32) (result i32) (i32.const 1))) (core instance $i (instantiate $m)) (func $f (param "a" u32) (result u32) (canon lift (core func $i "f"))) (instance (export "t:c/b") (export "f" (func $f))))

@@ -1,0 +1,1 @@
+(component (core module $m (memory (export "m") 1) (func (export "e") (result i32) (i32.store (i32.const 8) (i32.const 0)) (i32.store (i32.const 12) (i32.const 60000)) (i32.const 8))) (core instance $i (instantiate $m)) (func (export "e") (result (list (list u8))) (canon lift (core func $i "e") (memory (core memory $i "m")))))
