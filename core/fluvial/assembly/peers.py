@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.guard.guarded import SEND_S, GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
@@ -40,6 +42,10 @@ class DirectPeers:
     def connected(self) -> frozenset[PeerId]:
         """As :meth:`Peers.connected`."""
         return self._transport.connected() if self._ready.is_set() else frozenset()
+
+    def addresses(self) -> Sequence[Address]:
+        """As :meth:`Peers.addresses`."""
+        return self._transport.addresses if self._ready.is_set() else ()
 
     async def _contact(self, to: PeerId | Contact, within_s: float) -> Contact:
         peer = to.peer if isinstance(to, Contact) else to

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from fluvial_dht_kademlia.challenges import Challenge, open_challenge
-from fluvial_dht_kademlia.keyspace import KEY_BITS, Key
 from fluvial_dht_kademlia.lab.liars import InventsContacts, NamesAccomplices
 from fluvial_dht_kademlia.lab.network import EndOf, LabNetwork, LabPeer
 from fluvial_dht_kademlia.lab.scenario import LiarsSpec, LookupScenario, NetworkSpec
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.outcomes import LookupEnded
+from fluvial_dht_kademlia.machine.challenges import Challenge, open_challenge
+from fluvial_dht_kademlia.machine.keyspace import KEY_BITS, Key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.outcomes import LookupEnded
 
 JOIN_EVERY_MS: Final = 500
 SETTLE_MS: Final = 60_000

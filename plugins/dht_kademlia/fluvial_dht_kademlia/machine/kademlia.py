@@ -24,21 +24,21 @@ from fluvial.addresses import Contact
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia import messages
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.contact_table import ContactTable
-from fluvial_dht_kademlia.in_progress import LookupRun, OutstandingRequest
-from fluvial_dht_kademlia.keyspace import Draws, Key, PlaceOf, Weigh, peer_key, random_key_in_bucket
-from fluvial_dht_kademlia.limits import MINUTE_MS, KademliaLimits
-from fluvial_dht_kademlia.lookup import Lookup, LookupShape
-from fluvial_dht_kademlia.messages import DhtAnswer, DhtRequest
-from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded
-from fluvial_dht_kademlia.provider_search import ProviderSearch
-from fluvial_dht_kademlia.publications import Publications
-from fluvial_dht_kademlia.record_offers import RecordOffer, choose_replicas, keep_record
-from fluvial_dht_kademlia.record_store import RecordStore
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks
-from fluvial_dht_kademlia.round_trips import RoundTripEstimator
+from fluvial_dht_kademlia.machine import messages
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.contact_table import ContactTable
+from fluvial_dht_kademlia.machine.in_progress import LookupRun, OutstandingRequest
+from fluvial_dht_kademlia.machine.keyspace import Draws, Key, PlaceOf, Weigh, peer_key, random_key_in_bucket
+from fluvial_dht_kademlia.machine.limits import MINUTE_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.lookup import Lookup, LookupShape
+from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
+from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded
+from fluvial_dht_kademlia.machine.provider_search import ProviderSearch
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.record_offers import RecordOffer, choose_replicas, keep_record
+from fluvial_dht_kademlia.machine.record_store import RecordStore
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks
+from fluvial_dht_kademlia.machine.round_trips import RoundTripEstimator
 
 UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
@@ -117,6 +117,12 @@ class Kademlia:
             ResourceLimit: too many lookups are in progress.
         """
         return self._start(self._new_run(target, now), seeds, now)
+
+    def find_peer(self, peer: PeerId, now: int) -> tuple[int, list[DhtEffect]]:
+        """Look up one peer: as :meth:`find_peers` of its place, but over as soon as the peer itself has answered. It is the nearest then."""
+        run = self._new_run(self._place(peer), now)
+        run.wanted = peer
+        return self._start(run, (), now)
 
     def find_providers(self, challenge: Challenge, now: int) -> tuple[int, list[DhtEffect]]:
         """Look up the providers at a challenge's key; as :meth:`find_peers`. This peer's own records count as those of one replica."""
@@ -239,7 +245,8 @@ class Kademlia:
 
     def _go_on(self, operation: int, now: int) -> list[DhtEffect]:
         run = self._lookups[operation]
-        if (run.search is not None and run.search.satisfied) or run.lookup.done:
+        found = run.wanted is not None and run.lookup.has_answered(run.wanted)
+        if found or (run.search is not None and run.search.satisfied) or run.lookup.done:
             return self._end(operation, now)
         request: DhtRequest = messages.FindPeers(run.lookup.target)
         if run.search is not None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.buckets import BucketMember, KBucket
-from fluvial_dht_kademlia.keyspace import KEY_BITS, Key, PlaceOf, Weigh, bucket_index
+from fluvial_dht_kademlia.machine.buckets import BucketMember, KBucket
+from fluvial_dht_kademlia.machine.keyspace import KEY_BITS, Key, PlaceOf, Weigh, bucket_index
 
 
 class ContactTable:

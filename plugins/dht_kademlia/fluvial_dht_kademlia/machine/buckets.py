@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.keyspace import Key, Weigh
+from fluvial_dht_kademlia.machine.keyspace import Key, Weigh
 
 
 @dataclass(slots=True)

@@ -1,0 +1,276 @@
+"""Routing ``kademlia``: the machine in the seat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+from fluvial.addresses import Address, Contact
+from fluvial.challenges import ChallengeKind
+from fluvial.errors import FluvialError, StorageError
+from fluvial.findings import Finding
+from fluvial.hooks import hookimpl
+from fluvial.identity import PeerId
+from fluvial.ports import Capability, Context, Provider
+from fluvial.seats import Answer, Contributions, Routing
+from prometheus_client import Counter, Gauge
+
+from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds
+from fluvial_dht_kademlia.machine.kademlia import Kademlia
+from fluvial_dht_kademlia.machine.limits import ADDRESSES_MAX
+from fluvial_dht_kademlia.machine.messages import AddProvider, RecordStored
+from fluvial_dht_kademlia.machine.outcomes import LookupEnded, ProvideEnded
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, sign_record
+from fluvial_dht_kademlia.shell.address_book import AddressBook
+from fluvial_dht_kademlia.shell.announcing import Announcer, WantedRecord
+from fluvial_dht_kademlia.shell.asking import ContactAsker
+from fluvial_dht_kademlia.shell.capability_keys import challenge_of
+from fluvial_dht_kademlia.shell.driver import MachineDriver
+from fluvial_dht_kademlia.shell.finding import PeerFinder
+from fluvial_dht_kademlia.shell.joining import Joiner
+from fluvial_dht_kademlia.shell.options import KademliaOptions
+from fluvial_dht_kademlia.shell.persisting import StateKeeper
+from fluvial_dht_kademlia.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request, encode_answer
+
+AT_ONCE: Final = 1_024
+PER_SENDER: Final = 64
+"""Requests are answered at once, except for offers of records, which are written first."""
+PROVIDERS_S: Final = 4.0
+"""What a lookup of providers may take: the node gives a routing five seconds."""
+
+
+class KademliaRouting(Routing):
+    """Takes the seat ``routing`` as ``kademlia``.
+
+    Args:
+        context: of the node it sits in.
+        options: its section of the config.
+    """
+
+    def __init__(self, context: Context, options: KademliaOptions) -> None:
+        self._context: Final = context
+        self._options = options
+        self._me = me = context.keys.peer_id
+        self._clock = context.clock
+        limits = options.limits()
+        self._kinds = ChallengeKinds(self._proves, self._prove)
+        self._checks = RecordChecks(context.network, self._kinds, limits)
+        self._machine = Kademlia(
+            Contact(me),
+            limits=limits,
+            checks=self._checks,
+            publications=Publications(
+                me, sign=lambda fields: sign_record(context.keys, context.network, fields), limits=limits
+            ),
+            weigh=self._weigh,
+            rng=context.rng,
+            now=context.clock.now_ms(),
+        )
+        self._book = AddressBook(me, options.contacts_max, self._weigh)
+        self._book.fix(options.seeds())
+        asker = ContactAsker(context.peers, context.clock, limits.request_timeout_ms)
+        self._driver = MachineDriver(self._machine, asker.ask, context.clock)
+        self._measure()
+        self._finder = PeerFinder(
+            me, self._book, lookups=(self._look_up_peer, self._look_up_relays), clock=context.clock, ways=self._ways
+        )
+        self._joiner = Joiner(
+            seeds=lambda: self._book, contacts=lambda: len(self._machine.table), join=self._join, log=context.log
+        )
+        self._keeper = StateKeeper(
+            context.database,
+            book=self._book,
+            store=self._machine.store,
+            publications=self._machine.publications,
+            log=context.log,
+        )
+        self._announcer = Announcer(
+            me,
+            wanted=self._wanted,
+            publications=self._machine.publications,
+            kinds=self._kinds,
+            offer=self._offer,
+            write=self._keeper.write_own,
+            clock=context.clock,
+            log=context.log,
+        )
+
+    def _measure(self) -> None:
+        metrics = self._context.metrics
+        gauge = Gauge("fluvial_routing_contacts", "Peers with a known contact", registry=metrics)
+        gauge.set_function(lambda: len(self._book))
+        gauge = Gauge("fluvial_dht_table_peers", "Peers in the buckets of the DHT", registry=metrics)
+        gauge.set_function(lambda: len(self._machine.table))
+        gauge = Gauge("fluvial_dht_keys", "Keys for which records are kept for others", registry=metrics)
+        gauge.set_function(lambda: len(self._machine.store))
+        self._ways = Counter(
+            "fluvial_routing_finds",
+            "Peers that the routing was asked for, by where they were found",
+            ["way"],
+            registry=metrics,
+        )
+        self._requests = Counter(
+            "fluvial_dht_requests",
+            "Requests of other peers to the DHT, by kind and outcome",
+            ["kind", "outcome"],
+            registry=metrics,
+        )
+
+    # --- as a part ----------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Join the network and serve it until cancelled.
+
+        Raises:
+            StorageError: what was kept before cannot be read.
+            PluginError: two kinds of challenges have one name.
+        """
+        self._kinds.add(*self._context.extensions.all(ChallengeKind))
+        await self._keeper.load(self._clock.now_ms(), self._options.contacts_max)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._driver.run, tasks)
+                self._finder.start(tasks)
+                tasks.start_soon(self._keeper.run)
+                task_status.started()
+                tasks.start_soon(self._joiner.run)
+                await self._joiner.tried.wait()
+                await self._announcer.run()
+        finally:
+            self._finder.stop()
+
+    def contributions(self) -> Contributions:
+        """The protocol, a watcher of connections and capabilities, and what doctor is told."""
+        answer = Answer(
+            protocol=PROTOCOL, by=self._answer, bytes_max=REQUEST_BYTES_MAX, at_once=AT_ONCE, per_sender=PER_SENDER
+        )
+        return Contributions(answers=(answer,), watchers=(self,), health=self._health)
+
+    @hookimpl
+    def fluvial_capabilities_changed(self) -> None:
+        """A reason to announce."""
+        self._announcer.wake()
+
+    def _health(self) -> Iterable[Finding]:
+        known, peers = len(self._book), len(self._machine.table)
+        if peers:
+            yield Finding(level="ok", text=f"{peers} peers in the table, {known} in the address book")
+        else:
+            yield Finding(
+                level="warn",
+                text=f"no peer of the DHT has answered yet; {known} in the address book",
+                hint="give the address of a peer that runs, as `peers` in [routing]",
+            )
+
+    # --- the seat's protocol ------------------------------------------------------------------------------------------
+
+    async def find(self, peer: PeerId) -> Contact | None:
+        """The best contact known or found for a peer; None if there is none."""
+        return await self._finder.find(peer)
+
+    def learn(self, contact: Contact) -> None:
+        """A peer announced addresses of its own, in a handshake or in a particle that it signed."""
+        if self._book.learn(contact, self._clock.now_ms()):
+            self._joiner.hope()
+
+    def contacts(self) -> Sequence[Contact]:
+        """All contacts known now."""
+        return list(self._book)
+
+    async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
+        """Peers that have a capability, heaviest first, at most ``limit`` of them."""
+        if limit < 1:
+            return ()
+        records = await self._records(challenge_of(capability, self._kinds))
+        return [self._provider(record) for record in records[:limit]]
+
+    # --- requests of others -------------------------------------------------------------------------------------------
+
+    async def _answer(self, sender: PeerId, payload: bytes) -> bytes:
+        request = decode_request(payload)
+        kind = type(request).__name__
+        answer, effects = self._machine.receive(self._book.contact(sender), request, self._clock.now_ms())
+        self._driver.carry_out(effects)
+        if isinstance(request, AddProvider):
+            try:
+                await self._keeper.write_records()  # an accepted record is a promise
+            except StorageError:
+                answer = RecordStored(False, "storage")
+        refused = isinstance(answer, RecordStored) and not answer.accepted
+        self._requests.labels(kind=kind, outcome="refused" if refused else "answered").inc()
+        return encode_answer(answer)
+
+    # --- lookups ------------------------------------------------------------------------------------------------------
+
+    async def _join(self, seeds: list[Contact]) -> None:
+        await self._driver.operate(lambda now: self._machine.join(now, seeds), LookupEnded)
+        self._driver.carry_out(self._machine.fill(self._clock.now_ms()))
+
+    async def _look_up_peer(self, peer: PeerId) -> Contact | None:
+        end = await self._driver.operate(lambda now: self._machine.find_peer(peer, now), LookupEnded)
+        return next((contact for contact in end.nearest if contact.peer == peer), None)
+
+    async def _look_up_relays(self, peer: PeerId) -> Contact | None:
+        """A client behind relays, by the addresses of these."""
+        ways: list[Address] = []
+        for record in await self._records(challenge_of(Capability("relay", str(peer)), self._kinds)):
+            relay = self._provider(record).contact
+            ways += [
+                Address(host_kind=at.host_kind, host=at.host, port=at.port, relay=relay.peer, peer=peer)
+                for at in relay.addresses
+                if at.relay is None
+            ]
+        return Contact(peer, tuple(ways[:ADDRESSES_MAX])) if ways else None
+
+    async def _records(self, challenge: Challenge) -> Sequence[ProviderRecord]:
+        """The records at a challenge's key, heaviest first; none in time, none at all."""
+        with anyio.move_on_after(PROVIDERS_S):
+            try:
+                end = await self._driver.operate(lambda now: self._machine.find_providers(challenge, now), LookupEnded)
+            except FluvialError as error:
+                self._context.log.debug("dht_lookup_failed", error=error.message)
+                return ()
+            return end.records
+        return ()
+
+    def _provider(self, record: ProviderRecord) -> Provider:
+        peer = record.provider
+        told: list[Address] = []
+        for text in record.fields.addresses:
+            try:
+                address = Address.parse(text)
+            except ValueError:  # of another version
+                continue
+            if address.peer in (None, peer):
+                told.append(address.with_peer(peer))
+        contact = Contact(peer, tuple(told))
+        if told:
+            self._book.learn(contact, self._clock.now_ms())
+        return Provider(contact=self._book.contact(peer), weight=self._weigh(peer))
+
+    # --- records of this peer -----------------------------------------------------------------------------------------
+
+    def _wanted(self) -> Iterable[WantedRecord]:
+        addresses = tuple(str(address) for address in self._context.peers.addresses()[:ADDRESSES_MAX])
+        for capability in sorted(self._context.directory.own()):
+            if self._options.announces(capability):
+                yield WantedRecord(challenge_of(capability, self._kinds), addresses=addresses)
+
+    async def _offer(self, challenge: Challenge, record: ProviderRecord) -> ProvideEnded:
+        ended = await self._driver.operate(lambda now: self._machine.add_provider(challenge, record, now), ProvideEnded)
+        await self._keeper.write_records()
+        return ended
+
+    # --- trust --------------------------------------------------------------------------------------------------------
+
+    def _weigh(self, peer: PeerId) -> int:
+        return self._context.trust.weight(peer)
+
+    def _proves(self, proof: bytes, owner: PeerId, provider: PeerId, length_max: int) -> bool:
+        return self._context.trust.proves(proof, owner, provider, length_max=length_max)
+
+    def _prove(self, owner: PeerId, provider: PeerId, length_max: int) -> bytes | None:
+        return self._context.trust.prove(owner, provider, length_max=length_max)
