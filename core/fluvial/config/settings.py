@@ -29,6 +29,9 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
 }
 """The offer that takes a seat which the config does not mention."""
 
+SEAT_PREFERENCES: Final[Mapping[SeatName, str]] = {"routing": "kademlia"}
+"""What `fluvial init` puts into a seat, where that is installed, in place of its default."""
+
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of ``fluvial.toml``."""

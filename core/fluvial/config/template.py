@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 import msgspec
 import tomlkit
 
-from fluvial.config.settings import SEAT_DEFAULTS, CoreSections
+from fluvial.config.settings import SEAT_DEFAULTS, SEAT_PREFERENCES, CoreSections
 from fluvial.plugins import Plugins
 
 COLUMNS: Final = 110
@@ -33,7 +33,9 @@ def render(plugins: Plugins, chosen: Mapping[str, Mapping[str, Any]]) -> str:
             sections += [f"[{one.name}]", *_keys(type(one.default), chosen.get(one.name, {})), ""]
         else:
             lines += _key(one, chosen.get("", {}))
-    for seat, kind in SEAT_DEFAULTS.items():
+    for seat, default in SEAT_DEFAULTS.items():
+        preferred = SEAT_PREFERENCES.get(seat, default)
+        kind = preferred if plugins.offers_of(seat, preferred) else default
         values = chosen.get(seat, {})
         sections += [f"[{seat}]", f"kind = {_toml(kind)}"]
         if len(same := plugins.offers_of(seat, kind)) == 1:

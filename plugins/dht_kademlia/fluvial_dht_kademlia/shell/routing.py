@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.challenges import ChallengeKind
-from fluvial.errors import FluvialError, StorageError
+from fluvial.errors import StorageError
 from fluvial.findings import Finding
 from fluvial.hooks import hookimpl
 from fluvial.identity import PeerId
@@ -19,11 +19,13 @@ from prometheus_client import Counter, Gauge
 
 from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds
 from fluvial_dht_kademlia.machine.kademlia import Kademlia
+from fluvial_dht_kademlia.machine.keyspace import Key
 from fluvial_dht_kademlia.machine.limits import ADDRESSES_MAX
 from fluvial_dht_kademlia.machine.messages import AddProvider, RecordStored
 from fluvial_dht_kademlia.machine.outcomes import LookupEnded, ProvideEnded
 from fluvial_dht_kademlia.machine.publications import Publications
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, sign_record
+from fluvial_dht_kademlia.mandate import Mandate, holds
 from fluvial_dht_kademlia.shell.address_book import AddressBook
 from fluvial_dht_kademlia.shell.announcing import Announcer, WantedRecord
 from fluvial_dht_kademlia.shell.asking import ContactAsker
@@ -33,6 +35,9 @@ from fluvial_dht_kademlia.shell.finding import PeerFinder
 from fluvial_dht_kademlia.shell.joining import Joiner
 from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.persisting import StateKeeper
+from fluvial_dht_kademlia.shell.provisions import Provisions
+from fluvial_dht_kademlia.shell.service import DhtService
+from fluvial_dht_kademlia.shell.tables import Provided
 from fluvial_dht_kademlia.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request, encode_answer
 
 AT_ONCE: Final = 1_024
@@ -87,6 +92,7 @@ class KademliaRouting(Routing):
             publications=self._machine.publications,
             log=context.log,
         )
+        self._provisions = Provisions(context.database)
         self._announcer = Announcer(
             me,
             wanted=self._wanted,
@@ -129,6 +135,7 @@ class KademliaRouting(Routing):
             PluginError: two kinds of challenges have one name.
         """
         self._kinds.add(*self._context.extensions.all(ChallengeKind))
+        await self._provisions.load()
         await self._keeper.load(self._clock.now_ms(), self._options.contacts_max)
         try:
             async with anyio.create_task_group() as tasks:
@@ -143,11 +150,11 @@ class KademliaRouting(Routing):
             self._finder.stop()
 
     def contributions(self) -> Contributions:
-        """The protocol, a watcher of connections and capabilities, and what doctor is told."""
+        """The protocol, the service ``dht``, a watcher of capabilities, and what doctor is told."""
         answer = Answer(
             protocol=PROTOCOL, by=self._answer, bytes_max=REQUEST_BYTES_MAX, at_once=AT_ONCE, per_sender=PER_SENDER
         )
-        return Contributions(answers=(answer,), watchers=(self,), health=self._health)
+        return Contributions(answers=(answer,), services=(DhtService(self),), watchers=(self,), health=self._health)
 
     @hookimpl
     def fluvial_capabilities_changed(self) -> None:
@@ -184,8 +191,58 @@ class KademliaRouting(Routing):
         """Peers that have a capability, heaviest first, at most ``limit`` of them."""
         if limit < 1:
             return ()
-        records = await self._records(challenge_of(capability, self._kinds))
-        return [self._provider(record) for record in records[:limit]]
+        found = await self.records(self.challenge(capability))
+        return [provider for provider, _ in found[:limit]]
+
+    # --- what the service asks ----------------------------------------------------------------------------------------
+
+    async def nearest(self, key: Key, count: int) -> list[Contact]:
+        """The peers nearest to a key that answered a lookup; raises ResourceLimit, Unreachable."""
+        end = await self._driver.operate(lambda now: self._machine.find_peers(key, now), LookupEnded)
+        return list(end.nearest[:count])
+
+    async def records(self, challenge: Challenge) -> list[tuple[Provider, ProviderRecord]]:
+        """The records at a challenge's key, heaviest first; none if the lookup takes too long."""
+        with anyio.move_on_after(PROVIDERS_S):
+            end = await self._driver.operate(lambda now: self._machine.find_providers(challenge, now), LookupEnded)
+            return [(self._provider(record), record) for record in end.records]
+        return []
+
+    async def provide(self, challenge: Challenge, value: bytes, service: str) -> int:
+        """Provide something from now on; how many replicas know of it now.
+
+        Raises:
+            Refused: this peer does not solve the challenge. ResourceLimit, StorageError: there is no room for it.
+        """
+        self._kinds.solve(challenge, self._me)
+        await self._provisions.add(Provided(challenge, value, service))
+        await self._announcer.announce()
+        published = self._machine.publications.get(challenge.key)
+        if published is None:
+            return 0
+        return (await self._offer(challenge, published.record)).stored
+
+    async def withdraw(self, challenge: Challenge) -> bool:
+        """Provide something no more; whether it was provided. Raises StorageError."""
+        removed = await self._provisions.remove(challenge.key)
+        await self._announcer.announce()
+        return removed
+
+    def challenge(self, capability: Capability) -> Challenge:
+        """The challenge of a capability."""
+        return challenge_of(capability, self._kinds)
+
+    def summary(self) -> tuple[list[Contact], int, int, int]:
+        """Peers of the table; keys kept, records published, peers in the address book."""
+        peers = [member.contact for member in self._machine.table]
+        return peers, len(self._machine.store), len(list(self._machine.publications)), len(self._book)
+
+    def may_change(self, initiator: PeerId, mandate: Mandate | None) -> bool:
+        """Whether a particle of an initiator may change what this peer provides."""
+        if initiator == self._me:
+            return True
+        network, now_ms = self._context.network, self._clock.now_ms()
+        return mandate is not None and holds(mandate, owner=self._me, client=initiator, network=network, now_ms=now_ms)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 
@@ -216,25 +273,13 @@ class KademliaRouting(Routing):
     async def _look_up_relays(self, peer: PeerId) -> Contact | None:
         """A client behind relays, by the addresses of these."""
         ways: list[Address] = []
-        for record in await self._records(challenge_of(Capability("relay", str(peer)), self._kinds)):
-            relay = self._provider(record).contact
+        for relay, _ in await self.records(self.challenge(Capability("relay", str(peer)))):
             ways += [
                 Address(host_kind=at.host_kind, host=at.host, port=at.port, relay=relay.peer, peer=peer)
-                for at in relay.addresses
+                for at in relay.contact.addresses
                 if at.relay is None
             ]
         return Contact(peer, tuple(ways[:ADDRESSES_MAX])) if ways else None
-
-    async def _records(self, challenge: Challenge) -> Sequence[ProviderRecord]:
-        """The records at a challenge's key, heaviest first; none in time, none at all."""
-        with anyio.move_on_after(PROVIDERS_S):
-            try:
-                end = await self._driver.operate(lambda now: self._machine.find_providers(challenge, now), LookupEnded)
-            except FluvialError as error:
-                self._context.log.debug("dht_lookup_failed", error=error.message)
-                return ()
-            return end.records
-        return ()
 
     def _provider(self, record: ProviderRecord) -> Provider:
         peer = record.provider
@@ -257,7 +302,9 @@ class KademliaRouting(Routing):
         addresses = tuple(str(address) for address in self._context.peers.addresses()[:ADDRESSES_MAX])
         for capability in sorted(self._context.directory.own()):
             if self._options.announces(capability):
-                yield WantedRecord(challenge_of(capability, self._kinds), addresses=addresses)
+                yield WantedRecord(self.challenge(capability), addresses=addresses)
+        for one in self._provisions:
+            yield WantedRecord(one.challenge, value=one.value, service=one.service, addresses=addresses)
 
     async def _offer(self, challenge: Challenge, record: ProviderRecord) -> ProvideEnded:
         ended = await self._driver.operate(lambda now: self._machine.add_provider(challenge, record, now), ProvideEnded)
