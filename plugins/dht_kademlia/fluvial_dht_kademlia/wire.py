@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Final, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from fluvial.addresses import Address, Contact
@@ -44,7 +44,6 @@ ANSWER_BYTES_MAX: Final = RECORDS_BYTES_MAX + CONTACTS_BYTES_MAX + 64
 CONTACTS_MAX: Final = 96
 RECORDS_MAX: Final = 1_024
 
-T = TypeVar("T")
 KeyField: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 AddressField: TypeAlias = Annotated[str, msgspec.Meta(max_length=ADDRESS_CHARACTERS_MAX)]
 
@@ -154,7 +153,7 @@ def encode_answer(answer: DhtAnswer) -> bytes:
         case messages.PeersFound(contacts):
             return encode(PeersFoundForm(_contact_forms(contacts)))
         case messages.ProvidersFound(records, contacts):
-            fitting = _fitting(records, RECORDS_BYTES_MAX, RECORDS_MAX)
+            fitting = _fitting(records)
             return encode(ProvidersFoundForm(fitting, _contact_forms(contacts)))
         case messages.RecordStored(accepted, reason):
             return encode(RecordStoredForm(accepted, reason[:32]))
@@ -185,29 +184,38 @@ def _key(data: bytes) -> Key:
 
 
 def _contact_forms(contacts: Iterable[Contact]) -> tuple[ContactForm, ...]:
-    return _fitting(map(_contact_form, contacts), CONTACTS_BYTES_MAX, CONTACTS_MAX)
+    kept: list[ContactForm] = []
+    room = CONTACTS_BYTES_MAX
+    for contact in contacts:
+        form, size = _contact_form(contact)
+        room -= size
+        if room < 0 or len(kept) == CONTACTS_MAX:
+            break
+        kept.append(form)
+    return tuple(kept)
 
 
 @lru_cache(maxsize=8_192)
-def _contact_form(contact: Contact) -> ContactForm:
-    """Addresses without the peer's id at their end, which the contact has already."""
+def _contact_form(contact: Contact) -> tuple[ContactForm, int]:
+    """The form, with addresses that do not repeat the peer, and its size in bytes."""
     texts = (str(_without_peer(address)) for address in contact.addresses[:ADDRESSES_MAX])
-    return ContactForm(str(contact.peer), tuple(text for text in texts if len(text) <= ADDRESS_CHARACTERS_MAX))
+    form = ContactForm(str(contact.peer), tuple(text for text in texts if len(text) <= ADDRESS_CHARACTERS_MAX))
+    return form, len(encode(form))
 
 
 def _without_peer(address: Address) -> Address:
     return Address(host_kind=address.host_kind, host=address.host, port=address.port, relay=address.relay)
 
 
-def _fitting(parts: Iterable[T], bytes_max: int, count_max: int) -> tuple[T, ...]:
-    """The first parts that have this room together."""
-    kept: list[T] = []
-    room = bytes_max
-    for part in parts:
-        room -= len(encode(part))
-        if room < 0 or len(kept) == count_max:
+def _fitting(records: Iterable[ProviderRecord]) -> tuple[ProviderRecord, ...]:
+    """The first records that have room together."""
+    kept: list[ProviderRecord] = []
+    room = RECORDS_BYTES_MAX
+    for record in records:
+        room -= len(encode(record))
+        if room < 0 or len(kept) == RECORDS_MAX:
             break
-        kept.append(part)
+        kept.append(record)
     return tuple(kept)
 
 

@@ -44,12 +44,14 @@ class MachineDriver:
         machine: the machine.
         ask: sends one request.
         clock: the time.
+        before: called before each step of the machine.
     """
 
-    def __init__(self, machine: Kademlia, ask: Ask, clock: Clock) -> None:
+    def __init__(self, machine: Kademlia, ask: Ask, clock: Clock, *, before: Callable[[], None]) -> None:
         self._machine: Final = machine
         self._ask_contact = ask
         self._clock = clock
+        self._before = before
         self._tasks: TaskGroup | None = None
         self._waiting: dict[int, _Waiting] = {}
         self._sleeps_until = math.inf
@@ -114,4 +116,5 @@ class MachineDriver:
             self.carry_out(self._machine.answered(effect.ticket, answer, self._now()))
 
     def _now(self) -> int:
+        self._before()
         return self._clock.now_ms()

@@ -30,6 +30,7 @@ class Joiner:
 
     Attributes:
         tried: set once the first attempt is over.
+        joined: set once somebody has answered.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Joiner:
         self._log = log
         self._hope = anyio.Event()
         self.tried: Final = anyio.Event()
+        self.joined: Final = anyio.Event()
 
     def hope(self) -> None:
         """Somebody has come: a reason to try now if nobody is known."""
@@ -76,4 +78,6 @@ class Joiner:
             return False
         contacts = self._contacts()
         self._log.info("dht_joined" if contacts else "dht_not_joined", contacts=contacts, seeds=len(seeds))
+        if contacts:
+            self.joined.set()
         return contacts > 0

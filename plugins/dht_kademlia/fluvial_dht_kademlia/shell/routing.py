@@ -38,6 +38,7 @@ from fluvial_dht_kademlia.shell.persisting import StateKeeper
 from fluvial_dht_kademlia.shell.provisions import Provisions
 from fluvial_dht_kademlia.shell.service import DhtService
 from fluvial_dht_kademlia.shell.tables import Provided
+from fluvial_dht_kademlia.shell.weights import WeightCache
 from fluvial_dht_kademlia.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request, encode_answer
 
 AT_ONCE: Final = 1_024
@@ -61,6 +62,7 @@ class KademliaRouting(Routing):
         self._me = me = context.keys.peer_id
         self._clock = context.clock
         limits = options.limits()
+        self._weights = WeightCache(context.trust)
         self._kinds = ChallengeKinds(self._proves, self._prove)
         self._checks = RecordChecks(context.network, self._kinds, limits)
         self._machine = Kademlia(
@@ -70,14 +72,14 @@ class KademliaRouting(Routing):
             publications=Publications(
                 me, sign=lambda fields: sign_record(context.keys, context.network, fields), limits=limits
             ),
-            weigh=self._weigh,
+            weigh=self._weights.weigh,
             rng=context.rng,
             now=context.clock.now_ms(),
         )
-        self._book = AddressBook(me, options.contacts_max, self._weigh)
+        self._book = AddressBook(me, options.contacts_max, self._weights.weigh)
         self._book.fix(options.seeds())
         asker = ContactAsker(context.peers, context.clock, limits.request_timeout_ms)
-        self._driver = MachineDriver(self._machine, asker.ask, context.clock)
+        self._driver = MachineDriver(self._machine, asker.ask, context.clock, before=self._weights.refresh)
         self._measure()
         self._finder = PeerFinder(
             me, self._book, lookups=(self._look_up_peer, self._look_up_relays), clock=context.clock, ways=self._ways
@@ -194,6 +196,11 @@ class KademliaRouting(Routing):
         found = await self.records(self.challenge(capability))
         return [provider for provider, _ in found[:limit]]
 
+    @property
+    def joined(self) -> anyio.Event:
+        """Set once this peer has joined the network: it has looked up its own place, and somebody has answered."""
+        return self._joiner.joined
+
     # --- what the service asks ----------------------------------------------------------------------------------------
 
     async def nearest(self, key: Key, count: int) -> list[Contact]:
@@ -249,6 +256,7 @@ class KademliaRouting(Routing):
     async def _answer(self, sender: PeerId, payload: bytes) -> bytes:
         request = decode_request(payload)
         kind = type(request).__name__
+        self._weights.refresh()
         answer, effects = self._machine.receive(self._book.contact(sender), request, self._clock.now_ms())
         self._driver.carry_out(effects)
         if isinstance(request, AddProvider):
@@ -294,7 +302,7 @@ class KademliaRouting(Routing):
         contact = Contact(peer, tuple(told))
         if told:
             self._book.learn(contact, self._clock.now_ms())
-        return Provider(contact=self._book.contact(peer), weight=self._weigh(peer))
+        return Provider(contact=self._book.contact(peer), weight=self._weights.weigh(peer))
 
     # --- records of this peer -----------------------------------------------------------------------------------------
 
@@ -312,9 +320,6 @@ class KademliaRouting(Routing):
         return ended
 
     # --- trust --------------------------------------------------------------------------------------------------------
-
-    def _weigh(self, peer: PeerId) -> int:
-        return self._context.trust.weight(peer)
 
     def _proves(self, proof: bytes, owner: PeerId, provider: PeerId, length_max: int) -> bool:
         return self._context.trust.proves(proof, owner, provider, length_max=length_max)
