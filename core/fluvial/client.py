@@ -297,12 +297,16 @@ class Client:
 
     Attributes:
         node: the peer that it is.
-        relay_id: the relay it is connected to.
     """
 
-    def __init__(self, node: Node, relay_id: PeerId) -> None:
+    def __init__(self, node: Node) -> None:
         self.node: Final = node
-        self.relay_id: Final = relay_id
+
+    @property
+    def relay_id(self) -> PeerId:
+        """The relay that it is connected to now, or was at last; its own id if it has none."""
+        relays = self.node.assembly.relaying.relays
+        return relays[0].peer if relays else self.node.peer_id
 
     @property
     def peer_id(self) -> PeerId:
@@ -425,7 +429,7 @@ def _in_script(notice: Notice, loads: int) -> Notice:
 
 @asynccontextmanager
 async def connect(
-    relay: str,
+    relay: str | Sequence[str],
     *,
     keys: KeyPair | None = None,
     network: str = "fluvial",
@@ -435,10 +439,12 @@ async def connect(
     plugins: Plugins | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
-    """A client that is connected to a relay while the block runs.
+    """A client that is connected to a relay while the block runs; to several, if several are given, of which one must answer.
+
+    It gives each relay a lease, so that others can find it through any of them. When all are lost, it tries peers that its relays have named.
 
     Args:
-        relay: the relay's address, ending in ``/p2p/12D3KooW…``.
+        relay: the relay's address, ending in ``/p2p/12D3KooW…``, or those of several.
         keys: who the client is; a fresh key pair by default.
         network: name of the network.
         peers: addresses of further peers that it may dial.
@@ -448,28 +454,39 @@ async def connect(
         log: its logger; by default warnings and errors go to stderr.
 
     Raises:
-        Unreachable: the relay does not answer. ConfigError: an address or name is not usable.
+        Unreachable: no relay answers. ConfigError: an address or name is not usable.
     """
     values = {
         "network": network,
-        "relays": [relay],
+        "relays": [relay] if isinstance(relay, str) else list(relay),
         "routing": {"kind": "static", "peers": list(peers)},
         "storage": {"url": storage_url},
         "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
-    contact = Contact.parse(relay)
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
-        await _connected(node, contact)
-        yield Client(node, contact.peer)
+        await _connected(node, configuration.settings.relays)
+        yield Client(node)
 
 
-async def _connected(node: Node, relay: Contact) -> None:
-    try:
-        await node.transport.request(relay, PING_PROTOCOL, b"", timeout_s=CONNECT_S)
-    except Unreachable as error:
+async def _connected(node: Node, relays: Sequence[Contact]) -> None:
+    """Wait for the first relay that answers."""
+    failures: list[Unreachable] = []
+
+    async def try_one(relay: Contact) -> None:
+        try:
+            await node.transport.request(relay, PING_PROTOCOL, b"", timeout_s=CONNECT_S)
+        except Unreachable as error:
+            failures.append(error)
+        else:
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for relay in relays:
+            tasks.start_soon(try_one, relay)
+    if len(failures) == len(relays):
         raise Unreachable(
-            f"the relay does not answer: {error.message}",
+            f"{'the relay does not answer' if len(relays) == 1 else 'no relay answers'}: {failures[0].message}",
             hint="is it running, is it of the same network, and is its id right?",
-        ) from error
+        ) from failures[0]

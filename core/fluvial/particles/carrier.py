@@ -11,8 +11,8 @@ A relay hands over directly (1), never through further relays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
@@ -26,22 +26,38 @@ ANSWER_TIMEOUT_S: Final = 15.0
 """For the receiver to check, store and answer."""
 
 
+class Hold(Protocol):
+    """Keeps a message for a client that is away."""
+
+    def __call__(self, client: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> bool:
+        """Whether it is kept."""
+        ...
+
+
 class Carrier:
     """See the module's docstring.
 
     Args:
         me: this peer.
         transport, routing: the seats.
-        relays: this peer's own relays.
+        relays: this peer's own relays now, best first.
+        hold: as a relay, keeps a message for a client that is away; whether it is kept.
     """
 
     def __init__(
-        self, me: PeerId, transport: GuardedTransport, routing: GuardedRouting, *, relays: Sequence[Contact] = ()
+        self,
+        me: PeerId,
+        transport: GuardedTransport,
+        routing: GuardedRouting,
+        *,
+        relays: Callable[[], Sequence[Contact]],
+        hold: Hold,
     ) -> None:
         self._me = me
         self._transport = transport
         self._routing = routing
         self._relays = relays
+        self._hold = hold
 
     async def carry(self, delivery: Delivery) -> Receipt:
         """Deliver to ``delivery.to``.
@@ -80,7 +96,7 @@ class Carrier:
 
     async def check_way(self, peer: PeerId) -> None:
         """Raise Unreachable if no way to a peer is known that it could be tried on."""
-        if self._relays or peer in self._transport.connected():
+        if self._relays() or peer in self._transport.connected():
             return
         contact = await self._routing.find(peer)
         if contact is None or not contact.addresses:
@@ -93,7 +109,7 @@ class Carrier:
             if way.relay is not None:
                 address = Address(host_kind=way.host_kind, host=way.host, port=way.port, peer=way.relay)
                 relays.setdefault(way.relay, Contact(way.relay, (address,)))
-        for own in self._relays:
+        for own in self._relays():
             relays.setdefault(own.peer, own)
         return [relay for relay in relays.values() if relay.peer not in (self._me, peer)]
 
@@ -106,8 +122,20 @@ class Carrier:
         told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
         return tuple(dict.fromkeys((*known, *told)))
 
-    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
-        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`."""
+    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> Receipt:
+        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`.
+
+        If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
+        peer could not be reached, and tries again.
+        """
+        try:
+            return await self._pass_on(peer, protocol, payload)
+        except Unreachable as error:
+            if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
+                raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
+            raise
+
+    async def _pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
         if peer in self._transport.connected():
             return await self._ask(Contact(peer), protocol, payload)
         contact = await self._routing.find(peer)

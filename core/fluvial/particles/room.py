@@ -23,7 +23,7 @@ from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
@@ -62,7 +62,8 @@ class ParticleContext:
         network: its network.
         limits: what it accepts.
         keep_ms: how long dead particles stay in the store.
-        relays: this peer's own relays.
+        relays: this peer's own relays now, best first.
+        hold: keeps a message for a client of this relay that is away.
         store: where they are.
         transport, routing, authorization, execution: the seats.
         services: who answers calls.
@@ -75,7 +76,8 @@ class ParticleContext:
     network: str
     limits: ParticleLimits
     keep_ms: int
-    relays: Sequence[Contact]
+    relays: Callable[[], Sequence[Contact]]
+    hold: Hold
     store: ParticleStore
     transport: GuardedTransport
     routing: GuardedRouting
@@ -166,7 +168,7 @@ class Particles(Part):
         processor.start(tasks)
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
-        carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
+        carrier = Carrier(me, context.transport, context.routing, relays=context.relays, hold=context.hold)
         reporter = Reporter(
             context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
         )
