@@ -11,7 +11,7 @@ Understood forms, in the text notation of multiformats (``multiaddr`` specificat
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fluvial.identity import PeerId
@@ -25,7 +25,9 @@ ADDRESS_CHARACTERS_MAX: Final = 512
 class Address:
     """One way to a peer; ``peer`` is None if it is not known which peer answers there.
 
-    ``relay`` names the relay of a circuit address: host and port are then the relay's.
+    ``relay`` names the relay of a circuit address: host and port are then the relay's. ``configured`` says that the owner of this peer
+    wrote it down: such an address is dialled wherever it leads (see :mod:`fluvial.address_scope`). It is no part of the address: it does not
+    count for equality, and is never sent.
     """
 
     host_kind: str
@@ -33,6 +35,7 @@ class Address:
     port: int
     peer: PeerId | None = None
     relay: PeerId | None = None
+    configured: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -65,7 +68,7 @@ class Address:
 
     def with_peer(self, peer: PeerId) -> Address:
         """The same address with the peer id at its end."""
-        return Address(host_kind=self.host_kind, host=self.host, port=self.port, peer=peer, relay=self.relay)
+        return replace(self, peer=peer)
 
     def __str__(self) -> str:
         """The multiaddr text."""
@@ -104,3 +107,9 @@ class Contact:
         if address.peer is None:
             raise ValueError(f"{text!r} does not say who is there: add /p2p/12D3KooW…")
         return cls(address.peer, (address,))
+
+    @classmethod
+    def configured(cls, text: str) -> Contact:
+        """As :meth:`parse`, of a text that the owner of this peer wrote: never of one that another peer sent."""
+        contact = cls.parse(text)
+        return cls(contact.peer, tuple(replace(address, configured=True) for address in contact.addresses))

@@ -123,6 +123,21 @@ class Peers(Protocol):
         """Where this peer can be dialled now, as it announces it to others; none for a client that only dials, and before the transport has started."""
         ...
 
+    def dialable(self, address: Address) -> bool:
+        """Whether this peer would ever dial an address that another peer told it; keep no others. Quick."""
+        ...
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Contact:
+        """A contact with those of its addresses at which the peer shows its key; before others are told of them.
+
+        They are dialled now, within the limits for addresses of strangers, unless they were dialled lately. An open connection proves none.
+
+        Args:
+            contact: the peer, and addresses at which somebody says that it is.
+            timeout_s: for all of them together; those that were not proven by then are left out.
+        """
+        ...
+
 
 class Database(Protocol):
     """The node's database. A part touches only tables of its own prefix (``fluvial.tables``)."""

@@ -121,10 +121,17 @@ May raise ``FluvialError``: the sender's request then fails with its code and me
 
 
 class PeerWatcher(Protocol):
-    """Called by the transport when peers connect and disconnect; both calls are quick and never raise."""
+    """Called by the transport with what it sees of other peers; all calls are quick and never raise."""
 
     def peer_connected(self, contact: Contact) -> None:
-        """A mutually authenticated connection stands. ``contact.addresses`` are those the other side announced, perhaps none."""
+        """A mutually authenticated connection stands. ``contact.addresses`` are those the other side announced, perhaps none.
+
+        That a peer is there is its word only: those that must not be dialled are left out, no other has been tried.
+        """
+        ...
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        """The transport has dialled an address, and the peer has shown its key there."""
         ...
 
     def peer_disconnected(self, peer: PeerId) -> None:
@@ -172,6 +179,25 @@ class Transport(Protocol):
         """
         ...
 
+    def dialable(self, address: Address) -> bool:
+        """Whether this peer would dial an address that another peer told it; quick, and asks nobody.
+
+        A transport that is reached over a real network judges all that is not ``configured`` with :mod:`fluvial.address_scope`, the hosts that a
+        name leads to included, and bounds how often it tries them.
+        """
+        return True
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        """Those of a contact's addresses at which the peer shows its key, dialled now if that is not known from a dial before.
+
+        For addresses that are to be given to others. An open connection proves none of them.
+
+        Args:
+            contact: the peer, and addresses at which somebody says that it is.
+            timeout_s: for all of them together; those that were not proven by then are left out.
+        """
+        return ()
+
     def keep(self, contact: Contact) -> None:
         """Stay connected to this peer: dial now and again after every loss, with growing jittered pauses."""
         ...
@@ -196,11 +222,15 @@ class Routing(Part, Protocol):
         ...
 
     def learn(self, contact: Contact) -> None:
-        """A peer announced addresses of its own, in a handshake or in a particle that it signed."""
+        """A connected peer announced addresses of its own. They may be tried, but nobody else is told of them: see :meth:`proven`."""
         ...
 
+    def proven(self, peer: PeerId, address: Address) -> None:
+        """A peer was dialled at this address, and has shown its key there. From now on others may be told of it."""
+        return
+
     def contacts(self) -> Sequence[Contact]:
-        """All contacts known now."""
+        """All contacts known now, with the addresses that others may be told: configured and proven ones."""
         ...
 
     async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:

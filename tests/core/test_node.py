@@ -98,10 +98,11 @@ async def test_a_peer_finds_the_way_back_to_a_client_after_a_restart(tmp_path: P
         AsyncExitStack() as stack,
     ):
         async with peer("third", tmp_path, serves=[first]) as third:
-            client.node.routing.learn(Contact.parse(third.address))
+            client.node.routing.learn(Contact.configured(third.address))
             run = await stack.enter_async_context(flow(client, chain([third.peer_id], function="hold")))
             await until(lambda: first.held == 1)
-        async with peer("third", tmp_path, listen=None, serves=[second]):  # nobody can dial it now
+        there = {"listen": [], "dial_scope": "local"}  # nobody can dial it now
+        async with peer("third", tmp_path, transport=there, serves=[second]):
             assert await returned(run) == 1
 
 

@@ -53,7 +53,17 @@ async def test_what_is_announced_comes_behind_what_is_configured(context: Contex
     one.learn(Contact(HIM.peer_id, (at(4),)))
     assert await one.find(HER.peer_id) == Contact(HER.peer_id, (at(1, HER.peer_id), at(9, HER.peer_id)))
     assert await one.find(HIM.peer_id) == Contact(HIM.peer_id, (at(4, HIM.peer_id), at(3, HIM.peer_id)))
-    assert [contact.peer for contact in one.contacts()] == [HER.peer_id, HIM.peer_id]
+    assert one.contacts() == [Contact(HER.peer_id, (at(1, HER.peer_id),))], "others are shown what the owner configured"
+
+
+async def test_where_a_peer_answered_goes_before_what_it_announced(context: Context) -> None:
+    one = routing(context)
+    one.learn(Contact(HIM.peer_id, (at(3), at(4))))
+    one.proven(HIM.peer_id, at(4, HIM.peer_id))
+    one.proven(HIM.peer_id, at(5, HER.peer_id))
+    one.proven(ME.peer_id, at(6, ME.peer_id))
+    assert await one.find(HIM.peer_id) == Contact(HIM.peer_id, (at(4, HIM.peer_id), at(3, HIM.peer_id)))
+    assert one.contacts() == [Contact(HIM.peer_id, (at(4, HIM.peer_id),))]
 
 
 async def test_nobody_is_announced_by_another_or_without_addresses(context: Context) -> None:
@@ -61,7 +71,7 @@ async def test_nobody_is_announced_by_another_or_without_addresses(context: Cont
     one.learn(Contact(HER.peer_id, (at(1, HIM.peer_id),)))
     one.learn(Contact(HIM.peer_id))
     one.learn(Contact(ME.peer_id, (at(1),)))
-    assert one.contacts() == []
+    assert [await one.find(keys.peer_id) for keys in (HER, HIM, ME)] == [None] * 3
 
 
 async def test_announcements_are_bounded_per_peer_and_in_total(context: Context) -> None:
@@ -78,7 +88,7 @@ async def test_announcements_are_bounded_per_peer_and_in_total(context: Context)
     assert await one.find(strangers[0]) is None
     assert await one.find(HIM.peer_id) is not None
     assert await one.find(HER.peer_id) is not None
-    assert context.metrics.get_sample_value("fluvial_routing_contacts") == ANNOUNCED_PEERS_MAX + 1
+    assert one.contacts() == [Contact(HER.peer_id, (at(1, HER.peer_id),))]
     assert context.metrics.get_sample_value("fluvial_routing_contacts_evicted_total") == 1
 
 

@@ -30,7 +30,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.assembly.contributions import checked
 from fluvial.assembly.directory import NodeDirectory
 from fluvial.assembly.health_desk import HealthDesk
@@ -356,6 +356,10 @@ class Assembly:
         if contact.addresses:
             self.routing.learn(contact)
         self.observers.peer_connected(contact)
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        """Called by the transport."""
+        self.routing.proven(peer, address)
 
     def peer_disconnected(self, peer: PeerId) -> None:
         """Called by the transport."""

@@ -47,6 +47,17 @@ class DirectPeers:
         """As :meth:`Peers.addresses`."""
         return self._transport.addresses if self._ready.is_set() else ()
 
+    def dialable(self, address: Address) -> bool:
+        """As :meth:`Peers.dialable`."""
+        return self._transport.dialable(address)
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Contact:
+        """As :meth:`Peers.prove`."""
+        with anyio.move_on_after(timeout_s):
+            await self._ready.wait()
+            return Contact(contact.peer, tuple(await self._transport.prove(contact, timeout_s=timeout_s)))
+        return Contact(contact.peer)
+
     async def _contact(self, to: PeerId | Contact, within_s: float) -> Contact:
         peer = to.peer if isinstance(to, Contact) else to
         with anyio.move_on_after(within_s):

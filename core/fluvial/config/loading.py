@@ -234,7 +234,7 @@ def _relays(document: Document, problems: list[Problem]) -> tuple[Contact, ...]:
         if not isinstance(text, str):
             continue  # the check of the section has reported it
         try:
-            contacts.append(Contact.parse(text))
+            contacts.append(Contact.configured(text))
         except ValueError as error:
             problems.append(Problem(document.where(("relays",)), f"`relays`: {error}"))
     return tuple(contacts)

@@ -2,6 +2,8 @@
 
 Fit for networks in which everybody knows the few peers that matter, and for tests. It asks nobody: a peer that is neither configured
 nor has announced itself is not found. Providers of capabilities come from the config alone.
+
+What a peer announces is tried, but others are shown only where a peer has answered.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from fluvial.ports import Capability, Context, Provider
 from fluvial.seats import Routing
 
 ANNOUNCED_PEERS_MAX: Final = 4096
-"""Peers that announced themselves; the least recently announced or asked for goes first. About 2 MB."""
+"""Peers that announced themselves, and as many that have answered; the least recently seen or asked for goes first. About 2 MB each."""
 ADDRESSES_PER_PEER_MAX: Final = 8
 """As many as a particle may carry as reply addresses."""
 
@@ -39,7 +41,7 @@ class StaticOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse values that are no contact, no capability or no peer id."""
         for text in self.peers:
-            Contact.parse(text)
+            Contact.configured(text)
         for capability, peers in self.providers.items():
             Capability.parse(capability)
             for peer in peers:
@@ -47,14 +49,15 @@ class StaticOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StaticRouting(Routing):
-    """Contacts in memory: configured ones, which nobody can replace, and a bounded number of announced ones."""
+    """Contacts in memory: configured ones, which nobody can replace, and a bounded number of proven and of announced ones."""
 
     def __init__(self, context: Context, options: StaticOptions) -> None:
         self._me = context.keys.peer_id
         self._configured: dict[PeerId, tuple[Address, ...]] = {}
-        for contact in map(Contact.parse, options.peers):
+        for contact in map(Contact.configured, options.peers):
             self._configured[contact.peer] = self._configured.get(contact.peer, ()) + contact.addresses
-        self._announced: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
+        self._proven = _AddressTable()
+        self._announced = _AddressTable()
         self._providers = {
             Capability.parse(text): tuple(map(PeerId.parse, peers)) for text, peers in options.providers.items()
         }
@@ -67,40 +70,64 @@ class StaticRouting(Routing):
         )
 
     async def find(self, peer: PeerId) -> Contact | None:
-        """The configured addresses of a peer, then those it announced; None if it is unknown."""
-        if peer in self._announced:
-            self._announced.move_to_end(peer)
-        addresses = self._addresses(peer)
+        """The configured addresses of a peer, then those at which it answered, then those it announced; None if it is unknown."""
+        addresses = _different((*self._shown(peer), *self._announced.asked(peer)))
         return Contact(peer, addresses) if addresses else None
 
     def learn(self, contact: Contact) -> None:
         """Keep announced addresses before the peer's older ones; those that name another peer at their end are dropped."""
-        peer = contact.peer
-        new = [address.with_peer(peer) for address in contact.addresses if address.peer in (None, peer)]
-        if not new or peer == self._me:
-            return
-        self._announced[peer] = _first_different([*new, *self._announced.get(peer, ())])
-        self._announced.move_to_end(peer)
-        if len(self._announced) > ANNOUNCED_PEERS_MAX:
-            self._announced.popitem(last=False)
-            self._evicted.inc()
+        self._keep(self._announced, contact)
+
+    def proven(self, peer: PeerId, address: Address) -> None:
+        """Keep an address at which a peer answered before its older ones."""
+        self._keep(self._proven, Contact(peer, (address,)))
 
     def contacts(self) -> Sequence[Contact]:
-        """All known contacts, configured peers first."""
-        return [Contact(peer, self._addresses(peer)) for peer in self._peers()]
+        """All contacts that others may be told of, configured peers first."""
+        return [Contact(peer, self._shown(peer)) for peer in self._peers()]
 
     async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
         """The configured ones, in their order."""
         peers = self._providers.get(capability, ())[:limit]
-        return [Provider(contact=Contact(peer, self._addresses(peer))) for peer in peers]
+        return [Provider(contact=Contact(peer, self._shown(peer))) for peer in peers]
+
+    def _keep(self, table: _AddressTable, contact: Contact) -> None:
+        peer = contact.peer
+        new = [address.with_peer(peer) for address in contact.addresses if address.peer in (None, peer)]
+        if new and peer != self._me and table.put(peer, new):
+            self._evicted.inc()
 
     def _peers(self) -> Sequence[PeerId]:
-        return list(dict.fromkeys([*self._configured, *self._announced]))
+        return list(dict.fromkeys([*self._configured, *self._proven.peers()]))
 
-    def _addresses(self, peer: PeerId) -> tuple[Address, ...]:
-        configured = self._configured.get(peer, ())
-        return (*configured, *(one for one in self._announced.get(peer, ()) if one not in configured))
+    def _shown(self, peer: PeerId) -> tuple[Address, ...]:
+        return _different((*self._configured.get(peer, ()), *self._proven.asked(peer)))
 
 
-def _first_different(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    return tuple(dict.fromkeys(addresses))[:ADDRESSES_PER_PEER_MAX]
+class _AddressTable:
+    """Addresses of a bounded number of peers, and a bounded number for each."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
+
+    def peers(self) -> Iterable[PeerId]:
+        return self._of
+
+    def asked(self, peer: PeerId) -> tuple[Address, ...]:
+        """The addresses of a peer, newest first; it is not the next to be forgotten."""
+        if peer in self._of:
+            self._of.move_to_end(peer)
+        return self._of.get(peer, ())
+
+    def put(self, peer: PeerId, new: Iterable[Address]) -> bool:
+        """Put addresses before the peer's older ones; whether another peer was forgotten for it."""
+        self._of[peer] = _different((*new, *self._of.get(peer, ())))[:ADDRESSES_PER_PEER_MAX]
+        self._of.move_to_end(peer)
+        if len(self._of) <= ANNOUNCED_PEERS_MAX:
+            return False
+        self._of.popitem(last=False)
+        return True
+
+
+def _different(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    return tuple(dict.fromkeys(addresses))

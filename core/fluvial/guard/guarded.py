@@ -110,6 +110,24 @@ class GuardedTransport(_Seat[Transport]):
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
 
+    def dialable(self, address: Address) -> bool:
+        """As :meth:`Transport.dialable`; none if it fails."""
+        return self._guard.ask(self._plugin, self._what("dialable"), lambda: self.part.dialable(address) is True, False)
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        """As :meth:`Transport.prove`; none if it fails."""
+
+        async def proven() -> Sequence[Address]:
+            found = _all(Address, await self.part.prove(contact, timeout_s=timeout_s))
+            return tuple(address for address in contact.addresses if address in found)
+
+        try:
+            return await self._guard.call(
+                self._plugin, self._what("prove"), proven, timeout_s=timeout_s + TRANSPORT_GRACE_S
+            )
+        except PluginFailed:
+            return ()
+
     def keep(self, contact: Contact) -> None:
         """As :meth:`Transport.keep`; without effect if it fails."""
         self._guard.ask(self._plugin, self._what("keep"), lambda: self.part.keep(contact), None)
@@ -153,6 +171,10 @@ class GuardedRouting(_Seat[Routing]):
     def learn(self, contact: Contact) -> None:
         """As :meth:`Routing.learn`; forgotten if it fails."""
         self._guard.ask(self._plugin, self._what("learn"), lambda: self.part.learn(contact), None)
+
+    def proven(self, peer: PeerId, address: Address) -> None:
+        """As :meth:`Routing.proven`; forgotten if it fails."""
+        self._guard.ask(self._plugin, self._what("proven"), lambda: self.part.proven(peer, address), None)
 
     def contacts(self) -> Sequence[Contact]:
         """As :meth:`Routing.contacts`; none if it fails."""

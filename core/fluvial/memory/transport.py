@@ -151,6 +151,25 @@ class MemoryTransport(Transport):
         if self._serving is not None:
             self._serving.work.start_soon(self._stay_connected, kept)
 
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        """Those addresses at which the peer listens; see :class:`fluvial.seats.Transport`."""
+        peer = contact.peer
+        with anyio.move_on_after(timeout_s):
+            if self._network.apart(self.peer, peer):
+                await anyio.sleep_forever()
+            await anyio.sleep(self._network.delay_s(self.peer, peer) + self._network.delay_s(peer, self.peer))
+            if self._serving is None:
+                return ()
+            proven = [way.with_peer(peer) for way in contact.addresses if self._is_at(peer, way)]
+            for way in proven:
+                self._serving.watcher.address_proven(peer, way)
+            return proven
+        return ()
+
+    def _is_at(self, peer: PeerId, way: Address) -> bool:
+        hosts = self._network.hosts([way] if way.relay is None else [], MemoryTransport)
+        return any(host.peer == peer and host.network_name == self.network_name for host in hosts)
+
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
         return frozenset(self._ends)
@@ -190,10 +209,13 @@ class MemoryTransport(Transport):
         await anyio.sleep(self._network.delay_s(self.peer, peer) + self._network.delay_s(peer, self.peer))
         if peer in self._ends:
             return
-        for host in self._network.hosts(ways, MemoryTransport):
-            if host.peer == peer and host.network_name == self.network_name:
-                self._join(host)
-                return
+        for way in ways:
+            if not self._is_at(peer, way):
+                continue
+            (host,) = self._network.hosts([way], MemoryTransport)
+            self._join(host)
+            self._in_service().watcher.address_proven(peer, way.with_peer(peer))
+            return
         raise Unreachable(f"{peer} does not listen at {', '.join(map(str, ways))}")
 
     def _join(self, host: MemoryTransport) -> None:

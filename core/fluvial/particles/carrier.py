@@ -12,6 +12,7 @@ A relay hands over directly (1), never through further relays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from fluvial.addresses import Address, Contact
@@ -22,6 +23,8 @@ from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 
+RELAYS_TOLD_MAX: Final = 3
+"""Relays of one peer that are tried because somebody named them."""
 ANSWER_TIMEOUT_S: Final = 15.0
 """For the receiver to check, store and answer."""
 
@@ -83,7 +86,7 @@ class Carrier:
                 return await self._ask(Contact(peer, direct), protocol, payload)
             except Unreachable as error:
                 failure = error
-        for relay in self._relays_to(peer, ways):
+        for relay in await self._relays_to(peer, ways):
             try:
                 receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
@@ -102,16 +105,19 @@ class Carrier:
         if contact is None or not contact.addresses:
             raise _no_way(peer)
 
-    def _relays_to(self, peer: PeerId, ways: Sequence[Address]) -> Sequence[Contact]:
-        """Through whom it can be tried, each relay once."""
-        relays: dict[PeerId, Contact] = {}
+    async def _relays_to(self, peer: PeerId, ways: Sequence[Address]) -> Sequence[Contact]:
+        """Through whom it can be tried, each relay once: where this peer knows it to be, then where it is said to be."""
+        told: dict[PeerId, tuple[Address, ...]] = {}
         for way in ways:
-            if way.relay is not None:
-                address = Address(host_kind=way.host_kind, host=way.host, port=way.port, peer=way.relay)
-                relays.setdefault(way.relay, Contact(way.relay, (address,)))
-        for own in self._relays():
-            relays.setdefault(own.peer, own)
-        return [relay for relay in relays.values() if relay.peer not in (self._me, peer)]
+            if way.relay not in (None, self._me, peer):
+                told[way.relay] = (*told.get(way.relay, ()), replace(way, peer=way.relay, relay=None))
+        own = {relay.peer: relay for relay in self._relays() if relay.peer not in (self._me, peer)}
+        relays: list[Contact] = []
+        for relay in [relay for relay in told if relay not in own][:RELAYS_TOLD_MAX]:
+            found = await self._routing.find(relay)
+            known = [way for way in found.addresses if way.relay is None] if found is not None else []
+            relays.append(Contact(relay, (*known, *told[relay])))
+        return [*[own[relay] for relay in told if relay in own], *relays, *[own[one] for one in own if one not in told]]
 
     async def _ways(self, peer: PeerId, header: Header) -> Sequence[Address]:
         """The addresses that the routing knows; to the initiator also those that came with the particle."""

@@ -9,13 +9,12 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from fluvial.addresses import Address, Contact
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
-from fluvial.guard.guarded import GuardedAuthorization, GuardedRouting
+from fluvial.guard.guarded import GuardedAuthorization
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Delivery, Particle, decode_delivery
@@ -41,7 +40,7 @@ class Inbox:
         keeper: has the particles.
         processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
-        authorization, routing: the seats.
+        authorization: the seat.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
         throttled: for refusals, of which a sender can cause many.
     """
@@ -56,7 +55,6 @@ class Inbox:
         processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
-        routing: GuardedRouting,
         clock: Clock,
         observers: Observers,
         metrics: CollectorRegistry,
@@ -70,7 +68,6 @@ class Inbox:
         self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
-        self._routing = routing
         self._clock = clock
         self._observers = observers
         self._log = log
@@ -117,7 +114,6 @@ class Inbox:
         known = await self._known(particle, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
-        self._learn_reply_addresses(particle)
         if fresh:
             self._observers.particle_received(particle, sender)
         self._log.info(
@@ -150,11 +146,6 @@ class Inbox:
             raise Refused(receipt.explanation, reason=receipt.label)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
-
-    def _learn_reply_addresses(self, particle: Particle) -> None:
-        if particle.initiator != self._me and particle.header.reply_to:
-            addresses = tuple(Address.parse(text).with_peer(particle.initiator) for text in particle.header.reply_to)
-            self._routing.learn(Contact(particle.initiator, addresses))
 
     def _refused(
         self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()

@@ -209,7 +209,6 @@ class Particles(Part):
             processor=processor,
             carrier=carrier,
             authorization=context.authorization,
-            routing=context.routing,
             clock=clock,
             observers=observers,
             metrics=metrics,

@@ -24,6 +24,7 @@ from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
 from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
+from fluvial.services.disclosure import Disclosure
 from fluvial.services.gate import Gate
 from fluvial.services.interface import Interface
 from fluvial.services.limits import ServiceLimits
@@ -55,7 +56,11 @@ class Services:
         guard: calls them.
         execution: the seat of execution, if there is one; its own ``run`` is the caller's business.
         limits: see :class:`ServiceLimits`.
-        weight: how much an initiator counts where calls wait; see :class:`FairQueue`.
+        weight: how much an initiator counts where calls wait (see :class:`FairQueue`), and for what is disclosed.
+
+    Attributes:
+        accounts: where calls are counted.
+        disclosure: who may ask about this peer's neighbours and services.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Services:
         self._guard = guard
         self._execution = execution
         self._limits = limits or ServiceLimits()
+        self.disclosure: Final = Disclosure(peer, self._limits.disclosed_to, weight)
         self._threads = Threads(self._limits.threads_max)
         self._gate = Gate(
             calls_max=self._limits.calls_max,
@@ -283,7 +289,10 @@ class Services:
             )
 
     def _unknown_service(self, call: Call) -> ServiceError:
-        there = listed(list(self.functions()), most=20)
+        all_told = self.disclosure.allows(call.initiator)
+        told = self.functions() if all_told else [name for name, kind in self.kinds().items() if kind == "builtin"]
+        rest = "" if all_told else ", and those that this peer does not name to you"
         return ServiceError(
-            Status.UNKNOWN_SERVICE, f"no service {shortened(call.service, 80)!r} on this peer; there are: {there}"
+            Status.UNKNOWN_SERVICE,
+            f"no service {shortened(call.service, 80)!r} on this peer; there are: {listed(list(told), most=20)}{rest}",
         )

@@ -1,4 +1,4 @@
-"""Limits of service calls: the section ``[services]`` of ``fluvial.toml``, and the only place where its defaults stand."""
+"""Service calls: the section ``[services]`` of ``fluvial.toml``, and the only place where its defaults stand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fluvial.services.disclosure import Audience
 from fluvial.services.values import RESULT_BYTES_MAX
 
 
 class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[services]``: limits of service calls."""
+    """``[services]``: limits of service calls, and who may ask about services."""
+
+    disclosed_to: Annotated[
+        Audience,
+        Meta(
+            description="who besides this peer itself may ask about its neighbours and services (peer.get_contact, peer.is_connected, stat): "
+            "nobody, those whom the authorization trusts, or everybody"
+        ),
+    ] = "nobody"
 
     timeout_s: Annotated[
         float,

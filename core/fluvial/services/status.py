@@ -21,14 +21,14 @@ class Status(IntEnum):
 
 
 MEANINGS: Final[dict[Status, str]] = {
-    Status.UNKNOWN_SERVICE: "this peer has no such service; the text names those it has",
+    Status.UNKNOWN_SERVICE: "this peer has no such service; the text names those it has, as far as it tells you",
     Status.UNKNOWN_FUNCTION: "the service has no such function; the text names those it has",
     Status.TIMED_OUT: "the function took longer than its time limit; whether it had an effect is not known",
     Status.BAD_ARGUMENTS: "too few or too many arguments, or one that is not of its type or impossible; nothing was done",
     Status.FAILED: "the function broke, or its result is no JSON value or too large; the peer's log has more",
     Status.BUSY: "too many calls are in progress or waiting; nothing was done",
     Status.NO_RESULT: "there is no result for these arguments: a division by zero, an overflow, a text that cannot be decoded",
-    Status.NOT_ALLOWED: "the function answers only to the peer itself, or only for data of its own",
+    Status.NOT_ALLOWED: "the function answers only to the peer itself, to those whom its owner chose, or only for data of its own",
 }
 """The meaning of each status, for the reference page."""
 

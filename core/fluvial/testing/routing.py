@@ -56,6 +56,16 @@ class RoutingConformance(PartConformance):
             check(found.peer == peer, f"find() returned a contact of {found.peer}")
             check(all(one.peer in (None, peer) for one in found.addresses), f"{found} leads to somebody else")
 
+    async def test_others_are_shown_only_where_a_peer_answered(self, running: Solo[Routing]) -> None:
+        """What a peer announces may lead to anybody; `contacts()` has it once the peer has shown its key there."""
+        peer, claimed = peer_of(4), Address(host_kind="ip4", host="192.0.2.4", port=7771)
+        running.part.learn(Contact(peer, (claimed.with_peer(peer),)))
+        shown = [way for one in running.part.contacts() if one.peer == peer for way in one.addresses]
+        check(not shown, f"contacts() shows {shown}, where nobody has answered")
+        running.part.proven(peer, ADDRESS.with_peer(peer))
+        shown = [way for one in running.part.contacts() if one.peer == peer for way in one.addresses]
+        check(claimed.with_peer(peer) not in shown, f"contacts() shows {shown} after another address was proven")
+
     async def test_it_does_not_find_itself(self, running: Solo[Routing]) -> None:
         """What others say about this peer does not come back as a contact."""
         running.part.learn(Contact(running.peer, (ADDRESS.with_peer(running.peer),)))

@@ -25,7 +25,7 @@ from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.assembly.life import started
 from fluvial.assembly.peers import ContactPeers, DirectPeers
 from fluvial.assembly.switchboard import Switchboard
@@ -172,8 +172,10 @@ class Surrounding:
         self._transport.take(transport, "memory")
         self._routing.take(part if self.doors.kind == "routing" else _WholeNetwork(self.network), name)
 
+        reports = _Reports(observers, self._routing)
+
         async def run_transport(*, task_status: TaskStatus[None]) -> None:
-            await transport.run(switchboard.receive, observers, task_status=task_status)
+            await transport.run(switchboard.receive, reports, task_status=task_status)
 
         self.doors.open = True
         async with started("transport memory", run_transport, log=log):
@@ -267,6 +269,25 @@ async def solo(
             around.doors.hang(*hangs)
         async with around.living(part, given):
             yield Solo(part=part, given=given, around=around)
+
+
+class _Reports:
+    """Takes what the transport sees to the routing and the watchers, as a node does."""
+
+    def __init__(self, observers: Observers, routing: GuardedRouting) -> None:
+        self._observers = observers
+        self._routing = routing
+
+    def peer_connected(self, contact: Contact) -> None:
+        if contact.addresses:
+            self._routing.learn(contact)
+        self._observers.peer_connected(contact)
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        self._routing.proven(peer, address)
+
+    def peer_disconnected(self, peer: PeerId) -> None:
+        self._observers.peer_disconnected(peer)
 
 
 class _WholeNetwork(Routing):

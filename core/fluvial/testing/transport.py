@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
@@ -27,7 +27,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Refused, RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ports import Context
@@ -65,14 +65,15 @@ class TransportPeer:
         self.received: Final[list[Received]] = []
         self.connections: Final[list[Contact]] = []
         self.disconnections: Final[list[PeerId]] = []
+        self.proven: Final[list[tuple[PeerId, Address]]] = []
         self.scope: Final = anyio.CancelScope()
         self.stopped: Final = anyio.Event()
         self._receive = receive or _echo
 
     @property
     def contact(self) -> Contact:
-        """How others reach it."""
-        return Contact(self.id, tuple(self.transport.addresses))
+        """How others reach it, as their owners would write it into their settings."""
+        return Contact(self.id, tuple(replace(address, configured=True) for address in self.transport.addresses))
 
     async def request(self, to: TransportPeer | Contact, payload: bytes, protocol: str = ECHO) -> bytes:
         """A request with the kit's deadline."""
@@ -83,6 +84,10 @@ class TransportPeer:
         """Cancel it and wait until it is gone."""
         self.scope.cancel()
         await self.stopped.wait()
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        """Called by the transport."""
+        self.proven.append((peer, address))
 
     def peer_connected(self, contact: Contact) -> None:
         """Called by the transport."""
@@ -179,7 +184,8 @@ class TransportConformance:
         for address in server.transport.addresses:
             assert address.port, f"{address} has no port"
             assert address.peer == server.id, f"{address} does not end in /p2p/{server.id}"
-            assert await client.request(Contact(server.id, (address,)), b"here?") == b"here?"
+            way = Contact(server.id, (replace(address, configured=True),))
+            assert await client.request(way, b"here?") == b"here?"
 
     @pytest.mark.parametrize("payload", [b"", b"\0", bytes(range(256)), b"large" * 40_000], ids=len)
     async def test_requests_are_answered(self, start: PeerFactory, payload: bytes) -> None:
@@ -315,6 +321,22 @@ class TransportConformance:
         await eventually(lambda: bool(other.disconnections), "the other is told of the end")
         assert (one.disconnections, other.disconnections) == ([other.id], [one.id])
         assert other.transport.connected() == frozenset()
+
+    async def test_an_address_is_proven_where_the_peer_answers(self, start: PeerFactory) -> None:
+        """By a dial that succeeded, or when it is asked for; not by a connection that the other side made, and never for somebody else."""
+        one, other = await start(), await start()
+        await one.request(other, b"hello")
+        (address,) = (one_way.with_peer(other.id) for one_way in other.contact.addresses)
+        await eventually(lambda: bool(one.proven), "the dial has proven the address")
+        assert set(one.proven) == {(other.id, address)}
+        assert other.proven == []
+        assert list(await other.transport.prove(one.contact, timeout_s=WAIT_S)) == list(one.contact.addresses)
+        assert [peer for peer, _ in other.proven] == [one.id]
+        somebody = KeyPair.generate().peer_id
+        imposter = Contact(somebody, tuple(way.with_peer(somebody) for way in other.contact.addresses))
+        assert list(await one.transport.prove(imposter, timeout_s=WAIT_S)) == []
+        assert {peer for peer, _ in one.proven} == {other.id}
+        assert await one.request(other, b"still there?") == b"still there?"
 
     async def test_peers_that_dial_each_other_at_once_lose_nothing(self, start: PeerFactory) -> None:
         """Both requests are answered once; one connection is used in the end."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import anyio
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
+from fluvial.identity import PeerId
 
+from fluvial_transport_tcp.gate import ATTEMPT_S, DialGate
 from fluvial_transport_tcp.handshake import Link
 from fluvial_transport_tcp.secure import HandshakeFailed
 from fluvial_transport_tcp.wire import Wire
+
+T = TypeVar("T")
 
 STAGGER_S: Final = 0.25
 """Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
@@ -24,17 +27,19 @@ DIALS_OF_STRANGERS_MAX: Final = 48
 """Of these, dials of peers that this node has had nothing to do with: others can make it dial addresses where nobody answers."""
 ATTEMPTS_AT_ONCE: Final = 3
 """Addresses of one dial that are tried beside each other; with ``DIALS_MAX`` it bounds the sockets."""
-ATTEMPT_S: Final = 3.0
-"""How long an address is waited for, if it is not the only one."""
-HOSTS_MAX: Final = 4
-"""Addresses of a ``dns`` name that are tried, one after the other."""
-_FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _FAILURES: Final = (OSError, ValueError)
 """What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
+
+Shake: TypeAlias = Callable[[Wire], Awaitable[T]]
+"""Authenticates the other end of a wire, and closes the wire if that fails."""
 
 
 class Dial:
     """A dial in progress, on which any number of senders may wait.
+
+    Args:
+        peer: who is dialled.
+        addresses: where, best first.
 
     Attributes:
         addresses: where it tries.
@@ -43,24 +48,26 @@ class Dial:
         error: why there is none; empty if there is one.
     """
 
-    def __init__(self, addresses: Sequence[Address]) -> None:
+    def __init__(self, peer: PeerId, addresses: Sequence[Address]) -> None:
+        self._peer = peer
         self.addresses: Final = tuple(addresses)
         self.scope: Final = anyio.CancelScope()
         self.over: Final = anyio.Event()
         self.error = "the dial was given up"
 
-    async def link(self, shake: Callable[[Wire], Awaitable[Link]], *, timeout_s: float) -> Link | None:
-        """The link that it leads to; None if there is none: ``error`` says why.
+    async def link(self, gate: DialGate, shake: Shake[Link], *, timeout_s: float) -> tuple[Address, Link] | None:
+        """The link that it leads to, and where it was found; None if there is none: ``error`` says why.
 
         Args:
-            shake: authenticates a stream, and closes it if that fails.
+            gate: connects.
+            shake: makes a link of a wire.
             timeout_s: for all of it.
         """
         try:
             with self.scope, anyio.fail_after(timeout_s):
-                link = await dial(self.addresses, shake)
+                found = await dial(self._peer, self.addresses, gate, shake)
                 self.error = ""
-                return link
+                return found
         except Unreachable as error:
             self.error = error.message
         except TimeoutError:
@@ -78,39 +85,51 @@ def dialable(contact: Contact) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(direct))[:ADDRESSES_DIALLED_MAX]
 
 
-async def dial(addresses: Sequence[Address], shake: Callable[[Wire], Awaitable[Link]]) -> Link:
-    """A link over the first of the addresses where the right peer answers; the caller sets the deadline.
+async def dial(peer: PeerId, addresses: Sequence[Address], gate: DialGate, shake: Shake[T]) -> tuple[Address, T]:
+    """What ``shake`` makes of a wire to the first of the addresses where the right peer answers; the caller sets the deadline.
 
     Args:
+        peer: who is dialled.
         addresses: best first.
-        shake: authenticates a stream, and closes it if that fails.
+        gate: connects, and is told who answered.
+        shake: authenticates a wire, and closes it if that fails.
 
     Raises:
         Unreachable: none of them will do; the message says what became of each.
     """
     failures: dict[Address, str] = {}
     while remaining := [address for address in addresses if address not in failures]:
-        found = await (_only_one if len(remaining) == 1 else _first_connected)(remaining, failures)
+        found = await (_only_one if len(remaining) == 1 else _first_connected)(peer, remaining, gate, failures)
         if found is None:
             break
-        address, stream = found
+        address, wire = found
         try:
-            return await shake(stream)
+            shaken = await shake(wire)
         except HandshakeFailed as error:
             failures[address] = error.message
+            if error.found is not None:
+                gate.answered(wire, address, error.found)
+            gate.failed(wire, address, peer)
+        else:
+            gate.answered(wire, address, peer)
+            return address, shaken
     raise Unreachable("; ".join(f"{address}: {why}" for address, why in failures.items()))
 
 
-async def _only_one(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, Wire] | None:
+async def _only_one(
+    peer: PeerId, addresses: Sequence[Address], gate: DialGate, failures: dict[Address, str]
+) -> tuple[Address, Wire] | None:
     (address,) = addresses
     try:
-        return address, await _connect(address)
+        return address, await gate.connect(peer, address)
     except _FAILURES as error:
         failures[address] = str(error) or type(error).__name__
         return None
 
 
-async def _first_connected(addresses: Sequence[Address], failures: dict[Address, str]) -> tuple[Address, Wire] | None:
+async def _first_connected(
+    peer: PeerId, addresses: Sequence[Address], gate: DialGate, failures: dict[Address, str]
+) -> tuple[Address, Wire] | None:
     """The first TCP connection that stands; attempts begin one after the other and run beside each other."""
     found: list[tuple[Address, Wire]] = []
     sockets = anyio.Semaphore(ATTEMPTS_AT_ONCE)
@@ -118,10 +137,9 @@ async def _first_connected(addresses: Sequence[Address], failures: dict[Address,
     async def attempt(address: Address, over: anyio.Event) -> None:
         try:
             async with sockets:
-                with anyio.fail_after(ATTEMPT_S):
-                    found.append((address, await _connect(address)))
+                found.append((address, await gate.connect(peer, address, within_s=ATTEMPT_S)))
         except _FAILURES as error:
-            failures[address] = str(error) or f"no answer within {ATTEMPT_S:g} s"
+            failures[address] = str(error) or type(error).__name__
             over.set()
         else:
             group.cancel_scope.cancel()
@@ -138,22 +156,6 @@ async def _first_connected(addresses: Sequence[Address], failures: dict[Address,
         raise
     _close(found[1:])
     return found[0] if found else None
-
-
-async def _connect(address: Address) -> Wire:
-    if address.host_kind.startswith("ip"):
-        return await Wire.connect(address.host, address.port)
-    family = _FAMILIES.get(address.host_kind, socket.AF_UNSPEC)
-    found = await anyio.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM)
-    hosts = list(dict.fromkeys(str(one[4][0]) for one in found))
-    failure: OSError | None = None
-    for host in hosts[: 1 if family else HOSTS_MAX]:
-        try:
-            with anyio.fail_after(ATTEMPT_S):
-                return await Wire.connect(host, address.port)
-        except OSError as error:
-            failure = failure or error
-    raise failure or OSError(f"{address.host} has no address")
 
 
 def _close(found: Sequence[tuple[Address, Wire]]) -> None:

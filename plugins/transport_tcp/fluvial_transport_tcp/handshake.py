@@ -150,6 +150,21 @@ async def shake_hands(
     )
 
 
+async def prove_key(stream: DuplexStream, session: Session, *, timeout_s: float) -> PeerId:
+    """The id that the other end of a stream proves to have; nothing more is said, and the stream stays the caller's to close.
+
+    Raises:
+        HandshakeFailed: it did not prove the key that was dialled.
+    """
+    try:
+        with anyio.fail_after(timeout_s):
+            return await _Exchange(stream, session, lambda: None).authenticate()
+    except TimeoutError as error:
+        raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
+    except GONE as error:
+        raise HandshakeFailed("the other side closed the connection during the handshake", outcome="closed") from error
+
+
 def _check_refusal(peer: PeerId, refusal: str) -> None:
     if refusal:
         raise HandshakeFailed(f"{peer} is refused: {refusal}", outcome="full")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -20,8 +21,9 @@ from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
-from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dialable
-from fluvial_transport_tcp.handshake import Hello, Link, shake_hands
+from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
+from fluvial_transport_tcp.gate import DialGate
+from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
@@ -35,6 +37,8 @@ from fluvial_transport_tcp.wire import Wire
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
+PROOFS_MAX: Final = 16
+"""Peers whose addresses are proven at the same time; others wait."""
 
 
 class ConnectionHost:
@@ -47,6 +51,7 @@ class ConnectionHost:
         addresses: where this peer can be dialled, told to others.
         trust: weighs peers.
         kept: whether this node stays connected to a peer on purpose.
+        gate: connects to addresses.
         receive: handles messages.
         watcher: told who comes and goes.
         metrics: where things are counted.
@@ -63,6 +68,7 @@ class ConnectionHost:
         addresses: Sequence[Address],
         trust: Trust,
         kept: Callable[[PeerId], bool],
+        gate: DialGate,
         receive: Receive,
         watcher: PeerWatcher,
         metrics: Metrics,
@@ -73,6 +79,7 @@ class ConnectionHost:
         self._options = options
         self._hello = Hello(tuple(map(str, addresses)), options.frame_bytes_max, options.window_bytes)
         self._kept = kept
+        self._gate = gate
         self._receive = receive
         self._watcher = watcher
         self._metrics = metrics
@@ -80,7 +87,8 @@ class ConnectionHost:
         self._throttled = throttled
         self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
         self._pending = PendingHandshakes(options.handshakes_max)
-        self._dials: dict[PeerId, Dial] = {}
+        self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
+        self._proofs = anyio.Semaphore(PROOFS_MAX)
         self._group = anyio.create_task_group()
         self._stopping = anyio.Event()
         self._table: ConnectionTable[Connection] = ConnectionTable(
@@ -137,9 +145,28 @@ class ConnectionHost:
 
     async def disconnect(self, peer: PeerId, *, within_s: float) -> None:
         """Close the connections with a peer; what is under way is finished first."""
-        if (dialling := self._dials.get(peer)) is not None:
+        for dialling in self._dials_of(peer):
             dialling.scope.cancel()
         await _close_all(self._table.all_of(peer), "disconnected", "", within_s=within_s)
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        """Those addresses of a contact at which its peer shows its key now, or did lately; connections that stand play no part."""
+        peer, proven = contact.peer, []
+        with anyio.move_on_after(timeout_s):
+            async with self._proofs:
+                for address in dialable(contact):
+                    with suppress(Unreachable):
+                        if not self._gate.proven(peer, address):
+                            await dial(peer, (address,), self._gate, partial(self._key_shown, peer))
+                            self._proven(peer, address)
+                        proven.append(address.with_peer(peer))
+        return proven
+
+    async def _key_shown(self, peer: PeerId, wire: Wire) -> None:
+        try:
+            await prove_key(wire, self._credentials.dial(peer), timeout_s=self._options.handshake_timeout_s)
+        finally:
+            wire.close()
 
     def look(self, now: float) -> None:
         """Look after all connections; call it every second or so."""
@@ -185,35 +212,44 @@ class ConnectionHost:
             raise Unreachable("this peer's transport is not running")
         if peer == self._credentials.peer_id:
             raise LocalProtocolError("a peer does not send messages to itself over the transport")
-        dialling = self._dials.get(peer)
+        key = (peer, any(address.configured for address in addresses))
+        dialling = self._dials.get(key)
         if dialling is None:
             if not addresses:
                 raise Unreachable(_no_way(contact))
             rank = self._table.standing(peer, anyio.current_time()).rank
             if len(self._dials) >= (DIALS_MAX if rank > Rank.STRANGER else DIALS_OF_STRANGERS_MAX):
                 raise Unreachable(f"{peer} is not dialled: {len(self._dials)} other peers are being dialled")
-            dialling = self._dials[peer] = Dial(addresses)
-            self._group.start_soon(self._dial, peer, dialling)
+            dialling = self._dials[key] = Dial(peer, addresses)
+            self._group.start_soon(self._dial, key, dialling)
         await dialling.over.wait()
         if dialling.error and self._table.used(peer) is None and set(dialling.addresses).issuperset(addresses):
             raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
 
-    async def _dial(self, peer: PeerId, dialling: Dial) -> None:
+    async def _dial(self, key: tuple[PeerId, bool], dialling: Dial) -> None:
         """A dialled connection from the first attempt to its last byte."""
-        link = None
+        peer, found = key[0], None
         try:
             with contained("dialled", self._throttled):
                 if refusal := self._table.refusal(peer, None, anyio.current_time()):
                     dialling.error = refusal
                 else:
                     shake = partial(self._shake_dialled, peer)
-                    link = await dialling.link(shake, timeout_s=self._options.dial_timeout_s)
+                    found = await dialling.link(self._gate, shake, timeout_s=self._options.dial_timeout_s)
         finally:
-            del self._dials[peer]
-            if link is None:
+            del self._dials[key]
+            if found is None:
                 dialling.over.set()
-        if link is not None:
-            await self._serve(link, dialling.over)
+        if found is not None:
+            self._proven(peer, found[0])
+            await self._serve(found[1], dialling.over)
+
+    def _dials_of(self, peer: PeerId) -> Iterable[Dial]:
+        return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]
+
+    def _proven(self, peer: PeerId, address: Address) -> None:
+        with contained("watcher", self._throttled):
+            self._watcher.address_proven(peer, address.with_peer(peer))
 
     async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
@@ -279,12 +315,13 @@ class ConnectionHost:
 
     def _welcome(self, connection: Connection) -> None:
         first = self._table.add(connection)
-        if (dialling := self._dials.get(connection.peer)) is not None:
+        for dialling in self._dials_of(connection.peer):
             dialling.over.set()
         if first:
             self._log.debug("connected", remote=connection.peer, dialled=connection.dialled)
             with contained("watcher", self._throttled):
-                self._watcher.peer_connected(Contact(connection.peer, connection.addresses))
+                told = tuple(address for address in connection.addresses if not self._gate.refusal(address))
+                self._watcher.peer_connected(Contact(connection.peer, told))
         if self._stopping.is_set():
             connection.cut("stopping", "this peer stops")
 

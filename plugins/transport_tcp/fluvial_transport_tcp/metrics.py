@@ -19,6 +19,7 @@ class Metrics(Collector):
     Attributes:
         bytes_in, bytes_out: on the wire, encrypted.
         messages_in, messages_out: by kind, which is the index.
+        dials: of addresses, by outcome: ``connected``, ``failed``, ``paused`` (not their turn), ``refused`` (not to be dialled).
         handshakes: by outcome.
         closed: connections that ended, by reason.
         dropped: messages that came to nothing: one-way ones ``refused`` by the node, answers that came ``late``.
@@ -32,6 +33,7 @@ class Metrics(Collector):
         self.bytes_out = 0
         self.messages_in: Final = [0] * (max(Kind) + 1)
         self.messages_out: Final = [0] * (max(Kind) + 1)
+        self.dials: Final[Counter[str]] = Counter()
         self.handshakes: Final[Counter[str]] = Counter()
         self.closed: Final[Counter[str]] = Counter()
         self.dropped: Final[Counter[str]] = Counter()
@@ -52,6 +54,7 @@ class Metrics(Collector):
         return (
             size,
             messages,
+            _by("fluvial_transport_dials", "Addresses to dial, by outcome", "outcome", self.dials),
             _by("fluvial_transport_handshakes", "Handshakes by outcome", "outcome", self.handshakes),
             _by("fluvial_transport_closed", "Connections that ended, by reason", "reason", self.closed),
             _by("fluvial_transport_dropped", "Messages that came to nothing, by reason", "reason", self.dropped),

@@ -8,6 +8,8 @@ import msgspec
 from fluvial.addresses import Address
 from msgspec import Meta
 
+from fluvial_transport_tcp.own_scope import DialScope
+
 FRAME_BYTES_MIN: Final = 65_536
 """No peer may announce a smaller frame limit: what every peer can be sent."""
 
@@ -34,6 +36,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description="addresses under which others can reach this peer, announced instead of those in `listen`"),
     ] = ()
+    dial_scope: Annotated[
+        DialScope,
+        Meta(
+            description="which addresses that others tell are dialled: public ones, private ones too, local (loopback) ones too, any; "
+            "auto: those of the networks in which this peer is reached itself"
+        ),
+    ] = "auto"
     frame_bytes_max: Annotated[
         int, Meta(ge=FRAME_BYTES_MIN, le=2**30, description="largest message with its header, in bytes, both ways")
     ] = 12_582_912

@@ -52,11 +52,17 @@ _NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class HandshakeFailed(RemoteProtocolError):
-    """The other side could not prove what it had to; ``outcome`` is one word of a closed list, for metrics."""
+    """The other side could not prove what it had to.
 
-    def __init__(self, message: str, *, outcome: str) -> None:
+    Attributes:
+        outcome: one word of a closed list, for metrics.
+        found: who has proven to be there, if that is somebody else than who was dialled.
+    """
+
+    def __init__(self, message: str, *, outcome: str, found: PeerId | None = None) -> None:
         super().__init__(message)
         self.outcome = outcome
+        self.found = found
 
 
 def public_authority() -> Ed25519PrivateKey:
@@ -215,7 +221,7 @@ class Session:
     def _identify(self) -> PeerId:
         peer = self._leaf_peer()
         if self._dialled is not None and peer != self._dialled:
-            raise HandshakeFailed(f"{peer} answers there, not {self._dialled}", outcome="wrong_peer")
+            raise HandshakeFailed(f"{peer} answers there, not {self._dialled}", outcome="wrong_peer", found=peer)
         if peer == self._credentials.peer_id:
             raise HandshakeFailed("the other side has this peer's own key", outcome="self")
         if self._tls.selected_alpn_protocol() != self._credentials.protocol:

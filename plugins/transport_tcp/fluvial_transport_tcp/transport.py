@@ -9,6 +9,7 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from fluvial.address_scope import AddressScope, refusal
 from fluvial.addresses import Address, Contact
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
@@ -21,10 +22,12 @@ from fluvial_transport_tcp.connection import Connection, NotSent
 from fluvial_transport_tcp.descriptors import connections_allowed
 from fluvial_transport_tcp.dialing import ATTEMPTS_AT_ONCE, DIALS_MAX
 from fluvial_transport_tcp.framing import LABEL_BYTES_MAX, frame_bytes
-from fluvial_transport_tcp.hosting import ConnectionHost
+from fluvial_transport_tcp.gate import DialGate
+from fluvial_transport_tcp.hosting import PROOFS_MAX, ConnectionHost
 from fluvial_transport_tcp.listening import Listener, close_listeners, open_listeners
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.own_scope import own_scope
 from fluvial_transport_tcp.reconnecting import Reconnector, pause_s
 from fluvial_transport_tcp.secure import Credentials
 from fluvial_transport_tcp.table import EVICTED_MAX
@@ -57,6 +60,7 @@ class TcpTransport(Transport):
         self._rng = context.rng
         self._trust = context.trust
         self._metrics = Metrics(context.metrics)
+        self._gate = DialGate(self._scope, self._metrics)
         self._reconnectors: dict[PeerId, Reconnector] = {}
         self._addresses: tuple[Address, ...] = ()
         self._host: ConnectionHost | None = None  # while it runs, as the next
@@ -76,7 +80,7 @@ class TcpTransport(Transport):
             ConfigError: an address to listen on is not available, or the process may open next to no files.
         """
         options = self._options
-        besides = options.handshakes_max + DIALS_MAX * ATTEMPTS_AT_ONCE + EVICTED_MAX + len(self._listen)
+        besides = options.handshakes_max + DIALS_MAX * ATTEMPTS_AT_ONCE + PROOFS_MAX + EVICTED_MAX + len(self._listen)
         connections_max = connections_allowed(options.connections_max, besides=besides, log=self._log)
         listeners = await open_listeners(self._listen)
         self._addresses = tuple(
@@ -89,6 +93,7 @@ class TcpTransport(Transport):
             addresses=self._addresses,
             trust=self._trust,
             kept=self._reconnectors.__contains__,
+            gate=self._gate,
             receive=receive,
             watcher=watcher,
             metrics=self._metrics,
@@ -158,6 +163,14 @@ class TcpTransport(Transport):
         if self._work is not None:
             self._work.start_soon(reconnector.run)
 
+    def dialable(self, address: Address) -> bool:
+        """Whether this peer would dial an address; see :class:`fluvial.seats.Transport`."""
+        return not refusal(address, self._scope())
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        """Dial the addresses of a peer to see whether it is there; see :class:`fluvial.seats.Transport`."""
+        return () if self._host is None else await self._host.prove(contact, timeout_s=timeout_s)
+
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
         return frozenset() if self._host is None else self._host.peers
@@ -168,6 +181,16 @@ class TcpTransport(Transport):
             reconnector.stop()
         if self._host is not None:
             await self._host.disconnect(peer, within_s=DISCONNECT_S)
+
+    def _scope(self) -> AddressScope:
+        kept = (address for one in self._reconnectors.values() for address in one.contact.addresses)
+        return own_scope(
+            self._options.dial_scope,
+            announced=self._announce,
+            listening=self._listen,
+            kept=kept,
+            reached=self._gate.configured,
+        )
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 import pytest
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.memory.network import LinkQuality, Memory, Transfer
@@ -37,6 +37,7 @@ class Ear:
     answer: Receive | None = None
     heard: list[bytes] = field(default_factory=list)
     gone: list[PeerId] = field(default_factory=list)
+    proven: list[tuple[PeerId, Address]] = field(default_factory=list)
 
     @property
     def contact(self) -> Contact:
@@ -51,6 +52,9 @@ class Ear:
 
     def peer_connected(self, contact: Contact) -> None:
         pass
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        self.proven.append((peer, address))
 
     def peer_disconnected(self, peer: PeerId) -> None:
         self.gone.append(peer)

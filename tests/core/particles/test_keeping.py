@@ -222,7 +222,7 @@ async def test_deliveries_survive_a_full_disk(tmp_path: Path) -> None:
         await a.node.submit(particle)
         await until(lambda: a.events("delivery_failed"))
         with full_disk():
-            a.node.routing.learn(Contact.parse(b.address))
+            a.node.routing.learn(Contact.configured(b.address))
             await until(lambda: b.outcomes("repeated") >= 1)
             assert a.metric("fluvial_outbox_lanes") == 1
         await until(lambda: a.metric("fluvial_outbox_lanes") == 0)

@@ -13,7 +13,7 @@ import structlog
 from anyio.abc import TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
-from fluvial.effectors import Call, Tetraplet
+from fluvial.effectors import Call, Effector, NoConfig, Tetraplet, function
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId, verify
@@ -21,11 +21,13 @@ from fluvial.seats import Receive, Routing, Transport
 from fluvial.services import Services, builtin
 from fluvial.services.builtin import PING_PROTOCOL, Versions, serve_builtins
 from fluvial.services.builtin.sig import RESERVED, Sig
+from fluvial.services.disclosure import Disclosure
+from fluvial.services.limits import ServiceLimits
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.support.services import make_guard
+from tests.support.services import KEYS, make_guard
 
 BOB, CAROL, DAVE, ERIN = (KeyPair.from_secret(bytes([seed]) * 32).peer_id for seed in (10, 11, 12, 13))
 
@@ -68,6 +70,12 @@ class Neighbourhood(Routing):
 
     async def disconnect(self, peer: PeerId) -> None:
         self.up.discard(peer)
+
+    def dialable(self, address: Address) -> bool:
+        return True
+
+    async def prove(self, contact: Contact, *, timeout_s: float) -> Sequence[Address]:
+        raise AssertionError("a script must not make the peer dial")
 
     async def find(self, peer: PeerId) -> Contact | None:
         return next((contact for contact in self.contacts() if contact.peer == peer), None)
@@ -207,6 +215,66 @@ async def test_contacts_are_those_known_here(ask: Any, keys: KeyPair, stranger: 
         "addresses": ["/ip4/127.0.0.1/tcp/7771"],
     }
     assert await ask("peer.get_contact", stranger) is None
+
+
+ABOUT_OTHERS = {
+    "peer.is_connected": (BOB,),
+    "peer.get_contact": (CAROL,),
+    "stat.service_stat": ("math",),
+    "stat.service_memory": ("math",),
+}
+
+
+@pytest.mark.parametrize("question", ABOUT_OTHERS)
+async def test_strangers_are_told_nothing_of_neighbours_and_services(ask: Any, stranger: PeerId, question: str) -> None:
+    there = await refused(ask(question, *ABOUT_OTHERS[question], initiator=stranger))
+    nowhere = await refused(ask(question, ERIN if question.startswith("peer") else "made-up", initiator=stranger))
+    assert there == nowhere, "the answer itself tells nothing"
+    assert there[0] == 8
+    assert "its owner tells nobody else" in there[1]
+
+
+async def test_everybody_may_ask_about_itself_and_the_peer(ask: Any, keys: KeyPair) -> None:
+    assert await ask("peer.is_connected", BOB, initiator=BOB) is True
+    assert await ask("peer.get_contact", CAROL, initiator=CAROL) == await ask("peer.get_contact", CAROL)
+    assert await ask("peer.get_contact", keys.peer_id, initiator=CAROL) is not None
+
+
+@pytest.mark.parametrize("limits", [ServiceLimits(disclosed_to="everybody")])
+@pytest.mark.parametrize("question", ABOUT_OTHERS)
+async def test_an_owner_may_disclose_all(ask: Any, stranger: PeerId, question: str) -> None:
+    arguments = ABOUT_OTHERS[question]
+    assert await ask(question, *arguments, initiator=stranger) == await ask(question, *arguments)
+
+
+async def test_an_unknown_service_is_no_question_about_services(ask: Any, services: Services, stranger: PeerId) -> None:
+    """A stranger who guesses is told of the services that every peer has; the owner of all."""
+    await services.serve(Secret())
+    own = await refused(ask("a.b"))
+    told = await refused(ask("a.b", initiator=stranger))
+    assert (own[0], told[0]) == (1, 1)
+    assert "launch-codes" in own[1]
+    assert "launch-codes" not in told[1]
+    assert "op" in told[1]
+
+
+class Secret(Effector[NoConfig]):
+    service_id = "launch-codes"
+
+    @function
+    def get(self) -> str:
+        return "0000"
+
+
+def test_trust_opens_what_the_owner_opens_to_the_trusted() -> None:
+    weights = {BOB: 1}
+    for to, told in (
+        ("nobody", [KEYS.peer_id]),
+        ("trusted", [KEYS.peer_id, BOB]),
+        ("everybody", [KEYS.peer_id, BOB, CAROL]),
+    ):
+        disclosure = Disclosure(KEYS.peer_id, to, lambda peer: weights.get(peer, 0))  # type: ignore[arg-type]  # one of the three
+        assert [peer for peer in (KEYS.peer_id, BOB, CAROL) if disclosure.allows(peer)] == told
 
 
 async def test_timeout_waits_and_gives_its_message(ask: Any) -> None:

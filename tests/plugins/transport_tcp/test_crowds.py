@@ -171,7 +171,7 @@ async def test_dials_that_nobody_answers_leave_room_for_others(start: StartPeer)
     await peer.transport.disconnect(known.id)
     async with await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=0) as deaf:
         port = deaf.extra(SocketAttribute.local_port)
-        nowhere = tuple(Address.parse(f"/ip4/127.0.0.{host}/tcp/{port}") for host in (1, 1, 1))
+        nowhere = (Address(host_kind="ip4", host="127.0.0.1", port=port, configured=True),)
         async with await anyio.connect_tcp("127.0.0.1", port), anyio.create_task_group() as group:
             for _ in range(DIALS_OF_STRANGERS_MAX):
                 contact = Contact(KeyPair.generate().peer_id, nowhere)

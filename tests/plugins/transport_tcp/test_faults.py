@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
-from fluvial.addresses import Address, Contact
+from fluvial.addresses import Contact
 from fluvial.errors import RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
@@ -28,7 +28,7 @@ SHARES = (0.0, 0.5, 1.0)
 
 async def converse(one: TcpPeer, other: TcpPeer, through: Wire) -> bytes:
     """Handshake, request, answer and goodbyes over a wire; Unreachable if it breaks before the answer."""
-    contact = Contact(other.id, (Address.parse(f"/ip4/127.0.0.1/tcp/{through.port}"),))
+    contact = Contact.configured(f"/ip4/127.0.0.1/tcp/{through.port}/p2p/{other.id}")
     try:
         return await one.transport.request(contact, ECHO, PAYLOAD, timeout_s=2)
     finally:

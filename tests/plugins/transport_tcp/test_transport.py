@@ -30,7 +30,7 @@ class TestListening:
         assert [address.host for address in peer.transport.addresses] == ["127.0.0.1", "127.0.0.1", "::1"]
         for address in peer.transport.addresses:
             await other.transport.disconnect(peer.id)
-            assert await other.request(Contact(peer.id, (address,)), b"hello") == b"hello"
+            assert await other.request(Contact.configured(str(address)), b"hello") == b"hello"
 
     async def test_a_port_that_is_taken_is_the_operators_problem(self, start: StartPeer) -> None:
         peer = await start()

@@ -84,7 +84,9 @@ async def _report(way: str, keys: KeyPair, configuration: Configuration) -> heal
     async with connect(way, network=network, plugins=configuration.plugins) as client:
         question = health.make_question(keys, client.peer_id, network=network, at_ms=time.time_ns() // 1_000_000)
         try:
-            answer = await client.node.transport.request(Contact.parse(way), health.PROTOCOL, question, timeout_s=ASK_S)
+            answer = await client.node.transport.request(
+                Contact.configured(way), health.PROTOCOL, question, timeout_s=ASK_S
+            )
         except RemoteProtocolError:
             return None
         report = health.read_report(answer)
@@ -121,7 +123,7 @@ def check_clock(configuration: Configuration, asked: Asked) -> Iterator[Finding]
 
 def _ways(settings: Settings, asked: Asked) -> Mapping[PeerId, str]:
     """The peers through which others can be asked: themselves, if the settings have their addresses; else this peer, which is connected."""
-    named = [Contact.parse(str(text)) for text in getattr(settings.seats["routing"].options, "peers", ())]
+    named = [Contact.configured(str(text)) for text in getattr(settings.seats["routing"].options, "peers", ())]
     ways: dict[PeerId, str] = {}
     for contact in (*settings.relays, *named):
         if direct := [str(way) for way in contact.addresses if way.relay is None]:

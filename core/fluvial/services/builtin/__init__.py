@@ -49,7 +49,14 @@ async def serve_builtins(
     log: structlog.stdlib.BoundLogger,
 ) -> None:
     """Register all built-in services, before any other service, so that no other service can take their names."""
-    peer = PeerService(keys=keys, transport=transport, routing=routing, clock=clock, versions=versions)
+    peer = PeerService(
+        keys=keys,
+        transport=transport,
+        routing=routing,
+        clock=clock,
+        versions=versions,
+        disclosure=services.disclosure,
+    )
     console = Console(peer=keys.peer_id, log=log)
     effectors: Sequence[Effector[Any]] = (
         Op(), Math(), Cmp(), Array(), JsonService(), Debug(), console, peer, Sig(keys), Stat(services)

@@ -16,6 +16,7 @@ from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Answer
 from fluvial.services.builtin.op import NOTHING
+from fluvial.services.disclosure import Disclosure
 from fluvial.services.status import Status
 
 PING_PROTOCOL: Final = "/fluvial/ping/1"
@@ -76,13 +77,21 @@ class PeerService(Effector[NoConfig]):
         routing: asked for contacts.
         clock: tells the time.
         versions: for ``identify``.
+        disclosure: who may ask about other peers.
     """
 
     service_id = "peer"
     placeless = frozenset({"timeout"})
 
     def __init__(
-        self, *, keys: KeyPair, transport: GuardedTransport, routing: GuardedRouting, clock: Clock, versions: Versions
+        self,
+        *,
+        keys: KeyPair,
+        transport: GuardedTransport,
+        routing: GuardedRouting,
+        clock: Clock,
+        versions: Versions,
+        disclosure: Disclosure,
     ) -> None:
         super().__init__()
         self._peer = keys.peer_id
@@ -90,6 +99,7 @@ class PeerService(Effector[NoConfig]):
         self._routing = routing
         self._clock = clock
         self._versions = versions
+        self._disclosure = disclosure
         self._timers: Counter[PeerId] = Counter()
 
     @function(inline=True)
@@ -108,8 +118,13 @@ class PeerService(Effector[NoConfig]):
         return self._clock.now_ms() // 1_000
 
     @function(inline=True)
-    def is_connected(self, peer: PeerId) -> bool:
-        """Whether a connection with a peer stands."""
+    def is_connected(self, call: Call, peer: PeerId) -> bool:
+        """Whether a connection with a peer stands.
+
+        Everybody may ask about itself; about others only those to whom the peer's owner discloses its neighbours (else status 8).
+        """
+        if peer != call.initiator:
+            self._disclosure.check(call, "neighbours")
         return peer in self._transport.connected()
 
     @function
@@ -143,11 +158,17 @@ class PeerService(Effector[NoConfig]):
         return True
 
     @function(inline=True)
-    def get_contact(self, peer: PeerId) -> PeerContact | None:
-        """A peer and its addresses, as far as the peer that answers knows them without asking others; null if it does not know it."""
+    def get_contact(self, call: Call, peer: PeerId) -> PeerContact | None:
+        """A peer and its addresses, as far as the peer that answers knows them without asking others; null if it does not know it.
+
+        Only addresses that the owner configured or at which the peer has answered. Everybody may ask for the peer that answers and for itself;
+        for others only those to whom the peer's owner discloses its neighbours (else status 8).
+        """
         # Deviation: the reference node gives an empty string for a peer that it does not know.
         if peer == self._peer:
             return PeerContact(peer, [str(each) for each in self._transport.addresses])
+        if peer != call.initiator:
+            self._disclosure.check(call, "neighbours")
         known = next((each for each in self._routing.contacts() if each.peer == peer), None)
         if known is None and peer not in self._transport.connected():
             return None

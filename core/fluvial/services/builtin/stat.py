@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fluvial.effectors import Effector, NoConfig, function
+from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.services.accounts import Counts
 from fluvial.services.dispatcher import Services
@@ -76,9 +76,12 @@ class Stat(Effector[NoConfig]):
         self._services = services
 
     @function(inline=True)
-    def service_stat(self, service_id: str) -> StatResult:
-        """Number of calls and failures, and times in seconds, of a service and of each of its functions."""
-        self._check(service_id)
+    def service_stat(self, call: Call, service_id: str) -> StatResult:
+        """Number of calls and failures, and times in seconds, of a service and of each of its functions.
+
+        Only for those to whom the peer's owner discloses its services (else status 8).
+        """
+        self._check(call, service_id)
         counted = self._services.accounts.of(service_id)
         if counted is None:
             return StatResult(False, f"service {service_id!r} was not called yet", [])
@@ -87,12 +90,13 @@ class Stat(Effector[NoConfig]):
         return StatResult(True, "", [ServiceStat(_stats(total), by_function)])
 
     @function(inline=True)
-    def service_memory(self, service_id: str) -> list[MemoryStat]:
-        """The memory of each module of a service; Python services have no modules."""
-        self._check(service_id)
+    def service_memory(self, call: Call, service_id: str) -> list[MemoryStat]:
+        """The memory of each module of a service; Python services have no modules. As for `service_stat`, not everybody may ask."""
+        self._check(call, service_id)
         return []
 
-    def _check(self, service_id: str) -> None:
+    def _check(self, call: Call, service_id: str) -> None:
+        self._services.disclosure.check(call, "services")
         if service_id not in (there := self._services.functions()):
             names = listed(list(there), most=20)
             raise ServiceError(Status.NO_RESULT, f"no service {shortened(service_id, 80)!r} here; there are: {names}")

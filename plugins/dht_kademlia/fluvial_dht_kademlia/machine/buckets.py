@@ -106,6 +106,10 @@ class KBucket:
         self._trim_waiting(weigh)
         return self._members[ping].contact if ping is not None else None
 
+    def has_room(self, weight: int, weigh: Weigh) -> bool:
+        """Whether a newcomer of a weight would enter now."""
+        return len(self._members) < self.size or self._judge(weight, weigh)[0] is not None
+
     def failed(self, peer: PeerId, weigh: Weigh) -> None:
         """A peer did not answer. A replacement takes its place: the heaviest, of several the one seen last; without one it stays, as silent."""
         self._waiting.pop(peer, None)

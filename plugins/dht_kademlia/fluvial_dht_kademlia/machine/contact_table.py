@@ -43,6 +43,14 @@ class ContactTable:
         """All members, nearest bucket first."""
         return (member for index in sorted(self._buckets) for member in self._buckets[index])
 
+    def has_room(self, peer: PeerId) -> bool:
+        """Whether a peer that is not in the table would enter it now."""
+        index = bucket_index(self._own, self._place(peer))
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            return index >= 0
+        return peer not in bucket and bucket.has_room(self._weigh(peer), self._weigh)
+
     def seen(self, contact: Contact) -> Contact | None:
         """A peer has proven that it is there; returns a contact to ping, see :meth:`KBucket.seen`."""
         key = self._place(contact.peer)

@@ -160,7 +160,7 @@ class Kademlia:
 
     def receive(self, sender: Contact, request: DhtRequest, now: int) -> tuple[DhtAnswer, list[DhtEffect]]:
         """Answer a request of an authenticated peer. One without addresses is a client and does not enter the table."""
-        effects = self._seen(sender, now) if sender.addresses else []
+        effects = self.met(sender, now)
         match request:
             case messages.Ping():
                 return messages.Pong(), effects
@@ -173,13 +173,24 @@ class Kademlia:
             case messages.AddProvider(challenge, record):
                 return keep_record(self.store, challenge, record, now), effects
 
-    def answered(self, ticket: int, answer: DhtAnswer, now: int) -> list[DhtEffect]:
-        """A peer has answered a request; late answers of requests that have failed are ignored."""
+    def met(self, contact: Contact, now: int) -> list[DhtEffect]:
+        """A peer that speaks the protocol has proven to be at these addresses."""
+        return self._seen(contact, now) if contact.addresses else []
+
+    def answered(self, ticket: int, answer: DhtAnswer, now: int, *, met: Contact | None = None) -> list[DhtEffect]:
+        """A peer has answered a request; late answers of requests that have failed are ignored.
+
+        Args:
+            ticket: of the request.
+            answer: as it came.
+            now: the time.
+            met: the peer with the addresses that are proven, perhaps none; by default those at which it was asked.
+        """
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
         self._round_trips.measured(now - request.sent_at)
-        effects = self._seen(request.contact, now)
+        effects = self.met(request.contact if met is None else met, now)
         run = self._lookups.get(request.operation) if request.operation is not None else None
         if run is not None and request.operation is not None:
             self._hear(run, request.contact, answer, now)

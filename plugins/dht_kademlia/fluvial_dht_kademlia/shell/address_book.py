@@ -1,8 +1,8 @@
-"""The address book: what is known of where peers can be reached, by whom it was said, and what became of it. Pure.
+"""The address book: where peers can be reached, how sure that is, and what became of it. Pure.
 
-Addresses of a peer come from the settings (nobody replaces these), from the peer itself (in a handshake, or in something that it signed), or from
-peers that were asked for it. Those that did not lead to the peer stand last, and do not count as a way until they were tried elsewhere or their
-pause is over; pauses double.
+Addresses of a peer come from the settings (nobody replaces these), were *proven* (the peer showed its key there), or are only said: by the peer itself
+or by others that were asked. This peer tries all of them, in that order; others are told of the first two kinds alone. If none leads to the peer, it
+counts as having no way until a pause is over or there is news; pauses double.
 
 When the book is full, of the entries not used for longest the lightest goes. An entry with weight that is spared counts as used. So weight keeps a
 peer in the book, and strangers always find room.
@@ -33,18 +33,30 @@ class BookEntry:
     """A peer.
 
     Attributes:
-        addresses: as the peer announced them, or others have said, best first.
-        fixed: those of the settings.
+        fixed: addresses of the settings.
+        proven: those where the peer has shown its key, the newest first.
+        said: others, the newest first.
         seen_at: when somebody last said so; 0 for the settings alone.
         failures: how often in a row no address led to the peer.
         pause_until: until then its addresses count as no way.
     """
 
-    addresses: tuple[Address, ...] = ()
     fixed: tuple[Address, ...] = ()
+    proven: tuple[Address, ...] = ()
+    said: tuple[Address, ...] = ()
     seen_at: int = 0
     failures: int = 0
     pause_until: int = 0
+
+    @property
+    def shown(self) -> tuple[Address, ...]:
+        """What others may be told."""
+        return tuple(dict.fromkeys((*self.fixed, *self.proven)))
+
+    @property
+    def tried(self) -> tuple[Address, ...]:
+        """Where this peer tries."""
+        return tuple(dict.fromkeys((*self.fixed, *self.proven, *self.said)))
 
 
 @dataclass(slots=True)
@@ -70,9 +82,14 @@ class AddressBook:
         return len(self._entries) + len(self._fixed)
 
     def __iter__(self) -> Iterator[Contact]:
-        """All contacts with addresses: those of the settings, then the others, the most recently used first."""
+        """All contacts to try: those of the settings, then the others, the most recently used first."""
         for peer in (*self._fixed, *reversed(self._entries)):
-            contact = self.contact(peer)
+            yield self.contact(peer)
+
+    def all_shown(self) -> Iterator[Contact]:
+        """All contacts that others may be told, with the addresses that they may be told; in the same order."""
+        for peer in (*self._fixed, *reversed(self._entries)):
+            contact = self.shown(peer)
             if contact.addresses:
                 yield contact
 
@@ -84,7 +101,7 @@ class AddressBook:
                 entry.fixed = tuple(dict.fromkeys((*entry.fixed, *contact.addresses)))
 
     def learn(self, contact: Contact, now: int) -> bool:
-        """A peer has announced addresses of its own, or was found at them; those that name somebody else are dropped.
+        """Somebody says that a peer is at these addresses; those that name another peer are dropped.
 
         Returns:
             Whether something is known now that was not known before.
@@ -94,27 +111,38 @@ class AddressBook:
         if not told or peer == self.own:
             return False
         entry = self._entry(peer)
-        before = entry.addresses
-        entry.addresses = tuple(dict.fromkeys((*told, *before)))[:ADDRESSES_MAX]
-        entry.seen_at = now
-        news = [one for one in told if one not in before]
+        news = any(one not in entry.tried for one in told)
+        entry.said = tuple(dict.fromkeys((*told, *entry.said)))[:ADDRESSES_MAX]
+        self._noted(peer, entry, now)
         if news:
             entry.failures, entry.pause_until = 0, 0
-        self._changed.add(peer)
         self._trim()
-        return bool(news)
+        return news
+
+    def prove(self, peer: PeerId, address: Address, now: int) -> None:
+        """The peer has shown its key at an address."""
+        if peer == self.own or address.peer not in (None, peer):
+            return
+        entry = self._entry(peer)
+        entry.proven = tuple(dict.fromkeys((address.with_peer(peer), *entry.proven)))[:ADDRESSES_MAX]
+        entry.failures, entry.pause_until = 0, 0
+        self._noted(peer, entry, now)
+        self._trim()
 
     def contact(self, peer: PeerId) -> Contact:
-        """A peer with all of its addresses."""
+        """A peer with all the addresses to try."""
         entry = self._fixed.get(peer) or self._entries.get(peer)
-        if entry is None:
-            return Contact(peer)
-        return Contact(peer, tuple(dict.fromkeys((*entry.fixed, *entry.addresses))))
+        return Contact(peer) if entry is None else Contact(peer, entry.tried)
+
+    def shown(self, peer: PeerId) -> Contact:
+        """A peer with the addresses that others may be told."""
+        entry = self._fixed.get(peer) or self._entries.get(peer)
+        return Contact(peer) if entry is None else Contact(peer, entry.shown)
 
     def has_way(self, peer: PeerId, now: int) -> bool:
         """Whether there are addresses of a peer that did not fail lately."""
         entry = self._fixed.get(peer) or self._entries.get(peer)
-        if entry is None or not (entry.fixed or entry.addresses):
+        if entry is None or not entry.tried:
             return False
         if peer in self._entries:
             self._entries.move_to_end(peer)
@@ -134,9 +162,9 @@ class AddressBook:
             entry.failures, entry.pause_until = 0, 0
 
     def restore(self, contact: Contact, seen_at: int) -> None:
-        """Take back what was in the book before a restart."""
+        """Take back what was in the book before a restart. Much may have changed: nothing is proven."""
         if contact.peer != self.own and contact.peer not in self._fixed and len(self._entries) < self.entries_max:
-            self._entries[contact.peer] = BookEntry(contact.addresses, seen_at=seen_at)
+            self._entries[contact.peer] = BookEntry(said=contact.addresses, seen_at=seen_at)
 
     def take_changes(self) -> Sequence[tuple[PeerId, BookEntry | None]]:
         """What has changed since the last call; None for a peer that is not in the book any more."""
@@ -149,6 +177,10 @@ class AddressBook:
         entry = self._entries.setdefault(peer, BookEntry())
         self._entries.move_to_end(peer)
         return entry
+
+    def _noted(self, peer: PeerId, entry: BookEntry, now: int) -> None:
+        entry.seen_at = now
+        self._changed.add(peer)
 
     def _trim(self) -> None:
         while len(self._entries) > self.entries_max:

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, Unreachable
+from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.kademlia import Kademlia
 from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
@@ -43,13 +44,23 @@ class MachineDriver:
     Args:
         machine: the machine.
         ask: sends one request.
+        shown: a peer with the addresses that others may be told of it.
         clock: the time.
         before: called before each step of the machine.
     """
 
-    def __init__(self, machine: Kademlia, ask: Ask, clock: Clock, *, before: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        machine: Kademlia,
+        ask: Ask,
+        *,
+        shown: Callable[[PeerId], Contact],
+        clock: Clock,
+        before: Callable[[], None],
+    ) -> None:
         self._machine: Final = machine
         self._ask_contact = ask
+        self._shown = shown
         self._clock = clock
         self._before = before
         self._tasks: TaskGroup | None = None
@@ -113,7 +124,8 @@ class MachineDriver:
         except FluvialError:
             self.carry_out(self._machine.failed(effect.ticket, self._now()))
         else:
-            self.carry_out(self._machine.answered(effect.ticket, answer, self._now()))
+            met = self._shown(effect.contact.peer)
+            self.carry_out(self._machine.answered(effect.ticket, answer, self._now(), met=met))
 
     def _now(self) -> int:
         self._before()

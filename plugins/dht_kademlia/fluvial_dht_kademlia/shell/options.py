@@ -45,13 +45,13 @@ class KademliaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse values that are no contacts, and numbers that do not go together."""
         for text in self.peers:
-            Contact.parse(text)
+            Contact.configured(text)
         if self.providers_reserve >= self.providers_max:
             raise ValueError("providers_reserve must be below providers_max")
 
     def seeds(self) -> tuple[Contact, ...]:
         """The peers to begin with."""
-        return tuple(map(Contact.parse, self.peers))
+        return tuple(map(Contact.configured, self.peers))
 
     def announces(self, capability: Capability) -> bool:
         """Whether others may look this peer up by a capability."""

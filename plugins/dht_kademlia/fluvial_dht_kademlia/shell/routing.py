@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -35,6 +36,7 @@ from fluvial_dht_kademlia.shell.finding import PeerFinder
 from fluvial_dht_kademlia.shell.joining import Joiner
 from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.persisting import StateKeeper
+from fluvial_dht_kademlia.shell.proving import AddressProver
 from fluvial_dht_kademlia.shell.provisions import Provisions
 from fluvial_dht_kademlia.shell.service import DhtService
 from fluvial_dht_kademlia.shell.tables import Provided
@@ -44,6 +46,8 @@ from fluvial_dht_kademlia.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_reques
 AT_ONCE: Final = 1_024
 PER_SENDER: Final = 64
 """Requests are answered at once, except for offers of records, which are written first."""
+SPEAKERS_MAX: Final = 4_096
+"""Peers of which it is remembered that they speak the protocol."""
 PROVIDERS_S: Final = 4.0
 """What a lookup of providers may take: the node gives a routing five seconds."""
 
@@ -63,6 +67,7 @@ class KademliaRouting(Routing):
         self._clock = context.clock
         limits = options.limits()
         self._weights = WeightCache(context.trust)
+        self._speakers: OrderedDict[PeerId, None] = OrderedDict()
         self._kinds = ChallengeKinds(self._proves, self._prove)
         self._checks = RecordChecks(context.network, self._kinds, limits)
         self._machine = Kademlia(
@@ -78,8 +83,11 @@ class KademliaRouting(Routing):
         )
         self._book = AddressBook(me, options.contacts_max, self._weights.weigh)
         self._book.fix(options.seeds())
-        asker = ContactAsker(context.peers, context.clock, limits.request_timeout_ms)
-        self._driver = MachineDriver(self._machine, asker.ask, context.clock, before=self._weights.refresh)
+        asker = ContactAsker(context.peers, limits.request_timeout_ms)
+        self._driver = MachineDriver(
+            self._machine, asker.ask, shown=self._shown, clock=context.clock, before=self._weights.refresh
+        )
+        self._prover = AddressProver(context.peers, context.clock)
         self._measure()
         self._finder = PeerFinder(
             me, self._book, lookups=(self._look_up_peer, self._look_up_relays), clock=context.clock, ways=self._ways
@@ -143,6 +151,7 @@ class KademliaRouting(Routing):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._driver.run, tasks)
                 self._finder.start(tasks)
+                self._prover.start(tasks)
                 tasks.start_soon(self._keeper.run)
                 task_status.started()
                 tasks.start_soon(self._joiner.run)
@@ -150,6 +159,7 @@ class KademliaRouting(Routing):
                 await self._announcer.run()
         finally:
             self._finder.stop()
+            self._prover.stop()
 
     def contributions(self) -> Contributions:
         """The protocol, the service ``dht``, a watcher of capabilities, and what doctor is told."""
@@ -181,13 +191,20 @@ class KademliaRouting(Routing):
         return await self._finder.find(peer)
 
     def learn(self, contact: Contact) -> None:
-        """A peer announced addresses of its own, in a handshake or in a particle that it signed."""
+        """A connected peer announced addresses of its own."""
         if self._book.learn(contact, self._clock.now_ms()):
             self._joiner.hope()
 
+    def proven(self, peer: PeerId, address: Address) -> None:
+        """A peer has shown its key at an address; if it has asked this one, it can be named to others now."""
+        self._book.prove(peer, address, self._clock.now_ms())
+        if peer in self._speakers:
+            self._weights.refresh()
+            self._driver.carry_out(self._machine.met(self._book.shown(peer), self._clock.now_ms()))
+
     def contacts(self) -> Sequence[Contact]:
-        """All contacts known now."""
-        return list(self._book)
+        """All contacts that others may be told of."""
+        return list(self._book.all_shown())
 
     async def providers(self, capability: Capability, *, limit: int) -> Sequence[Provider]:
         """Peers that have a capability, heaviest first, at most ``limit`` of them."""
@@ -257,7 +274,7 @@ class KademliaRouting(Routing):
         request = decode_request(payload)
         kind = type(request).__name__
         self._weights.refresh()
-        answer, effects = self._machine.receive(self._book.contact(sender), request, self._clock.now_ms())
+        answer, effects = self._machine.receive(self._shown(sender), request, self._clock.now_ms())
         self._driver.carry_out(effects)
         if isinstance(request, AddProvider):
             try:
@@ -267,6 +284,17 @@ class KademliaRouting(Routing):
         refused = isinstance(answer, RecordStored) and not answer.accepted
         self._requests.labels(kind=kind, outcome="refused" if refused else "answered").inc()
         return encode_answer(answer)
+
+    def _shown(self, speaker: PeerId) -> Contact:
+        """A peer that speaks the protocol, with the addresses that others may be told; if there are none, these are going to be proven."""
+        self._speakers[speaker] = None
+        self._speakers.move_to_end(speaker)
+        if len(self._speakers) > SPEAKERS_MAX:
+            self._speakers.popitem(last=False)
+        shown = self._book.shown(speaker)
+        if not shown.addresses and self._machine.table.has_room(speaker):
+            self._prover.begin(self._book.contact(speaker))
+        return shown
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 

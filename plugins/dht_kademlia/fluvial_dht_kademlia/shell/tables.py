@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Table, Text,
 
 from fluvial_dht_kademlia.machine.challenges import Challenge
 from fluvial_dht_kademlia.machine.keyspace import Key, key_bytes
+from fluvial_dht_kademlia.machine.limits import ADDRESSES_MAX
 from fluvial_dht_kademlia.machine.publications import Publication
 from fluvial_dht_kademlia.machine.record_store import KeptRecord, RecordStore
 from fluvial_dht_kademlia.machine.records import ProviderRecord
@@ -87,7 +88,7 @@ class Provided:
 def write_contacts(connection: Connection, changes: Sequence[tuple[PeerId, BookEntry | None]]) -> None:
     """Write what has changed in the address book."""
     kept = [
-        {"peer": peer, "addresses": " ".join(map(str, entry.addresses)), "seen_ms": entry.seen_at}
+        {"peer": peer, "addresses": " ".join(map(str, entry.tried[:ADDRESSES_MAX])), "seen_ms": entry.seen_at}
         for peer, entry in changes
         if entry is not None
     ]
