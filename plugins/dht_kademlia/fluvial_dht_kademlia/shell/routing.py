@@ -190,6 +190,14 @@ class KademliaRouting(Routing):
         """The best contact known or found for a peer; None if there is none."""
         return await self._finder.find(peer)
 
+    def known(self, peer: PeerId) -> Contact | None:
+        """What the address book has, unless it led nowhere lately."""
+        return self._book.contact(peer) if self._book.has_way(peer, self._clock.now_ms()) else None
+
+    def failed(self, contact: Contact) -> None:
+        """None of these addresses has led to the peer."""
+        self._book.failed(contact.peer, self._clock.now_ms())
+
     def learn(self, contact: Contact) -> None:
         """A connected peer announced addresses of its own."""
         if self._book.learn(contact, self._clock.now_ms()):
