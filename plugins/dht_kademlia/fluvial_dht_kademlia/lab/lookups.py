@@ -212,9 +212,9 @@ def run_lookup(scenario: LookupScenario) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "success": round(tally.success, 4),
-        "hops_p95": _percentile(tally.hops, 0.95),
+        "hops_p95": percentile(tally.hops, 0.95),
         "messages_mean": round(sum(tally.messages) / max(1, len(tally.messages)), 2),
-        "seconds_p95": round(_percentile(tally.took_ms, 0.95) / 1_000, 3),
+        "seconds_p95": round(percentile(tally.took_ms, 0.95) / 1_000, 3),
         "closest_peer_found": round(tally.closest / max(1, tally.walks), 4),
     }
 
@@ -241,7 +241,7 @@ def _value(number: int) -> bytes:
     return f"value {number}".encode()
 
 
-def _percentile(values: Sequence[int], part: float) -> int:
+def percentile(values: Sequence[int], part: float) -> int:
     """The smallest value that at least ``part`` of them do not exceed; 0 for none."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * part // 1) - 1)] if ordered else 0

@@ -106,6 +106,7 @@ class LabNetwork:
             rng=self.rng,
             now=self.now,
             place=self.place,
+            weights_version=lambda: len(self.weights),
         )
         added = self.peers[peer] = LabPeer(contact, machine)
         self._schedule(added)

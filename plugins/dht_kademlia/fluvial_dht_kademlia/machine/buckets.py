@@ -64,9 +64,14 @@ class KBucket:
         """The members, not seen for longest first."""
         return iter(self._members.values())
 
-    def alive(self) -> Iterator[BucketMember]:
+    def alive(self) -> list[BucketMember]:
         """The members that answered their last request."""
-        return (member for member in self._members.values() if not member.failures)
+        return [member for member in self._members.values() if not member.failures]
+
+    def is_alive(self, peer: PeerId) -> bool:
+        """Whether a peer is a member that answered its last request."""
+        member = self._members.get(peer)
+        return member is not None and not member.failures
 
     @property
     def waiting(self) -> tuple[PeerId, ...]:

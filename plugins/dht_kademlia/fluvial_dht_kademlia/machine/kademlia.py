@@ -14,7 +14,7 @@ nearest with weight, so that whoever makes ids around a key hides only a part of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import chain, islice
@@ -62,6 +62,7 @@ class Kademlia:
         rng: for refreshes and for spreading upkeep over time.
         now: the time.
         place: where a peer is.
+        weights_version: changes whenever a weight may have changed.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Kademlia:
         rng: Draws,
         now: int,
         place: PlaceOf = peer_key,
+        weights_version: Callable[[], int] | None = None,
     ) -> None:
         self.own: Final = own
         self.key: Final = place(own.peer)
@@ -83,7 +85,14 @@ class Kademlia:
         self._weigh = weigh
         self._rng = rng
         self._place = place
-        self.table: Final = ContactTable(self.key, k=limits.k, reserve=limits.bucket_reserve, place=place, weigh=weigh)
+        self.table: Final = ContactTable(
+            self.key,
+            k=limits.k,
+            reserve=limits.bucket_reserve,
+            place=place,
+            weigh=weigh,
+            weights_version=weights_version,
+        )
         self.store: Final = RecordStore(self.key, checks=checks, limits=limits, weigh=weigh)
         self.publications: Final = publications
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)

@@ -80,6 +80,7 @@ class KademliaRouting(Routing):
             weigh=self._weights.weigh,
             rng=context.rng,
             now=context.clock.now_ms(),
+            weights_version=self._weights.version,
         )
         self._book = AddressBook(me, options.contacts_max, self._weights.weigh)
         self._book.fix(options.seeds())

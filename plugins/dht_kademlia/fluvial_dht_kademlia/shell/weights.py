@@ -22,6 +22,10 @@ class WeightCache:
         self._weights: dict[PeerId, int] = {}
         self._version = -1
 
+    def version(self) -> int:
+        """Changes whenever a weight may have changed, as far as was looked."""
+        return self._version
+
     def refresh(self) -> None:
         """Forget what may have changed; called before each step of the machine."""
         version = self._trust.version
