@@ -141,12 +141,11 @@ class Announcer:
     async def _offer_all(self) -> None:
         places = anyio.Semaphore(OFFERS_AT_ONCE)
         async with anyio.create_task_group() as tasks:
-            for key in list(self._waiting):
+            for key, (challenge, record) in list(self._waiting.items()):
                 await places.acquire()
-                tasks.start_soon(self._offer_one, key, places)
+                tasks.start_soon(self._offer_one, key, challenge, record, places)
 
-    async def _offer_one(self, key: Key, places: anyio.Semaphore) -> None:
-        challenge, record = self._waiting[key]
+    async def _offer_one(self, key: Key, challenge: Challenge, record: ProviderRecord, places: anyio.Semaphore) -> None:
         try:
             ended = await self._offer(challenge, record)
         except (Refused, RemoteProtocolError) as error:  # lapsed meanwhile: the next pass makes another one

@@ -41,6 +41,9 @@ class KademliaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="find peers of this network on the local network by mDNS; needs fluvial-dht-kademlia[local]"),
     ] = False
+    local_interfaces: Annotated[
+        tuple[str, ...], Meta(description="addresses of the network interfaces for local discovery; [] for all")
+    ] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that are no contacts, and numbers that do not go together."""

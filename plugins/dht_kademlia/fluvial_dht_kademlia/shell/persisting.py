@@ -49,10 +49,11 @@ class StateKeeper:
         """Take back what was kept before a restart.
 
         Raises:
-            StorageError: the database cannot be read.
+            StorageError: the database cannot be read or written.
         """
         for contact, seen_at in await self._database.read(partial(tables.read_contacts, count_max=contacts_max)):
             self._book.restore(contact, seen_at)
+        await self._database.write(partial(tables.drop_expired, now=now))
         for challenge, kept in await self._database.read(partial(tables.read_records, now=now)):
             self._store.restore(challenge, kept)
         self._publications.restore(await self._database.read(tables.read_publications))

@@ -31,9 +31,11 @@ from fluvial_dht_kademlia.shell.address_book import AddressBook
 from fluvial_dht_kademlia.shell.announcing import Announcer, WantedRecord
 from fluvial_dht_kademlia.shell.asking import ContactAsker
 from fluvial_dht_kademlia.shell.capability_keys import challenge_of
+from fluvial_dht_kademlia.shell.contained_kinds import ContainedKind
 from fluvial_dht_kademlia.shell.driver import MachineDriver
 from fluvial_dht_kademlia.shell.finding import PeerFinder
 from fluvial_dht_kademlia.shell.joining import Joiner
+from fluvial_dht_kademlia.shell.local_discovery import LocalDiscovery
 from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.persisting import StateKeeper
 from fluvial_dht_kademlia.shell.proving import AddressProver
@@ -103,6 +105,7 @@ class KademliaRouting(Routing):
             publications=self._machine.publications,
             log=context.log,
         )
+        self._local = self._local_discovery() if options.local_discovery else None
         self._provisions = Provisions(context.database)
         self._announcer = Announcer(
             me,
@@ -112,6 +115,17 @@ class KademliaRouting(Routing):
             offer=self._offer,
             write=self._keeper.write_own,
             clock=context.clock,
+            log=context.log,
+        )
+
+    def _local_discovery(self) -> LocalDiscovery:
+        context = self._context
+        return LocalDiscovery(
+            self._me,
+            context.network,
+            interfaces=self._options.local_interfaces,
+            addresses=lambda: context.peers.addresses(),
+            found=self.learn,
             log=context.log,
         )
 
@@ -145,7 +159,8 @@ class KademliaRouting(Routing):
             StorageError: what was kept before cannot be read.
             PluginError: two kinds of challenges have one name.
         """
-        self._kinds.add(*self._context.extensions.all(ChallengeKind))
+        log = self._context.log
+        self._kinds.add(*(ContainedKind(kind, log) for kind in self._context.extensions.all(ChallengeKind)))
         await self._provisions.load()
         await self._keeper.load(self._clock.now_ms(), self._options.contacts_max)
         try:
@@ -156,6 +171,8 @@ class KademliaRouting(Routing):
                 tasks.start_soon(self._keeper.run)
                 task_status.started()
                 tasks.start_soon(self._joiner.run)
+                if self._local is not None:
+                    tasks.start_soon(self._local.run)
                 await self._joiner.tried.wait()
                 await self._announcer.run()
         finally:
