@@ -83,3 +83,48 @@ async def test_a_provider_is_found_by_its_service_and_gone_when_it_is_withdrawn(
         await network["provider"].node.services.withdraw("weather")
         await anyio.sleep(70)
         assert await network["a"].node.assembly.directory.find(WEATHER) == []
+
+
+async def test_a_peer_learns_whether_others_can_dial_it(tmp_path: Path) -> None:
+    async with nodes(base_dir=tmp_path) as network:
+        await start(network, "seed")
+        await start(network, "a", "b", seed="seed")
+        await anyio.sleep(20)
+        texts = [finding.text for finding in network["a"].node.assembly.parts.findings()]
+        assert any(text.startswith("2 of 2 peers could dial /dns/memory/tcp/") for text in texts)
+
+
+async def test_a_peer_that_has_moved_is_found_again(tmp_path: Path) -> None:
+    async with nodes(base_dir=tmp_path) as network:
+        await start(network, "seed")
+        await start(network, "a", "b", "c", seed="seed")
+        await anyio.sleep(5)
+        assert await identity(network["a"], network["b"]) == "hi"
+        await network.stop("b")
+        moved = {"kind": "memory", "port": 99}
+        await network.start("b", transport=moved, routing={"kind": "kademlia", "peers": [network.address("seed")]})
+        await anyio.sleep(5)
+        await network["a"].node.transport.disconnect(network["b"].peer_id)
+        assert await identity(network["a"], network["b"]) == "hi"
+
+
+class TestOverTcp:
+    """The same over real sockets, in real time."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> Any:
+        return "asyncio"
+
+    async def test_peers_find_each_other_and_a_provider_knowing_one_seed(self, tmp_path: Path) -> None:
+        tcp = {"kind": "tcp", "listen": ["/ip4/127.0.0.1/tcp/0"]}
+        async with nodes(base_dir=tmp_path, transport=tcp) as network:
+            seed = await network.start("seed", routing={"kind": "kademlia"})
+            for name in ("a", "b", "provider"):
+                serves = [Weather()] if name == "provider" else []
+                await network.start(name, routing={"kind": "kademlia", "peers": [seed.address]}, serves=serves)
+            await until(lambda: all(joined(network[name]) == 3 for name in ("a", "b")))
+            assert await identity(network["a"], network["b"]) == "hi"
+            with anyio.fail_after(30):
+                while not (found := await network["a"].node.assembly.directory.find(WEATHER)):  # noqa: ASYNC110
+                    await anyio.sleep(0.1)
+            assert found[0].contact.addresses == network["provider"].contact.addresses

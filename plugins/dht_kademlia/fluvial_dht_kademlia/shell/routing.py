@@ -40,6 +40,7 @@ from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.persisting import StateKeeper
 from fluvial_dht_kademlia.shell.proving import AddressProver
 from fluvial_dht_kademlia.shell.provisions import Provisions
+from fluvial_dht_kademlia.shell.reachability import Reachability
 from fluvial_dht_kademlia.shell.service import DhtService
 from fluvial_dht_kademlia.shell.tables import Provided
 from fluvial_dht_kademlia.shell.weights import WeightCache
@@ -104,6 +105,12 @@ class KademliaRouting(Routing):
             store=self._machine.store,
             publications=self._machine.publications,
             log=context.log,
+        )
+        self._reachability = Reachability(
+            context.peers,
+            told=self._book.contact,
+            neighbours=lambda: [member.contact for member in self._machine.table],
+            rng=context.rng,
         )
         self._local = self._local_discovery() if options.local_discovery else None
         self._provisions = Provisions(context.database)
@@ -171,6 +178,7 @@ class KademliaRouting(Routing):
                 tasks.start_soon(self._keeper.run)
                 task_status.started()
                 tasks.start_soon(self._joiner.run)
+                tasks.start_soon(self._reachability.run)
                 if self._local is not None:
                     tasks.start_soon(self._local.run)
                 await self._joiner.tried.wait()
@@ -180,11 +188,16 @@ class KademliaRouting(Routing):
             self._prover.stop()
 
     def contributions(self) -> Contributions:
-        """The protocol, the service ``dht``, a watcher of capabilities, and what doctor is told."""
+        """Two protocols, the service ``dht``, a watcher of capabilities, and what doctor is told."""
         answer = Answer(
             protocol=PROTOCOL, by=self._answer, bytes_max=REQUEST_BYTES_MAX, at_once=AT_ONCE, per_sender=PER_SENDER
         )
-        return Contributions(answers=(answer,), services=(DhtService(self),), watchers=(self,), health=self._health)
+        return Contributions(
+            answers=(answer, self._reachability.answer),
+            services=(DhtService(self),),
+            watchers=(self,),
+            health=self._health,
+        )
 
     @hookimpl
     def fluvial_capabilities_changed(self) -> None:
@@ -195,6 +208,7 @@ class KademliaRouting(Routing):
         known, peers = len(self._book), len(self._machine.table)
         if peers:
             yield Finding(level="ok", text=f"{peers} peers in the table, {known} in the address book")
+            yield from self._reachability.findings()
         else:
             yield Finding(
                 level="warn",
