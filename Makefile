@@ -45,6 +45,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt || echo "without the programs of others"
 	$(BIN)/python -m bench
 
 # Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEEDS=7`. With REFERENCE, the folder of
@@ -55,7 +56,7 @@ fuzz-air: $(READY)
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
 
-# Attacks on real peers while honest flows run, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
+# Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)
 	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
 

@@ -134,11 +134,13 @@ class Worker:
         )
 
     def tell(self, **command: Any) -> None:
+        """Give it a command."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the oldest command without one."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -147,6 +149,7 @@ class Worker:
         return answer
 
     def ask(self, **command: Any) -> dict[str, Any]:
+        """Give it a command and wait for the answer."""
         self.tell(**command)
         return self.answer()
 

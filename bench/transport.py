@@ -1,7 +1,11 @@
 """What the TCP transport does on this machine, between two real processes on loopback.
 
-Round trips per second over the authenticated channel beside a raw anyio TCP echo of the same run, time to connect, and memory per
-idle connection. ``--json`` prints the figures for machines. Takes about 35 seconds; ``--quick`` a quarter of that.
+Round trips per second over the authenticated channel beside a raw anyio TCP echo of the same run and requests through a NATS server, time to
+connect, and memory per idle connection. ``--json`` prints the figures for machines. Takes about 50 seconds; ``--quick`` a quarter of that.
+
+Nothing of it is durable. Fluvial encrypts, and both sides have proven their keys; the raw echo does neither; NATS neither as well, in its default
+configuration, and its server stands between the two processes (its CPU is not counted). NATS is left out unless ``nats-server`` (Debian) and
+``nats-py`` (PyPI) are installed.
 
 The figures depend on the machine and on what else it does: compare only those of one run, best by CPU per round trip.
 """
@@ -9,14 +13,17 @@ The figures depend on the machine and on what else it does: compare only those o
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import resource
+import shutil
+import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +44,7 @@ IN_FLIGHT = (1, 64)
 SECONDS_PER_CASE = 2.0
 CONNECTS = 200
 IDLE_CONNECTIONS = 500
-DEADLINE_S = 55
+DEADLINE_S = 90
 Ask = Callable[[bytes], Awaitable[Any]]
 
 
@@ -71,18 +78,40 @@ async def running(**options: Any) -> AsyncIterator[TcpTransport]:
 # --- the other process ------------------------------------------------------------------------------------------------
 
 
-async def serve() -> None:
-    """Both echoes, until standard input ends; a line there is answered with this process's CPU time and memory."""
+async def serve(nats_url: str) -> None:
+    """All echoes, until standard input ends; a line there is answered with this process's CPU time and memory."""
     async with (
         running(listen=("/ip4/127.0.0.1/tcp/0",)) as transport,
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        nats_client(nats_url) as nats,
         anyio.create_task_group() as group,
     ):
         group.start_soon(listener.serve, serve_raw)
+        if nats is not None:
+
+            async def answer(message: Any) -> None:
+                await message.respond(message.data)
+
+            await nats.subscribe("echo", cb=answer)
         print(json.dumps([str(transport.addresses[0]), listener.extra(SocketAttribute.local_port)]), flush=True)
         while await anyio.to_thread.run_sync(sys.stdin.readline):
             print(json.dumps([time.process_time(), resident_kb()]), flush=True)
         group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def nats_client(url: str) -> AsyncIterator[Any]:
+    """A client of a NATS server; None without one."""
+    if not url:
+        yield None
+        return
+    import nats
+
+    client = await nats.connect(url)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def serve_raw(stream: ByteStream) -> None:
@@ -96,8 +125,8 @@ async def serve_raw(stream: ByteStream) -> None:
 class Server:
     """The other process."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, __file__, "--serve"]
+    def __init__(self, nats_url: str) -> None:
+        command = [sys.executable, __file__, "--serve", "--nats", nats_url]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         address, self.raw_port = self._line()
         self.contact = Contact.parse(address)
@@ -119,6 +148,28 @@ class Server:
     def _line(self) -> Any:
         assert self._process.stdout
         return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def nats_server() -> Iterator[str]:
+    """The address of a NATS server; empty if there is none on this machine."""
+    program = shutil.which("nats-server") or shutil.which("/usr/sbin/nats-server")
+    if program is None or importlib.util.find_spec("nats") is None:
+        print("without NATS: nats-server (Debian) and nats-py (PyPI) are not both installed", file=sys.stderr)
+        yield ""
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def resident_kb() -> int:
@@ -220,16 +271,19 @@ async def idle_memory(server: Server, count: int) -> dict[str, float]:
     return {"connections": count, "kb_per_connection": round((after_kb - before_kb) / count, 1)}
 
 
-async def measure(quick: bool) -> dict[str, Any]:
+async def measure(quick: bool, nats_url: str) -> dict[str, Any]:
     scale = 0.2 if quick else 1.0
-    server = Server()
+    server = Server(nats_url)
     try:
         with anyio.fail_after(DEADLINE_S):
             trips = []
-            async with running() as transport:
+            async with running() as transport, nats_client(nats_url) as nats:
 
                 async def ask(payload: bytes) -> bytes:
                     return await transport.request(server.contact, "bench", payload, timeout_s=10)
+
+                async def ask_nats(payload: bytes) -> None:
+                    await nats.request("echo", payload, timeout=10)
 
                 for in_flight in IN_FLIGHT:
                     for size in SIZES:
@@ -237,6 +291,8 @@ async def measure(quick: bool) -> dict[str, Any]:
                         row: dict[str, Any] = {"size": size, "in_flight": in_flight}
                         row |= {"fluvial": await round_trips(server, ask, size, in_flight, seconds)}
                         row |= {"raw": await raw_round_trips(server, size, in_flight, seconds)}
+                        if nats is not None:
+                            row |= {"nats": await round_trips(server, ask_nats, size, in_flight, seconds)}
                         trips.append(row)
             connect = await connects(server, round(CONNECTS * scale))
             connect["bare_tls_cpu_ms"] = bare_handshake_cpu_ms(round(CONNECTS * scale))
@@ -247,11 +303,13 @@ async def measure(quick: bool) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    lines = [f"{'round trips':<22}{'fluvial/s':>12}{'CPU µs':>9}{'raw TCP/s':>12}{'CPU µs':>9}"]
+    lines = [
+        f"{'round trips':<22}{'fluvial/s':>12}{'CPU µs':>9}{'raw TCP/s':>12}{'CPU µs':>9}{'NATS/s':>12}{'CPU µs':>9}"
+    ]
     for row in figures["round_trips"]:
         what = f"{row['size']:>6} B, {row['in_flight']:>2} in flight"
-        own, raw = row["fluvial"], row["raw"]
-        lines.append(f"{what:<22}{own['per_s']:>12}{own['cpu_us']:>9}{raw['per_s']:>12}{raw['cpu_us']:>9}")
+        columns = (row[name] for name in ("fluvial", "raw", "nats") if name in row)
+        lines.append(f"{what:<22}" + "".join(f"{one['per_s']:>12}{one['cpu_us']:>9}" for one in columns))
     connect, idle = figures["connect"], figures["idle"]
     lines.append(
         f"connect, request, goodbye: {connect['wall_ms']} ms, {connect['cpu_ms']} ms CPU on both ends together; "
@@ -266,11 +324,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quick", action="store_true", help="a fifth of the time")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--nats", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        anyio.run(serve)
+        anyio.run(serve, arguments.nats)
         return
-    figures = anyio.run(measure, arguments.quick)
+    with nats_server() as nats_url:
+        figures = anyio.run(measure, arguments.quick, nats_url)
     print(json.dumps(figures, indent=1) if arguments.json else table(figures))
 
 

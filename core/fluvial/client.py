@@ -22,6 +22,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -44,7 +45,7 @@ from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
-from fluvial.services import Handler, Status
+from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.story.story import tell
 from fluvial.story.wording import cut, duration, printable
@@ -59,6 +60,8 @@ CONNECT_S: Final = 10.0
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
+WRAPPINGS_MAX: Final = 64
+"""Scripts of which it is remembered what they read."""
 _NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
@@ -150,8 +153,10 @@ class Flow:
             await news.wait()
 
     async def __aenter__(self) -> Self:
-        handlers: dict[str, Handler] = dict.fromkeys(self._ends, self._end)
-        answers = {LOAD: self._load, **self._run.answers, **handlers}
+        answers: dict[str, Handler] = {LOAD: Inline(self._load), **self._run.answers}
+        for service in self._ends:
+            given = answers.get(service)
+            answers[service] = Inline(self._end) if given is None else partial(self._end_or_answer, given)
         self._node.bind(self.particle, answers, self._ran, self._heard)
         try:
             await self._node.submit(self.particle)
@@ -202,7 +207,9 @@ class Flow:
         return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
 
     async def _dead(self) -> Unreachable:
-        why = [*await self._waited(), *self._told()]
+        undelivered, waiting = await self._waited()
+        # What stopped it, before who waits because of that; what this peer could not deliver is also a notice of its own.
+        why = [*undelivered, *self._told(others_only=bool(undelivered)), *waiting]
         if (error := self._last.error) is not None:
             why.append(f"{error.message}{_place(error)}")
         seconds = self.particle.header.ttl_ms / 1000
@@ -211,25 +218,27 @@ class Flow:
             hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
         )
 
-    async def _waited(self) -> Sequence[str]:
-        """What the flow waited for, and for how long."""
+    async def _waited(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Who could not be reached from here, and what the flow waited for, and for how long."""
         stored = await self._node.stored(self.particle)
         if stored is None:  # it was not kept any longer
-            return [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
+            return [], [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
         story = tell(stored, self._node.peer_id)
-        texts = [
+        undelivered = [
             f"{one.peer} could not be reached: {one.error}" for one in story.undelivered[:WAITS_SHOWN] if one.error
         ]
+        texts = []
         for waiting in story.waits[:WAITS_SHOWN]:
             text = f"{waiting.reason} (line {waiting.at.partition(':')[0]})"
             if waiting.since_ms is not None:
                 text += f", for {duration(max(self.particle.deadline_ms - waiting.since_ms, 0))}"
             texts.append(text)
-        return texts
+        return undelivered, texts
 
-    def _told(self) -> Sequence[str]:
+    def _told(self, *, others_only: bool = False) -> Sequence[str]:
         """The notices as harmless texts for people, since strangers wrote them."""
-        return [notice_text(notice) for notice in self._notices[:NOTICES_SHOWN]]
+        shown = [one for one in self._notices if not others_only or one.peer_id != self._node.peer_id]
+        return [notice_text(notice) for notice in shown[:NOTICES_SHOWN]]
 
     def _heard(self, notice: Notice) -> None:
         self._heard_of.append(notice)
@@ -247,7 +256,7 @@ class Flow:
         self._last = effects
         self._waits = waits
         self._judge()
-        if effects.finished:
+        if effects.finished or self._ending is not None:
             self._done.set()
 
     def _judge(self) -> None:
@@ -272,7 +281,7 @@ class Flow:
                 return given if isinstance(given, str) else None
         return None
 
-    async def _load(self, call: Call) -> Any:
+    def _load(self, call: Call) -> Any:
         if call.function not in self._values:
             there = ", ".join(sorted(self._values)) or "none"
             raise ServiceError(
@@ -280,16 +289,21 @@ class Flow:
             )
         return self._values[call.function]
 
-    async def _end(self, call: Call) -> Any:
+    def _ends_with(self, call: Call) -> bool:
         functions = self._ends[call.service]
-        if "" not in functions and call.function not in functions:
-            if (handler := self._run.answers.get(call.service)) is not None:
-                return await handler(call)
+        return "" in functions or call.function in functions
+
+    def _end(self, call: Call) -> None:
+        """The run that this call belongs to tells, as soon as it is durable: see :meth:`_ran`."""
+        if not self._ends_with(call):
             raise ServiceError(Status.UNKNOWN_FUNCTION, f"{call.service}.{call.function} is no end of this run")
         if self._ending is None:
             self._ending = Ending(call.service, call.function, tuple(call.arguments))
-            self._done.set()
-        return None
+
+    async def _end_or_answer(self, otherwise: Handler, call: Call) -> Any:
+        if self._ends_with(call):
+            return self._end(call)
+        return otherwise.answer(call) if isinstance(otherwise, Inline) else await otherwise(call)
 
 
 class Client:
@@ -340,7 +354,7 @@ class Client:
             run = PreparedRun(script=script, values=values, until=until)
         else:
             run = script.prepare(values, relay=self.relay_id)
-        wrapping = _wrapping(run.script, run.values)
+        wrapping = _wrapping(run.script, frozenset(run.values))
         air = wrapping.around(run.script)
         particle = self.node.particle(air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id)
         return Flow(self.node, particle, run, wrapping)
@@ -380,7 +394,7 @@ def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.a
     Raises:
         AirSyntaxError: the script is wrong, or reads a name that has no value.
     """
-    return _wrapping(script, values, name=name).around(script)
+    return _wrapping(script, frozenset(values), name=name).around(script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,8 +415,9 @@ class _Wrapping:
         return self.before + script + self.behind
 
 
-def _wrapping(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> _Wrapping:
-    """See :func:`with_values`."""
+@lru_cache(maxsize=WRAPPINGS_MAX)
+def _wrapping(script: str, values: frozenset[str], *, name: str = "script.air") -> _Wrapping:
+    """See :func:`with_values`; ``values`` are their names. Remembered, since most clients run one script again and again."""
     loaded: list[str] = []
     while True:
         try:

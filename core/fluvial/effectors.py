@@ -125,7 +125,8 @@ def function(
 
     Args:
         method: the method, when used without parentheses.
-        inline: run a plain ``def`` on the event loop, without time limit: only for what takes microseconds.
+        inline: run a plain ``def`` on the event loop, without time limit: only for what takes microseconds, and may be done again after a
+            crash even if what follows from it was begun, too, as long as that was inline.
         timeout_s: time limit of this function in seconds, instead of the effector's.
     """
 

@@ -78,7 +78,9 @@ class Node:
         self._clock = clock or SystemClock()
         self._rng = rng or random.SystemRandom()
         telemetry = settings.telemetry
-        base_log = log or make_logger(log_format=telemetry.log_format, log_level=telemetry.log_level)
+        base_log = log or make_logger(
+            log_format=telemetry.log_format, log_level=telemetry.log_level, lines_per_s=telemetry.lines_per_s_max
+        )
         self.log: Final = base_log.bind(peer=self.keys.peer_id)
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}

@@ -3,7 +3,8 @@
 The initiator's machine lists what waits there. A failure notice makes a wait hopeless if the waiting instruction could only go on after the
 instruction that failed::
 
-    the signer    is the peer of the call or canon that the notice names, else anybody in the flow could end it with a lie
+    the signer    is the peer of the call or canon that the notice names, or of a call whose result the instruction reads a part of: else
+                  anybody in the flow could end it with a lie
     the failure   spreads from that instruction outwards until a `par` stops it: all of that branch is over
     a wait        is over if it stands in that branch and no `par` stands between the two; or if its peer refused the particle for good
 
@@ -51,7 +52,9 @@ def _ends(script: Script, wait: Wait, notice: Notice, me: PeerId, known_peer: Kn
     if way is None:
         return False
     failed = way[-1]
-    if not isinstance(failed, tree.CallInstruction | tree.Canon) or known_peer(failed) != notice.peer_id:
+    if not isinstance(failed, tree.CallInstruction | tree.Canon):
+        return False
+    if known_peer(failed) != notice.peer_id and not _reads_part_of(script, failed, notice.peer_id, known_peer):
         return False
     if notice.kind == "failed" and any(isinstance(one, tree.Xor) for one in way):
         return False  # something may catch it: then this is not the end
@@ -60,6 +63,24 @@ def _ends(script: Script, wait: Wait, notice: Notice, me: PeerId, known_peer: Kn
     if any(isinstance(one, tree.Fold) for one in way[: len(way) - len(branch)]):
         return False
     return _without_par(branch, wait.instruction)
+
+
+def _reads_part_of(
+    script: Script, failed: tree.CallInstruction | tree.Canon, peer: PeerId, known_peer: KnownPeer
+) -> bool:
+    """Whether an instruction reads a part of a call's result, and all calls with a result of that name are of this peer.
+
+    That peer can let the instruction fail anyway: by a result that has no such part.
+    """
+    parts = {one.name for one in tree.operands(failed) if isinstance(one, tree.Scalar) and one.path is not None}
+    peers: dict[str, set[str | None]] = {name: set() for name in parts}
+    for one in tree.walk(script.root):
+        match one:
+            case tree.CallInstruction(output=tree.Scalar(name=name)) if name in parts:
+                peers[name].add(known_peer(one))
+            case tree.Ap(target=tree.Scalar(name=name)) | tree.Fold(iterator=name) if name in parts:
+                peers[name].add(None)
+    return any(of == {peer} for of in peers.values())
 
 
 def _without_par(branch: Sequence[tree.Instruction], waiting: tree.Instruction) -> bool:

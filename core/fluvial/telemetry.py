@@ -4,19 +4,74 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal, TextIO
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal, TextIO
 
 import structlog
+from structlog.typing import EventDict
+
+LINES_PER_S: Final = 100
+"""Lines of one event that are written in a second; each is about 250 bytes."""
+BURST_S: Final = 10
+"""For so many seconds' lines there is room at once."""
+EVENTS_MAX: Final = 1_024
+"""Names of events that are told apart."""
+TEXT_CHARACTERS_MAX: Final = 4_000
+"""Longer texts are cut."""
+OTHERS: Final = "(others)"
+
+
+class LineLimit:
+    """Bounds what is written to the log, whoever causes it: a processor of structlog.
+
+    Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``.
+
+    Args:
+        per_s: lines of one event in a second.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, per_s: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._events: dict[
+            str, tuple[float, float, int]
+        ] = {}  # lines that may be written, when that was so, left out since
+
+    def __call__(self, logger: object, method: str, fields: EventDict) -> EventDict:
+        """Let a line pass, with overlong texts cut, or drop it."""
+        event = str(fields["event"])
+        if event not in self._events and len(self._events) >= EVENTS_MAX:
+            event = OTHERS
+        now, most = self._clock(), float(self._per_s * BURST_S)
+        room, at, left_out = self._events.get(event, (most, now, 0))
+        room = min(most, room + (now - at) * self._per_s)
+        if room < 1:
+            self._events[event] = (room, now, left_out + 1)
+            raise structlog.DropEvent
+        self._events[event] = (room - 1, now, 0)
+        for name, value in fields.items():
+            if isinstance(value, str) and len(value) > TEXT_CHARACTERS_MAX:
+                fields[name] = value[: TEXT_CHARACTERS_MAX - 1] + "…"
+        if left_out:
+            fields["left_out"] = left_out
+        return fields
 
 
 def make_logger(
-    *, log_format: Literal["console", "json"], log_level: str, file: TextIO | None = None
+    *,
+    log_format: Literal["console", "json"],
+    log_level: str,
+    lines_per_s: int = 0,
+    file: TextIO | None = None,
 ) -> structlog.stdlib.BoundLogger:
     """A logger that writes to ``file`` (stderr by default); fields are bound with ``log.bind(peer=…)``.
 
     Args:
         log_format: ``json`` for machines, ``console`` for people (coloured on a terminal).
         log_level: the lowest level that is written: debug, info, warning or error.
+        lines_per_s: how many lines of one event are written in a second, see :class:`LineLimit`; 0 for any number.
         file: where to.
     """
     out = sys.stderr if file is None else file
@@ -29,6 +84,7 @@ def make_logger(
             exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
         )
     processors: list[Any] = [
+        *([LineLimit(lines_per_s)] if lines_per_s else []),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,127 +1,118 @@
-"""Where attacks are tried: two peers as processes, an honest client of theirs, and an attacker with keys of its own."""
+"""What an attacker has: the addresses of two peers, keys as many as it likes, and everything that a stranger may send."""
 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from fluvial.addresses import Contact
-from fluvial.client import Client, connect
+from fluvial.client import Client
 from fluvial.errors import FluvialError
-from fluvial.identity import KeyPair
+from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle, encode_delivery
 from fluvial.particles.receipt import PROTOCOL, decode_receipt
 
-from tests.support.processes import NETWORK, PeerProcess, environment
+from tests.plugins.transport_tcp.peers import Stranger, stranger
+from tests.support.processes import NETWORK
 
-HONEST: Final = """
-    (seq (call relay ("op" "concat_strings") ["a" "b"] x)
-         (seq (call other ("op" "concat_strings") [x "c"] y)
-              (seq (call relay ("peer" "timeout") [10 y] z)
-                   (call %init_peer_id% ("return" "") [z]))))"""
-"""A flow over both peers, with a pause."""
-HONEST_S_MAX: Final = 30.0
-GAP_S: Final = 0.2
-"""Between two honest flows."""
+ANSWER_S_MAX: Final = 30.0
+AT_ONCE: Final = 8
+"""Things that one attacker has under way."""
+GONE: Final = (
+    OSError,
+    FluvialError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What an attacker meets whose connection is refused, reset or closed; it begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opponent:
+    """A peer as strangers know it."""
+
+    address: str
+
+    @property
+    def contact(self) -> Contact:
+        """Where it can be dialled."""
+        return Contact.configured(self.address)
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who it is."""
+        return self.contact.peer
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.contact.addresses[0].port
 
 
 @dataclass(slots=True)
 class Arena:
-    """The peers, and what is seen of them.
+    """One life of an attacker.
 
     Attributes:
         target: the peer that is attacked.
-        other: a peer that the honest flow needs as well.
-        honest, attacker: clients of the target.
+        other: a peer that it works with.
+        attacker: a client of the target.
         rng: makes the attack; of a printed seed.
-        times_s: what honest flows took; infinity for one that failed.
-        rss_mb: the most memory that the target was seen with.
-        receipts: how often the target gave which reason to the attacker.
+        receipts: how often the target gave which reason, and what else the attacker counted.
+        violations: what the target must not have done, whatever it costs.
     """
 
-    target: PeerProcess
-    other: PeerProcess
-    honest: Client
+    target: Opponent
+    other: Opponent
     attacker: Client
     rng: random.Random
-    times_s: list[float] = field(default_factory=list)
-    rss_mb: int = 0
-    receipts: dict[str, int] = field(default_factory=dict)
+    receipts: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+
+    def stranger(self) -> KeyPair:
+        """Keys that nobody knows."""
+        return KeyPair.from_secret(self.rng.randbytes(32))
 
     async def give(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000) -> None:
         """Hand a particle of these keys to the target."""
-        particle = Particle.create(
-            keys,
-            script,
-            particle_id=self.rng.randbytes(16).hex(),
-            timestamp_ms=int(time.time() * 1_000),
-            ttl_ms=ttl_ms,
-            max_hops=64,
-            network=NETWORK,
-        )
-        delivery = Delivery(
-            self.target.peer_id.public_key, 1, particle.header, particle.signature, particle.script, b""
-        )
+        await self.hand(self.particle(keys, script, ttl_ms=ttl_ms))
+
+    def particle(self, keys: KeyPair, script: str, *, ttl_ms: int = 119_000, **fields: Any) -> Particle:
+        """A particle of these keys that begins now; ``fields`` are further ones of its header."""
+        values = {"timestamp_ms": int(time.time() * 1_000), "max_hops": 64, "network": NETWORK, **fields}
+        return Particle.create(keys, script, particle_id=self.rng.randbytes(16).hex(), ttl_ms=ttl_ms, **values)
+
+    async def hand(self, particle: Particle, data: bytes = b"") -> None:
+        """Deliver a particle with such data to the target."""
+        to = self.target.peer_id.public_key
+        await self.deliver(Delivery(to, 1, particle.header, particle.signature, particle.script, data))
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Hand a delivery to the target as it is, and count its receipt."""
         try:
-            answer = await self.attacker.node.transport.request(
-                Contact.parse(self.target.address), PROTOCOL, encode_delivery(delivery), timeout_s=HONEST_S_MAX
-            )
+            answer = await self.request(PROTOCOL, encode_delivery(delivery))
             reason = decode_receipt(answer).reason or "accepted"
         except FluvialError as error:
             reason = type(error).__name__
-        self.receipts[reason] = self.receipts.get(reason, 0) + 1
+            await anyio.sleep(0.01)  # it may be restarting
+        self.receipts[reason] += 1
 
-    async def watch(self) -> None:
-        """Until cancelled: run honest flows one after another, and look at the target's memory."""
-        while True:
-            began = anyio.current_time()
-            try:
-                async with self.honest.run(
-                    HONEST, relay=self.honest.relay_id, other=str(self.other.peer_id), ttl_s=HONEST_S_MAX
-                ) as flow:
-                    answer = await flow.result()
-                self.times_s.append(anyio.current_time() - began if answer == ("abc",) else float("inf"))
-            except FluvialError:
-                self.times_s.append(float("inf"))
-            self.rss_mb = max(self.rss_mb, _rss_mb(self.target.pid))
-            await anyio.sleep(GAP_S)
+    async def request(self, protocol: str, payload: bytes) -> bytes:
+        """A request to the target; raises FluvialError."""
+        return await self.attacker.node.transport.request(
+            self.target.contact, protocol, payload, timeout_s=ANSWER_S_MAX
+        )
 
-    def alive(self) -> bool:
-        """Whether the target's process is there."""
-        return Path(f"/proc/{self.target.pid}/status").exists()
-
-
-@asynccontextmanager
-async def arena(seed: int) -> AsyncIterator[Arena]:
-    """An arena for one attack."""
-    with tempfile.TemporaryDirectory(prefix="fluvial-attack-") as name:
-        folder = Path(name)
-        variables = environment(folder / "caches")
-        other = PeerProcess(folder / "other", variables)
-        target = PeerProcess(folder / "target", variables, routing={"kind": "static", "peers": [other.address]})
-        try:
-            other.start()
-            target.start()
-            async with (
-                connect(target.address, network=NETWORK) as honest,
-                connect(target.address, network=NETWORK) as attacker,
-            ):
-                yield Arena(target, other, honest, attacker, random.Random(seed))
-        finally:
-            target.kill()
-            other.kill()
-
-
-def _rss_mb(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return 0
-    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0)
+    @asynccontextmanager
+    async def link(self, keys: KeyPair | None = None) -> AsyncIterator[Stranger]:
+        """An authenticated connection with the target on which the attacker says what it likes; raises what is in ``GONE``."""
+        async with stranger(self.target.contact, keys=keys or self.stranger()) as link:
+            self.receipts["connected"] += 1
+            yield link

@@ -1,4 +1,4 @@
-"""The attacks: each does what a stranger can do, at full speed, until it is cancelled."""
+"""The attacks: each does what a stranger can do, at full speed, until it is cancelled or raises what is in ``arena.GONE``."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 import anyio
-from fluvial.identity import KeyPair, PeerId
+from fluvial.identity import PeerId
 
-from tests.attacks.arena import Arena
+from tests.attacks.arena import AT_ONCE, Arena
+from tests.attacks.claims import CLAIMS
+from tests.attacks.connections import CONNECTIONS
+from tests.attacks.messages import MESSAGES
+from tests.attacks.refusals import REFUSALS
 
 Attack: TypeAlias = Callable[[Arena], Awaitable[None]]
-
-AT_ONCE: Final = 8
-"""Particles that the attacker has under way."""
-
-
-def _stranger(arena: Arena) -> KeyPair:
-    return KeyPair.from_secret(arena.rng.randbytes(32))
 
 
 async def _flood(arena: Arena, script: Callable[[], str]) -> None:
     """One stranger hands over scripts."""
-    keys = _stranger(arena)
+    keys = arena.stranger()
 
     async def throw() -> None:
         while True:
@@ -58,7 +55,7 @@ async def nobodies(arena: Arena) -> None:
 
     for _ in range(3):
         peers = [PeerId.from_public_key(arena.rng.randbytes(32)) for _ in range(5_000)]
-        await arena.give(_stranger(arena), scattered(peers))
+        await arena.give(arena.stranger(), scattered(peers))
     await anyio.sleep_forever()
 
 
@@ -68,9 +65,76 @@ async def pauses(arena: Arena) -> None:
     await _flood(arena, lambda: f'(call "{here}" ("peer" "timeout") [{arena.rng.randint(50_000, 100_000)}])')
 
 
-async def unreadable_scripts(arena: Arena) -> None:
-    """Scripts that do not parse, which are refused one by one."""
-    await _flood(arena, lambda: "(" * arena.rng.randint(1, 200))
+async def pauses_of_many(arena: Arena) -> None:
+    """The same, each of another initiator: their places for timers are their own, those of the peer are not."""
+    here = arena.target.peer_id
+
+    async def throw() -> None:
+        while True:
+            await arena.give(
+                arena.stranger(), f'(call "{here}" ("peer" "timeout") [{arena.rng.randint(50_000, 100_000)}])'
+            )
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
+
+
+async def nobodies_of_many(arena: Arena) -> None:
+    """Many initiators, each of whom names a few peers that do not exist."""
+
+    async def throw() -> None:
+        while True:
+            calls = '(call "{}" ("a" "b") [])'
+            peers = [PeerId.from_public_key(arena.rng.randbytes(32)) for _ in range(8)]
+            script = calls.format(peers[0])
+            for peer in peers[1:]:
+                script = f"(par {calls.format(peer)} {script})"
+            await arena.give(arena.stranger(), script)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
+
+
+async def odd_names(arena: Arena) -> None:
+    """Peers whose names are no peer ids, and services and functions of a hundred kilobytes, line ends and control characters."""
+    rng, here = arena.rng, arena.target.peer_id
+
+    def text() -> str:
+        length = rng.choice([1, 50, 100_000])
+        return "".join(rng.choice("\u202e\x1b\n\r\tß😀a/.{}%") for _ in range(min(length, 64))) + "n" * (length // 2)
+
+    def script() -> str:
+        names = [text().replace('"', "").replace("\\", "") for _ in range(3)]
+        return (
+            f'(par (call "{names[0]}" ("a" "b") []) '
+            f'(xor (call "{here}" ("{names[1]}" "{names[2]}") []) (fail :error:)))'
+        )
+
+    await _flood(arena, script)
+
+
+async def questions(arena: Arena) -> None:
+    """A stranger asks about neighbours and services, and must not be told."""
+    here, other = arena.target.peer_id, arena.other.peer_id
+    keys = arena.attacker.peer_id
+    for _ in range(3):
+        for question in (
+            f'("peer" "is_connected") ["{other}"]',
+            f'("peer" "get_contact") ["{other}"]',
+            '("stat" "service_stat") ["op"]',
+        ):
+            async with arena.attacker.run(
+                f'(xor (seq (call "{here}" {question} x) (call "{keys}" ("return" "") [x "told"])) '
+                f'(call "{keys}" ("return" "") [:error:.$.message "not told"]))',
+                ttl_s=30,
+            ) as flow:
+                answer = await flow.result()
+            arena.receipts[str(answer[1])] += 1
+            if answer[1] != "not told":
+                arena.violations.append(f"a stranger was told: {question} is {answer[0]}")
+    await _flood(arena, lambda: f'(call "{here}" ("peer" "get_contact") ["{arena.stranger().peer_id}"])')
 
 
 async def large_scripts(arena: Arena) -> None:
@@ -83,7 +147,7 @@ async def large_scripts(arena: Arena) -> None:
             + ")" * 64
         )
 
-    keys = _stranger(arena)
+    keys = arena.stranger()
     while True:
         await arena.give(keys, script(), ttl_ms=5_000)
 
@@ -92,6 +156,13 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "folds": folds,
     "nobodies": nobodies,
     "pauses": pauses,
-    "refused": unreadable_scripts,
+    "timers-of-many": pauses_of_many,
+    "nobody-of-many": nobodies_of_many,
+    "odd-names": odd_names,
+    "questions": questions,
     "large-scripts": large_scripts,
+    **CONNECTIONS,
+    **MESSAGES,
+    **CLAIMS,
+    **REFUSALS,
 }

@@ -14,7 +14,7 @@ from fluvial.client import Client, connect, with_values
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
 
-from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer
+from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer
 
 pytestmark = pytest.mark.anyio
 
@@ -331,3 +331,30 @@ async def test_places_in_notices_are_those_of_the_authors_script(relay: Peer) ->
             with pytest.raises(ServiceError) as caught:
                 await flow.result()
         assert "line 1:6: call there" in caught.value.hint
+
+
+async def test_who_could_not_be_reached_is_named_before_who_waits_for_that(tmp_path: Path) -> None:
+    """The flow went on from another peer; that one has nothing to do with it."""
+    async with (
+        peer("other", tmp_path) as other,
+        peer("relay", tmp_path, knows=[other]) as relay,
+        connect(relay.address, network=NETWORK) as client,
+    ):
+        script = f"""
+            (seq (call "{other.peer_id}" ("op" "identity") [1] x)
+                 (seq (call "{id_of("nobody")}" ("op" "identity") [x] y)
+                      (call %init_peer_id% ("return" "") [y])))"""
+        async with client.run(script, ttl_s=2) as flow:
+            with pytest.raises(Unreachable) as error:
+                await flow.result()
+    reason = error.value.message.partition("within 2 s: ")[2]
+    assert reason.startswith(f"{other.peer_id} goes on trying: {id_of('nobody')} cannot be reached so far")
+
+
+async def test_a_part_that_a_result_does_not_have_ends_the_run_at_once(client: Client) -> None:
+    script = f"""
+        (seq (call "{client.relay_id}" ("op" "identity") [1] x)
+             (call %init_peer_id% ("return" "") [x.$.part]))"""
+    async with client.run(script, ttl_s=60) as flow:
+        with anyio.fail_after(WAIT_S), pytest.raises(ServiceError, match="field_name = 'part'"):
+            await flow.result()

@@ -17,6 +17,7 @@ from fluvial.errors import ConfigError, Refused, StorageError
 from fluvial.identity import KeyPair
 from fluvial.node import root_cause, running
 
+from tests.support.deliveries import make_delivery
 from tests.support.nodes import WAIT_S, Peer, Work, chain, id_of, keys_of, peer, until
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +105,18 @@ async def test_a_peer_finds_the_way_back_to_a_client_after_a_restart(tmp_path: P
         there = {"listen": [], "dial_scope": "local"}  # nobody can dial it now
         async with peer("third", tmp_path, transport=there, serves=[second]):
             assert await returned(run) == 1
+
+
+async def test_where_a_stranger_says_to_be_is_nothing_to_tell_others(tmp_path: Path) -> None:
+    """The addresses in a particle serve its own way back, if somebody is there; they are no contact of this peer."""
+    async with peer("b", tmp_path, serves=[Work()]) as b, peer("a", tmp_path, knows=[b]) as a:
+        claimed = make_delivery(b.peer_id, reply_to=("/ip4/127.0.0.1/tcp/9",))
+        assert (await a.deliver(claimed, b)).reason == ""
+        assert await b.node.routing.find(claimed.particle.initiator) is None
+        async with flow(a, chain([b.peer_id])) as run:
+            assert await returned(run) == 1
+        assert [one.peer for one in b.node.routing.contacts()] == [], "a has dialled b, which has dialled nobody"
+        assert [one.peer for one in a.node.routing.contacts()] == [b.peer_id]
 
 
 async def test_a_client_that_comes_back_gets_what_waits_for_it(tmp_path: Path) -> None:

@@ -68,6 +68,21 @@ def test_nobody_but_the_peer_of_a_call_can_say_that_it_failed(signer: str) -> No
     assert not judged(f"(seq {A} (seq {B} {R}))", waits="a", failed="b", signer=signer)
 
 
+@pytest.mark.parametrize(
+    ("before", "reads", "signer", "ends"),
+    [
+        (A, "x.$.part", P, True),
+        (A, "x", P, False),  # the whole of it is there
+        (A, "x.$.part", Q, False),
+        (f"(xor {A} {A.replace('@p', '@q')})", "x.$.part", P, False),  # whose result was it?
+        (f"(seq {A} (ap 1 z))", "z.$.part", P, False),
+    ],
+)
+def test_whose_result_lacks_a_part_that_is_read_can_say_so(before: str, reads: str, signer: str, *, ends: bool) -> None:
+    script = f'(seq {before} (call %init_peer_id% ("s" "r") [{reads}]))'
+    assert judged(script, waits="a", failed="r", signer=signer) is ends
+
+
 def test_a_call_whose_peer_the_flow_finds_out_is_not_judged() -> None:
     script = f'(seq {A} (call x ("s" "b") []))'
     assert not judged(script, waits="a", failed="b")

@@ -106,6 +106,11 @@ class PeerProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self, *python_options: str) -> None:
         """Start the process and wait until the peer works."""
         before = len(self.events("peer_started"))

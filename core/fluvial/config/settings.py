@@ -19,6 +19,7 @@ from fluvial.particle import NETWORK_PATTERN
 from fluvial.particles.limits import ParticleLimits
 from fluvial.seats import Offer, SeatName
 from fluvial.services.limits import ServiceLimits
+from fluvial.telemetry import LINES_PER_S
 
 SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
     "transport": "tcp",
@@ -74,6 +75,14 @@ class TelemetrySection(_Section, frozen=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="the least that is logged")] = (
         "info"
     )
+    lines_per_s_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="lines of one event that are written in a second, ten times as many at once; 0 for any number",
+        ),
+    ] = LINES_PER_S
 
 
 class CoreSections(_Section, frozen=True):

@@ -36,20 +36,20 @@ class Detached(Generic[T]):
         error: the exception that it ended with, once it is over.
     """
 
-    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "error", "name")
+    __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "_tell", "error", "name")
 
     def __init__(self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None) -> None:
-        loop = asyncio.get_running_loop()
         self.name: Final = name
         self.error: BaseException | None = None
         self._result: T | None = None
         self._breaks = 0
         self._scope = anyio.CancelScope()
-        self._over = loop.create_future()
+        self._over = False
+        self._tell: list[Callable[[], object]] = []
         context = copy_context()
         if blame is not None:
             context.run(BLAME.set, blame)
-        self._task = loop.create_task(self._run(work), name=name, context=context)
+        self._task = asyncio.get_running_loop().create_task(self._run(work), name=name, context=context)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:
@@ -58,13 +58,14 @@ class Detached(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - kept for the owner; the loop must not see it
             self.error = error
         finally:
-            if not self._over.done():
-                self._over.set_result(None)
+            self._over = True
+            for tell in self._tell:
+                tell()
 
     @property
     def over(self) -> bool:
         """Whether it has ended."""
-        return self._over.done()
+        return self._over
 
     @property
     def result(self) -> T:
@@ -74,28 +75,31 @@ class Detached(Generic[T]):
         return self._result  # type: ignore[return-value]  # set wherever there is no error
 
     def on_over(self, tell: Callable[[], object]) -> None:
-        """Call ``tell`` on the event loop when it is over."""
-        self._over.add_done_callback(lambda _: tell())
+        """Call ``tell``, which must not raise, when it is over: at once if it is."""
+        if self._over:
+            tell()
+        else:
+            self._tell.append(tell)
 
     async def wait(self, within_s: float) -> bool:
         """Wait at most so many seconds; True if it is over. If the caller is cancelled, only the waiting ends."""
-        if self._over.done():
+        if self._over:
             return True
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
 
-        def wake(_: object = None) -> None:
+        def wake() -> None:
             if not waiter.done():
                 waiter.set_result(None)
 
         timer = loop.call_later(within_s, wake)
-        self._over.add_done_callback(wake)
+        self._tell.append(wake)
         try:
             await waiter
         finally:
             timer.cancel()
-            self._over.remove_done_callback(wake)
-        return self._over.done()
+            self._tell.remove(wake)
+        return self._over
 
     async def end(self, within_s: float) -> bool:
         """Ask it to end and wait; False if it is left behind. A cancellation of the caller does not interrupt this."""
@@ -107,7 +111,7 @@ class Detached(Generic[T]):
         return in_time
 
     def _break(self) -> None:
-        if not self._over.done() and self._breaks < BREAKS_MAX:
+        if not self._over and self._breaks < BREAKS_MAX:
             self._breaks += 1
             self._task.cancel()
             asyncio.get_running_loop().call_later(BREAK_S, self._break)

@@ -7,11 +7,13 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from logging import WARNING
 from typing import Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
@@ -32,6 +34,10 @@ from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
 
+AT_ONCE_MAX: Final = 64
+"""Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
+AT_ONCE_S: Final = 0.002
+"""After how long of such calls the rest of the peer has a turn, in seconds."""
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
 
@@ -95,7 +101,7 @@ class Actor:
 
     async def _run_locked(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         was_finished = self.finished
-        effects = await self._advance(begin)
+        effects = await self._answer_at_once(await self._advance(begin))
         await self._commit()
         self._carry_out(effects)
         if effects.finished and not was_finished:
@@ -115,6 +121,38 @@ class Actor:
         except Refused as error:
             self._break(error)
             raise
+
+    async def _answer_at_once(self, effects: Effects) -> Effects:
+        """Make the calls that inline functions answer, and run on, before anything is written: one transaction has all of it.
+
+        Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
+        """
+        left = AT_ONCE_MAX
+        try:
+            while left and (quick := [one for one in effects.requests if self._is_inline(one)][:left]):
+                left -= len(quick)
+                outcomes = await self._outcomes_of(quick)
+                more = await self._advance(partial(self._session.resolving, outcomes))
+                effects = _joined(effects, more, outcomes)
+        except BaseException as error:
+            self._break(error)  # what these calls came to is lost
+            raise
+        return effects
+
+    def _is_inline(self, request: Request) -> bool:
+        particle = self.particle
+        return self._context.services.is_inline(particle.id, particle.initiator, request.service, request.function)
+
+    async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
+        outcomes = {}
+        turn_at = anyio.current_time() + AT_ONCE_S
+        for request in requests:
+            with contained(self._log):
+                outcomes[request.instance] = await make_call(self.particle, request, self._context, self._log)
+            if anyio.current_time() > turn_at:
+                await anyio.lowlevel.checkpoint()
+                turn_at = anyio.current_time() + AT_ONCE_S
+        return outcomes
 
     def _break(self, error: BaseException) -> None:
         if self._session.phase is not ParticlePhase.BROKEN:
@@ -291,3 +329,14 @@ class Actor:
                 return
             outcomes, self._outcomes = self._outcomes, {}
             await self._run_locked(lambda: self._session.resolving(outcomes))
+
+
+def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> Effects:
+    """The effects of two runs, between which some of the first one's requests were answered, as those of one."""
+    return Effects(
+        records=before.records + after.records,
+        requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
+        next_peers=before.next_peers + after.next_peers,
+        error=before.error or after.error,
+        finished=after.finished,
+    )

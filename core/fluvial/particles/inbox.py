@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import DEBUG, WARNING
+from logging import DEBUG, ERROR, WARNING
 from typing import Final
 
 import structlog
@@ -93,10 +93,12 @@ class Inbox:
         except Unreachable as error:
             return self._refused(sender, particle_id, "unreachable", error)
         except StorageError as error:
-            self._log.error("storage_failed", particle=particle_id, error=error.message)
+            self._throttled.note("storage_failed", "delivery", level=ERROR, particle=particle_id, error=error.message)
             return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
         except FluvialError as error:
-            self._log.error("particle_failed", particle=particle_id, error=error.message)
+            self._throttled.note(
+                "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
+            )
             return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
         self._outcomes.labels(outcome).inc()
         return Receipt()
@@ -114,17 +116,21 @@ class Inbox:
         known = await self._known(particle, delivery.data)
         actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
         fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
-        if fresh:
-            self._observers.particle_received(particle, sender)
+        if not fresh:
+            self._throttled.note(
+                "particle_repeated", "known", cause=sender, particle=particle.id, sender=sender, bytes=len(payload)
+            )
+            return "repeated"
+        self._observers.particle_received(particle, sender)
         self._log.info(
-            "particle_accepted" if fresh else "particle_repeated",
+            "particle_accepted",
             particle=particle.id,
             sender=sender,
             hop=delivery.hops,
             bytes=len(payload),
             signatures=len(known.batches) + 1,
         )
-        return "accepted" if fresh else "repeated"
+        return "accepted"
 
     async def _known(self, particle: Particle, data: bytes) -> Known:
         if len(data) <= BYTES_ON_LOOP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from logging import DEBUG, ERROR, WARNING
 from typing import Final, TypeAlias
 
 import anyio
@@ -20,6 +21,7 @@ from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import PROTOCOL, REASONS, Notice, SignedNotice, decode_notice
 from fluvial.particles.rate_limiter import RateLimiter
 from fluvial.particles.receipt import Receipt
+from fluvial.throttling import ThrottledLog
 
 Heard: TypeAlias = Callable[[Particle, Notice], None]
 """Called with each new notice about a particle of this peer, when it is durable."""
@@ -41,6 +43,7 @@ class NoticeInbox:
         observers: are notified of each new notice.
         metrics: gets ``fluvial_failure_notices_received_total{outcome}``.
         log: a logger bound to the peer.
+        throttled: for refusals, of which a sender can cause many.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class NoticeInbox:
         observers: Observers,
         metrics: CollectorRegistry,
         log: structlog.stdlib.BoundLogger,
+        throttled: ThrottledLog,
     ) -> None:
+        self._throttled = throttled
         self._me = me
         self._on = limits.failure_notices
         self._rate_limiter = RateLimiter(limits.failure_notices_per_minute)
@@ -144,11 +149,17 @@ class NoticeInbox:
     def _refused(self, sender: PeerId, error: FluvialError) -> Receipt:
         reason = _reason(error)
         if isinstance(error, StorageError):
-            self._log.error("storage_failed", error=error.message)
+            self._throttled.note("storage_failed", "notice", level=ERROR, error=error.message)
             error = FluvialError("the peer's storage failed")
-        # Whoever floods this peer must not flood its log, too; and nobody is to blame for a notice that comes too late.
-        log = self._log.debug if reason in ("busy", "expired") else self._log.warning
-        log("failure_notice_refused", sender=sender, reason=reason, error=error.message)
+        # Nobody is to blame for a notice that comes too late.
+        self._throttled.note(
+            "failure_notice_refused",
+            reason,
+            cause=sender,
+            level=DEBUG if reason in ("busy", "expired") else WARNING,
+            sender=sender,
+            error=error.message,
+        )
         return self._counted(reason, Receipt.refusal(reason, error.message))
 
 

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
-from logging import WARNING
+from logging import ERROR, WARNING
 from typing import Final, Protocol
 
 import anyio
@@ -267,7 +267,7 @@ class Outbox:
             return True
         except StorageError as error:
             self._outcomes.labels("storage").inc()
-            self._log.error("storage_failed", error=error.message)
+            self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)
             return False
         except FluvialError as error:
             await self._failed(lane, row, parcel, error)
@@ -339,4 +339,4 @@ class Outbox:
         try:
             await self._store.attempt_failed(row.key, row.peer, error)
         except StorageError as failure:
-            self._log.error("storage_failed", error=failure.message)
+            self._throttled.note("storage_failed", "outbox", level=ERROR, error=failure.message)

@@ -225,6 +225,7 @@ class Particles(Part):
             observers=observers,
             metrics=metrics,
             log=log,
+            throttled=throttled,
         )
         return reporter
 

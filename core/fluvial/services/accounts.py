@@ -86,11 +86,16 @@ class Accounts:
             ["service_kind"],
             registry=metrics,
         )
+        # To look them up by their labels costs as much as to count.
+        self._children: dict[tuple[Kind, str], tuple[Counter, Histogram]] = {}
 
     def observe(self, kind: Kind, outcome: str, seconds: float) -> None:
         """Record one call in the metrics."""
-        self._calls.labels(kind, outcome).inc()
-        self._seconds.labels(kind).observe(seconds)
+        if (found := self._children.get((kind, outcome))) is None:
+            found = self._children[kind, outcome] = self._calls.labels(kind, outcome), self._seconds.labels(kind)
+        calls, times = found
+        calls.inc()
+        times.observe(seconds)
 
     def count(self, service: str, function: str, *, failed: bool, seconds: float) -> None:
         """Record one call in the counters; only for functions that exist."""

@@ -33,7 +33,15 @@ from fluvial.services.status import Status, listed, shortened
 from fluvial.services.threads import Threads
 from fluvial.services.values import to_json
 
-Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A handler that takes microseconds and waits for nothing; after a crash the same call may come again."""
+
+    answer: Callable[[Call], Any]
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Any]] | Inline
 """Answers all functions of one service for one particle; fails with ServiceError, status 2 for a function it does not know."""
 
 BOUND_MAX: Final = 100_000
@@ -199,6 +207,12 @@ class Services:
         """Whether the table has a service, so that the execution is not asked for it."""
         return service_id in self._table
 
+    def is_inline(self, particle_id: str, initiator: PeerId, service: str, function: str) -> bool:
+        """Whether a call is answered at once, without waiting for anything."""
+        if (entry := self._table.get(service)) is not None:
+            return entry.service.is_inline(function)
+        return initiator == self._peer and isinstance(self._bound.get(particle_id, {}).get(service), Inline)
+
     def functions(self) -> Mapping[str, Sequence[str]]:
         """The functions of every service that any particle can call, by service id; the table hides the execution's equals."""
         table = {service_id: tuple(interface.functions) for service_id, interface in self.interfaces().items()}
@@ -261,7 +275,10 @@ class Services:
                 return await service.call(call, timeout_s=timeout_s)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
-            return await self._foreign("client", call, lambda: self._handled(call, handler), timeout_s)
+            if isinstance(handler, Inline):
+                with service_errors(call, timeout_s=timeout_s):
+                    return self._converted("client", name_of(call), partial(handler.answer, call))
+            return await self._foreign("client", call, partial(self._handled, call, handler), timeout_s)
         if self._execution is None:
             raise self._unknown_service(call)
         execution, timeout_s = self._execution, self._limits.execution_timeout_s
@@ -273,20 +290,23 @@ class Services:
                 raise self._unknown_service(call) from error
             raise
 
-    async def _handled(self, call: Call, handler: Handler) -> Any:
+    async def _handled(self, call: Call, handler: Callable[[Call], Awaitable[Any]]) -> Any:
         return await self._guard.call(
             "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=(ServiceError,)
         )
 
     async def _foreign(self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
-        bytes_max, name = self._limits.result_bytes_max, name_of(call)
         with service_errors(call, timeout_s=timeout_s):
             async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
                 value = await work()
-            # Converting a result may run code of its author: of mappings, say.
-            return self._guard.run(
-                plugin, name, lambda: to_json(value, of=name, bytes_max=bytes_max), passes=(ServiceError,)
-            )
+            return self._converted(plugin, name_of(call), lambda: value)
+
+    def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json:
+        """A result as JSON. Converting it may run code of its author, too: of mappings, say."""
+        bytes_max = self._limits.result_bytes_max
+        return self._guard.run(
+            plugin, name, lambda: to_json(work(), of=name, bytes_max=bytes_max), passes=(ServiceError,)
+        )
 
     def _unknown_service(self, call: Call) -> ServiceError:
         all_told = self.disclosure.allows(call.initiator)

@@ -24,6 +24,28 @@ def share_of(most: int) -> int:
     return most - most // 4
 
 
+class _Wish:
+    """One call's wish for a place."""
+
+    __slots__ = ("_news", "given")
+
+    def __init__(self) -> None:
+        self.given = False
+        self._news: anyio.Event | None = None
+
+    def give(self) -> None:
+        """It is granted."""
+        self.given = True
+        if self._news is not None:
+            self._news.set()
+
+    async def wait(self, deadline: float) -> None:
+        """Returns when it is granted, or at the deadline."""
+        self._news = anyio.Event()
+        with anyio.CancelScope(deadline=deadline):
+            await self._news.wait()
+
+
 @dataclass(slots=True, eq=False)
 class _Initiator:
     """What an initiator has of some places.
@@ -34,7 +56,7 @@ class _Initiator:
     """
 
     engaged: int = 0
-    parked: deque[anyio.Event] = field(default_factory=deque)
+    parked: deque[_Wish] = field(default_factory=deque)
 
 
 class _Places:
@@ -44,51 +66,58 @@ class _Places:
         self.most = most
         self._free = most
         self._share = share_of(most)
-        self._line: FairQueue[anyio.Event] = FairQueue(weight)
+        self._line: FairQueue[_Wish] = FairQueue(weight)
         self._initiators: dict[PeerId, _Initiator] = {}
 
-    @asynccontextmanager
-    async def held(self, initiator: PeerId, deadline: float, service: str) -> AsyncIterator[None]:
-        """A place for the time of the block; raises ServiceError, status 6, if none became free before the deadline."""
-        given = anyio.Event()
-        self._ask(initiator, given)
+    async def take(self, initiator: PeerId, deadline: float) -> _Wish | None:
+        """A place, to be handed to :meth:`leave`; None if none became free before the deadline."""
+        wish = self._ask(initiator)
+        if wish.given:
+            return wish
         try:
-            if not given.is_set():
-                with anyio.CancelScope(deadline=deadline):
-                    await given.wait()
-            if not given.is_set():
-                raise _busy(f"service {service!r}: no place became free in time")
-            yield
-        finally:
-            self._leave(initiator, given)
+            await wish.wait(deadline)
+        except BaseException:
+            self.leave(initiator, wish)
+            raise
+        if not wish.given:
+            self.leave(initiator, wish)
+            return None
+        return wish
 
-    def _ask(self, initiator: PeerId, given: anyio.Event) -> None:
+    def _ask(self, initiator: PeerId) -> _Wish:
         one = self._initiators.setdefault(initiator, _Initiator())
+        wish = _Wish()
         if one.engaged < self._share:
-            self._enter(initiator, one, given)
+            self._enter(initiator, one, wish)
         else:
-            one.parked.append(given)
+            one.parked.append(wish)
+        return wish
 
-    def _enter(self, initiator: PeerId, one: _Initiator, given: anyio.Event) -> None:
+    def _enter(self, initiator: PeerId, one: _Initiator, wish: _Wish) -> None:
         one.engaged += 1
-        self._line.push(initiator, given)
-        self._give()
+        if self._free and not self._line:
+            self._free -= 1
+            wish.give()
+        else:
+            self._line.push(initiator, wish)
+            self._give()
 
     def _give(self) -> None:
         while self._free and self._line:
             self._free -= 1
-            self._line.pop()[1].set()
+            self._line.pop()[1].give()
 
-    def _leave(self, initiator: PeerId, given: anyio.Event) -> None:
+    def leave(self, initiator: PeerId, wish: _Wish) -> None:
+        """Give a place back, or give up waiting for one."""
         one = self._initiators[initiator]
-        if given in one.parked:
-            one.parked.remove(given)
+        if wish in one.parked:
+            one.parked.remove(wish)
         else:
             one.engaged -= 1
-            if given.is_set():
+            if wish.given:
                 self._free += 1
             else:
-                self._line.remove(initiator, given)
+                self._line.remove(initiator, wish)
             if one.parked:
                 self._enter(initiator, one, one.parked.popleft())
         if not one.engaged and not one.parked:
@@ -172,15 +201,18 @@ class Gate:
         self._lines[service] = line
         line.calls.enter(initiator)
         everything.calls.enter(initiator)
+        held: list[tuple[_Places, _Wish]] = []
         try:
             deadline = anyio.current_time() + self._waiting_s_max
             # First the service's own place: who waits for a slow service must not keep others from a general place.
-            async with (
-                places.held(initiator, deadline, service),
-                everything.places.held(initiator, deadline, service),
-            ):
-                yield
+            for of in (places, everything.places):
+                if (wish := await of.take(initiator, deadline)) is None:
+                    raise _busy(f"service {service!r}: no place became free in time")
+                held.append((of, wish))
+            yield
         finally:
+            for of, wish in reversed(held):
+                of.leave(initiator, wish)
             everything.calls.leave(initiator)
             line.calls.leave(initiator)
             if not line.calls.calls:

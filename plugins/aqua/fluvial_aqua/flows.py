@@ -122,10 +122,11 @@ class AquaFlow:
             AquaValueError: the arguments do not fit.
         """
         from fluvial.client import PreparedRun
+        from fluvial.services import Inline
 
         given = {RELAY: str(relay), **self.check_arguments(values)}
 
-        async def argument(call: Call) -> Any:
+        def argument(call: Call) -> Any:
             if call.function not in given:
                 raise ServiceError(NO_SUCH_VALUE, f"the flow was given no {call.function!r}")
             return given[call.function]
@@ -139,7 +140,7 @@ class AquaFlow:
         return PreparedRun(
             script=self.air,
             until=(f"{CALLBACK}.{RESPONSE}", f"{ERROR_HANDLER}.error", *self._ends),
-            answers={GET_DATA: argument, CALLBACK: callback},
+            answers={GET_DATA: Inline(argument), CALLBACK: callback},
             finish=self._finish,
         )
 

@@ -33,8 +33,8 @@ CLAIM_PAUSE_GROWTH: Final = 4
 CLAIM_PAUSE_S_MAX: Final = 300.0
 CLAIMS_FORGOTTEN_S: Final = 600.0
 """An endpoint that nobody tried for so long after its last pause begins anew."""
-ENDPOINTS_MAX: Final = 16_384
-"""Endpoints that are remembered; with the rate for all it takes a quarter of an hour to forget one that others are still told of."""
+ENDPOINTS_MAX: Final = 32_768
+"""Endpoints that are remembered, about 8 MB; with the rate for all it takes longer than the longest pause to have one forgotten."""
 COUNTED_MAX: Final = 16_384
 """Peers, hosts and networks that are counted at one time; the one that was counted longest ago is forgotten."""
 HOST_BITS: Final = {"ipv4_bits": 32, "ipv6_bits": 64}
@@ -49,12 +49,12 @@ class Rate(NamedTuple):
 
 
 OF_PEER: Final = Rate(8, 10.0)
-OF_HOST: Final = Rate(4, 30.0)
-OF_NETWORK: Final = Rate(16, 5.0)
+OF_HOST: Final = Rate(8, 10.0)
+OF_NETWORK: Final = Rate(24, 3.0)
 OF_INSIDE_HOST: Final = Rate(64, 0.5)
 """Of a host that is not public: many peers of one machine are an honest sight there."""
 OF_INSIDE_NETWORK: Final = Rate(256, 0.1)
-OF_ALL: Final = Rate(64, 1 / 16)
+OF_ALL: Final = Rate(256, 1 / 64)
 
 
 class _Counted(NamedTuple):

@@ -101,6 +101,10 @@ class FrameHead(NamedTuple):
     frame_bytes: int
 
 
+LONG_BYTES: Final = 65_536
+"""A longer frame that arrives in parts gets a buffer of its own, as large as it will be: one that grows would be moved again and again."""
+
+
 class Decoder:
     """Takes bytes as they come and yields messages.
 
@@ -116,18 +120,36 @@ class Decoder:
         self._buffer = bytearray()
         self._start = 0
         self._head: FrameHead | None = None
+        self._long: bytearray | None = None
+        self._filled = 0  # of the long one
 
     @property
     def buffered(self) -> int:
         """Bytes held that no message has been made of yet."""
-        return len(self._buffer) - self._start
+        return len(self._buffer) - self._start + self._filled
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the other side."""
         if self._start:
             del self._buffer[: self._start]
             self._start = 0
-        self._buffer += data
+        if self._head is None or self._head.frame_bytes <= LONG_BYTES:
+            self._buffer += data
+            return
+        if self._long is None:
+            self._long = bytearray(self._head.frame_bytes)
+            begun, self._buffer = self._buffer, bytearray()
+            self._fill(begun)
+        self._fill(data)
+
+    def _fill(self, data: bytes | bytearray) -> None:
+        """Add bytes to the long frame, and what is behind it to the rest."""
+        assert self._long is not None
+        taken = min(len(data), len(self._long) - self._filled)
+        with memoryview(data) as view:
+            self._long[self._filled : self._filled + taken] = view[:taken]
+            self._buffer += view[taken:]
+        self._filled += taken
 
     @property
     def head(self) -> FrameHead | None:
@@ -140,6 +162,8 @@ class Decoder:
         Raises:
             RemoteProtocolError: the bytes are no frame, or the frame is too large; the decoder is of no use afterwards.
         """
+        if self._long is not None:
+            return self._long_message(self._long)
         buffer, start = self._buffer, self._start
         if self._head is not None:
             kind, message_id, label_bytes, size = self._head
@@ -155,18 +179,21 @@ class Decoder:
             if len(buffer) < start + size:
                 self._head = FrameHead(kind, message_id, label_bytes, size)
                 return None
-        body_at, end = start + HEADER_BYTES + label_bytes, start + size
-        with memoryview(buffer) as view:
-            label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at:end])
+        end = start + size
+        message = _message(buffer, start, kind, message_id, label_bytes, size)
         if end == len(buffer):
             buffer.clear()  # gives the memory of a long frame back
             self._start = 0
         else:
             self._start = end
-        try:
-            return Message(kind, message_id, label.decode(), body)
-        except UnicodeDecodeError as error:
-            raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
+        return message
+
+    def _long_message(self, frame: bytearray) -> Message | None:
+        assert self._head is not None
+        if self._filled < len(frame):
+            return None
+        head, self._head, self._long, self._filled = self._head, None, None, 0
+        return _message(frame, 0, head.kind, head.id, head.label_bytes, head.frame_bytes)
 
     def _checked(self, number: int, message_id: int, label_bytes: int, size: int) -> Kind:
         kind = _KINDS.get(number)
@@ -182,6 +209,16 @@ class Decoder:
         if (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body):
             raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
         return kind
+
+
+def _message(buffer: bytearray, start: int, kind: Kind, message_id: int, label_bytes: int, size: int) -> Message:
+    body_at = start + HEADER_BYTES + label_bytes
+    with memoryview(buffer) as view:
+        label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at : start + size])
+    try:
+        return Message(kind, message_id, label.decode(), body)
+    except UnicodeDecodeError as error:
+        raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
 
 
 class SendQueue:

@@ -17,7 +17,7 @@ READ_BYTES: Final = 262_144
 """What the event loop reads at once at most; asking for less would make it copy."""
 DECRYPT_BYTES: Final = 65_536
 """Handed to TLS at once; OpenSSL keeps buffers of this size for as long as the connection stands."""
-MESSAGES_AT_ONCE: Final = 256
+MESSAGES_AT_ONCE: Final = 32
 """Taken one after the other before other connections get their turn."""
 WORK: Final = frozenset({Kind.REQUEST, Kind.ONE_WAY})
 """Kinds of messages that are held until they have been handled."""

@@ -3,6 +3,8 @@
 A task per message would cost more than the message: so a few workers take them from a line. Whoever takes one while others wait calls
 another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
 nothing to do; if not, the other goes on. So no message waits for another that is slow.
+
+After a few jobs they rest for a turn of the event loop, so that a flood over one connection holds up the others by little.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 IDLE_MAX: Final = 4
 """Workers that wait for work, per connection; further ones end when there is none."""
+
+JOBS_AT_ONCE: Final = 16
+"""Begun one after the other before other connections get their turn."""
 
 JobT = TypeVar("JobT")
 
@@ -53,6 +59,8 @@ class Workers(Generic[JobT]):
         self._idle: list[anyio.Event] = []
         self._workers: set[_Worker[JobT]] = set()
         self._called = False  # a worker is on its way to the line
+        self._begun = 0  # jobs since the last rest
+        self._resting = False  # a worker lets others have their turn, and goes on then
         self._closed = False
 
     def start(self, group: TaskGroup) -> None:
@@ -116,7 +124,11 @@ class Workers(Generic[JobT]):
         """Do jobs until there is nothing for this worker to do any more; False then."""
         while True:
             self._called = False
-            while self._jobs:
+            while self._jobs and not self._resting:
+                if self._begun >= JOBS_AT_ONCE:
+                    await self._rest()
+                    continue
+                self._begun += 1
                 worker.job, worker.since = self._jobs.popleft(), None
                 if self._jobs:
                     self._call()
@@ -131,3 +143,10 @@ class Workers(Generic[JobT]):
             finally:
                 if idle in self._idle:
                     self._idle.remove(idle)
+
+    async def _rest(self) -> None:
+        self._resting = True
+        try:
+            await checkpoint()
+        finally:
+            self._resting, self._begun = False, 0

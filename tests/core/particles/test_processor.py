@@ -131,9 +131,14 @@ def folds(on: str, elements: int) -> str:
 
 async def test_a_flow_ends_while_a_strangers_folds_have_hardly_begun(tmp_path: Path) -> None:
     work = Work()
-    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
-        await b.node.submit(b.node.particle(folds(b.peer_id, 60), ttl_ms=60_000, particle_id="greedy"))
+    async with (
+        peer("b", tmp_path, serves=[work]) as b,
+        peer("a", tmp_path, knows=[b]) as a,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(b.node.submit, b.node.particle(folds(b.peer_id, 60), ttl_ms=60_000, particle_id="greedy"))
         await until(lambda: b.metric("fluvial_machine_runs_waiting") == 1)
         await a.node.submit(a.node.particle(chain([b.peer_id]), ttl_ms=60_000, particle_id="honest"))
         await until(lambda: len(work.done) == 1)
         assert b.metric("fluvial_machine_runs_waiting") == 1
+        tasks.cancel_scope.cancel()

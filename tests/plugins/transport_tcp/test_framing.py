@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from contextlib import suppress
 
 import pytest
 from fluvial.errors import RemoteProtocolError
-from fluvial_transport_tcp.framing import HEADER_BYTES, Decoder, Kind, Message, SendQueue, encode_frame, frame_bytes
-from hypothesis import given
+from fluvial_transport_tcp.framing import (
+    HEADER_BYTES,
+    LONG_BYTES,
+    Decoder,
+    Kind,
+    Message,
+    SendQueue,
+    encode_frame,
+    frame_bytes,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FRAME_BYTES_MAX = 4096
@@ -45,6 +55,26 @@ def test_messages_arrive_however_the_bytes_are_cut(sent: list[Message], cuts: li
         received += decode_all(decoder, data[at : at + size])
         assert decoder.buffered <= FRAME_BYTES_MAX
         at, turn = at + size, turn + 1
+    assert received == sent
+    assert decoder.buffered == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 10, LONG_BYTES - 20, LONG_BYTES, 200_000]), min_size=1, max_size=4),
+    st.lists(st.sampled_from([2_009, 16_384, LONG_BYTES, 150_000]), min_size=1, max_size=6),
+)
+def test_long_messages_arrive_between_short_ones(sizes: list[int], cuts: list[int]) -> None:
+    """A long frame that arrives in parts has a buffer of its own; what is behind it is not lost."""
+    sent = [Message(Kind.REQUEST, number, "/a/1", bytes([number]) * size) for number, size in enumerate(sizes)]
+    data = b"".join(map(frame, sent))
+    decoder, received, at = Decoder(2**20), list[Message](), 0
+    for size in itertools.cycle(cuts):
+        received += decode_all(decoder, data[at : at + size])
+        at += size
+        if at >= len(data):
+            break
+        assert decoder.buffered == at - sum(len(frame(message)) for message in received)
     assert received == sent
     assert decoder.buffered == 0
 

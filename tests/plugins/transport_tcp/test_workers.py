@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio
-from fluvial_transport_tcp.workers import Workers
+from fluvial_transport_tcp.workers import JOBS_AT_ONCE, Workers
 
 
 class Jobs:
@@ -40,10 +40,27 @@ async def test_jobs_that_wait_for_nothing_need_few_tasks_and_keep_their_order() 
         jobs.workers.start(group)
         for number in range(0, 2000, 2):
             jobs.workers.add(number)
-        await turn()
+        while jobs.workers.busy:
+            await turn()
         assert jobs.done == list(range(0, 2000, 2))
         assert len(jobs.tasks) <= 2
         assert not jobs.workers.busy
+        jobs.workers.close()
+
+
+async def test_a_flood_of_jobs_holds_up_others_by_few() -> None:
+    """Whoever else has something to do gets a turn after a few jobs."""
+    jobs = Jobs()
+    async with anyio.create_task_group() as group:
+        jobs.workers.start(group)
+        for number in range(0, 2000, 2):
+            jobs.workers.add(number)
+        before = 0
+        while jobs.workers.busy:
+            await anyio.lowlevel.checkpoint()
+            assert len(jobs.done) - before <= JOBS_AT_ONCE
+            before = len(jobs.done)
+        assert before == 1000
         jobs.workers.close()
 
 

@@ -131,7 +131,8 @@ class PeerService(Effector[NoConfig]):
     async def connect(self, call: Call, peer: PeerId, addresses: list[str] | None = None) -> bool:
         """Whether a connection with a peer stands or could be made within ten seconds.
 
-        Tried are the addresses given, or else those that this peer knows. Only for particles that it began itself (else status 8).
+        Tried are the addresses given, within the limits for addresses that others tell, or else those that this peer knows. Only for particles
+        that it began itself (else status 8).
         """
         if call.initiator != self._peer:
             raise ServiceError(

@@ -1,0 +1,70 @@
+"""Calls that inline functions answer, and what follows from them, are written in one transaction, and before anything leaves the peer."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fluvial.effectors import Call, Effector, NoConfig, function
+from fluvial.particles.actor import AT_ONCE_MAX
+
+from tests.support.nodes import peer, until
+
+pytestmark = pytest.mark.anyio
+
+
+class Looker(Effector[NoConfig]):
+    """Notes how much the database has when it is called."""
+
+    service_id = "looker"
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self._database = database
+        self.seen: list[int] = []
+
+    def _look(self) -> int:
+        with closing(sqlite3.connect(self._database)) as connection:
+            (entries,) = connection.execute("SELECT coalesce(sum(entries), -1) FROM particles").fetchone()
+        self.seen.append(entries)
+        return len(self.seen)
+
+    @function(inline=True)
+    def at_once(self) -> int:
+        """Entries of the journal so far; -1 without a particle."""
+        return self._look()
+
+    @function
+    async def later(self, call: Call) -> int:
+        """The same, as a call that takes a place and a task."""
+        return self._look()
+
+
+def calls(at: str, *functions: str) -> str:
+    script = "(null)"
+    for name in reversed(functions):
+        script = f'(seq (call "{at}" ("looker" "{name}") []) {script})'
+    return script
+
+
+async def test_nothing_is_written_between_calls_of_inline_functions(tmp_path: Path) -> None:
+    looker = Looker(tmp_path / "a.db")
+    async with peer("a", tmp_path, serves=[looker]) as a:
+        await a.node.submit(a.node.particle(calls(a.peer_id, *["at_once"] * 3, "later", "at_once"), ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == 5)
+    first, second, third, fourth, last = looker.seen
+    assert (first, second, third) == (-1, -1, -1)
+    assert fourth >= 3, "the outcomes of the calls before are there when a function is called that is not inline"
+    assert last == fourth, "its own outcome is written with what follows from it"
+
+
+async def test_a_stranger_cannot_put_off_the_transaction_for_ever(tmp_path: Path) -> None:
+    looker = Looker(tmp_path / "b.db")
+    async with peer("b", tmp_path, serves=[looker]) as b, peer("a", tmp_path, knows=[b]) as a:
+        many = calls(b.peer_id, *["at_once"] * (AT_ONCE_MAX + 2))
+        await a.node.submit(a.node.particle(many, ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == AT_ONCE_MAX + 2)
+    assert set(looker.seen[:AT_ONCE_MAX]) == {-1}
+    assert looker.seen[AT_ONCE_MAX] >= AT_ONCE_MAX

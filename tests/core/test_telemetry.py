@@ -1,0 +1,60 @@
+"""What others cause does not flood the log."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from fluvial.telemetry import BURST_S, EVENTS_MAX, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
+from structlog import DropEvent
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def written(limit: LineLimit, event: str, **fields: Any) -> dict[str, Any] | None:
+    try:
+        return dict(limit(None, "info", {"event": event, **fields}))
+    except DropEvent:
+        return None
+
+
+def test_a_flood_of_one_event_leaves_the_others_their_lines() -> None:
+    seconds = Seconds()
+    limit = LineLimit(10, clock=seconds)
+    lines = [written(limit, "flood") for _ in range(1_000)]
+    assert len(list(filter(None, lines))) == 10 * BURST_S
+    assert written(limit, "storage_failed") == {"event": "storage_failed"}
+    seconds.now = 1.0
+    assert written(limit, "flood") == {"event": "flood", "left_out": 900}
+    assert written(limit, "flood") == {"event": "flood"}
+
+
+def test_in_the_long_run_only_so_many_are_written() -> None:
+    seconds = Seconds()
+    limit = LineLimit(10, clock=seconds)
+    count = 0
+    for n in range(60_000):
+        seconds.now = n / 1_000
+        count += written(limit, "flood") is not None
+    assert 690 <= count <= 700
+
+
+def test_names_of_events_are_bounded() -> None:
+    """A plugin that makes up names shares one budget, and no memory."""
+    limit = LineLimit(1, clock=Seconds())
+    lines = [written(limit, f"event {n}") for n in range(EVENTS_MAX + 500)]
+    assert len(list(filter(None, lines))) == EVENTS_MAX + BURST_S
+    assert OTHERS not in str(lines)
+
+
+def test_long_texts_are_cut() -> None:
+    out = io.StringIO()
+    make_logger(log_format="json", log_level="info", lines_per_s=5, file=out).info("failed", error="x" * 1_000_000)
+    assert len(json.loads(out.getvalue())["error"]) == TEXT_CHARACTERS_MAX
