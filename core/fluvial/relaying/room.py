@@ -38,7 +38,12 @@ LOOK_S: Final = 5.0
 LEASE_S: Final = 10.0
 AWAY_S: Final = 60.0
 """For so long after a client has gone its relay is still named to others."""
-CLIENTS_MAX: Final = 1_024
+CLIENTS_MAX: Final = 512
+RENEWED_MS_MIN: Final = 60_000
+"""A client that renews its lease more often keeps the one it has: each new lease is told to the replicas of the client's key."""
+NEWCOMERS_PER_S: Final = 1.0
+NEWCOMERS_AT_ONCE: Final = 64
+"""Clients without weight that are taken in quick succession; then one a second."""
 OTHERS_MAX: Final = 4
 SPARES_MAX: Final = 16
 HAND_OVER_S: Final = 15.0
@@ -97,6 +102,8 @@ class RelayRoom(Part):
         self._seen_s: dict[PeerId, float] = {}
         self._named: frozenset[PeerId] = frozenset()
         self._held = HeldMessages()
+        self._newcomers = 0.0
+        self._newcomers_s = 0.0
         self._kind = RelayKind(network, clock.now_ms, self._leases.get)
         gauge = Gauge("fluvial_relay_clients", "Clients that have given this peer a lease", registry=metrics)
         gauge.set_function(lambda: len(self._leases))
@@ -195,15 +202,33 @@ class RelayRoom(Part):
         lease = decode_lease(payload)
         now_ms = self._clock.now_ms()
         lease.check(network=self._network, client=sender, relay=self._keys.peer_id, now_ms=now_ms)
-        if sender not in self._leases and len(self._leases) >= CLIENTS_MAX:
-            self._make_room(sender)
-        self._leases[sender] = lease
+        known = self._leases.get(sender)
+        if known is None:
+            self._admit(sender)
         self._seen_s[sender] = anyio.current_time()
+        if known is None or lease.issued_at_ms - known.issued_at_ms >= RENEWED_MS_MIN:
+            self._leases[sender] = lease
+            self._on_change()  # the record of this client at its key shows the new lease
         self._look_at_clients()
-        self._on_change()  # the record of this client at its key shows the new lease
         if self._tasks is not None:
             self._tasks.start_soon(self._hand_over, sender)
         return encode(LeaseTaken(self._others(sender)))
+
+    def _admit(self, newcomer: PeerId) -> None:
+        """Take another client.
+
+        Raises:
+            Refused: ``busy``, there are too many, or too many have come at once.
+        """
+        if self._weight(newcomer) <= 0:
+            now_s = anyio.current_time()
+            self._newcomers = max(0.0, self._newcomers - (now_s - self._newcomers_s) * NEWCOMERS_PER_S)
+            self._newcomers_s = now_s
+            if self._newcomers + 1 > NEWCOMERS_AT_ONCE:
+                raise Refused("too many clients have come at once; try again", reason="busy")
+            self._newcomers += 1
+        if len(self._leases) >= CLIENTS_MAX:
+            self._make_room(newcomer)
 
     def _make_room(self, newcomer: PeerId) -> None:
         """The lightest client that is away gives way; if none is, a lighter one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeAlias
 
 import anyio
@@ -48,7 +49,8 @@ class Announcer:
 
     Args:
         own: this peer.
-        wanted: what it should have now.
+        wanted: what it should have now, the most important first.
+        wanted_max: records that it may have; what is beyond is left out.
         publications: what it has.
         kinds: solve challenges.
         offer: to the replicas.
@@ -61,6 +63,7 @@ class Announcer:
         own: PeerId,
         *,
         wanted: Callable[[], Iterable[WantedRecord]],
+        wanted_max: int,
         publications: Publications,
         kinds: ChallengeKinds,
         offer: OfferToReplicas,
@@ -70,6 +73,7 @@ class Announcer:
     ) -> None:
         self._own: Final = own
         self._wanted = wanted
+        self._wanted_max = wanted_max
         self._publications = publications
         self._kinds = kinds
         self._offer = offer
@@ -107,7 +111,7 @@ class Announcer:
             StorageError: the publications cannot be written; they are offered with the next pass.
         """
         now = self._clock.now_ms()
-        wanted = {one.challenge.key: one for one in self._wanted()}
+        wanted = {one.challenge.key: one for one in islice(self._wanted(), self._wanted_max)}
         for publication in self._publications:
             if publication.challenge.key not in wanted:
                 tombstone = self._publications.withdraw(publication.challenge, now)

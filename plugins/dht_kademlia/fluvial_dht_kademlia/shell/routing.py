@@ -46,6 +46,8 @@ from fluvial_dht_kademlia.shell.tables import Provided
 from fluvial_dht_kademlia.shell.weights import WeightCache
 from fluvial_dht_kademlia.wire import PROTOCOL, REQUEST_BYTES_MAX, decode_request, encode_answer
 
+MANY: Final = ("blob", "relay")
+"""Kinds of capabilities of which there may be many."""
 AT_ONCE: Final = 1_024
 PER_SENDER: Final = 64
 """Requests are answered at once, except for offers of records, which are written first."""
@@ -117,6 +119,7 @@ class KademliaRouting(Routing):
         self._announcer = Announcer(
             me,
             wanted=self._wanted,
+            wanted_max=limits.own_records_max,
             publications=self._machine.publications,
             kinds=self._kinds,
             offer=self._offer,
@@ -375,12 +378,13 @@ class KademliaRouting(Routing):
     # --- records of this peer -----------------------------------------------------------------------------------------
 
     def _wanted(self) -> Iterable[WantedRecord]:
+        """What this peer was told to provide and its capabilities; last those of which there may be many, which others decide on."""
         addresses = tuple(str(address) for address in self._context.peers.addresses()[:ADDRESSES_MAX])
-        for capability in sorted(self._context.directory.own()):
-            if self._options.announces(capability):
-                yield WantedRecord(self.challenge(capability), addresses=addresses)
         for one in self._provisions:
             yield WantedRecord(one.challenge, value=one.value, service=one.service, addresses=addresses)
+        for capability in sorted(self._context.directory.own(), key=lambda one: (one.kind in MANY, one)):
+            if self._options.announces(capability):
+                yield WantedRecord(self.challenge(capability), addresses=addresses)
 
     async def _offer(self, challenge: Challenge, record: ProviderRecord) -> ProvideEnded:
         ended = await self._driver.operate(lambda now: self._machine.add_provider(challenge, record, now), ProvideEnded)
