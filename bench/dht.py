@@ -170,6 +170,7 @@ def measure(peers: int, processes: int, lookups: int) -> dict[str, Any]:
     try:
         for worker in workers:
             worker.answer()
+        idle_cpu_s = sum(worker.ask(do="usage")["cpu_s"] for worker in workers)
         share = [peers // processes + (number < peers % processes) for number in range(processes)]
         began = time.perf_counter()
         seeds = workers[0].ask(do="start", count=1, seeds=[])["addresses"]
@@ -183,8 +184,13 @@ def measure(peers: int, processes: int, lookups: int) -> dict[str, Any]:
             worker.tell(do="joined")
         figures["table_least"] = min(worker.answer()["table"] for worker in workers)
         figures["joined_s"] = round(time.perf_counter() - began, 2)
-        time.sleep(3)  # the buckets fill
-        figures["cpu_joining_s"] = round(sum(worker.ask(do="usage")["cpu_s"] for worker in workers), 2)
+        used = sum(worker.ask(do="usage")["cpu_s"] for worker in workers)
+        figures["cpu_until_joined_s"] = round(used - idle_cpu_s, 2)
+        time.sleep(15)  # the buckets fill
+        for worker in workers:
+            worker.tell(do="joined")
+        figures["table_least_later"] = min(worker.answer()["table"] for worker in workers)
+        figures["cpu_of_15_s_more"] = round(sum(worker.ask(do="usage")["cpu_s"] for worker in workers) - used, 2)
         keys = [f"key-{number}" for number in range(100)]
         figures["provide"] = digest(workers[-1].ask(do="provide", keys=keys)["took_s"])
         rng = random.Random(7)

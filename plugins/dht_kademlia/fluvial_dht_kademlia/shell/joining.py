@@ -1,4 +1,8 @@
-"""Joins the network, and joins again when nobody is left: from the settings' peers, the address book, and whoever has connected."""
+"""Joins the network: from the settings' peers, the address book, and whoever has connected; again when nobody is left.
+
+Those who join at the same time do not know each other yet, and others name a newcomer only once they have proven where it is. So a peer looks once more
+a few times after it has joined.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from fluvial.errors import FluvialError
 
 PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
+SETTLE_S: Final = (1.0, 3.0, 10.0, 30.0)
+"""Pauses after which a peer that has joined looks once more."""
 WATCH_S: Final = 30.0
 """How often it is looked whether anybody is left."""
 SEEDS_MAX: Final = 24
@@ -56,15 +62,20 @@ class Joiner:
 
     async def run(self) -> None:
         """Join, and watch, until cancelled."""
-        pause_s = PAUSE_S_FIRST
-        joined = False
+        left, backoff_s = 0, PAUSE_S_FIRST
         while True:
             self._hope = anyio.Event()
-            if not joined or not self._contacts():
-                joined = await self._try()
-                self.tried.set()
-            pause_s = PAUSE_S_FIRST if joined else min(2 * pause_s, PAUSE_S_MAX)
-            with anyio.move_on_after(WATCH_S if joined else pause_s):
+            if not self._contacts():
+                left = len(SETTLE_S) + 1
+            joined = await self._try() if left else True
+            self.tried.set()
+            if not joined:
+                pause_s, backoff_s = backoff_s, min(2 * backoff_s, PAUSE_S_MAX)
+            elif left > 1:
+                left, pause_s, backoff_s = left - 1, SETTLE_S[1 - left], PAUSE_S_FIRST
+            else:
+                left, pause_s = 0, WATCH_S
+            with anyio.move_on_after(pause_s):
                 await self._hope.wait()
 
     async def _try(self) -> bool:
@@ -77,7 +88,8 @@ class Joiner:
             self._log.warning("dht_not_joined", error=error.message)
             return False
         contacts = self._contacts()
-        self._log.info("dht_joined" if contacts else "dht_not_joined", contacts=contacts, seeds=len(seeds))
+        if contacts and not self.joined.is_set():
+            self._log.info("dht_joined", contacts=contacts, seeds=len(seeds))
         if contacts:
             self.joined.set()
         return contacts > 0

@@ -11,7 +11,7 @@ from fluvial.clock import Clock
 from fluvial.identity import PeerId
 from fluvial.ports import Peers
 
-PROVING_MAX: Final = 16
+PROVING_MAX: Final = 8
 """Peers that are dialled at the same time; others ask again."""
 PROVE_S: Final = 5.0
 AGAIN_MS: Final = 60_000
