@@ -49,12 +49,14 @@ bench: $(READY)
 	$(BIN)/python -m bench
 
 # Random AIR scripts through the interpreter and its plain form, for a time: `make fuzz-air SECONDS=600 SEEDS=7`. With REFERENCE, the folder of
-# an AquaVM harness, differences from it are counted by cause. GENERATOR (a command) or SCENARIOS (folders) in place of our own generator.
+# an AquaVM harness, differences from it are counted by cause; REFERENCE_ONLY=1 does nothing else. GENERATOR (a command) or SCENARIOS
+# (folders) in place of our own generator. ANSWERS is a folder in which what the reference has answered is kept for the next time.
 SECONDS ?= 60
 fuzz-air: $(READY)
 	$(BIN)/python -m tests.fuzz.air --seconds $(SECONDS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
-		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS))
+		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS)) $(if $(REFERENCE_ONLY),--reference-only) \
+		$(if $(KEEP),--keep $(KEEP))
 
 # Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)

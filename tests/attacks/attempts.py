@@ -11,6 +11,7 @@ from fluvial.identity import PeerId
 from tests.attacks.arena import AT_ONCE, Arena
 from tests.attacks.claims import CLAIMS
 from tests.attacks.connections import CONNECTIONS
+from tests.attacks.hoards import HOARDS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.refusals import REFUSALS
 
@@ -161,6 +162,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "odd-names": odd_names,
     "questions": questions,
     "large-scripts": large_scripts,
+    **HOARDS,
     **CONNECTIONS,
     **MESSAGES,
     **CLAIMS,

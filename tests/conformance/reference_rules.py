@@ -30,7 +30,7 @@ from unittest.mock import patch
 
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Instance, Outcome, Provenance, Sent
+from fluvial.air.data.facts import Instance, Outcome, Sent
 from fluvial.air.data.partial import Content
 from fluvial.air.machine import errors
 from fluvial.air.machine import machine as incremental
@@ -39,6 +39,7 @@ from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import CallOutcome, Effects
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import Value

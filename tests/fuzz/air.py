@@ -36,6 +36,9 @@ from tests.fuzz.twins import WAYS, DifferenceError, TooLongError, compare_in
 COUNT: Final = 200
 """Scenarios of a row, where that has to have an end."""
 
+PROGRESS_SECONDS: Final = 30.0
+"""How often it says where it is: a script on which the reference does not come to an end takes a minute or two."""
+
 LINES_MAX: Final = 6
 """Lines of a difference that are shown."""
 
@@ -61,13 +64,20 @@ class Fuzzing:
         self._kept = kept
         self.counts: Counter[str] = Counter()
         self.found = 0
+        self._at = ""
+        self._begun = self._said = time.monotonic()
+        if reference is not None:
+            reference.on_answers = self._progress
 
     def run(self, cases: Iterator[Case]) -> None:
         """Until there are no more, the time is over or too much was found."""
         while batch := list(islice(cases, BATCH // 2)):
             for case in batch if self._machines else ():
+                self._at = case.repeat
+                self._progress()
                 self._compare_machines(case)
                 self._compare_pruned(case)
+            self._at = batch[0].repeat
             if self._reference is not None:
                 self._compare_with(self._reference, batch)
             if time.monotonic() >= self._deadline:
@@ -75,6 +85,19 @@ class Fuzzing:
                 return
             if self.found >= self._found_max:
                 return
+
+    def _progress(self) -> None:
+        """Say now and then where it is."""
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_SECONDS:
+            self._said = now
+            done = sum(many for what, many in self.counts.items() if what.startswith("reference"))
+            scenarios = self.counts["scenarios through both machines"]
+            print(
+                f"{now - self._begun:,.0f} s: {scenarios:,} scenarios through both machines, {done:,} runs next to the reference, "
+                f"{self.found} differences; now {self._at}",
+                flush=True,
+            )
 
     def _compare_machines(self, case: Case) -> None:
         if time.monotonic() >= self._deadline:
@@ -111,6 +134,10 @@ class Fuzzing:
             expected = observed[place]
             if expected is None:
                 self.counts["reference: did not answer"] += 1
+                continue
+            self._progress()
+            if time.monotonic() >= self._deadline:
+                self.counts["reference: answered, but the time is over"] += 1
                 continue
             result = verdict(scenario, expected)
             order = "fifo" if scenario.order == "fifo" else "shuffled"

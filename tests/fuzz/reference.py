@@ -7,7 +7,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -31,12 +31,16 @@ class Reference:
         directory: where the harness ``run.mjs`` lies.
         deadline: when to ask no more, as ``time.monotonic`` has it.
         answers: where its answers are kept, and looked up before it is asked; nowhere if not given.
+
+    Attributes:
+        on_answers: called after each process of the harness, which may take a minute.
     """
 
     def __init__(self, directory: Path, deadline: float, answers: Path | None = None) -> None:
         self._directory = directory
         self._deadline = deadline
         self._answers = answers
+        self.on_answers: Callable[[], None] = lambda: None
 
     def observe(self, scenarios: Sequence[Scenario]) -> dict[int, Observation | None]:
         """What it does with scenarios, by their places; None if it did not answer. When the time is over the rest is missing."""
@@ -48,6 +52,7 @@ class Reference:
         while waiting and time.monotonic() < self._deadline:
             batch, waiting = waiting[:BATCH], waiting[BATCH:]
             answers, stopped = self._ask([scenarios[place] for place in batch])
+            self.on_answers()
             # Where it was stopped, one that was not the first of its batch has another try as the first one.
             tried = max(len(answers), 1) if stopped else len(batch)
             if stopped and time.monotonic() >= self._deadline:

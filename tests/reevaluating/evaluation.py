@@ -17,18 +17,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import (
-    ROOT_FRAME,
-    Instance,
-    Provenance,
-    Sent,
-    index_element,
-    iteration_frame,
-    written_element,
-)
+from fluvial.air.data.facts import ROOT_FRAME, Instance, Sent, index_element, iteration_frame, written_element
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import AirError, Catchable, NameNotSet, Uncatchable
 from fluvial.air.machine.meetings import meetings_of
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey, Traversal
 from fluvial.air.machine.values import (
     Value,

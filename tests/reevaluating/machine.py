@@ -12,6 +12,7 @@ from fluvial.air.machine.findings import Observer, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import StreamKey
+from fluvial.air.machine.values import Value
 from fluvial.air.syntax.tree import Script
 
 from tests.reevaluating.evaluation import Evaluation
@@ -20,6 +21,15 @@ from tests.reevaluating.streams import StreamMemory
 
 MERGE_VISITS_MAX = 5_000_000
 """Instructions that may be executed in all steps of one particle together."""
+
+
+class NoMeter:
+    """Memory is none of its business."""
+
+    held = 0
+
+    def due(self, most: int) -> bool:
+        return False
 
 
 class Reevaluator:
@@ -34,12 +44,14 @@ class Reevaluator:
         observer: Observer | None = None,
     ) -> None:
         self.knowledge = knowledge
+        self.memory = NoMeter()
         self.error: Catchable | None = None
         self._script = script
         self._environment = environment
         self._in_flight = in_flight
         self._memories: dict[StreamKey, StreamMemory] = {}
         self._read: dict[tuple[Instance, str], Any] = {}
+        self._written: dict[tuple[StreamKey, Instance], Value] = {}
         self._findings = Findings()
         self._visits = 0
         self._taken: list[Fact] = []
@@ -47,6 +59,9 @@ class Reevaluator:
 
     def allow(self, steps: int) -> None:
         """Slices are none of its business."""
+
+    def dismantle(self) -> Iterable[None]:
+        return ()
 
     def begin_step(self, facts: Iterable[Fact], signer: str, *, act: bool) -> None:
         self.take(facts, signer)
@@ -88,6 +103,7 @@ class Reevaluator:
             self.knowledge,
             self._memories,
             self._read,
+            self._written,
             self._in_flight,
             act=act,
             fresh=fresh,

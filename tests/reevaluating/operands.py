@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
-    MapKey,
     Value,
     elements_at,
     is_integer,
@@ -138,12 +137,11 @@ class Operands:
             raise errors.not_a_string(operand.value.name, json)
         return wanted
 
-    def map_key(self, operand: tree.Key, scope: Scope, map_name: str) -> MapKey:
+    def map_key(self, operand: tree.Key, scope: Scope, map_name: str) -> Value:
         """The key of a pair; raises as :meth:`value`, or Catchable 10012."""
-        json = self.value(operand, scope).read()
-        if not is_map_key(json):
+        key = self.value(operand, scope)
+        if not is_map_key(key.read()):
             raise errors.bad_map_key(map_name)
-        key: MapKey = json
         return key
 
     def iterable(self, operand: tree.Iterable, scope: Scope) -> Sequence[Value]:

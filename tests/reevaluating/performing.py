@@ -13,29 +13,29 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
-from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Provenance, Sent, Source, Taken
+from fluvial.air.data.facts import CallFailure, CanonFact, Element, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
     Value,
     elements_of,
-    first_values,
-    is_object,
     is_pair,
-    literal,
-    value_of,
+    key_of,
+    object_of,
 )
 from fluvial.air.syntax import tree
+from msgspec.structs import replace
 
 from tests.reevaluating.findings import Findings
 from tests.reevaluating.operands import Operands
-from tests.reevaluating.streams import Stream, StreamMemory
+from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
 VISITS_MAX: Final = 300_000
 """Instructions that one evaluation may execute, arguments and elements of folds included: exponential scripts exist."""
@@ -50,6 +50,7 @@ class Performing:
         in_flight: calls that this peer's services are at work on.
         act: false while received steps are repeated: then nothing new is requested, sent or fixed.
         read: what instructions have read; outlives the evaluation.
+        written: what instructions have written to streams; outlives the evaluation.
         fresh: calls whose outcomes this peer's services have given in this step; only rules of the reference ask for it.
     """
 
@@ -59,6 +60,7 @@ class Performing:
         knowledge: Knowledge,
         memories: dict[StreamKey, StreamMemory],
         read: dict[tuple[Instance, str], Any],
+        written: dict[tuple[StreamKey, Instance], Value],
         in_flight: Container[tuple[bytes, int]],
         *,
         act: bool,
@@ -73,6 +75,7 @@ class Performing:
         self._act = act
         self._fresh = fresh
         self._read = read
+        self._written = written
         # None: as it was before, where that was neither.
         self._complete: bool | None = True
         self._depth = 0
@@ -141,7 +144,9 @@ class Performing:
         return value
 
     def _append(self, target: tree.Stream | tree.StreamMap, writer: Instance, scope: Scope, value: Value) -> None:
-        self._stream(scope.stream(target.name), target.name).append(writer, value)
+        stream = scope.stream(target.name)
+        self._written[stream, writer] = value
+        self._stream(stream, target.name).append(writer, value)
 
     def _stream(self, key: StreamKey, name: str) -> Stream:
         if key not in self._streams:
@@ -157,46 +162,63 @@ class Performing:
         instance = Instance(frame, node.number)
         peer = self._once(instance, "peer", lambda: self._operands.text(node.peer, scope))
         fact = self._knowledge.about(instance).canon(peer)
-        if fact is not None and not self._well_formed(node, fact):
-            fact = None
         if fact is None and peer == self._me and self._act:
             fact = self._fix(node, instance, scope)
-        if fact is None:
+        values = None if fact is None else self._fixed(node, instance, scope, peer, fact)
+        if values is None:
             self._wait(
                 node, frame, f"{peer} has not fixed `{node.source.name}` yet", peer if peer != self._me else None
             )
             if peer != self._me:
                 self._send(instance, peer, complete=True)
             return
-        values = tuple(value_of(element, self._knowledge.value(element.value)) for element in fact.elements)
         match node.target:
             case tree.CanonStream(name):
                 self._set(scope, name, CanonStreamValue(peer, values))
             case tree.CanonMap(name):
                 self._set(scope, name, CanonMapValue(peer, values))
             case tree.Scalar(name):
-                self._set(scope, name, Value(values[0].content, (Provenance(peer),), Source.CANON, values[0].root))
+                self._set(scope, name, object_of(values, peer))
 
-    def _well_formed(self, node: tree.Canon, fact: CanonFact) -> bool:
-        """Whether a canon has the shape of its target; a lying peer's may not, and is then as if it were not there."""
-        values = [value_of(element, self._knowledge.value(element.value)) for element in fact.elements]
-        match node.target:
-            case tree.Scalar():
-                return len(values) == 1 and is_object(values[0])
-            case tree.CanonMap():
-                return all(is_pair(value) for value in values)
-            case _:
-                return True
+    def _fixed(
+        self, node: tree.Canon, instance: Instance, scope: Scope, peer: str, fact: CanonFact
+    ) -> tuple[Value, ...] | None:
+        """The values with their origins, once; None while one of them does not follow from what this evaluation has come to."""
+        if (found := self._read.get((instance, "fixed"))) is None:
+            stream = scope.stream(node.source.name)
+            values = [
+                self._proven(node, element, self._written.get((stream, Instance(element.frame, element.node))), peer)
+                for element in fact.elements
+            ]
+            if None in values:
+                return None
+            found = self._read[instance, "fixed"] = tuple(values)
+        return found
+
+    def _proven(self, node: tree.Canon, element: Element, written: Value | None, peer: str) -> Value | None:
+        if written is None:
+            return None
+        root = self._knowledge.value(element.value)
+        origin, source = written.origins[0], written.source
+        if peer != self._me and written.content_id() != element.value:
+            if not written.volatile:
+                return None
+            origin, source = Provenance(peer), Source.LITERAL
+        if source is Source.COUNTED:
+            origin, source = replace(origin, peer=peer), Source.CANON
+        value = Value(root.content, (origin,), source, root)
+        return value if isinstance(node.source, tree.Stream) or is_pair(value) else None
 
     def _fix(self, node: tree.Canon, instance: Instance, scope: Scope) -> CanonFact:
         stream = self._streams.get(scope.stream(node.source.name))
         entries = stream.entries() if stream is not None else ()
         if isinstance(node.target, tree.Scalar):
-            fixed = [(literal(first_values(entry.value for entry in entries), self._me), instance)]
-        else:
-            fixed = [(entry.value, entry.writer) for entry in entries]
+            firsts: dict[str, Entry] = {}
+            for entry in entries:
+                firsts.setdefault(str(key_of(entry.value)), entry)
+            entries = tuple(firsts.values())
         try:
-            elements = elements_of(fixed)
+            elements = elements_of((entry.value, entry.writer) for entry in entries)
         except ValueError as error:
             raise errors.unfit_to_fix(node.source.name, str(error)) from error
         contents = {element.value: content for element, content in elements}

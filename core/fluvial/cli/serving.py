@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import anyio
 
+from fluvial.cli.garbage import tend_garbage
 from fluvial.cli.process_end import ProcessEnd
 from fluvial.errors import root_cause
 from fluvial.guard.steady_loop import SteadyLoop
@@ -58,7 +59,10 @@ async def serve(node: Node, ending: ProcessEnd) -> None:
     """
 
     async def work() -> None:
-        await node.run(task_status=anyio.TASK_STATUS_IGNORED)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tend_garbage)
+            await node.run(task_status=anyio.TASK_STATUS_IGNORED)
+            tasks.cancel_scope.cancel()
 
     try:
         stopped_by = await until_signalled(work)

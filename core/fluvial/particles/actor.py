@@ -7,10 +7,10 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from logging import WARNING
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +25,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
+from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
@@ -42,22 +43,57 @@ IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
 
 
+class _Turn:
+    """The block in which one turn is made."""
+
+    __slots__ = ("_begin", "_end")
+
+    def __init__(self, begin: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+
+    async def __aenter__(self) -> None:
+        await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
+
+
+class ActorOwner(Protocol):
+    """Who keeps actors; the keeper."""
+
+    def broken(self, actor: Actor, error: BaseException) -> None:
+        """The actor's session is broken, once: it must be dropped."""
+        ...
+
+    def grown(self, actor: Actor, held: int) -> None:
+        """A long run is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
+        ...
+
+    def rested(self, actor: Actor) -> None:
+        """A turn is over, or a call."""
+        ...
+
+
 class Actor:
     """See the module's docstring.
 
     Args:
         session: the particle's session, new or restored. The first run of a new one stores the particle.
         context: what actors work with.
-        on_broken: called with the actor and the reason, once, when the session is broken; the actor must be dropped then.
+        owner: who keeps it.
+
+    Attributes:
+        particle: the particle.
+        was_new: whether nothing of it was stored when the session was broken.
     """
 
-    def __init__(
-        self, session: ParticleSession, context: ActorContext, *, on_broken: Callable[[Actor, BaseException], None]
-    ) -> None:
+    def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner) -> None:
         self.particle = session.particle
         self._session = session
         self._context = context
-        self._on_broken = on_broken
+        self._owner = owner
+        self.was_new = False
         self._lock = anyio.Lock(fast_acquire=True)
         self._outcomes: dict[Instance, CallOutcome] = {}
         self._calls: set[anyio.CancelScope] = set()
@@ -69,9 +105,24 @@ class Actor:
         return self._session.finished
 
     @property
+    def failure(self) -> FlowFailed | None:
+        """The limit of this peer to which the flow has come, if it has."""
+        return self._session.failure
+
+    @property
     def idle(self) -> bool:
-        """Whether it can be dropped from memory now: no call is in flight, and nobody waits for it."""
-        return not self._calls and not self._outcomes and not self._lock.locked()
+        """Whether it can be dropped from memory without a loss: no call is in flight, and nobody waits for it."""
+        return not self._calls and self.waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
+        return not self._outcomes and not self._lock.locked()
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it holds, about."""
+        return self._session.held
 
     # --- runs
 
@@ -95,8 +146,16 @@ class Actor:
         effects = await self._run(lambda: self._session.merging(known, sender=sender, hops=hops))
         return bool(effects.records)
 
+    async def _begin_turn(self) -> None:
+        """One turn after another."""
+        await self._lock.acquire()
+
+    def _end_turn(self) -> None:
+        self._lock.release()
+        self._owner.rested(self)
+
     async def _run(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             return await self._run_locked(begin)
 
     async def _run_locked(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
@@ -113,7 +172,7 @@ class Actor:
     async def _advance(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
         try:
             with contained(self._log):
-                return await self._context.processor.finish(self.particle.initiator, begin().advance)
+                return await self._context.processor.finish(self.particle.initiator, self._watched(begin()))
         except RemoteProtocolError as error:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
@@ -154,12 +213,26 @@ class Actor:
                 turn_at = anyio.current_time() + AT_ONCE_S
         return outcomes
 
+    def _watched(self, run: SlicedInput[Effects, Effects]) -> Callable[[int], Effects | None]:
+        """The slices of a run, each of which is looked at for the memory that it took."""
+
+        def advance(steps: int) -> Effects | None:
+            effects = run.advance(steps)
+            if effects is None:
+                self._owner.grown(self, run.held)
+            return effects
+
+        return advance
+
     def _break(self, error: BaseException) -> None:
         if self._session.phase is not ParticlePhase.BROKEN:
+            self.was_new = self._session.phase is ParticlePhase.NEW
             self._session.fail()
-            self._on_broken(self, error)
+            self._owner.broken(self, error)
 
     def _carry_out(self, effects: Effects) -> None:
+        if effects.equivocations:
+            self._context.evidence.found(self.particle, effects.equivocations)
         for request in effects.requests:
             self._context.tasks.start_soon(self._call, request)
         if effects.error is not None:
@@ -249,7 +322,7 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             self._session.check()
             return await self._measured(lambda: self._session.parcel(to))
 
@@ -270,7 +343,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, enough were kept, or the actor is broken.
         """
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             if not self._session.note(signed):
                 return False
             await self._commit()
@@ -287,7 +360,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             with contained(self._log):
                 look = self._session.look(
                     on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
@@ -306,6 +379,10 @@ class Actor:
         for scope in tuple(self._calls):
             scope.cancel()
 
+    def release(self) -> Iterator[None]:
+        """Give back the memory, in slices. Nothing can be asked of the actor any more."""
+        return self._session.release()
+
     async def _call(self, request: Request) -> None:
         """The root of a call's task."""
         with anyio.CancelScope() as scope:
@@ -321,10 +398,11 @@ class Actor:
                 self._break(error)
             finally:
                 self._calls.discard(scope)
+                self._owner.rested(self)
 
     async def _resolve(self) -> None:
         """Hand in all outcomes that are there; whichever call comes first does it for the others."""
-        async with self._lock:
+        async with _Turn(self._begin_turn, self._end_turn):
             if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
             outcomes, self._outcomes = self._outcomes, {}
@@ -338,5 +416,7 @@ def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> 
         requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
         next_peers=before.next_peers + after.next_peers,
         error=before.error or after.error,
+        equivocations=before.equivocations + after.equivocations,
         finished=after.finished,
+        failed=before.failed or after.failed,
     )

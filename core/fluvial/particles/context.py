@@ -15,6 +15,7 @@ from fluvial.effectors import Call
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
+from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
@@ -40,6 +41,7 @@ class ActorContext:
         observers: are notified of every call.
         outbox: delivers what is written.
         reporter: reports errors to initiators.
+        evidence: is told of peers that contradict themselves.
         resender: decides when promises of others are looked at.
         tasks: where calls run.
         on_run: called after each run, when it is durable, with its effects and a function that returns what waits.
@@ -57,6 +59,7 @@ class ActorContext:
     observers: Observers
     outbox: Outbox
     reporter: Reporter
+    evidence: EvidenceLog
     resender: Resender
     tasks: anyio.abc.TaskGroup
     on_run: Callable[[Particle, Effects, Waits], None]

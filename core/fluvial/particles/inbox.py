@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
+from fluvial.air.data.weight import weight_of_encoded
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
@@ -22,10 +23,13 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
 
+COPIES: Final = 3
+"""How often the bytes of a delivery are in memory while it is taken in: as they came, as its parts, as what is written."""
 OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
 
@@ -38,6 +42,7 @@ class Inbox:
         network: its network.
         limits: what it accepts.
         keeper: has the particles.
+        budget: who holds how much memory.
         processor: shares the peer's time among them.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization: the seat.
@@ -52,6 +57,7 @@ class Inbox:
         network: str,
         limits: ParticleLimits,
         keeper: Keeper,
+        budget: MemoryBudget,
         processor: Processor,
         carrier: Carrier,
         authorization: GuardedAuthorization,
@@ -65,6 +71,7 @@ class Inbox:
         self._network = network
         self._limits = limits
         self._keeper = keeper
+        self._budget = budget
         self._processor = processor
         self._carrier = carrier
         self._authorization = authorization
@@ -113,9 +120,10 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
-        known = await self._known(particle, delivery.data)
-        actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
-        fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
+        with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
+            known = await self._known(particle, delivery.data, reserved)
+            actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
+            fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         if not fresh:
             self._throttled.note(
                 "particle_repeated", "known", cause=sender, particle=particle.id, sender=sender, bytes=len(payload)
@@ -132,9 +140,19 @@ class Inbox:
         )
         return "accepted"
 
-    async def _known(self, particle: Particle, data: bytes) -> Known:
+    async def _known(self, particle: Particle, data: bytes, reserved: Reservation) -> Known:
+        """What came, decoded.
+
+        Raises:
+            RemoteProtocolError: it is malformed.
+            Refused: ``size``, it would take too much memory for one particle; ``memory``, for its initiator.
+        """
+        most = self._limits.memory_bytes_max
         if len(data) <= BYTES_ON_LOOP:
+            reserved.grow(_weighed(data, most))
             return decode_data(particle.key, data)
+        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most))
+        reserved.grow(weight)
         return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
     async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
@@ -176,3 +194,14 @@ class Inbox:
                 return "other"
             self._own_reasons.add(reason)
         return reason
+
+
+def _weighed(data: bytes, most: int) -> int:
+    """What data take in memory, at least 1; raises Refused, ``size``, if that is more than one particle may have."""
+    weight = weight_of_encoded(data, most)
+    if weight > most:
+        raise Refused(
+            f"what came with the particle would take more than {most:,} bytes of memory, which is what this peer allows",
+            reason="size",
+        )
+    return max(weight, 1)

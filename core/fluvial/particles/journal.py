@@ -5,6 +5,7 @@ The machine is rebuilt from its records alone. The notes are for the session aro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -17,6 +18,7 @@ from fluvial.stored import JournalEntry
 ARRIVED: Final = "arrived"
 NOTICED: Final = "noticed"
 RESENT: Final = "resent"
+FAILED: Final = "failed"
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -44,7 +46,19 @@ class Resent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     node: int
 
 
-JournalItem: TypeAlias = Record | Arrival | Resent | SignedNotice
+class FlowFailed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The flow has come to a limit of this peer, which takes nothing more of it.
+
+    Attributes:
+        code: number of the error.
+        message: its text.
+    """
+
+    code: int
+    message: str
+
+
+JournalItem: TypeAlias = Record | Arrival | Resent | FlowFailed | SignedNotice
 """What one journal entry stands for; a signed notice is a failure notice as it came."""
 
 _KINDS: Final[dict[type[JournalItem], str]] = {
@@ -53,6 +67,7 @@ _KINDS: Final[dict[type[JournalItem], str]] = {
     Sealed: "sealed",
     Arrival: ARRIVED,
     Resent: RESENT,
+    FlowFailed: FAILED,
     SignedNotice: NOTICED,
 }
 
@@ -72,11 +87,17 @@ def write_entry(item: JournalItem, seq: int, at_ms: int) -> JournalEntry:
     """
     if isinstance(item, SignedNotice):
         payload = encode_notice(item)
-    elif isinstance(item, Arrival | Resent):
+    elif isinstance(item, Arrival | Resent | FlowFailed):
         payload = encode(item)
     else:
         payload = encode_record(item)
     return JournalEntry(seq, at_ms, kind_of(item), payload)
+
+
+def failure_in(journal: Sequence[JournalEntry]) -> FlowFailed | None:
+    """The failure that ended a flow here; None if it did not fail. Raises RemoteProtocolError if that entry is damaged."""
+    found = next((entry for entry in reversed(journal) if entry.kind == FAILED), None)
+    return None if found is None else decode(found.payload, FlowFailed, what="failure")
 
 
 def read_entry(entry: JournalEntry) -> JournalItem:
@@ -92,5 +113,7 @@ def read_entry(entry: JournalEntry) -> JournalItem:
             return decode_notice(entry.payload)
         case "resent":
             return decode(entry.payload, Resent, what="resend")
+        case "failed":
+            return decode(entry.payload, FlowFailed, what="failure")
         case _:
             return decode_record(entry.payload)

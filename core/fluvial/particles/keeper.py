@@ -1,16 +1,25 @@
-"""Keeps the actors of the particles that are alive on this peer: makes them, restores them from the store, and drops them."""
+"""Keeps the actors of the particles that are alive on this peer: makes them, restores them from the store, and drops them.
+
+A machine can be rebuilt from the journal, so memory can be had back: what is idle leaves first, the heaviest before the others. If that is
+not enough, machines of whoever holds more than their part leave though they wait for services; they go on when there is room (``suspended``),
+and ask those services again, as after a restart. What has finished or failed here leaves at once.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from itertools import islice
+from logging import INFO
+from typing import Any, Final, TypedDict
 
 import anyio
-from prometheus_client import CollectorRegistry, Gauge
+import anyio.lowlevel
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.air.data.content import ContentId
+from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.air.syntax import Script
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
@@ -18,15 +27,38 @@ from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
+from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
 from fluvial.particles.processor import BYTES_ON_LOOP
-from fluvial.particles.scripts import Scripts, parse_script
+from fluvial.particles.receipt import FAILED
+from fluvial.particles.resting import RestingActors
+from fluvial.particles.scripts import Scripts, parse_script, script_weight
 from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.particles.sliced import SlicedInput
+from fluvial.particles.suspended import Suspended
 from fluvial.storage.purge import Purge
-from fluvial.stored import StoredParticle
+from fluvial.stored import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
-"""How often particles that have died are removed from memory, those that a failing store stopped go on, and promises are looked at."""
+"""How often particles that have died or finished are removed from memory, and promises are looked at."""
+OVER_MAX: Final = 4_096
+"""Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
+RELIEF: Final = 0.7
+"""When memory is short, so much of the limit may stay in use: less than what lets something new in."""
+LOOKED_AT_MAX: Final = 64
+"""Machines of one initiator among which the heaviest is looked for."""
+SMALL: Final = 65_536
+"""Bytes of a machine that stays though memory is short, if its initiator has no more than their part."""
+RELEASED_AT_ONCE_MAX: Final = 1_048_576
+"""Bytes of a machine that is taken apart at once; a larger one is in slices."""
+
+
+class _SessionLimits(TypedDict):
+    """What bounds a session."""
+
+    destinations_max: int
+    memory_bytes_max: int
 
 
 class _Door:
@@ -49,23 +81,41 @@ class Keeper:
     Args:
         context: what actors work with.
         limits: how many particles may be in memory.
+        budget: who holds how much memory.
         keep_ms: how long dead particles stay in the store for inspection, in milliseconds. They stay longer if need be: until a replay
             of them would be refused because of its age.
-        metrics: gets ``fluvial_particles_in_memory``.
+        metrics: gets ``fluvial_particles_in_memory``, ``fluvial_particles_memory_bytes``, ``fluvial_particles_suspended`` and
+            ``fluvial_particles_put_off_total``.
     """
 
     def __init__(
-        self, context: ActorContext, limits: ParticleLimits, *, keep_ms: int, metrics: CollectorRegistry
+        self,
+        context: ActorContext,
+        limits: ParticleLimits,
+        *,
+        budget: MemoryBudget,
+        keep_ms: int,
+        metrics: CollectorRegistry,
     ) -> None:
         self._context = context
         self._limits = limits
         self._keep_ms = keep_ms
-        self._scripts = Scripts()
-        self._actors: OrderedDict[ParticleKey, Actor] = OrderedDict()
-        self._stopped: dict[ParticleKey, None] = {}  # in the order in which they are to be taken up
+        self._budget = budget
+        budget.relieve = self._relieve
+        self._scripts = Scripts(budget)
+        self._actors: dict[ParticleKey, Actor] = {}
+        self._resting = RestingActors()
+        self._leaving: dict[ParticleKey, Actor] = {}
+        self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
+        self._suspended = Suspended(self._go_on, has_room=self._has_room, weight=budget.weight, log=context.log)
         self._doors: dict[ParticleKey, _Door] = {}
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
+        held = Gauge("fluvial_particles_memory_bytes", "Memory that particles take, estimated", registry=metrics)
+        held.set_function(lambda: budget.total)
+        waiting = Gauge("fluvial_particles_suspended", "Particles that go on when there is room", registry=metrics)
+        waiting.set_function(lambda: len(self._suspended))
+        self._put_off = Counter("fluvial_particles_put_off", "Machines that left for want of memory", registry=metrics)
 
     # --- getting at a particle
 
@@ -73,20 +123,23 @@ class Keeper:
         """The actor of a particle that was inspected and authorized; its first run makes it durable.
 
         Raises:
-            Refused: ``replay``, it is finished here; ``script``, it does not parse; ``busy``, too many are alive.
+            Refused: ``replay``, it is finished here; ``failed``, it has come to a limit here; ``script``, it does not parse; ``memory``,
+                its initiator has more than its part; ``busy``, too many are alive.
             StorageError: the store could not be read.
         """
+        if (over := self._over.get(particle.key)) is not None:
+            raise Refused(over[0], reason=over[1])
         async with self._door(particle.key):
             here = particle.key in self._actors or self._context.store.knows(particle)
-            actor = await self._open(particle.key) if here else None
+            actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None:
+                self._budget.check(particle.initiator, MACHINE_BYTES)
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
-                most = self._limits.destinations_max
-                session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, destinations_max=most)
+                session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits())
                 return self._keep(session)
-            if actor.finished:
-                raise Refused("the particle is finished on this peer", reason="replay")
+            if (refusal := _refusal(actor.finished, actor.failure)) is not None:
+                raise refusal
             return actor
 
     async def find(self, key: ParticleKey) -> Actor | None:
@@ -112,25 +165,30 @@ class Keeper:
     # --- life
 
     async def resume(self) -> None:
-        """After a restart: go on with every particle that is alive, asking again for calls whose outcome was not recorded.
+        """After a restart: have every particle that is alive go on (:meth:`go_on`), asking again for calls whose outcome was not recorded.
 
         Raises:
             StorageError: the store cannot be read or written.
         """
-        await self._context.store.remember(self._context.clock.now_ms(), skew_ms=self._limits.clock_skew_ms_max)
-        self._stopped = dict.fromkeys(await self._context.store.live(self._context.clock.now_ms()))
-        await self._take_up()
+        now_ms = self._context.clock.now_ms()
+        await self._context.store.remember(now_ms, skew_ms=self._limits.clock_skew_ms_max)
+        for key, initiator in (await self._context.store.live(now_ms)).items():
+            self._suspended.put(key, initiator)
+
+    async def go_on(self) -> None:
+        """Until cancelled: have those go on that were stopped, a few at a time."""
+        await self._suspended.run()
 
     async def sweep(self) -> None:
-        """Until cancelled: drop what has died, go on with what was stopped, send on what others should have sent.
+        """Until cancelled: drop what has died or finished, send on what others should have sent.
 
         A failing store is logged, and all of it is tried again with the next sweep.
         """
         while True:
             await anyio.sleep(SWEEP_S)
             self._drop_dead()
+            self._drop_finished()
             try:
-                await self._take_up()
                 await self._context.resender.sweep(self.find)
             except StorageError as error:
                 self._context.log.error("storage_failed", error=error.message)
@@ -140,7 +198,12 @@ class Keeper:
         for actor in [actor for actor in self._actors.values() if actor.particle.deadline_ms <= now_ms]:
             if not actor.finished:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
-            self._drop(actor)
+            self._leave(actor)
+
+    def _drop_finished(self) -> None:
+        """What goes to other peers has mostly been handed over by now; else it is restored when it is needed."""
+        for actor in [actor for actor in self._leaving.values() if actor.idle]:
+            self._leave(actor)
 
     async def purge(self) -> None:
         """Until cancelled: remove particles that died long ago from the store."""
@@ -151,18 +214,6 @@ class Keeper:
             skew_ms=self._limits.clock_skew_ms_max,
             log=self._context.log,
         ).run()
-
-    async def _take_up(self) -> None:
-        """Go on with the particles that a restart or a failing store has stopped; raises StorageError with the rest left for later."""
-        for key in tuple(self._stopped):
-            try:
-                await self._go_on(key)
-            except StorageError:
-                raise
-            except FluvialError as error:  # no room, say
-                self._context.log.warning("particle_not_resumed", key=key.hex(), error=error.message)
-            else:
-                self._stopped.pop(key, None)
 
     async def _go_on(self, key: ParticleKey) -> None:
         """Do what is left to do for a particle: its run, its calls, its deliveries."""
@@ -175,12 +226,40 @@ class Keeper:
         await actor.begin()
         self._context.log.info("particle_resumed", particle=stored.particle.id)
 
-    def _broken(self, actor: Actor, error: BaseException) -> None:
-        self._drop(actor)
-        if isinstance(error, StorageError):
-            self._stopped[actor.particle.key] = None
-        elif isinstance(error, FluvialError) and not isinstance(error, RemoteProtocolError):
-            self._context.reporter.broken(actor.particle, error)
+    def broken(self, actor: Actor, error: BaseException) -> None:
+        """As :class:`ActorOwner` says."""
+        particle = actor.particle
+        if isinstance(error, StorageError) or (_short_of_memory(error) and not actor.was_new):
+            self._suspended.put(particle.key, particle.initiator, actor.held)
+        elif (
+            isinstance(error, FluvialError)
+            and not isinstance(error, RemoteProtocolError)
+            and not _short_of_memory(error)
+        ):
+            self._context.reporter.broken(particle, error)
+        self._leave(actor)
+
+    def grown(self, actor: Actor, held: int) -> None:
+        """As :class:`ActorOwner` says."""
+        self._count(actor.particle, held)
+
+    def rested(self, actor: Actor) -> None:
+        """As :class:`ActorOwner` says."""
+        key = actor.particle.key
+        if self._actors.get(key) is not actor:
+            return
+        held = actor.held
+        self._budget.charge(key, actor.particle.initiator, held)
+        if actor.failure is not None:
+            if actor.waiting:
+                self._end(actor)
+            return
+        if actor.idle:
+            self._resting.put(actor, held)
+            if actor.finished:
+                self._leaving[key] = actor
+        if self._budget.over:
+            self._relieve()
 
     # --- memory
 
@@ -197,56 +276,180 @@ class Keeper:
             if not door.guests:
                 del self._doors[key]
 
-    async def _open(self, key: ParticleKey) -> Actor | None:
-        """The actor from memory or from the store; the caller holds the particle's door."""
+    async def _open(self, key: ParticleKey, *, going_on: bool = False) -> Actor | None:
+        """The actor from memory or from the store; the caller holds the particle's door.
+
+        Args:
+            key: which.
+            going_on: whether it is wanted to go on with; then raises Refused, ``replay`` or ``failed``, if it is over.
+        """
         if (actor := self._actors.get(key)) is not None:
-            self._actors.move_to_end(key)
             return actor
         stored = await self._context.store.load(key)
-        return None if stored is None else await self._restore(stored)
+        if stored is None:
+            return None
+        if going_on and stored.state is ParticleState.FINISHED:
+            raise self._remember_over(key, _refusal(True, failure_in(stored.journal)))
+        return await self._restore(stored)
 
     async def _restore(self, stored: StoredParticle) -> Actor:
         particle, me = stored.particle, self._context.keys.peer_id
+        self._budget.check(particle.initiator, sum(len(entry.payload) for entry in stored.journal))
         try:
             with contained(self._context.log.bind(particle=particle.id)):
                 script = await self._script(particle)
-                most = self._limits.destinations_max
-                restoring = ParticleSession.restoring(stored, script, me, destinations_max=most)
-                session = await self._context.processor.finish(particle.initiator, restoring.advance)
+                restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
+                session = await self._context.processor.finish(particle.initiator, self._counted(particle, restoring))
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
             self._context.reporter.broken(particle, damaged)
             raise damaged from error
         except Refused as error:
-            self._context.reporter.broken(particle, error)
+            if not _short_of_memory(error):
+                self._context.reporter.broken(particle, error)
             raise
+        finally:
+            self._budget.release(particle.key)
         self._make_room()
         return self._keep(session)
 
+    def _counted(
+        self, particle: Particle, run: SlicedInput[Any, ParticleSession]
+    ) -> Callable[[int], ParticleSession | None]:
+        """The slices of a run, each of which is looked at for the memory that it took."""
+
+        def advance(steps: int) -> ParticleSession | None:
+            session = run.advance(steps)
+            if session is None:
+                self._count(particle, run.held)
+            return session
+
+        return advance
+
+    def _count(self, particle: Particle, held: int) -> None:
+        """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""
+        self._budget.charge(particle.key, particle.initiator, held)
+        self._budget.check_under_way(particle.initiator)
+
+    def _session_limits(self) -> _SessionLimits:
+        limits = self._limits
+        return {"destinations_max": limits.destinations_max, "memory_bytes_max": limits.memory_bytes_max}
+
     async def _script(self, particle: Particle) -> Script:
-        """The parsed script; raises Refused, ``script``, if it does not parse."""
-        if (script := self._scripts.cached(particle)) is not None:
+        """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for its initiator."""
+        if (script := self._scripts.parsed(particle)) is not None:
             return script
         if len(particle.script) <= BYTES_ON_LOOP:
             return self._scripts.keep(particle, parse_script(particle))
+        # Not reserved: one is parsed after another, and who waits for it has nothing yet.
+        weight = script_weight(particle.script)
+        self._budget.check(particle.initiator, weight)
         script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
+        self._budget.check(particle.initiator, weight)
         return self._scripts.keep(particle, script)
 
     def _keep(self, session: ParticleSession) -> Actor:
-        actor = Actor(session, self._context, on_broken=self._broken)
+        actor = Actor(session, self._context, owner=self)
         self._actors[actor.particle.key] = actor
+        self._budget.charge(actor.particle.key, actor.particle.initiator, session.held)
         return actor
 
     def _make_room(self) -> None:
-        """If memory is full, drop the idle actor that was unused for the longest time; it is restored when it is needed."""
+        """If too many are in memory, drop the idle actor that was unused for the longest time; it is restored when it is needed."""
         if len(self._actors) < self._limits.live_max:
             return
-        idle = next((actor for actor in self._actors.values() if actor.idle), None)
+        idle = self._resting.longest()
         if idle is None:
             raise Refused(f"{len(self._actors)} particles are being worked on, no more are allowed", reason="busy")
-        self._drop(idle)
+        self._leave(idle)
 
-    def _drop(self, actor: Actor) -> None:
-        if self._actors.get(actor.particle.key) is actor:
-            del self._actors[actor.particle.key]
+    def _has_room(self, held: int) -> bool:
+        """Whether there is room for a particle that could wait, and held so much before."""
+        room = self._budget.bytes_max - held
+        self._relieve()
+        return self._budget.total <= min(max(room, 0), ADMITTING * self._budget.bytes_max)
+
+    def _relieve(self) -> None:
+        """If more than a part of the memory is in use, give back what can be had again; if all is in use, also what cannot be had for nothing."""
+        budget = self._budget
+        enough = int(RELIEF * budget.bytes_max)
+        if budget.total > enough:
+            self._scripts.forget_unused()
+        while budget.total > enough and (actor := self._resting.heaviest()) is not None:
+            owner = actor.particle.initiator
+            if actor.held <= SMALL and budget.held(owner) <= budget.part(owner):
+                break  # little would come of it, and those who hold little would have to wait until it is back
+            self._put_off.inc()
+            self._leave(actor)
+        while budget.over and (actor := self._heavy()) is not None:
+            self._put_off.inc()
+            self._context.throttled.note(
+                "particle_put_off", "memory", level=INFO, particle=actor.particle.id, held_bytes=actor.held
+            )
+            self._suspended.put(actor.particle.key, actor.particle.initiator, actor.held)
+            self._leave(actor)
+
+    def _heavy(self) -> Actor | None:
+        """One of the heaviest machines of whoever holds most, if it is only waiting for services."""
+        if (initiator := self._budget.heaviest()) is None:
+            return None
+        found: Actor | None = None
+        for key in islice(self._budget.entries(initiator), LOOKED_AT_MAX):
+            actor = self._actors.get(key)  # type: ignore[call-overload]  # other entries have other keys
+            if actor is not None and actor.waiting and (found is None or actor.held > found.held):
+                found = actor
+        return found
+
+    def _end(self, actor: Actor) -> None:
+        """The flow has failed here: nothing more comes of it, nor of its calls."""
+        self._remember_over(actor.particle.key, _refusal(True, actor.failure))
+        self._leave(actor)
+
+    def _remember_over(self, key: ParticleKey, refusal: Refused | None) -> Refused:
+        assert refusal is not None, "it is over"
+        self._over[key] = refusal.message, refusal.reason
+        if len(self._over) > OVER_MAX:
+            self._over.popitem(last=False)
+        return refusal
+
+    def _leave(self, actor: Actor) -> None:
+        """Drop an actor, and give back its memory now."""
+        if not self._drop(actor):
+            return
+        if actor.particle.initiator == self._context.keys.peer_id:
+            return  # whoever began it here may still ask what it waits for
+        release = actor.release()
+        if actor.held <= RELEASED_AT_ONCE_MAX:
+            for _ in release:
+                pass
+        else:
+            self._context.tasks.start_soon(_in_slices, release)
+
+    def _drop(self, actor: Actor) -> bool:
+        """Forget an actor; whether it was there."""
         actor.stop()
+        key = actor.particle.key
+        self._resting.remove(actor)
+        self._leaving.pop(key, None)
+        if self._actors.get(key) is not actor:
+            return False
+        del self._actors[key]
+        self._budget.release(key)
+        return True
+
+
+async def _in_slices(work: Iterator[None]) -> None:
+    """The root of a task."""
+    for _ in work:
+        await anyio.lowlevel.checkpoint()
+
+
+def _short_of_memory(error: BaseException) -> bool:
+    return isinstance(error, Refused) and error.reason == MEMORY
+
+
+def _refusal(finished: bool, failure: FlowFailed | None) -> Refused | None:
+    """Why nothing more is taken of a particle; None if it goes on."""
+    if failure is not None:
+        return Refused(f"the flow has failed here: {failure.code}: {failure.message}", reason=FAILED)
+    return Refused("the particle is finished on this peer", reason="replay") if finished else None

@@ -40,6 +40,7 @@ class DeliveryLane:
     """
 
     __slots__ = (
+        "_later",
         "_line",
         "_lined",
         "_owners",
@@ -68,13 +69,20 @@ class DeliveryLane:
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._told: dict[ParticleKey, str] = {}
+        self._later: dict[
+            ParticleKey, tuple[float, int]
+        ] = {}  # when rows that were put off are due, and how often they were
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId) -> None:
         """The peer must get a particle of this initiator."""
         self.rows[row.key] = row
         self._owners[row.key] = owner
+        if row.key in self._later:
+            return
         self._enter(row.key)
+        if not self.failures:
+            self.due_s = 0.0
 
     def initiator_of(self, row: OutboxRow) -> PeerId:
         """Whose particle a row is about, which is in the lane."""
@@ -115,6 +123,24 @@ class DeliveryLane:
         del self.rows[key]
         del self._owners[key]
         self._told.pop(key, None)
+        self._later.pop(key, None)
+
+    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random) -> None:
+        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, the others are not held up."""
+        _, times = self._later.get(row.key, (0.0, 0))
+        pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
+        self._later[row.key] = now_s + pause_s * rng.uniform(0.5, 1.5), min(times + 1, 30)
+
+    def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
+        """Whether the row waits by itself, whatever the others do."""
+        return not self._is_due(row.key, now_s)
+
+    def has_turns(self, now_s: float) -> bool:
+        """Whether a row is to be tried now."""
+        return any(self._is_due(key, now_s) for key in self.rows)
+
+    def _is_due(self, key: ParticleKey, now_s: float) -> bool:
+        return key not in self._later or self._later[key][0] <= now_s
 
     def begin(self, now_ms: int, now_s: float) -> None:
         """It is being tried: all rows whose particles live get a turn, the others go."""
@@ -123,12 +149,14 @@ class DeliveryLane:
         for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
             self._forget(key)
         for key in self.rows:
-            self._enter(key)
+            if self._is_due(key, now_s):
+                self._enter(key)
 
     def took(self) -> None:
-        """All was delivered; what came meanwhile is due at once."""
+        """All was delivered, or put off; what came meanwhile is due at once."""
         self.busy = False
-        self.failures, self.away, self.due_s = 0, "", 0.0
+        self.failures, self.away = 0, ""
+        self.due_s = min((self._later.get(key, (0.0, 0))[0] for key in self.rows), default=0.0)
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

@@ -22,6 +22,17 @@ class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         int, Meta(ge=1, le=1_000_000, description="most peers to which this peer sends one particle")
     ] = 512
     live_max: Annotated[int, Meta(ge=1, le=10_000_000, description="most particles alive here at one time")] = 10_000
+    memory_bytes_max: Annotated[
+        int, Meta(ge=65_536, le=2**40, description="most memory of one particle; over it the flow fails here")
+    ] = 67_108_864
+    node_memory_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            le=2**40,
+            description="memory of all particles; over it whoever holds more than their part is refused",
+        ),
+    ] = 167_772_160
     failure_notices: Annotated[
         bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
     ] = True

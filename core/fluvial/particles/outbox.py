@@ -30,6 +30,7 @@ from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.lanes import DeliveryLane
+from fluvial.particles.memory import MEMORY
 from fluvial.particles.receipt import MISSING, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
@@ -192,7 +193,7 @@ class Outbox:
     async def _serve(self, lane: DeliveryLane, is_knock: bool) -> None:
         """The root of a task: tries a lane until all is delivered, or something is not."""
         try:
-            while lane.rows:
+            while lane.has_turns(anyio.current_time()):
                 lane.begin(self._clock.now_ms(), anyio.current_time())
                 away = await self._try(lane, 1 if lane.failures else LANE_DELIVERIES_MAX)
                 if away is not None:
@@ -234,7 +235,7 @@ class Outbox:
                     away = error.message
                 finally:
                     lane.tried(row, done=done)
-                failed = failed or not done
+                failed = failed or not (done or lane.is_put_off(row, anyio.current_time()))
                 if away:
                     return
 
@@ -261,6 +262,8 @@ class Outbox:
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt = Receipt() if parcel is None else await self._hand_over(lane, row, parcel)
+            if receipt.reason == MEMORY:  # of this initiator it holds enough; others may pass
+                lane.put_off(row, anyio.current_time(), self._rng)
             if receipt.temporary:
                 return False
             await self._store.delivered(row.key, row.peer, row.version)

@@ -17,6 +17,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
@@ -28,6 +29,8 @@ BYTES_ON_LOOP: Final = 16_384
 """Size of what is parsed or decoded on the loop; more than that takes more than some milliseconds."""
 STEPS_ON_LOOP: Final = 2_000
 """Steps of a machine so far of which deliveries are made on the loop: analysing it takes a time that grows with them."""
+SHORT_STEPS: Final = 100
+"""Steps that are made at once though others are in line; most runs need fewer."""
 ROUNDS_BETWEEN: Final = 4
 """Rounds of the loop between two slices: whoever else is ready has so many turns for each of them."""
 
@@ -124,20 +127,24 @@ class Processor:
         tasks.start_soon(self._give_turns)
         tasks.start_soon(self._work_off)
 
-    async def finish(self, initiator: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
+    async def finish(self, initiator: PeerId, advance: Callable[[int], ResultT | None]) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
 
         Args:
             initiator: of the particle.
-            advance: does a slice; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
+            advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
 
         Raises:
             Refused: ``busy``, the peer stops; the machine must be thrown away.
             Exception: as the work does.
         """
-        if not self._sliced.queue.waiting(initiator) and (result := advance()) is not None:
-            return result
-        return await self._sliced.work(initiator, advance)
+        queue = self._sliced.queue
+        if not queue.waiting(initiator):
+            # With others in line only what is short is done before them: else whoever comes under many names is always first.
+            result = advance(SHORT_STEPS if queue else SLICE_STEPS)
+            if result is not None:
+                return result
+        return await self._sliced.work(initiator, lambda: advance(SLICE_STEPS))
 
     async def off_loop(self, initiator: PeerId, work: Callable[[], ResultT]) -> ResultT:
         """The result, which is not None, of work that cannot be cut into slices; raises as :meth:`finish`."""

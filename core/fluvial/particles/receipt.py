@@ -9,6 +9,7 @@ import msgspec
 
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
+from fluvial.particles.memory import MEMORY
 
 PROTOCOL: Final = "particle/1"
 """Name of the request that hands a ``Delivery`` over and is answered with a :class:`Receipt`."""
@@ -20,12 +21,15 @@ REPLAY: Final = "replay"
 MISSING: Final = "missing"
 """The delivery builds on something that the receiver does not have: values, which the receipt names, or batches. Then it asks for everything."""
 
-TEMPORARY: Final = frozenset({"busy", MISSING, "storage", "unreachable"})
+FAILED: Final = "failed"
+"""The flow has come to a limit of the receiver, which takes nothing more of it."""
+
+TEMPORARY: Final = frozenset({"busy", MEMORY, MISSING, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
 
 REASONS: Final = TEMPORARY | {
     *(REPLAY, "malformed", "network", "expired", "future", "ttl", "hops", "size", "script_hash"),
-    *("signature", "script", "broken"),
+    *("signature", "script", "broken", FAILED),
 }
 """The reasons that core gives. A seat of authorization may give others."""
 

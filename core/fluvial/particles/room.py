@@ -25,9 +25,11 @@ from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
+from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.memory import MemoryBudget
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
@@ -119,6 +121,7 @@ class Particles(Part):
             reporter.start(tasks, self._notice_inbox.hear)
             await self._outbox.start(tasks, self.keeper)
             await self.keeper.resume()
+            tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)
             task_status.started()
@@ -164,7 +167,8 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
-        processor = Processor(weight=context.authorization.weight, metrics=metrics)
+        weight = context.authorization.weight
+        processor = Processor(weight=weight, metrics=metrics)
         processor.start(tasks)
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
@@ -172,17 +176,7 @@ class Particles(Part):
         reporter = Reporter(
             context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
         )
-        self._outbox = Outbox(
-            context.store,
-            carrier,
-            reporter=reporter,
-            weight=context.authorization.weight,
-            clock=clock,
-            rng=context.rng,
-            metrics=metrics,
-            log=log,
-            throttled=throttled,
-        )
+        self._outbox = self._make_outbox(carrier, reporter, throttled)
         actor_context = ActorContext(
             keys=context.keys,
             clock=clock,
@@ -193,6 +187,7 @@ class Particles(Part):
             observers=observers,
             outbox=self._outbox,
             reporter=reporter,
+            evidence=EvidenceLog(metrics=metrics, throttled=throttled),
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
             tasks=tasks,
             on_run=context.on_run,
@@ -200,12 +195,15 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        self.keeper = keeper = Keeper(actor_context, limits, keep_ms=context.keep_ms, metrics=metrics)
+        budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
+        keeper = Keeper(actor_context, limits, budget=budget, keep_ms=context.keep_ms, metrics=metrics)
+        self.keeper = keeper
         self._inbox = Inbox(
             me,
             network=context.network,
             limits=limits,
             keeper=keeper,
+            budget=budget,
             processor=processor,
             carrier=carrier,
             authorization=context.authorization,
@@ -228,6 +226,20 @@ class Particles(Part):
             throttled=throttled,
         )
         return reporter
+
+    def _make_outbox(self, carrier: Carrier, reporter: Reporter, throttled: ThrottledLog) -> Outbox:
+        context = self._context
+        return Outbox(
+            context.store,
+            carrier,
+            reporter=reporter,
+            weight=context.authorization.weight,
+            clock=context.clock,
+            rng=context.rng,
+            metrics=context.metrics,
+            log=context.log,
+            throttled=throttled,
+        )
 
 
 async def _tell(throttled: ThrottledLog) -> None:

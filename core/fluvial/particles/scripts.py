@@ -1,49 +1,76 @@
-"""A cache of parsed scripts by their hash: many particles run the same script."""
+"""Parsed scripts by their hash: many particles run the same script."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final
+from weakref import WeakValueDictionary, finalize
 
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle
+from fluvial.particles.memory import MemoryBudget
 
 CACHED_BYTES_MAX: Final = 16_777_216
-"""Size of the text of all cached scripts together, in characters."""
+"""Memory of all scripts that are kept though no particle runs them."""
+
+BRACKET_BYTES: Final = 220
+"""Memory of an instruction, with what is worked out of it; measured, as the others."""
+WORD_BYTES: Final = 60
+"""Memory of a word."""
+
+
+def script_weight(text: str) -> int:
+    """What a parsed script takes in memory, in bytes, about."""
+    brackets = text.count("(") + text.count("[")
+    return len(text) + BRACKET_BYTES * brackets + WORD_BYTES * (text.count(" ") + text.count('"') // 2)
 
 
 class Scripts:
-    """A cache of parsed scripts. The least recently used one is forgotten first.
+    """The scripts that particles run, and a cache of those that were run last.
 
     Args:
-        bytes_max: size of the text of all cached scripts together; one script is always kept.
+        budget: where their memory is counted, for the initiator who brought one first.
+        bytes_max: memory of the scripts in the cache; one is always kept.
     """
 
-    def __init__(self, bytes_max: int = CACHED_BYTES_MAX) -> None:
+    def __init__(self, budget: MemoryBudget, bytes_max: int = CACHED_BYTES_MAX) -> None:
+        self._budget = budget
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._parsed: OrderedDict[bytes, tuple[int, Script]] = OrderedDict()
+        self._used: WeakValueDictionary[bytes, Script] = WeakValueDictionary()
+        self._cached: OrderedDict[bytes, tuple[int, Script]] = OrderedDict()
 
-    def cached(self, particle: Particle) -> Script | None:
-        """The parsed script of a particle whose script hash was checked; None if it is not in the cache."""
-        found = self._parsed.get(particle.header.script_hash)
-        if found is None:
-            return None
-        self._parsed.move_to_end(particle.header.script_hash)
-        return found[1]
+    def parsed(self, particle: Particle) -> Script | None:
+        """The parsed script of a particle whose script hash was checked; None if it is not here."""
+        key = particle.header.script_hash
+        script = self._used.get(key)
+        if script is not None and key in self._cached:
+            self._cached.move_to_end(key)
+        return script
 
     def keep(self, particle: Particle, script: Script) -> Script:
-        """Put a particle's parsed script into the cache."""
-        key, size = particle.header.script_hash, len(particle.script)
-        if key in self._parsed:
-            return script
-        self._parsed[key] = (size, script)
+        """Put a particle's parsed script into the cache; what is kept of it."""
+        key, size = particle.header.script_hash, script_weight(particle.script)
+        if (used := self._used.get(key)) is not None:
+            return used
+        self._used[key] = script
+        self._budget.charge(("script", key), particle.initiator, size)
+        finalize(script, self._budget.release_later, ("script", key)).atexit = False
+        self._cached[key] = (size, script)
         self._bytes += size
-        while self._bytes > self._bytes_max and len(self._parsed) > 1:
-            _, (gone, _script) = self._parsed.popitem(last=False)
-            self._bytes -= gone
+        while self._bytes > self._bytes_max and len(self._cached) > 1:
+            self._forget_oldest()
         return script
+
+    def forget_unused(self) -> None:
+        """Empty the cache: memory is short."""
+        while self._cached:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (size, _script) = self._cached.popitem(last=False)
+        self._bytes -= size
 
 
 def parse_script(particle: Particle) -> Script:

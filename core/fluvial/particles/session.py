@@ -25,8 +25,9 @@ A simulation has no store: it may answer calls before it commits, and commit sev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
+from sys import getsizeof
 from typing import Any, Final
 
 import msgspec
@@ -39,12 +40,12 @@ from fluvial.air.data.wire import encode_data
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Observer, Wait
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import MEMORY_UNBOUNDED, CallOutcome, Effects, Machine
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.journal import Arrival, JournalItem, Resent, read_entry, write_entry
+from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, read_entry, write_entry
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
 from fluvial.particles.sliced import SlicedInput
@@ -110,6 +111,7 @@ class ParticleSession:
         sender: who handed it over first; this peer itself for a particle of its own.
         hops: the most hops that a copy had made when it came here.
         phase: see :class:`ParticlePhase`.
+        failure: the limit of this peer to which the flow has come, if it has.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class ParticleSession:
         self.sender = sender
         self.hops = hops
         self.phase = ParticlePhase.NEW
+        self.failure: FlowFailed | None = None
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -154,6 +157,7 @@ class ParticleSession:
         machine: type[Machine] = Machine,
         pruning: bool = True,
         destinations_max: int = DESTINATIONS_MAX,
+        memory_bytes_max: int = MEMORY_UNBOUNDED,
     ) -> ParticleSession:
         """The session of a particle that this peer does not have yet.
 
@@ -166,11 +170,12 @@ class ParticleSession:
             machine: what runs the script.
             pruning: whether deliveries leave out what the rest of the flow cannot read; off to compare.
             destinations_max: to how many peers the particle is sent from here.
+            memory_bytes_max: how much the machine may hold, see :class:`Machine`.
         """
         environment = _environment(particle)
         return cls(
             particle,
-            machine(script, particle.key, me, **environment),
+            machine(script, particle.key, me, **environment, memory_bytes_max=memory_bytes_max),
             me,
             sender=sender,
             hops=hops,
@@ -206,16 +211,18 @@ class ParticleSession:
         *,
         observer: Observer | None = None,
         destinations_max: int = DESTINATIONS_MAX,
+        memory_bytes_max: int = MEMORY_UNBOUNDED,
     ) -> SlicedInput[Machine, ParticleSession]:
-        """As :meth:`restore`, in slices; ``destinations_max`` as for :meth:`new`, not counting those who had the particle before."""
+        """As :meth:`restore`, in slices; limits as for :meth:`new`, not counting the peers who had the particle before."""
         particle = stored.particle
         items = [read_entry(entry) for entry in stored.journal]
         records = [item for item in items if isinstance(item, Merged | Stepped | Sealed)]
-        machine = Machine(script, particle.key, me, **_environment(particle), observer=observer)
+        environment = _environment(particle)
+        machine = Machine(script, particle.key, me, **environment, observer=observer, memory_bytes_max=memory_bytes_max)
         sender, hops = stored.sender, stored.hops
         session = cls(particle, machine, me, sender=sender, hops=hops, destinations_max=destinations_max)
         session._destinations.update(row.peer for row in stored.outbox)
-        return SlicedInput(machine.restoring(records), lambda _: session._restored(stored, items))
+        return SlicedInput(machine.restoring(records), lambda _: session._restored(stored, items), session)
 
     def _restored(self, stored: StoredParticle, items: Sequence[JournalItem]) -> ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):
@@ -235,7 +242,7 @@ class ParticleSession:
     def beginning(self) -> SlicedInput[Effects, Effects]:
         """As :meth:`begin`, in slices. Nothing else may be asked of the session until the last one is over."""
         self.check()
-        return SlicedInput(self._machine.merging(Known((), {})), self._ran)
+        return SlicedInput(self._machine.merging(Known((), {})), self._ran, self)
 
     def merge(self, known: Known, *, sender: PeerId, hops: int) -> Effects:
         """Take in what came with a copy of the particle; the effects have no records if nothing of it was new.
@@ -256,7 +263,8 @@ class ParticleSession:
     def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
         self._takes(hops)
-        return SlicedInput(self._machine.merging(known), lambda effects: self._merged(effects, known, sender, hops))
+        merging = self._machine.merging(known)
+        return SlicedInput(merging, lambda effects: self._merged(effects, known, sender, hops), self)
 
     def _takes(self, hops: int) -> None:
         self.check()
@@ -276,14 +284,17 @@ class ParticleSession:
     def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> SlicedInput[Effects, Effects]:
         """As :meth:`resolve`, in slices. Nothing else may be asked of the session until the last one is over."""
         self.check()
-        return SlicedInput(self._machine.resolving(outcomes), self._ran)
+        return SlicedInput(self._machine.resolving(outcomes), self._ran, self)
 
     def _ran(self, effects: Effects) -> Effects:
         self._ahead = True
         self._items.extend(effects.records)
         for name in effects.next_peers:
             self._next_peers[name] = None
-        self._finishes = effects.finished
+        self._finishes = effects.finished or effects.failed
+        if effects.failed and effects.error is not None and self.failure is None:
+            self.failure = FlowFailed(effects.error.code, effects.error.message)
+            self._items.append(self.failure)
         return effects
 
     def note(self, signed: SignedNotice) -> bool:
@@ -333,6 +344,20 @@ class ParticleSession:
                 for peer, promise in zip(self._resend_to, look.broken, strict=True)
             )
         return look
+
+    # --- memory
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it holds, about."""
+        return self._machine.held + self._exchange.held + getsizeof(self.particle.script)
+
+    def release(self) -> Iterator[None]:
+        """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""
+        self.fail()
+        yield from self._machine.dismantle()
+
+    # --- health
 
     def check(self) -> None:
         """Raise Refused, ``busy``, if the session is broken: another one must be restored."""
@@ -398,6 +423,8 @@ class ParticleSession:
                 self._promises.resent(PeerId.from_public_key(item.peer), at_ms)
             case SignedNotice():
                 self._notices.append(item.notice)
+            case FlowFailed():
+                self.failure = item
 
     # --- what goes to other peers
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fluvial.air.machine.slices import SLICE_STEPS, UNSLICED, Run
 
 DoneT = TypeVar("DoneT")
 ResultT = TypeVar("ResultT")
+
+
+class MemoryHolder(Protocol):
+    """Something that knows how much memory it holds; the session is one."""
+
+    @property
+    def held(self) -> int:
+        """In bytes, about."""
+        ...
 
 
 class SlicedInput(Generic[DoneT, ResultT]):
@@ -17,11 +26,13 @@ class SlicedInput(Generic[DoneT, ResultT]):
     Args:
         run: the machine's part of it.
         ended: takes in what the machine's run came to.
+        holder: what holds the machine.
     """
 
-    __slots__ = ("_ended", "_run")
+    __slots__ = ("_ended", "_holder", "_run")
 
-    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT]) -> None:
+    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT], holder: MemoryHolder) -> None:
+        self._holder = holder
         self._run = run
         self._ended = ended
 
@@ -29,6 +40,11 @@ class SlicedInput(Generic[DoneT, ResultT]):
         """Do a slice of so many steps; the result if that was the last one. Raises as the input does."""
         done = self._run.advance(steps)
         return None if done is None else self._ended(done)
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory are held by now, about."""
+        return self._holder.held
 
     def finish(self) -> ResultT:
         """Do all that is left at once."""

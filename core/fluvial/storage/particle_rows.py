@@ -46,6 +46,11 @@ def outbox_row_of(row: Row[Any]) -> OutboxRow:
     return OutboxRow(**{**row._mapping, "key": ParticleKey(row.key), "peer": PeerId(row.peer)})
 
 
+def initiator_of(row: Row[Any]) -> PeerId:
+    """The initiator of the particle in a row of ``particles``; raises StorageError if the header is not what was stored."""
+    return PeerId.from_public_key(_header(row).initiator)
+
+
 def summary_of(row: Row[Any]) -> ParticleSummary:
     """The value of a row of ``particles`` with the number of peers ``waiting``.
 

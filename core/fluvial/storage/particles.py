@@ -12,7 +12,7 @@ from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.known_keys import KnownKeys
-from fluvial.storage.particle_rows import Purged, outbox_row_of, particle_of, summary_of
+from fluvial.storage.particle_rows import Purged, initiator_of, outbox_row_of, particle_of, summary_of
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
 from fluvial.storage.particle_writes import addition, admission, check_entries, delivery, failure
 from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
@@ -182,15 +182,16 @@ class ParticleStore:
         state = await self._database.read(lambda connection: connection.scalar(_STATE, {"of": key}))
         return None if state is None else ParticleState(state)
 
-    async def live(self, now_ms: int) -> list[ParticleKey]:
-        """The particles with something left to do and time left to do it, oldest first: where to go on after a restart."""
+    async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
+        """The particles with something left to do and time left to do it, oldest first, each with its initiator: where to go on after a restart."""
         query = (
-            select(particles.c.key)
+            select(*particles.c["key", "header"])
             .where(particles.c.state == ParticleState.LIVE.value, particles.c.deadline_ms > now_ms)
             .order_by(particles.c.received_at_ms, particles.c.key)
         )
-        keys = await self._database.read(lambda connection: connection.scalars(query).all())
-        return [ParticleKey(key) for key in keys]
+        return await self._database.read(
+            lambda connection: {ParticleKey(row.key): initiator_of(row) for row in connection.execute(query)}
+        )
 
     async def outbox_rows(self, now_ms: int, *, peer: PeerId | None = None) -> list[OutboxRow]:
         """What must still be handed over and has not expired, oldest first; to all peers or to one."""

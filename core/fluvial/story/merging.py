@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from fluvial.stored import ParticleState
-from fluvial.story.story import VERIFIED, Event, Story, Undelivered, WaitingInstruction
+from fluvial.story.story import VERIFIED, Contradiction, Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import told_by
 
 FACTS_THAT_ANSWER: Final = frozenset({"call", "failure", "canon"})
@@ -61,6 +61,7 @@ def merge_stories(stories: Sequence[Story]) -> Story:
         events=events,
         waits=waits,
         undelivered=_undelivered(stories),
+        contradictions=_contradictions(stories),
         error="; ".join(errors),
     )
 
@@ -204,6 +205,14 @@ def _undelivered(stories: Sequence[Story]) -> list[Undelivered]:
             peer=one.peer, attempts=before.attempts + one.attempts, error=one.error or before.error
         )
     return list(rows.values())
+
+
+def _contradictions(stories: Sequence[Story]) -> list[Contradiction]:
+    """The contradictions, one for each peer and instance."""
+    found: dict[tuple[str, str], Contradiction] = {}
+    for one in (one for story in stories for one in story.contradictions):
+        found.setdefault((one.peer, one.instance), one)
+    return list(found.values())
 
 
 def _peers(events: Sequence[Event], waits: Sequence[WaitingInstruction]) -> Iterator[str]:

@@ -16,16 +16,18 @@ from msgspec.structs import replace
 
 from fluvial.air.data.batch import Batch, BatchId, unroll
 from fluvial.air.data.content import ContentId, Json
+from fluvial.air.data.evidence import Answer, equivocations
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Instance, Result, Sent, Taken, instances_of
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped
 from fluvial.air.data.partial import Content, Partial, outline
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.findings import Observer, Visit
 from fluvial.air.syntax import head, parse
+from fluvial.air.syntax.tree import walk
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.particles.journal import Arrival, Resent, read_entry
+from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.wait_times import name_of, since_when
@@ -108,6 +110,24 @@ class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
+    """Two different answers of one peer to one question, both signed: with header and script they prove that it lies.
+
+    Attributes:
+        peer: who has signed both.
+        instruction, at, instance: what both are about, as in events.
+        answers: the first one, and another one: a value, the elements of a canon, or the text of a failure.
+        batches: ids of the batches that hold them, hexadecimal.
+    """
+
+    peer: str
+    instruction: str
+    at: str
+    instance: str
+    answers: tuple[Json, Json]
+    batches: tuple[str, str]
+
+
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """All that one peer knows of a particle.
 
@@ -122,6 +142,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         waits: what the flow waits for, as far as this peer knows.
         undelivered: whom this peer could not reach.
         error: what ended the last run, if something did.
+        contradictions: against which peers there is evidence; of all that one peer has contradicted at most so many are listed.
     """
 
     particle_id: str
@@ -136,7 +157,11 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     waits: list[WaitingInstruction]
     undelivered: list[Undelivered]
     error: str = ""
+    contradictions: list[Contradiction] = []
 
+
+CONTRADICTIONS_MAX: Final = 16
+"""Contradictions that a story lists; one is enough to convict a peer."""
 
 OWN: Final = "own"
 VERIFIED: Final = "verified"
@@ -220,10 +245,35 @@ class _Teller:
                 Undelivered(peer=str(row.peer), attempts=row.attempts, error=row.last_error) for row in stored.outbox
             ],
             error="" if error is None else f"{error.code}: {error.message}",
+            contradictions=self._contradictions(),
         )
 
-    def _error(self) -> AirError | None:
+    def _contradictions(self) -> list[Contradiction]:
+        """What the batches of the journal prove."""
+        nodes = list(walk(self._script.root))
+        return [
+            Contradiction(
+                peer=str(one.signer),
+                instruction=head(nodes[one.instance.node]) if one.instance.node < len(nodes) else "",
+                at=str(nodes[one.instance.node].at) if one.instance.node < len(nodes) else "",
+                instance=_name(one.instance),
+                answers=(self._answer(one.answers[0]), self._answer(one.answers[1])),
+                batches=(one.batches[0].hex(), one.batches[1].hex()),
+            )
+            for one in equivocations(self._session.known.batches)[:CONTRADICTIONS_MAX]
+        ]
+
+    def _answer(self, answer: Answer) -> Json:
+        if isinstance(answer, CanonFact):
+            return [outline(self._content(element.value)) for element in answer.elements]
+        if isinstance(answer, CallFailure):
+            return f"failed with {answer.status}: {answer.message}"
+        return outline(self._content(answer.value))
+
+    def _error(self) -> AirError | FlowFailed | None:
         """What ended the last run. A run that was undone has left nothing behind but what it began with: it is made again."""
+        if self._session.failure is not None:
+            return self._session.failure
         if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
             return self._session.error
         with suppress(RemoteProtocolError):  # values are missing that another peer has
@@ -239,6 +289,9 @@ class _Teller:
             case Resent() as resent:
                 hop = self._hop(str(self._me), Instance(resent.frame, resent.node), entry.at_ms)
                 yield replace(hop, to=str(PeerId.from_public_key(resent.peer)))
+            case FlowFailed() as failed:
+                error = f"{failed.code}: {failed.message}"
+                yield Event(kind="notice", peer=str(self._me), error=error, known_at_ms=entry.at_ms, signed=OWN)
             case record:
                 for noted in self._noted(record, entry.at_ms):
                     yield from self._events_of_fact(noted)

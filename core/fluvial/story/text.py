@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fluvial.story.story import OWN, VERIFIED, Event, Story, Undelivered, WaitingInstruction
+from fluvial.story.story import OWN, VERIFIED, Contradiction, Event, Story, Undelivered, WaitingInstruction
 from fluvial.story.wording import (
     INSTRUCTION_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
@@ -88,11 +88,13 @@ def _padded(text: str, width: int) -> str:
 
 
 def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) -> Iterator[str]:
-    """What is not settled: waits, peers that could not be reached, the error that ended the last run."""
+    """What is not settled: waits, peers that could not be reached, peers that lie, the error that ended the last run."""
     for waiting in story.waits:
         yield f"waits: {_waiting(story, waiting, wording, now_ms)}"
     for undelivered in story.undelivered:
         yield f"not delivered: {not_delivered(undelivered, wording)}"
+    for contradiction in story.contradictions:
+        yield f"contradicts itself: {_contradiction(contradiction, wording)}"
     if story.error:
         yield f"error: {wording.text(story.error, REASON_CHARACTERS_MAX)}"
 
@@ -104,6 +106,13 @@ def _waiting(story: Story, waiting: WaitingInstruction, wording: Wording, now_ms
         text += f", {_since(story, waiting.since_ms, wording, now_ms)}"
     asked_ms = asked_at_ms(story, waiting)
     return text if asked_ms is None else f"{text}; sent there at {wording.seconds(asked_ms)}"
+
+
+def _contradiction(found: Contradiction, wording: Wording) -> str:
+    """Who has signed two answers, to what, and which: ``bob, call bob ("op" "f") [] x at 1:6 — 1, and 2``."""
+    what = wording.text(found.instruction, INSTRUCTION_CHARACTERS_MAX)
+    first, second = map(wording.value, found.answers)
+    return f"{wording.peer(found.peer)}, {what} at {found.at} — {first}, and {second}"
 
 
 def _since(story: Story, since_ms: int, wording: Wording, now_ms: int | None) -> str:

@@ -65,7 +65,7 @@ async def test_a_part_has_the_port_and_what_it_keeps_can_be_looked_up(tmp_path: 
         blob = await a.node.blobs.put(BIG)
         async with running(configuration, keys=keys_of("b"), log=make_logger(log_format="json", log_level="error")):
             context = borrowers[0].context
-            hint = [Contact.parse(a.address)]
+            hint = [Contact.configured(a.address)]
             await context.peers.request(hint[0], PROTOCOL, ROOT, timeout_s=WAIT_S)  # a connection stands from here on
             path = await context.blobs.get(blob, bytes_max=len(BIG), hints=[a.peer_id], pin=True)
             assert path.read_bytes() == BIG

@@ -239,4 +239,4 @@ async def test_a_finished_particle_is_finished_in_the_store(tmp_path: Path) -> N
         await until(lambda: a.events("particle_finished"))
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.status(particle.key) is ParticleState.FINISHED
-        assert await store.particles.live(particle.header.timestamp_ms) == []
+        assert list(await store.particles.live(particle.header.timestamp_ms)) == []

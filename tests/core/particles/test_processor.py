@@ -9,9 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import equal
-from fluvial.particles.processor import ROUNDS_BETWEEN, Processor
+from fluvial.particles.processor import ROUNDS_BETWEEN, SHORT_STEPS, Processor
 from prometheus_client import CollectorRegistry
 
 from tests.support.nodes import Work, chain, id_of, peer, until
@@ -21,17 +22,17 @@ pytestmark = pytest.mark.anyio
 GREEDY, MODEST = id_of("greedy"), id_of("modest")
 
 
-def steps(count: int, done: list[str], name: str) -> Callable[[], str | None]:
+def steps(count: int, done: list[str], name: str) -> Callable[[int], str | None]:
     """Work of so many slices, which notes each of them."""
 
-    def advance() -> str | None:
+    def advance(_: int) -> str | None:
         done.append(name)
         return name if done.count(name) == count else None
 
     return advance
 
 
-async def until_the_end(processor: Processor, work: Callable[[], str | None]) -> None:
+async def until_the_end(processor: Processor, work: Callable[[int], str | None]) -> None:
     """A run of the greedy one's that the end of the test interrupts."""
     with suppress(Refused):
         await processor.finish(GREEDY, work)
@@ -56,6 +57,26 @@ async def test_many_long_runs_of_one_initiator_leave_another_one_every_second_tu
         tasks.cancel_scope.cancel()
 
 
+async def test_who_comes_under_many_names_is_not_first_with_each_of_them() -> None:
+    """While somebody is in line, a newcomer has only a short slice before them."""
+    asked: list[int] = []
+
+    def long(steps: int) -> str | None:
+        asked.append(steps)
+        return "done" if sum(asked) > 10 * SLICE_STEPS else None
+
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        tasks.start_soon(until_the_end, processor, steps(1_000, [], "before"))
+        await checkpoint()
+        await checkpoint()
+        assert await processor.finish(MODEST, long) == "done"
+        assert asked[0] == SHORT_STEPS
+        assert set(asked[1:]) == {SLICE_STEPS}
+        tasks.cancel_scope.cancel()
+
+
 async def test_everything_else_goes_on_between_slices() -> None:
     done: list[str] = []
     processor = Processor(weight=equal, metrics=CollectorRegistry())
@@ -74,7 +95,7 @@ async def test_everything_else_goes_on_between_slices() -> None:
 async def test_whoever_gives_up_waits_for_the_run_and_its_error_is_told_to_who_waits() -> None:
     done: list[str] = []
 
-    def fail() -> None:
+    def fail(_: int) -> None:
         done.append("failing")
         if len(done) > 3:
             raise ZeroDivisionError
@@ -97,7 +118,7 @@ async def test_what_waits_when_the_peer_stops_is_refused() -> None:
 
     async def run() -> None:
         try:
-            await processor.finish(GREEDY, lambda: None)
+            await processor.finish(GREEDY, lambda _: None)
         except Refused as error:
             refused.append(error.reason)
 

@@ -24,7 +24,7 @@ from tests.support.nodes import id_of, keys_of
 
 NOW_MS = 1_700_000_000_000
 STEP_MS = 7
-GOLDEN = "c4e0c536"
+GOLDEN = "2eec3376"
 """Of all journal entries and deliveries of the flow below. It changes only with the format of journals or data."""
 
 SCRIPT = f"""

@@ -176,7 +176,7 @@ async def test_a_record_without_finished_makes_a_particle_live_again(store: Stor
     key = await admit(store, "a")
     await store.particles.record(key, now_ms=NOW_MS, finished=True)
     await store.particles.record(key, now_ms=NOW_MS, entries=[entry(0)])
-    assert await store.particles.live(NOW_MS) == [key]
+    assert list(await store.particles.live(NOW_MS)) == [key]
 
 
 # --- outbox -----------------------------------------------------------------------------------------------------------
@@ -242,8 +242,8 @@ async def test_live_particles_are_the_unfinished_and_unexpired_oldest_first(stor
     expired = await admit(store, "expired", timestamp_ms=NOW_MS - TTL_MS)
     finished = await admit(store, "finished")
     await store.particles.record(finished, now_ms=NOW_MS, finished=True)
-    assert await store.particles.live(NOW_MS) == [old, new]
-    assert await store.particles.live(NOW_MS - 1) == [expired, old, new]
+    assert list(await store.particles.live(NOW_MS)) == [old, new]
+    assert list(await store.particles.live(NOW_MS - 1)) == [expired, old, new]
 
 
 async def test_find_goes_by_the_beginning_of_the_id(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
+from fluvial.story.story import Contradiction, Event, Story, Undelivered, WaitingInstruction
 from hypothesis import strategies as st
 
 TEXTS = (
@@ -76,6 +76,15 @@ waits = st.builds(
     since_ms=st.none() | times,
 )
 undelivered = st.builds(Undelivered, peer=peers.filter(bool), attempts=st.integers(0, 3), error=anything)
+contradictions = st.builds(
+    Contradiction,
+    peer=peers.filter(bool),
+    instruction=anything,
+    at=places,
+    instance=st.just("1"),
+    answers=st.tuples(anything, anything),
+    batches=st.just(("00", "01")),
+)
 
 
 @st.composite
@@ -97,4 +106,5 @@ def stories(draw: st.DrawFn) -> Story:
         waits=draw(st.lists(waits, max_size=2)),
         undelivered=draw(st.lists(undelivered, max_size=2)),
         error=draw(anything),
+        contradictions=draw(st.lists(contradictions, max_size=2)),
     )

@@ -23,7 +23,6 @@ import msgspec
 from fluvial.air.data.content import ContentId, merkle_root
 from fluvial.air.data.facts import (
     FRAME_BYTES,
-    SOURCES,
     CallFailure,
     CanonFact,
     Closed,
@@ -248,11 +247,15 @@ def _problem(item: Item) -> str:
     if type(item) is CallFailure and item.status == 0:
         return "a failure with status 0"
     if type(item) is CanonFact:
-        if any(element.source not in SOURCES for element in item.elements):
-            return "a canon element of an unknown source"
-        if any(len(element.frame) not in (0, FRAME_BYTES) for element in item.elements):
+        if any(not _is_instance(element.frame, element.node) for element in item.elements):
             return "a canon element of an impossible writer"
+        if len({(element.frame, element.node) for element in item.elements}) < len(item.elements):
+            return "a canon in which one instruction has written two elements"
     return ""
+
+
+def _is_instance(frame: bytes, node: int) -> bool:
+    return len(frame) in (0, FRAME_BYTES) and 0 <= node < 2**32
 
 
 def _message(particle: bytes, signer: bytes, items: Sequence[Item]) -> bytes:

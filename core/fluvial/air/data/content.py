@@ -86,25 +86,38 @@ def _key_size(key: object) -> int:
     return len(key)
 
 
-def content_id(value: Json) -> ContentId:
+KnownIds: TypeAlias = dict[int, tuple[Json, ContentId]]
+"""Ids of arrays and objects that are not changed, by their address; each with the object, so that the address stays its own."""
+
+
+def content_id(value: Json, known: KnownIds | None = None) -> ContentId:
     """The id of a JSON value.
+
+    Args:
+        value: the value.
+        known: ids of large arrays and objects, which are looked up and noted: parts of one value that lie within each other cost once.
 
     Raises:
         OverflowError, TypeError, ValueError: it is no JSON value within the limits of :data:`Json`.
         RecursionError: it is nested too deeply; :func:`check_json` bounds depth where values come in.
     """
+    if known is not None and (found := known.get(id(value))) is not None:
+        return found[1]
     encoded = encode(value)
     if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, (list, dict)):
         return ContentId(hashlib.sha256(_LEAF + encoded).digest())
-    leaves = leaves_of(value)
-    return node_id(len(leaves), merkle_root(leaves), of_object=isinstance(value, dict))
+    leaves = leaves_of(value, known)
+    key = node_id(len(leaves), merkle_root(leaves), of_object=isinstance(value, dict))
+    if known is not None:
+        known[id(value)] = value, key
+    return key
 
 
-def leaves_of(value: list[Json] | dict[str, Json]) -> list[bytes]:
-    """What stands in the leaves of an array's or object's tree, in order."""
+def leaves_of(value: list[Json] | dict[str, Json], known: KnownIds | None = None) -> list[bytes]:
+    """What stands in the leaves of an array's or object's tree, in order; ``known`` as for :func:`content_id`."""
     if isinstance(value, list):
-        return [content_id(item) for item in value]
-    return [content_id(key) + content_id(value[key]) for key in sorted(value, key=str.encode)]
+        return [content_id(item, known) for item in value]
+    return [content_id(key) + content_id(value[key], known) for key in sorted(value, key=str.encode)]
 
 
 def node_id(size: int, root: bytes, *, of_object: bool) -> ContentId:

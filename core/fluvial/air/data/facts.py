@@ -11,7 +11,6 @@ The same instance has the same name on every peer, whatever the order of arrival
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias, final
 
 import msgspec
@@ -57,15 +56,6 @@ class CanonicalRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
     Records hold nothing that could lead back to them, and there are many: the garbage collector need not look at them. Where there are
     many their kind is asked for with ``type``: ``isinstance`` is slow with a Struct when the answer is no.
     """
-
-
-class Provenance(CanonicalRecord, frozen=True):
-    """Where a value comes from: the call that made it and the path into its result; texts are empty where nothing applies."""
-
-    peer: str
-    service: str = ""
-    function: str = ""
-    lens: str = ""
 
 
 class Argument(CanonicalRecord, frozen=True):
@@ -134,30 +124,15 @@ class Closed(CanonicalRecord, frozen=True, tag="closed"):
     root: bytes
 
 
-class Source(IntEnum):
-    """How a value came about; decides how much of its tetraplet ``ap`` keeps."""
-
-    LITERAL = 0
-    CALL = 1
-    CANON = 2
-
-
-SOURCES: Final = frozenset(Source)
-
-
 class Element(CanonicalRecord, frozen=True):
-    """One element that a canon fixed.
+    """One element that a canon fixed. It does not say where the value comes from: that follows from what the instance is (``machine.origins``).
 
     Attributes:
         value: its content id.
-        origin: its tetraplet.
-        source: how the value came about, a :class:`Source`.
         frame, node: the instance that wrote it.
     """
 
     value: ContentId
-    origin: Provenance
-    source: int
     frame: bytes
     node: int
 

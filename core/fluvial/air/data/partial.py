@@ -104,9 +104,11 @@ def id_of(content: Content) -> ContentId:
     """The content id; raises Absent if it is not known."""
     if type(content) is not Partial:
         return content_id(content)
-    if content.id is None:
+    if content.id is not None:
+        return content.id
+    if content.tree is None:
         raise Absent
-    return content.id
+    return node_id(content.size, _hash(content.tree), of_object=content.is_object)  # only large values are partial
 
 
 def split(size: int) -> int:
@@ -345,7 +347,10 @@ def together(parts: list[Content] | dict[str, Content]) -> Content:
     if not any(isinstance(value, Partial) for value in values):
         return parts
     is_object = isinstance(parts, dict)
-    leaves = [Leaf(key, parts[key]) for key in parts] if isinstance(parts, dict) else [Leaf(None, v) for v in parts]
+    if isinstance(parts, dict):
+        leaves = [Leaf(key, parts[key]) for key in sorted(parts, key=str.encode)]
+    else:
+        leaves = [Leaf(None, value) for value in parts]
     return Partial(None, _balanced(leaves), len(leaves), is_object)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, final
 
 import msgspec
-from msgspec.structs import astuple
 
 from fluvial.air.data.batch import Batch, Known, Signed
 from fluvial.air.data.content import ContentId, Json, check_json, content_id
@@ -23,7 +22,6 @@ from fluvial.air.data.facts import (
     Closed,
     Element,
     Item,
-    Provenance,
     Result,
     Sent,
     Step,
@@ -66,11 +64,11 @@ class WireFailure(_WireRecord, frozen=True, tag=1):
 
 @final
 class WireCanon(_WireRecord, frozen=True, tag=2):
-    """A :class:`CanonFact`; elements are (id's number, peer, service, function, lens, source, frame, node)."""
+    """A :class:`CanonFact`; elements are (id's number, frame, node)."""
 
     frame: bytes
     node: int
-    elements: tuple[tuple[int, str, str, str, str, int, bytes, int], ...]
+    elements: tuple[tuple[int, bytes, int], ...]
 
 
 @final
@@ -203,9 +201,7 @@ def _to_wire(item: Item, numbers: Mapping[bytes, int]) -> WireItem:
         return WireFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
     if type(item) is Closed:
         return WireClosed(item.frame, item.nodes, item.root)
-    elements = tuple(
-        (numbers[one.value], *astuple(one.origin), one.source, one.frame, one.node) for one in item.elements
-    )
+    elements = tuple([(numbers[one.value], one.frame, one.node) for one in item.elements])
     return WireCanon(item.frame, item.node, elements)
 
 
@@ -281,7 +277,5 @@ def _from_wire(item: WireItem, ids: Sequence[bytes]) -> Item:
         return CallFailure(item.frame, item.node, item.service, item.function, arguments, item.status, item.message)
     if type(item) is WireClosed:
         return Closed(item.frame, item.nodes, item.root)
-    elements = tuple(
-        Element(ContentId(_at(ids, one[0])), Provenance(*one[1:5]), one[5], one[6], one[7]) for one in item.elements
-    )
+    elements = tuple([Element(ContentId(_at(ids, number)), frame, node) for number, frame, node in item.elements])
     return CanonFact(item.frame, item.node, elements)

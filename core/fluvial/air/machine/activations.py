@@ -7,14 +7,14 @@ They are plain data. What an activation does when it has a turn is written in ``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
-from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import FramePosition, Key
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Scope, Viewpoint
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
@@ -176,9 +176,16 @@ class FactActivation(Activation):
 
 @dataclass(slots=True, eq=False)
 class CanonActivation(FactActivation):
-    """``canon``."""
+    """``canon``.
+
+    Attributes:
+        proven: the first of the elements that its peer has fixed, as far as they follow from signed facts.
+        size: of those that were put together from others, as ``check_json`` counts it.
+    """
 
     node: tree.Canon
+    proven: list[Value] = field(default_factory=list)
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -11,12 +11,13 @@ Deviation: whoever learns the last argument sends once more. In the reference no
 
 from __future__ import annotations
 
-from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Provenance, Sent, Source, Taken
+from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import KEEP, OPEN, CallActivation, FactActivation
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Observer, Request, Visit
 from fluvial.air.machine.knowledge import InstanceFacts
+from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
@@ -55,7 +56,7 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
     arguments = call.arguments
     if arguments is not None:
         outcome = known.outcome(triplet.peer)
-        if outcome is not None and (triplet.peer == runtime.me or _fits(outcome, triplet, arguments)):
+        if outcome is not None and (triplet.peer == runtime.me or fits(outcome, triplet, arguments)):
             runtime.waiters.forget(call)
             _use(runtime, call, triplet, outcome)
             return
@@ -86,7 +87,7 @@ def _is_volatile(arguments: tuple[Value, ...]) -> bool:
     return any(value.volatile for value in arguments)
 
 
-def _fits(outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bool:
+def fits(outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bool:
     """Whether a fact of another peer is about the call that was reached; a peer never doubts itself.
 
     Deviation: what came out of an error register is not compared, since it may change, and a fact that does not fit counts as missing. The
@@ -175,4 +176,5 @@ def send(runtime: Runtime, activation: FactActivation, peer: str, known: Instanc
 def write(runtime: Runtime, known: InstanceFacts, fact: CanonFact | Sent | Taken) -> None:
     """Add a fact of this peer."""
     known.add(fact, runtime.me)
+    runtime.knowledge.count(fact)
     runtime.findings.facts.append(fact)

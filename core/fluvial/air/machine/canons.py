@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from fluvial.air.data.facts import CanonFact, Provenance, Source
+from collections.abc import Sequence
+
+from fluvial.air.data.facts import CanonFact
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import KEEP, CanonActivation
 from fluvial.air.machine.calls import send, write
 from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.knowledge import InstanceFacts
+from fluvial.air.machine.origins import fixed
 from fluvial.air.machine.positions import BEYOND
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import Runtime
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Value,
-    elements_of,
-    first_values,
-    is_object,
-    is_pair,
-    literal,
-    value_of,
-)
+from fluvial.air.machine.streams import StreamElement
+from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, elements_of, key_of, object_of
 from fluvial.air.syntax import tree
 
 
@@ -40,8 +35,8 @@ def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
     fact = known.canon(peer)
     if fact is None and peer == runtime.me and runtime.acting:
         fact = _fix(runtime, canon, known)
-    values = () if fact is None else _values(runtime, fact)
-    if fact is None or not _well_formed(node, values):
+    values = None if fact is None else fixed(runtime, canon, fact)
+    if values is None:
         runtime.waiters.await_fact(canon)
         if peer == runtime.me:
             runtime.waiters.postpone(canon)
@@ -55,36 +50,26 @@ def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
         case tree.CanonMap(name):
             runtime.set(canon, name, CanonMapValue(peer, values))
         case tree.Scalar(name):
-            runtime.set(canon, name, Value(values[0].content, (Provenance(peer),), Source.CANON, values[0].root))
+            runtime.set(canon, name, object_of(values, peer))
     canon.status = KEEP
 
 
-def _values(runtime: Runtime, fact: CanonFact) -> tuple[Value, ...]:
-    runtime.charge(len(fact.elements))
-    return tuple(value_of(element, runtime.knowledge.value(element.value)) for element in fact.elements)
-
-
-def _well_formed(node: tree.Canon, values: tuple[Value, ...]) -> bool:
-    """Whether a canon has the shape of its target. That of a lying peer may not have it, and then counts as missing."""
-    match node.target:
-        case tree.Scalar():
-            return len(values) == 1 and is_object(values[0])
-        case tree.CanonMap():
-            return all(map(is_pair, values))
-        case _:
-            return True
+def _first_of_keys(entries: Sequence[StreamElement]) -> Sequence[StreamElement]:
+    """The first pair of each key; ``5`` and ``"5"`` are one."""
+    found: dict[str, StreamElement] = {}
+    for entry in entries:
+        found.setdefault(str(key_of(entry.value)), entry)
+    return list(found.values())
 
 
 def _fix(runtime: Runtime, canon: CanonActivation, known: InstanceFacts) -> CanonFact:
     node = canon.node
     stream = runtime.stream(canon.scope.stream(node.source.name), node.source.name)
-    entries = stream.visible((*canon.key, BEYOND))
+    entries: Sequence[StreamElement] = stream.visible((*canon.key, BEYOND))
     if type(node.target) is tree.Scalar:
-        fixed = [(literal(first_values(entry.value for entry in entries), runtime.me), canon.id)]
-    else:
-        fixed = [(entry.value, entry.writer) for entry in entries]
+        entries = _first_of_keys(entries)
     try:
-        elements = elements_of(fixed)
+        elements = elements_of((entry.value, entry.writer) for entry in entries)
     except ValueError as error:
         raise errors.unfit_to_fix(node.source.name, str(error)) from error
     contents = {element.value: content for element, content in elements}

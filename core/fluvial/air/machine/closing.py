@@ -11,12 +11,12 @@ can be closed together depends on what else can: a call that is told is told wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from fluvial.air.data.evidence import close
 from fluvial.air.data.facts import Closed, Item, Result
-from fluvial.air.machine.plan import PLANS_MAX, plan_of
+from fluvial.air.machine.analyses import once_per_script
+from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.reads import names_in, reads_of
 from fluvial.air.syntax import tree
 
@@ -35,7 +35,7 @@ class ClosableCall(NamedTuple):
     run: int
 
 
-@lru_cache(maxsize=PLANS_MAX)
+@once_per_script
 def members_of(script: tree.Script) -> Mapping[int, ClosableCall]:
     """The calls of a script that can be closed, by number; scripts are told apart by identity."""
     runs = [run for node in plan_of(script).nodes if type(node) is tree.Seq for run in _runs(node)]

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
@@ -45,7 +45,7 @@ def json_text(value: Json) -> str:
     return text.decode()
 
 
-LIMITS: Final = frozenset({20013, 20100})
+LIMITS: Final = frozenset({20013, 20100, 20102})
 """Codes of errors that more facts never take back."""
 
 
@@ -212,6 +212,13 @@ def unfit_to_fix(name: str, problem: str) -> Uncatchable:
 def too_much(what: str, limit: int) -> Uncatchable:
     """A limit of the interpreter is reached that the reference does not have."""
     return Uncatchable(20100, f"the flow has more than {limit} {what}, which is what this peer allows")
+
+
+def memory_exceeded(limit: int) -> Uncatchable:
+    """The machine would hold more than this peer allows; another peer may allow more."""
+    return Uncatchable(
+        20102, f"the flow needs more than {limit:,} bytes of memory here, which is what this peer allows"
+    )
 
 
 def value_missing(keys: Sequence[bytes]) -> Uncatchable:

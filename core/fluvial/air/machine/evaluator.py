@@ -6,11 +6,11 @@ Source: AIR semantics as of AquaVM 0.62 (docs/air.md), over facts instead of a t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from fluvial.air.data.facts import Fact, Instance
-from fluvial.air.machine.activations import MAKERS, StreamFoldActivation
+from fluvial.air.machine.activations import StreamFoldActivation
 from fluvial.air.machine.assignments import perform_ap, perform_ap_map
 from fluvial.air.machine.calls import perform_call
 from fluvial.air.machine.canons import perform_canon
@@ -29,10 +29,9 @@ from fluvial.air.machine.folds import perform_fold, perform_next
 from fluvial.air.machine.half_failed import HalfFailed
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.liveness import LivenessAnalysis
+from fluvial.air.machine.memory import MemoryMeter, dismantle
 from fluvial.air.machine.operands import Environment
-from fluvial.air.machine.positions import OUTSIDE
 from fluvial.air.machine.runtime import Performer, Runtime
-from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.throwing import perform_fail_literal, perform_fail_value
 from fluvial.air.syntax import tree
 
@@ -69,6 +68,9 @@ class Evaluator:
         environment, knowledge: what the script may know.
         in_flight: the calls that the services of this peer work on; kept by the owner.
         observer: is shown every call and canon that is reached, and every failure that is reported to another peer.
+
+    Attributes:
+        memory: what all of it holds.
     """
 
     def __init__(
@@ -83,9 +85,8 @@ class Evaluator:
         self.runtime: Final = Runtime(script, environment, knowledge, in_flight, PERFORMERS, observer)
         self._half_failed: Final = HalfFailed(self.runtime)
         self.allow: Final = self.runtime.allow
-        root = script.root
-        self._root: Final = MAKERS[type(root)](OUTSIDE.key(root.number), Scope(), root, OUTSIDE, None)
-        self.runtime.agenda.push(self._root)
+        self.memory: Final = MemoryMeter(self.runtime)
+        self.runtime.agenda.push(self.runtime.root)
         self._facts: list[tuple[Sequence[Fact], str]] = []
         self._liveness: LivenessAnalysis | None = None
 
@@ -140,12 +141,18 @@ class Evaluator:
     @property
     def error(self) -> Catchable | None:
         """What ended the script, if something did that nothing caught."""
-        return self._root.error
+        return self.runtime.root.error
 
     @property
     def finished(self) -> bool:
         """Whether no fact can change anything any more."""
         return self.runtime.waiters.nobody
+
+    def dismantle(self) -> Iterator[None]:
+        """Give back the memory, in slices; the evaluator cannot be used any more."""
+        self._liveness = None
+        self._half_failed.clear()
+        yield from dismantle(self.runtime)
 
     @property
     def liveness(self) -> LivenessAnalysis:

@@ -40,11 +40,23 @@ class _Had:
     asked: set[ContentId] = field(default_factory=set)
 
 
+_PEER_BYTES, _NAME_BYTES = 900, 130
+"""Memory of what one peer has, and of each name in it."""
+
+
 class Exchange:
     """Batches and values that are known to be with other peers."""
 
     def __init__(self) -> None:
         self._had: dict[str, _Had] = {}
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return sum(
+            _PEER_BYTES + _NAME_BYTES * (len(had.batches) + len(had.contents) + len(had.asked))
+            for had in self._had.values()
+        )
 
     def received(self, peer: str, known: Known, here: Collection[ContentId]) -> None:
         """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""

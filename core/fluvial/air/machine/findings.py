@@ -9,8 +9,9 @@ from typing import TypeAlias
 import msgspec
 
 from fluvial.air.data.content import ContentId, Json
-from fluvial.air.data.facts import Argument, CanonFact, Instance, Provenance, Sent, Taken
+from fluvial.air.data.facts import Argument, CanonFact, Instance, Sent, Taken
 from fluvial.air.data.partial import Content
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.syntax import tree
 
 

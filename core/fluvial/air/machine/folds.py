@@ -93,6 +93,8 @@ def _iterate(runtime: Runtime, parent: Activation, traversal: Traversal, index: 
     frame = iteration_frame(traversal.base, fold.number, element)
     iteration = Iteration(fold.iterator, traversal.elements[index], traversal, index, frame)
     place = iteration_place(frame, traversal.key, index, runtime.plan.next_of[fold.number])
+    # Each activation in it will have a key of this length.
+    runtime.grown += 8 * len(place.before) * (3 + runtime.plan.ends[fold.body.number] - fold.body.number)
     return runtime.start(parent, fold.body, place, traversal.scope.iterate(iteration))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fluvial.air.data.facts import Provenance, Sent
+from fluvial.air.data.facts import Sent
 from fluvial.air.machine.activations import (
     FAILED,
     OPEN,
@@ -29,6 +29,7 @@ from fluvial.air.machine.errors import AirError, NameNotSet
 from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.positions import Key
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
 
@@ -59,6 +60,12 @@ class HalfFailed:
         self._at_work: _CallsAtWork | None = None
         self._reporting: list[tuple[Key, ParActivation]] = []
         self._catchers: dict[Activation, XorActivation | None] = {}
+
+    def clear(self) -> None:
+        """Forget everything: it is not used any more."""
+        for found in (self._pars, self._held, self._held_in, self._reporting, self._catchers):
+            found.clear()
+        self._at_work = None
 
     def report(self) -> bool:
         """At the end of a step, if it acts: send the particle to where failures meet. Whether all was looked at, or the slice is over.

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Final
 
 from fluvial.air.data.content import ContentId, is_large
-from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Fact, Outcome, Result, Sent, Taken, instances_of
+from fluvial.air.data.facts import (
+    CallFailure,
+    CanonFact,
+    Closed,
+    Fact,
+    Instance,
+    Outcome,
+    Result,
+    Sent,
+    Taken,
+    instances_of,
+)
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
+from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.values import RootValue
+
+FACT_BYTES: Final = 900
+"""A fact and what is kept of its instance; measured, as the others."""
+ARGUMENT_BYTES: Final = 150
+"""The name of an argument in a fact."""
+ELEMENT_BYTES: Final = 250
+"""An element of a canon in a fact."""
+CONTENT_BYTES: Final = 300
+"""A value, besides what it is made of."""
+CONTRADICTED_MAX: Final = 16
+"""Contradictions of one particle that are kept in mind; one is enough to convict a peer."""
 
 
 class InstanceFacts:
@@ -19,9 +43,10 @@ class InstanceFacts:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
+        others: answers that differ from the first one of the same signer, each with its signer.
     """
 
-    __slots__ = ("canons", "closed", "outcomes", "sent", "taken")
+    __slots__ = ("canons", "closed", "others", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
@@ -29,6 +54,7 @@ class InstanceFacts:
         self.closed: set[str] | None = None
         self.sent: bool | None = None
         self.taken: set[str] | None = None
+        self.others: list[tuple[str, Outcome | CanonFact]] | None = None
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
@@ -38,13 +64,13 @@ class InstanceFacts:
         """What a peer fixed."""
         return None if self.canons is None else self.canons.get(peer)
 
-    def add(self, fact: Fact, signer: str) -> None:
-        """Take in a fact of a signer about this instance."""
+    def add(self, fact: Fact, signer: str) -> bool:
+        """Take in a fact of a signer about this instance; False if it differs from the signer's first answer."""
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
                 self.outcomes = {}
-            self.outcomes.setdefault(signer, fact)
-        elif type(fact) is Taken:
+            return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        if type(fact) is Taken:
             if self.taken is None:
                 self.taken = set()
             self.taken.add(signer)
@@ -57,7 +83,19 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            self.canons.setdefault(signer, fact)
+            return self.canons.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+        return True
+
+    def _contradicted(self, signer: str, fact: Outcome | CanonFact) -> bool:
+        if self.others is None:
+            self.others = []
+        self.others.append((signer, fact))
+        return False
+
+    def results(self) -> set[ContentId]:
+        """All results of the call that peers have signed."""
+        outcomes = [*(self.outcomes or {}).values(), *(fact for _, fact in self.others or ())]
+        return {outcome.value for outcome in outcomes if type(outcome) is Result}
 
     def closed_by(self, peer: str) -> bool:
         """Whether all that a peer says of its call is that it is answered."""
@@ -73,11 +111,18 @@ class Knowledge:
 
     A fact counts only if its signer is the peer that *this* evaluation resolves for the instance. Of two facts that differ the one
     that came first counts here; with the other one it convicts its signer (``data.evidence``).
+
+    Attributes:
+        contents: the values, whole or in part.
+        contradicted: the first instances of which a signer has given two different answers, and the signer.
+        held: about how many bytes of memory all of it takes; grows.
     """
 
     def __init__(self) -> None:
+        self.held = 0
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
+        self.contradicted: dict[tuple[str, Instance], None] = {}
         self._wholes: dict[ContentId, RootValue] = {}
         self._large: set[ContentId] = set()
 
@@ -89,19 +134,38 @@ class Knowledge:
 
     def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
         """Take in a fact of a signer; what is known now about each of its instances."""
+        self.count(fact)
         if type(fact) is Closed:
             closed = [self.about(instance) for instance in instances_of(fact)]
             for one in closed:
                 one.add(fact, signer)
             return closed
         facts = self.about((fact.frame, fact.node))
-        facts.add(fact, signer)
+        if not facts.add(fact, signer) and len(self.contradicted) < CONTRADICTED_MAX:
+            self.contradicted[signer, Instance(fact.frame, fact.node)] = None
         if type(fact) is Result:
             self._hear_of(fact.value)
         elif type(fact) is CanonFact:
             for element in fact.elements:
                 self._hear_of(element.value)
         return (facts,)
+
+    def count(self, fact: Fact) -> None:
+        """Count the memory of a fact: one that is taken in, or one of this peer's own."""
+        self.held += FACT_BYTES
+        if type(fact) is Result:
+            self.held += ARGUMENT_BYTES * len(fact.arguments)
+        elif type(fact) is CanonFact:
+            self.held += ELEMENT_BYTES * len(fact.elements)
+        elif type(fact) is CallFailure:
+            self.held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
+        elif type(fact) is Closed:
+            self.held += FACT_BYTES * len(fact.nodes)
+
+    def results(self, call: tuple[bytes, int]) -> Set[ContentId]:
+        """All results of a call that peers have signed."""
+        facts = self._facts.get(call)
+        return frozenset() if facts is None else facts.results()
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """Take in values, whole or in part; their ids are known to be right.
@@ -110,10 +174,14 @@ class Knowledge:
             RemoteProtocolError: parts of a value are no parts of a value.
         """
         for key, content in contents.items():
-            if key in self.contents:
-                content = merged(self.contents[key], content)
-            elif isinstance(content, Partial) or is_large(content):
-                self._large.add(key)
+            if (here := self.contents.get(key, ABSENT)) is not ABSENT:
+                if type(here) is Partial:
+                    self.held += weight_of(content)
+                content = merged(here, content)
+            else:
+                self.held += CONTENT_BYTES + weight_of(content)
+                if isinstance(content, Partial) or is_large(content):
+                    self._large.add(key)
             self.contents[key] = content
             if key in self._wholes:
                 self._wholes[key].content = content

@@ -10,10 +10,10 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance, Source
 from fluvial.air.data.partial import Absent, Level, Partial
 from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
 from fluvial.air.machine.positions import ANYTIME, Key
+from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.values import (
     CanonMapValue,
@@ -75,7 +75,7 @@ def part_of_canon(canon: CanonStreamValue, path: Lambda, scope: Scope, me: str, 
     """
     if type(path) is Length:
         # The reference's odd tetraplet, kept because services see it: the peer that runs, and the functor as service.
-        return _computed(len(canon.elements), Provenance(me, service=".length"), Source.CANON)
+        return _computed(len(canon.elements), Provenance(me, service=".length"), Source.COUNTED)
     element = canon.elements[_element_index(len(canon.elements), path.accessors[0], (scope, key))]
     return _follow(element, path.accessors[1:], (scope, key), element.origins)
 
@@ -87,7 +87,7 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str,
         Catchable: 10007. Waiting: as for :func:`part_of`.
     """
     if type(path) is Length:
-        return _computed(len(canon.pairs), Provenance(me, lens="length"), Source.CANON)
+        return _computed(len(canon.pairs), Provenance(me, lens="length"), Source.COUNTED)
     values = canon.values(_map_key(path.accessors[0], (scope, key)))
     rest = path.accessors[1:]
     if values is None or not rest:

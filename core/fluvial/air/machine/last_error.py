@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Final
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance
 from fluvial.air.machine.errors import NO_ERROR
 from fluvial.air.machine.positions import Key
+from fluvial.air.machine.provenance import Provenance
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,6 +24,10 @@ class _RegisterChange:
     always: bool = field(default=False, compare=False)
     error: Json = field(default=None, compare=False)
     origin: Provenance | None = field(default=None, compare=False)
+
+
+_CHANGE_BYTES: Final = 1_000
+"""Memory of an error in the register, without its text."""
 
 
 class LastErrorRegister:
@@ -50,6 +55,11 @@ class LastErrorRegister:
         """Take back what was unlocked at this position: a ``par`` of which the second branch failed as well."""
         if self._used and _RegisterChange(key, True) in self._events:
             self._events.remove(_RegisterChange(key, True))
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return sum(_CHANGE_BYTES + getsizeof(event.error["message"]) for event in self._events if event.error)
 
     def at(self, key: Key) -> tuple[Json, Provenance | None]:
         """The error object that is read at a position, and the failed call if it was one."""

@@ -13,19 +13,21 @@ of a bounded number of steps (``slices``). The result does not depend on the sli
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
 from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import CallFailure, Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
 from fluvial.air.machine.closing import with_closed
-from fluvial.air.machine.errors import AirError, Uncatchable, value_missing
+from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
 from fluvial.air.machine.evaluator import Evaluator
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Observer, Request, Wait
@@ -33,11 +35,15 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Run, Runner, Sliced
+from fluvial.air.machine.writers import check_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
 ResultT = TypeVar("ResultT")
+
+MEMORY_UNBOUNDED: Final = sys.maxsize
+"""No limit of memory: for simulations and tests, where nobody else has to be protected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +72,18 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
         requests: calls to make; their outcomes are handed to :meth:`Machine.resolve`.
         next_peers: peers that the particle must go to.
         error: what ended the run, if something did.
+        equivocations: peers that have contradicted themselves, each time it is found.
         finished: no fact of any peer can change any more what this peer does.
+        failed: the flow has come to a limit of this peer, whatever else comes: ``error`` says to which.
     """
 
     records: tuple[Record, ...] = ()
     requests: tuple[Request, ...] = ()
     next_peers: tuple[str, ...] = ()
     error: AirError | None = None
+    equivocations: tuple[Equivocation, ...] = ()
     finished: bool = False
+    failed: bool = False
 
 
 class _MachineState:
@@ -107,6 +117,7 @@ class Machine:
         me: the peer on which it runs.
         initiator, timestamp_ms, ttl_ms: of the particle.
         observer: told of every call and canon that is come to; for people.
+        memory_bytes_max: the flow fails here if the machine holds more than that, as this peer estimates it (``memory``).
 
     Class attributes:
         evaluator: what evaluates the script.
@@ -124,15 +135,19 @@ class Machine:
         timestamp_ms: int,
         ttl_ms: int,
         observer: Observer | None = None,
+        memory_bytes_max: int = MEMORY_UNBOUNDED,
     ) -> None:
         self._script = script
         self._particle = particle
         self._me = me
         self._environment = Environment(str(me), str(initiator), timestamp_ms, ttl_ms)
         self._observer = observer
+        self._memory_max = memory_bytes_max
         self._in_flight: dict[Instance, Request] = {}
         self._log: list[Record] = []
         self._refusals = Refusals()
+        self._rebuilding = False
+        self._convicted: set[tuple[str, Instance]] = set()
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -168,9 +183,10 @@ class Machine:
         known = self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
         if (refusal := self._refusals.refusal(fresh, known)) is not None:
-            yield Effects(error=refusal)
+            yield self._refused(refusal)
             return
         steps = list(unroll(fresh, self._state.batches.keys()))
+        check_canons(self._script, fresh.values(), self._state.knowledge)
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
         if fresh or contents:
@@ -182,14 +198,19 @@ class Machine:
             self._check_complete()
             yield from self._step((), self._me, act=True)
             yield self._acted(merged, (), {})
-        except Uncatchable as error:
-            # As if the particle had not come.
-            self._refusals.refuse(fresh, known, error)
-            yield from self._rebuild()
-            yield Effects(error=error)
-        except RemoteProtocolError:
-            yield from self._rebuild()
-            raise
+            return
+        except (Uncatchable, RemoteProtocolError) as error:
+            ended = error.with_traceback(None)  # it would keep all that is thrown away now
+        # As if the particle had not come.
+        if isinstance(ended, Uncatchable):
+            self._refusals.refuse(fresh, known, ended)
+        yield from self._rebuild()
+        if not isinstance(ended, Uncatchable):
+            raise ended
+        yield self._refused(ended)
+
+    def _refused(self, error: Uncatchable) -> Effects:
+        return Effects(error=error, failed=self._refusals.always is not None)
 
     def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Content]:
         """The values that came along, that new or known batches name, and of which something is not here yet."""
@@ -218,16 +239,14 @@ class Machine:
             yield from self._keep_outcomes(facts, contents, self._refusals.always)
             return
         try:
-            evaluator = self._state.evaluator
-            evaluator.begin_step(facts, self._me, act=True)
-            while not evaluator.run():
-                yield None
+            yield from self._step(facts, self._me, act=True)
             yield self._acted([], facts, contents)
+            return
         except (Uncatchable, MissingError) as error:
-            ended = value_missing(error.contents) if isinstance(error, MissingError) else error
-            self._refusals.refuse_all(ended)
-            yield from self._rebuild()
-            yield from self._keep_outcomes(facts, contents, ended)
+            ended = value_missing(error.contents) if isinstance(error, MissingError) else error.with_traceback(None)
+        self._refusals.refuse_all(ended)
+        yield from self._rebuild()
+        yield from self._keep_outcomes(facts, contents, ended)
 
     def _keep_outcomes(
         self, facts: Sequence[Outcome], contents: Mapping[ContentId, Content], error: Uncatchable
@@ -241,7 +260,7 @@ class Machine:
         self._state.knowledge.learn(contents)
         yield from self._repeat(record)
         self._stepped(record)
-        yield Effects(records=(record,), error=error)
+        yield Effects(records=(record,), error=error, failed=self._refusals.always is not None)
 
     def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
         """Sign the own steps since the last seal, when the particle leaves; None if there are none. The record must be stored.
@@ -277,13 +296,21 @@ class Machine:
         timestamp_ms: int,
         ttl_ms: int,
         observer: Observer | None = None,
+        memory_bytes_max: int = MEMORY_UNBOUNDED,
     ) -> Machine:
         """The machine as it was when these records were written, without the calls that were in flight.
 
         ``merge`` with nothing asks for those calls again.
         """
         machine = cls(
-            script, particle, me, initiator=initiator, timestamp_ms=timestamp_ms, ttl_ms=ttl_ms, observer=observer
+            script,
+            particle,
+            me,
+            initiator=initiator,
+            timestamp_ms=timestamp_ms,
+            ttl_ms=ttl_ms,
+            observer=observer,
+            memory_bytes_max=memory_bytes_max,
         )
         return machine._runner.finish(machine._restore(records))
 
@@ -294,7 +321,24 @@ class Machine:
     def _restore(self, records: Sequence[Record]) -> Sliced[Machine]:
         self._log = list(records)
         yield from self._rebuild()
+        self._convicted = set(self._state.knowledge.contradicted)
         yield self
+
+    # --- memory
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it holds, about; not more than a few times the truth, and never much less."""
+        return self._state.evaluator.memory.held + self._refusals.held
+
+    def dismantle(self) -> Iterator[None]:
+        """Give back the memory, in slices; the machine cannot be used any more.
+
+        Its objects refer to each other in circles: without this they stay until the garbage collector finds them.
+        """
+        yield from self._state.evaluator.dismantle()
+        self._log.clear()
+        del self._runner
 
     # --- what travels
 
@@ -344,6 +388,16 @@ class Machine:
         evaluator.begin_step(facts, signer, act=act)
         while not evaluator.run():
             yield
+            yield from self._check_memory()
+        yield from self._check_memory()
+
+    def _check_memory(self) -> Iterator[None]:
+        """Raise Uncatchable 20102 if the machine holds too much; what its log leads to was allowed when that was written."""
+        memory, most = self._state.evaluator.memory, self._memory_max
+        if memory.due(most):
+            yield from memory.census()
+        if not self._rebuilding and memory.held > most:
+            raise memory_exceeded(most)
 
     def _acted(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
         """The effects of a run, after its last step."""
@@ -363,8 +417,18 @@ class Machine:
             requests=tuple(findings.requests),
             next_peers=tuple(findings.next_peers),
             error=self._state.evaluator.error,
+            equivocations=self._equivocations(),
             finished=self._state.evaluator.finished and not self._in_flight,
         )
+
+    def _equivocations(self) -> tuple[Equivocation, ...]:
+        """Against whom there is evidence since the last run that found some."""
+        contradicted = self._state.knowledge.contradicted
+        if contradicted.keys() <= self._convicted:
+            return ()
+        found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
+        self._convicted |= contradicted.keys()
+        return tuple(one for one in found if (one.signer, one.instance) in contradicted)
 
     def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
         frame, node = request.instance
@@ -399,8 +463,16 @@ class Machine:
 
     def _rebuild(self) -> Iterator[None]:
         """The state that the log leads to; calls in flight are not part of it."""
-        self._state = self._new_state()
-        yield
+        old, self._state = self._state, self._new_state()
+        yield from old.evaluator.dismantle()
+        del old
+        self._rebuilding = True
+        try:
+            yield from self._repeat_log()
+        finally:
+            self._rebuilding = False
+
+    def _repeat_log(self) -> Iterator[None]:
         for record in self._log:
             match record:
                 case Merged():

@@ -11,10 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, TypeAlias
 
-from fluvial.air.machine.plan import PLANS_MAX, plan_of
+from fluvial.air.machine.analyses import once_per_script
+from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
 
@@ -38,7 +38,7 @@ class Meetings:
     peers: Mapping[int, tree.Triplet]
 
 
-@lru_cache(maxsize=PLANS_MAX)
+@once_per_script
 def meetings_of(script: tree.Script) -> Meetings:
     """The meeting points of a script; scripts are told apart by identity."""
     outline = _Outline(script)

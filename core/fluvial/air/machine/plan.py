@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
+from fluvial.air.machine.analyses import once_per_script
 from fluvial.air.machine.positions import BEYOND
 from fluvial.air.syntax import tree
-
-PLANS_MAX: Final = 256
-"""Scripts whose plans are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Plan:
     contested: frozenset[str]
 
 
-@lru_cache(maxsize=PLANS_MAX)
+@once_per_script
 def plan_of(script: tree.Script) -> Plan:
     """The plan of a script; scripts are told apart by identity."""
     nodes = list(tree.walk(script.root))
@@ -48,7 +45,7 @@ def plan_of(script: tree.Script) -> Plan:
     registers: set[type] = set()
     unchecked: set[str] = set()
     for node in nodes:
-        if (name := _written(node)) is not None:
+        if (name := name_set_by(node)) is not None:
             writers.setdefault(name, []).append(node.number)
         elif type(node) is tree.Fold:
             next_of[node.number] = BEYOND
@@ -79,7 +76,7 @@ def _ends(nodes: Sequence[tree.Instruction]) -> list[int]:
     return ends
 
 
-def _written(node: tree.Instruction) -> str | None:
+def name_set_by(node: tree.Instruction) -> str | None:
     """The name of a scalar, canon or canon map that an instruction sets."""
     target: object = None
     if type(node) is tree.CallInstruction:

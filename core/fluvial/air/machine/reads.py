@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from fluvial.air.machine.plan import PLANS_MAX, plan_of
+from fluvial.air.machine.analyses import once_per_script
+from fluvial.air.machine.plan import plan_of
 from fluvial.air.syntax import tree
 
 REGIONS_MAX: Final = 1024
-"""Stretches of scripts that are kept."""
+"""Stretches of one script that are kept."""
 
 Numbered = TypeVar("Numbered", bound=tuple[Any, ...])
 
@@ -35,14 +35,16 @@ class Reads:
         end_of: for each instruction's number the greatest number inside of it, its own if there is nothing.
         readers: for each name the instructions that read it, in order; for streams the folds and canons over them.
         nexts: every ``next``: its number and iterator, in order.
+        regions: stretches that were asked for.
     """
 
     end_of: Sequence[int]
     readers: Mapping[str, Sequence[NameRead]]
     nexts: Sequence[tuple[int, str]]
+    regions: dict[tuple[int, int], Region] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=PLANS_MAX)
+@once_per_script
 def reads_of(script: tree.Script) -> Reads:
     """What a script reads; scripts are told apart by identity."""
     plan = plan_of(script)
@@ -68,13 +70,18 @@ class Region(NamedTuple):
     onward: Collection[str]
 
 
-@lru_cache(maxsize=REGIONS_MAX)
 def region(script: Reads, first: int, last: int) -> Region:
     """The instructions from one number to another."""
+    if (kept := script.regions.get((first, last))) is not None:
+        return kept
+    if len(script.regions) >= REGIONS_MAX:
+        script.regions.clear()
     found = dict.fromkeys(
         (name, read.path) for name, readers in script.readers.items() for read in _between(readers, first, last)
     )
-    return Region(found, dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last)))
+    onward = dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last))
+    kept = script.regions[first, last] = Region(found, onward)
+    return kept
 
 
 def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Numbered]:

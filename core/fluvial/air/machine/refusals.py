@@ -12,26 +12,37 @@ from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.log import split_contents
 from fluvial.air.data.partial import Content, united
+from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.errors import LIMITS, Uncatchable
+from fluvial.air.machine.knowledge import FACT_BYTES
 from fluvial.encoding import encode
 
 BYTES_MAX: Final = 8_388_608
 """Batches and values that are kept, as much as one delivery may carry; beyond it all is forgotten, and senders are asked for it again."""
+
+HELD_MAX: Final = 16_777_216
+"""Memory that they may take, in bytes."""
 
 REFUSED_MAX: Final = 64
 """Refused sets of batches that are kept; the oldest go."""
 
 
 class Refusals:
-    """The batches of one particle that were refused on one peer, and those that came with or after them."""
+    """The batches of one particle that were refused on one peer, and those that came with or after them.
 
-    __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always")
+    Attributes:
+        always: why everything is refused, if it is.
+        held: how many bytes of memory they take, about.
+    """
+
+    __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always", "held")
 
     def __init__(self) -> None:
         self._refused: list[tuple[frozenset[BatchId], Uncatchable]] = []
         self._batches: dict[BatchId, Batch] = {}
         self._contents: dict[ContentId, Content] = {}
         self._bytes = 0
+        self.held = 0
         self.always: Uncatchable | None = None
 
     def refuse_all(self, error: Uncatchable) -> None:
@@ -86,10 +97,12 @@ class Refusals:
         self._contents |= contents
         self._bytes += sum(len(encode(batch.signed.items)) for batch in batches.values())
         self._bytes += len(encode(split_contents(contents.values())))
-        if self._bytes > BYTES_MAX:
+        self.held += sum(FACT_BYTES * len(batch.signed.items) for batch in batches.values())
+        self.held += sum(map(weight_of, contents.values()))
+        if self._bytes > BYTES_MAX or self.held > HELD_MAX:
             self._forget()
 
     def _forget(self) -> None:
         self._batches.clear()
         self._contents.clear()
-        self._bytes = 0
+        self._bytes = self.held = 0

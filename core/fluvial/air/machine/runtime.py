@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from fluvial.air.data.facts import Closed, Fact, Provenance
+from fluvial.air.data.facts import Closed, Fact
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import (
     FAILED,
@@ -36,7 +36,8 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.operands import Environment, Operands
 from fluvial.air.machine.plan import plan_of
-from fluvial.air.machine.positions import FramePosition, Key
+from fluvial.air.machine.positions import OUTSIDE, FramePosition, Key
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
@@ -51,6 +52,11 @@ NESTED_STARTS_MAX: Final = 100
 
 Each takes up to five Python calls, so that together they stay within Python's default limit of 1,000 nested calls.
 """
+
+STEP_BYTES: Final = 640
+"""Memory that a step takes at most, as far as it is known; measured."""
+LONG_TEXT: Final = 1_024
+"""So many characters of an error's message count as a step of the slice."""
 
 Performer: TypeAlias = Callable[["Runtime", Any], None]
 """Gives an activation of one kind its turn. Raises NameNotSet, Catchable or Uncatchable as the instruction does."""
@@ -67,9 +73,11 @@ class Runtime:
         observer: is shown every call and canon that is reached, and every failure that is reported to another peer.
 
     Attributes:
+        root: the activation of the whole script.
         acting: whether calls may be requested, canons fixed and peers named now.
         findings: the result of the present step.
         half_failed: the activations of ``par`` of which one branch was found failed and the other one open since this was last emptied.
+        grown: bytes of memory that were taken since this was last set to 0, besides those that go with the steps (``memory``).
     """
 
     def __init__(
@@ -97,6 +105,9 @@ class Runtime:
         self.findings = Findings()
         self.acting = False
         self.step = 0
+        self.grown = 0
+        root = script.root
+        self.root: Final = MAKERS[type(root)](OUTSIDE.key(root.number), Scope(), root, OUTSIDE, None)
         self._performers: Final = performers
         self._turns: Final = self.agenda.turns
         self._work = 0
@@ -142,6 +153,7 @@ class Runtime:
     def charge(self, steps: int) -> bool:
         """Count steps of the slice that are no work of the particle; whether the slice is over."""
         self._stop -= steps
+        self.grown += steps * STEP_BYTES
         return self._work >= self._stop
 
     def run(self) -> bool:
@@ -247,6 +259,8 @@ class Runtime:
             error.instruction = activation.node
             error.__traceback__ = None  # it would keep everything alive that stood on the stack
             error.peer = self.me if call is None else call.peer
+            if (size := len(error.message)) > LONG_TEXT:
+                self.charge(size // LONG_TEXT)
             error.origin = call
             if self.plan.reads_last_error and error.code not in (10001, 10002):
                 self.last_error.set(activation.key, error.report(with_peer=True), call)
@@ -308,8 +322,12 @@ class Runtime:
     def append(self, activation: Activation, target: tree.Stream | tree.StreamMap, value: Value) -> None:
         """Append to a stream, and wake the folds that see it."""
         key = activation.key
-        stream = self.stream(activation.scope.stream(target.name), target.name)
+        stream_key = activation.scope.stream(target.name)
+        stream = self.stream(stream_key, target.name)
         stream.append(self.step, activation.id, key, value)
+        if self.waiters.elements:
+            for canon in self.waiters.written(stream_key, activation.id):
+                self.agenda.push(canon)
         self.charge(stream.watched)
         for visit, fold in stream.watchers(key):
             self.agenda.push_later(fold, visit)

@@ -97,6 +97,10 @@ class _History:
 _position = itemgetter(0)
 
 
+_SCOPE_BYTES, _ITERATION_BYTES, _BOUND_BYTES, _ELEMENT_BYTES = 200, 500, 300, 300
+"""Memory of a link, of one of an iteration with its frame, of a value with its origin, and of an element of a canon."""
+
+
 class Scope:
     """One link of the chain; made by the root constructor and the methods that open a scope inside it.
 
@@ -230,6 +234,16 @@ class Scope:
                 return scope._caught
             scope = scope._parent
         return None
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory this link takes, about, with the values that it holds."""
+        size = _SCOPE_BYTES if self._iteration is None else _ITERATION_BYTES
+        for bound in self._bound.values():
+            size += _BOUND_BYTES
+            for one in bound.all() if isinstance(bound, _History) else (bound,):
+                size += _BOUND_BYTES + (0 if isinstance(one, Value) else _ELEMENT_BYTES * len(one.fixed))
+        return size
 
     # --- setting
 

@@ -23,6 +23,9 @@ from fluvial.air.machine.values import Value
 ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
+LISTED_BYTES: Final = 700
+"""Memory of an element, which may be the pair of a map, with its value and position; or of a fold's entry."""
+
 
 class StreamElement(msgspec.Struct, frozen=True, gc=False):
     """An element: its generation, which instance wrote it at which position, and the value."""
@@ -63,7 +66,7 @@ ReaderT = TypeVar("ReaderT", bound=StreamReader)
 class LocalStream(Generic[ReaderT]):
     """The elements known on this peer, and the folds that run over them."""
 
-    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "name")
+    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "_values", "name")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
@@ -71,6 +74,7 @@ class LocalStream(Generic[ReaderT]):
         self._folds: list[tuple[Key, ReaderT]] = []
         self._generation = 0
         self._boundary: tuple[int, Key] = (-1, ())
+        self._values: dict[tuple[bytes, int], Value] = {}
 
     def append(self, step: int, writer: tuple[bytes, int], key: Key, value: Value) -> None:
         """Add an element in a step.
@@ -85,6 +89,11 @@ class LocalStream(Generic[ReaderT]):
             self._generation += 1
             self._boundary = boundary
         self._elements.append(StreamElement(self._generation, writer, key, value))
+        self._values[writer] = value
+
+    def written_by(self, writer: tuple[bytes, int]) -> Value | None:
+        """What an instance has written, at whatever position."""
+        return self._values.get(writer)
 
     def watch(self, fold: ReaderT) -> None:
         """A fold runs over the stream; ``fold.visited`` counts the elements that it has looked at."""
@@ -108,6 +117,16 @@ class LocalStream(Generic[ReaderT]):
     def folds(self) -> Iterator[ReaderT]:
         """The folds that run over it."""
         return (fold for _, fold in self._folds)
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return LISTED_BYTES * (len(self._elements) + len(self._folds))
+
+    def forget(self) -> None:
+        """Forget everything: it is not used any more."""
+        self._elements.clear()
+        self._folds.clear()
 
     def elements(self) -> Sequence[StreamElement]:
         """All elements, in local order."""

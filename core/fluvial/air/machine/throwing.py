@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.facts import Provenance
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import OPEN, SimpleActivation
 from fluvial.air.machine.errors import NameNotSet
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head

@@ -18,14 +18,16 @@ from fluvial.air.data.content import (
     JSON_DEPTH_MAX,
     ContentId,
     Json,
+    KnownIds,
     check_json,
     content_id,
     merkle_root,
     node_id,
 )
-from fluvial.air.data.facts import Argument, Element, Provenance, Source
+from fluvial.air.data.facts import Argument, Element
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
+from fluvial.air.machine.provenance import Provenance, Source
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
@@ -49,12 +51,13 @@ class RootValue:
         mask: if something may be left out of it: what of it has decided anything so far. Everybody who repeats the evaluation needs that.
     """
 
-    __slots__ = ("_id", "content", "mask")
+    __slots__ = ("_id", "_parts", "content", "mask")
 
     def __init__(self, content: Content, known_id: ContentId | None = None, mask: Mask | None = None) -> None:
         self.content = content
         self.mask = mask
         self._id = known_id
+        self._parts: KnownIds | None = None
 
     @property
     def id(self) -> ContentId:
@@ -88,6 +91,20 @@ class RootValue:
         except Absent:
             return ABSENT
         return content
+
+    def id_at(self, path: Path) -> ContentId:
+        """The content id of a part of it; raises MissingError if too little of that is here."""
+        if not path:
+            return self.id
+        content = self.content_at(path)
+        if type(content) is not Partial:
+            if self._parts is None:
+                self._parts = {}
+            return content_id(content, self._parts)
+        try:
+            return id_of(content)
+        except Absent:
+            raise self.missing() from None
 
     def missing(self) -> MissingError:
         """The error that says that not all of it is here."""
@@ -140,6 +157,15 @@ class Composite(RootValue):
         """As for any value, from what is known of the members by now."""
         self.content = self._together()
         return super().json(path)
+
+    def id_at(self, path: Path) -> ContentId:
+        """As for any value, from what is known of the members by now; not the name that stands for it."""
+        if isinstance(self.content, Partial):
+            self.content = self._together()
+        try:
+            return id_of(self.content_at(path))
+        except Absent:
+            raise self.missing() from None
 
     def missing(self) -> MissingError:
         """The error that names the first member of which something is missing."""
@@ -211,11 +237,24 @@ class Value(msgspec.Struct, frozen=True, gc=False):
         origin = self.origins[0]
         if self.source is Source.LITERAL:
             origin = Provenance(origin.peer)
-        elif self.source is Source.CANON:
+        elif self.source is not Source.CALL:
             origin = Provenance(origin.peer, lens=origin.lens)
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
-    def as_pair(self, key: MapKey) -> Value:
+    def note_id(self) -> None:
+        """Its content id decides something."""
+        root = self.root
+        if self.path or type(root) is not Composite:
+            root.note(self.path, Level.EXISTENCE)
+        else:
+            for member in root.members:
+                member.note_id()
+
+    def content_id(self) -> ContentId:
+        """The id of what it is, also of a value that facts name by its members; raises MissingError if too little of it is here."""
+        return self.root.id_at(self.path)
+
+    def as_pair(self, key: Value) -> Value:
         """The pair of a stream map that has this value.
 
         Raises:
@@ -223,8 +262,9 @@ class Value(msgspec.Struct, frozen=True, gc=False):
         """
         if _pairs_within(self.content) >= JSON_DEPTH_MAX:
             raise too_much("pairs within each other", JSON_DEPTH_MAX)
-        whole = Composite((literal(key, ""), self), ("key", "value"))
-        return Value(whole.content, self.origins, self.source, whole, (), self.volatile).settled()
+        whole = Composite((literal(key.json, ""), self), ("key", "value"))
+        volatile = self.volatile or key.volatile
+        return Value(whole.content, self.origins, self.source, whole, (), volatile).settled()
 
 
 def _pairs_within(content: Content) -> int:
@@ -254,6 +294,11 @@ class CanonStreamValue:
     peer: str
     elements: tuple[Value, ...]
 
+    @property
+    def fixed(self) -> Sequence[Value]:
+        """What was fixed, in order."""
+        return self.elements
+
     @cached_property
     def whole(self) -> Value:
         """All of it as an argument: an array, with the tetraplet of each element."""
@@ -270,6 +315,11 @@ class CanonMapValue:
 
     peer: str
     pairs: tuple[Value, ...]
+
+    @property
+    def fixed(self) -> Sequence[Value]:
+        """What was fixed, in order."""
+        return self.pairs
 
     def values(self, key: MapKey) -> Sequence[Value] | None:
         """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""
@@ -341,23 +391,6 @@ def part_at(value: Value, step: str | int) -> Value:
     return replace(value, content=content, path=(*value.path, step))
 
 
-def first_values(pairs: Iterable[Value]) -> Json:
-    """One object of the pairs of a map: keys as texts, the first value of a key wins."""
-    found: dict[str, Json] = {}
-    for pair in pairs:
-        found.setdefault(str(pair.json["key"]), pair.json["value"])
-    return found
-
-
-def is_object(value: Value) -> bool:
-    """Whether a value is an object, which decides something. Raises MissingError if that is not known."""
-    content = value.content
-    if isinstance(content, Partial) and content.tree is None:
-        content = value.json
-    value.root.note(value.path, Level.SIZE)
-    return content.is_object if isinstance(content, Partial) else isinstance(content, dict)
-
-
 def is_pair(value: Value) -> bool:
     """Whether a value is an element of a stream map: an object with a ``key`` and a ``value``. Raises as :meth:`Value.read`."""
     content = value.content
@@ -396,6 +429,15 @@ def same_json(left: Json, right: Json) -> bool:
     )
 
 
+def object_of(pairs: Sequence[Value], peer: str) -> Value:
+    """The object that a peer has made of a map: keys as texts, the first value of a key wins."""
+    fields: dict[str, Value] = {}
+    for pair in pairs:
+        fields.setdefault(str(key_of(pair)), pair_value(pair))
+    whole = Composite(list(fields.values()), tuple(fields))
+    return Value(whole.content, (Provenance(peer),), Source.CANON, whole)
+
+
 def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> list[tuple[Element, Content]]:
     """How a canon's fact names what it fixes, in order, each with what is known of it.
 
@@ -418,10 +460,5 @@ def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> list[tuple
             if size > CANON_SIZE_MAX:
                 raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
             key = content_id(content)
-        elements.append((Element(key, value.origins[0], value.source, *writer), content))
+        elements.append((Element(key, *writer), content))
     return elements
-
-
-def value_of(element: Element, whole: RootValue) -> Value:
-    """The value that an element of a canon's fact names."""
-    return Value(whole.content, (element.origin,), Source(element.source), whole)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.activations import Activation, FactActivation
+from fluvial.air.machine.activations import Activation, CanonActivation, FactActivation
 from fluvial.air.machine.findings import Wait
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
-from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
+
+NAME_BYTES: Final = 200
+"""An activation that waits for a name in one scope."""
 
 
 class Waiters:
@@ -21,17 +25,26 @@ class Waiters:
         missing: the activations that wait for a name, and which name.
         cleared: the activations that have failed since a name was cleared by ``new``, and not set again.
         names: for each scope and name the activations that wait until the scope holds a value of the name.
+        elements: for each stream and writer the canons that name what it writes, and nothing was written.
         postponed: the calls and canons that could act, had they been allowed to.
+        held: bytes of memory that were taken by waiting for names; grows.
     """
 
-    __slots__ = ("cleared", "facts", "missing", "names", "postponed")
+    __slots__ = ("cleared", "elements", "facts", "held", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
         self.missing: dict[Activation, str] = {}
         self.cleared: dict[Activation, None] = {}
         self.names: dict[tuple[Scope, str], list[Activation]] = {}
+        self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = {}
         self.postponed: dict[FactActivation, None] = {}
+        self.held = 0
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        for waiting in (self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed):
+            waiting.clear()
 
     # --- names
 
@@ -48,6 +61,7 @@ class Waiters:
     def _await(self, activation: Activation, name: str) -> None:
         for scope in activation.scope.holders(name):
             self.names.setdefault((scope, name), []).append(activation)
+            self.held += NAME_BYTES
 
     def misses_nothing(self, activation: Activation) -> None:
         """An activation has all the names that it needs."""
@@ -70,6 +84,14 @@ class Waiters:
         """A call or canon that was reached waits for its fact."""
         assert activation.known is not None, "it was reached"
         self.facts[activation.known] = activation
+
+    def await_element(self, canon: CanonActivation, stream: StreamKey, writer: tuple[bytes, int]) -> None:
+        """A canon has a fact, which names an element that is not here."""
+        self.elements.setdefault((stream, writer), []).append(canon)
+
+    def written(self, stream: StreamKey, writer: tuple[bytes, int]) -> Sequence[CanonActivation]:
+        """Take out the canons that wait for an element, now that it is there."""
+        return self.elements.pop((stream, writer), ())
 
     def postpone(self, activation: FactActivation) -> None:
         """A call or canon could act now, but may not: it has a turn when the evaluator acts."""
@@ -125,6 +147,14 @@ class Waiters:
             reason = "the service has not answered yet"
         else:
             peer = activation.peer
-            done = f"fixed `{node.source.name}`" if isinstance(node, tree.Canon) else "answered"
-            reason = f"{peer} has not {done} yet"
+            reason = _lacks(node, peer, activation.known)
         return Wait(node, Instance(*activation.id), reason, peer)
+
+
+def _lacks(node: tree.Instruction, peer: str, known: InstanceFacts | None) -> str:
+    """What a call or canon of another peer waits for."""
+    if not isinstance(node, tree.Canon):
+        return f"{peer} has not answered yet"
+    if known is not None and known.canon(peer) is not None:
+        return f"what {peer} has fixed of `{node.source.name}` does not follow from signed facts"
+    return f"{peer} has not fixed `{node.source.name}` yet"

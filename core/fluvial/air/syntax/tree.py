@@ -11,7 +11,7 @@ Source: AIR grammar as of AquaVM 0.62 (docs/air.md has the grammar and the white
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
@@ -373,7 +373,7 @@ def walk(root: Instruction) -> Iterator[Instruction]:
         stack.extend(reversed(children(instruction)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Script:
     """A checked script, ready to run.
 
@@ -381,11 +381,13 @@ class Script:
         root: the outermost instruction, number 0.
         size: how many instructions there are; numbers are below it.
         paper: whether an older form of the white paper was met, so that calls accept pairs as peers.
+        analyses: results of what was worked out of it.
     """
 
     root: Instruction
     size: int
     paper: bool = False
+    analyses: dict[object, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __hash__(self) -> int:
         """By identity: trees are deep, and what is worked out once per script is kept by the object."""

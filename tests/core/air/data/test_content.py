@@ -8,7 +8,15 @@ import struct
 from typing import Any
 
 import pytest
-from fluvial.air.data.content import JSON_DEPTH_MAX, LEAF_BYTES_MAX, VALUE_SIZE, check_json, content_id, merkle_root
+from fluvial.air.data.content import (
+    JSON_DEPTH_MAX,
+    LEAF_BYTES_MAX,
+    VALUE_SIZE,
+    KnownIds,
+    check_json,
+    content_id,
+    merkle_root,
+)
 from fluvial.encoding import encode
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -219,3 +227,14 @@ def test_shared_parts_count_as_often_as_they_occur_in_bounded_time() -> None:
         value = [value, value]
     with pytest.raises(ValueError, match="larger than"):
         check_json(value, 100_000)
+
+
+def test_ids_of_parts_are_noted_and_the_same() -> None:
+    long = "x" * LEAF_BYTES_MAX
+    value: Any = {"a": [[long, 1], {"b": [long] * 3}], "c": long, "d": [1, 2]}
+    known: KnownIds = {}
+    assert content_id(value, known) == content_id(value)
+    for part in (value, value["a"], value["a"][0], value["a"][1], value["a"][1]["b"]):
+        assert known[id(part)] == (part, content_id(part))
+        assert content_id(part, known) == content_id(part)
+    assert len(known) == 5

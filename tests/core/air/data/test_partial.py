@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fluvial.air.data.content import LEAF_BYTES_MAX, Json, content_id, leaf_hash
-from fluvial.air.data.partial import Absent, Level, Mask, Partial, covers, cut, id_of, merged, together
+from fluvial.air.data.partial import ABSENT, Absent, Level, Mask, Partial, covers, cut, id_of, merged, together
 from fluvial.air.data.proofs import ArrayPart, FieldPart, Hidden, ObjectPart, WholePart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
@@ -216,5 +216,9 @@ def test_values_put_together_are_partial_if_one_of_them_is() -> None:
     fields = together({"key": "k", "value": hole})
     assert isinstance(fields, Partial)
     assert (fields.part("key"), fields.part("value")) == ("k", hole)
+    assert id_of(array) == content_id([1, LONG, 3])
+    assert id_of(fields) == content_id({"key": "k", "value": LONG})
+    unsorted = together({"z": hole, "a": hole, "é": 1})
+    assert id_of(unsorted) == content_id({"z": LONG, "a": LONG, "é": 1})
     with pytest.raises(Absent):
-        id_of(array)
+        id_of(together([1, ABSENT]))

@@ -25,10 +25,8 @@ from fluvial.air.data.facts import (
     Element,
     Instance,
     Item,
-    Provenance,
     Result,
     Sent,
-    Source,
     Step,
     Taken,
     index_element,
@@ -38,6 +36,9 @@ from fluvial.air.data.facts import (
 from fluvial.air.data.partial import Content, Level, Mask, Partial, cut
 from fluvial.air.data.proofs import write_proof
 from fluvial.air.data.wire import decode_data, encode_data
+from fluvial.air.machine.knowledge import Knowledge
+from fluvial.air.machine.writers import impossible
+from fluvial.air.syntax import parse
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair
 from fluvial.particle import Particle
@@ -114,6 +115,7 @@ def make() -> dict[str, Any]:
         "frames": make_frames(),
         "closed calls": {"results": [plain(one) for one in RESULTS], "closed": plain(close(RESULTS))},
         "partial values": make_parts(),
+        "origins": make_origins(),
         **make_batches(particle.key),
     }
 
@@ -133,18 +135,51 @@ def make_frames() -> list[dict[str, Any]]:
     return found
 
 
+SCRIPT = (
+    '(seq (call "p" ("s" "f") [] x) (seq (par (call "p" ("s" "g") [] $s) (ap x $s)) (seq (canon "c" $s #s) '
+    '(fold #s i (seq (seq (ap i $t) (canon "c" $t #t)) (seq (ap "late" $t) (next i)))))))'
+)
+"""A script with canons, in which instructions 3, 4, 8 and 10 write to streams."""
+
+
+def make_origins() -> dict[str, Any]:
+    """Canons of one script, and whether they are possible."""
+    script, frame, value = parse(SCRIPT), iteration_frame(b"", 6, index_element(0)), content_id("v")
+    call, ap = Element(value, b"", 3), Element(value, b"", 4)
+    canons = [
+        CanonFact(b"", 5, ()),
+        CanonFact(b"", 5, (ap, call)),
+        CanonFact(b"", 5, (Element(content_id("unsigned"), b"", 3),)),
+        CanonFact(b"", 5, (Element(value, frame, 4),)),
+        CanonFact(b"", 5, (Element(value, b"", 1),)),
+        CanonFact(b"", 5, (Element(value, frame, 8),)),
+        CanonFact(b"", 5, (Element(value, b"", 99),)),
+        CanonFact(frame, 9, (Element(value, frame, 8),)),
+        CanonFact(frame, 9, (Element(value, frame, 10),)),
+        CanonFact(frame, 9, (Element(value, b"", 10),)),
+        CanonFact(frame, 9, (ap,)),
+    ]
+    came = {(b"", 3): {value}}
+    return {
+        "script": SCRIPT,
+        "results": [{"frame": "", "node": 3, "value": value.hex()}],
+        "canons": [
+            {"canon": plain(canon), "possible": not impossible(script, canon, came, Knowledge())} for canon in canons
+        ],
+    }
+
+
 def make_batches(key: bytes) -> dict[str, Any]:
     """A first batch with a fact of every kind, a second one of another peer that builds on it, and both as they travel."""
     frame = iteration_frame(b"", 3, index_element(0))
     answer, sent_before = {"k": "value"}, content_id("known to the receiver")
     arguments = (Argument(content_id("literal")), Argument(sent_before, ("a", 0)))
-    origin = Provenance(str(ADA.peer_id), "s", "f", ".$.k")
     items: tuple[Item, ...] = (
         Step(),
         Result(b"", 1, "s", "f", arguments, content_id(answer)),
         CallFailure(frame, 2, "s", "bad", (), -1, '"no"'),
         Step((hashlib.sha256(b"a batch that the receiver has").digest(),)),
-        CanonFact(b"", 4, (Element(content_id(answer), origin, Source.CALL, frame, 300),)),
+        CanonFact(b"", 4, (Element(content_id(answer), frame, 300),)),
         CanonFact(b"", 5, ()),
         Sent(b"", 70_000, True),
         Taken(frame, 6),
@@ -392,7 +427,7 @@ def shortened(item: list[Any], order: list[bytes]) -> list[Any]:
             if item[0] == "result":
                 rest[5] = order.index(item[6])
         case "canon":
-            rest[2] = [[order.index(one[0]), *one[1], *one[2:]] for one in item[3]]
+            rest[2] = [[order.index(one[0]), *one[1:]] for one in item[3]]
     return [tag, *rest]
 
 
@@ -451,6 +486,33 @@ def test_facts_and_batches(vectors: Any) -> None:
         message = b"fluvial/batch/1\0" + bytes.fromhex(batch["particle"]) + signer + root
         assert sha(message).hex() == batch["id"]
         Ed25519PublicKey.from_public_bytes(signer).verify(bytes.fromhex(batch["signature"]), message)
+
+
+WRITERS = {3: ("$s", None), 4: ("$s", None), 8: ("$t", 6), 10: ("$t", 6)}
+"""By hand: what writes to streams in the script of the vectors, and in which fold."""
+
+CANONS = {5: ("$s", None), 9: ("$t", 6)}
+
+
+def possible(canon: list[Any], results: set[tuple[bytes, int, bytes]]) -> bool:
+    stream, around = CANONS[canon[2]]
+    for value, frame, node in canon[3]:
+        written, fold = WRITERS.get(node, (None, None))
+        if written != stream or (fold is None) != (frame == b""):
+            return False
+        if node > canon[2] and (fold is None or fold != around):
+            return False
+        if node == 3 and (frame, node, value) not in results:
+            return False
+    return True
+
+
+def test_origins(vectors: Any) -> None:
+    given = vectors["origins"]
+    results = {(bytes.fromhex(one["frame"]), one["node"], bytes.fromhex(one["value"])) for one in given["results"]}
+    for vector in given["canons"]:
+        assert possible(record(vector["canon"]), results) is vector["possible"], vector
+    assert {vector["possible"] for vector in given["canons"]} == {True, False}
 
 
 def test_closed_calls(vectors: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import content_id
-from fluvial.air.data.facts import CanonFact, Element, Provenance, Result, Sent, Source, Step
+from fluvial.air.data.facts import CanonFact, Element, Result, Sent, Step
 from fluvial.air.data.wire import WireData, decode_data, encode_data
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
@@ -51,7 +51,7 @@ def test_an_altered_value_is_refused() -> None:
 
 
 def test_numbers_that_stand_for_nothing_are_refused() -> None:
-    later = seal((Step(), CanonFact(b"", 3, (Element(VALUE, Provenance("p"), Source.CALL, b"", 1),))))
+    later = seal((Step(), CanonFact(b"", 3, (Element(VALUE, b"", 1),))))
     wire = wire_of(encode_data([later], CONTENTS))
     for broken in (replace(wire, contents=()), replace(wire, signers=()), replace(wire, ids=(b"short",))):
         with pytest.raises(RemoteProtocolError):

@@ -260,18 +260,22 @@ OTHER_WAYS = {("c", "s.handle")}
 
 
 def test_another_answer_next_to_the_true_one_convicts_its_signer() -> None:
-    tried = 0
+    tried = found = 0
     for name, number, delivery, batches, contents in deliveries():
         key, keys, last = honest(name).particle.key, honest_keys(delivery.sender), batches[-1]
         for items in other_answers(last.signed.items):
             lie = Batch.seal(key, keys.peer_id, items, keys.sign)
             played = Played(name, number, encode_data([*batches[:-1], lie], {**contents, content_id(LIE): LIE})).run()
-            assert played.refusal is None
+            tried += 1
+            if played.refusal is not None:  # its own canon of the same batch names the true answer
+                assert f"what {lie.signer} has fixed does not follow" in str(played.refusal)
+                continue
             convicted = [one for one in played.evidence() if {last.id, lie.id} >= set(one.batches)]
             assert convicted
             assert all(one.signer == last.signer and lie.id in one.batches for one in convicted)
-            tried += 1
+            found += 1
     assert tried >= 30
+    assert found >= 25
 
 
 def test_of_two_answers_the_first_counts() -> None:

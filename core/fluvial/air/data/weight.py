@@ -1,0 +1,154 @@
+"""How much memory values take, estimated in bytes before or without going through them in Python, where that is possible.
+
+An estimate is never much below the truth, and usually at most twice as much. The figures are those of CPython 3.11 on 64 bits.
+"""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import Final
+
+import msgspec
+
+from fluvial.air.data.content import Json
+from fluvial.air.data.partial import Content, Fork, Leaf, Partial, Tree
+
+LIST_BYTES: Final = 88
+"""An array, without its elements."""
+DICT_BYTES: Final = 200
+"""An object with few fields, with the collector's header."""
+ITEM_BYTES: Final = 8
+"""The place of an element."""
+FIELD_BYTES: Final = 24
+"""The place of a field in a large object."""
+ATOM_BYTES: Final = 32
+"""A number."""
+TEXT_BYTES: Final = 60
+"""A text, without its characters."""
+NODE_BYTES: Final = 160
+"""A node of a proof: a fork, a hash, or what surrounds a part that is shown."""
+
+QUICK_MAX: Final = 262_144
+"""A greater estimate by counting characters is not good enough: then the value is gone through."""
+
+_json = msgspec.json.Encoder()
+
+
+def weight_of(content: Content) -> int:
+    """What a value takes, whole or in part; a value that is used twice inside of it counts twice."""
+    kind = type(content)
+    if kind is str:
+        return getsizeof(content)
+    if kind is list or kind is dict:
+        quick = _quick(content)
+        return quick if quick <= QUICK_MAX else _exact(content)
+    if kind is Partial:
+        return _of_partial(content)
+    return ATOM_BYTES
+
+
+def _quick(value: Json) -> int:
+    """By the signs in the value's text: it cannot have more values than these. Signs inside of texts count as well."""
+    text = _json.encode(value)
+    count = text.count
+    items = count(b",") + count(b":")
+    texts = TEXT_BYTES * count(b'"') // 2
+    return (
+        len(text)
+        + texts
+        + LIST_BYTES * count(b"[")
+        + DICT_BYTES * count(b"{")
+        + (ITEM_BYTES + ATOM_BYTES) * (items + 1)
+    )
+
+
+def _exact(value: Json) -> int:
+    size = 0
+    level: list[Json] = [value]
+    while level:
+        size += sum(map(getsizeof, level))
+        below: list[Json] = []
+        for item in level:
+            if type(item) is list:
+                below += item
+            elif type(item) is dict:
+                below += item.values()
+                size += sum(map(getsizeof, item))
+        level = below
+    return size
+
+
+def _of_partial(partial: Partial) -> int:
+    size = NODE_BYTES
+    trees: list[Tree] = [] if partial.tree is None else [partial.tree]
+    while trees:
+        tree = trees.pop()
+        size += NODE_BYTES
+        if isinstance(tree, Fork):
+            trees += (tree.left, tree.right)
+        elif isinstance(tree, Leaf):
+            size += weight_of(tree.value)
+    return size
+
+
+# --- before bytes are decoded
+
+_CONTAINERS: Final = bytes((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
+"""The first bytes of arrays and objects in MessagePack."""
+_MARKED: Final = bytes((*range(0x80, 0xC0), *range(0xC4, 0xE0)))
+"""The first bytes of all that is more than a small number or a constant."""
+
+
+def weight_of_encoded(data: bytes, most: int) -> int:
+    """What decoding canonical bytes takes.
+
+    Args:
+        data: MessagePack; it may be damaged.
+        most: as soon as it is more than that, the rest does not matter.
+
+    Returns:
+        The estimate; something above ``most`` if it is more than that.
+    """
+    quick = _quick_of_encoded(data)
+    return quick if quick <= most else _scan(data, most)
+
+
+def _quick_of_encoded(data: bytes) -> int:
+    """No byte stands for more than one value; but those inside of texts and hashes count as well."""
+    size = len(data)
+    containers = size - len(data.translate(None, _CONTAINERS))
+    marked = size - len(data.translate(None, _MARKED))
+    return size * (ITEM_BYTES + 1) + DICT_BYTES * containers + TEXT_BYTES * (marked - containers)
+
+
+_WIDTHS: Final = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+"""Bytes of numbers, by first byte."""
+_LENGTHS: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+"""Bytes of the lengths of texts and byte strings, by first byte."""
+
+
+def _scan(data: bytes, most: int) -> int:
+    """Value by value, without making any."""
+    size, at, end = 0, 0, len(data)
+    while at < end and size <= most:
+        first = data[at]
+        at += 1
+        if first < 0x80 or first >= 0xE0:
+            size += ITEM_BYTES
+        elif first < 0x90 or first in (0xDE, 0xDF):
+            size += ITEM_BYTES + DICT_BYTES
+            at += 0 if first < 0x90 else 2 if first == 0xDE else 4
+        elif first < 0xA0 or first in (0xDC, 0xDD):
+            size += ITEM_BYTES + LIST_BYTES
+            at += 0 if first < 0xA0 else 2 if first == 0xDC else 4
+        elif first < 0xC0:
+            size += ITEM_BYTES + TEXT_BYTES + first - 0xA0
+            at += first - 0xA0
+        elif (width := _LENGTHS.get(first)) is not None:
+            length = int.from_bytes(data[at : at + width], "big")
+            size += ITEM_BYTES + TEXT_BYTES + length
+            at += width + length
+        else:
+            size += ITEM_BYTES + ATOM_BYTES
+            at += _WIDTHS.get(first, 0)
+    return size

@@ -1,0 +1,161 @@
+"""How much memory the run of a script takes: an upper bound that costs nothing, and a count when that bound says too much.
+
+What a machine holds is what can be reached from the activations that are open: an instruction that has ended is forgotten with all inside
+of it, as soon as the one around it goes on. So what was made is only a bound for what is held: :data:`STEP_BYTES` for each step since the
+last *census*. A census goes through all that is there, in slices. The constants are measured (CPython 3.11, 64 bits) and rounded up.
+
+The figures are this peer's own affair: another peer may hold the same flow in more or less memory, and allow more or less. So they decide
+nothing but whether this peer goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from sys import getsizeof
+from typing import Final
+
+from fluvial.air.machine.activations import Activation, CallActivation, FoldActivation, StreamFoldActivation
+from fluvial.air.machine.runtime import STEP_BYTES, Runtime
+from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.waiters import NAME_BYTES
+
+MACHINE_BYTES: Final = 12_000
+"""A machine that has done nothing, with the session and actor around it."""
+HEADER_BYTES: Final = 16
+"""What the garbage collector keeps of an object."""
+WAITING_BYTES: Final = 600
+"""A call or canon that waits: its entries, and what was asked of a service."""
+VALUE_BYTES: Final = 300
+"""A value with its origin."""
+TURN_BYTES: Final = 200
+"""An entry of the agenda."""
+ERROR_BYTES: Final = 700
+"""An error and its report, without the text."""
+
+VISITS_PER_SLICE: Final = 1_000
+"""Activations that are looked at without handing control back."""
+UNCOUNTED_MAX: Final = 4_194_304
+"""Bytes that may have been taken since the last census before there is another one."""
+
+CHILDREN: Final = ("child", "left", "right", "changed")
+"""The fields that hold the activations inside of one."""
+
+
+class MemoryMeter:
+    """What one runtime holds.
+
+    Args:
+        runtime: which; nothing was done with it yet.
+    """
+
+    __slots__ = ("_counted", "_runtime", "_steps")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime: Final = runtime
+        self._counted = 0
+        self._steps = 0
+
+    @property
+    def held(self) -> int:
+        """At most so many bytes, about."""
+        runtime = self._runtime
+        return self._counted + self._fixed() + runtime.grown + STEP_BYTES * (runtime.work - self._steps)
+
+    def due(self, most: int) -> bool:
+        """Whether there should be a census: much has been done since the last one, or there seems to be more than ``most``."""
+        runtime = self._runtime
+        grown = runtime.grown + STEP_BYTES * (runtime.work - self._steps)
+        return grown > max(UNCOUNTED_MAX, self._counted) or (grown > most // 16 and self.held > most)
+
+    def census(self) -> Iterator[None]:
+        """Count what is there, in slices."""
+        runtime = self._runtime
+        counted = yield from _census(runtime)
+        self._counted, self._steps = counted, runtime.work
+        runtime.grown = 0
+        runtime.waiters.held = 0
+
+    def _fixed(self) -> int:
+        return MACHINE_BYTES + self._runtime.knowledge.held + self._runtime.waiters.held
+
+
+def _census(runtime: Runtime) -> Generator[None, None, int]:
+    waiters = runtime.waiters
+    size = sum(len(waiting) for waiting in waiters.names.values()) * NAME_BYTES
+    size += WAITING_BYTES * len(waiters.facts) + TURN_BYTES * len(runtime.agenda.turns)
+    size += runtime.last_error.held
+    for stream in runtime.streams.values():
+        size += stream.held
+    scopes: set[int] = set()
+    for visited, activation in enumerate(reachable(runtime)):
+        size += _activation(activation)
+        if id(activation.scope) not in scopes:
+            scopes.add(id(activation.scope))
+            size += _scope(activation.scope)
+        if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
+            yield
+    return size
+
+
+def reachable(runtime: Runtime) -> Iterator[Activation]:
+    """Every activation that is there, once."""
+    seen: set[int] = set()
+    waiters = runtime.waiters
+    stack: list[Activation | None] = [runtime.root, *waiters.waiting(), *waiters.postponed, *waiters.cleared]
+    stack += [activation for _, _, activation in runtime.agenda.turns]
+    stack += runtime.half_failed
+    for waiting in waiters.names.values():
+        stack += waiting
+    for stream in runtime.streams.values():
+        stack += stream.folds()
+    while stack:
+        activation = stack.pop()
+        if activation is None or id(activation) in seen:
+            continue
+        seen.add(id(activation))
+        stack.append(activation.parent)
+        for name in CHILDREN:
+            if (child := getattr(activation, name, None)) is not None:
+                stack.append(child)
+        yield activation
+
+
+def _activation(activation: Activation) -> int:
+    size = getsizeof(activation) + getsizeof(activation.key) + 2 * HEADER_BYTES
+    if type(activation) is CallActivation and activation.arguments is not None:
+        size += VALUE_BYTES * len(activation.arguments)
+    elif type(activation) is FoldActivation and activation.elements is not None:
+        size += VALUE_BYTES * len(activation.elements)
+    elif type(activation) is StreamFoldActivation:
+        size += VALUE_BYTES
+    if activation.error is not None:
+        size += ERROR_BYTES
+        if activation.error.instruction is activation.node:  # not one of those around it, which have the same error
+            size += getsizeof(activation.error.message)
+    # Its place in the frame, of which it has a part.
+    return size + (getsizeof(activation.place.before) + getsizeof(activation.place.after)) // 2
+
+
+def _scope(scope: Scope) -> int:
+    return scope.held + HEADER_BYTES
+
+
+def dismantle(runtime: Runtime) -> Iterator[None]:
+    """Undo the circles in which activations refer to each other, in slices: so their memory is there at once.
+
+    The runtime cannot be used any more.
+    """
+    for visited, activation in enumerate(reachable(runtime)):
+        activation.parent = None
+        activation.error = None
+        for name in CHILDREN:
+            if getattr(activation, name, None) is not None:
+                setattr(activation, name, None)
+        if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
+            yield
+    runtime.agenda.turns.clear()
+    for stream in runtime.streams.values():
+        stream.forget()
+    runtime.streams.clear()
+    runtime.waiters.clear()
+    runtime.half_failed.clear()

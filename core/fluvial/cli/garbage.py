@@ -1,0 +1,61 @@
+"""Keeps Python's garbage collector from stopping a running peer.
+
+The collector looks for objects that refer to each other in a circle and are not used any more. A full collection goes through all objects
+that there are, and stops everything meanwhile: a quarter of a second for a million, again and again while their number grows. Here few of
+them need that. Machines are taken apart when they leave (``Machine.dismantle``), most other objects are in no circle; so what has lived for some
+time is set aside (``gc.freeze``, which takes no time), and only what is new is looked at. What becomes garbage among the old is found by a full
+collection once in a while: when there is little to go through, or after a long time.
+
+This is a matter of the process, so only ``fluvial run`` does it; a program that embeds a node has its own ideas.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Final
+
+import anyio
+
+PAUSE_S: Final = 0.25
+"""Between two looks."""
+YOUNG: Final = 5_000
+"""So many new objects are looked at together."""
+MIDDLE: Final = 5
+"""After so many of these collections what is left of them is looked at together; that takes some milliseconds."""
+NEVER: Final = 1_000_000_000
+"""The threshold of full collections, which are made here instead."""
+FULL_S: Final = 60.0
+"""Between two full collections, if there is little to go through."""
+FULL_S_MAX: Final = 900.0
+"""Between two full collections in any case."""
+LITTLE: Final = 300_000
+"""Objects that are gone through in less than a tenth of a second."""
+
+
+async def tend_garbage() -> None:
+    """Until cancelled: set old objects aside. Afterwards the collector is as it was."""
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG, MIDDLE, NEVER)
+    gc.freeze()
+    collected_s = looked_s = anyio.current_time()
+    try:
+        while True:
+            await anyio.sleep(PAUSE_S)
+            now_s = anyio.current_time()
+            if now_s - looked_s > FULL_S:
+                looked_s = now_s
+                if now_s - collected_s > FULL_S_MAX or gc.get_freeze_count() < LITTLE:
+                    _collect_all()
+                    collected_s = now_s
+            elif gc.get_count()[2]:
+                gc.collect(1)
+                gc.freeze()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+def _collect_all() -> None:
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

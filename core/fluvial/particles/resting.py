@@ -1,0 +1,51 @@
+"""Which particles can leave the memory, and which of them leaves first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from fluvial.particle import ParticleKey
+from fluvial.particles.actor import Actor
+from fluvial.particles.memory import BySize
+
+
+class RestingActors:
+    """The actors that were idle when they were last looked at.
+
+    An actor that is at work again stays in here until it is taken out, or would have its turn to leave: then it turns out. So a turn of an
+    actor costs the same however many there are.
+    """
+
+    def __init__(self) -> None:
+        self._by_age: OrderedDict[ParticleKey, Actor] = OrderedDict()
+        self._by_size: BySize[ParticleKey] = BySize()
+
+    def put(self, actor: Actor, held: int) -> None:
+        """An actor is idle, and holds so many bytes."""
+        key = actor.particle.key
+        self._by_age[key] = actor
+        self._by_age.move_to_end(key)
+        self._by_size.put(key, held)
+
+    def remove(self, actor: Actor) -> None:
+        """An actor has left the memory."""
+        self._by_age.pop(actor.particle.key, None)
+        self._by_size.remove(actor.particle.key)
+
+    def longest(self) -> Actor | None:
+        """The idle actor that was unused for the longest time; None if none is idle."""
+        while self._by_age:
+            actor = next(iter(self._by_age.values()))
+            if actor.idle:
+                return actor
+            self.remove(actor)
+        return None
+
+    def heaviest(self) -> Actor | None:
+        """One of the idle actors that hold most; None if none is idle."""
+        while (key := self._by_size.largest()) is not None:
+            actor = self._by_age[key]
+            if actor.idle:
+                return actor
+            self.remove(actor)
+        return None

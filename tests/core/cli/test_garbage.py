@@ -1,0 +1,42 @@
+"""The garbage collector of a running peer does not stop it, and still finds garbage."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import anyio
+from fluvial.cli.garbage import FULL_S_MAX, PAUSE_S, tend_garbage
+from fluvial.virtual.loop import run
+
+
+class Knot:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_is_old_is_set_aside_and_garbage_among_it_is_found_later() -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tend_garbage)
+            await anyio.sleep(PAUSE_S)
+            frozen = gc.get_freeze_count()
+            assert frozen > 10_000
+            kept = [[number] for number in range(100_000)]
+            knot = Knot()
+            dead = weakref.ref(knot)
+            await anyio.sleep(2 * PAUSE_S)
+            assert gc.get_freeze_count() > frozen + len(kept) // 2
+            assert gc.get_count()[2] == 0
+            del knot
+            assert dead() is not None
+            await anyio.sleep(FULL_S_MAX + 120)
+            assert dead() is None
+            tasks.cancel_scope.cancel()
+
+    before = gc.get_threshold()
+    run(main)
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
