@@ -31,7 +31,6 @@ import anyio
 import msgspec
 import structlog
 
-from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
@@ -45,6 +44,7 @@ from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
+from fluvial.relaying.reaching import reach_one
 from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.story.story import tell
@@ -54,7 +54,6 @@ from fluvial.telemetry import make_logger
 TTL_S: Final = 30.0
 LOAD: Final = "load"
 RETURN: Final = "return"
-CONNECT_S: Final = 10.0
 
 
 WAITS_SHOWN: Final = 3
@@ -481,27 +480,5 @@ async def connect(
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
-        await _connected(node, configuration.settings.relays)
+        await reach_one(node.transport, configuration.settings.relays, PING_PROTOCOL)
         yield Client(node)
-
-
-async def _connected(node: Node, relays: Sequence[Contact]) -> None:
-    """Wait for the first relay that answers."""
-    failures: list[Unreachable] = []
-
-    async def try_one(relay: Contact) -> None:
-        try:
-            await node.transport.request(relay, PING_PROTOCOL, b"", timeout_s=CONNECT_S)
-        except Unreachable as error:
-            failures.append(error)
-        else:
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for relay in relays:
-            tasks.start_soon(try_one, relay)
-    if len(failures) == len(relays):
-        raise Unreachable(
-            f"{'the relay does not answer' if len(relays) == 1 else 'no relay answers'}: {failures[0].message}",
-            hint="is it running, is it of the same network, and is its id right?",
-        ) from failures[0]

@@ -34,15 +34,16 @@ class Asking(Routing):
         self._context = context
         self._me = context.keys.peer_id
         self._known: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
-        for contact in map(Contact.parse, options.peers):
-            self._known[contact.peer] = contact.addresses
+        self._shown: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
+        for contact in map(Contact.configured, options.peers):
+            self._known[contact.peer] = self._shown[contact.peer] = contact.addresses
 
     def contributions(self) -> Contributions:
         return Contributions(answers=(Answer(protocol=PROTOCOL, by=self._answer, bytes_max=64),))
 
     async def find(self, peer: PeerId) -> Contact | None:
         if peer not in self._known:
-            for contact in self.contacts()[:ASKED_MAX]:
+            for contact in [Contact(*known) for known in self._known.items()][:ASKED_MAX]:
                 await self._ask(contact, peer)
                 if peer in self._known:
                     break
@@ -56,8 +57,14 @@ class Asking(Routing):
             if len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
 
+    def proven(self, peer: PeerId, address: Address) -> None:
+        if peer != self._me:
+            self._shown[peer] = (address,)
+            if len(self._shown) > KNOWN_MAX:
+                self._shown.popitem(last=False)
+
     def contacts(self) -> Sequence[Contact]:
-        return [Contact(peer, addresses) for peer, addresses in self._known.items()]
+        return [Contact(peer, addresses) for peer, addresses in self._shown.items()]
 
     async def _ask(self, contact: Contact, peer: PeerId) -> None:
         try:
