@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 PLUGIN: Final = '''
 """A thermometer that takes its time."""
+from pathlib import Path
 import anyio
 import msgspec
 from fluvial import hookimpl

@@ -105,6 +105,10 @@ class ContactTable:
         """All contacts, silent ones too: to start from when nobody answers any more."""
         return [member.contact for member in self]
 
+    def silent(self) -> list[Contact]:
+        """Contacts that did not answer the last time: they may have been cut off, and be there again."""
+        return [member.contact for member in self if member.failures]
+
     def looked_up(self, target: Key, now: int) -> None:
         """A lookup of a key begins; its bucket needs no refresh for a while."""
         bucket = self._buckets.get(bucket_index(self._own, target))

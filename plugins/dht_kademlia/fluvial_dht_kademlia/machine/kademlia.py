@@ -44,6 +44,8 @@ UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
 REFRESHED_MAX: Final = 4
 """Buckets refreshed in one round."""
+SILENT_PINGED_MAX: Final = 8
+"""Silent contacts that are pinged in one round; so a part of the network that was cut off is taken in again."""
 OFFERED_MAX: Final = 64
 """Records published again or handed on in one round; the others wait for the next."""
 
@@ -330,11 +332,15 @@ class Kademlia:
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
     def _upkeep(self, now: int) -> list[DhtEffect]:
-        """Refresh, republish, replicate, expire; spread over rounds, so that no round is large."""
+        """Ping the silent, refresh, republish, replicate, expire; spread over rounds, so that no round is large."""
         limits = self._limits
         self._set_timer(now + UPKEEP_MS // 2 + self._rng.randrange(UPKEEP_MS), 0, "upkeep")
         self.store.expire(now)
         effects: list[DhtEffect] = []
+        silent = [contact for contact in self.table.silent() if contact.peer not in self._pinged]
+        for contact in silent[:SILENT_PINGED_MAX]:
+            self._pinged.add(contact.peer)
+            effects.append(self._ask(contact, messages.Ping(), None, now))
         for index in self.table.stale(now - limits.refresh_ms)[:REFRESHED_MAX]:
             effects += self._refresh(index, now)
         publications = self.publications.due(now, limits.republish_ms) if limits.republish_ms else ()
