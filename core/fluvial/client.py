@@ -47,6 +47,7 @@ from fluvial.prospects import hopeless
 from fluvial.relaying.reaching import reach_one
 from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
+from fluvial.storage.opening import IN_MEMORY
 from fluvial.story.story import tell
 from fluvial.story.wording import cut, duration, printable
 from fluvial.telemetry import make_logger
@@ -448,7 +449,7 @@ async def connect(
     keys: KeyPair | None = None,
     network: str = "fluvial",
     peers: Sequence[str] = (),
-    storage_url: str = "sqlite://",
+    storage_url: str = IN_MEMORY,
     blobs_folder: str = "",
     plugins: Plugins | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
@@ -462,7 +463,7 @@ async def connect(
         keys: who the client is; a fresh key pair by default.
         network: name of the network.
         peers: addresses of further peers that it may dial.
-        storage_url: where it keeps its particles; in memory by default.
+        storage_url: where it keeps its particles, a database's URL; by default it keeps nothing, and needs no database.
         blobs_folder: where it keeps its blobs; a temporary folder by default.
         plugins: loaded plugins; the installed ones by default.
         log: its logger; by default warnings and errors go to stderr.

@@ -60,7 +60,7 @@ def open_tables(invocation: Invocation) -> Iterator[Connection]:
         ConfigError: the settings cannot be used.
         StorageError: the database is not there, its tables are of another version, or a query failed in the block.
     """
-    from fluvial.storage import reading
+    from fluvial.storage.reading import reading
 
     settings = invocation.configuration().settings
     with reading(settings.storage_url, base_dir=settings.base_dir) as connection:

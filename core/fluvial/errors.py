@@ -84,14 +84,16 @@ class Unreachable(FluvialError):
 class Refused(FluvialError):
     """A particle or a call is not accepted by this peer.
 
-    ``reason`` is one short word of a closed list (``expired``, ``signature`` …) used as a metric label.
+    ``reason`` is one short word of a closed list (``expired``, ``signature`` …) used as a metric label. ``retry_ms`` is after how many milliseconds it
+    may be tried again, if that is known; 0 otherwise.
     """
 
     code = "F401"
 
-    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, reason: str, hint: str = "", retry_ms: int = 0) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.retry_ms = retry_ms
 
 
 class ServiceError(FluvialError):

@@ -29,10 +29,12 @@ from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice
+from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
 from fluvial.services import Handler, Services
-from fluvial.storage import Store, StoredParticle, open_store
+from fluvial.storage.opening import Keeping, keeping
+from fluvial.stored import StoredParticle
 from fluvial.telemetry import make_logger
 from fluvial.virtual.loop import is_virtual
 
@@ -47,7 +49,7 @@ Listen: TypeAlias = Callable[[Notice], None]
 class _RunningNode:
     """Objects that exist only while the node runs."""
 
-    store: Store
+    store: Keeping
     assembly: Assembly
     particles: Particles
 
@@ -239,11 +241,12 @@ class Node:
             on_notice=self._heard,
         )
         assembly = Assembly(self._configuration, owner)
-        opening = open_store(
+        opening = keeping(
             settings.storage_url,
             base_dir=settings.base_dir,
             tables=assembly.tables(),
             inline=is_virtual(),
+            log_bytes=log_bytes(settings.storage),
             metrics=self.metrics,
             log=self.log,
         )

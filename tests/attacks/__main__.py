@@ -1,7 +1,7 @@
 """Attack real peers and report: ``python -m tests.attacks [--seconds 12] [--seed 1] [NAME …]``.
 
 An attack is survived if 95 % of the honest flows that ran meanwhile ended within two seconds, those that were under way when the peer was
-killed ended too, the peer's memory stayed under 512 MB and its log under 16 MB, no rule of the attack was broken, and its
+killed ended too, the peer's memory stayed under 512 MB, its database under the quota and its log under 16 MB, no rule of the attack was broken, and its
 process lives. The exit code is the number of attacks that were not survived.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 
 from tests.attacks.attempts import ATTACKS
-from tests.attacks.referee import HONEST_S_MAX, Match, refereeing
+from tests.attacks.referee import DISK_BYTES_MAX, HONEST_S_MAX, Match, refereeing
 
 FLOW_S_MAX: Final = 2.0
 FLOWS_PERCENT: Final = 95
@@ -39,6 +39,7 @@ def _report(name: str, match: Match) -> bool:
         *([f"{FLOWS_PERCENT} % of the flows take {slowest:.1f} s"] if slowest > FLOW_S_MAX else []),
         *(["a flow that was under way at the kill did not end"] if pledged > HONEST_S_MAX else []),
         *([f"{match.rss_mb} MB of memory"] if match.rss_mb > RSS_MB_MAX else []),
+        *([f"{match.disk_mb:.0f} MB of disk"] if match.disk_mb > DISK_BYTES_MAX / 1e6 else []),
         *([f"{match.log_mb:.0f} MB of log"] if match.log_mb > LOG_MB_MAX else []),
     ]
     print(

@@ -46,6 +46,8 @@ PLEDGES: Final = 3
 TAKEN_S: Final = 1.0
 """For the target to have taken them in."""
 HONEST_S_MAX: Final = 30.0
+DISK_BYTES_MAX: Final = 128 * 2**20
+"""The quota of the target; attacks on the disk would write more than this in seconds."""
 GAP_S: Final = 0.2
 """Between two honest flows."""
 SETTLED_S: Final = 2.0
@@ -264,7 +266,12 @@ async def refereeing(name: str, seed: int, seconds: float) -> AsyncIterator[Refe
         folder = Path(temporary)
         variables = environment(folder / "caches")
         other = PeerProcess(folder / "other", variables)
-        target = PeerProcess(folder / "target", variables, routing={"kind": "static", "peers": [other.address]})
+        target = PeerProcess(
+            folder / "target",
+            variables,
+            routing={"kind": "static", "peers": [other.address]},
+            storage={"bytes_max": DISK_BYTES_MAX},
+        )
         try:
             other.start()
             target.start()

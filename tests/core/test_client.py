@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fluvial.air.syntax.errors import UnknownInstruction
 from fluvial.client import Client, connect, with_values
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
+from fluvial.storage import open_store
 
 from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer
 
@@ -358,3 +360,30 @@ async def test_a_part_that_a_result_does_not_have_ends_the_run_at_once(client: C
     async with client.run(script, ttl_s=60) as flow:
         with anyio.fail_after(WAIT_S), pytest.raises(ServiceError, match="field_name = 'part'"):
             await flow.result()
+
+
+WITHOUT_SQL = """
+import sys
+import anyio
+from fluvial.client import connect
+
+async def main(relay, network):
+    async with connect(relay, network=network) as client:
+        async with client.run('(seq (call relay ("work" "step") [1] x) (call %init_peer_id% ("return" "") [x]))', relay=client.relay_id) as flow:
+            assert await flow.result() == (2,)
+    assert not {name for name in sys.modules if name.partition(".")[0] in ("sqlalchemy", "alembic")}
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+async def test_it_needs_no_database(relay: Peer) -> None:
+    await anyio.run_process([sys.executable, "-c", WITHOUT_SQL, relay.address, NETWORK], stderr=None)
+
+
+async def test_it_keeps_its_particles_where_it_is_told_to(relay: Peer, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'client.db'}"
+    async with connect(relay.address, network=NETWORK, storage_url=url) as client:
+        assert await result(client, f'(seq (call "{client.relay_id}" ("work" "step") [1] x) {RETURN_X})') == [2]
+    async with open_store(url, base_dir=tmp_path, read_only=True) as store:
+        assert len(await store.particles.recent()) == 1

@@ -26,7 +26,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for text in self.peers:
-            Contact.parse(text)
+            Contact.configured(text)
 
 
 class Asking(Routing):
@@ -34,16 +34,17 @@ class Asking(Routing):
         self._context = context
         self._me = context.keys.peer_id
         self._known: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
-        self._shown: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
+        self._proven: OrderedDict[PeerId, tuple[Address, ...]] = OrderedDict()
         for contact in map(Contact.configured, options.peers):
-            self._known[contact.peer] = self._shown[contact.peer] = contact.addresses
+            self._keep(self._known, contact)
+            self._keep(self._proven, contact)
 
     def contributions(self) -> Contributions:
         return Contributions(answers=(Answer(protocol=PROTOCOL, by=self._answer, bytes_max=64),))
 
     async def find(self, peer: PeerId) -> Contact | None:
         if peer not in self._known:
-            for contact in [Contact(*known) for known in self._known.items()][:ASKED_MAX]:
+            for contact in self.contacts()[:ASKED_MAX]:
                 await self._ask(contact, peer)
                 if peer in self._known:
                     break
@@ -53,18 +54,19 @@ class Asking(Routing):
     def learn(self, contact: Contact) -> None:
         addresses = tuple(one for one in contact.addresses if one.peer in (None, contact.peer))[:ADDRESSES_MAX]
         if addresses and contact.peer != self._me:
-            self._known[contact.peer] = addresses
-            if len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
+            self._keep(self._known, Contact(contact.peer, addresses))
 
     def proven(self, peer: PeerId, address: Address) -> None:
-        if peer != self._me:
-            self._shown[peer] = (address,)
-            if len(self._shown) > KNOWN_MAX:
-                self._shown.popitem(last=False)
+        others = [one for one in self._proven.get(peer, ()) if one != address]
+        self._keep(self._proven, Contact(peer, (address, *others[: ADDRESSES_MAX - 1])))
 
     def contacts(self) -> Sequence[Contact]:
-        return [Contact(peer, addresses) for peer, addresses in self._shown.items()]
+        return [Contact(peer, addresses) for peer, addresses in self._proven.items()]
+
+    def _keep(self, table: OrderedDict[PeerId, tuple[Address, ...]], contact: Contact) -> None:
+        table[contact.peer] = contact.addresses
+        if len(table) > KNOWN_MAX:
+            table.popitem(last=False)
 
     async def _ask(self, contact: Contact, peer: PeerId) -> None:
         try:
@@ -78,7 +80,7 @@ class Asking(Routing):
             peer = PeerId.parse(payload.decode())
         except ValueError as error:
             raise RemoteProtocolError("this is no peer id") from error
-        return " ".join(map(str, self._known.get(peer, ()))).encode()
+        return " ".join(map(str, self._proven.get(peer, ()))).encode()
 
 
 @hookimpl

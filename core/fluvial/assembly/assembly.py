@@ -61,7 +61,8 @@ from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
 from fluvial.services.room import ServiceOffer, ServiceRoom
-from fluvial.storage import Store
+from fluvial.storage.opening import Keeping
+from fluvial.story.condensed import condense
 from fluvial.tables import Tables, distinct
 
 AIR_VERSION: Final = "0.62"
@@ -174,7 +175,7 @@ class Assembly:
         return distinct((f"{one.kind} {one.name} ({one.distribution})", one.tables) for one in offers if one.tables)
 
     @asynccontextmanager
-    async def running(self, store: Store) -> AsyncIterator[Particles]:
+    async def running(self, store: Keeping) -> AsyncIterator[Particles]:
         """Run all parts while the block runs; yields the room of the particles.
 
         Args:
@@ -217,7 +218,7 @@ class Assembly:
 
     # --- building
 
-    def _build(self, store: Store) -> None:
+    def _build(self, store: Keeping) -> None:
         wrappers: Sequence[tuple[SeatName, Any]] = (
             ("consensus", self.consensus),
             ("authorization", self.authorization),
@@ -237,7 +238,7 @@ class Assembly:
             else:
                 self.parts.install(installed)
 
-    def _built(self, kind: str, choice: Choice, store: Store) -> Installed:
+    def _built(self, kind: str, choice: Choice, store: Keeping) -> Installed:
         """A part with its contributions.
 
         Raises:
@@ -255,7 +256,7 @@ class Assembly:
         except PluginFailed as error:
             raise error.for_operator() from error.cause
 
-    def _context(self, name: str, kind: str, store: Store) -> Context:
+    def _context(self, name: str, kind: str, store: Keeping) -> Context:
         return Context(
             name=name,
             keys=self._owner.keys,
@@ -274,7 +275,7 @@ class Assembly:
             extensions=self.extensions,
         )
 
-    def _rooms(self, store: Store) -> tuple[ServiceRoom, Particles]:
+    def _rooms(self, store: Keeping) -> tuple[ServiceRoom, Particles]:
         """Core's own rooms."""
         settings, owner = self._settings, self._owner
         services = ServiceRoom(self.services, builtin=self._serve_builtins, offers=list(self._service_offers()))
@@ -282,7 +283,8 @@ class Assembly:
             keys=owner.keys,
             network=settings.network,
             limits=settings.particles,
-            keep_ms=settings.storage.keep_ms,
+            disk=settings.storage,
+            condense=partial(condense, me=owner.keys.peer_id),
             relays=lambda: self.relaying.relays,
             hold=self.relaying.hold,
             store=store.particles,

@@ -101,11 +101,15 @@ async def _story(settings: Settings, particle_id: str) -> Story:
     from fluvial.errors import ConfigError
     from fluvial.identity import KeyPair
     from fluvial.storage import open_store
+    from fluvial.story.condensed import read_condensed
     from fluvial.story.story import tell
 
     me = KeyPair.load(settings.key_file).peer_id
     async with open_store(settings.storage_url, base_dir=settings.base_dir, read_only=True) as store:
-        stored = await store.particles.load(await _find(store.particles, particle_id))
+        key = await _find(store.particles, particle_id)
+        stored, kept = await store.particles.load(key), await store.particles.story(key)
+    if stored is None and kept is not None:
+        return read_condensed(kept)
     if stored is None:
         raise ConfigError(
             f"particle {particle_id!r} was forgotten this moment", hint="[storage] keep_ms says for how long they stay"

@@ -33,7 +33,7 @@ class Reach:
     relay: str
     network: str
     key_file: Path | None
-    storage_url: str = "sqlite://"
+    storage_url: str = "memory://"
     log: structlog.stdlib.BoundLogger | None = None
 
     def connect(self) -> AbstractAsyncContextManager[Client]:

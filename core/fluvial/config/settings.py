@@ -16,7 +16,7 @@ from msgspec import Meta
 from fluvial.addresses import Contact
 from fluvial.blobs.settings import BlobsSection
 from fluvial.particle import NETWORK_PATTERN
-from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.seats import Offer, SeatName
 from fluvial.services.limits import ServiceLimits
 from fluvial.telemetry import LINES_PER_S
@@ -57,15 +57,12 @@ class PluginsSection(_Section, frozen=True):
     path: Annotated[str, Meta(description="folder with one-file plugins, such as plugins.d; empty for none")] = ""
 
 
-class StorageSection(_Section, frozen=True):
+class StorageSection(DiskLimits, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[storage]``."""
 
     url: Annotated[str, Meta(min_length=1, description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")] = (
         "sqlite:///state/fluvial.db"
     )
-    keep_ms: Annotated[
-        int, Meta(ge=0, le=315_360_000_000, description="how long a particle stays for inspection after its deadline")
-    ] = 3_600_000
 
 
 class TelemetrySection(_Section, frozen=True):

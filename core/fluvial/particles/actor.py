@@ -8,6 +8,7 @@ another one from the store when the particle is needed again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from logging import WARNING
 from typing import Final, Protocol, TypeVar
@@ -31,6 +32,7 @@ from fluvial.particles.processor import STEPS_ON_LOOP
 from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.particles.sliced import SlicedInput
+from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
@@ -85,11 +87,13 @@ class Actor:
 
     Attributes:
         particle: the particle.
+        stored: whether it is in the store.
         was_new: whether nothing of it was stored when the session was broken.
     """
 
     def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner) -> None:
         self.particle = session.particle
+        self.stored = session.phase is not ParticlePhase.NEW
         self._session = session
         self._context = context
         self._owner = owner
@@ -103,6 +107,11 @@ class Actor:
     def finished(self) -> bool:
         """Whether nothing is left to do for the particle on this peer."""
         return self._session.finished
+
+    @property
+    def steps(self) -> int:
+        """How many steps its machine has made."""
+        return self._session.steps
 
     @property
     def failure(self) -> FlowFailed | None:
@@ -273,7 +282,10 @@ class Actor:
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
+            if isinstance(error, Refused) and self.stored:
+                await self._end()
             raise
+        self.stored = True
         self._session.durable(writes)
         self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
 
@@ -296,7 +308,11 @@ class Actor:
         """One or two transactions; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
         entries, now_ms, peers = writes.entries(), writes.at_ms, writes.peers
-        if session.phase is not ParticlePhase.NEW:
+        more = entries_bytes(entries, len(peers))
+        size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
+        self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
+        session.journal_bytes += more
+        if self.stored:
             return await store.record(
                 particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
             )
@@ -306,6 +322,14 @@ class Actor:
         if writes.finished:
             await store.record(particle.key, now_ms=now_ms, finished=True)
         return admission.version
+
+    async def _end(self) -> None:
+        """There is no room for what comes next: what the store has of the particle is all that there will be."""
+        self._context.throttled.note(
+            "particle_over_quota", "quota", cause=self.particle.initiator, level=WARNING, particle=self.particle.id
+        )
+        with suppress(StorageError):  # then it goes on when the store is back, perhaps with less to write
+            await self._context.store.record(self.particle.key, now_ms=self._context.clock.now_ms(), finished=True)
 
     def _row(self, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
         return OutboxRow(

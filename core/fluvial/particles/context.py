@@ -19,6 +19,7 @@ from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Decision
@@ -36,6 +37,7 @@ class ActorContext:
         clock: the time in journals.
         store: where journals and outboxes are written.
         processor: shares the peer's time among particles.
+        quota: who may write how much.
         services: answer calls.
         permit: decides whether a call may be made.
         observers: are notified of every call.
@@ -54,6 +56,7 @@ class ActorContext:
     clock: Clock
     store: ParticleStore
     processor: Processor
+    quota: DiskQuota
     services: Services
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers

@@ -25,6 +25,7 @@ from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.throttling import ThrottledLog
 
@@ -44,6 +45,7 @@ class Inbox:
         keeper: has the particles.
         budget: who holds how much memory.
         processor: shares the peer's time among them.
+        quota: who may write to the disk.
         carrier: for what is meant for a peer that this one is the relay of.
         authorization: the seat.
         clock, observers, metrics, log: as usual; metrics get ``fluvial_particles_total{outcome}``.
@@ -59,6 +61,7 @@ class Inbox:
         keeper: Keeper,
         budget: MemoryBudget,
         processor: Processor,
+        quota: DiskQuota,
         carrier: Carrier,
         authorization: GuardedAuthorization,
         clock: Clock,
@@ -73,6 +76,7 @@ class Inbox:
         self._keeper = keeper
         self._budget = budget
         self._processor = processor
+        self._quota = quota
         self._carrier = carrier
         self._authorization = authorization
         self._clock = clock
@@ -92,7 +96,7 @@ class Inbox:
             particle_id = delivery.header.id
             outcome = await self._take_in(sender, delivery, payload)
         except Refused as error:
-            return self._refused(sender, particle_id, error.reason, error)
+            return self._refused(sender, particle_id, error.reason, error, retry_ms=error.retry_ms)
         except MissingError as error:
             return self._refused(sender, particle_id, MISSING, error, error.contents)
         except RemoteProtocolError as error:
@@ -120,6 +124,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             return await self._pass_on(delivery, payload)
+        self._quota.check(particle.initiator)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved)
             actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
@@ -167,12 +172,18 @@ class Inbox:
         if receipt.reason == MISSING:
             raise MissingError(receipt.explanation, contents=tuple(map(ContentId, receipt.lacks)))
         if not receipt.settled:
-            raise Refused(receipt.explanation, reason=receipt.label)
+            raise Refused(receipt.explanation, reason=receipt.label, retry_ms=receipt.retry_ms)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
 
     def _refused(
-        self, sender: PeerId, particle_id: str, reason: str, error: FluvialError, lacks: Sequence[bytes] = ()
+        self,
+        sender: PeerId,
+        particle_id: str,
+        reason: str,
+        error: FluvialError,
+        lacks: Sequence[bytes] = (),
+        retry_ms: int = 0,
     ) -> Receipt:
         self._outcomes.labels(self._label(reason)).inc()
         self._observers.particle_refused(sender, particle_id, reason)
@@ -185,7 +196,7 @@ class Inbox:
             sender=sender,
             error=error.message,
         )
-        return Receipt.refusal(reason, error.message, lacks)
+        return Receipt.refusal(reason, error.message, lacks, retry_ms)
 
     def _label(self, reason: str) -> str:
         """The reason as a metric's label: an authorization's own words are so many, and then ``other``."""

@@ -28,13 +28,15 @@ from fluvial.particles.actor import Actor
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed, failure_in
-from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
 from fluvial.particles.processor import BYTES_ON_LOOP
+from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.resting import RestingActors
 from fluvial.particles.scripts import Scripts, parse_script, script_weight
 from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
 from fluvial.storage.purge import Purge
@@ -81,9 +83,11 @@ class Keeper:
     Args:
         context: what actors work with.
         limits: how many particles may be in memory.
+        disk: how long, and how many bytes of, particles stay in the store for inspection. What keeps them from being run again stays longer if
+            need be: until a replay of them would be refused because of its age.
         budget: who holds how much memory.
-        keep_ms: how long dead particles stay in the store for inspection, in milliseconds. They stay longer if need be: until a replay
-            of them would be refused because of its age.
+        condense: makes of a large particle that has ended what is kept of it in place of its journal, with or without its events; runs in a
+            thread.
         metrics: gets ``fluvial_particles_in_memory``, ``fluvial_particles_memory_bytes``, ``fluvial_particles_suspended`` and
             ``fluvial_particles_put_off_total``.
     """
@@ -92,14 +96,16 @@ class Keeper:
         self,
         context: ActorContext,
         limits: ParticleLimits,
+        disk: DiskLimits,
         *,
         budget: MemoryBudget,
-        keep_ms: int,
+        condense: Callable[[StoredParticle, bool], bytes],
         metrics: CollectorRegistry,
     ) -> None:
         self._context = context
         self._limits = limits
-        self._keep_ms = keep_ms
+        self._disk = disk
+        self._condense = condense
         self._budget = budget
         budget.relieve = self._relieve
         self._scripts = Scripts(budget)
@@ -132,6 +138,8 @@ class Keeper:
         async with self._door(particle.key):
             here = particle.key in self._actors or self._context.store.knows(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
+            if actor is None and here and await self._context.store.is_spent(particle.key):
+                raise _finished()
             if actor is None:
                 self._budget.check(particle.initiator, MACHINE_BYTES)
                 script, me = await self._script(particle), self._context.keys.peer_id
@@ -206,14 +214,36 @@ class Keeper:
             self._leave(actor)
 
     async def purge(self) -> None:
-        """Until cancelled: remove particles that died long ago from the store."""
+        """Until cancelled: remove from the store particles that died long ago, or have ended and there is no room for."""
         await Purge(
-            self._context.store,
+            self._context.store.retention,
             now_ms=self._context.clock.now_ms,
-            keep_ms=self._keep_ms,
+            keep_ms=self._disk.keep_ms,
+            keep_bytes=kept_bytes(self._disk),
             skew_ms=self._limits.clock_skew_ms_max,
             log=self._context.log,
         ).run()
+
+    async def shrink(self) -> None:
+        """Until cancelled: put the stories of large particles that have ended in the place of their journals."""
+        skew_ms = self._limits.clock_skew_ms_max
+        await Shrinker(
+            self._context, skew_ms=skew_ms, condense=self._condense, door=self._door, steps=self._steps, gone=self._gone
+        ).run()
+
+    def _gone(self, key: ParticleKey) -> None:
+        """The journal of a particle is gone."""
+        if (actor := self._actors.get(key)) is not None:
+            self._leave(actor)
+
+    async def _steps(self, stored: StoredParticle) -> int:
+        """How many steps the machine of a particle makes; found out in slices."""
+        if (actor := self._actors.get(stored.particle.key)) is not None:
+            return actor.steps
+        script = await self._script(stored.particle)
+        me = self._context.keys.peer_id
+        restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
+        return (await self._context.processor.finish(stored.particle.initiator, restoring.advance)).steps
 
     async def _go_on(self, key: ParticleKey) -> None:
         """Do what is left to do for a particle: its run, its calls, its deliveries."""
@@ -230,11 +260,12 @@ class Keeper:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
         if isinstance(error, StorageError) or (_short_of_memory(error) and not actor.was_new):
-            self._suspended.put(particle.key, particle.initiator, actor.held)
+            self._suspended.put_back(particle.key, particle.initiator, actor.held)
         elif (
             isinstance(error, FluvialError)
             and not isinstance(error, RemoteProtocolError)
             and not _short_of_memory(error)
+            and not (actor.was_new and isinstance(error, Refused))  # whoever handed it over is told
         ):
             self._context.reporter.broken(particle, error)
         self._leave(actor)
@@ -453,3 +484,7 @@ def _refusal(finished: bool, failure: FlowFailed | None) -> Refused | None:
     if failure is not None:
         return Refused(f"the flow has failed here: {failure.code}: {failure.message}", reason=FAILED)
     return Refused("the particle is finished on this peer", reason="replay") if finished else None
+
+
+def _finished() -> Refused:
+    return Refused("the particle is finished on this peer", reason="replay")

@@ -125,11 +125,11 @@ class DeliveryLane:
         self._told.pop(key, None)
         self._later.pop(key, None)
 
-    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random) -> None:
-        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, the others are not held up."""
+    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
+        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, which the peer may have named."""
         _, times = self._later.get(row.key, (0.0, 0))
         pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
-        self._later[row.key] = now_s + pause_s * rng.uniform(0.5, 1.5), min(times + 1, 30)
+        self._later[row.key] = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5)), min(times + 1, 30)
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
         """Whether the row waits by itself, whatever the others do."""

@@ -1,4 +1,4 @@
-"""What a peer accepts of particles: the section ``[particles]`` of ``fluvial.toml``, and the only place where its defaults stand."""
+"""What a peer accepts of particles: ``[particles]`` and most of ``[storage]`` in ``fluvial.toml``; the only place where the defaults stand."""
 
 from __future__ import annotations
 
@@ -47,3 +47,33 @@ class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             description="how long others are relied on to send a particle on, before this peer does it; 0 for ever",
         ),
     ] = 10_000
+
+
+class DiskLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of ``[storage]``: how much particles may write, and for how long it is kept."""
+
+    keep_ms: Annotated[
+        int, Meta(ge=0, le=315_360_000_000, description="how long a particle stays for inspection after its deadline")
+    ] = 3_600_000
+    keep_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**50,
+            description="bytes of particles above which those that have ended go earlier, oldest first; never more than a third of "
+            "`bytes_max`",
+        ),
+    ] = 268_435_456
+    bytes_max: Annotated[
+        int, Meta(ge=2**24, le=2**50, description="most bytes of the database for particles, its log included")
+    ] = 1_073_741_824
+    particle_bytes_max: Annotated[
+        int,
+        Meta(ge=2**16, le=2**40, description="most bytes of one particle's journal; it ends here before it has more"),
+    ] = 67_108_864
+    initiator_bytes_per_s: Annotated[
+        int, Meta(ge=1, le=2**40, description="bytes a second that one initiator's particles may write for long")
+    ] = 8_388_608
+    initiator_burst_bytes: Annotated[
+        int, Meta(ge=1, le=2**40, description="bytes that they may write at once after a pause")
+    ] = 67_108_864

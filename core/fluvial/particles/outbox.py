@@ -31,7 +31,7 @@ from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import MEMORY
-from fluvial.particles.receipt import MISSING, Receipt
+from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
@@ -262,8 +262,8 @@ class Outbox:
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt = Receipt() if parcel is None else await self._hand_over(lane, row, parcel)
-            if receipt.reason == MEMORY:  # of this initiator it holds enough; others may pass
-                lane.put_off(row, anyio.current_time(), self._rng)
+            if receipt.reason in (MEMORY, QUOTA):  # of this initiator it holds enough; others may pass
+                lane.put_off(row, anyio.current_time(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
                 return False
             await self._store.delivered(row.key, row.peer, row.version)

@@ -21,10 +21,13 @@ REPLAY: Final = "replay"
 MISSING: Final = "missing"
 """The delivery builds on something that the receiver does not have: values, which the receipt names, or batches. Then it asks for everything."""
 
+QUOTA: Final = "quota"
+"""The initiator writes too much to the receiver's disk."""
+
 FAILED: Final = "failed"
 """The flow has come to a limit of the receiver, which takes nothing more of it."""
 
-TEMPORARY: Final = frozenset({"busy", MEMORY, MISSING, "storage", "unreachable"})
+TEMPORARY: Final = frozenset({"busy", MEMORY, MISSING, QUOTA, "storage", "unreachable"})
 """Reasons that may be gone when the sender tries again."""
 
 REASONS: Final = TEMPORARY | {
@@ -36,6 +39,7 @@ REASONS: Final = TEMPORARY | {
 REASON_CHARACTERS_MAX: Final = 32
 EXPLANATION_CHARACTERS_MAX: Final = 500
 LACKS_MAX: Final = 1024
+RETRY_MS_MAX: Final = 86_400_000
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -45,16 +49,23 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         reason: empty if it was accepted: it is durable there; else a short word.
         explanation: for people.
         lacks: content ids of values that are asked for.
+        retry_ms: after how many milliseconds the receiver may take it, if it knows that; 0 otherwise.
     """
 
     reason: str = ACCEPTED
     explanation: str = ""
     lacks: tuple[bytes, ...] = ()
+    retry_ms: int = 0
 
     @classmethod
-    def refusal(cls, reason: str, explanation: str, lacks: Sequence[bytes] = ()) -> Receipt:
+    def refusal(cls, reason: str, explanation: str, lacks: Sequence[bytes] = (), retry_ms: int = 0) -> Receipt:
         """The receipt of a refused delivery, cut to the lengths that a sender accepts. What was cut from ``lacks`` is asked for the next time."""
-        return cls(reason[:REASON_CHARACTERS_MAX], explanation[:EXPLANATION_CHARACTERS_MAX], tuple(lacks[:LACKS_MAX]))
+        return cls(
+            reason[:REASON_CHARACTERS_MAX],
+            explanation[:EXPLANATION_CHARACTERS_MAX],
+            tuple(lacks[:LACKS_MAX]),
+            min(retry_ms, RETRY_MS_MAX),
+        )
 
     @property
     def settled(self) -> bool:
@@ -86,4 +97,6 @@ def decode_receipt(data: bytes) -> Receipt:
         raise RemoteProtocolError("this is no receipt: its texts are too long")
     if len(receipt.lacks) > LACKS_MAX or any(len(key) != 32 for key in receipt.lacks):
         raise RemoteProtocolError("this is no receipt: what it asks for are no content ids, or too many")
+    if not 0 <= receipt.retry_ms <= RETRY_MS_MAX:
+        raise RemoteProtocolError("this is no receipt: it asks for a pause that is no time")
     return receipt

@@ -28,19 +28,21 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
-from fluvial.particles.limits import ParticleLimits
+from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import MemoryBudget
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
+from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import PROTOCOL, encode_receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
 from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
-from fluvial.storage import ParticleStore
+from fluvial.storage.particles import ParticleStore
+from fluvial.stored import StoredParticle
 from fluvial.throttling import ThrottledLog
 
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
@@ -63,7 +65,8 @@ class ParticleContext:
         keys: the peer's key pair.
         network: its network.
         limits: what it accepts.
-        keep_ms: how long dead particles stay in the store.
+        disk: how much they may write, and how long it is kept.
+        condense: makes of a particle that has ended what is kept of it in place of its journal.
         relays: this peer's own relays now, best first.
         hold: keeps a message for a client of this relay that is away.
         store: where they are.
@@ -77,7 +80,8 @@ class ParticleContext:
     keys: KeyPair
     network: str
     limits: ParticleLimits
-    keep_ms: int
+    disk: DiskLimits
+    condense: Callable[[StoredParticle, bool], bytes]
     relays: Callable[[], Sequence[Contact]]
     hold: Hold
     store: ParticleStore
@@ -124,6 +128,7 @@ class Particles(Part):
             tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)
+            tasks.start_soon(self.keeper.shrink)
             task_status.started()
 
     def contributions(self) -> Contributions:
@@ -162,6 +167,32 @@ class Particles(Part):
             return Decision(False, "failed", error.message)
         return await context.authorization.permit(call, policy)
 
+    def _quota(self) -> DiskQuota:
+        context = self._context
+        return DiskQuota(
+            context.store.account,
+            context.disk,
+            me=context.keys.peer_id,
+            weight=context.authorization.weight,
+            clock=anyio.current_time,
+            metrics=context.metrics,
+        )
+
+    def _hearing(self, carrier: Carrier, throttled: ThrottledLog) -> NoticeInbox:
+        context = self._context
+        return NoticeInbox(
+            context.keys.peer_id,
+            limits=context.limits,
+            keeper=self.keeper,
+            carrier=carrier,
+            on_notice=context.on_notice,
+            clock=context.clock,
+            observers=context.observers,
+            metrics=context.metrics,
+            log=context.log,
+            throttled=throttled,
+        )
+
     def _furnish(self, tasks: TaskGroup) -> Reporter:
         """Put the room together; its tasks live in ``tasks``."""
         context = self._context
@@ -170,6 +201,7 @@ class Particles(Part):
         weight = context.authorization.weight
         processor = Processor(weight=weight, metrics=metrics)
         processor.start(tasks)
+        quota = self._quota()
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays, hold=context.hold)
@@ -182,6 +214,7 @@ class Particles(Part):
             clock=clock,
             store=context.store,
             processor=processor,
+            quota=quota,
             services=context.services,
             permit=self._permit,
             observers=observers,
@@ -196,7 +229,7 @@ class Particles(Part):
             throttled=throttled,
         )
         budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
-        keeper = Keeper(actor_context, limits, budget=budget, keep_ms=context.keep_ms, metrics=metrics)
+        keeper = Keeper(actor_context, limits, context.disk, budget=budget, condense=context.condense, metrics=metrics)
         self.keeper = keeper
         self._inbox = Inbox(
             me,
@@ -205,6 +238,7 @@ class Particles(Part):
             keeper=keeper,
             budget=budget,
             processor=processor,
+            quota=quota,
             carrier=carrier,
             authorization=context.authorization,
             clock=clock,
@@ -213,18 +247,7 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        self._notice_inbox = NoticeInbox(
-            me,
-            limits=limits,
-            keeper=keeper,
-            carrier=carrier,
-            on_notice=context.on_notice,
-            clock=clock,
-            observers=observers,
-            metrics=metrics,
-            log=log,
-            throttled=throttled,
-        )
+        self._notice_inbox = self._hearing(carrier, throttled)
         return reporter
 
     def _make_outbox(self, carrier: Carrier, reporter: Reporter, throttled: ThrottledLog) -> Outbox:

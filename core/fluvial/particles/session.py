@@ -112,6 +112,7 @@ class ParticleSession:
         hops: the most hops that a copy had made when it came here.
         phase: see :class:`ParticlePhase`.
         failure: the limit of this peer to which the flow has come, if it has.
+        journal_bytes: what its journal takes on the disk; counted by whoever writes it.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class ParticleSession:
         self.hops = hops
         self.phase = ParticlePhase.NEW
         self.failure: FlowFailed | None = None
+        self.journal_bytes = 0
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -228,6 +230,7 @@ class ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):
             self._apply(item, entry.at_ms)
         self._entries = len(items)
+        self.journal_bytes = sum(len(one.payload) for one in stored.journal)
         self._finishes = stored.state is ParticleState.FINISHED
         self.phase = ParticlePhase.FINISHED if self._finishes else ParticlePhase.LIVE
         return self
@@ -345,8 +348,6 @@ class ParticleSession:
             )
         return look
 
-    # --- memory
-
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
@@ -356,8 +357,6 @@ class ParticleSession:
         """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""
         self.fail()
         yield from self._machine.dismantle()
-
-    # --- health
 
     def check(self) -> None:
         """Raise Refused, ``busy``, if the session is broken: another one must be restored."""

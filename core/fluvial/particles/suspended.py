@@ -23,6 +23,8 @@ AT_ONCE: Final = 4
 """Particles that are being restored at the same time."""
 PAUSE_S: Final = 0.5
 """Before it is looked again whether there is room, and before the store is tried again."""
+PAUSE_STOPPED_S: Final = 1.0
+"""After the store has failed, or a run was stopped for want of memory."""
 
 
 class Suspended:
@@ -49,6 +51,7 @@ class Suspended:
         self._line: FairQueue[ParticleKey] = FairQueue(weight)
         self._lined: dict[ParticleKey, int] = {}
         self._news = anyio.Event()
+        self._not_before_s = 0.0
 
     def __len__(self) -> int:
         """How many are in line."""
@@ -61,6 +64,14 @@ class Suspended:
             self._line.push(initiator, key)
             self._news.set()
 
+    def put_back(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
+        """As :meth:`put`, for one that has just been stopped by a failing store or for want of memory: nobody goes on before a pause.
+
+        What stopped it may still be there, and the calls that it makes would be made again and again.
+        """
+        self._not_before_s = anyio.current_time() + PAUSE_STOPPED_S
+        self.put(key, initiator, held)
+
     async def run(self) -> None:
         """Until cancelled: have them go on."""
         async with anyio.create_task_group() as tasks:
@@ -72,6 +83,9 @@ class Suspended:
             if not self._line:
                 self._news = self._news if not self._news.is_set() else anyio.Event()
                 await self._news.wait()
+                continue
+            if (left_s := self._not_before_s - anyio.current_time()) > 0:
+                await anyio.sleep(left_s)
                 continue
             initiator, key = self._line.pop()
             held = self._lined.pop(key)

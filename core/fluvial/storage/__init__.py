@@ -9,18 +9,23 @@ SQLite on the event loop, with only the COMMIT in a thread, on PostgreSQL a whol
 before. SQLite by default, PostgreSQL by URL; the schema is brought up to date by Alembic when the store is opened (``schema.py``). One
 process at a time writes to a database (``ownership.py``); others may open it read-only meanwhile.
 
+A peer that keeps nothing, such as a client, has its particles in dictionaries (``in_memory.py``, chosen by ``opening.py``).
+
 A table group is its tables (``particle_tables.py``), its values (``fluvial/stored.py``, made of rows by ``particle_rows.py``) and a
-store class over :class:`~fluvial.storage.database.SharedDatabase` (``particles.py``), which ``store.py`` makes a field of
+store class over :class:`~fluvial.storage.database.SharedDatabase` (``sql_particles.py``), which ``store.py`` makes a field of
 :class:`Store`; one module if it is small. Its tables are made by a new file in ``migrations/versions/``.
 
 Plugins have tables of their own (``fluvial.tables``) and reach them through ``Store.part(name)``, the port ``Database`` of one part.
 """
 
-from fluvial.storage.database import SharedDatabase
-from fluvial.storage.particles import ParticleStore
-from fluvial.storage.parts import PartDatabase
-from fluvial.storage.reading import reading
-from fluvial.storage.store import Store, open_store
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fluvial.storage.database import SharedDatabase
+    from fluvial.storage.particles import ParticleStore
+    from fluvial.storage.parts import PartDatabase
+    from fluvial.storage.store import Store, open_store
 from fluvial.stored import (
     Admission,
     JournalEntry,
@@ -42,5 +47,19 @@ __all__ = [
     "Store",
     "StoredParticle",
     "open_store",
-    "reading",
 ]
+
+_MODULES: Final = {
+    "SharedDatabase": "database",
+    "ParticleStore": "particles",
+    "PartDatabase": "parts",
+    "Store": "store",
+    "open_store": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs a database is imported when it is asked for: SQLAlchemy costs a third of a second, and a client needs none."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -12,9 +12,11 @@ So a bad write costs its own caller an error and the others some time.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
@@ -27,17 +29,23 @@ from fluvial.storage.transactions import LentConnection
 
 T = TypeVar("T")
 
+LOG_BYTES: Final = 64 * 2**20
+"""SQLite's log is cut when it is larger, unless told otherwise."""
+CUT_MS: Final = 500
+"""How long cutting it waits for those who read, who take some milliseconds each."""
+
 Work: TypeAlias = Callable[[Connection], T] | DirectWrite[T]
 
 
 class Ticket(Generic[T]):
     """A write on its way, and what became of it."""
 
-    __slots__ = ("error", "quick", "result", "work")
+    __slots__ = ("error", "quick", "result", "size", "work")
 
     def __init__(self, work: Work[T]) -> None:
         self.work = work
-        self.quick = isinstance(work, DirectWrite) and work.size <= DIRECT_BYTES_MAX
+        self.size = work.size if isinstance(work, DirectWrite) else 0
+        self.quick = isinstance(work, DirectWrite) and self.size <= DIRECT_BYTES_MAX
         self.result: T | None = None
         self.error: Exception | None = None
 
@@ -206,13 +214,16 @@ class SqliteCommitter(BaseCommitter):
     Args:
         backend: the engines; the driver that writes waits for no lock.
         ownership: the right to write.
+        log_bytes: the log is brought into the file and cut to nothing when it is larger.
     """
 
     quick: Final = True
 
-    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+    def __init__(self, backend: Backend, ownership: Ownership, *, log_bytes: int = LOG_BYTES) -> None:
         super().__init__(backend, ownership)
         self.instant: Final = backend.path is None
+        self._log = None if backend.path is None else f"{backend.path}-wal"
+        self._log_bytes = log_bytes
 
     def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See :class:`Committer`; 0 also if another program holds a lock, or a write is refused."""
@@ -237,9 +248,31 @@ class SqliteCommitter(BaseCommitter):
         try:
             self._driver().execute("COMMIT")
             self._verify()
+            self._cut_log()
         except BaseException as error:  # noqa: BLE001 - told to the callers
             self._undo()
             self._fail(tickets, error)
+
+    def run(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """See :class:`Committer`."""
+        super().run(tickets)
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """SQLite itself writes on at the end of its log as long as somebody reads, and never makes it shorter.
+
+        Source: SQLite documentation, "Write-Ahead Logging", section 6, "Avoiding Excessively Large WAL Files".
+        """
+        # Where it cannot be done it is larger until the next commit; what is wrong with the file is told to the next write.
+        with suppress(OSError, sqlite3.Error):
+            if self._log is None or os.stat(self._log).st_size <= self._log_bytes:
+                return
+            driver = self._driver()
+            driver.execute(f"PRAGMA busy_timeout = {CUT_MS}")  # for those who read from it now
+            try:
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                driver.execute("PRAGMA busy_timeout = 0")
 
     def _driver(self) -> sqlite3.Connection:
         driver = self._linked().connection.dbapi_connection

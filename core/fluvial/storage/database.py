@@ -10,10 +10,11 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
-from fluvial.storage.committer import Committer, SqliteCommitter, Work
+from fluvial.storage.committer import LOG_BYTES, Committer, SqliteCommitter, Work
 from fluvial.storage.connecting import connect
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.ownership import Ownership, claim, wait_until_free
@@ -32,6 +33,7 @@ class SharedDatabase:
         backend: the engines.
         ownership: the right to write; None if it was opened read-only.
         inline: do everything on the event loop's thread.
+        log_bytes: the size beyond which SQLite's log is cut.
         on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
     """
 
@@ -41,13 +43,14 @@ class SharedDatabase:
         ownership: Ownership | None,
         *,
         inline: bool = False,
+        log_bytes: int = LOG_BYTES,
         on_trouble: Callable[[StorageError], None] = lambda _: None,
     ) -> None:
         self._backend = backend
         self._inline = inline
         self._writer: Writer | None = None
         if ownership is not None:
-            committer = _committer(backend, ownership)
+            committer = _committer(backend, ownership, log_bytes)
             self._writer = Writer(committer, backend.where, inline=inline, on_trouble=on_trouble)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
@@ -92,6 +95,29 @@ class SharedDatabase:
             return result
         return await to_thread.run_sync(self._read, work, limiter=self._readers)
 
+    async def vacuum(self, tables: Sequence[str]) -> None:
+        """Have the place of removed rows used again: PostgreSQL does not do that by itself, SQLite does.
+
+        Source: PostgreSQL documentation, "Routine Vacuuming", section 24.1.2, "Recovering Disk Space".
+
+        Args:
+            tables: names of tables.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        if self._backend.reader.dialect.name == "postgresql":
+            await to_thread.run_sync(self._vacuum, tables, limiter=self._readers)
+
+    def _vacuum(self, tables: Sequence[str]) -> None:
+        try:
+            with self._backend.reader.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()  # it is closed then: nobody else shall have it without a timeout
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(tables)}")
+        except SQLAlchemyError as error:
+            raise storage_error(error, self.where) from error
+
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
             with self._backend.reader.begin() as connection:
@@ -112,10 +138,10 @@ class SharedDatabase:
                 await _called(self._backend.close, inline=self._inline)
 
 
-def _committer(backend: Backend, ownership: Ownership) -> Committer:
+def _committer(backend: Backend, ownership: Ownership, log_bytes: int) -> Committer:
     assert backend.writer is not None
     if backend.writer.dialect.name == "sqlite":
-        return SqliteCommitter(backend, ownership)
+        return SqliteCommitter(backend, ownership, log_bytes=log_bytes)
     from fluvial.storage.pipelined import PipelinedCommitter  # its driver takes a while to import
 
     return PipelinedCommitter(backend, ownership)
@@ -134,6 +160,7 @@ async def open_database(
     read_only: bool = False,
     inline: bool = False,
     busy_timeout_s: float = 5.0,
+    log_bytes: int = LOG_BYTES,
     on_trouble: Callable[[StorageError], None] = lambda _: None,
 ) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
@@ -142,7 +169,7 @@ async def open_database(
         return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
 
     backend, ownership = await _called(prepare, inline=inline)
-    database = SharedDatabase(backend, ownership, inline=inline, on_trouble=on_trouble)
+    database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, on_trouble=on_trouble)
     try:
         yield database
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,21 +11,6 @@ from fluvial.errors import RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Header, Particle, ParticleKey
 from fluvial.stored import OutboxRow, ParticleState, ParticleSummary
-
-
-@dataclass(frozen=True, slots=True)
-class Purged:
-    """What one step of a purge came to.
-
-    Attributes:
-        count: how many particles were removed.
-        oldest_ms: how long the oldest of them should have been gone already, milliseconds.
-        work_s: how long it held up other writes, seconds, without the COMMIT; 0 in an inline store.
-    """
-
-    count: int
-    oldest_ms: int
-    work_s: float
 
 
 def particle_of(row: Row[Any]) -> Particle:

@@ -1,9 +1,11 @@
 """The tables of particles.
 
-- ``scripts``: text by hash; many particles share one.
-- ``particles``: one row per particle ever admitted. It is also the replay guard, so it outlives the particle's deadline.
+- ``scripts``: text by hash; many particles share one. Its bytes count as those of the initiator who brought it first.
+- ``particles``: one row for each particle with a journal. It is also the replay guard, so it outlives the particle's deadline.
 - ``journal``: what happened to a particle, append-only, numbered from 0 without gaps.
 - ``outbox``: who must still be handed a particle; one row per pair.
+- ``stories``: what is left of a large particle that has ended: its story, told when its journal was thrown away.
+- ``replay_guards``: keys of particles that are gone from ``particles`` before their age alone is a reason to refuse them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ scripts: Final = Table(
     metadata,
     Column("hash", LargeBinary(HASH_BYTES), primary_key=True),
     Column("text", LargeBinary, nullable=False),  # UTF-8: PostgreSQL's TEXT refuses NUL
+    Column("initiator", LargeBinary(HASH_BYTES), nullable=False),  # who brought it first
 )
 
 particles: Final = Table(
@@ -40,6 +43,8 @@ particles: Final = Table(
     Column("state", Text, nullable=False, index=True),
     Column("entries", BigInteger, nullable=False),  # length of the journal: the next seq
     Column("revision", BigInteger, nullable=False),  # counts the writes: the next outbox version
+    Column("initiator", LargeBinary(HASH_BYTES), nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # see account.py; without the script
 )
 
 journal: Final = Table(
@@ -61,4 +66,28 @@ outbox: Final = Table(
     Column("since_ms", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False),
     Column("last_error", Text, nullable=False),
+)
+
+stories: Final = Table(
+    "stories",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), primary_key=True),
+    Column("id", SortedText, nullable=False, index=True),
+    Column("header", LargeBinary, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("hops", BigInteger, nullable=False),
+    Column("received_at_ms", BigInteger, nullable=False, index=True),
+    Column("deadline_ms", BigInteger, nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("initiator", LargeBinary(HASH_BYTES), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("story", LargeBinary, nullable=False),
+)
+
+replay_guards: Final = Table(
+    "replay_guards",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), primary_key=True),
+    Column("deadline_ms", BigInteger, nullable=False, index=True),
 )

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import ColumnClause, Table, bindparam, case, delete, insert, literal_column, select, update
 
 from fluvial.encoding import encode
-from fluvial.errors import ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
+from fluvial.storage.account import entries_bytes, particle_bytes
 from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
+from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
+from fluvial.storage.holdings import Written
 from fluvial.storage.particle_tables import journal, outbox, particles, scripts
-from fluvial.stored import Admission, JournalEntry, ParticleState
+from fluvial.stored import JournalEntry, ParticleState
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:
     from fluvial.tables import Insert
-
-KIND_CHARACTERS_MAX: Final = 32
-PAYLOAD_BYTES_MAX: Final = 64 * 2**20
-"""Of one journal entry; far above a frame, so that nothing that arrived can fail to be stored."""
-
-ERROR_CHARACTERS_MAX: Final = 500
-"""Of an outbox row's last error; the rest is cut off."""
 
 _ONE: Final[ColumnClause[int]] = literal_column("1")
 
@@ -46,17 +41,24 @@ _FOLLOWED: Final = case((particles.c.entries == bindparam("first"), particles.c.
 own, and nothing after it is done."""
 
 
+_WRITTEN: Final = particles.c["revision", "initiator", "bytes", "deadline_ms"]
+
+
 def _touch(length: Any) -> Statement:
     change = update(particles).where(particles.c.key == bindparam("of"))
-    change = change.values(state=bindparam("to"), entries=length, revision=particles.c.revision + _ONE)
-    return Statement(change.returning(particles.c.revision), returns=True)
+    change = change.values(
+        state=bindparam("to"),
+        entries=length,
+        revision=particles.c.revision + _ONE,
+        bytes=particles.c.bytes + bindparam("more"),
+    )
+    return Statement(change.returning(*_WRITTEN), returns=True)
 
 
 _TOUCH: Final = _touch(_GROWN)
 _ADVANCE: Final = _touch(_FOLLOWED)
-_LENGTH: Final = Statement(
-    select(particles.c.entries, particles.c.revision).where(particles.c.key == bindparam("of")), returns=True
-)
+_LENGTH: Final = Statement(select(particles.c.entries).where(particles.c.key == bindparam("of")), returns=True)
+_AS_IT_IS: Final = Statement(select(*_WRITTEN).where(particles.c.key == bindparam("of")), returns=True)
 
 
 def _request(insert: Callable[[Table], Insert]) -> Insert:
@@ -86,8 +88,9 @@ def admission(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
-) -> DirectWrite[Admission]:
+) -> DirectWrite[Written]:
     """See ``ParticleStore.admit``."""
+    initiator = particle.header.initiator
     row = {
         "key": particle.key,
         "id": plain_text(particle.id, ID_CHARACTERS_MAX),
@@ -101,19 +104,23 @@ def admission(
         "state": ParticleState.LIVE.value,
         "entries": 0,
         "revision": 0,
+        "initiator": initiator,
+        "bytes": particle_bytes(particle),
     }
     script = particle.script.encode()
     steps: list[Step] = [
-        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script}),
+        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script, "initiator": initiator}),
         (_ADD_PARTICLE, row),
     ]
     if entries or peers or finished:
         steps += _appending(particle.key, entries, peers, now_ms, finished=finished)
     else:
-        steps.append((_LENGTH, {"of": particle.key}))
+        steps.append((_AS_IT_IS, {"of": particle.key}))
 
-    def finish(results: Sequence[Result]) -> Admission:
-        return Admission(results[1] is not None, int(results[2][-1]))
+    def finish(results: Sequence[Result]) -> Written:
+        version, of, size, deadline_ms = results[2]
+        is_new, new_script = results[1] is not None, bool(results[0])
+        return Written(version, of, size, deadline_ms, is_new=is_new, new_script=new_script)
 
     size = len(script) + sum(len(entry.payload) for entry in entries)
     return DirectWrite(steps, finish, _blame(particle.key, entries, missing=0), size)
@@ -126,13 +133,13 @@ def addition(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
-) -> DirectWrite[int]:
+) -> DirectWrite[Written]:
     """See ``ParticleStore.record``."""
 
-    def finish(results: Sequence[Result]) -> int:
+    def finish(results: Sequence[Result]) -> Written:
         if results[0] is None:
             raise not_here(key)
-        return int(results[0][0])
+        return Written(*results[0])
 
     steps = _appending(key, entries, peers, now_ms, finished=finished)
     size = sum(len(entry.payload) for entry in entries)
@@ -153,31 +160,6 @@ def failure(key: ParticleKey, peer: PeerId, error: str) -> DirectWrite[None]:
     return DirectWrite([(_FAILED, row)], lambda _: None)
 
 
-def check_entries(entries: Sequence[JournalEntry]) -> None:
-    """Refuse entries that do not follow each other or are too large.
-
-    Raises:
-        StorageError: there is a gap.
-        ResourceLimit: one is too large.
-    """
-    for offset, entry in enumerate(entries):
-        if entry.seq != entries[0].seq + offset:
-            raise StorageError(
-                f"journal entry {entry.seq} does not follow {entries[offset - 1].seq}",
-                hint="this is a bug of the caller",
-            )
-        if len(entry.payload) > PAYLOAD_BYTES_MAX or len(entry.kind) > KIND_CHARACTERS_MAX:
-            raise ResourceLimit(
-                f"journal entry {entry.seq} is too large: {len(entry.payload)} bytes, kind of {len(entry.kind)} characters",
-                hint=f"{PAYLOAD_BYTES_MAX} bytes and {KIND_CHARACTERS_MAX} characters are allowed",
-            )
-
-
-def not_here(key: ParticleKey) -> StorageError:
-    """What is said of a particle that was never admitted."""
-    return StorageError(f"particle {key.hex()} is not here", hint="admit it before recording anything about it")
-
-
 def _appending(
     key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
 ) -> list[Step]:
@@ -187,7 +169,7 @@ def _appending(
     between several writers.
     """
     state = ParticleState.FINISHED if finished else ParticleState.LIVE
-    change = {"of": key, "count": len(entries), "to": state.value}
+    change = {"of": key, "count": len(entries), "to": state.value, "more": entries_bytes(entries, len(peers))}
     steps: list[Step] = []
     if entries:
         steps.append((_ADVANCE, {**change, "first": entries[0].seq}))
@@ -215,9 +197,6 @@ def _blame(
             return not_here(key)
         if not entries or entries[0].seq == length:
             return None
-        return StorageError(
-            f"particle {key.hex()}: journal entry {entries[0].seq} does not follow: {length} comes next",
-            hint="two writers for one particle, or a bug of the caller",
-        )
+        return not_next(key, entries[0].seq, length)
 
     return _LENGTH, {"of": key}, say

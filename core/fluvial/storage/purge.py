@@ -1,58 +1,64 @@
-"""Forgets what died long ago, a little at a time, so that nobody who writes meanwhile notices much of it.
+"""Removes what died long ago, or what ended and there is no room for, a little at a time, so that nobody who writes meanwhile notices much of it.
 
 How it goes: some particles are removed in one transaction, then follows a pause of twice the time that took. So the purge has at most a third of
 the database, and less the busier it is. It removes more at a time while it falls behind (the oldest of what should be gone gets older),
-and fewer when a transaction takes longer than ``STEP_S``. When nothing is left it looks again after ``REST_S``.
+and fewer when a transaction takes longer than ``STEP_S``. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
+what may be kept, which costs no query, and every ``REST_S`` whether something has become old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
 import structlog
 
 from fluvial.errors import StorageError
-from fluvial.storage.particles import ParticleStore
+from fluvial.storage.holdings import Removed
+from fluvial.storage.retention import Retention
 
-STEP_MIN: Final = 50
+STEP_MIN: Final = 20
 STEP: Final = 100
 STEP_MAX: Final = 1000
 """Particles removed in one transaction: at least, to begin with, at most."""
 
-STEP_S: Final = 0.05
+STEP_S: Final = 0.01
 """A transaction that takes longer holds up others for too long."""
 
 PAUSE: Final = 2.0
 """Times what a step took."""
 
 REST_S: Final = 5.0
+GLANCE_S: Final = 0.5
 
 
 class Purge:
-    """Removes dead particles from the store for ever.
+    """Removes from the store what is not to be kept.
 
     Args:
-        store: where from.
+        retention: of the store.
         now_ms: the time, milliseconds since 1970.
         keep_ms: how long after its deadline a particle can still be looked at.
-        skew_ms: how far clocks may be apart; a particle stays this long in any case.
+        keep_bytes: how much may be kept; while the account has more, what has ended goes, the oldest first.
+        skew_ms: how far clocks may be apart; a particle is not run again for this long in any case.
         log: told when the store fails.
     """
 
     def __init__(
         self,
-        store: ParticleStore,
+        retention: Retention,
         *,
         now_ms: Callable[[], int],
         keep_ms: int,
+        keep_bytes: int,
         skew_ms: int,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._store = store
+        self._retention = retention
         self._now_ms = now_ms
         self._keep_ms = keep_ms
+        self._keep_bytes = keep_bytes
         self._skew_ms = skew_ms
         self._log = log
         self._step = STEP
@@ -62,25 +68,46 @@ class Purge:
         """Purge until cancelled; a store that fails only puts it off."""
         while True:
             try:
-                pause_s = await self._once()
+                while self._is_full() and await self._take(self._make_room):
+                    pass
+                while await self._take(self._forget):
+                    pass
+                await self._retention.measure()
             except StorageError as error:
                 self._log.error("storage_failed", error=error.message)
-                pause_s = REST_S
-            await anyio.sleep(pause_s)
+            await self._rest()
 
-    async def _once(self) -> float:
-        """Take one step; how long to pause then, in seconds."""
-        began = anyio.current_time()
-        step = self._step
-        purged = await self._store.purge_step(self._now_ms(), keep_ms=self._keep_ms, skew_ms=self._skew_ms, limit=step)
+    def _is_full(self) -> bool:
+        return self._retention.account.total > self._keep_bytes
+
+    async def _rest(self) -> None:
+        """Until there may be something to do."""
+        end = anyio.current_time() + REST_S
+        while True:
+            await anyio.sleep(GLANCE_S)
+            if self._is_full() or anyio.current_time() >= end:
+                return
+
+    async def _forget(self) -> Removed:
+        retention = self._retention
+        return await retention.forget(self._now_ms(), keep_ms=self._keep_ms, skew_ms=self._skew_ms, limit=self._step)
+
+    async def _make_room(self) -> Removed:
+        return await self._retention.make_room(self._now_ms(), skew_ms=self._skew_ms, limit=self._step)
+
+    async def _take(self, remove: Callable[[], Awaitable[Removed]]) -> bool:
+        """Take one step, and pause; False if there is nothing left to remove."""
+        began, step = anyio.current_time(), self._step
+        removed = await remove()
         took = anyio.current_time() - began
-        if purged.count < step:
+        if not removed.count:
             self._step, self._behind_ms = STEP, 0
-            return REST_S
-        falls_behind = purged.oldest_ms > self._behind_ms > 0
-        self._behind_ms = purged.oldest_ms
-        if purged.work_s > STEP_S:
+            return False
+        falls_behind = removed.oldest_ms > self._behind_ms > 0
+        self._behind_ms = removed.oldest_ms
+        if removed.work_s > STEP_S:
             self._step = max(STEP_MIN, step // 2)
         elif falls_behind:
             self._step = min(STEP_MAX, step + STEP)
-        return took * PAUSE
+        await anyio.sleep(took * PAUSE)
+        return True

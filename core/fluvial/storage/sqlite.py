@@ -26,10 +26,6 @@ from fluvial.storage.file_lock import FileLock
 OLDEST_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
 
-LOG_BYTES_KEPT: Final = 64 * 2**20
-"""A log that grew beyond this under load is cut back at the next checkpoint."""
-
-
 BUSY_PAUSE_S: Final = 0.005
 """Before the next look at whether another program still holds its lock."""
 
@@ -86,7 +82,8 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
         "PRAGMA synchronous = FULL",
         "PRAGMA fullfsync = ON",  # macOS: without it the disk's cache may still lose what was synced
         "PRAGMA foreign_keys = ON",
-        f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}",
+        # What is removed is overwritten where its page is written anyhow; some builds would write all of it once more.
+        "PRAGMA secure_delete = FAST",
         "PRAGMA busy_timeout = 0",  # the driver waits for no lock: the event loop may have to; see _begin_patiently
         check=lambda connection: _use_log(connection, where),
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry
 
+from fluvial.storage.committer import LOG_BYTES
 from fluvial.storage.database import SharedDatabase, open_database
-from fluvial.storage.particles import ParticleStore
 from fluvial.storage.parts import PartDatabase, PartDatabases
+from fluvial.storage.sql_particles import SqlParticles
 from fluvial.tables import Tables
 
 
@@ -25,7 +26,7 @@ class Store:
 
     def __init__(self, database: SharedDatabase, parts: PartDatabases) -> None:
         self.database = database
-        self.particles = ParticleStore(database)
+        self.particles = SqlParticles(database)
         self._parts = parts
 
     def part(self, name: str) -> PartDatabase:
@@ -42,6 +43,7 @@ async def open_store(
     read_only: bool = False,
     inline: bool = False,
     busy_timeout_s: float = 5.0,
+    log_bytes: int = LOG_BYTES,
     metrics: CollectorRegistry | None = None,
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Store]:
@@ -56,6 +58,7 @@ async def open_store(
         read_only: neither migrate nor write; works while another process, the node, writes.
         inline: read and write on the event loop's thread, one after the other, and start no threads; for simulations.
         busy_timeout_s: how long to wait for a lock that another program holds, seconds.
+        log_bytes: the size beyond which SQLite's log is cut.
         metrics: gets the store's metrics; none are kept without.
         log: where parts that hold up others, and the loss of the database, are reported.
 
@@ -73,6 +76,7 @@ async def open_store(
         read_only=read_only,
         inline=inline,
         busy_timeout_s=busy_timeout_s,
+        log_bytes=log_bytes,
         on_trouble=lambda error: told.error("storage_failed", error=error.message),
     )
     async with opening as database:

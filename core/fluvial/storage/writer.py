@@ -43,6 +43,9 @@ T = TypeVar("T")
 GROUP_MAX: Final = 256
 """Writes in one transaction; bounds how long the first of them waits."""
 
+GROUP_BYTES_MAX: Final = 4 * 2**20
+"""Payload of one transaction, unless a single write has more; bounds what the log of the database holds besides what was committed."""
+
 WAITING_MAX: Final = 1024
 """Writes that may wait; further callers are held back until there is room."""
 
@@ -168,7 +171,7 @@ class Writer:
         """Take a group out of the queue and run it, here or in the thread."""
         self._scheduled = False
         committer, queue = self._committer, self._queue
-        group = self._group = [queue.popleft() for _ in range(min(len(queue), GROUP_MAX))]
+        group = self._group = self._take_group()
         work = committer.run
         if committer.quick and all(ticket.quick for ticket in group):
             # In a simulation nothing may depend on how fast this machine is.
@@ -182,6 +185,17 @@ class Writer:
             self._settle()
         else:
             self._jobs.put(work)
+
+    def _take_group(self) -> Sequence[_Waiting[Any]]:
+        """The writes for the next transaction."""
+        queue = self._queue
+        group, size = [queue.popleft()], 0
+        while queue and len(group) < GROUP_MAX:
+            size += group[-1].size
+            if size > GROUP_BYTES_MAX:
+                break
+            group.append(queue.popleft())
+        return group
 
     def _settle(self) -> None:
         """The group has come to its end."""

@@ -143,6 +143,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         undelivered: whom this peer could not reach.
         error: what ended the last run, if something did.
         contradictions: against which peers there is evidence; of all that one peer has contradicted at most so many are listed.
+        shortened: the journal was thrown away because it was large: long texts and values are cut, and nothing can be verified any more.
+        left_out: how many events in the middle are not told then, or if none is told how many records there were.
     """
 
     particle_id: str
@@ -158,6 +160,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     undelivered: list[Undelivered]
     error: str = ""
     contradictions: list[Contradiction] = []
+    shortened: bool = False
+    left_out: int = 0
 
 
 CONTRADICTIONS_MAX: Final = 16

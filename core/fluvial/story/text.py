@@ -65,6 +65,10 @@ def _head(story: Story, wording: Wording) -> Iterator[str]:
     initiator = f"{wording.peer(story.initiator)} ({printable(story.initiator)})"
     yield f"  begun by {initiator} at {moment(story.began_ms)}, lives {duration(story.ttl_ms)}"
     yield f"  told by {', '.join(map(wording.peer, told_by(story)))}"
+    if story.shortened:
+        what = "events in the middle" if story.events else "records"
+        left = f", {story.left_out} {what} are left out" if story.left_out else ""
+        yield f"  shortened, since it was large: long values are cut{left}"
 
 
 def _events(story: Story, wording: Wording) -> Iterator[str]:

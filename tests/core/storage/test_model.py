@@ -11,7 +11,8 @@ from anyio.from_thread import start_blocking_portal
 from fluvial.errors import StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.storage import JournalEntry, ParticleState, Store, open_store
+from fluvial.storage import JournalEntry, ParticleState, ParticleStore, Store, open_store
+from fluvial.storage.in_memory import InMemoryParticles
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -42,11 +43,14 @@ class ParticleStoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.closing = ExitStack()
         self.portal = self.closing.enter_context(start_blocking_portal())
-        self.store: Store = self.closing.enter_context(
-            self.portal.wrap_async_context_manager(open_store("sqlite://", base_dir=Path()))
-        )
-        self.particles = self.store.particles
+        self.particles = self.opened()
         self.model: dict[ParticleKey, Modelled] = {}
+
+    def opened(self) -> ParticleStore:
+        """An empty store."""
+        opening = open_store("sqlite://", base_dir=Path())
+        store: Store = self.closing.enter_context(self.portal.wrap_async_context_manager(opening))
+        return store.particles
 
     def teardown(self) -> None:
         self.closing.close()
@@ -116,7 +120,9 @@ class ParticleStoreMachine(RuleBasedStateMachine):
     def purge(self, after_ms: int, limit: int) -> None:
         now_ms = NOW_MS + TTL_MS + after_ms
         gone = [p.key for p in PARTICLES if p.key in self.model and p.deadline_ms < now_ms][:limit]
-        assert self.portal.call(lambda: self.particles.purge(now_ms, keep_ms=0, skew_ms=0, limit=limit)) == len(gone)
+        assert self.portal.call(
+            lambda: self.particles.retention.forget(now_ms, keep_ms=0, skew_ms=0, limit=limit)
+        ).count == len(gone)
         for key in gone:
             del self.model[key]
 
@@ -155,5 +161,15 @@ class ParticleStoreMachine(RuleBasedStateMachine):
             known.waiting[to] = version
 
 
+class InMemoryMachine(ParticleStoreMachine):
+    """The same with a store that has no database."""
+
+    def opened(self) -> ParticleStore:
+        """An empty store."""
+        return InMemoryParticles()
+
+
 TestParticleStore = ParticleStoreMachine.TestCase
+TestInMemoryParticles = InMemoryMachine.TestCase
 TestParticleStore.settings = settings(max_examples=12, stateful_step_count=20, deadline=None, derandomize=True)
+TestInMemoryParticles.settings = TestParticleStore.settings

@@ -149,7 +149,7 @@ async def test_another_process_may_read_while_the_node_writes(url: str, tmp_path
         await node.particles.admit(make_particle("a"), sender=peer(2), hops=1, now_ms=NOW_MS)
         assert [summary.id for summary in await other.particles.find("a")] == ["a"]
         with pytest.raises(StorageError, match="opened read-only"):
-            await other.particles.purge(NOW_MS, keep_ms=0, skew_ms=0)
+            await other.particles.retention.forget(NOW_MS, keep_ms=0, skew_ms=0)
         assert other.database.read_only
         assert not node.database.read_only
 
@@ -186,11 +186,11 @@ async def test_a_foreign_lock_is_waited_for_and_then_reported(file: Path) -> Non
         foreign = sqlite3.connect(file, isolation_level=None)
         foreign.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match=r"peer\.db: database is locked") as raised:
-            await store.particles.purge(NOW_MS, keep_ms=0, skew_ms=0)
+            await store.particles.retention.forget(NOW_MS, keep_ms=0, skew_ms=0)
         assert "another program holds a lock" in raised.value.hint
         assert len(await store.particles.recent()) == 20, "reads go on"
         foreign.close()
-        assert await store.particles.purge(NOW_MS, keep_ms=0, skew_ms=0) == 0
+        assert (await store.particles.retention.forget(NOW_MS, keep_ms=0, skew_ms=0)).count == 0
 
 
 async def test_a_foreign_lock_does_not_hold_up_the_event_loop(file: Path) -> None:

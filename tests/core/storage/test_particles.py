@@ -8,8 +8,8 @@ import pytest
 from fluvial.errors import ResourceLimit, StorageError
 from fluvial.particle import ParticleKey
 from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
+from fluvial.storage.entries import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from fluvial.storage.particle_tables import scripts
-from fluvial.storage.particle_writes import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from sqlalchemy import func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
@@ -114,7 +114,7 @@ async def test_a_store_knows_without_a_query_what_was_never_here(url: str, tmp_p
         assert [store.particles.knows(one) for one in (here, expired, new)] == [True, False, False]
         await store.particles.admit(new, sender=peer(2), hops=3, now_ms=NOW_MS)
         assert store.particles.knows(new)
-        await store.particles.purge(NOW_MS + 20 * TTL_MS, keep_ms=0, skew_ms=TTL_MS)
+        await store.particles.retention.forget(NOW_MS + 20 * TTL_MS, keep_ms=0, skew_ms=TTL_MS)
         assert [store.particles.knows(one) for one in (here, new)] == [False, False]
 
 
@@ -285,10 +285,10 @@ async def test_purge_waits_for_the_longer_of_keeping_and_clock_skew(store: Store
     key = await admit(store, "a")
     await store.particles.record(key, now_ms=NOW_MS, entries=[entry(0)], peers=[peer(3)], finished=True)
     end = NOW_MS + TTL_MS
-    assert await store.particles.purge(end + 500, keep_ms=0, skew_ms=500) == 0
-    assert await store.particles.purge(end + 800, keep_ms=800, skew_ms=500) == 0
+    assert (await store.particles.retention.forget(end + 500, keep_ms=0, skew_ms=500)).count == 0
+    assert (await store.particles.retention.forget(end + 800, keep_ms=800, skew_ms=500)).count == 0
     assert await store.particles.status(key) is ParticleState.FINISHED
-    assert await store.particles.purge(end + 801, keep_ms=800, skew_ms=500) == 1
+    assert (await store.particles.retention.forget(end + 801, keep_ms=800, skew_ms=500)).count == 1
     assert await store.particles.load(key) is None
     assert await store.particles.find("") == []
     count = text("SELECT (SELECT count(*) FROM journal) + (SELECT count(*) FROM outbox)")
@@ -300,7 +300,7 @@ async def test_purge_keeps_scripts_that_others_share(store: Store) -> None:
     await admit(store, "old alone", script="(alone)", timestamp_ms=NOW_MS - 1)
     key = await admit(store, "new", script="(shared)")
     assert await script_count(store) == 2
-    assert await store.particles.purge(NOW_MS + TTL_MS, keep_ms=0, skew_ms=0) == 2
+    assert (await store.particles.retention.forget(NOW_MS + TTL_MS, keep_ms=0, skew_ms=0)).count == 2
     assert await script_count(store) == 1
     stored = await store.particles.load(key)
     assert stored is not None
@@ -311,12 +311,12 @@ async def test_purge_goes_in_batches_the_longest_expired_first(store: Store) -> 
     for number in range(5):
         await admit(store, f"p{number}", timestamp_ms=NOW_MS - number)
     late = NOW_MS + 2 * TTL_MS
-    assert await store.particles.purge(late, keep_ms=0, skew_ms=0, limit=2) == 2
+    assert (await store.particles.retention.forget(late, keep_ms=0, skew_ms=0, limit=2)).count == 2
     assert {summary.id for summary in await store.particles.recent()} == {"p0", "p1", "p2"}
-    assert await store.particles.purge(late, keep_ms=0, skew_ms=0) == 3
-    assert await store.particles.purge(late, keep_ms=0, skew_ms=0) == 0
+    assert (await store.particles.retention.forget(late, keep_ms=0, skew_ms=0)).count == 3
+    assert (await store.particles.retention.forget(late, keep_ms=0, skew_ms=0)).count == 0
 
 
 async def test_purge_refuses_to_cut_the_replay_guard_short(store: Store) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
-        await store.particles.purge(NOW_MS, keep_ms=-1, skew_ms=0)
+        await store.particles.retention.forget(NOW_MS, keep_ms=-1, skew_ms=0)

@@ -16,20 +16,21 @@ from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
 COUNT = 3 * STEP + 10
 
 
-async def fill(store: Store, count: int) -> None:
+async def fill(store: Store, count: int, *, finished: bool = False) -> None:
     async with anyio.create_task_group() as tasks:
         for number in range(count):
 
             async def admit(number: int = number) -> None:
                 particle = make_particle(f"p{number}", timestamp_ms=NOW_MS + number)
-                await store.particles.admit(particle, sender=peer(2), hops=1, now_ms=NOW_MS)
+                await store.particles.admit(particle, sender=peer(2), hops=1, now_ms=NOW_MS, finished=finished)
 
             tasks.start_soon(admit)
 
 
-def purge_of(store: Store, now_ms: int, out: io.StringIO) -> Purge:
+def purge_of(store: Store, now_ms: int, out: io.StringIO, *, keep_bytes: int = 2**40) -> Purge:
     log = make_logger(log_format="json", log_level="info", file=out)
-    return Purge(store.particles, now_ms=lambda: now_ms, keep_ms=0, skew_ms=0, log=log)
+    retention = store.particles.retention
+    return Purge(retention, now_ms=lambda: now_ms, keep_ms=0, keep_bytes=keep_bytes, skew_ms=0, log=log)
 
 
 async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
@@ -41,7 +42,7 @@ async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
         counts.append(len(await store.particles.recent(COUNT)))
-        if seconds == purge.REST_S:
+        if seconds == purge.GLANCE_S:
             scope.cancel()
         await anyio.lowlevel.checkpoint()
 
@@ -51,7 +52,7 @@ async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
         await purge_of(store, NOW_MS + 9 * TTL_MS, io.StringIO()).run()
     assert counts[-1] == 0
     assert len(pauses) >= 3, "in several steps"
-    assert pauses[-1] == purge.REST_S
+    assert pauses[-1] == purge.GLANCE_S
     assert all(pause > 0 for pause in pauses)
 
 
@@ -68,13 +69,39 @@ async def test_what_is_not_due_stays(store: Store, monkeypatch: pytest.MonkeyPat
     assert len(await store.particles.recent()) == 10
 
 
+async def test_what_has_ended_goes_while_there_is_more_than_may_be_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, 20, finished=True)
+    keep_bytes, rests = store.particles.account.total // 2, 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal rests
+        rests += seconds == purge.GLANCE_S
+        if rests == 3:
+            scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(purge.anyio, "sleep", sleep)
+    monkeypatch.setattr(purge, "STEP", 4)
+    monkeypatch.setattr(purge, "STEP_MIN", 4)
+    with anyio.CancelScope() as scope:
+        await purge_of(store, NOW_MS, io.StringIO(), keep_bytes=keep_bytes).run()
+    left = await store.particles.recent()
+    assert 4 <= len(left) <= 10, "no more than what was too much, but for the last step, and the guards count"
+    assert store.particles.account.total <= keep_bytes
+    assert {summary.id for summary in left} == {f"p{19 - number}" for number in range(len(left))}, (
+        "the oldest have gone"
+    )
+
+
 async def test_a_store_that_fails_puts_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     async with open_store("sqlite:///peer.db", base_dir=tmp_path) as closed:
         pass
 
     async def sleep(seconds: float) -> None:
-        assert seconds == purge.REST_S
+        assert seconds == purge.GLANCE_S
         scope.cancel()
         await anyio.lowlevel.checkpoint()
 

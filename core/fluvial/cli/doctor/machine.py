@@ -18,8 +18,8 @@ from fluvial.config import Settings
 from fluvial.errors import ConfigError, StorageError
 from fluvial.findings import Finding
 from fluvial.identity import KeyPair, key_is_exposed
-from fluvial.storage import reading
 from fluvial.storage.connecting import parse_url
+from fluvial.storage.reading import reading
 from fluvial.storage.tables import VERSION_TABLE
 
 KEY_MODE: Final = "key-mode"

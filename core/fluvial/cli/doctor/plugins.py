@@ -11,7 +11,7 @@ from fluvial.cli.doctor.containment import CHECK_S, contained
 from fluvial.config import Configuration
 from fluvial.errors import FluvialError
 from fluvial.findings import Finding
-from fluvial.storage import reading
+from fluvial.storage.reading import reading
 
 
 def plugin_findings(configuration: Configuration, *, running: bool, timeout_s: float = CHECK_S) -> Iterator[Finding]:

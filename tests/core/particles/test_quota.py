@@ -1,0 +1,183 @@
+"""Who may write how much: rates that recover, shares that leave room for whoever comes new, and the room itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fluvial.errors import Refused
+from fluvial.identity import PeerId
+from fluvial.particle import Particle
+from fluvial.particles.limits import DiskLimits
+from fluvial.particles.quota import DiskQuota, kept_bytes, log_bytes, room_bytes
+from fluvial.storage.account import DiskAccount
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from tests.support.deliveries import make_particle
+from tests.support.nodes import id_of, keys_of
+
+LIMITS = DiskLimits(
+    bytes_max=2**24, initiator_bytes_per_s=1_000, initiator_burst_bytes=10_000, particle_bytes_max=1_000_000
+)
+FAST = DiskLimits(bytes_max=2**24, initiator_bytes_per_s=2**40, initiator_burst_bytes=2**40)
+ROOM = room_bytes(LIMITS)
+
+
+class Disk:
+    """A quota with its account, a clock that is set, and writes that are done at once."""
+
+    def __init__(self, limits: DiskLimits = LIMITS, weight: Callable[[PeerId], int] = lambda _: 0) -> None:
+        self.now_s = 100.0
+        self.account = DiskAccount()
+        self.quota = DiskQuota(
+            self.account, limits, me=id_of("me"), weight=weight, clock=lambda: self.now_s, metrics=CollectorRegistry()
+        )
+
+    def write(self, name: str, size: int, *, journal: int = 0) -> None:
+        self.quota.spend(particle_of(name), size, journal=journal)
+        self.account.add(keys_of(name).public_key, size)
+
+    def refusal(self, name: str) -> Refused | None:
+        """Why nothing of an initiator is taken in; None if it is."""
+        try:
+            self.quota.check(id_of(name))
+        except Refused as refused:
+            return refused if refused.reason == "quota" else None
+        return None
+
+
+_PARTICLES: dict[str, Particle] = {}
+
+
+def particle_of(name: str) -> Particle:
+    return _PARTICLES.setdefault(name, make_particle("(null)", keys=keys_of(name)))
+
+
+# --- rate
+
+
+def test_whoever_writes_faster_than_it_may_is_told_when_to_come_again() -> None:
+    disk = Disk()
+    disk.write("a", 10_000)
+    assert disk.refusal("a") is None, "all of the burst may be used"
+    disk.write("a", 2_500)
+    refused = disk.refusal("a")
+    assert refused is not None
+    assert refused.retry_ms == 2_500
+    assert "1000 bytes a second" in refused.message
+    assert disk.refusal("b") is None, "the others have buckets of their own"
+    disk.now_s += 2.4
+    assert disk.refusal("a") is not None
+    disk.now_s += 0.1
+    assert disk.refusal("a") is None
+
+
+def test_a_long_pause_gives_no_more_than_the_burst() -> None:
+    disk = Disk()
+    disk.write("a", 1)
+    disk.now_s += 1_000_000
+    disk.write("a", 10_001)
+    assert disk.refusal("a") is not None
+
+
+def test_weight_counts() -> None:
+    disk = Disk(weight=lambda peer: 3 if peer == id_of("heavy") else 0)
+    for name in ("heavy", "light"):
+        disk.write(name, 14_000)
+    assert disk.refusal("heavy") is None
+    light = disk.refusal("light")
+    assert light is not None
+    assert light.retry_ms == 4_000
+
+
+# --- share
+
+
+def test_one_alone_may_have_half_and_what_is_removed_opens_the_door_again() -> None:
+    disk = Disk(FAST)
+    disk.account.add(keys_of("a").public_key, ROOM // 2)
+    assert disk.refusal("a") is None
+    disk.account.add(keys_of("a").public_key, 2)
+    refused = disk.refusal("a")
+    assert refused is not None
+    assert "more than its share" in refused.message
+    assert refused.retry_ms > 0
+    assert disk.refusal("b") is None
+    disk.account.add(keys_of("a").public_key, -2)
+    assert disk.refusal("a") is None
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(50_000, 400_000))
+def test_however_many_write_as_much_as_they_can_somebody_new_is_let_in(count: int, step: int) -> None:
+    disk, names = Disk(FAST), [f"n{number}" for number in range(count)]
+    going = set(names)
+    while going:
+        for name in sorted(going):
+            if disk.refusal(name) is not None:
+                going.discard(name)
+            elif disk.account.total + step <= ROOM:
+                disk.write(name, step)
+            else:
+                going.discard(name)
+    free = ROOM - disk.account.total
+    assert disk.account.total <= ROOM
+    assert free >= ROOM // (count + 1) - count * step
+    assert disk.refusal("new") is None
+
+
+def test_the_heaviest_is_refused_first() -> None:
+    disk = Disk(FAST)
+    for name, part in (("a", 3), ("b", 6), ("c", 12)):
+        disk.account.add(keys_of(name).public_key, ROOM // part)
+    assert [disk.refusal(name) is None for name in ("a", "b", "c")] == [True, True, True]
+    disk.account.add(keys_of("d").public_key, ROOM // 5)
+    assert [disk.refusal(name) is None for name in ("a", "b", "c")] == [False, True, True]
+
+
+# --- room
+
+
+def test_what_is_under_way_may_go_beyond_the_share_but_not_for_ever() -> None:
+    disk = Disk(FAST)
+    disk.write("a", ROOM // 2 + 1)
+    assert disk.refusal("a") is not None
+    disk.write("a", ROOM // 4)
+    with pytest.raises(Refused, match="would be free") as refused:
+        disk.write("a", ROOM // 10)
+    assert refused.value.reason == "quota"
+    disk.write("b", 1_000)
+
+
+def test_nobody_may_write_more_than_there_is_room_for() -> None:
+    disk = Disk(FAST)
+    disk.write("me", ROOM - 1_000)
+    assert disk.refusal("me") is None, "an own particle is told when it writes"
+    for name in ("me", "a"):
+        with pytest.raises(Refused, match="disk is full"):
+            disk.write(name, 1_001)
+    assert disk.account.total <= ROOM
+
+
+def test_a_journal_has_its_limit() -> None:
+    disk = Disk()
+    disk.write("a", 10, journal=1_000_000)
+    with pytest.raises(Refused, match="1000001 bytes, 1000000 are allowed") as refused:
+        disk.write("a", 10, journal=1_000_001)
+    assert refused.value.retry_ms == 0, "that will not change"
+
+
+def test_own_particles_are_held_to_the_room_alone() -> None:
+    disk = Disk()
+    disk.write("me", 1_000_000)
+    assert disk.refusal("me") is None
+    disk.write("me", ROOM - 1_000_000)
+
+
+@pytest.mark.parametrize("bytes_max", [2**24, 2**30, 2**40])
+def test_room_and_log_are_within_what_was_asked_for(bytes_max: int) -> None:
+    limits = DiskLimits(bytes_max=bytes_max, keep_bytes_max=2**50)
+    assert room_bytes(limits) + 2 * log_bytes(limits) <= bytes_max
+    assert kept_bytes(limits) <= room_bytes(limits) // 3
