@@ -81,7 +81,7 @@ async def fluvial(steps: int, url: str, folder: Path) -> AsyncIterator[Workflow]
     }
     air = script(steps)
     async with running(load(from_values(values, base_dir=folder)), keys=KeyPair.generate(), serves=[Steps()]) as node:
-        client = Client(node, node.peer_id)
+        client = Client(node)
 
         async def workflow(number: int) -> int:
             async with client.run(air, number=number) as flow:

@@ -31,7 +31,6 @@ import anyio
 import msgspec
 import structlog
 
-from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
@@ -45,6 +44,7 @@ from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
+from fluvial.relaying.reaching import reach_one
 from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.storage.opening import IN_MEMORY
@@ -55,7 +55,6 @@ from fluvial.telemetry import make_logger
 TTL_S: Final = 30.0
 LOAD: Final = "load"
 RETURN: Final = "return"
-CONNECT_S: Final = 10.0
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
@@ -310,13 +309,17 @@ class Client:
 
     Attributes:
         node: the peer that it is.
-        relay_id: the relay it is connected to.
     """
 
-    def __init__(self, node: Node, relay_id: PeerId, credentials: Sequence[bytes] = ()) -> None:
+    def __init__(self, node: Node, credentials: Sequence[bytes] = ()) -> None:
         self.node: Final = node
-        self.relay_id: Final = relay_id
         self._credentials = tuple(credentials)
+
+    @property
+    def relay_id(self) -> PeerId:
+        """The relay that it is connected to now, or was at last; its own id if it has none."""
+        relays = self.node.assembly.relaying.relays
+        return relays[0].peer if relays else self.node.peer_id
 
     @property
     def peer_id(self) -> PeerId:
@@ -447,7 +450,7 @@ def _in_script(notice: Notice, loads: int) -> Notice:
 
 @asynccontextmanager
 async def connect(
-    relay: str,
+    relay: str | Sequence[str],
     *,
     keys: KeyPair | None = None,
     network: str = "fluvial",
@@ -458,10 +461,12 @@ async def connect(
     credentials: Sequence[bytes] = (),
     log: structlog.stdlib.BoundLogger | None = None,
 ) -> AsyncIterator[Client]:
-    """A client that is connected to a relay while the block runs.
+    """A client that is connected to a relay while the block runs; to several, if several are given, of which one must answer.
+
+    It gives each relay a lease, so that others can find it through any of them. When all are lost, it tries peers that its relays have named.
 
     Args:
-        relay: the relay's address, ending in ``/p2p/12D3KooW…``.
+        relay: the relay's address, ending in ``/p2p/12D3KooW…``, or those of several.
         keys: who the client is; a fresh key pair by default.
         network: name of the network.
         peers: addresses of further peers that it may dial.
@@ -472,28 +477,17 @@ async def connect(
         log: its logger; by default warnings and errors go to stderr.
 
     Raises:
-        Unreachable: the relay does not answer. ConfigError: an address or name is not usable.
+        Unreachable: no relay answers. ConfigError: an address or name is not usable.
     """
     values = {
         "network": network,
-        "relays": [relay],
+        "relays": [relay] if isinstance(relay, str) else list(relay),
         "routing": {"kind": "static", "peers": list(peers)},
         "storage": {"url": storage_url},
         "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
-    contact = Contact.configured(relay)
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
-        await _connected(node, contact)
-        yield Client(node, contact.peer, credentials)
-
-
-async def _connected(node: Node, relay: Contact) -> None:
-    try:
-        await node.transport.request(relay, PING_PROTOCOL, b"", timeout_s=CONNECT_S)
-    except Unreachable as error:
-        raise Unreachable(
-            f"the relay does not answer: {error.message}",
-            hint="is it running, is it of the same network, and is its id right?",
-        ) from error
+        await reach_one(node.transport, configuration.settings.relays, PING_PROTOCOL)
+        yield Client(node, credentials)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -26,7 +27,7 @@ from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
-from fluvial.particle import Particle, ParticleKey
+from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice
 from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
@@ -139,11 +140,12 @@ class Node:
         """Where others can reach it: its addresses or, if it has none, circuits through its relays."""
         if self.addresses:
             return tuple(str(address) for address in self.addresses)
-        return tuple(
+        circuits = (
             str(Address(host_kind=way.host_kind, host=way.host, port=way.port, peer=self.peer_id, relay=relay.peer))
-            for relay in self._settings.relays
+            for relay in self._in_operation.assembly.relaying.relays
             for way in relay.addresses
         )
+        return tuple(islice(circuits, REPLY_ADDRESSES_MAX))
 
     # --- flows
 

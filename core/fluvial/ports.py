@@ -10,7 +10,7 @@ Who may use which port (calls go to what has started before, or through a port);
 part            peers         database trust          ledger directory blobs extensions
 =============== ============= ======== ============== ====== ========= ===== ==========
 transport       –             –        weight         –      –         –     –
-routing         Contact only  yes      weight, proves –      own       –     yes
+routing         Contact only  yes      all            –      own       –     yes
 authorization   yes           yes      (is it)        view   –         –     –
 execution       yes           yes      –              view   yes       yes   yes
 extras          yes           yes      yes            yes    yes       yes   yes
@@ -117,6 +117,10 @@ class Peers(Protocol):
 
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
+        ...
+
+    def addresses(self) -> Sequence[Address]:
+        """Where this peer can be dialled now, as it announces it to others; none for a client that only dials, and before the transport has started."""
         ...
 
     def dialable(self, address: Address) -> bool:

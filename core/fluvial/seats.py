@@ -221,6 +221,14 @@ class Routing(Part, Protocol):
         """The best contact known or found for a peer; None if there is none."""
         ...
 
+    def known(self, peer: PeerId) -> Contact | None:
+        """What :meth:`find` has without asking anybody; None if it would have to ask, or knows that its addresses lead nowhere now. Quick."""
+        return None
+
+    def failed(self, contact: Contact) -> None:
+        """None of these addresses has led to the peer: look for others."""
+        return
+
     def learn(self, contact: Contact) -> None:
         """A connected peer announced addresses of its own. They may be tried, but nobody else is told of them: see :meth:`proven`."""
         ...

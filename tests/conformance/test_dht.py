@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fluvial_dht_kademlia.cli import dht
+from fluvial_dht_kademlia.lab.cli import dht
 
 FOLDER = Path(__file__).parent / "dht"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -162,7 +162,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         "fluvial.toml:6: `transport.listen[1]`: expected `str`, got `int`",
         (
             "fluvial.toml:11: no loaded plugin offers routing 'statc'\n    did you mean `static`?\n    "
-            f"installed for routing: static ({make.plugins.select('routing', 'static').distribution})"
+            f"installed for routing: kademlia ({make.plugins.select('routing', 'kademlia').distribution}), "
+            f"static ({make.plugins.select('routing', 'static').distribution})"
         ),
         "fluvial.toml:15: `effectors.weather.station_file` is missing",
         "fluvial.toml:16: no loaded plugin offers effector 'wether'\n    did you mean `weather`?\n    "

@@ -1,16 +1,16 @@
 """Puts a node together: builds its parts, reads their contributions, starts them one after the other, stops them in the opposite order.
 
-==== ========================= ====================================================================
-step part                      may count on
-==== ========================= ====================================================================
-1    consensus                 the database
-2    authorization             the ledger
-3    transport                 trust weights; from here on other peers can be asked
-4    routing                   the transport
-5    blobs, execution, extras  all above
-6    services                  all above: built-in, contributed, effectors, native
-7    particles, health         the services
-==== ========================= ====================================================================
+==== =================================== =====================================================================
+step part                                may count on
+==== =================================== =====================================================================
+1    consensus                           the database
+2    authorization                       the ledger
+3    transport                           trust weights; from here on other peers can be asked
+4    routing                             the transport
+5    blobs, relaying, execution, extras  all above
+6    services                            all above: built-in, contributed, effectors, native
+7    particles, health                   the services
+==== =================================== =====================================================================
 
 All parts are built, without I/O, before any of them starts; their contributions are read once. A part in a seat that fails ends the node, in
 order; an extra that fails is set aside alone, with its contributions.
@@ -55,6 +55,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
 from fluvial.ports import Context
+from fluvial.relaying.room import RelayRoom
 from fluvial.seats import SeatName
 from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
@@ -150,6 +151,20 @@ class Assembly:
             on_change=self.observers.capabilities_changed,
         )
 
+        self.relaying: Final = RelayRoom(
+            owner.keys,
+            network=self._settings.network,
+            relays=self._settings.relays,
+            transport=self.transport,
+            routing=self.routing,
+            weight=self.authorization.weight,
+            on_change=self.observers.capabilities_changed,
+            clock=owner.clock,
+            rng=owner.rng,
+            metrics=metrics,
+            log=log,
+        )
+
     def tables(self) -> Sequence[Tables]:
         """The tables of the offers that the settings name.
 
@@ -173,6 +188,7 @@ class Assembly:
         self._build(store)
         service_room, particles = self._rooms(store)
         blobs = self.parts.add("blobs", self.blobs)
+        relaying = self.parts.add("relaying", self.relaying)
         named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
         rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
@@ -183,6 +199,7 @@ class Assembly:
             self._transport_started()
             await lives.enter_async_context(self.parts.living(self._seated["routing"]))
             await lives.enter_async_context(self.parts.living(blobs))
+            await lives.enter_async_context(self.parts.living(relaying))
             await lives.enter_async_context(self.parts.living(self._seated["execution"]))
             await lives.enter_async_context(self.parts.extras())
             for room in rooms:  # their own work has its own limits
@@ -268,7 +285,8 @@ class Assembly:
             limits=settings.particles,
             disk=settings.storage,
             condense=partial(condense, me=owner.keys.peer_id),
-            relays=settings.relays,
+            relays=lambda: self.relaying.relays,
+            hold=self.relaying.hold,
             store=store.particles,
             transport=self.transport,
             routing=self.routing,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from fluvial.addresses import Address, Contact
@@ -40,6 +42,10 @@ class DirectPeers:
     def connected(self) -> frozenset[PeerId]:
         """As :meth:`Peers.connected`."""
         return self._transport.connected() if self._ready.is_set() else frozenset()
+
+    def addresses(self) -> Sequence[Address]:
+        """As :meth:`Peers.addresses`."""
+        return self._transport.addresses if self._ready.is_set() else ()
 
     def dialable(self, address: Address) -> bool:
         """As :meth:`Peers.dialable`."""

@@ -30,8 +30,11 @@ SEAT_DEFAULTS: Final[Mapping[SeatName, str]] = {
 }
 """The offer that takes a seat which the config does not mention."""
 
-
-INIT_SEATS: Final[Mapping[SeatName, str]] = {"authorization": "trust_graph", "execution": "wasm"}
+INIT_SEATS: Final[Mapping[SeatName, str]] = {
+    "routing": "kademlia",
+    "authorization": "trust_graph",
+    "execution": "wasm",
+}
 """The offer that ``fluvial init`` puts into a seat instead of the default, where it is installed."""
 
 

@@ -168,6 +168,21 @@ class GuardedRouting(_Seat[Routing]):
             raise Unreachable(f"no way to {peer}: {error.message}", hint=error.hint) from error
         return found
 
+    def known(self, peer: PeerId) -> Contact | None:
+        """As :meth:`Routing.known`; None if it fails."""
+        return self._guard.ask(self._plugin, self._what("known"), lambda: self._known(peer), None)
+
+    def _known(self, peer: PeerId) -> Contact | None:
+        """Inside of the guard: what is no contact of the peer is a failure of the part."""
+        known = self.part.known(peer)
+        if not (known is None or (isinstance(known, Contact) and known.peer == peer)):
+            raise TypeError(f"{known!r} is no contact of {peer}")
+        return known
+
+    def failed(self, contact: Contact) -> None:
+        """As :meth:`Routing.failed`; without effect if it fails."""
+        self._guard.ask(self._plugin, self._what("failed"), lambda: self.part.failed(contact), None)
+
     def learn(self, contact: Contact) -> None:
         """As :meth:`Routing.learn`; forgotten if it fails."""
         self._guard.ask(self._plugin, self._what("learn"), lambda: self.part.learn(contact), None)

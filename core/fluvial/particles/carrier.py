@@ -2,18 +2,22 @@
 
 The ways are tried in this order:
 
-1. Directly: over an open connection, or at an address that the routing knows.
-2. Through the relays in the peer's circuit addresses.
-3. Through this peer's own relays: they may know a way that this peer does not, as a client knows nobody but its relay.
+=============== ==========================================================================================================
+``connection``  over an open connection
+``known``       at the addresses that the routing knows without asking anybody; to the initiator also those of its particle
+``found``       at further addresses that the routing finds
+``relay``       through the relays in the peer's circuit addresses, then through this peer's own: they may know a way that this
+                peer does not, as a client knows nobody but its relay
+=============== ==========================================================================================================
 
-A relay hands over directly (1), never through further relays.
+A relay hands over directly, never through further relays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal, Protocol, TypeAlias
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
@@ -23,10 +27,21 @@ from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 
+Way: TypeAlias = Literal["connection", "known", "found", "relay"]
+"""See the module's docstring."""
+DIRECT_WAYS: Final[Sequence[Way]] = ("connection", "known", "found")
 RELAYS_TOLD_MAX: Final = 3
 """Relays of one peer that are tried because somebody named them."""
 ANSWER_TIMEOUT_S: Final = 15.0
 """For the receiver to check, store and answer."""
+
+
+class Hold(Protocol):
+    """Keeps a message for a client that is away."""
+
+    def __call__(self, client: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> bool:
+        """Whether it is kept."""
+        ...
 
 
 class Carrier:
@@ -35,19 +50,27 @@ class Carrier:
     Args:
         me: this peer.
         transport, routing: the seats.
-        relays: this peer's own relays.
+        relays: this peer's own relays now, best first.
+        hold: as a relay, keeps a message for a client that is away; whether it is kept.
     """
 
     def __init__(
-        self, me: PeerId, transport: GuardedTransport, routing: GuardedRouting, *, relays: Sequence[Contact] = ()
+        self,
+        me: PeerId,
+        transport: GuardedTransport,
+        routing: GuardedRouting,
+        *,
+        relays: Callable[[], Sequence[Contact]],
+        hold: Hold,
     ) -> None:
         self._me = me
         self._transport = transport
         self._routing = routing
         self._relays = relays
+        self._hold = hold
 
-    async def carry(self, delivery: Delivery) -> Receipt:
-        """Deliver to ``delivery.to``.
+    async def carry(self, delivery: Delivery) -> tuple[Receipt, Way]:
+        """Deliver to ``delivery.to``; returns what it said, and by which way it was reached.
 
         Raises:
             Unreachable: no way led to the peer. RemoteProtocolError: what answered there does not keep to the protocol.
@@ -59,17 +82,25 @@ class Carrier:
 
     async def tell(self, header: Header, payload: bytes) -> Receipt:
         """Hand an encoded failure notice to the initiator of the particle with this header; raises as :meth:`carry`."""
-        return await self._hand(PeerId.from_public_key(header.initiator), header, notice.PROTOCOL, payload)
+        receipt, _ = await self._hand(PeerId.from_public_key(header.initiator), header, notice.PROTOCOL, payload)
+        return receipt
 
-    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> Receipt:
-        ways = await self._ways(peer, header)
-        direct = tuple(address for address in ways if address.relay is None)
+    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Way]:
         failure = _no_way(peer)
-        if direct or peer in self._transport.connected():
+        ways: list[Address] = []
+        for way in DIRECT_WAYS:
+            found = [address for address in await self._addresses(way, peer, header) if address not in ways]
+            ways += found
+            direct = tuple(address for address in found if address.relay is None)
+            connected = peer in self._transport.connected()
+            if connected is not (way == "connection") or not (connected or direct):
+                continue  # a connection that stands was tried first, and no other way is tried while it does
             try:
-                return await self._ask(Contact(peer, direct), protocol, payload)
+                return await self._ask(Contact(peer, direct), protocol, payload), way
             except Unreachable as error:
                 failure = error
+                if direct:
+                    self._routing.failed(Contact(peer, direct))
         for relay in await self._relays_to(peer, ways):
             try:
                 receipt = await self._ask(relay, protocol, payload)
@@ -77,13 +108,24 @@ class Carrier:
                 failure = error
                 continue
             if receipt.reason != "unreachable":
-                return receipt
+                return receipt, "relay"
             failure = Unreachable(receipt.explanation)
         raise failure
 
+    async def _addresses(self, way: Way, peer: PeerId, header: Header) -> Sequence[Address]:
+        """The addresses for a way; to the initiator also those that came with the particle."""
+        if way == "connection":
+            return ()
+        contact = self._routing.known(peer) if way == "known" else await self._routing.find(peer)
+        known = contact.addresses if contact is not None else ()
+        if way == "found" or header.initiator != peer.public_key:
+            return known
+        told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
+        return tuple(dict.fromkeys((*known, *told)))
+
     async def check_way(self, peer: PeerId) -> None:
         """Raise Unreachable if no way to a peer is known that it could be tried on."""
-        if self._relays or peer in self._transport.connected():
+        if self._relays() or peer in self._transport.connected():
             return
         contact = await self._routing.find(peer)
         if contact is None or not contact.addresses:
@@ -95,7 +137,7 @@ class Carrier:
         for way in ways:
             if way.relay not in (None, self._me, peer):
                 told[way.relay] = (*told.get(way.relay, ()), replace(way, peer=way.relay, relay=None))
-        own = {relay.peer: relay for relay in self._relays if relay.peer not in (self._me, peer)}
+        own = {relay.peer: relay for relay in self._relays() if relay.peer not in (self._me, peer)}
         relays: list[Contact] = []
         for relay in [relay for relay in told if relay not in own][:RELAYS_TOLD_MAX]:
             found = await self._routing.find(relay)
@@ -103,17 +145,20 @@ class Carrier:
             relays.append(Contact(relay, (*known, *told[relay])))
         return [*[own[relay] for relay in told if relay in own], *relays, *[own[one] for one in own if one not in told]]
 
-    async def _ways(self, peer: PeerId, header: Header) -> Sequence[Address]:
-        """The addresses that the routing knows; to the initiator also those that came with the particle."""
-        contact = await self._routing.find(peer)
-        known = contact.addresses if contact is not None else ()
-        if header.initiator != peer.public_key:
-            return known
-        told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
-        return tuple(dict.fromkeys((*known, *told)))
+    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> Receipt:
+        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`.
 
-    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
-        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`."""
+        If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
+        peer could not be reached, and tries again.
+        """
+        try:
+            return await self._pass_on(peer, protocol, payload)
+        except Unreachable as error:
+            if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
+                raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
+            raise
+
+    async def _pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
         if peer in self._transport.connected():
             return await self._ask(Contact(peer), protocol, payload)
         contact = await self._routing.find(peer)

@@ -168,7 +168,7 @@ class Inbox:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
         to = PeerId.from_public_key(delivery.to)
         try:
-            receipt = await self._carrier.pass_on(to, PROTOCOL, payload)
+            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, deadline_ms=delivery.particle.deadline_ms)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:

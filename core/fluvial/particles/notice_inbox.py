@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from logging import DEBUG, ERROR, WARNING
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 import structlog
@@ -25,6 +25,9 @@ from fluvial.throttling import ThrottledLog
 
 Heard: TypeAlias = Callable[[Particle, Notice], None]
 """Called with each new notice about a particle of this peer, when it is durable."""
+
+HELD_MS: Final = 60_000
+"""How long a notice may wait at a relay for a client that is away."""
 
 
 class NoticeInbox:
@@ -131,7 +134,7 @@ class NoticeInbox:
         """As a relay, hand a notice to a client that is connected; its receipt is the answer."""
         to = PeerId.from_public_key(signed.to)
         try:
-            receipt = await self._carrier.pass_on(to, PROTOCOL, payload)
+            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, deadline_ms=self._clock.now_ms() + HELD_MS)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         if not receipt.settled:

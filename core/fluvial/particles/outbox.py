@@ -301,7 +301,7 @@ class Outbox:
         began = anyio.current_time()
         delivery = parcel.delivery
         try:
-            receipt = await self._carrier.carry(delivery)
+            receipt, way = await self._carrier.carry(delivery)
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise
@@ -313,6 +313,7 @@ class Outbox:
                 particle=delivery.header.id,
                 to=row.peer,
                 hop=delivery.hops,
+                way=way,
                 bytes=len(delivery.data),
                 seconds=round(anyio.current_time() - began, 6),
             )

@@ -24,7 +24,7 @@ from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
 from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.inbox import Inbox
@@ -70,7 +70,8 @@ class ParticleContext:
         limits: what it accepts.
         disk: how much they may write, and how long it is kept.
         condense: makes of a particle that has ended what is kept of it in place of its journal.
-        relays: this peer's own relays.
+        relays: this peer's own relays now, best first.
+        hold: keeps a message for a client of this relay that is away.
         store: where they are.
         transport, routing, authorization, execution: the seats.
         services: who answers calls.
@@ -84,7 +85,8 @@ class ParticleContext:
     limits: ParticleLimits
     disk: DiskLimits
     condense: Callable[[StoredParticle, bool], bytes]
-    relays: Sequence[Contact]
+    relays: Callable[[], Sequence[Contact]]
+    hold: Hold
     store: ParticleStore
     transport: GuardedTransport
     routing: GuardedRouting
@@ -223,7 +225,7 @@ class Particles(Part):
         quota = self._quota()
         throttled = ThrottledLog(log, clock=anyio.current_time)
         tasks.start_soon(_tell, throttled)
-        carrier = Carrier(me, context.transport, context.routing, relays=context.relays)
+        carrier = Carrier(me, context.transport, context.routing, relays=context.relays, hold=context.hold)
         reporter = Reporter(
             context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
         )

@@ -83,7 +83,7 @@ class RunningNode:
 
     def run(self, script: str, *, ttl_s: float = 30.0, until: Sequence[str] = ("return",), **values: Any) -> Flow:
         """Begin a flow here; see :meth:`fluvial.client.Client.run`."""
-        return Client(self.node, self.peer_id).run(script, ttl_s=ttl_s, until=until, **values)
+        return Client(self.node).run(script, ttl_s=ttl_s, until=until, **values)
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 if there is none."""

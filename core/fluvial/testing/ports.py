@@ -29,7 +29,7 @@ ALLOWED: Final[Mapping[PartKind, Mapping[str, frozenset[str]]]] = {
     "routing": {
         "peers": ALL,  # contacts only: the port itself refuses a lookup
         "database": ALL,
-        "trust": frozenset({"version", "weight", "proves"}),
+        "trust": ALL,
         "directory": frozenset({"own"}),
         "extensions": ALL,
     },

@@ -8,14 +8,14 @@ from random import Random
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
-from fluvial_dht_kademlia.challenges import Challenge, ChallengeKinds, ProvesPath
-from fluvial_dht_kademlia.kademlia import Kademlia
-from fluvial_dht_kademlia.keyspace import key_bytes, peer_key
 from fluvial_dht_kademlia.lab.network import keys_of
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.publications import Publications
-from fluvial_dht_kademlia.record_store import RecordStore
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, RecordFields, sign_record
+from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds, ProvesPath
+from fluvial_dht_kademlia.machine.kademlia import Kademlia
+from fluvial_dht_kademlia.machine.keyspace import key_bytes, peer_key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.record_store import RecordStore
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, RecordFields, sign_record
 
 NETWORK = "test"
 NOW = 1_000_000_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 from fluvial.identity import PeerId
-from fluvial_dht_kademlia.buckets import KBucket
-from fluvial_dht_kademlia.contact_table import ContactTable
-from fluvial_dht_kademlia.keyspace import bucket_index, peer_key
+from fluvial_dht_kademlia.machine.buckets import KBucket
+from fluvial_dht_kademlia.machine.contact_table import ContactTable
+from fluvial_dht_kademlia.machine.keyspace import bucket_index, peer_key
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.errors import PluginError, Refused, RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial_dht_kademlia.challenges import (
+from fluvial_dht_kademlia.machine.challenges import (
     Challenge,
     ChallengeKinds,
     open_challenge,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from fluvial.addresses import Contact
 from fluvial.errors import Refused, ResourceLimit
-from fluvial_dht_kademlia import messages
-from fluvial_dht_kademlia.challenges import open_challenge, self_challenge
-from fluvial_dht_kademlia.keyspace import peer_key
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
+from fluvial_dht_kademlia.machine import messages
+from fluvial_dht_kademlia.machine.challenges import open_challenge, self_challenge
+from fluvial_dht_kademlia.machine.keyspace import peer_key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
 
 from tests.plugins.dht_kademlia.peers import NOW, contact_of, machine_of, peer_of, record_of
 

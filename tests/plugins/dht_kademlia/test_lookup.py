@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
-from fluvial_dht_kademlia.keyspace import Key, peer_key
-from fluvial_dht_kademlia.lookup import Lookup, LookupShape
+from fluvial_dht_kademlia.machine.keyspace import Key, peer_key
+from fluvial_dht_kademlia.machine.lookup import Lookup, LookupShape
 
 from tests.plugins.dht_kademlia.peers import contact_of, peer_of
 

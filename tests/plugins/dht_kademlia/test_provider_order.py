@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 from fluvial.identity import PeerId
-from fluvial_dht_kademlia.provider_order import ProviderRow, keep_providers
+from fluvial_dht_kademlia.machine.provider_order import ProviderRow, keep_providers
 from hypothesis import given
 
 from tests.plugins.dht_kademlia.peers import peer_of

@@ -6,12 +6,12 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from fluvial.errors import Refused, ResourceLimit
-from fluvial_dht_kademlia.challenges import ChallengeKinds, open_challenge
-from fluvial_dht_kademlia.keyspace import key_bytes, peer_key
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.publications import Publications
-from fluvial_dht_kademlia.record_store import TOMBSTONES_PER_KEY_MAX
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, merge_records, sign_record
+from fluvial_dht_kademlia.machine.challenges import ChallengeKinds, open_challenge
+from fluvial_dht_kademlia.machine.keyspace import key_bytes, peer_key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.record_store import TOMBSTONES_PER_KEY_MAX
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, merge_records, sign_record
 from hypothesis import given, settings
 
 from tests.plugins.dht_kademlia.peers import (

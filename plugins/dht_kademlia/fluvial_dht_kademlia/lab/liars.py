@@ -10,9 +10,9 @@ from typing import Protocol
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia import messages
-from fluvial_dht_kademlia.keyspace import Key, PlaceOf
-from fluvial_dht_kademlia.messages import DhtAnswer, DhtRequest
+from fluvial_dht_kademlia.machine import messages
+from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf
+from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
 
 
 class Liar(Protocol):

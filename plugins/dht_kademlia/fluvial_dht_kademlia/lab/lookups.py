@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from fluvial_dht_kademlia.challenges import Challenge, open_challenge
-from fluvial_dht_kademlia.keyspace import KEY_BITS, Key
 from fluvial_dht_kademlia.lab.liars import InventsContacts, NamesAccomplices
 from fluvial_dht_kademlia.lab.network import EndOf, LabNetwork, LabPeer
 from fluvial_dht_kademlia.lab.scenario import LiarsSpec, LookupScenario, NetworkSpec
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.outcomes import LookupEnded
+from fluvial_dht_kademlia.machine.challenges import Challenge, open_challenge
+from fluvial_dht_kademlia.machine.keyspace import KEY_BITS, Key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.outcomes import LookupEnded
 
 JOIN_EVERY_MS: Final = 500
 SETTLE_MS: Final = 60_000
@@ -212,9 +212,9 @@ def run_lookup(scenario: LookupScenario) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "success": round(tally.success, 4),
-        "hops_p95": _percentile(tally.hops, 0.95),
+        "hops_p95": percentile(tally.hops, 0.95),
         "messages_mean": round(sum(tally.messages) / max(1, len(tally.messages)), 2),
-        "seconds_p95": round(_percentile(tally.took_ms, 0.95) / 1_000, 3),
+        "seconds_p95": round(percentile(tally.took_ms, 0.95) / 1_000, 3),
         "closest_peer_found": round(tally.closest / max(1, tally.walks), 4),
     }
 
@@ -241,7 +241,7 @@ def _value(number: int) -> bytes:
     return f"value {number}".encode()
 
 
-def _percentile(values: Sequence[int], part: float) -> int:
+def percentile(values: Sequence[int], part: float) -> int:
     """The smallest value that at least ``part`` of them do not exceed; 0 for none."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * part // 1) - 1)] if ordered else 0

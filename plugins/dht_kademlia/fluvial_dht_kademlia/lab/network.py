@@ -17,15 +17,15 @@ from typing import Final, TypeAlias
 from fluvial.addresses import Address, Contact
 from fluvial.identity import KeyPair, PeerId, verify
 
-from fluvial_dht_kademlia.challenges import ChallengeKinds
-from fluvial_dht_kademlia.kademlia import Kademlia
-from fluvial_dht_kademlia.keyspace import Key, peer_key
 from fluvial_dht_kademlia.lab.liars import Liar
-from fluvial_dht_kademlia.limits import KademliaLimits
-from fluvial_dht_kademlia.messages import DhtAnswer
-from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
-from fluvial_dht_kademlia.publications import Publications
-from fluvial_dht_kademlia.records import RecordChecks, sign_record
+from fluvial_dht_kademlia.machine.challenges import ChallengeKinds
+from fluvial_dht_kademlia.machine.kademlia import Kademlia
+from fluvial_dht_kademlia.machine.keyspace import Key, peer_key
+from fluvial_dht_kademlia.machine.limits import KademliaLimits
+from fluvial_dht_kademlia.machine.messages import DhtAnswer
+from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.records import RecordChecks, sign_record
 
 NETWORK: Final = "lab"
 START_MS: Final = 1_000_000_000_000
@@ -106,6 +106,7 @@ class LabNetwork:
             rng=self.rng,
             now=self.now,
             place=self.place,
+            weights_version=lambda: len(self.weights),
         )
         added = self.peers[peer] = LabPeer(contact, machine)
         self._schedule(added)

@@ -8,15 +8,15 @@ from fluvial.addresses import Address, Contact
 from fluvial.errors import Refused
 from fluvial.identity import KeyPair, PeerId
 
-from fluvial_dht_kademlia.buckets import KBucket
-from fluvial_dht_kademlia.challenges import Challenge, ChallengeKinds, open_challenge, owned_challenge
-from fluvial_dht_kademlia.keyspace import key_bytes, peer_key
 from fluvial_dht_kademlia.lab.network import NETWORK, keys_of
 from fluvial_dht_kademlia.lab.scenario import BucketScenario, ChallengeScenario, ProvidersScenario
 from fluvial_dht_kademlia.lab.trust_paths import PathProver, prove_path
-from fluvial_dht_kademlia.limits import HOUR_MS, KademliaLimits
-from fluvial_dht_kademlia.record_store import RecordStore
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, RecordFields, sign_record
+from fluvial_dht_kademlia.machine.buckets import KBucket
+from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds, open_challenge, owned_challenge
+from fluvial_dht_kademlia.machine.keyspace import key_bytes, peer_key
+from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.record_store import RecordStore
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, RecordFields, sign_record
 
 _REPLICA: Final = "the replica of the laboratory"
 

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from fluvial.addresses import Contact
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.keyspace import Key
-from fluvial_dht_kademlia.records import ProviderRecord
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.keyspace import Key
+from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
 @dataclass(frozen=True, slots=True)

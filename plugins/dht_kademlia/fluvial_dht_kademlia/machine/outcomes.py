@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from fluvial.addresses import Contact
 
-from fluvial_dht_kademlia.keyspace import Key
-from fluvial_dht_kademlia.messages import DhtRequest
-from fluvial_dht_kademlia.records import ProviderRecord
+from fluvial_dht_kademlia.machine.keyspace import Key
+from fluvial_dht_kademlia.machine.messages import DhtRequest
+from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.keyspace import Weigh
-from fluvial_dht_kademlia.record_store import TOMBSTONES_PER_KEY_MAX
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, merge_records
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.keyspace import Weigh
+from fluvial_dht_kademlia.machine.record_store import TOMBSTONES_PER_KEY_MAX
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, merge_records
 
 
 @dataclass(slots=True)

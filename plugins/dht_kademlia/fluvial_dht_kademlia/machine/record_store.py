@@ -15,11 +15,11 @@ from typing import Final
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.keyspace import Key, Weigh
-from fluvial_dht_kademlia.limits import KademliaLimits
-from fluvial_dht_kademlia.provider_order import KeptProviders, ProviderRow, keep_providers
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks, newest
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.keyspace import Key, Weigh
+from fluvial_dht_kademlia.machine.limits import KademliaLimits
+from fluvial_dht_kademlia.machine.provider_order import KeptProviders, ProviderRow, keep_providers
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, newest
 
 TOMBSTONES_PER_KEY_MAX: Final = 32
 """Beyond the providers; the one that ends first gives way."""
@@ -62,6 +62,7 @@ class RecordStore:
         self._keys: dict[Key, KeyRecords] = {}
         self._farthest: list[tuple[int, Key]] = []
         self._keys_of: Counter[PeerId] = Counter()
+        self._changed: set[tuple[Key, PeerId]] | None = None
 
     def __len__(self) -> int:
         """For how many keys it has records."""
@@ -75,6 +76,32 @@ class RecordStore:
         """The challenge of a key for which it has records."""
         entry = self._keys.get(key)
         return entry.challenge if entry is not None else None
+
+    def watch(self) -> None:
+        """Note changes from now on, for :meth:`take_changes`."""
+        self._changed = set()
+
+    def take_changes(self) -> set[tuple[Key, PeerId]]:
+        """Whose records at which keys have changed or gone since the last call."""
+        changed, self._changed = self._changed or set(), set()
+        return changed
+
+    def kept(self, key: Key, peer: PeerId) -> tuple[Challenge, KeptRecord] | None:
+        """A record that is here now; None if there is none."""
+        entry = self._keys.get(key)
+        record = entry.records.get(peer) if entry is not None else None
+        return (entry.challenge, record) if entry is not None and record is not None else None
+
+    def restore(self, challenge: Challenge, kept: KeptRecord) -> None:
+        """Take back a record that this replica itself has kept on disk: it passed the checks when it came."""
+        key, provider = challenge.key, kept.record.provider
+        entry = self._keys.get(key)
+        if entry is None:
+            entry = self._keys[key] = KeyRecords(challenge)
+            heappush(self._farthest, (-(key ^ self._own), key))
+        if provider not in entry.records:
+            self._keys_of[provider] += 1
+        entry.records[provider] = kept
 
     def put(self, challenge: Challenge, record: ProviderRecord, now: int) -> bool:
         """Take a record, whoever brings it; the same door for writes, republications and merges.
@@ -93,6 +120,8 @@ class RecordStore:
         if entry is not None and old is not None:
             if newest(old.record, record) != record:
                 return False
+            if old.record != record:
+                self._note(key, provider)
             old.record, old.sent_at = record, now
             self._trim(key, entry)  # a tombstone may have come to life, or the other way round
             return provider in entry.records
@@ -105,6 +134,7 @@ class RecordStore:
             heappush(self._farthest, (-(key ^ self._own), key))
         entry.records[provider] = KeptRecord(record, now, now)
         self._keys_of[provider] += 1
+        self._note(key, provider)
         self._trim(key, entry)
         if provider not in entry.records:
             raise Refused("there are enough providers at this key", reason="full")
@@ -173,11 +203,16 @@ class RecordStore:
 
     def _drop(self, key: Key, entry: KeyRecords, peer: PeerId) -> None:
         del entry.records[peer]
+        self._note(key, peer)
         self._keys_of[peer] -= 1
         if not self._keys_of[peer]:
             del self._keys_of[peer]
         if not entry.records:
             self._keys.pop(key, None)
+
+    def _note(self, key: Key, peer: PeerId) -> None:
+        if self._changed is not None:
+            self._changed.add((key, peer))
 
     def _make_room(self, key: Key, *, stranger: bool) -> None:
         """Let the farthest key of strangers give way; raises Refused if there is none."""

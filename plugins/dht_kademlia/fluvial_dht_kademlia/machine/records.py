@@ -18,9 +18,9 @@ from fluvial.encoding import encode
 from fluvial.errors import Refused
 from fluvial.identity import SIGNATURE_BYTES, KeyPair, PeerId, verify
 
-from fluvial_dht_kademlia.challenges import Challenge, ChallengeKinds
-from fluvial_dht_kademlia.keyspace import KEY_BYTES, key_bytes
-from fluvial_dht_kademlia.limits import (
+from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds
+from fluvial_dht_kademlia.machine.keyspace import KEY_BYTES, key_bytes
+from fluvial_dht_kademlia.machine.limits import (
     ADDRESS_CHARACTERS_MAX,
     ADDRESSES_MAX,
     SOLUTION_BYTES_MAX,

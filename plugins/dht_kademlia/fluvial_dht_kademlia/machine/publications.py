@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,10 +10,10 @@ import msgspec
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.keyspace import Key, key_bytes
-from fluvial_dht_kademlia.limits import KademliaLimits
-from fluvial_dht_kademlia.records import ProviderRecord, RecordFields
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.keyspace import Key, key_bytes
+from fluvial_dht_kademlia.machine.limits import KademliaLimits
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordFields
 
 SignFields: TypeAlias = Callable[[RecordFields], ProviderRecord]
 """Signs fields with the peer's key."""
@@ -41,6 +41,26 @@ class Publications:
         self._sign = sign
         self._limits = limits
         self._published: dict[Key, Publication] = {}
+        self._changed: set[Key] | None = None
+
+    def __iter__(self) -> Iterator[Publication]:
+        """What is published now."""
+        return iter(tuple(self._published.values()))
+
+    def get(self, key: Key) -> Publication | None:
+        """What is published at a key."""
+        return self._published.get(key)
+
+    def restore(self, publications: Iterable[Publication]) -> None:
+        """Take back what was published before a restart, and note changes from now on, for :meth:`take_changes`."""
+        self._published.update((one.challenge.key, one) for one in publications)
+        self._changed = set()
+
+    def take_changes(self) -> tuple[list[Publication], list[Key]]:
+        """What was published and what was withdrawn since the last call."""
+        changed, self._changed = self._changed or set(), set()
+        kept = [one for key in sorted(changed) if (one := self._published.get(key)) is not None]
+        return kept, sorted(key for key in changed if key not in self._published)
 
     def publish(
         self,
@@ -75,6 +95,7 @@ class Publications:
         )
         record = self._sign(fields)
         self._published[challenge.key] = Publication(challenge, record)
+        self._note(challenge.key)
         return record
 
     def withdraw(self, challenge: Challenge, now: int) -> ProviderRecord | None:
@@ -82,6 +103,7 @@ class Publications:
         old = self._published.pop(challenge.key, None)
         if old is None:
             return None
+        self._note(challenge.key)
         fields = old.record.fields
         tombstone = RecordFields(
             key=fields.key,
@@ -106,7 +128,12 @@ class Publications:
                     expires_at_ms=now + self._limits.record_lifetime_ms,
                 )
                 publication.record = self._sign(renewed)
+                self._note(publication.challenge.key)
                 yield publication.challenge, publication.record
+
+    def _note(self, key: Key) -> None:
+        if self._changed is not None:
+            self._changed.add(key)
 
     @staticmethod
     def _next_sequence(old: Publication | None, now: int) -> int:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from fluvial.addresses import Contact
 from fluvial.errors import Refused, RemoteProtocolError
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.keyspace import Key
-from fluvial_dht_kademlia.messages import DhtAnswer, RecordStored
-from fluvial_dht_kademlia.outcomes import ProvideEnded
-from fluvial_dht_kademlia.record_store import RecordStore
-from fluvial_dht_kademlia.records import ProviderRecord
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.keyspace import Key
+from fluvial_dht_kademlia.machine.messages import DhtAnswer, RecordStored
+from fluvial_dht_kademlia.machine.outcomes import ProvideEnded
+from fluvial_dht_kademlia.machine.record_store import RecordStore
+from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
 def choose_replicas(near: Sequence[Contact], heavy: Sequence[Contact], wanted: int) -> list[Contact]:

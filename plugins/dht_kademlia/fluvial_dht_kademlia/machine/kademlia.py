@@ -14,7 +14,7 @@ nearest with weight, so that whoever makes ids around a key hides only a part of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import chain, islice
@@ -24,26 +24,28 @@ from fluvial.addresses import Contact
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia import messages
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.contact_table import ContactTable
-from fluvial_dht_kademlia.in_progress import LookupRun, OutstandingRequest
-from fluvial_dht_kademlia.keyspace import Draws, Key, PlaceOf, Weigh, peer_key, random_key_in_bucket
-from fluvial_dht_kademlia.limits import MINUTE_MS, KademliaLimits
-from fluvial_dht_kademlia.lookup import Lookup, LookupShape
-from fluvial_dht_kademlia.messages import DhtAnswer, DhtRequest
-from fluvial_dht_kademlia.outcomes import AskPeer, DhtEffect, LookupEnded
-from fluvial_dht_kademlia.provider_search import ProviderSearch
-from fluvial_dht_kademlia.publications import Publications
-from fluvial_dht_kademlia.record_offers import RecordOffer, choose_replicas, keep_record
-from fluvial_dht_kademlia.record_store import RecordStore
-from fluvial_dht_kademlia.records import ProviderRecord, RecordChecks
-from fluvial_dht_kademlia.round_trips import RoundTripEstimator
+from fluvial_dht_kademlia.machine import messages
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.contact_table import ContactTable
+from fluvial_dht_kademlia.machine.in_progress import LookupRun, OutstandingRequest
+from fluvial_dht_kademlia.machine.keyspace import Draws, Key, PlaceOf, Weigh, peer_key, random_key_in_bucket
+from fluvial_dht_kademlia.machine.limits import MINUTE_MS, KademliaLimits
+from fluvial_dht_kademlia.machine.lookup import Lookup, LookupShape
+from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
+from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded
+from fluvial_dht_kademlia.machine.provider_search import ProviderSearch
+from fluvial_dht_kademlia.machine.publications import Publications
+from fluvial_dht_kademlia.machine.record_offers import RecordOffer, choose_replicas, keep_record
+from fluvial_dht_kademlia.machine.record_store import RecordStore
+from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks
+from fluvial_dht_kademlia.machine.round_trips import RoundTripEstimator
 
 UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
 REFRESHED_MAX: Final = 4
 """Buckets refreshed in one round."""
+SILENT_PINGED_MAX: Final = 8
+"""Silent contacts that are pinged in one round; so a part of the network that was cut off is taken in again."""
 OFFERED_MAX: Final = 64
 """Records published again or handed on in one round; the others wait for the next."""
 
@@ -62,6 +64,7 @@ class Kademlia:
         rng: for refreshes and for spreading upkeep over time.
         now: the time.
         place: where a peer is.
+        weights_version: changes whenever a weight may have changed.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Kademlia:
         rng: Draws,
         now: int,
         place: PlaceOf = peer_key,
+        weights_version: Callable[[], int] | None = None,
     ) -> None:
         self.own: Final = own
         self.key: Final = place(own.peer)
@@ -83,7 +87,14 @@ class Kademlia:
         self._weigh = weigh
         self._rng = rng
         self._place = place
-        self.table: Final = ContactTable(self.key, k=limits.k, reserve=limits.bucket_reserve, place=place, weigh=weigh)
+        self.table: Final = ContactTable(
+            self.key,
+            k=limits.k,
+            reserve=limits.bucket_reserve,
+            place=place,
+            weigh=weigh,
+            weights_version=weights_version,
+        )
         self.store: Final = RecordStore(self.key, checks=checks, limits=limits, weigh=weigh)
         self.publications: Final = publications
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)
@@ -117,6 +128,12 @@ class Kademlia:
             ResourceLimit: too many lookups are in progress.
         """
         return self._start(self._new_run(target, now), seeds, now)
+
+    def find_peer(self, peer: PeerId, now: int) -> tuple[int, list[DhtEffect]]:
+        """Look up one peer: as :meth:`find_peers` of its place, but over as soon as the peer itself has answered. It is the nearest then."""
+        run = self._new_run(self._place(peer), now)
+        run.wanted = peer
+        return self._start(run, (), now)
 
     def find_providers(self, challenge: Challenge, now: int) -> tuple[int, list[DhtEffect]]:
         """Look up the providers at a challenge's key; as :meth:`find_peers`. This peer's own records count as those of one replica."""
@@ -154,7 +171,7 @@ class Kademlia:
 
     def receive(self, sender: Contact, request: DhtRequest, now: int) -> tuple[DhtAnswer, list[DhtEffect]]:
         """Answer a request of an authenticated peer. One without addresses is a client and does not enter the table."""
-        effects = self._seen(sender, now) if sender.addresses else []
+        effects = self.met(sender, now)
         match request:
             case messages.Ping():
                 return messages.Pong(), effects
@@ -167,13 +184,24 @@ class Kademlia:
             case messages.AddProvider(challenge, record):
                 return keep_record(self.store, challenge, record, now), effects
 
-    def answered(self, ticket: int, answer: DhtAnswer, now: int) -> list[DhtEffect]:
-        """A peer has answered a request; late answers of requests that have failed are ignored."""
+    def met(self, contact: Contact, now: int) -> list[DhtEffect]:
+        """A peer that speaks the protocol has proven to be at these addresses."""
+        return self._seen(contact, now) if contact.addresses else []
+
+    def answered(self, ticket: int, answer: DhtAnswer, now: int, *, met: Contact | None = None) -> list[DhtEffect]:
+        """A peer has answered a request; late answers of requests that have failed are ignored.
+
+        Args:
+            ticket: of the request.
+            answer: as it came.
+            now: the time.
+            met: the peer with the addresses that are proven, perhaps none; by default those at which it was asked.
+        """
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
         self._round_trips.measured(now - request.sent_at)
-        effects = self._seen(request.contact, now)
+        effects = self.met(request.contact if met is None else met, now)
         run = self._lookups.get(request.operation) if request.operation is not None else None
         if run is not None and request.operation is not None:
             self._hear(run, request.contact, answer, now)
@@ -239,7 +267,8 @@ class Kademlia:
 
     def _go_on(self, operation: int, now: int) -> list[DhtEffect]:
         run = self._lookups[operation]
-        if (run.search is not None and run.search.satisfied) or run.lookup.done:
+        found = run.wanted is not None and run.lookup.has_answered(run.wanted)
+        if found or (run.search is not None and run.search.satisfied) or run.lookup.done:
             return self._end(operation, now)
         request: DhtRequest = messages.FindPeers(run.lookup.target)
         if run.search is not None:
@@ -303,11 +332,15 @@ class Kademlia:
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
     def _upkeep(self, now: int) -> list[DhtEffect]:
-        """Refresh, republish, replicate, expire; spread over rounds, so that no round is large."""
+        """Ping the silent, refresh, republish, replicate, expire; spread over rounds, so that no round is large."""
         limits = self._limits
         self._set_timer(now + UPKEEP_MS // 2 + self._rng.randrange(UPKEEP_MS), 0, "upkeep")
         self.store.expire(now)
         effects: list[DhtEffect] = []
+        silent = [contact for contact in self.table.silent() if contact.peer not in self._pinged]
+        for contact in silent[:SILENT_PINGED_MAX]:
+            self._pinged.add(contact.peer)
+            effects.append(self._ask(contact, messages.Ping(), None, now))
         for index in self.table.stale(now - limits.refresh_ms)[:REFRESHED_MAX]:
             effects += self._refresh(index, now)
         publications = self.publications.due(now, limits.republish_ms) if limits.republish_ms else ()

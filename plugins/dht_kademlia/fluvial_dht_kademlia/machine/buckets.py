@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.keyspace import Key, Weigh
+from fluvial_dht_kademlia.machine.keyspace import Key, Weigh
 
 
 @dataclass(slots=True)
@@ -64,9 +64,14 @@ class KBucket:
         """The members, not seen for longest first."""
         return iter(self._members.values())
 
-    def alive(self) -> Iterator[BucketMember]:
+    def alive(self) -> list[BucketMember]:
         """The members that answered their last request."""
-        return (member for member in self._members.values() if not member.failures)
+        return [member for member in self._members.values() if not member.failures]
+
+    def is_alive(self, peer: PeerId) -> bool:
+        """Whether a peer is a member that answered its last request."""
+        member = self._members.get(peer)
+        return member is not None and not member.failures
 
     @property
     def waiting(self) -> tuple[PeerId, ...]:
@@ -105,6 +110,10 @@ class KBucket:
         self._waiting.move_to_end(peer)
         self._trim_waiting(weigh)
         return self._members[ping].contact if ping is not None else None
+
+    def has_room(self, weight: int, weigh: Weigh) -> bool:
+        """Whether a newcomer of a weight would enter now."""
+        return len(self._members) < self.size or self._judge(weight, weigh)[0] is not None
 
     def failed(self, peer: PeerId, weigh: Weigh) -> None:
         """A peer did not answer. A replacement takes its place: the heaviest, of several the one seen last; without one it stays, as silent."""

@@ -31,7 +31,7 @@ from itertools import chain
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.keyspace import Key, PlaceOf, Weigh
+from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, Weigh
 
 
 class CandidateState(Enum):
@@ -169,6 +169,11 @@ class Lookup:
                 if candidate.state in _OUTSTANDING or (candidate.state is CandidateState.NEW and not spent):
                     return False
         return True
+
+    def has_answered(self, peer: PeerId) -> bool:
+        """Whether a peer is a candidate that answered."""
+        candidate = self._candidates.get(peer)
+        return candidate is not None and candidate.state is CandidateState.ANSWERED
 
     def hops(self, peer: PeerId) -> int:
         """Peers on the way to one that was asked, itself included."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.keyspace import Weigh
+from fluvial_dht_kademlia.machine.keyspace import Weigh
 
 
 class ProviderRow(NamedTuple):

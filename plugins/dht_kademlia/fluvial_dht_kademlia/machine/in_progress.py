@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fluvial.addresses import Contact
+from fluvial.identity import PeerId
 
-from fluvial_dht_kademlia.challenges import Challenge
-from fluvial_dht_kademlia.lookup import Lookup
-from fluvial_dht_kademlia.provider_search import ProviderSearch
-from fluvial_dht_kademlia.records import ProviderRecord
+from fluvial_dht_kademlia.machine.challenges import Challenge
+from fluvial_dht_kademlia.machine.lookup import Lookup
+from fluvial_dht_kademlia.machine.provider_search import ProviderSearch
+from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
 @dataclass(slots=True)
@@ -23,10 +24,14 @@ class OutstandingRequest:
 
 @dataclass(slots=True)
 class LookupRun:
-    """A lookup in progress: of peers, of providers (``search``) or of replicas for a record (``offer``); upkeep is not ``reported``."""
+    """A lookup in progress: of peers, of one peer (``wanted``), of providers (``search``) or of replicas for a record (``offer``).
+
+    Upkeep is not ``reported``.
+    """
 
     lookup: Lookup
     started_at: int
     reported: bool = True
+    wanted: PeerId | None = None
     search: ProviderSearch | None = None
     offer: tuple[Challenge, ProviderRecord] | None = None

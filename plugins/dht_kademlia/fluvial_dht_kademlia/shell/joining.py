@@ -1,0 +1,95 @@
+"""Joins the network: from the settings' peers, the address book, and whoever has connected; again when nobody is left.
+
+Those who join at the same time do not know each other yet, and others name a newcomer only once they have proven where it is. So a peer looks once more
+a few times after it has joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Final
+
+import anyio
+import structlog
+from fluvial.addresses import Contact
+from fluvial.errors import FluvialError
+
+PAUSE_S_FIRST: Final = 1.0
+PAUSE_S_MAX: Final = 60.0
+SETTLE_S: Final = (1.0, 3.0, 10.0, 30.0)
+"""Pauses after which a peer that has joined looks once more."""
+WATCH_S: Final = 30.0
+"""How often it is looked whether anybody is left."""
+SEEDS_MAX: Final = 24
+"""Contacts with which one attempt begins."""
+
+
+class Joiner:
+    """See the module's docstring.
+
+    Args:
+        seeds: contacts to begin with, best first.
+        contacts: how many are in the table now.
+        join: looks up the own place, beginning with some contacts.
+        log: the part's.
+
+    Attributes:
+        tried: set once the first attempt is over.
+        joined: set once somebody has answered.
+    """
+
+    def __init__(
+        self,
+        *,
+        seeds: Callable[[], Iterable[Contact]],
+        contacts: Callable[[], int],
+        join: Callable[[list[Contact]], Awaitable[None]],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._seeds: Final = seeds
+        self._contacts = contacts
+        self._join = join
+        self._log = log
+        self._hope = anyio.Event()
+        self.tried: Final = anyio.Event()
+        self.joined: Final = anyio.Event()
+
+    def hope(self) -> None:
+        """Somebody has come: a reason to try now if nobody is known."""
+        if not self._contacts():
+            self._hope.set()
+
+    async def run(self) -> None:
+        """Join, and watch, until cancelled."""
+        left, backoff_s = 0, PAUSE_S_FIRST
+        while True:
+            self._hope = anyio.Event()
+            if not self._contacts():
+                left = len(SETTLE_S) + 1
+            joined = await self._try() if left else True
+            self.tried.set()
+            if not joined:
+                pause_s, backoff_s = backoff_s, min(2 * backoff_s, PAUSE_S_MAX)
+            elif left > 1:
+                left, pause_s, backoff_s = left - 1, SETTLE_S[1 - left], PAUSE_S_FIRST
+            else:
+                left, pause_s = 0, WATCH_S
+            with anyio.move_on_after(pause_s):
+                await self._hope.wait()
+
+    async def _try(self) -> bool:
+        seeds = list(islice(self._seeds(), SEEDS_MAX))
+        if not seeds:
+            return False
+        try:
+            await self._join(seeds)
+        except FluvialError as error:
+            self._log.warning("dht_not_joined", error=error.message)
+            return False
+        contacts = self._contacts()
+        if contacts and not self.joined.is_set():
+            self._log.info("dht_joined", contacts=contacts, seeds=len(seeds))
+        if contacts:
+            self.joined.set()
+        return contacts > 0

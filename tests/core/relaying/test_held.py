@@ -1,0 +1,68 @@
+"""What waits at a relay: bounded, each message once, and not longer than it is of use."""
+
+from __future__ import annotations
+
+from fluvial.identity import PeerId
+from fluvial.relaying import held
+from fluvial.relaying.held import HeldMessage, HeldMessages
+from fluvial.testing.part import peer_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+ADA, BOB = peer_of(1), peer_of(2)
+STEPS = st.lists(
+    st.tuples(st.sampled_from("ptx"), st.integers(0, 5), st.integers(0, 200), st.integers(0, 100)), max_size=60
+)
+
+
+def message(text: str, *, deadline_ms: int = 1_000) -> HeldMessage:
+    return HeldMessage("/p/1", text.encode(), deadline_ms)
+
+
+def test_it_goes_out_once_in_order_and_repetitions_take_no_room() -> None:
+    waiting = HeldMessages()
+    for text in ("one", "two", "one"):
+        assert waiting.put(ADA, message(text), 0)
+    assert waiting.put(BOB, message("three"), 0)
+    assert len(waiting) == 3
+    assert waiting.take(ADA, 0) == [message("one"), message("two")]
+    assert waiting.take(ADA, 0) == []
+    assert len(waiting) == 1
+
+
+def test_what_is_late_is_dropped() -> None:
+    waiting = HeldMessages()
+    assert waiting.put(ADA, message("one", deadline_ms=10), 0)
+    assert not waiting.put(ADA, message("two", deadline_ms=10), 10)
+    waiting.expire(10)
+    assert (len(waiting), waiting.bytes_held) == (0, 0)
+
+
+def test_a_client_has_its_share_and_no_more() -> None:
+    waiting = HeldMessages()
+    taken = [waiting.put(ADA, message(f"{number}"), 0) for number in range(held.MESSAGES_PER_CLIENT_MAX + 1)]
+    assert taken == [True] * held.MESSAGES_PER_CLIENT_MAX + [False]
+    large = "x" * (held.BYTES_PER_CLIENT_MAX - 1)
+    assert waiting.put(BOB, message(large), 0)
+    assert not waiting.put(BOB, message("more"), 0)
+
+
+@given(STEPS)
+def test_the_bytes_are_those_that_wait(steps: list[tuple[str, int, int, int]]) -> None:
+    waiting, now = HeldMessages(), 0
+    there: dict[PeerId, dict[bytes, HeldMessage]] = {}
+    for what, who, size, later in steps:
+        now += later // 10
+        peer = peer_of(who)
+        for mine in there.values():
+            for payload in [payload for payload, one in mine.items() if one.deadline_ms <= now]:
+                del mine[payload]
+        waiting.expire(now)
+        if what == "p":
+            one = HeldMessage("/p/1", bytes(size), now + later)
+            if waiting.put(peer, one, now):
+                there.setdefault(peer, {}).setdefault(one.payload, one)
+        elif what == "t":
+            assert waiting.take(peer, now) == list(there.pop(peer, {}).values())
+        assert waiting.bytes_held == sum(len(one) for mine in there.values() for one in mine)
+        assert len(waiting) == sum(map(len, there.values()))
