@@ -31,6 +31,7 @@ import anyio
 import msgspec
 import structlog
 
+from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
