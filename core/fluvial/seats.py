@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.checks import Check
 from fluvial.effectors import Call, Effector
-from fluvial.engine import MakeEngine
+from fluvial.consensus.engine import EngineTraits, MakeEngine
 from fluvial.errors import PluginError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
@@ -333,6 +333,7 @@ class Offer:
         factory: ``(context, options) -> object of the seat's protocol``; for an effector, its class; for an engine, ``make``.
         options: the msgspec Struct that describes the keys of its config section.
         tables: its tables, if it has any.
+        traits: of an engine.
         plugin: entry-point name of the plugin that offers it.
         distribution: ``name version`` of the installed distribution, or the file of a one-file plugin.
     """
@@ -342,6 +343,7 @@ class Offer:
     factory: Callable[..., Any] = field(repr=False)
     options: type[Any]
     tables: Tables | None = None
+    traits: EngineTraits | None = None
     plugin: str
     distribution: str
 
@@ -415,9 +417,11 @@ class Registry:
         """Offer a part without a seat; ``[extras.NAME]`` in the config switches it on and gives it its options."""
         self._add("extra", name, factory, options, tables)
 
-    def engine(self, name: str, make: MakeEngine, *, options: type[Any]) -> None:
-        """Offer a consensus engine. It is listed, tried by its kit and in simulations; no peer runs engines yet, and none pretends to."""
-        self._add("engine", name, make, options, None)
+    def engine(
+        self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None
+    ) -> None:
+        """Offer a consensus engine. It is listed, and runs in `fluvial lab consensus`; no peer runs engines yet, and none pretends to."""
+        self._add("engine", name, make, options, None, traits or EngineTraits())
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""
@@ -462,7 +466,13 @@ class Registry:
         self._checks = {key: check for key, check in self._checks.items() if key[0] != plugin}
 
     def _add(
-        self, kind: str, name: str, factory: Callable[..., Any], options: type[Any], tables: Tables | None
+        self,
+        kind: str,
+        name: str,
+        factory: Callable[..., Any],
+        options: type[Any],
+        tables: Tables | None,
+        traits: EngineTraits | None = None,
     ) -> None:
         if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
             raise PluginError(f"the options of {kind} {name!r} are {options!r}, which is no msgspec.Struct")
@@ -475,6 +485,7 @@ class Registry:
             factory=factory,
             options=options,
             tables=tables,
+            traits=traits,
             plugin=self._plugin,
             distribution=self._distribution,
         )
