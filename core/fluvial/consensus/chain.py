@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from fluvial.consensus.blocks import Anchor, Block, FinalityProof, Header
-from fluvial.consensus.statements import ValidatorSet, Verify
+from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header
+from fluvial.ledger.statements import ValidatorSet, Verify
 from fluvial.consensus.wire import HistoryAnswer
 
 ANSWER_BLOCKS_MAX: Final = 200

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from fluvial.consensus.blocks import FinalityProof
-from fluvial.consensus.statements import (
+from fluvial.ledger.blocks import FinalityProof
+from fluvial.ledger.statements import (
     CHECKPOINT,
     Certificate,
     Evidence,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from fluvial.consensus.blocks import Block, FinalityProof
-from fluvial.consensus.statements import Evidence
+from fluvial.ledger.blocks import Block, FinalityProof
+from fluvial.ledger.statements import Evidence
 from fluvial.identity import PeerId
 
 MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "evidence", "other"]

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from fluvial.consensus.blocks import Anchor
+from fluvial.ledger.blocks import Anchor
 from fluvial.consensus.effects import Effect
 from fluvial.consensus.events import Event
-from fluvial.consensus.statements import Sign, ValidatorSet, Verify
+from fluvial.ledger.statements import Sign, ValidatorSet, Verify
 from fluvial.identity import PeerId
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fluvial.consensus.blocks import Anchor
+from fluvial.ledger.blocks import Anchor
 from fluvial.identity import PeerId
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fluvial.consensus.blocks import Block, FinalityProof
+from fluvial.ledger.blocks import Block, FinalityProof
 from fluvial.consensus.effects import MessageClass
-from fluvial.consensus.statements import Evidence
+from fluvial.ledger.statements import Evidence
 from fluvial.identity import PeerId
 from fluvial.ledger.execution import Executed
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fluvial.consensus.blocks import Block, FinalityProof, Header, payload_hash
+from fluvial.ledger.blocks import Block, FinalityProof, Header, payload_hash
 from fluvial.consensus.chain import BlocksInMemory, BlockStore, Chain, is_history
 from fluvial.consensus.checkpoints import CheckpointTally
 from fluvial.consensus.effects import (
@@ -47,7 +47,7 @@ from fluvial.consensus.outputs import (
     Sync,
     Transmit,
 )
-from fluvial.consensus.statements import (
+from fluvial.ledger.statements import (
     CHECKPOINT,
     Evidence,
     Sign,

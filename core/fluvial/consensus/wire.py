@@ -6,8 +6,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from fluvial.consensus.blocks import Block, FinalityProof
-from fluvial.consensus.statements import Digest, Evidence, Index, Signature, Slot
+from fluvial.ledger.blocks import Block, FinalityProof
+from fluvial.ledger.statements import Digest, Evidence, Index, Signature, Slot
 
 # --- messages -----------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from fluvial.consensus.statements import Validator, ValidatorSet
+from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.encoding import encode
 from fluvial.identity import PeerId, verify
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership

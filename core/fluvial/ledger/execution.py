@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fluvial.consensus.statements import ValidatorSet
+from fluvial.ledger.statements import ValidatorSet
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.bodies import apply

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from fluvial.consensus.blocks import Anchor
-from fluvial.consensus.statements import NOTHING, Validator, ValidatorSet
+from fluvial.ledger.blocks import Anchor
+from fluvial.ledger.statements import NOTHING, Validator, ValidatorSet
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.ledger.state import Changes, State

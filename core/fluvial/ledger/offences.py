@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fluvial.consensus.statements import Evidence
+from fluvial.ledger.statements import Evidence
 from fluvial.identity import PeerId, verify
 from fluvial.ledger.genesis import VALIDATORS, Membership
 from fluvial.ledger.setting import BlockSetting, BodyFailed

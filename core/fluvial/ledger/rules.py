@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from fluvial.consensus.blocks import PAYLOAD_BYTES_MAX
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.execution import Executed, Invalid, execute
 from fluvial.ledger.pool import TransactionPool

@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from fluvial.consensus.statements import Evidence, Signature, Slot, Validator
+from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 import msgspec
-from fluvial.consensus.blocks import Block
+from fluvial.ledger.blocks import Block
 from fluvial.consensus.engine import MessageDescription
-from fluvial.consensus.statements import (
+from fluvial.ledger.statements import (
     FINALIZE,
     KIND_NAMES,
     NOTARIZE,

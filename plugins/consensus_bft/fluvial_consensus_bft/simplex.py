@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fluvial.consensus.blocks import Anchor, Block, FinalityProof, Header, payload_hash
+from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header, payload_hash
 from fluvial.consensus.effects import (
     Accuse,
     Alarm,
@@ -35,7 +35,7 @@ from fluvial.consensus.effects import (
 )
 from fluvial.consensus.engine import EngineSetup
 from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
-from fluvial.consensus.statements import (
+from fluvial.ledger.statements import (
     FINALIZE,
     NOTARIZE,
     NOTHING,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluvial.consensus.statements import Certificate, Evidence, ValidatorSet, offence, sorted_signatures
+from fluvial.ledger.statements import Certificate, Evidence, ValidatorSet, offence, sorted_signatures
 
 SAME_KIND_MAX = 2
 """Votes of one kind that are kept of one signer in one view: two different ones are the proof of an offence."""

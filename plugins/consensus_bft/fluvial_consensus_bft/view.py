@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluvial.consensus.statements import FINALIZE, NOTARIZE, NULLIFY, Certificate
+from fluvial.ledger.statements import FINALIZE, NOTARIZE, NULLIFY, Certificate
 
 from fluvial_consensus_bft.messages import Proposal, Vote
 from fluvial_consensus_bft.tally import Tally

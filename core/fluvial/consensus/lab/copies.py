@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from fluvial.consensus.blocks import Block
+from fluvial.ledger.blocks import Block
 from fluvial.consensus.lab.disk import SimulatedDisk
 from fluvial.consensus.lab.network import is_meant
 from fluvial.consensus.lab.roles import Liar, Outgoing

@@ -19,7 +19,7 @@ from fluvial.consensus.lab.roles import CensoringPool, Liar, LyingRules, junk_tr
 from fluvial.consensus.lab.schedule import Action, ClockFault, Crash, Load, Role, Schedule
 from fluvial.consensus.outputs import BlockFinal
 from fluvial.consensus.replica import Replica, ReplicaConfig
-from fluvial.consensus.statements import Validator
+from fluvial.ledger.statements import Validator
 from fluvial.consensus.wire import EngineMessage, HostMessage
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from fluvial.consensus.statements import (
+from fluvial.ledger.statements import (
     CHECKPOINT,
     FINALIZE,
     NOTHING,
