@@ -19,8 +19,8 @@ from anyio.abc import TaskStatus
 
 from fluvial.addresses import Address, Contact
 from fluvial.checks import Check
-from fluvial.effectors import Call, Effector
 from fluvial.consensus.engine import EngineTraits, MakeEngine
+from fluvial.effectors import Call, Effector
 from fluvial.errors import PluginError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
@@ -417,9 +417,7 @@ class Registry:
         """Offer a part without a seat; ``[extras.NAME]`` in the config switches it on and gives it its options."""
         self._add("extra", name, factory, options, tables)
 
-    def engine(
-        self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None
-    ) -> None:
+    def engine(self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None) -> None:
         """Offer a consensus engine. It is listed, and runs in `fluvial lab consensus`; no peer runs engines yet, and none pretends to."""
         self._add("engine", name, make, options, None, traits or EngineTraits())
 

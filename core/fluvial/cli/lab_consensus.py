@@ -20,9 +20,13 @@ def consensus() -> None:
 
 @consensus.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="SCHEDULE…")
-@click.option("--algorithm", "names", required=True, metavar="NAME[,NAME…]", help="Which engines, as plugins offer them.")
+@click.option(
+    "--algorithm", "names", required=True, metavar="NAME[,NAME…]", help="Which engines, as plugins offer them."
+)
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Run the seeds S, S+1000, … of each schedule.")
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the reports there, not to stdout.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the reports there, not to stdout."
+)
 @common_options
 @pass_invocation
 @click.pass_context

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-
 from typing import Final, Protocol
 
+from fluvial.consensus.wire import HistoryAnswer
 from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header
 from fluvial.ledger.statements import ValidatorSet, Verify
-from fluvial.consensus.wire import HistoryAnswer
 
 ANSWER_BLOCKS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 1 << 20
@@ -111,5 +110,3 @@ def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: Vali
     if previous is None or answer.proof is None:
         return False
     return answer.proof.proves(previous, chain, epoch, validators, verify)
-
-

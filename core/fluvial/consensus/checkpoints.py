@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fluvial.consensus.wire import CheckpointVote
 from fluvial.ledger.blocks import FinalityProof
 from fluvial.ledger.statements import (
     CHECKPOINT,
@@ -14,7 +15,6 @@ from fluvial.ledger.statements import (
     signed_bytes,
     sorted_signatures,
 )
-from fluvial.consensus.wire import CheckpointVote
 
 WINDOW: Final = 64
 """How many heights around the ledger's are gathered; so votes take a bounded room."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from fluvial.identity import PeerId
 from fluvial.ledger.blocks import Block, FinalityProof
 from fluvial.ledger.statements import Evidence
-from fluvial.identity import PeerId
 
 MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "evidence", "other"]
 """What a message is for; the laboratory counts and disturbs messages by it."""
@@ -31,7 +31,7 @@ class Broadcast:
     """Send to all other validators, and to followers; never delivered to oneself."""
 
     data: bytes
-    kind: MessageClass
+    kind: MessageClass = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Send:
 
     to: PeerId
     data: bytes
-    kind: MessageClass
+    kind: MessageClass = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +155,3 @@ Effect: TypeAlias = (
     | NeedHistory
     | Alarm
 )
-

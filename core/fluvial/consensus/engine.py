@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from fluvial.ledger.blocks import Anchor
 from fluvial.consensus.effects import Effect
 from fluvial.consensus.events import Event
-from fluvial.ledger.statements import Sign, ValidatorSet, Verify
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Anchor
+from fluvial.ledger.statements import Sign, ValidatorSet, Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

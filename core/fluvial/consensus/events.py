@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fluvial.ledger.blocks import Anchor
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Anchor
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fluvial.ledger.blocks import Block, FinalityProof
 from fluvial.consensus.effects import MessageClass
-from fluvial.ledger.statements import Evidence
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Block, FinalityProof
 from fluvial.ledger.execution import Executed
+from fluvial.ledger.statements import Evidence
 
 
 @dataclass(frozen=True, slots=True)

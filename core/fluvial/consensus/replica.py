@@ -11,12 +11,13 @@ The replica keeps the two promises that engines rely on:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from fluvial.ledger.blocks import Block, FinalityProof, Header, payload_hash
-from fluvial.consensus.chain import BlocksInMemory, BlockStore, Chain, is_history
+import msgspec
+
+from fluvial.consensus.barrier import OutputQueue
+from fluvial.consensus.chain import Chain
 from fluvial.consensus.checkpoints import CheckpointTally
 from fluvial.consensus.effects import (
     Accuse,
@@ -35,26 +36,19 @@ from fluvial.consensus.effects import (
 )
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup
 from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
+from fluvial.consensus.executor import Executor
+from fluvial.consensus.history import HistorySync
 from fluvial.consensus.outputs import (
     Alarmed,
-    Append,
     BlockFinal,
     BlockProven,
     Convicted,
     Output,
     StartTimer,
     StopTimer,
-    Sync,
     Transmit,
 )
-from fluvial.ledger.statements import (
-    CHECKPOINT,
-    Evidence,
-    Sign,
-    ValidatorSet,
-    Verify,
-    signed_bytes,
-)
+from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.wire import (
     BlockEntry,
     CheckpointVote,
@@ -72,16 +66,19 @@ from fluvial.consensus.wire import (
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Block, FinalityProof, Header
 from fluvial.ledger.execution import Executed, Invalid, membership
-from fluvial.ledger.genesis import Genesis
-from fluvial.ledger.pool import TransactionPool
-from fluvial.ledger.rules import LedgerRules
 from fluvial.ledger.state import State
+from fluvial.ledger.statements import (
+    CHECKPOINT,
+    Evidence,
+    ValidatorSet,
+    signed_bytes,
+)
 from fluvial.ledger.transactions import (
     ReportOffence,
     SignedTransaction,
     decode_payload,
-    encode_payload,
     parse,
     report,
     transaction_id,
@@ -89,51 +86,13 @@ from fluvial.ledger.transactions import (
 
 EARLY_MAX: Final = 64
 """Messages of the next epoch that are kept for each sender until it begins here."""
-TENTATIVE_MAX: Final = 256
-"""Blocks that are executed and not final."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaConfig:
-    """What a replica is made of.
-
-    Attributes:
-        me, sign: who it is.
-        verify: checks signatures.
-        genesis: of the ledger.
-        make: makes an engine for an epoch.
-        certifies_state: whether the engine commits blocks with roots, or orders payloads.
-        rules: of the ledger.
-        pool: what waits here.
-        delta_ms: how long a message takes at most.
-        skew_ms: how far a block's time may be ahead of the clock here.
-        idle_ms: for how long a payload is held back while nothing waits.
-    """
-
-    me: PeerId
-    sign: Sign
-    verify: Verify
-    genesis: Genesis
-    make: Callable[[EngineSetup], ConsensusEngine]
-    certifies_state: bool
-    rules: LedgerRules
-    pool: TransactionPool
-    delta_ms: int
-    skew_ms: int = 500
-    idle_ms: int = 0
-    store: Callable[[], BlockStore] = BlocksInMemory
-
-
-@dataclass(slots=True)
-class _Held:
-    """Outputs that wait until an entry is durable."""
-
-    number: int
-    outputs: list[Output] = field(default_factory=list)
 
 
 class Replica:
     """One peer's consensus and ledger.
+
+    Args:
+        config: what it is made of.
 
     Attributes:
         chain: the final blocks.
@@ -147,7 +106,7 @@ class Replica:
         self._config = config
         self._chain_id: Final = config.genesis.chain
         self.chain = Chain(config.genesis.anchor(), config.store())
-        self.state: State = config.genesis.state()
+        self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
         self.epoch = 0
         self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
         self.evidence: dict[bytes, Evidence] = {}
@@ -155,23 +114,25 @@ class Replica:
         self.pool = config.pool
         self._engine: ConsensusEngine | None = None
         self._events: deque[tuple[int, Event]] = deque()
-        self._outputs: list[Output] = []
-        self._held: deque[_Held] = deque()
-        self._barriers = 0
-        self._unsynced = False
+        self._outputs = OutputQueue()
         self._now = self._wall_ms = 0
-        self._tentative: dict[tuple[bytes, bytes, int], Executed] = {}
-        self._executed: dict[bytes, tuple[Header, Executed]] = {}
         self._in_flight: dict[bytes, None] = {}
         self._early: dict[PeerId, list[tuple[int, bytes]]] = {}
         self._waiting_build: BuildPayload | None = None
         self._built_at = -1
-        self._asked: PeerId | None = None
-        self._wanted = False
-        self._turn = 0
-        self._answered: dict[PeerId, int] = {}
-        self._told: dict[PeerId, int] = {}
+        self._history = HistorySync(
+            config.me,
+            self.chain,
+            config.delta_ms,
+            lambda to, message: self._transmit(to, message, "sync"),
+            self._outputs.put_now,
+        )
         self._tallies: list[CheckpointTally] = []
+
+    @property
+    def state(self) -> State:
+        """The state after the last final block."""
+        return self._executor.state
 
     # --- what the shell calls -------------------------------------------------------------------------------------------
 
@@ -211,7 +172,7 @@ class Replica:
             case EngineMessage(epoch, inner):
                 self._engine_message(sender, epoch, inner)
             case HistoryAsk(above):
-                self._answer_history(sender, above)
+                self._history.answer(sender, above, self._now)
             case HistoryAnswer():
                 self._take_history(sender, message)
             case Status(epoch, height):
@@ -227,9 +188,7 @@ class Replica:
         """A timer ran out."""
         self._now, self._wall_ms = now, wall_ms
         if name == "history":
-            self._asked = None
-            if self._wanted:
-                self._want_history(None)
+            self._history.expired(self.validators)
         elif name == "build":
             self._build(due=True)
         else:
@@ -252,8 +211,7 @@ class Replica:
 
     def synced(self, number: int) -> Sequence[Output]:
         """All entries up to a ``Sync`` are durable."""
-        while self._held and self._held[0].number <= number:
-            self._outputs += self._held.popleft().outputs
+        self._outputs.durable(number)
         return self._drain()
 
     def inspect(self) -> dict[str, Any]:
@@ -267,21 +225,11 @@ class Replica:
 
     # --- outputs and the barrier ----------------------------------------------------------------------------------------
 
-    def _put(self, output: Output) -> None:
-        """An output that waits behind the last barrier, if one stands."""
-        if self._unsynced:
-            self._unsynced = False
-            self._barriers += 1
-            self._outputs.append(Sync(self._barriers))
-            self._held.append(_Held(self._barriers))
-        (self._held[-1].outputs if self._held else self._outputs).append(output)
-
     def _transmit(self, to: PeerId | None, message: HostMessage, kind: Any) -> None:
-        self._put(Transmit(to, encode(message), kind))
+        self._outputs.put(Transmit(to, encode(message), kind))
 
     def _write(self, entry: LogEntry, *, barrier: bool = False) -> None:
-        self._outputs.append(Append(encode(entry)))
-        self._unsynced = self._unsynced or barrier
+        self._outputs.append(encode(entry), barrier=barrier)
 
     def _drain(self) -> Sequence[Output]:
         """Handle the events that are due, and hand out the outputs."""
@@ -289,13 +237,7 @@ class Replica:
             epoch, event = self._events.popleft()
             if epoch == self.epoch and self._engine is not None:
                 self._carry_out(self._engine.handle(event, self._now))
-        if self._unsynced:  # nothing follows yet; later events must wait all the same
-            self._unsynced = False
-            self._barriers += 1
-            self._outputs.append(Sync(self._barriers))
-            self._held.append(_Held(self._barriers))
-        outputs, self._outputs = self._outputs, []
-        return outputs
+        return self._outputs.taken()
 
     # --- the engine -----------------------------------------------------------------------------------------------------
 
@@ -315,12 +257,11 @@ class Replica:
             chain=self._chain_id,
             epoch=self.epoch,
             validators=self.validators,
-            anchor=_at_slot_0(tip) if fresh else tip,
+            anchor=msgspec.structs.replace(tip, slot=0) if fresh else tip,
             delta_ms=self._config.delta_ms,
             idle_ms=self._config.idle_ms,
         )
-        self._executed.clear()
-        self._tentative.clear()
+        self._executor.clear()
         self._in_flight.clear()
         self._waiting_build = None
         self._engine = self._config.make(setup)
@@ -334,9 +275,7 @@ class Replica:
         if epoch == self.epoch:
             self._events.append((epoch, Received(sender, data)))
         elif epoch < self.epoch:
-            if self._now - self._told.get(sender, -self._config.delta_ms) >= self._config.delta_ms:
-                self._told[sender] = self._now
-                self._transmit(sender, Status(self.epoch, self.chain.tip.height), "sync")
+            self._history.tell_behind(sender, self.epoch, self._now)
         else:
             kept = self._early.setdefault(sender, [])
             if epoch == self.epoch + 1 and len(kept) < EARLY_MAX:
@@ -356,9 +295,9 @@ class Replica:
                 case Send(to, data, kind):
                     self._say(to, data, kind)
                 case SetTimer(name, after_ms):
-                    self._outputs.append(StartTimer(f"{self.epoch}:{name}", after_ms))
+                    self._outputs.put_now(StartTimer(f"{self.epoch}:{name}", after_ms))
                 case CancelTimer(name):
-                    self._outputs.append(StopTimer(f"{self.epoch}:{name}"))
+                    self._outputs.put_now(StopTimer(f"{self.epoch}:{name}"))
                 case BuildPayload():
                     self._waiting_build = effect
                     self._build(due=False)
@@ -381,7 +320,7 @@ class Replica:
 
     def _alarm(self, what: str, details: str) -> None:
         self.alarmed = self.alarmed or what
-        self._put(Alarmed(what, details))
+        self._outputs.put(Alarmed(what, details))
 
     # --- payloads -------------------------------------------------------------------------------------------------------
 
@@ -391,88 +330,35 @@ class Replica:
         if wish is None:
             return
         if self._built_at == self._now:
-            self._outputs.append(StartTimer("build", 1))
+            self._outputs.put_now(StartTimer("build", 1))
             return
         if not due and not len(self.pool) and self._config.idle_ms:
-            self._outputs.append(StartTimer("build", self._config.idle_ms))
+            self._outputs.put_now(StartTimer("build", self._config.idle_ms))
             return
         self._waiting_build = None
         self._built_at = self._now
         if wish.parent is None:
-            payload, transactions = self._config.rules.gather(self.state, self.pool, self._in_flight)
+            payload, transactions = self._executor.gather(self.pool, self._in_flight)
             self._in_flight.update(dict.fromkeys(map(transaction_id, transactions)))
             self._events.append((self.epoch, PayloadBuilt(wish.request, payload, b"", self._wall_ms)))
             return
-        height, time_ms, state = self._parent(wish.parent)
-        time_ms = max(time_ms + 1, self._wall_ms)
-        payload, done = self._config.rules.build(state, self.pool, height=height + 1, time_ms=time_ms)
-        self._remember((wish.parent, payload, time_ms), done)
-        root = self._config.rules.root(done.state)
-        self._events.append((self.epoch, PayloadBuilt(wish.request, payload, root, time_ms, done.terminal)))
-
-    def _parent(self, block: bytes) -> tuple[int, int, State]:
-        """Height, time and state of a block that this engine has had checked, or of the tip."""
-        if block == self.chain.tip.id:
-            return self.chain.tip.height, self.chain.tip.time_ms, self.state
-        header, done = self._executed[block]
-        return header.height, header.time_ms, done.state
-
-    def _remember(self, key: tuple[bytes, bytes, int], done: Executed) -> None:
-        self._tentative[key] = done
-        while len(self._tentative) > TENTATIVE_MAX:
-            del self._tentative[next(iter(self._tentative))]
+        payload, root, time_ms, terminal = self._executor.build(wish.parent, self.pool, self._wall_ms)
+        self._events.append((self.epoch, PayloadBuilt(wish.request, payload, root, time_ms, terminal)))
 
     def _check(self, block: Block) -> None:
         reason, terminal = "", False
         try:
-            terminal = self._execute(block).terminal
+            terminal = self._executor.check(block, self._wall_ms).terminal
         except (Invalid, KeyError) as error:
             reason = str(error) or "invalid"
         self._events.append((self.epoch, PayloadChecked(block.id, reason, terminal)))
 
-    def _execute(self, block: Block) -> Executed:
-        """Execute a proposed block and remember the result.
-
-        Raises:
-            Invalid: nobody should vote for it.
-            KeyError: its parent was never checked.
-        """
-        header = block.header
-        if header.id in self._executed:
-            return self._executed[header.id][1]
-        height, time_ms, state = self._parent(header.parent)
-        if header.height != height + 1 or not block.is_whole():
-            raise Invalid("malformed")
-        if not time_ms < header.time_ms <= self._wall_ms + self._config.skew_ms:
-            raise Invalid("time")
-        return self._run_block(block, state)
-
-    def _run_block(self, block: Block, state: State) -> Executed:
-        header = block.header
-        key = (header.parent, block.payload, header.time_ms)
-        done = self._tentative.get(key)
-        if done is None:
-            done = self._config.rules.check(state, block.payload, height=header.height, time_ms=header.time_ms)
-            self._remember(key, done)
-        if self._config.rules.root(done.state) != header.state:
-            raise Invalid("state root")
-        self._executed[header.id] = (header, done)
-        while len(self._executed) > TENTATIVE_MAX:
-            del self._executed[next(iter(self._executed))]
-        return done
-
     # --- final blocks ---------------------------------------------------------------------------------------------------
 
     def _replay(self, block: Block, proof: FinalityProof | None) -> None:
-        """Execute a block of the log."""
-        header = block.header
-        done = self._config.rules.check(self.state, block.payload, height=header.height, time_ms=header.time_ms)
-        if done.state.root != header.state:
-            raise RemoteProtocolError(f"block {header.height} of the log does not lead to the state that it names")
-        self.chain.append(block)
-        self.state = done.state
+        self._executor.replay(block)
         if proof is not None:
-            self.chain.store.put_proof(header.height, proof)
+            self.chain.store.put_proof(block.header.height, proof)
         self.epoch = membership(self.state).epoch
 
     def _commit(self, blocks: Sequence[Block], proof: FinalityProof) -> None:
@@ -487,8 +373,7 @@ class Replica:
                 self._alarm("fork", f"block {header.height} is final and does not stand on block {header.height - 1}")
                 return
             try:
-                known = self._executed.get(header.id)
-                done = known[1] if known is not None else self._run_block(block, self.state)
+                done = self._executor.final(block)
             except Invalid as error:
                 self._alarm("execution", f"block {header.height} is final and seems invalid here: {error}")
                 return
@@ -499,24 +384,10 @@ class Replica:
         tip = self.chain.tip
         if tip.slot >= order.slot and tip.height and self.chain.header(tip.height).epoch == self.epoch:
             return  # known already, from the log or from others
-        time_ms = max(tip.time_ms + 1, order.time_ms)
-        done = self._config.rules.order(self.state, order.payloads, height=tip.height + 1, time_ms=time_ms)
-        payload = encode_payload(done.transactions)
-        header = Header(
-            chain=self._chain_id,
-            epoch=self.epoch,
-            slot=order.slot,
-            height=tip.height + 1,
-            parent=tip.id,
-            payload=payload_hash(payload),
-            state=self._config.rules.root(done.state),
-            validators=self.validators.digest,
-            proposer=order.proposer,
-            time_ms=time_ms,
-        )
+        block, done = self._executor.order(order, self._chain_id, self.epoch, self.validators)
         for skipped in order.payloads:
             self._release(skipped)
-        self._add(Block(header, payload), done, None, order.reference)
+        self._add(block, done, None, order.reference)
 
     def _release(self, payload: bytes) -> None:
         """Transactions of an ordered payload may be proposed again, if they still wait."""
@@ -530,8 +401,7 @@ class Replica:
         """Add a final block; returns whether the epoch ended with it."""
         header = block.header
         self._write(BlockEntry(block, proof))
-        self.chain.append(block)
-        self.state = done.state
+        self._executor.advance(block, done)
         if proof is not None:
             self.chain.store.put_proof(header.height, proof)
         senders = []
@@ -542,11 +412,9 @@ class Replica:
                 case ReportOffence(evidence):
                     self._hold(evidence)
         self.pool.forget(self.state, list(dict.fromkeys(senders)))
-        for old in [one for one, (known, _) in self._executed.items() if known.height <= header.height]:
-            del self._executed[old]
-        self._put(BlockFinal(block, done, reference))
+        self._outputs.put(BlockFinal(block, done, reference))
         if proof is not None:
-            self._put(BlockProven(header.height, proof))
+            self._outputs.put(BlockProven(header.height, proof))
         if not self._config.certifies_state:
             self._vote_checkpoint(header)
         if done.terminal:
@@ -583,7 +451,7 @@ class Replica:
                     return
                 self.chain.store.put_proof(height, proof)
                 self._write(ProofEntry(height, proof))
-                self._put(BlockProven(height, proof))
+                self._outputs.put(BlockProven(height, proof))
 
     # --- evidence -------------------------------------------------------------------------------------------------------
 
@@ -604,39 +472,17 @@ class Replica:
         if evidence.offender not in self.evidence:
             self.evidence[evidence.offender] = evidence
             self._write(EvidenceEntry(evidence))
-            self._put(Convicted(evidence))
+            self._outputs.put(Convicted(evidence))
 
     # --- history --------------------------------------------------------------------------------------------------------
 
     def _want_history(self, hint: PeerId | None) -> None:
-        """Ask somebody for the blocks above the tip, one peer at a time."""
-        self._wanted = True
-        if self._asked is not None:
-            return
-        others = [peer for peer in self.validators.peers if peer != self._config.me]
-        if hint is None and others:
-            self._turn += 1
-            hint = others[self._turn % len(others)]
-        if hint is not None:
-            self._asked = hint
-            self._transmit(hint, HistoryAsk(self.chain.tip.height), "sync")
-            self._outputs.append(StartTimer("history", 2 * self._config.delta_ms))
-
-    def _answer_history(self, sender: PeerId, above: int) -> None:
-        if above >= self.chain.tip.height or self._now - self._answered.get(sender, -1_000_000) < ANSWER_PAUSE_MS:
-            return
-        self._answered[sender] = self._now
-        self._transmit(sender, self.chain.answer(above), "sync")
+        self._history.want(hint, self.validators)
 
     def _take_history(self, sender: PeerId, answer: HistoryAnswer) -> None:
-        if sender != self._asked:
-            return
-        self._asked, self._wanted = None, False
-        self._outputs.append(StopTimer("history"))
         before = (self.epoch, self.chain.tip.height)
-        if not answer.blocks or answer.blocks[0].header.height > before[1] + 1:
-            return
-        if not is_history(answer, self._chain_id, self.epoch, self.validators, self._config.verify):
+        config = self._config
+        if not self._history.accept(sender, answer, self._chain_id, self.epoch, self.validators, config.verify):
             return
         assert answer.proof is not None, "is_history has looked"
         self._commit(answer.blocks, answer.proof)
@@ -644,12 +490,3 @@ class Replica:
             self._events.append((self.epoch, Synced(self.chain.tip)))
         if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:
             self._want_history(sender)
-
-
-ANSWER_PAUSE_MS: Final = 5
-"""Shortest time between two histories for one peer."""
-
-
-def _at_slot_0(tip: Any) -> Any:
-    """The anchor of a new epoch."""
-    return type(tip)(tip.height, 0, tip.id, tip.state, tip.time_ms)

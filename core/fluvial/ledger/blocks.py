@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from fluvial.encoding import encode
 from fluvial.ledger.statements import (
     CHECKPOINT,
     FINALIZE,
@@ -18,7 +19,6 @@ from fluvial.ledger.statements import (
     ValidatorSet,
     Verify,
 )
-from fluvial.encoding import encode
 
 PAYLOAD_BYTES_MAX: Final = 1 << 20
 LINKS_MAX: Final = 64

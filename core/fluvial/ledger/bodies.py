@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.encoding import encode
 from fluvial.identity import PeerId, verify
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes
+from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.ledger.transactions import (
     SignedTransaction,
     Transfer,
@@ -67,10 +67,9 @@ def _update_validators(changes: Changes, setting: BlockSetting, sender: bytes, b
     if len(after) < min(setting.parameters.validators_min, len(powers)):
         raise BodyFailed("too few validators")
     changes.set(VALIDATORS, b"", Membership(setting.epoch + 1, after.members))
-    for peer in old.validators:
-        changes.set(VALIDATORS, PeerId(peer.peer).public_key, setting.epoch)
-    for peer in after.members:
-        changes.set(VALIDATORS, PeerId(peer.peer).public_key, setting.epoch + 1)
+    for members, epoch in ((old.validators, setting.epoch), (after.members, setting.epoch + 1)):
+        for one in members:
+            changes.set(VALIDATORS, PeerId(one.peer).public_key, epoch)
 
 
 def _update_parameters(changes: Changes, setting: BlockSetting, sender: bytes, body: UpdateParameters) -> None:

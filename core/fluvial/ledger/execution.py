@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fluvial.ledger.statements import ValidatorSet
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.bodies import apply
@@ -14,6 +13,7 @@ from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Me
 from fluvial.ledger.offences import punish
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes, State
+from fluvial.ledger.statements import ValidatorSet
 from fluvial.ledger.transactions import ReportOffence, SignedTransaction, Transaction, UpdateValidators, parse
 
 BAD_SIGNATURE: Final = "signature"
@@ -36,7 +36,7 @@ class Executed:
     terminal: bool
 
 
-class Invalid(Exception):  # noqa: N818 - reads better at `except Invalid`
+class Invalid(Exception):
     """A transaction must not be in this block; the text says why, in a few words."""
 
 
@@ -77,7 +77,9 @@ def execute(
     """
     before = membership(state)
     changes = Changes(state)
-    setting = BlockSetting(chain=chain, height=height, time_ms=time_ms, epoch=before.epoch, parameters=parameters_of(state))
+    setting = BlockSetting(
+        chain=chain, height=height, time_ms=time_ms, epoch=before.epoch, parameters=parameters_of(state)
+    )
     executed: list[bytes] = []
     results: list[str] = []
     for transaction in transactions:

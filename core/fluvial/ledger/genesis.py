@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 import msgspec
 
-from fluvial.ledger.blocks import Anchor
-from fluvial.ledger.statements import NOTHING, Validator, ValidatorSet
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.state import Changes, State
+from fluvial.ledger.statements import NOTHING, Validator, ValidatorSet
 
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**62)]

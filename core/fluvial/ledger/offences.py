@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from fluvial.ledger.statements import Evidence
 from fluvial.identity import PeerId, verify
 from fluvial.ledger.genesis import VALIDATORS, Membership
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes
+from fluvial.ledger.statements import Evidence
 
 OFFENCES: Final = "offences"
 

@@ -80,14 +80,13 @@ class TransactionPool:
             assert isinstance(one, ReportOffence), "it is a report"
             self._offences.setdefault(one.evidence.offender, transaction)
 
-    def take(
-        self, state: State, *, bytes_max: int, count_max: int, without: Container[bytes] = ()
-    ) -> Sequence[bytes]:
+    def take(self, state: State, *, bytes_max: int, count_max: int, without: Container[bytes] = ()) -> Sequence[bytes]:
         """Transactions for a block: offences first, then in turns one of each sender with consecutive nonces.
 
         Args:
             state: on which they will be executed.
-            bytes_max, count_max: of the block.
+            bytes_max: of the block.
+            count_max: of the block.
             without: ids that must not be taken, while what follows them may.
         """
         taken = list(self._offences.values())[: count_max // 2]

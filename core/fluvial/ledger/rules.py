@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
 from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
 from fluvial.ledger.execution import Executed, Invalid, execute
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
@@ -37,9 +37,7 @@ class LedgerRules:
         """What this peer says the root of a state is."""
         return state.root
 
-    def build(
-        self, state: State, pool: TransactionPool, *, height: int, time_ms: int
-    ) -> tuple[bytes, Executed]:
+    def build(self, state: State, pool: TransactionPool, *, height: int, time_ms: int) -> tuple[bytes, Executed]:
         """A payload that is valid on a state, and what it makes of it."""
         waiting = pool.take(state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max)
         done = execute(state, waiting, chain=self.chain, height=height, time_ms=time_ms, strict=False)

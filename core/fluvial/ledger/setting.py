@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fluvial.ledger.genesis import Parameters
 
 
-class BodyFailed(Exception):  # noqa: N818 - reads better at `except BodyFailed`
+class BodyFailed(Exception):
     """A transaction's body has no effect; its fee and its nonce are used up all the same. The text is a few words."""
 
 

@@ -30,7 +30,9 @@ class State:
 
     def scan(self, module: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
         """The keys of a module that begin with ``prefix``, in order, with their values. Costs as much as the whole state is large."""
-        found = [(one.key, one.value) for one in leaves(self._tree) if one.module == module and one.key.startswith(prefix)]
+        found = [
+            (one.key, one.value) for one in leaves(self._tree) if one.module == module and one.key.startswith(prefix)
+        ]
         return sorted(found)
 
     def proof(self, module: str, key: bytes) -> TreeProof:

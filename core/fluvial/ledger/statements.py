@@ -20,6 +20,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -32,7 +33,13 @@ NULLIFY: Final = 2
 FINALIZE: Final = 3
 VERTEX: Final = 4
 CHECKPOINT: Final = 5
-KIND_NAMES: Final = {NOTARIZE: "notarize", NULLIFY: "nullify", FINALIZE: "finalize", VERTEX: "vertex", CHECKPOINT: "checkpoint"}
+KIND_NAMES: Final = {
+    NOTARIZE: "notarize",
+    NULLIFY: "nullify",
+    FINALIZE: "finalize",
+    VERTEX: "vertex",
+    CHECKPOINT: "checkpoint",
+}
 
 NOTHING: Final = bytes(32)
 """The digest of a statement that names no block."""
@@ -125,7 +132,7 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
         """Whether different members of the set with the weight of a quorum are named in it; the signatures are not looked at."""
         indices = [index for index, _ in self.signatures]
         return (
-            all(before < after for before, after in zip(indices, indices[1:], strict=False))
+            all(before < after for before, after in pairwise(indices))
             and all(index < len(validators) for index in indices)
             and validators.weight(indices) >= validators.quorum
         )

@@ -9,11 +9,11 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
 from fluvial.ledger.genesis import Amount, Key, Parameters
+from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 
 TRANSACTION_BYTES_MAX: Final = 65_536
 _DOMAIN: Final = b"fluvial/transaction/1\0"

@@ -111,17 +111,15 @@ def find(node: Node, module: str, key: bytes) -> bytes | None:
 def changed(node: Node, changes: Mapping[tuple[str, bytes], bytes | None]) -> Node:
     """The tree with some keys set, or removed where the value is None."""
     for (module, key), value in changes.items():
-        if value is None:
-            node = _without(node, place_of(module, key), 0)
-        else:
-            node = _with(node, Leaf(module, key, value), 0)
+        place = place_of(module, key)
+        node = _without(node, place, 0) if value is None else _with(node, Leaf(module, key, value), 0)
     return node
 
 
 def prove(node: Node, module: str, key: bytes) -> TreeProof:
     """The proof of what the tree holds at a key, its absence included."""
     place = place_of(module, key)
-    siblings = []
+    siblings: list[bytes] = []
     while isinstance(node, Branch):
         if _bit(place, len(siblings)):
             beside, node = node.left, node.right
@@ -149,12 +147,11 @@ def _with(node: Node, leaf: Leaf, depth: int) -> Node:
     if isinstance(node, Leaf):
         if node.place == leaf.place:
             return leaf
-        inner: Node = None
         # Both go down together to the first bit in which they differ.
         split = depth
         while _bit(node.place, split) == _bit(leaf.place, split):
             split += 1
-        inner = Branch(node, leaf) if _bit(leaf.place, split) else Branch(leaf, node)
+        inner: Node = Branch(node, leaf) if _bit(leaf.place, split) else Branch(leaf, node)
         for above in range(split - 1, depth - 1, -1):
             inner = Branch(None, inner) if _bit(leaf.place, above) else Branch(inner, None)
         return inner

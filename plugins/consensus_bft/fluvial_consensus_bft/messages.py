@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 import msgspec
-from fluvial.ledger.blocks import Block
 from fluvial.consensus.engine import MessageDescription
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.blocks import Block
 from fluvial.ledger.statements import (
     FINALIZE,
     KIND_NAMES,
@@ -18,8 +20,6 @@ from fluvial.ledger.statements import (
     Signature,
     Slot,
 )
-from fluvial.encoding import decode, encode
-from fluvial.errors import RemoteProtocolError
 
 JUSTIFICATION_MAX = 256
 """Certificates in one proposal: the parent's, and one for each view that was skipped."""
@@ -106,9 +106,13 @@ def describe(data: bytes) -> MessageDescription | None:
             return MessageDescription(KIND_NAMES[kind], 0, view, signer, digest if kind != NULLIFY else b"")
         case Proof(certificate):
             kind_name = KIND_NAMES[certificate.kind]
-            return MessageDescription(f"{kind_name} certificate", certificate.epoch, certificate.slot, None, certificate.digest)
+            return MessageDescription(
+                f"{kind_name} certificate", certificate.epoch, certificate.slot, None, certificate.digest
+            )
         case Proposal(block):
-            return MessageDescription("proposal", block.header.epoch, block.header.slot, block.header.proposer, block.id)
+            return MessageDescription(
+                "proposal", block.header.epoch, block.header.slot, block.header.proposer, block.id
+            )
         case Ask(views):
             return MessageDescription("ask", 0, max(views, default=0), None)
     return None

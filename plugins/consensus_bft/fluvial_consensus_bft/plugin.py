@@ -8,6 +8,7 @@ from fluvial.consensus.engine import EngineSetup, EngineTraits
 from fluvial.seats import Registry
 
 from fluvial_consensus_bft.messages import describe, reseal
+from fluvial_consensus_bft.rebels import BuildsOnOld, SignsEverything
 from fluvial_consensus_bft.simplex import Simplex
 
 
@@ -20,7 +21,14 @@ def make(setup: EngineSetup, options: SimplexOptions) -> Simplex:
     return Simplex(setup)
 
 
-TRAITS = EngineTraits(describe=describe, reseal=reseal)
+TRAITS = EngineTraits(
+    describe=describe,
+    reseal=reseal,
+    rebels={
+        "build_on_old": lambda setup, options: BuildsOnOld(setup),
+        "sign_everything": lambda setup, options: SignsEverything(setup),
+    },
+)
 
 
 @hookimpl

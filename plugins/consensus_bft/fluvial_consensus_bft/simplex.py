@@ -18,9 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header, payload_hash
 from fluvial.consensus.effects import (
-    Accuse,
     Alarm,
     Broadcast,
     BuildPayload,
@@ -33,24 +31,20 @@ from fluvial.consensus.effects import (
     Send,
     SetTimer,
 )
-from fluvial.consensus.engine import EngineSetup
 from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
+from fluvial.encoding import decode, encode
+from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header, payload_hash
 from fluvial.ledger.statements import (
     FINALIZE,
     NOTARIZE,
     NOTHING,
     NULLIFY,
     Certificate,
-    Evidence,
-    leader_of,
-    signed_bytes,
 )
-from fluvial.encoding import decode, encode
-from fluvial.identity import PeerId
 
 from fluvial_consensus_bft.messages import (
     JUSTIFICATION_MAX,
-    VIEWS_MAX,
     Ask,
     BaseRecord,
     Message,
@@ -61,53 +55,23 @@ from fluvial_consensus_bft.messages import (
     VoteRecord,
     read_message,
 )
-from fluvial_consensus_bft.tally import Tally
+from fluvial_consensus_bft.recovery import Recovery
 from fluvial_consensus_bft.view import View
 
 AHEAD_MAX: Final = 64
 """Votes of views further ahead are dropped; a certificate of any view is taken."""
-REMEMBERED: Final = 128
-"""Final views whose votes are still compared with what comes late."""
-GROWTH_MAX: Final = 32
-"""Timeouts grow to at most so many times their usual length."""
 RECORDS_MAX: Final = 64
 """Records after which the ones that still matter are written anew."""
-REPEATED_VIEWS: Final = 3
-"""Views whose votes are repeated by a validator that is stuck."""
 REPEATED_MAX: Final = 16
 """Finalize votes of one's own that are repeated at once."""
 
 
-class Simplex:
+class Simplex(Recovery):
     """One validator, or a follower that casts no votes.
 
     Args:
         setup: its world.
     """
-
-    def __init__(self, setup: EngineSetup) -> None:
-        self._setup = setup
-        self._validators = setup.validators
-        self._index = setup.validators.index(setup.me)
-        self._final = setup.anchor
-        self._final_certificate: Certificate | None = None
-        self._current = setup.anchor.slot
-        self._views: dict[int, View] = {}
-        self._past: dict[int, Tally] = {}
-        self._final_blocks: dict[int, bytes] = {setup.anchor.slot: setup.anchor.id}
-        self._verdicts: dict[bytes, str | None] = {}
-        self._terminal: dict[bytes, None] = {}
-        self._best: Certificate | None = None
-        self._pending: Certificate | None = None
-        self._building = 0
-        self._records = 0
-        self._progressed = False
-        self._asked_at = -setup.delta_ms
-        self._answered: dict[PeerId, int] = {}
-        self._silent = self._index is None
-        self._over = False
-        self._now = 0
-        self._effects: list[Effect] = []
 
     # --- the engine's three methods -------------------------------------------------------------------------------------
 
@@ -118,15 +82,15 @@ class Simplex:
         for data in records:
             record: Record = decode(data, Record, what="record of Simplex")  # type: ignore[arg-type]  # a union
             known = [*record.votes] if isinstance(record, BaseRecord) else [*known, record]
-        newest = self._final.slot
+        newest = self._views.final.slot
         for one in known:
-            if one.vote.view > self._final.slot:
+            if one.vote.view > self._views.final.slot:
                 self._recall(one)
                 newest = max(newest, one.vote.view)
         self._set(SetTimer("stall", 3 * self._setup.delta_ms))
-        if known or self._final.height:
+        if known or self._views.final.height:
             self._set(NeedHistory())
-        self._enter(max(self._final.slot + 1, newest), None)
+        self._enter(max(self._views.final.slot + 1, newest), None)
         if known:
             self._repeat_votes()
         self._progress()
@@ -153,7 +117,7 @@ class Simplex:
 
     def inspect(self) -> Mapping[str, Any]:
         """Where it stands."""
-        return {"view": self._current, "final_view": self._final.slot, "views": len(self._views)}
+        return {"view": self._current, "final_view": self._views.final.slot, "views": len(self._views.open)}
 
     # --- messages -------------------------------------------------------------------------------------------------------
 
@@ -173,8 +137,8 @@ class Simplex:
             return
         if vote.kind == NULLIFY and vote.digest != NOTHING:
             return
-        view = self._view(vote.view) if vote.view > self._final.slot else None
-        tally = view.tally if view is not None else self._past.get(vote.view)
+        view = self._views.view(vote.view) if vote.view > self._views.final.slot else None
+        tally = self._views.tally(vote.view)
         if tally is not None:
             self._count(tally, vote.kind, vote.view, vote.digest, vote.signer, vote.signature)
             leader = self._leader(vote.view)
@@ -187,21 +151,6 @@ class Simplex:
         if vote.retry:
             self._answer_retry(sender, vote.view)
 
-    def _count(self, tally: Tally, kind: int, view: int, digest: bytes, signer: int, signature: bytes) -> None:
-        """Count a vote, if it is new, there is room and the signature is right."""
-        if tally.knows(kind, digest, signer) or not tally.has_room(kind, signer):
-            return
-        if self._verified(kind, view, digest, signer, signature):
-            self._accuse(tally.add(kind, digest, signer, signature))
-
-    def _verified(self, kind: int, view: int, digest: bytes, signer: int, signature: bytes) -> bool:
-        message = signed_bytes(self._setup.chain, kind, self._setup.epoch, view, digest)
-        return self._setup.verify(self._validators.keys[signer], signature, message)
-
-    def _accuse(self, evidence: Evidence | None) -> None:
-        if evidence is not None:
-            self._set(Accuse(evidence))
-
     def _certify(self, view: View, kind: int, digest: bytes) -> None:
         """Make a certificate of the votes, once they are enough."""
         certificate = view.tally.certificate(kind, digest)
@@ -213,16 +162,16 @@ class Simplex:
         number = certificate.slot
         if certificate.epoch != self._setup.epoch or not NOTARIZE <= certificate.kind <= FINALIZE or number < 1:
             return False
-        view = self._views.get(number)
+        view = self._views.open.get(number)
         if view is not None and view.has(certificate):
             return True
-        tally = view.tally if view is not None else self._past.get(number)
-        if number <= self._final.slot and tally is None:
-            return number in self._final_blocks
+        tally = self._views.tally(number)
+        if number <= self._views.final.slot and tally is None:
+            return self._views.is_past_known(number)
         if not certificate.is_wellformed(self._validators) or not self._is_signed(certificate, tally):
             return False
         if tally is None:
-            view = self._view(number)
+            view = self._views.view(number)
             tally = view.tally
         for signer, signature in certificate.signatures:
             new = not tally.knows(certificate.kind, certificate.digest, signer)
@@ -230,26 +179,16 @@ class Simplex:
                 self._accuse(tally.add(certificate.kind, certificate.digest, signer, signature))
         if view is not None:
             self._use(view, certificate)
-        elif certificate.kind == FINALIZE and self._final_blocks.get(number) != certificate.digest:
+        elif certificate.kind == FINALIZE and self._views.contradicts(number, certificate.digest):
             self._alarm("fork", f"another block is final in view {number}")
         return True
-
-    def _is_signed(self, certificate: Certificate, tally: Tally | None) -> bool:
-        kind, number, digest = certificate.kind, certificate.slot, certificate.digest
-        if (kind == NULLIFY) != (digest == NOTHING):
-            return False
-        return all(
-            (tally is not None and tally.signature(kind, digest, signer) == signature)
-            or self._verified(kind, number, digest, signer, signature)
-            for signer, signature in certificate.signatures
-        )
 
     def _take_proposal(self, proposal: Proposal) -> None:
         header = proposal.block.header
         number = header.slot
-        if not self._final.slot < number <= self._current + AHEAD_MAX or not self._is_well_formed(proposal.block):
+        if not self._views.final.slot < number <= self._current + AHEAD_MAX or not self._is_well_formed(proposal.block):
             return
-        view = self._view(number)
+        view = self._views.view(number)
         leader = self._leader(number)
         if header.id not in view.proposals:
             if not view.tally.knows(NOTARIZE, header.id, leader) and not self._verified(
@@ -265,16 +204,6 @@ class Simplex:
                 if not self._take_certificate(certificate):
                     break
         self._progress()
-
-    def _is_well_formed(self, block: Block) -> bool:
-        header = block.header
-        return (
-            header.chain == self._setup.chain
-            and header.epoch == self._setup.epoch
-            and header.proposer == self._leader(header.slot)
-            and header.validators == self._validators.digest
-            and block.is_whole()
-        )
 
     # --- certificates and views -----------------------------------------------------------------------------------------
 
@@ -307,7 +236,7 @@ class Simplex:
         self._try_commit()
         if self._silent or self._over:
             return
-        view = self._view(self._current)
+        view = self._views.view(self._current)
         if self._leader(self._current) == self._index:
             self._try_propose(view)
         if NOTARIZE not in view.own:
@@ -315,27 +244,13 @@ class Simplex:
                 if self._try_vote(view, proposal):
                     break
 
-    def _parent_of(self, block: Block) -> tuple[int, Header | Anchor] | None:
-        """View and header of the certified block that a block stands on; None if it is not known here, with all between nullified."""
-        parent = block.header.parent
-        for number in range(block.header.slot - 1, self._final.slot, -1):
-            view = self._views.get(number)
-            if view is None:
-                return None
-            if view.certified is not None and view.certified.digest == parent:
-                found = view.proposals.get(parent)
-                return None if found is None else (number, found.block.header)
-            if view.nullification is None:
-                return None
-        return (self._final.slot, self._final) if parent == self._final.id else None
-
     def _try_vote(self, view: View, proposal: Proposal) -> bool:
         """Rule 3; returns whether it was voted for."""
         block = proposal.block
-        if self._parent_of(block) is None:
+        if self._views.parent_of(block) is None:
             if self._may_ask():
                 leader = self._validators.peers[self._leader(view.number)]
-                self._set(Send(leader, encode(Ask(self._lacking())), "sync"))
+                self._set(Send(leader, encode(Ask(self._views.lacking(self._current))), "sync"))
             return False
         verdict = self._judge(block)
         if verdict is None:
@@ -351,13 +266,13 @@ class Simplex:
         """Why a block must not be voted for; empty if it may; None as long as that is not known. Parents are judged first."""
         if block.id in self._verdicts:
             return self._verdicts[block.id]
-        found = self._parent_of(block)
+        found = self._views.parent_of(block)
         if found is None:
             return None
         _, parent = found
         header = block.header
-        if parent.id != self._final.id:
-            above = self._judge(self._views[found[0]].proposals[parent.id].block)
+        if parent.id != self._views.final.id:
+            above = self._judge(self._views.open[found[0]].proposals[parent.id].block)
             if above != "":
                 return above
         if header.filler or parent.id in self._terminal:
@@ -380,22 +295,6 @@ class Simplex:
                 self._terminal[block] = None
             self._progress()
 
-    def _filler(self, parent: Header | Anchor, slot: int) -> Header:
-        """The header of the filler on a terminal block or on another filler."""
-        return Header(
-            chain=self._setup.chain,
-            epoch=self._setup.epoch,
-            slot=slot,
-            height=parent.height,
-            parent=parent.id,
-            payload=NOTHING,
-            state=parent.state,
-            validators=self._validators.digest,
-            proposer=self._leader(slot),
-            time_ms=parent.time_ms + 1,
-            filler=True,
-        )
-
     # --- proposing ------------------------------------------------------------------------------------------------------
 
     def _try_propose(self, view: View) -> None:
@@ -414,8 +313,8 @@ class Simplex:
 
     def _parent_for(self, number: int) -> Header | Anchor | None:
         """The header of the block that a view's leader builds on; None if something is missing for that."""
-        for before in range(number - 1, self._final.slot, -1):
-            view = self._views.get(before)
+        for before in range(number - 1, self._views.final.slot, -1):
+            view = self._views.open.get(before)
             if view is None:
                 return None
             proposal = view.proposals.get(view.certified.digest) if view.certified is not None else None
@@ -423,10 +322,10 @@ class Simplex:
                 return proposal.block.header
             if view.nullification is None:
                 return None
-        return self._final
+        return self._views.final
 
     def _built(self, built: PayloadBuilt) -> None:
-        view = self._views.get(built.request)
+        view = self._views.open.get(built.request)
         self._building = 0 if self._building == built.request else self._building
         if view is None or built.request != self._current or view.proposed is not None or self._silent:
             return
@@ -455,20 +354,6 @@ class Simplex:
         self._judge(block)
         self._cast(view, NOTARIZE, block.id, proposal)
 
-    def _justification(self, number: int, parent: bytes) -> tuple[Certificate, ...]:
-        """What shows that a block of a view may stand on its parent; the parent's certificate comes first."""
-        certificates: list[Certificate] = []
-        for before in range(number - 1, self._final.slot, -1):
-            view = self._views[before]
-            if view.certified is not None and view.certified.digest == parent:
-                certificates.append(view.certified)
-                break
-            assert view.nullification is not None, "views between a block and its parent are nullified"
-            certificates.append(view.nullification)
-        else:
-            certificates += [self._final_certificate] if self._final_certificate is not None else []
-        return tuple(reversed(certificates))[:JUSTIFICATION_MAX]
-
     # --- votes of one's own ---------------------------------------------------------------------------------------------
 
     def _cast(self, view: View, kind: int, digest: bytes, proposal: Proposal | None = None) -> None:
@@ -489,23 +374,20 @@ class Simplex:
 
     def _finalize(self, view: View, digest: bytes) -> None:
         """Rule 5."""
-        if not self._silent and view.number > self._final.slot and view.may_finalize(digest):
+        if not self._silent and view.number > self._views.final.slot and view.may_finalize(digest):
             self._cast(view, FINALIZE, digest)
 
     def _nullify(self) -> None:
         """Rule 4."""
-        view = self._view(self._current)
+        view = self._views.view(self._current)
         if not self._silent and view.may_nullify():
             self._set(SetTimer("retry", 3 * self._span()))
             self._cast(view, NULLIFY, NOTHING)
 
-    def _sign(self, kind: int, view: int, digest: bytes) -> bytes:
-        return self._setup.sign(signed_bytes(self._setup.chain, kind, self._setup.epoch, view, digest))
-
     def _recall(self, record: VoteRecord) -> None:
         """Know a vote of an earlier run again."""
         vote = record.vote
-        view = self._view(vote.view)
+        view = self._views.view(vote.view)
         view.own[vote.kind] = vote
         view.tally.add(vote.kind, vote.digest, vote.signer, vote.signature)
         proposal = record.proposal
@@ -524,15 +406,8 @@ class Simplex:
         certificate = self._pending
         if certificate is None:
             return
-        blocks: list[Block] = []
-        wanted = certificate.digest
-        for number in range(certificate.slot, self._final.slot, -1):
-            view = self._views.get(number)
-            proposal = view.proposals.get(wanted) if view is not None else None
-            if proposal is not None:
-                blocks.append(proposal.block)
-                wanted = proposal.block.header.parent
-        if wanted != self._final.id:
+        blocks, complete = self._views.chain_to(certificate)
+        if not complete:
             self._blocks_missing(certificate, blocks)
             return
         self._pending = None
@@ -550,45 +425,38 @@ class Simplex:
 
     def _blocks_missing(self, certificate: Certificate, blocks: Sequence[Block]) -> None:
         oldest = blocks[-1].header if blocks else None
-        if oldest is not None and oldest.height <= self._final.height + 1 and not oldest.filler:
+        if oldest is not None and oldest.height <= self._views.final.height + 1 and not oldest.filler:
             self._alarm("fork", f"a final block of view {certificate.slot} does not stand on the final block here")
         elif self._may_ask():
             self._set(NeedHistory(self._validators.peers[certificate.signatures[0][0]]))
-            self._set(Broadcast(encode(Ask(self._lacking())), "sync"))
+            self._set(Broadcast(encode(Ask(self._views.lacking(self._current))), "sync"))
 
     def _synced(self, anchor: Anchor) -> None:
-        if anchor.slot > self._final.slot:
+        if anchor.slot > self._views.final.slot:
             self._final_certificate = None
-            self._advance(anchor, ())
+            self._advance(anchor, None)
             if self._current <= anchor.slot:
                 self._enter(anchor.slot + 1, None)
             self._progress()
 
-    def _advance(self, final: Anchor, blocks: Sequence[Block]) -> None:
-        """Forget what is final, except for the votes of the last views."""
-        self._final = final
+    def _advance(self, final: Anchor, blocks: Sequence[Block] | None) -> None:
+        """Forget what is final."""
         self._progressed = True
-        for block in blocks:
-            self._final_blocks[block.header.slot] = block.id
-        self._final_blocks[final.slot] = final.id
-        for number in [one for one in self._views if one <= final.slot]:
-            view = self._views.pop(number)
-            self._past[number] = view.tally
-            for block_id in view.proposals:
-                self._verdicts.pop(block_id, None)
-                if block_id != final.id:
-                    self._terminal.pop(block_id, None)
-        for number in [one for one in self._past if one <= final.slot - REMEMBERED]:
-            del self._past[number]
-        for number in [one for one in self._final_blocks if one <= final.slot - REMEMBERED]:
-            del self._final_blocks[number]
+        for block in self._views.advance(final, blocks):
+            self._verdicts.pop(block, None)
+            if block != final.id:
+                self._terminal.pop(block, None)
         if self._pending is not None and self._pending.slot <= final.slot:
             self._pending = None
+
+    def _justification(self, number: int, parent: bytes) -> tuple[Certificate, ...]:
+        found = self._views.justification(number, parent, self._final_certificate)
+        return tuple(found[:JUSTIFICATION_MAX])
 
     def _write_base(self) -> None:
         votes = tuple(
             VoteRecord(vote, view.proposals.get(vote.digest))
-            for view in self._views.values()
+            for view in self._views.open.values()
             for vote in view.own.values()
         )
         self._set(Persist(encode(BaseRecord(votes)), fresh=True))
@@ -602,7 +470,7 @@ class Simplex:
     # --- timers, and what was lost --------------------------------------------------------------------------------------
 
     def _fired(self, name: str) -> None:
-        view = self._view(self._current)
+        view = self._views.view(self._current)
         match name:
             case "leader":
                 if NOTARIZE not in view.own:
@@ -620,108 +488,12 @@ class Simplex:
                     self._stalled()
                 self._progressed = False
 
-    def _span(self) -> int:
-        """Δ, or more after many views without a final block: if the Δ that was configured is too short, it grows until it is not."""
-        beyond = self._current - self._final.slot - 2 - self._validators.faulty_max
-        grown = self._setup.delta_ms
-        for _ in range(min(max(0, beyond), 16)):
-            grown = grown * 3 // 2
-        return min(grown, GROWTH_MAX * self._setup.delta_ms)
-
-    def _repeat_votes(self) -> None:
-        """Rule 7: send the votes of the last views again, and the newest certificate."""
-        if self._silent:
-            return
-        for number in [one for one in sorted(self._views) if self._views[one].own][-REPEATED_VIEWS:]:
-            view = self._views[number]
-            if view.proposed is not None:
-                self._set(Broadcast(encode(view.proposed), "proposal"))
-            for kind, vote in view.own.items():
-                if kind != NOTARIZE or view.proposed is None:
-                    again = Vote(kind, vote.view, vote.digest, vote.signer, vote.signature, vote.leader, retry=True)
-                    self._set(Broadcast(encode(again), "vote"))
-        if self._best is not None:
-            self._set(Broadcast(encode(Proof(self._best)), "certificate"))
-
     def _stalled(self) -> None:
         """Nothing became final for a while: perhaps finalize votes were lost, or this peer misses what others have."""
-        mine = [view.own[FINALIZE] for view in self._views.values() if FINALIZE in view.own]
+        mine = [view.own[FINALIZE] for view in self._views.open.values() if FINALIZE in view.own]
         if not self._silent:
             for vote in mine[-REPEATED_MAX:]:
                 self._set(Broadcast(encode(vote), "vote"))
         self._set(NeedHistory())
         self._progress()
         self._ask_views()
-
-    def _may_ask(self) -> bool:
-        if self._now - self._asked_at < self._setup.delta_ms // 2:
-            return False
-        self._asked_at = self._now
-        return True
-
-    def _lacking(self) -> tuple[int, ...]:
-        """The newest views before this one that lack a certificate, or the block that one is for."""
-        lacking = [
-            number
-            for number in range(self._final.slot + 1, self._current)
-            if (view := self._views.get(number)) is None
-            or (view.certified is None and view.nullification is None)
-            or (view.certified is not None and view.certified.digest not in view.proposals)
-        ]
-        return tuple(lacking[-VIEWS_MAX:])
-
-    def _ask_views(self) -> None:
-        """Ask everybody for what is lacking."""
-        lacking = self._lacking()
-        if lacking and self._may_ask():
-            self._set(Broadcast(encode(Ask(lacking)), "sync"))
-
-    def _answer_ask(self, sender: PeerId, views: Sequence[int]) -> None:
-        if not self._may_answer(sender):
-            return
-        for number in views:
-            view = self._views.get(number)
-            if view is None:
-                continue
-            for certificate in (view.nullification, view.certified):
-                if certificate is not None:
-                    self._set(Send(sender, encode(Proof(certificate)), "certificate"))
-            if view.certified is not None and (proposal := view.proposals.get(view.certified.digest)) is not None:
-                self._set(Send(sender, encode(Proposal(proposal.block, proposal.signature)), "sync"))
-
-    def _answer_retry(self, sender: PeerId, number: int) -> None:
-        """Tell who is stuck in a view that is over here what it has missed."""
-        if number >= self._current or not self._may_answer(sender):
-            return
-        view = self._views.get(number)
-        known = [view.nullification, view.certified] if view is not None else []
-        known.append(self._final_certificate if number <= self._final.slot else None)
-        known.append(self._best)
-        for certificate in {id(one): one for one in known if one is not None}.values():
-            self._set(Send(sender, encode(Proof(certificate)), "certificate"))
-
-    def _may_answer(self, sender: PeerId) -> bool:
-        """Whether a peer may be answered: not more often than every Δ/2."""
-        if self._now - self._answered.get(sender, -self._setup.delta_ms) < self._setup.delta_ms // 2:
-            return False
-        self._answered[sender] = self._now
-        return True
-
-    # --- small things ---------------------------------------------------------------------------------------------------
-
-    def _leader(self, number: int) -> int:
-        return leader_of(self._validators, self._setup.epoch, number)
-
-    def _view(self, number: int) -> View:
-        view = self._views.get(number)
-        if view is None:
-            view = View(number, Tally(self._setup.epoch, number, self._validators))
-            self._views[number] = view
-        return view
-
-    def _set(self, effect: Effect) -> None:
-        self._effects.append(effect)
-
-    def _taken(self) -> Sequence[Effect]:
-        effects, self._effects = self._effects, []
-        return effects

@@ -44,7 +44,7 @@ class Committer:
 
     def decide(self, first: int) -> list[Decision]:
         """The decisions about the slots from ``first`` on, up to the first one that is open."""
-        last = max(self._graph.rounds, default=0) - 1
+        last = self._graph.top - 1
         found: dict[int, Decision | None] = {}
         for slot in range(last, first - 1, -1):
             decision = self.direct(slot)

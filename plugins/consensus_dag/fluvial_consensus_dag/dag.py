@@ -235,11 +235,10 @@ class Dag:
             return
         self._answered[sender] = self._now
         asked = [one for one in pull.ids if one in graph.vertices]
-        tops = asked or [ids[0] for number in sorted(graph.rounds)[-2:] for ids in graph.rounds[number].values()]
-        named = set(asked)
-        history = graph.history(tops, floor=max(graph.floor, 1))
-        lacking = [one for one in history if one.id in named or one.round > pull.have[one.author]]
-        room, bundle = BUNDLE_BYTES_MAX, []
+        newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
+        lacking = graph.lacking(asked or newest, pull.have, asked)
+        room = BUNDLE_BYTES_MAX
+        bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:
             room -= len(vertex.payload) + 100 + 50 * len(vertex.parents)
             if room < 0 and bundle:
@@ -291,7 +290,9 @@ class Dag:
         if graph.weight_of(before) >= self._validators.power:
             return True
         for leader in graph.leader_vertices(before - 1):
-            supporters = [author for author, ids in graph.in_round(before) if any(graph.support[one] == leader for one in ids)]
+            supporters = [
+                author for author, ids in graph.in_round(before) if any(graph.support[one] == leader for one in ids)
+            ]
             if self._validators.weight(supporters) < self._validators.quorum:
                 return False
         return True

@@ -27,6 +27,8 @@ class Graph:
         support: for a vertex of round r+1, the vertex of the leader of r among its parents.
         certificate: for a vertex of round r+2, the vertex of the leader of r that a quorum of its parents supports.
         highest: for each author, the highest round of a vertex of his.
+        quorum_round: the highest round in which a quorum of authors has a vertex.
+        top: the highest round of any vertex.
     """
 
     def __init__(self, epoch: int, validators: ValidatorSet) -> None:
@@ -38,6 +40,7 @@ class Graph:
         self.certificate: dict[bytes, bytes | None] = {}
         self.highest = [0] * len(validators)
         self.quorum_round = 0
+        self.top = 0
 
     def is_well_formed(self, vertex: Vertex) -> bool:
         """Whether a vertex keeps to the rules, as far as it shows without its parents."""
@@ -46,7 +49,9 @@ class Graph:
         in_range = all(one.round < vertex.round and one.author < len(self._validators) for one in vertex.parents)
         if vertex.author >= len(self._validators) or not in_range or len(authors) != len(before):
             return False
-        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len({one.id for one in vertex.parents}) != len(vertex.parents):
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len({one.id for one in vertex.parents}) != len(
+            vertex.parents
+        ):
             return False
         if vertex.round == 1:
             return not vertex.parents
@@ -58,9 +63,7 @@ class Graph:
 
     def fits(self, vertex: Vertex) -> bool:
         """Whether the parents that are here are what the vertex says of them."""
-        return all(
-            self.vertices[one.id].reference == one for one in vertex.parents if one.id in self.vertices
-        )
+        return all(self.vertices[one.id].reference == one for one in vertex.parents if one.id in self.vertices)
 
     def add(self, vertex: Vertex) -> None:
         """Accept a vertex whose parents are all here."""
@@ -68,6 +71,7 @@ class Graph:
         authors = self.rounds.setdefault(vertex.round, {})
         authors.setdefault(vertex.author, []).append(vertex.id)
         self.highest[vertex.author] = max(self.highest[vertex.author], vertex.round)
+        self.top = max(self.top, vertex.round)
         leader = self.leader(vertex.round - 1)
         supported = (one.id for one in vertex.parents if one.round == vertex.round - 1 and one.author == leader)
         self.support[vertex.id] = next(supported, None)
@@ -101,19 +105,26 @@ class Graph:
         """The power of the authors with a vertex in a round."""
         return self._validators.weight(self.rounds.get(number, ()))
 
-    def history(self, starts: Iterable[bytes], *, floor: int, without: Iterable[bytes] | None = None) -> list[Vertex]:
-        """The vertices and everything below them down to a round, except what lies below those in ``without``; in the order of the ledger."""
-        done = set(without or ())
-        pending = [one for one in starts if one in self.vertices and one not in done]
+    def lacking(self, tops: Iterable[bytes], have: Sequence[int], named: Iterable[bytes]) -> list[Vertex]:
+        """What somebody lacks of the history of some vertices, oldest first.
+
+        Args:
+            tops: the vertices.
+            have: for each author the highest round of which he has a vertex; he has all below that, too.
+            named: what he has asked for by name, and lacks whatever ``have`` says.
+        """
+        wanted = dict.fromkeys(named)
+        done: set[bytes] = set()
+        pending = [*tops]
         found: list[Vertex] = []
         while pending:
             current = pending.pop()
-            if current in done:
+            vertex = self.vertices.get(current)
+            if current in done or vertex is None or (current not in wanted and vertex.round <= have[vertex.author]):
                 continue
             done.add(current)
-            vertex = self.vertices[current]
             found.append(vertex)
-            pending += [one.id for one in vertex.parents if one.round >= floor and one.id in self.vertices]
+            pending += [one.id for one in vertex.parents]
         return sorted(found, key=lambda one: (one.round, one.author, one.id))
 
     def reaches(self, start: bytes, targets: Sequence[bytes]) -> bytes | None:

@@ -9,6 +9,7 @@ from fluvial.seats import Registry
 
 from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.messages import describe, reseal
+from fluvial_consensus_dag.rebels import BuildsOnOld, SignsEverything
 
 
 class DagOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +21,15 @@ def make(setup: EngineSetup, options: DagOptions) -> Dag:
     return Dag(setup)
 
 
-TRAITS = EngineTraits(certifies_state=False, describe=describe, reseal=reseal)
+TRAITS = EngineTraits(
+    certifies_state=False,
+    describe=describe,
+    reseal=reseal,
+    rebels={
+        "build_on_old": lambda setup, options: BuildsOnOld(setup),
+        "sign_everything": lambda setup, options: SignsEverything(setup),
+    },
+)
 
 
 @hookimpl

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from fluvial.ledger.blocks import Block
 from fluvial.consensus.lab.disk import SimulatedDisk
 from fluvial.consensus.lab.network import is_meant
 from fluvial.consensus.lab.roles import Liar, Outgoing
@@ -26,6 +25,7 @@ from fluvial.consensus.outputs import (
 from fluvial.consensus.replica import Replica
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import Block
 
 
 class World(Protocol):
@@ -64,6 +64,8 @@ class Findings:
         taken_back: a height at which it committed two different blocks.
         fork_seen: whether it reported one.
         failure: what went wrong in its engine; None if nothing.
+        view_max: the newest view it was in.
+        alarms: (word, details, when in µs).
     """
 
     commits: list[Committed] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Findings:
     fork_seen: bool = False
     failure: str | None = None
     view_max: int = 0
+    alarms: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 class Copy:
@@ -200,6 +203,7 @@ class Copy:
                 self.findings.evidence.setdefault(evidence.offender, (evidence.offence, world.now_us))
             case Alarmed(what, details):
                 self.findings.fork_seen = self.findings.fork_seen or what in ("fork", "checkpoint")
+                self.findings.alarms.append((what, details, self._world.now_us))
                 if what == "execution":
                     self.findings.failure = details
             case BlockProven():

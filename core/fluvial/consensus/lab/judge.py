@@ -43,9 +43,7 @@ def _always(run: LaboratoryRun, correct: list[Any], *, may_fork: bool) -> Iterat
     for node in correct:
         last = None
         for number, (height, block, parent, at, stamp, root, epoch) in enumerate(node["commits"], 1):
-            follows = last is None or (
-                parent == last[1] and at >= last[3] and stamp > last[4] and epoch >= last[6]
-            )
+            follows = last is None or (parent == last[1] and at >= last[3] and stamp > last[4] and epoch >= last[6])
             if height != number or not follows:
                 broken = broken or (node["label"], height)
             if by_height.setdefault(height, (block, root)) != (block, root):

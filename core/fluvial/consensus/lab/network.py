@@ -35,7 +35,8 @@ class SimulatedNetwork:
         """When a message arrives, in microseconds; empty if it is lost, twice if it comes twice.
 
         Args:
-            sender, to: number and label of the copy.
+            sender: number and label of the copy.
+            to: the same of who shall get it.
             at_us: when it is sent.
         """
         at_ms = at_us / 1000

@@ -163,9 +163,7 @@ class LyingRules(LedgerRules):
         payload, done = super().build(state, pool, height=height, time_ms=time_ms)
         return self._spoilt(payload), done
 
-    def gather(
-        self, state: State, pool: TransactionPool, without: Container[bytes]
-    ) -> tuple[bytes, tuple[bytes, ...]]:
+    def gather(self, state: State, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
         """The same for engines that order first."""
         payload, transactions = super().gather(state, pool, without)
         return self._spoilt(payload), transactions

@@ -18,8 +18,8 @@ from fluvial.consensus.lab.network import SimulatedNetwork, is_meant
 from fluvial.consensus.lab.roles import CensoringPool, Liar, LyingRules, junk_transaction
 from fluvial.consensus.lab.schedule import Action, ClockFault, Crash, Load, Role, Schedule
 from fluvial.consensus.outputs import BlockFinal
-from fluvial.consensus.replica import Replica, ReplicaConfig
-from fluvial.ledger.statements import Validator
+from fluvial.consensus.replica import Replica
+from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.wire import EngineMessage, HostMessage
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
@@ -27,6 +27,7 @@ from fluvial.identity import PeerId
 from fluvial.ledger.genesis import Genesis, Parameters
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
+from fluvial.ledger.statements import Validator
 from fluvial.ledger.transactions import Transfer, UpdateValidators, sign_transaction, transaction_id
 
 BALANCE = 1_000
@@ -64,7 +65,7 @@ class Payment:
     committed_us: dict[str, int] = field(default_factory=dict)
 
 
-class Impossible(Exception):  # noqa: N818 - it is the schedule that is impossible
+class Impossible(Exception):
     """The algorithm cannot be run with this schedule; the text says why."""
 
 
@@ -218,9 +219,11 @@ class LaboratoryRun:
 
         def replica(copy: Copy) -> Replica:
             keys = keys_of(f"node {copy.node}")
-            pool = CensoringPool(
-                self.genesis.chain, per_sender=PER_SENDER, banned=banned
-            ) if banned else TransactionPool(self.genesis.chain, per_sender=PER_SENDER, newest_first=bool(second))
+            pool = (
+                CensoringPool(self.genesis.chain, per_sender=PER_SENDER, banned=banned)
+                if banned
+                else TransactionPool(self.genesis.chain, per_sender=PER_SENDER, newest_first=bool(second))
+            )
             return Replica(
                 ReplicaConfig(
                     me=keys.peer_id,

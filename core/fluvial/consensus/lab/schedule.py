@@ -67,7 +67,9 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     groups: list[list[Reference]]
 
 
-class LinkFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="link", rename={"sender": "from"}):
+class LinkFault(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="link", rename={"sender": "from"}
+):
     """One direction between two nodes is bad."""
 
     sender: Reference
@@ -196,4 +198,6 @@ def read_schedule(path: Path) -> Schedule:
     except OSError as error:
         raise ConfigError(f"{path}: the schedule cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path}: this is no schedule: {error}", hint="docs/consensus.md describes the format") from error
+        raise ConfigError(
+            f"{path}: this is no schedule: {error}", hint="docs/consensus.md describes the format"
+        ) from error
