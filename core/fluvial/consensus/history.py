@@ -14,6 +14,9 @@ from fluvial.ledger.statements import ValidatorSet, Verify
 ANSWER_PAUSE_MS: Final = 5
 """Shortest time between two histories for one peer."""
 
+PAUSE_MAX: Final = 32
+"""The pause between two questions grows to so many times Δ."""
+
 
 class HistorySync:
     """Asks for the blocks above the tip, and answers who asks.
@@ -36,8 +39,10 @@ class HistorySync:
     ) -> None:
         self._me, self._chain, self._delta_ms = me, chain, delta_ms
         self._transmit, self._put = transmit, put
-        self._asked: PeerId | None = None
+        self._asked: dict[PeerId, None] = {}
+        self._waits = False
         self._wanted = False
+        self._pause_ms = 2 * delta_ms
         self._turn = 0
         self._answered: dict[PeerId, int] = {}
         self._told: dict[PeerId, int] = {}
@@ -50,20 +55,23 @@ class HistorySync:
             validators: of the epoch.
         """
         self._wanted = True
-        if self._asked is not None:
+        if self._waits:
             return
         others = [peer for peer in validators.peers if peer != self._me]
-        if hint is None and others:
+        if hint in (None, self._me) and others:
             self._turn += 1
             hint = others[self._turn % len(others)]
-        if hint is not None:
-            self._asked = hint
+        if hint not in (None, self._me):
+            assert hint is not None, "nobody is asked otherwise"
+            self._waits = True
+            self._asked[hint] = None
             self._transmit(hint, HistoryAsk(self._chain.tip.height))
-            self._put(StartTimer("history", 2 * self._delta_ms))
+            self._put(StartTimer("history", self._pause_ms))
 
     def expired(self, validators: ValidatorSet) -> None:
-        """Nobody has answered: ask the next one."""
-        self._asked = None
+        """Nobody has answered in time: ask the next one, and wait longer. A late answer is welcome all the same."""
+        self._waits = False
+        self._pause_ms = min(self._pause_ms * 3 // 2, PAUSE_MAX * self._delta_ms)
         if self._wanted:
             self.want(None, validators)
 
@@ -71,9 +79,11 @@ class HistorySync:
         self, sender: PeerId, answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify
     ) -> bool:
         """Whether an answer is from who was asked, and brings blocks with a proof that they are final."""
-        if sender != self._asked:
+        if sender not in self._asked:
             return False
-        self._asked, self._wanted = None, False
+        del self._asked[sender]
+        self._waits = self._wanted = False
+        self._pause_ms = 2 * self._delta_ms
         self._put(StopTimer("history"))
         if not answer.blocks or answer.blocks[0].header.height > self._chain.tip.height + 1:
             return False
