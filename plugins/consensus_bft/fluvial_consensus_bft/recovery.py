@@ -24,7 +24,7 @@ from fluvial_consensus_bft.messages import (
 from fluvial_consensus_bft.voter import VoterState
 
 REPEATED_VIEWS: Final = 3
-"""Views whose votes are repeated by a validator that is stuck."""
+"""Views whose votes are repeated by a validator that is stuck: the last ones, and as many of the first that lack a certificate."""
 
 
 class Recovery(VoterState):
@@ -34,7 +34,10 @@ class Recovery(VoterState):
         """Rule 7: send the votes of the last views again, and the newest certificate."""
         if self._silent:
             return
-        for number in [one for one in sorted(self._views.open) if self._views.open[one].own][-REPEATED_VIEWS:]:
+        mine = [number for number, view in sorted(self._views.open.items()) if view.own]
+        # A certificate that was known before a crash may be lost everywhere: then only the votes can make it again.
+        uncertified = [number for number in mine if not self._views.open[number].is_certified][:REPEATED_VIEWS]
+        for number in sorted({*uncertified, *mine[-REPEATED_VIEWS:]}):
             view = self._views.open[number]
             if view.proposed is not None:
                 self._set(Broadcast(encode(view.proposed), "proposal"))
@@ -64,6 +67,9 @@ class Recovery(VoterState):
             view = self._views.open.get(number)
             if view is None:
                 continue
+            if not view.is_certified and not self._silent:
+                for vote in view.own.values():
+                    self._set(Send(sender, encode(vote), "vote"))
             for certificate in (view.nullification, view.certified):
                 if certificate is not None:
                     self._set(Send(sender, encode(Proof(certificate)), "certificate"))

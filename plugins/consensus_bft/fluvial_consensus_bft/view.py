@@ -39,6 +39,11 @@ class View:
         """The certificate that its block may be built on."""
         return self.notarization or self.finalization
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether there is any certificate of it."""
+        return self.certified is not None or self.nullification is not None
+
     def has(self, certificate: Certificate) -> bool:
         """Whether it has such a certificate already."""
         known = {NOTARIZE: self.notarization, NULLIFY: self.nullification, FINALIZE: self.finalization}
