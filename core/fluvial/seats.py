@@ -316,7 +316,7 @@ class Execution(Part, Protocol):
 class Consensus(Part, Ledger, Protocol):
     """Holds the state on which all peers must agree: a part that is the node's ledger.
 
-    Engines (``engine.py``) do not take this seat themselves: a host would run them, and there is none yet.
+    Engines (``fluvial.consensus``) do not take this seat themselves: a host would run them, and there is none yet.
     """
 
 

@@ -51,9 +51,9 @@ def test_the_independent_judge_finds_what_the_laboratory_finds() -> None:
     wrong["expect_by_algorithm"] = {}
     wrong["expect"]["no_commit_ms"] = [[1_000, 2_000]]
     import msgspec
-    from fluvial.consensus.lab.schedule import Schedule
+    from fluvial.consensus.lab.schedule import FaultSchedule
 
-    report = play(msgspec.convert(wrong, Schedule), SIMPLEX, 1)
+    report = play(msgspec.convert(wrong, FaultSchedule), SIMPLEX, 1)
     assert not report["passed"]
     ours = {one["check"] for one in failures(report["verdicts"])}
     assert ours == {one["check"] for one in failures(check(wrong, json.loads(json.dumps(report))))}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Block, FinalityProof
+from fluvial.ledger.blocks import FinalityProof, LedgerBlock
 from fluvial.ledger.statements import Evidence
 
 MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "evidence", "other"]
@@ -75,7 +75,7 @@ class BuildPayload:
 class CheckPayload:
     """Ask for ``PayloadChecked``: execute it on the parent's state, compare the root, judge the time."""
 
-    block: Block
+    block: LedgerBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Commit:
         proof: for the last of them.
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[LedgerBlock, ...]
     proof: FinalityProof
 
 

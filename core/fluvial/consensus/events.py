@@ -10,7 +10,7 @@ from fluvial.ledger.blocks import Anchor
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class MessageReceived:
     """A message came. The transport has authenticated the sender, who may have passed on what somebody else signed."""
 
     sender: PeerId
@@ -65,4 +65,4 @@ class Synced:
     anchor: Anchor
 
 
-Event: TypeAlias = Received | TimerFired | PayloadBuilt | PayloadChecked | Synced
+Event: TypeAlias = MessageReceived | TimerFired | PayloadBuilt | PayloadChecked | Synced

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, MutableMapping
 from typing import Final, TypeVar
 
-from fluvial.consensus.chain import Chain
+from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.effects import Order
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.blocks import Block, Header, payload_hash
+from fluvial.ledger.blocks import BlockHeader, LedgerBlock, payload_hash
 from fluvial.ledger.execution import Executed, Invalid
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules
@@ -33,11 +33,11 @@ class Executor:
         skew_ms: how far a block's time may be ahead of the clock here.
     """
 
-    def __init__(self, chain: Chain, state: State, rules: LedgerRules, skew_ms: int) -> None:
+    def __init__(self, chain: BlockChain, state: State, rules: LedgerRules, skew_ms: int) -> None:
         self.chain, self.state = chain, state
         self._rules, self._skew_ms = rules, skew_ms
         self._results: dict[tuple[bytes, bytes, int], Executed] = {}
-        self._blocks: dict[bytes, tuple[Header, Executed]] = {}
+        self._blocks: dict[bytes, tuple[BlockHeader, Executed]] = {}
 
     def clear(self) -> None:
         """Forget everything that is not final."""
@@ -56,7 +56,7 @@ class Executor:
         """A payload of what waits, and its transactions; nothing is executed."""
         return self._rules.gather(self.state, pool, without)
 
-    def check(self, block: Block, wall_ms: int) -> Executed:
+    def check(self, block: LedgerBlock, wall_ms: int) -> Executed:
         """Execute a proposed block.
 
         Raises:
@@ -73,7 +73,7 @@ class Executor:
             raise Invalid("time")
         return self._run(block, state)
 
-    def final(self, block: Block) -> Executed:
+    def final(self, block: LedgerBlock) -> Executed:
         """What a final block makes of the state, of which it must be the next.
 
         Raises:
@@ -82,13 +82,13 @@ class Executor:
         known = self._blocks.get(block.id)
         return known[1] if known is not None else self._run(block, self.state)
 
-    def order(self, order: Order, chain: bytes, epoch: int, validators: ValidatorSet) -> tuple[Block, Executed]:
+    def order(self, order: Order, chain: bytes, epoch: int, validators: ValidatorSet) -> tuple[LedgerBlock, Executed]:
         """The next block out of ordered payloads: what is valid in them."""
         tip = self.chain.tip
         time_ms = max(tip.time_ms + 1, order.time_ms)
         done = self._rules.order(self.state, order.payloads, height=tip.height + 1, time_ms=time_ms)
         payload = encode_payload(done.transactions)
-        header = Header(
+        header = BlockHeader(
             chain=chain,
             epoch=epoch,
             slot=order.slot,
@@ -100,9 +100,9 @@ class Executor:
             proposer=order.proposer,
             time_ms=time_ms,
         )
-        return Block(header, payload), done
+        return LedgerBlock(header, payload), done
 
-    def replay(self, block: Block) -> None:
+    def replay(self, block: LedgerBlock) -> None:
         """Execute and add a block of the log.
 
         Raises:
@@ -117,7 +117,7 @@ class Executor:
             raise RemoteProtocolError(f"block {header.height} of the log does not lead to the state that it names")
         self.advance(block, done)
 
-    def advance(self, block: Block, done: Executed) -> None:
+    def advance(self, block: LedgerBlock, done: Executed) -> None:
         """Add a final block."""
         self.chain.append(block)
         self.state = done.state
@@ -132,7 +132,7 @@ class Executor:
         header, done = self._blocks[block]
         return header.height, header.time_ms, done.state
 
-    def _run(self, block: Block, state: State) -> Executed:
+    def _run(self, block: LedgerBlock, state: State) -> Executed:
         header = block.header
         key = (header.parent, block.payload, header.time_ms)
         done = self._results.get(key)

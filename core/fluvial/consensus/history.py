@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fluvial.consensus.chain import Chain, is_history
+from fluvial.consensus.block_chain import BlockChain, is_history
 from fluvial.consensus.outputs import Output, StartTimer, StopTimer
-from fluvial.consensus.wire import HistoryAnswer, HistoryAsk, HostMessage, Status
+from fluvial.consensus.wire import HistoryAnswer, HistoryAsk, HostMessage, LedgerStatus
 from fluvial.identity import PeerId
 from fluvial.ledger.statements import ValidatorSet, Verify
 
@@ -32,7 +32,7 @@ class HistorySync:
     def __init__(
         self,
         me: PeerId,
-        chain: Chain,
+        chain: BlockChain,
         delta_ms: int,
         transmit: Callable[[PeerId, HostMessage], None],
         put: Callable[[Output], None],
@@ -99,4 +99,4 @@ class HistorySync:
         """Tell a peer that speaks of an epoch that is over how far the ledger is."""
         if now - self._told.get(sender, -self._delta_ms) >= self._delta_ms:
             self._told[sender] = now
-            self._transmit(sender, Status(epoch, self._chain.tip.height))
+            self._transmit(sender, LedgerStatus(epoch, self._chain.tip.height))

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from fluvial.consensus.effects import MessageClass
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Block, FinalityProof
+from fluvial.ledger.blocks import FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed
 from fluvial.ledger.statements import Evidence
 
@@ -58,7 +58,7 @@ class BlockFinal:
         reference: the id under which the engine knew it: the block's own, or that of an ``Order``.
     """
 
-    block: Block
+    block: LedgerBlock
     executed: Executed
     reference: bytes
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from fluvial.consensus.barrier import OutputQueue
-from fluvial.consensus.chain import Chain
+from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.checkpoints import CheckpointTally
 from fluvial.consensus.effects import (
     Accuse,
@@ -35,7 +35,7 @@ from fluvial.consensus.effects import (
     SetTimer,
 )
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup
-from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
 from fluvial.consensus.executor import Executor
 from fluvial.consensus.history import HistorySync
 from fluvial.consensus.outputs import (
@@ -58,15 +58,15 @@ from fluvial.consensus.wire import (
     HistoryAnswer,
     HistoryAsk,
     HostMessage,
+    LedgerStatus,
     LogEntry,
     ProofEntry,
     RecordEntry,
-    Status,
 )
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Block, FinalityProof, Header
+from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed, Invalid, membership
 from fluvial.ledger.state import State
 from fluvial.ledger.statements import (
@@ -105,7 +105,7 @@ class Replica:
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._chain_id: Final = config.genesis.chain
-        self.chain = Chain(config.genesis.anchor(), config.store())
+        self.chain = BlockChain(config.genesis.anchor(), config.store())
         self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
         self.epoch = 0
         self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
@@ -175,7 +175,7 @@ class Replica:
                 self._history.answer(sender, above, self._now)
             case HistoryAnswer():
                 self._take_history(sender, message)
-            case Status(epoch, height):
+            case LedgerStatus(epoch, height):
                 if epoch > self.epoch or height > self.chain.tip.height:
                     self._want_history(sender)
             case CheckpointVote():
@@ -273,7 +273,7 @@ class Replica:
 
     def _engine_message(self, sender: PeerId, epoch: int, data: bytes) -> None:
         if epoch == self.epoch:
-            self._events.append((epoch, Received(sender, data)))
+            self._events.append((epoch, MessageReceived(sender, data)))
         elif epoch < self.epoch:
             self._history.tell_behind(sender, self.epoch, self._now)
         else:
@@ -345,7 +345,7 @@ class Replica:
         payload, root, time_ms, terminal = self._executor.build(wish.parent, self.pool, self._wall_ms)
         self._events.append((self.epoch, PayloadBuilt(wish.request, payload, root, time_ms, terminal)))
 
-    def _check(self, block: Block) -> None:
+    def _check(self, block: LedgerBlock) -> None:
         reason, terminal = "", False
         try:
             terminal = self._executor.check(block, self._wall_ms).terminal
@@ -355,13 +355,13 @@ class Replica:
 
     # --- final blocks ---------------------------------------------------------------------------------------------------
 
-    def _replay(self, block: Block, proof: FinalityProof | None) -> None:
+    def _replay(self, block: LedgerBlock, proof: FinalityProof | None) -> None:
         self._executor.replay(block)
         if proof is not None:
             self.chain.store.put_proof(block.header.height, proof)
         self.epoch = membership(self.state).epoch
 
-    def _commit(self, blocks: Sequence[Block], proof: FinalityProof) -> None:
+    def _commit(self, blocks: Sequence[LedgerBlock], proof: FinalityProof) -> None:
         for number, block in enumerate(blocks, 1):
             header = block.header
             if header.height <= self.chain.tip.height:
@@ -397,7 +397,7 @@ class Replica:
         except RemoteProtocolError:
             return  # of a validator that lies; the rules skip it, too
 
-    def _add(self, block: Block, done: Executed, proof: FinalityProof | None, reference: bytes) -> bool:
+    def _add(self, block: LedgerBlock, done: Executed, proof: FinalityProof | None, reference: bytes) -> bool:
         """Add a final block; returns whether the epoch ended with it."""
         header = block.header
         self._write(BlockEntry(block, proof))
@@ -424,7 +424,7 @@ class Replica:
 
     # --- checkpoints ----------------------------------------------------------------------------------------------------
 
-    def _vote_checkpoint(self, header: Header) -> None:
+    def _vote_checkpoint(self, header: BlockHeader) -> None:
         signer = self.validators.index(self._config.me)
         if signer is not None and not self.alarmed:
             message = signed_bytes(self._chain_id, CHECKPOINT, header.epoch, header.height, header.id)

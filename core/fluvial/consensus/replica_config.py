@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fluvial.consensus.chain import BlocksInMemory, BlockStore
+from fluvial.consensus.block_chain import BlocksInMemory, BlockStore
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup
 from fluvial.identity import PeerId
 from fluvial.ledger.genesis import Genesis

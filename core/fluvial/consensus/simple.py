@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from fluvial.consensus.effects import Broadcast, BuildPayload, Effect, Order, Persist, Send, SetTimer
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup, EngineTraits, MakeEngine
-from fluvial.consensus.events import Event, PayloadBuilt, Received, TimerFired
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, TimerFired
 from fluvial.encoding import decode, encode
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
@@ -31,14 +31,14 @@ class WakeAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Decide:
+class DecidePayload:
     """Effect: this payload is final at this height, which counts from 1."""
 
     height: int
     payload: bytes
 
 
-SimpleEffect: TypeAlias = Send | Broadcast | Persist | WakeAt | Decide
+SimpleEffect: TypeAlias = Send | Broadcast | Persist | WakeAt | DecidePayload
 
 
 class SimpleEngine(Protocol):
@@ -96,7 +96,7 @@ class AdaptedEngine:
         """React to one event."""
         try:
             match event:
-                case Received(sender, data):
+                case MessageReceived(sender, data):
                     return self._translated(self._simple.receive(sender, data, now_ms=now), now)
                 case TimerFired("wake"):
                     return self._translated(self._simple.wake(now_ms=now), now)
@@ -120,7 +120,7 @@ class AdaptedEngine:
         match effect:
             case WakeAt(time_ms):
                 return SetTimer("wake", max(0, time_ms - now))
-            case Decide(height, payload):
+            case DecidePayload(height, payload):
                 self._height = height
                 time_ms, inner = _unwrapped(payload)
                 reference = sha256(height.to_bytes(8, "big") + payload).digest()

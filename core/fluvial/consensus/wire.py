@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from fluvial.ledger.blocks import Block, FinalityProof
+from fluvial.ledger.blocks import FinalityProof, LedgerBlock
 from fluvial.ledger.statements import Digest, Evidence, Index, Signature, Slot
 
 # --- messages -----------------------------------------------------------------------------------------------------------
@@ -34,12 +34,12 @@ class HistoryAnswer(msgspec.Struct, frozen=True, array_like=True, tag="history")
         height: how many blocks the answering peer has.
     """
 
-    blocks: Annotated[tuple[Block, ...], msgspec.Meta(max_length=256)]
+    blocks: Annotated[tuple[LedgerBlock, ...], msgspec.Meta(max_length=256)]
     proof: FinalityProof | None
     height: Slot
 
 
-class Status(msgspec.Struct, frozen=True, array_like=True, tag="status"):
+class LedgerStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     """Tell a peer that seems to be behind how far the ledger is."""
 
     epoch: Slot
@@ -62,7 +62,7 @@ class EvidenceMessage(msgspec.Struct, frozen=True, array_like=True, tag="evidenc
     evidence: Evidence
 
 
-HostMessage: TypeAlias = EngineMessage | HistoryAsk | HistoryAnswer | Status | CheckpointVote | EvidenceMessage
+HostMessage: TypeAlias = EngineMessage | HistoryAsk | HistoryAnswer | LedgerStatus | CheckpointVote | EvidenceMessage
 
 # --- the log ------------------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class RecordEntry(msgspec.Struct, frozen=True, array_like=True, tag="record"):
 class BlockEntry(msgspec.Struct, frozen=True, array_like=True, tag="block"):
     """A final block, with its proof if there was one at once."""
 
-    block: Block
+    block: LedgerBlock
     proof: FinalityProof | None = None
 
 

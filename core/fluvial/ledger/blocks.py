@@ -25,7 +25,7 @@ LINKS_MAX: Final = 64
 TIME_MAX: Final = 2**53
 
 
-class Header(msgspec.Struct, frozen=True, array_like=True, dict=True):
+class BlockHeader(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """What is signed of a block; its hash is the block's id.
 
     Attributes:
@@ -59,10 +59,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return sha256(b"fluvial/block/1\0" + encode(self)).digest()
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
+class LedgerBlock(msgspec.Struct, frozen=True, array_like=True):
     """A header with its payload, which only the ledger understands."""
 
-    header: Header
+    header: BlockHeader
     payload: Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES_MAX)] = b""
 
     @property
@@ -84,9 +84,9 @@ class FinalityProof(msgspec.Struct, frozen=True, array_like=True):
     """
 
     certificate: Certificate
-    links: Annotated[tuple[Header, ...], msgspec.Meta(max_length=LINKS_MAX)] = ()
+    links: Annotated[tuple[BlockHeader, ...], msgspec.Meta(max_length=LINKS_MAX)] = ()
 
-    def proves(self, header: Header, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:
+    def proves(self, header: BlockHeader, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:
         """Whether it proves that this block is final.
 
         Args:

@@ -12,7 +12,7 @@ from fluvial.ledger.state import Changes
 from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.ledger.transactions import (
     SignedTransaction,
-    Transfer,
+    TransferUnits,
     UpdateParameters,
     UpdateValidators,
     approval_bytes,
@@ -26,7 +26,7 @@ def apply(changes: Changes, setting: BlockSetting, transaction: SignedTransactio
         BodyFailed: it has no effect; whatever was changed must be dropped.
     """
     match transaction.body:
-        case Transfer() as body:
+        case TransferUnits() as body:
             transfer(changes, transaction.sender, body)
         case UpdateValidators() as body:
             _update_validators(changes, setting, transaction.sender, body)
@@ -34,7 +34,7 @@ def apply(changes: Changes, setting: BlockSetting, transaction: SignedTransactio
             _update_parameters(changes, setting, transaction.sender, body)
 
 
-def transfer(changes: Changes, sender: bytes, body: Transfer) -> None:
+def transfer(changes: Changes, sender: bytes, body: TransferUnits) -> None:
     """Move units; the sum of all balances stays the same."""
     payer = changes.read(ACCOUNTS, sender, Account) or Account()
     if body.amount > payer.balance:

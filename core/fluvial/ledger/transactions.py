@@ -21,7 +21,7 @@ _DOMAIN: Final = b"fluvial/transaction/1\0"
 Nonce = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class Transfer(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
+class TransferUnits(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     """Give units to another key."""
 
     to: Key
@@ -50,7 +50,7 @@ class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parame
     approvals: Annotated[tuple[tuple[Key, Signature], ...], msgspec.Meta(max_length=64)] = ()
 
 
-Body: TypeAlias = Transfer | UpdateValidators | UpdateParameters
+Body: TypeAlias = TransferUnits | UpdateValidators | UpdateParameters
 
 
 class SignedTransaction(msgspec.Struct, frozen=True, array_like=True, tag="signed", dict=True):

@@ -22,7 +22,7 @@ EMPTY: Final = bytes(32)
 DEPTH_MAX: Final = 256
 
 
-class Leaf:
+class TreeLeaf:
     """One key with its value."""
 
     __slots__ = ("hash", "key", "module", "place", "value")
@@ -50,7 +50,7 @@ class Branch:
         return self._hash
 
 
-Node: TypeAlias = Leaf | Branch | None
+Node: TypeAlias = TreeLeaf | Branch | None
 
 
 class TreeProof(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +112,7 @@ def changed(node: Node, changes: Mapping[tuple[str, bytes], bytes | None]) -> No
     """The tree with some keys set, or removed where the value is None."""
     for (module, key), value in changes.items():
         place = place_of(module, key)
-        node = _without(node, place, 0) if value is None else _with(node, Leaf(module, key, value), 0)
+        node = _without(node, place, 0) if value is None else _with(node, TreeLeaf(module, key, value), 0)
     return node
 
 
@@ -130,7 +130,7 @@ def prove(node: Node, module: str, key: bytes) -> TreeProof:
     return TreeProof(tuple(siblings), other)
 
 
-def leaves(node: Node) -> Iterator[Leaf]:
+def leaves(node: Node) -> Iterator[TreeLeaf]:
     """All keys, in the order of their places."""
     pending = [node]
     while pending:
@@ -141,10 +141,10 @@ def leaves(node: Node) -> Iterator[Leaf]:
             yield one
 
 
-def _with(node: Node, leaf: Leaf, depth: int) -> Node:
+def _with(node: Node, leaf: TreeLeaf, depth: int) -> Node:
     if node is None:
         return leaf
-    if isinstance(node, Leaf):
+    if isinstance(node, TreeLeaf):
         if node.place == leaf.place:
             return leaf
         # Both go down together to the first bit in which they differ.
@@ -163,7 +163,7 @@ def _with(node: Node, leaf: Leaf, depth: int) -> Node:
 def _without(node: Node, place: bytes, depth: int) -> Node:
     if node is None:
         return None
-    if isinstance(node, Leaf):
+    if isinstance(node, TreeLeaf):
         return None if node.place == place else node
     left, right = node.left, node.right
     if _bit(place, depth):

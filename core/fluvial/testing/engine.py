@@ -19,7 +19,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import pytest
 
@@ -27,7 +27,7 @@ from fluvial.consensus.engine import ConsensusEngine, EngineSetup
 from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
-from fluvial.consensus.lab.schedule import Crash, Load, NetworkSection, Role, Schedule
+from fluvial.consensus.lab.schedule import Crash, FaultSchedule, Load, NetworkSection, Role
 from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.testing.part import check
@@ -54,6 +54,9 @@ DOORS_TO_THE_WORLD: Final = frozenset(
     ]
 )
 """Modules with I/O, a clock or randomness, which a pure machine must not use."""
+
+DISKS: Final[tuple[Literal["lose_unsynced", "torn", "keep"], ...]] = ("lose_unsynced", "torn", "keep")
+"""What the crashes of the kit leave of a disk, one after the other."""
 
 
 def engine_of(algorithm: Algorithm, *, validators: int = 4, me: int = 0) -> ConsensusEngine:
@@ -103,7 +106,7 @@ class EngineConformance:
             "workload": [Load(until_ms=1_000, every_ms=100, to=[one], account=one) for one in range(self.validators)],
             "expect": expected,
         }
-        report = play(Schedule(**{**values, **changes}), algorithm, seed)
+        report = play(FaultSchedule(**{**values, **changes}), algorithm, seed)
         bad = [f"{one['check']}: {one['detail']}" for one in report["verdicts"] if not one["ok"]]
         check(not bad, f"seed {seed}: {'; '.join(bad)}")
         return report
@@ -147,7 +150,7 @@ class EngineConformance:
             Crash(
                 node=node, at_ms=300 + 370 * turn + 60 * node, restart_ms=310 + 370 * turn + 60 * node + node, disk=disk
             )
-            for turn, disk in enumerate(("lose_unsynced", "torn", "keep"))
+            for turn, disk in enumerate(DISKS)
             for node in range(self.validators)
         ]
         expected: dict[str, Any] = {"evidence": {"must": []}}

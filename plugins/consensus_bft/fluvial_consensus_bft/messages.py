@@ -8,7 +8,7 @@ import msgspec
 from fluvial.consensus.engine import MessageDescription
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.blocks import Block
+from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.statements import (
     FINALIZE,
     KIND_NAMES,
@@ -61,7 +61,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=3):
         justification: the parent's certificate and the nullifications of the views between; a proposal explains itself.
     """
 
-    block: Block
+    block: LedgerBlock
     signature: Signature
     justification: Annotated[tuple[Certificate, ...], msgspec.Meta(max_length=JUSTIFICATION_MAX)] = ()
 
@@ -125,5 +125,5 @@ def reseal(data: bytes, signer: int) -> bytes | None:
             return encode(msgspec.structs.replace(vote, signer=signer))
         case Proposal(block) as proposal:
             header = msgspec.structs.replace(block.header, proposer=signer)
-            return encode(msgspec.structs.replace(proposal, block=Block(header, block.payload)))
+            return encode(msgspec.structs.replace(proposal, block=LedgerBlock(header, block.payload)))
     return None

@@ -8,7 +8,7 @@ from fluvial.consensus.engine import EngineSetup, EngineTraits
 from fluvial.seats import Registry
 
 from fluvial_consensus_bft.messages import describe, reseal
-from fluvial_consensus_bft.rebels import BuildsOnOld, SignsEverything
+from fluvial_consensus_bft.rebels import SimplexOnOld, SimplexSignsAll
 from fluvial_consensus_bft.simplex import Simplex
 
 
@@ -25,8 +25,8 @@ TRAITS = EngineTraits(
     describe=describe,
     reseal=reseal,
     rebels={
-        "build_on_old": lambda setup, options: BuildsOnOld(setup),
-        "sign_everything": lambda setup, options: SignsEverything(setup),
+        "build_on_old": lambda setup, options: SimplexOnOld(setup),
+        "sign_everything": lambda setup, options: SimplexSignsAll(setup),
     },
 )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fluvial.consensus.effects import Broadcast
 from fluvial.encoding import encode
-from fluvial.ledger.blocks import Anchor, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader
 from fluvial.ledger.statements import FINALIZE, NOTARIZE, NOTHING, NULLIFY, Certificate
 
 from fluvial_consensus_bft.messages import Proposal, Vote
 from fluvial_consensus_bft.simplex import Simplex
 
 
-class BuildsOnOld(Simplex):
+class SimplexOnOld(Simplex):
     """Proposes on the last final block, whatever was notarized since."""
 
-    def _parent_for(self, number: int) -> Header | Anchor | None:
+    def _parent_for(self, number: int) -> BlockHeader | Anchor | None:
         return self._views.final
 
     def _justification(self, number: int, parent: bytes) -> tuple[Certificate, ...]:
@@ -22,7 +22,7 @@ class BuildsOnOld(Simplex):
         return tuple(one for one in known if one is not None)
 
 
-class SignsEverything(Simplex):
+class SimplexSignsAll(Simplex):
     """Notarizes, nullifies and finalizes whatever is proposed."""
 
     def _take_proposal(self, proposal: Proposal) -> None:

@@ -31,10 +31,10 @@ from fluvial.consensus.effects import (
     Send,
     SetTimer,
 )
-from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header, payload_hash
+from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock, payload_hash
 from fluvial.ledger.statements import (
     FINALIZE,
     NOTARIZE,
@@ -56,7 +56,7 @@ from fluvial_consensus_bft.messages import (
     read_message,
 )
 from fluvial_consensus_bft.recovery import Recovery
-from fluvial_consensus_bft.view import View
+from fluvial_consensus_bft.view import SimplexView
 
 AHEAD_MAX: Final = 64
 """Votes of views further ahead are dropped; a certificate of any view is taken."""
@@ -102,7 +102,7 @@ class Simplex(Recovery):
         if self._over:
             return ()
         match event:
-            case Received(sender, data):
+            case MessageReceived(sender, data):
                 if (message := read_message(data)) is not None:
                     self._receive(sender, message)
             case TimerFired(name):
@@ -151,7 +151,7 @@ class Simplex(Recovery):
         if vote.retry:
             self._answer_retry(sender, vote.view)
 
-    def _certify(self, view: View, kind: int, digest: bytes) -> None:
+    def _certify(self, view: SimplexView, kind: int, digest: bytes) -> None:
         """Make a certificate of the votes, once they are enough."""
         certificate = view.tally.certificate(kind, digest)
         if certificate is not None and not view.has(certificate):
@@ -207,7 +207,7 @@ class Simplex(Recovery):
 
     # --- certificates and views -----------------------------------------------------------------------------------------
 
-    def _use(self, view: View, certificate: Certificate) -> None:
+    def _use(self, view: SimplexView, certificate: Certificate) -> None:
         """Act on a new certificate: rules 1, 5 and 6."""
         view.put(certificate)
         if self._best is None or certificate.slot >= self._best.slot:
@@ -244,7 +244,7 @@ class Simplex(Recovery):
                 if self._try_vote(view, proposal):
                     break
 
-    def _try_vote(self, view: View, proposal: Proposal) -> bool:
+    def _try_vote(self, view: SimplexView, proposal: Proposal) -> bool:
         """Rule 3; returns whether it was voted for."""
         block = proposal.block
         if self._views.parent_of(block) is None:
@@ -262,7 +262,7 @@ class Simplex(Recovery):
         self._set(CancelTimer("leader"))
         return True
 
-    def _judge(self, block: Block) -> str | None:
+    def _judge(self, block: LedgerBlock) -> str | None:
         """Why a block must not be voted for; empty if it may; None as long as that is not known. Parents are judged first."""
         if block.id in self._verdicts:
             return self._verdicts[block.id]
@@ -297,7 +297,7 @@ class Simplex(Recovery):
 
     # --- proposing ------------------------------------------------------------------------------------------------------
 
-    def _try_propose(self, view: View) -> None:
+    def _try_propose(self, view: SimplexView) -> None:
         """Rule 2: on the newest certified block, with every view between nullified."""
         if view.proposed is not None or self._building == view.number or NULLIFY in view.own:
             return
@@ -306,12 +306,12 @@ class Simplex(Recovery):
             self._ask_views()
             return
         if parent.id in self._terminal:
-            self._propose(view, Block(self._filler(parent, view.number)))
+            self._propose(view, LedgerBlock(self._filler(parent, view.number)))
         else:
             self._building = view.number
             self._set(BuildPayload(view.number, parent.id))
 
-    def _parent_for(self, number: int) -> Header | Anchor | None:
+    def _parent_for(self, number: int) -> BlockHeader | Anchor | None:
         """The header of the block that a view's leader builds on; None if something is missing for that."""
         for before in range(number - 1, self._views.final.slot, -1):
             view = self._views.open.get(before)
@@ -332,7 +332,7 @@ class Simplex(Recovery):
         parent = self._parent_for(view.number)
         if parent is None or parent.id in self._terminal or NOTARIZE in view.own:
             return
-        header = Header(
+        header = BlockHeader(
             chain=self._setup.chain,
             epoch=self._setup.epoch,
             slot=view.number,
@@ -344,9 +344,9 @@ class Simplex(Recovery):
             proposer=self._leader(view.number),
             time_ms=built.time_ms,
         )
-        self._propose(view, Block(header, built.payload))
+        self._propose(view, LedgerBlock(header, built.payload))
 
-    def _propose(self, view: View, block: Block) -> None:
+    def _propose(self, view: SimplexView, block: LedgerBlock) -> None:
         signature = self._sign(NOTARIZE, view.number, block.id)
         proposal = Proposal(block, signature, self._justification(view.number, block.header.parent))
         view.proposed = proposal
@@ -356,7 +356,7 @@ class Simplex(Recovery):
 
     # --- votes of one's own ---------------------------------------------------------------------------------------------
 
-    def _cast(self, view: View, kind: int, digest: bytes, proposal: Proposal | None = None) -> None:
+    def _cast(self, view: SimplexView, kind: int, digest: bytes, proposal: Proposal | None = None) -> None:
         """Persist a vote, send it and count it."""
         assert self._index is not None, "only a validator votes"
         signature = self._sign(kind, view.number, digest)
@@ -372,7 +372,7 @@ class Simplex(Recovery):
         self._accuse(view.tally.add(kind, digest, self._index, signature))
         self._certify(view, kind, digest)
 
-    def _finalize(self, view: View, digest: bytes) -> None:
+    def _finalize(self, view: SimplexView, digest: bytes) -> None:
         """Rule 5."""
         if not self._silent and view.number > self._views.final.slot and view.may_finalize(digest):
             self._cast(view, FINALIZE, digest)
@@ -423,7 +423,7 @@ class Simplex(Recovery):
         if not over and self._records >= RECORDS_MAX:
             self._write_base()
 
-    def _blocks_missing(self, certificate: Certificate, blocks: Sequence[Block]) -> None:
+    def _blocks_missing(self, certificate: Certificate, blocks: Sequence[LedgerBlock]) -> None:
         oldest = blocks[-1].header if blocks else None
         if oldest is not None and oldest.height <= self._views.final.height + 1 and not oldest.filler:
             self._alarm("fork", f"a final block of view {certificate.slot} does not stand on the final block here")
@@ -439,7 +439,7 @@ class Simplex(Recovery):
                 self._enter(anchor.slot + 1, None)
             self._progress()
 
-    def _advance(self, final: Anchor, blocks: Sequence[Block] | None) -> None:
+    def _advance(self, final: Anchor, blocks: Sequence[LedgerBlock] | None) -> None:
         """Forget what is final."""
         self._progressed = True
         for block in self._views.advance(final, blocks):

@@ -8,7 +8,7 @@ SAME_KIND_MAX = 2
 """Votes of one kind that are kept of one signer in one view: two different ones are the proof of an offence."""
 
 
-class Tally:
+class ViewTally:
     """The statements of one view. It counts what it is given: signatures are checked before.
 
     Args:

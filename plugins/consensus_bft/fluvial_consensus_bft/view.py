@@ -5,13 +5,13 @@ from __future__ import annotations
 from fluvial.ledger.statements import FINALIZE, NOTARIZE, NULLIFY, Certificate
 
 from fluvial_consensus_bft.messages import Proposal, Vote
-from fluvial_consensus_bft.tally import Tally
+from fluvial_consensus_bft.tally import ViewTally
 
 PROPOSALS_MAX = 2
 """Proposals that are kept of one view; two are the proof that its leader cheats."""
 
 
-class View:
+class SimplexView:
     """One view that is not final.
 
     Attributes:
@@ -25,7 +25,7 @@ class View:
 
     __slots__ = ("finalization", "notarization", "nullification", "number", "own", "proposals", "proposed", "tally")
 
-    def __init__(self, number: int, tally: Tally) -> None:
+    def __init__(self, number: int, tally: ViewTally) -> None:
         self.number, self.tally = number, tally
         self.proposals: dict[bytes, Proposal] = {}
         self.notarization: Certificate | None = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fluvial.ledger.blocks import Anchor, Block, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
 from fluvial.ledger.statements import Certificate, ValidatorSet
 
 from fluvial_consensus_bft.messages import VIEWS_MAX
-from fluvial_consensus_bft.tally import Tally
-from fluvial_consensus_bft.view import View
+from fluvial_consensus_bft.tally import ViewTally
+from fluvial_consensus_bft.view import SimplexView
 
 REMEMBERED: Final = 128
 """Final views whose votes are still compared with what comes late."""
@@ -32,20 +32,20 @@ class Views:
     def __init__(self, epoch: int, validators: ValidatorSet, anchor: Anchor) -> None:
         self._epoch, self._validators = epoch, validators
         self.final = anchor
-        self.open: dict[int, View] = {}
-        self._past: dict[int, Tally] = {}
+        self.open: dict[int, SimplexView] = {}
+        self._past: dict[int, ViewTally] = {}
         self._final_blocks: dict[int, bytes] = {anchor.slot: anchor.id}
         self._known_from = anchor.slot
 
-    def view(self, number: int) -> View:
+    def view(self, number: int) -> SimplexView:
         """An open view."""
         assert number > self.final.slot, "views up to the final one are over"
         view = self.open.get(number)
         if view is None:
-            view = self.open[number] = View(number, Tally(self._epoch, number, self._validators))
+            view = self.open[number] = SimplexView(number, ViewTally(self._epoch, number, self._validators))
         return view
 
-    def tally(self, number: int) -> Tally | None:
+    def tally(self, number: int) -> ViewTally | None:
         """The votes of a view that is open and known, or final and remembered."""
         view = self.open.get(number)
         return view.tally if view is not None else self._past.get(number)
@@ -58,7 +58,7 @@ class Views:
         """Whether a past view's block is one of the chain here."""
         return number in self._final_blocks
 
-    def parent_of(self, block: Block) -> tuple[int, Header | Anchor] | None:
+    def parent_of(self, block: LedgerBlock) -> tuple[int, BlockHeader | Anchor] | None:
         """View and header of the certified block that a block stands on.
 
         None if its certificate or body is not here, or a view between is not nullified.
@@ -92,9 +92,9 @@ class Views:
             certificates.append(view.nullification)
         return [*([final] if final is not None else []), *reversed(certificates)]
 
-    def chain_to(self, certificate: Certificate) -> tuple[list[Block], bool]:
+    def chain_to(self, certificate: Certificate) -> tuple[list[LedgerBlock], bool]:
         """The blocks from the last final one to a certified one, newest first, and whether none is missing."""
-        blocks: list[Block] = []
+        blocks: list[LedgerBlock] = []
         wanted = certificate.digest
         for number in range(certificate.slot, self.final.slot, -1):
             view = self.open.get(number)
@@ -115,7 +115,7 @@ class Views:
         ]
         return tuple(lacking[-VIEWS_MAX:])
 
-    def advance(self, final: Anchor, blocks: Sequence[Block] | None) -> list[bytes]:
+    def advance(self, final: Anchor, blocks: Sequence[LedgerBlock] | None) -> list[bytes]:
         """Close the views up to a final block; only their votes are remembered, for a while.
 
         Args:

@@ -11,7 +11,7 @@ from fluvial.consensus.effects import (
 )
 from fluvial.consensus.engine import EngineSetup
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Anchor, Block, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
 from fluvial.ledger.statements import (
     NOTHING,
     NULLIFY,
@@ -21,7 +21,7 @@ from fluvial.ledger.statements import (
     signed_bytes,
 )
 
-from fluvial_consensus_bft.tally import Tally
+from fluvial_consensus_bft.tally import ViewTally
 from fluvial_consensus_bft.views import Views
 
 GROWTH_MAX: Final = 32
@@ -56,7 +56,7 @@ class VoterState:
         self._now = 0
         self._effects: list[Effect] = []
 
-    def _count(self, tally: Tally, kind: int, view: int, digest: bytes, signer: int, signature: bytes) -> None:
+    def _count(self, tally: ViewTally, kind: int, view: int, digest: bytes, signer: int, signature: bytes) -> None:
         """Count a vote, if it is new, there is room and the signature is right."""
         if tally.knows(kind, digest, signer) or not tally.has_room(kind, signer):
             return
@@ -71,7 +71,7 @@ class VoterState:
         if evidence is not None:
             self._set(Accuse(evidence))
 
-    def _is_signed(self, certificate: Certificate, tally: Tally | None) -> bool:
+    def _is_signed(self, certificate: Certificate, tally: ViewTally | None) -> bool:
         kind, number, digest = certificate.kind, certificate.slot, certificate.digest
         if (kind == NULLIFY) != (digest == NOTHING):
             return False
@@ -81,7 +81,7 @@ class VoterState:
             for signer, signature in certificate.signatures
         )
 
-    def _is_well_formed(self, block: Block) -> bool:
+    def _is_well_formed(self, block: LedgerBlock) -> bool:
         header = block.header
         return (
             header.chain == self._setup.chain
@@ -91,9 +91,9 @@ class VoterState:
             and block.is_whole()
         )
 
-    def _filler(self, parent: Header | Anchor, slot: int) -> Header:
+    def _filler(self, parent: BlockHeader | Anchor, slot: int) -> BlockHeader:
         """The header of the filler on a terminal block or on another filler."""
-        return Header(
+        return BlockHeader(
             chain=self._setup.chain,
             epoch=self._setup.epoch,
             slot=slot,

@@ -25,13 +25,13 @@ WAVE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SlotDecision:
     """A slot's outcome: the committed vertex, or None if it is skipped."""
 
     vertex: bytes | None
 
 
-class Committer:
+class DagCommitter:
     """Decides about slots.
 
     Args:
@@ -42,10 +42,10 @@ class Committer:
     def __init__(self, graph: Graph, validators: ValidatorSet) -> None:
         self._graph, self._validators = graph, validators
 
-    def decide(self, first: int) -> list[Decision]:
+    def decide(self, first: int) -> list[SlotDecision]:
         """The decisions about the slots from ``first`` on, up to the first one that is open."""
         last = self._graph.top - 1
-        found: dict[int, Decision | None] = {}
+        found: dict[int, SlotDecision | None] = {}
         for slot in range(last, first - 1, -1):
             decision = self.direct(slot)
             found[slot] = decision if decision is not None else self._indirect(slot, last, found)
@@ -57,7 +57,7 @@ class Committer:
             decisions.append(decision)
         return decisions
 
-    def direct(self, slot: int) -> Decision | None:
+    def direct(self, slot: int) -> SlotDecision | None:
         """Rules 1 and 2."""
         certifiers: dict[bytes, list[int]] = {}
         for author, ids in self._graph.in_round(slot + 2):
@@ -66,15 +66,15 @@ class Committer:
                     certifiers.setdefault(block, []).append(author)
         for block, authors in certifiers.items():
             if self._is_quorum(authors):
-                return Decision(block)
+                return SlotDecision(block)
         against = [
             author
             for author, ids in self._graph.in_round(slot + 1)
             if any(self._graph.support[one] is None for one in ids)
         ]
-        return Decision(None) if self._is_quorum(against) else None
+        return SlotDecision(None) if self._is_quorum(against) else None
 
-    def _indirect(self, slot: int, last: int, found: dict[int, Decision | None]) -> Decision | None:
+    def _indirect(self, slot: int, last: int, found: dict[int, SlotDecision | None]) -> SlotDecision | None:
         """Rule 3."""
         for later in range(slot + WAVE, last + 1):
             anchor = found[later]
@@ -84,14 +84,14 @@ class Committer:
                 return self._by_anchor(slot, anchor.vertex)
         return None
 
-    def _by_anchor(self, slot: int, anchor: bytes) -> Decision:
+    def _by_anchor(self, slot: int, anchor: bytes) -> SlotDecision:
         for block in sorted(self._graph.leader_vertices(slot)):
             certificates = [
                 one for _, ids in self._graph.in_round(slot + 2) for one in ids if self._graph.certificate[one] == block
             ]
             if self._graph.reaches(anchor, certificates) is not None:
-                return Decision(block)
-        return Decision(None)
+                return SlotDecision(block)
+        return SlotDecision(None)
 
     def _is_quorum(self, authors: list[int]) -> bool:
         return self._validators.weight(authors) >= self._validators.quorum

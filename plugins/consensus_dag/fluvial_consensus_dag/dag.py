@@ -24,12 +24,12 @@ from fluvial.consensus.effects import (
     SetTimer,
 )
 from fluvial.consensus.engine import EngineSetup
-from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, Synced, TimerFired
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
 from fluvial.ledger.statements import VERTEX, Evidence, signed_bytes
 
-from fluvial_consensus_dag.committer import Committer
+from fluvial_consensus_dag.committer import DagCommitter
 from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
@@ -70,7 +70,7 @@ class Dag:
         self._validators = setup.validators
         self._index = setup.validators.index(setup.me)
         self._graph = Graph(setup.epoch, setup.validators)
-        self._committer = Committer(self._graph, setup.validators)
+        self._committer = DagCommitter(self._graph, setup.validators)
         self._decided = 0
         self._blind = False
         self._delivered: dict[bytes, None] = {}
@@ -113,7 +113,7 @@ class Dag:
         """React to one event."""
         self._now = now
         match event:
-            case Received(sender, data):
+            case MessageReceived(sender, data):
                 self._receive(sender, data)
             case TimerFired("round"):
                 self._due = self._graph.quorum_round + 1
@@ -433,7 +433,7 @@ class Dag:
             self._graph = Graph(self._setup.epoch, self._validators)
             self._graph.floor = record.floor
             self._graph.quorum_round = record.floor - 1
-            self._committer = Committer(self._graph, self._validators)
+            self._committer = DagCommitter(self._graph, self._validators)
             self._decided, self._own_round = record.decided, record.own_round
             self._delivered = dict.fromkeys(record.delivered)
         for vertex in record.vertices:

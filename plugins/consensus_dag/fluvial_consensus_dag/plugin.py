@@ -9,7 +9,7 @@ from fluvial.seats import Registry
 
 from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.messages import describe, reseal
-from fluvial_consensus_dag.rebels import BuildsOnOld, SignsEverything
+from fluvial_consensus_dag.rebels import DagOnOld, DagSignsAll
 
 
 class DagOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,8 +26,8 @@ TRAITS = EngineTraits(
     describe=describe,
     reseal=reseal,
     rebels={
-        "build_on_old": lambda setup, options: BuildsOnOld(setup),
-        "sign_everything": lambda setup, options: SignsEverything(setup),
+        "build_on_old": lambda setup, options: DagOnOld(setup),
+        "sign_everything": lambda setup, options: DagSignsAll(setup),
     },
 )
 

@@ -11,7 +11,7 @@ from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.messages import NewVertex, Parent, Vertex
 
 
-class BuildsOnOld(Dag):
+class DagOnOld(Dag):
     """Makes vertices that stand on its own previous one alone, every second time."""
 
     def _parents(self, number: int) -> tuple[Parent, ...]:
@@ -19,7 +19,7 @@ class BuildsOnOld(Dag):
         return parents[:1] if number % 2 else parents
 
 
-class SignsEverything(Dag):
+class DagSignsAll(Dag):
     """Makes two vertices in each round, and sends both to everybody."""
 
     def _built(self, built: PayloadBuilt) -> None:

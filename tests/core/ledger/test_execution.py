@@ -17,7 +17,7 @@ from fluvial.ledger.state import Changes, State
 from fluvial.ledger.statements import FINALIZE, NOTHING, NULLIFY, Evidence, Validator, signed_bytes
 from fluvial.ledger.transactions import (
     Body,
-    Transfer,
+    TransferUnits,
     UpdateParameters,
     UpdateValidators,
     approval_bytes,
@@ -62,7 +62,7 @@ def account(state: State, keys: KeyPair) -> Account:
 
 
 def pay(amount: int, nonce: int = 0, to: KeyPair = USERS[1], **more: int) -> bytes:
-    return signed(USERS[0], nonce, Transfer(to.public_key, amount), **more)  # type: ignore[arg-type]
+    return signed(USERS[0], nonce, TransferUnits(to.public_key, amount), **more)  # type: ignore[arg-type]
 
 
 def test_a_transfer_moves_units() -> None:
@@ -76,7 +76,7 @@ def test_a_transfer_moves_units() -> None:
     [
         (pay(1, nonce=1), "nonce"),
         (pay(1, valid_until=0), "expired"),
-        (sign_transaction(USERS[0], bytes(32), 0, Transfer(USERS[1].public_key, 1)), "chain"),
+        (sign_transaction(USERS[0], bytes(32), 0, TransferUnits(USERS[1].public_key, 1)), "chain"),
         (pay(1)[:-1] + bytes([pay(1)[-1] ^ 1]), "signature"),
         (b"", "transaction"),
         (b"\xc0", "transaction"),
@@ -108,7 +108,7 @@ def test_the_sum_of_all_balances_stays_the_same(payments: list[tuple[int, int, i
     nonces = [0, 0, 0]
     transactions = []
     for payer, payee, amount in payments:
-        transactions.append(signed(USERS[payer], nonces[payer], Transfer(USERS[payee].public_key, amount)))
+        transactions.append(signed(USERS[payer], nonces[payer], TransferUnits(USERS[payee].public_key, amount)))
         nonces[payer] += 1
     done = run(*transactions)
     balances = [account(done.state, keys).balance for keys in USERS]
@@ -207,7 +207,7 @@ def pool_with(*transactions: bytes, **options: int) -> TransactionPool:
 
 
 def test_a_pool_gives_each_sender_turns_and_keeps_nonces_in_order() -> None:
-    theirs = signed(USERS[2], 0, Transfer(USERS[0].public_key, 1))
+    theirs = signed(USERS[2], 0, TransferUnits(USERS[0].public_key, 1))
     pool = pool_with(pay(1, nonce=1), pay(1, nonce=0), theirs, pay(1, nonce=3))
     taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
     assert list(taken) == [pay(1, nonce=0), theirs, pay(1, nonce=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fluvial.consensus.lab.keys import keys_of, verify_once
-from fluvial.ledger.blocks import FinalityProof, Header
+from fluvial.ledger.blocks import BlockHeader, FinalityProof
 from fluvial.ledger.statements import (
     CHECKPOINT,
     FINALIZE,
@@ -27,15 +27,15 @@ ONE, OTHER = b"1" * 32, b"2" * 32
 
 
 def certificate(
-    header: Header, signers: tuple[int, ...], *, kind: int = FINALIZE, slot: int | None = None
+    header: BlockHeader, signers: tuple[int, ...], *, kind: int = FINALIZE, slot: int | None = None
 ) -> Certificate:
     number = (header.height if kind == CHECKPOINT else header.slot) if slot is None else slot
     message = signed_bytes(CHAIN, kind, header.epoch, number, header.id)
     return Certificate(kind, header.epoch, number, header.id, tuple((one, NODES[one].sign(message)) for one in signers))
 
 
-def header(*, height: int = 3, parent: bytes = NOTHING, filler: bool = False, slot: int = 5) -> Header:
-    return Header(CHAIN, 2, slot, height, parent, NOTHING, ONE, VALIDATORS.digest, 1, 9, filler)
+def header(*, height: int = 3, parent: bytes = NOTHING, filler: bool = False, slot: int = 5) -> BlockHeader:
+    return BlockHeader(CHAIN, 2, slot, height, parent, NOTHING, ONE, VALIDATORS.digest, 1, 9, filler)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from fluvial.consensus.effects import Broadcast, Persist, Send
 from fluvial.consensus.engine import EngineSetup
-from fluvial.consensus.simple import Decide, SimpleEffect, WakeAt
+from fluvial.consensus.simple import DecidePayload, SimpleEffect, WakeAt
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
@@ -33,7 +33,7 @@ class Sequencer:
 
     def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[SimpleEffect]:
         self._blocks = list(records)
-        return [*(Decide(height, block) for height, block in enumerate(records, 1)), WakeAt(now_ms + RETRY_MS)]
+        return [*(DecidePayload(height, block) for height, block in enumerate(records, 1)), WakeAt(now_ms + RETRY_MS)]
 
     def submit(self, payload: bytes, *, now_ms: int) -> Sequence[SimpleEffect]:
         if self._me == self._first:
@@ -70,7 +70,7 @@ class Sequencer:
             return ()
         self._blocks.append(payload)
         height = len(self._blocks)
-        return [Persist(payload), Decide(height, payload), Broadcast(_say(height, payload))]
+        return [Persist(payload), DecidePayload(height, payload), Broadcast(_say(height, payload))]
 
     def _take(self, said: Said) -> Sequence[SimpleEffect]:
         effects: list[SimpleEffect] = []
@@ -79,7 +79,7 @@ class Sequencer:
         while (payload := self._early.pop(len(self._blocks) + 1, None)) is not None:
             self._blocks.append(payload)
             self._asked.pop(payload, None)
-            effects += [Persist(payload), Decide(len(self._blocks), payload)]
+            effects += [Persist(payload), DecidePayload(len(self._blocks), payload)]
         return effects
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from fluvial.consensus.engine import EngineSetup
 from fluvial.consensus.lab.run import Algorithm
-from fluvial.consensus.simple import SIMPLE, Decide, SimpleEffect, adapted
+from fluvial.consensus.simple import SIMPLE, DecidePayload, SimpleEffect, adapted
 from fluvial.identity import PeerId
 from fluvial.testing.engine import EngineConformance
 
@@ -63,7 +63,7 @@ class Unordered(Sequencer):
         self.made.append(self)
 
     def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[SimpleEffect]:
-        return [*([Decide(1, b"odd")] if len(self.made) % 2 else []), *super().start(records, now_ms=now_ms)]
+        return [*([DecidePayload(1, b"odd")] if len(self.made) % 2 else []), *super().start(records, now_ms=now_ms)]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any, Final
 from fluvial.consensus.effects import Accuse, Effect, Persist
 from fluvial.consensus.engine import EngineSetup
 from fluvial.consensus.events import Event, PayloadChecked
-from fluvial.ledger.blocks import Anchor, Block, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
 from fluvial.ledger.statements import FINALIZE, NOTARIZE, NOTHING, NULLIFY, Certificate, ValidatorSet
 from fluvial_consensus_bft.messages import Proposal
 from fluvial_consensus_bft.simplex import Simplex
-from fluvial_consensus_bft.view import View
+from fluvial_consensus_bft.view import SimplexView
 from fluvial_consensus_bft.views import Views
 
 
@@ -68,7 +68,7 @@ class PersistsLate(Simplex):
 class FinalizesAfterNullify(Simplex):
     """Forgets that it has nullified a view."""
 
-    def _finalize(self, view: View, digest: bytes) -> None:
+    def _finalize(self, view: SimplexView, digest: bytes) -> None:
         if not self._silent and view.number > self._views.final.slot and FINALIZE not in view.own:
             self._cast(view, FINALIZE, digest)
 
@@ -101,7 +101,7 @@ class SkipsNullifications(Simplex):
         super().__init__(setup)
         self._views = _Careless(setup.epoch, setup.validators, setup.anchor)
 
-    def _parent_for(self, number: int) -> Header | Anchor | None:
+    def _parent_for(self, number: int) -> BlockHeader | Anchor | None:
         for before in range(number - 1, self._views.final.slot, -1):
             view = self._views.open.get(before)
             if view is not None and view.certified is not None and view.certified.digest in view.proposals:
@@ -114,7 +114,7 @@ class SkipsNullifications(Simplex):
 
 
 class _Careless(Views):
-    def parent_of(self, block: Block) -> tuple[int, Header | Anchor] | None:
+    def parent_of(self, block: LedgerBlock) -> tuple[int, BlockHeader | Anchor] | None:
         parent = block.header.parent
         for number, view in sorted(self.open.items(), reverse=True):
             if number < block.header.slot and parent in view.proposals:

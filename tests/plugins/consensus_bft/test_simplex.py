@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from fluvial.consensus.effects import Accuse, Broadcast, BuildPayload, CheckPayload, Commit, Effect, Persist, Send
 from fluvial.consensus.engine import EngineSetup
-from fluvial.consensus.events import Event, PayloadBuilt, PayloadChecked, Received, TimerFired
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, TimerFired
 from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.encoding import encode
-from fluvial.ledger.blocks import Anchor, Block, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
 from fluvial.ledger.statements import FINALIZE, NOTARIZE, NOTHING, NULLIFY, Validator, ValidatorSet, signed_bytes
 from fluvial.testing.engine import EngineConformance
 from fluvial_consensus_bft.messages import Proof, Proposal, Vote, read_message
@@ -63,20 +63,20 @@ def signature(signer: int, kind: int, view: int, digest: bytes) -> bytes:
     return KEYS[signer].sign(signed_bytes(CHAIN, kind, 0, view, digest))
 
 
-def vote(signer: int, kind: int, view: int, digest: bytes = NOTHING, *, by: int | None = None) -> Received:
+def vote(signer: int, kind: int, view: int, digest: bytes = NOTHING, *, by: int | None = None) -> MessageReceived:
     made = Vote(kind, view, digest, signer, signature(signer if by is None else by, kind, view, digest))
-    return Received(KEYS[signer].peer_id, encode(made))
+    return MessageReceived(KEYS[signer].peer_id, encode(made))
 
 
-def block(view: int, *, time_ms: int = 5) -> Block:
-    header = Header(CHAIN, 0, view, 1, NOTHING, NOTHING, bytes(32), VALIDATORS.digest, view % 4, time_ms)
-    return Block(header)
+def block(view: int, *, time_ms: int = 5) -> LedgerBlock:
+    header = BlockHeader(CHAIN, 0, view, 1, NOTHING, NOTHING, bytes(32), VALIDATORS.digest, view % 4, time_ms)
+    return LedgerBlock(header)
 
 
-def proposal(of: Block) -> Received:
+def proposal(of: LedgerBlock) -> MessageReceived:
     leader = of.header.proposer
     made = Proposal(of, signature(leader, NOTARIZE, of.header.slot, of.id))
-    return Received(KEYS[leader].peer_id, encode(made))
+    return MessageReceived(KEYS[leader].peer_id, encode(made))
 
 
 def votes(effects: Sequence[Effect]) -> list[tuple[int, int]]:
@@ -89,7 +89,7 @@ def votes(effects: Sequence[Effect]) -> list[tuple[int, int]]:
     return found
 
 
-def voted(engine: Simplex, of: Block) -> list[tuple[int, int]]:
+def voted(engine: Simplex, of: LedgerBlock) -> list[tuple[int, int]]:
     """The votes after a proposal whose payload is right."""
     effects = engine.handle(proposal(of), 1)
     assert any(isinstance(one, CheckPayload) for one in effects)
@@ -183,7 +183,7 @@ def test_a_vote_is_persisted_before_it_is_sent() -> None:
 def test_garbage_does_nothing(data: bytes) -> None:
     engine = validator(0)
     engine.start([], 0)
-    assert engine.handle(Received(KEYS[1].peer_id, data), 1) == []
+    assert engine.handle(MessageReceived(KEYS[1].peer_id, data), 1) == []
 
 
 def test_votes_far_ahead_are_not_kept() -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fluvial_consensus_dag.committer import Committer, Decision
+from fluvial_consensus_dag.committer import DagCommitter, SlotDecision
 from fluvial_consensus_dag.graph import Graph
 
 from tests.plugins.consensus_dag.drawing import VALIDATORS, Drawing
 
-Make = Callable[[Graph], Committer]
+Make = Callable[[Graph], DagCommitter]
 
 
-def honest(graph: Graph) -> Committer:
-    return Committer(graph, VALIDATORS)
+def honest(graph: Graph) -> DagCommitter:
+    return DagCommitter(graph, VALIDATORS)
 
 
 def direct_commit(make: Make) -> None:
@@ -24,7 +24,7 @@ def direct_commit(make: Make) -> None:
     drawing.round(2)
     assert make(drawing.graph).decide(1) == []
     drawing.round(3)
-    assert make(drawing.graph).decide(1) == [Decision(leader)]
+    assert make(drawing.graph).decide(1) == [SlotDecision(leader)]
 
 
 def direct_skip(make: Make) -> None:
@@ -32,7 +32,7 @@ def direct_skip(make: Make) -> None:
     drawing = Drawing()
     drawing.round(1)
     drawing.round(2, {0: (0, 2, 3), 2: (0, 2, 3), 1: (1, 2, 3), 3: (0, 2, 3)})
-    assert make(drawing.graph).decide(1) == [Decision(None)]
+    assert make(drawing.graph).decide(1) == [SlotDecision(None)]
 
 
 def two_against_two(make: Make) -> None:
@@ -46,7 +46,7 @@ def two_against_two(make: Make) -> None:
     assert make(drawing.graph).decide(1) == []
     drawing.round(6)
     decisions = make(drawing.graph).decide(1)
-    assert decisions[0] == Decision(None)
+    assert decisions[0] == SlotDecision(None)
     assert len(decisions) == 4
     assert all(one.vertex is not None for one in decisions[1:])
 
@@ -75,7 +75,7 @@ def anchor_commits(make: Make) -> None:
         drawing.round(number)
     assert make(drawing.graph).decide(1) == []
     drawing.round(6)
-    assert make(drawing.graph).decide(1)[0] == Decision(leader)
+    assert make(drawing.graph).decide(1)[0] == SlotDecision(leader)
 
 
 def anchor_skips_what_it_does_not_see(make: Make) -> None:
@@ -85,7 +85,7 @@ def anchor_skips_what_it_does_not_see(make: Make) -> None:
     drawing.round(4, dict.fromkeys((0, 1, 2, 3), (1, 2, 3)))
     drawing.round(5)
     drawing.round(6)
-    assert make(drawing.graph).decide(1)[0] == Decision(None)
+    assert make(drawing.graph).decide(1)[0] == SlotDecision(None)
 
 
 def skipped_slot_is_no_anchor(make: Make) -> None:
@@ -99,8 +99,8 @@ def skipped_slot_is_no_anchor(make: Make) -> None:
     assert make(drawing.graph).decide(1) == []
     drawing.round(7)
     decisions = make(drawing.graph).decide(1)
-    assert decisions[0] == Decision(leader)
-    assert decisions[3] == Decision(None)
+    assert decisions[0] == SlotDecision(leader)
+    assert decisions[3] == SlotDecision(None)
 
 
 def leader_equivocates(make: Make) -> None:
@@ -117,7 +117,7 @@ def leader_equivocates(make: Make) -> None:
         3: drawing.vertex(2, 3, [*others, first[1]]),
     }
     drawing.round(3)
-    assert make(drawing.graph).decide(1) == [Decision(second.id)]
+    assert make(drawing.graph).decide(1) == [SlotDecision(second.id)]
 
 
 def votes_are_counted_by_author(make: Make) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fluvial.consensus.effects import Accuse, Broadcast, BuildPayload, Effect, Order, Persist, Send
 from fluvial.consensus.engine import EngineSetup
-from fluvial.consensus.events import PayloadBuilt, Received
+from fluvial.consensus.events import MessageReceived, PayloadBuilt
 from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
@@ -18,7 +18,7 @@ from fluvial.encoding import encode
 from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.statements import NOTHING, VERTEX, signed_bytes
 from fluvial.testing.engine import EngineConformance
-from fluvial_consensus_dag.committer import Committer, Decision
+from fluvial_consensus_dag.committer import DagCommitter, SlotDecision
 from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import Bundle, NewVertex, Parent, Pull, Vertex, read_dag_message
@@ -45,48 +45,48 @@ def test_the_committer_decides_as_the_rules_say(pattern: Callable[[Any], None]) 
     pattern(honest)
 
 
-class OneIsEnough(Committer):
+class OneIsEnough(DagCommitter):
     """Commits with one certificate."""
 
     def _is_quorum(self, authors: list[int]) -> bool:
         return bool(authors)
 
 
-class LowQuorum(Committer):
+class LowQuorum(DagCommitter):
     """A quorum of 2f."""
 
     def _is_quorum(self, authors: list[int]) -> bool:
         return self._validators.weight(authors) >= 2 * self._validators.faulty_max
 
 
-class AnchorAlwaysSkips(Committer):
+class AnchorAlwaysSkips(DagCommitter):
     """Skips whatever is not committed directly."""
 
-    def _by_anchor(self, slot: int, anchor: bytes) -> Decision:
-        return Decision(None)
+    def _by_anchor(self, slot: int, anchor: bytes) -> SlotDecision:
+        return SlotDecision(None)
 
 
-class AnchorNeedsNoCertificate(Committer):
+class AnchorNeedsNoCertificate(DagCommitter):
     """Commits what lies below the anchor, certified or not."""
 
-    def _by_anchor(self, slot: int, anchor: bytes) -> Decision:
-        return Decision(self._graph.reaches(anchor, self._graph.leader_vertices(slot)))
+    def _by_anchor(self, slot: int, anchor: bytes) -> SlotDecision:
+        return SlotDecision(self._graph.reaches(anchor, self._graph.leader_vertices(slot)))
 
 
-class SkippedAnchor(Committer):
+class SkippedAnchor(DagCommitter):
     """Takes a skipped slot for an anchor."""
 
-    def _indirect(self, slot: int, last: int, found: dict[int, Decision | None]) -> Decision | None:
+    def _indirect(self, slot: int, last: int, found: dict[int, SlotDecision | None]) -> SlotDecision | None:
         anchor = found.get(slot + 3)
         if anchor is None:
             return None
-        return Decision(None) if anchor.vertex is None else self._by_anchor(slot, anchor.vertex)
+        return SlotDecision(None) if anchor.vertex is None else self._by_anchor(slot, anchor.vertex)
 
 
-class NeverSkips(Committer):
+class NeverSkips(DagCommitter):
     """Waits for a leader for ever."""
 
-    def direct(self, slot: int) -> Decision | None:
+    def direct(self, slot: int) -> SlotDecision | None:
         found = super().direct(slot)
         return None if found is not None and found.vertex is None else found
 
@@ -94,7 +94,7 @@ class NeverSkips(Committer):
 @pytest.mark.parametrize(
     "mutant", [OneIsEnough, LowQuorum, AnchorAlwaysSkips, AnchorNeedsNoCertificate, SkippedAnchor, NeverSkips]
 )
-def test_a_pattern_kills(mutant: type[Committer]) -> None:
+def test_a_pattern_kills(mutant: type[DagCommitter]) -> None:
     def killed(pattern: Callable[[Any], None]) -> bool:
         try:
             pattern(lambda graph: mutant(graph, VALIDATORS))
@@ -192,7 +192,7 @@ def signed(
 
 
 def arrives(engine: Dag, vertex: Vertex, now: int = 1) -> Sequence[Effect]:
-    return engine.handle(Received(KEYS[vertex.author].peer_id, encode(NewVertex(vertex))), now)
+    return engine.handle(MessageReceived(KEYS[vertex.author].peer_id, encode(NewVertex(vertex))), now)
 
 
 def builds(effects: Sequence[Effect]) -> list[int]:
@@ -239,7 +239,7 @@ def test_a_missing_parent_is_pulled_from_who_has_sent_its_child() -> None:
     message = read_dag_message(pulls[0].data)
     assert isinstance(message, Pull)
     assert set(message.ids) == {one.id for one in parents}
-    engine.handle(Received(KEYS[3].peer_id, encode(Bundle(tuple(parents)))), 2)
+    engine.handle(MessageReceived(KEYS[3].peer_id, encode(Bundle(tuple(parents)))), 2)
     assert engine.inspect()["vertices"] == 4
 
 
@@ -302,7 +302,9 @@ def test_payloads_are_ordered_once() -> None:
             case Broadcast(data):
                 for other, engine in enumerate(engines):
                     if other != number:
-                        pending += [(other, one) for one in engine.handle(Received(KEYS[number].peer_id, data), 1)]
+                        pending += [
+                            (other, one) for one in engine.handle(MessageReceived(KEYS[number].peer_id, data), 1)
+                        ]
             case Order(payloads=payloads):
                 ordered[number] += payloads
     shortest = min(map(len, ordered))

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from fluvial.consensus.lab.disk import SimulatedDisk
 from fluvial.consensus.lab.network import is_meant
-from fluvial.consensus.lab.roles import Liar, Outgoing
+from fluvial.consensus.lab.roles import LyingCopy, Outgoing
 from fluvial.consensus.lab.schedule import ClockFault
 from fluvial.consensus.outputs import (
     Alarmed,
@@ -25,7 +25,7 @@ from fluvial.consensus.outputs import (
 from fluvial.consensus.replica import Replica
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Block
+from fluvial.ledger.blocks import LedgerBlock
 
 
 class World(Protocol):
@@ -37,11 +37,11 @@ class World(Protocol):
         """Do something at a time."""
         ...
 
-    def post(self, sender: Copy, to: PeerId | None, data: bytes, kind: Any) -> None:
+    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
         """Send a message; None means all."""
         ...
 
-    def block_final(self, copy: Copy, final: BlockFinal) -> None:
+    def block_final(self, copy: NodeCopy, final: BlockFinal) -> None:
         """A copy has committed a block."""
         ...
 
@@ -50,12 +50,12 @@ class World(Protocol):
 class Committed:
     """A block as one copy committed it, and when."""
 
-    block: Block
+    block: LedgerBlock
     at_us: int
 
 
 @dataclass(slots=True)
-class Findings:
+class CopyFindings:
     """What was seen of one copy.
 
     Attributes:
@@ -77,7 +77,7 @@ class Findings:
     alarms: list[tuple[str, str, int]] = field(default_factory=list)
 
 
-class Copy:
+class NodeCopy:
     """A running or crashed copy of a node.
 
     Args:
@@ -97,19 +97,19 @@ class Copy:
         node: int,
         label: str,
         peer: PeerId,
-        make: Callable[[Copy], Replica],
+        make: Callable[[NodeCopy], Replica],
         world: World,
         clocks: list[ClockFault],
         *,
         fsync_us: int,
         lag_us: int = 0,
-        liar: Liar | None = None,
+        liar: LyingCopy | None = None,
         ahead_ms: int = 0,
     ) -> None:
         self.node, self.label, self.peer, self.liar = node, label, peer, liar
         self.lag_us: Final = lag_us
         self.disk = SimulatedDisk()
-        self.findings = Findings()
+        self.findings = CopyFindings()
         self.replica: Replica | None = None
         self.lives = 0
         self._make, self._world, self._fsync_us, self._ahead_ms = make, world, fsync_us, ahead_ms
@@ -230,7 +230,7 @@ class Copy:
         self._world.block_final(self, final)
 
 
-def outgoing(copy: Copy, targets: list[tuple[int, str]], data: bytes, kind: Any, at_ms: float) -> list[Outgoing]:
+def outgoing(copy: NodeCopy, targets: list[tuple[int, str]], data: bytes, kind: Any, at_ms: float) -> list[Outgoing]:
     """What really leaves a copy, for each target."""
     messages = [Outgoing(to, data, kind) for to in targets]
     if copy.liar is None:

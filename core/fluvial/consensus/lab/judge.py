@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fluvial.consensus.lab.run import LaboratoryRun
-from fluvial.consensus.lab.schedule import Crash, Schedule
+from fluvial.consensus.lab.schedule import Crash, FaultSchedule
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.transactions import ReportOffence, decode_payload, parse, transaction_id
 
@@ -85,7 +85,7 @@ def _wrong_transactions(run: LaboratoryRun, copy: Any) -> Iterator[str]:
             nonces[one.sender] = one.nonce + 1
 
 
-def _progress(schedule: Schedule, want: dict[str, Any], live: list[Any]) -> Iterator[Verdict]:
+def _progress(schedule: FaultSchedule, want: dict[str, Any], live: list[Any]) -> Iterator[Verdict]:
     if "min_height" in want:
         heights = {node["label"]: len(node["commits"]) for node in live}
         yield _verdict("min_height", all(one >= want["min_height"] for one in heights.values()), heights)
@@ -149,7 +149,9 @@ def _evidence(report: dict[str, Any], want: dict[str, Any], live: list[Any], lia
         yield _verdict("evidence on the ledger", set(rule["on_chain"]) <= set(on_ledger), on_ledger)
 
 
-def _delays(schedule: Schedule, report: dict[str, Any], want: dict[str, Any], live: list[Any]) -> Iterator[Verdict]:
+def _delays(
+    schedule: FaultSchedule, report: dict[str, Any], want: dict[str, Any], live: list[Any]
+) -> Iterator[Verdict]:
     if "commit_delays_median_max" not in want:
         return
     hop = schedule.network.delay_ms[1]

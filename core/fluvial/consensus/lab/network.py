@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from fluvial.consensus.lab.schedule import Conditions, LinkFault, Partition, Reference, Schedule
+from fluvial.consensus.lab.schedule import Conditions, FaultSchedule, LinkFault, Partition, Reference
 
 
 def is_meant(reference: Reference, node: int, label: str) -> bool:
@@ -21,7 +21,7 @@ class SimulatedNetwork:
         seed: of this run.
     """
 
-    def __init__(self, schedule: Schedule, seed: int) -> None:
+    def __init__(self, schedule: FaultSchedule, seed: int) -> None:
         network = schedule.network
         self._rng = Random(f"network {seed}")  # noqa: S311 - no secret
         self._after = Conditions(network.delay_ms, network.loss, network.duplicate)

@@ -8,13 +8,13 @@ from typing import Any, Final
 from fluvial.consensus.lab.judge import judge
 from fluvial.consensus.lab.report import FORMAT, report_of
 from fluvial.consensus.lab.run import Algorithm, Impossible, LaboratoryRun
-from fluvial.consensus.lab.schedule import Schedule
+from fluvial.consensus.lab.schedule import FaultSchedule
 
 SEED_STEP: Final = 1000
 PASSED, FAILED, SKIPPED = 0, 1, 2
 
 
-def play(schedule: Schedule, algorithm: Algorithm, seed: int) -> dict[str, Any]:
+def play(schedule: FaultSchedule, algorithm: Algorithm, seed: int) -> dict[str, Any]:
     """The report of one run, with verdicts. A run that is impossible with this algorithm is reported as skipped, which is no pass."""
     try:
         run = LaboratoryRun(schedule, algorithm, seed)
@@ -29,7 +29,7 @@ def play(schedule: Schedule, algorithm: Algorithm, seed: int) -> dict[str, Any]:
     return report
 
 
-def play_seeds(schedule: Schedule, algorithm: Algorithm, seeds: int) -> Iterator[dict[str, Any]]:
+def play_seeds(schedule: FaultSchedule, algorithm: Algorithm, seeds: int) -> Iterator[dict[str, Any]]:
     """Reports for the schedule's seed, and for others a thousand apart."""
     for number in range(seeds):
         yield play(schedule, algorithm, schedule.seed + number * SEED_STEP)

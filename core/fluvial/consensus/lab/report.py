@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fluvial.consensus.lab.copies import Copy
+from fluvial.consensus.lab.copies import NodeCopy
 from fluvial.consensus.lab.run import LaboratoryRun
 from fluvial.ledger.execution import membership
 from fluvial.ledger.offences import OFFENCES
@@ -45,7 +45,7 @@ def report_of(run: LaboratoryRun) -> dict[str, Any]:
     }
 
 
-def _node(run: LaboratoryRun, copy: Copy) -> dict[str, Any]:
+def _node(run: LaboratoryRun, copy: NodeCopy) -> dict[str, Any]:
     findings = copy.findings
     numbers = {peer: number for number, peer in enumerate(run.peers)}
     keys = {peer.public_key: number for peer, number in numbers.items()}

@@ -21,7 +21,7 @@ from fluvial.ledger.execution import Executed
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules
 from fluvial.ledger.state import State
-from fluvial.ledger.transactions import Transfer, decode_payload, encode_payload, parse, sign_transaction
+from fluvial.ledger.transactions import TransferUnits, decode_payload, encode_payload, parse, sign_transaction
 
 _SIGNATURE_MARK: Final = b"\xc4\x40"
 """How 64 bytes begin in MessagePack."""
@@ -38,7 +38,7 @@ class Outgoing:
     extra_us: int = 0
 
 
-class Liar:
+class LyingCopy:
     """The messages of one copy of a Byzantine node.
 
     Args:
@@ -127,16 +127,16 @@ class Liar:
         return [message, replace(message, data=self._rng.randbytes(role.size), kind="other")]
 
 
-_BY_ROLE: Final[dict[str, Callable[[Liar, Role, Outgoing], list[Outgoing]]]] = {
-    "silent": Liar._silent,
-    "withhold": Liar._withhold,
-    "delay": Liar._delay,
-    "equivocate": Liar._equivocate,
-    "bad_signature": Liar._bad_signature,
-    "impersonate": Liar._impersonate,
-    "flood": Liar._flood,
-    "replay": Liar._replay,
-    "garbage": Liar._garbage,
+_BY_ROLE: Final[dict[str, Callable[[LyingCopy, Role, Outgoing], list[Outgoing]]]] = {
+    "silent": LyingCopy._silent,
+    "withhold": LyingCopy._withhold,
+    "delay": LyingCopy._delay,
+    "equivocate": LyingCopy._equivocate,
+    "bad_signature": LyingCopy._bad_signature,
+    "impersonate": LyingCopy._impersonate,
+    "flood": LyingCopy._flood,
+    "replay": LyingCopy._replay,
+    "garbage": LyingCopy._garbage,
 }
 
 
@@ -190,7 +190,7 @@ class CensoringPool(TransactionPool):
 
 def junk_transaction(keys: KeyPair, chain: bytes) -> bytes:
     """A transaction whose signature is wrong."""
-    good = sign_transaction(keys, chain, 0, Transfer(keys.public_key, 1))
+    good = sign_transaction(keys, chain, 0, TransferUnits(keys.public_key, 1))
     return good[:-1] + bytes([good[-1] ^ 1])
 
 

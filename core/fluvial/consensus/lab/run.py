@@ -12,11 +12,11 @@ from random import Random
 from typing import Any
 
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup, EngineTraits, MakeEngine
-from fluvial.consensus.lab.copies import Copy, outgoing
+from fluvial.consensus.lab.copies import NodeCopy, outgoing
 from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.network import SimulatedNetwork, is_meant
-from fluvial.consensus.lab.roles import CensoringPool, Liar, LyingRules, junk_transaction
-from fluvial.consensus.lab.schedule import Action, ClockFault, Crash, Load, Role, Schedule
+from fluvial.consensus.lab.roles import CensoringPool, LyingCopy, LyingRules, junk_transaction
+from fluvial.consensus.lab.schedule import Action, ClockFault, Crash, FaultSchedule, Load, Role
 from fluvial.consensus.outputs import BlockFinal
 from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
@@ -28,7 +28,7 @@ from fluvial.ledger.genesis import Genesis, Parameters
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import Validator
-from fluvial.ledger.transactions import Transfer, UpdateValidators, sign_transaction, transaction_id
+from fluvial.ledger.transactions import TransferUnits, UpdateValidators, sign_transaction, transaction_id
 
 BALANCE = 1_000
 PER_SENDER = 20_000
@@ -88,7 +88,7 @@ class LaboratoryRun:
         Impossible: the algorithm lacks what the schedule asks for.
     """
 
-    def __init__(self, schedule: Schedule, algorithm: Algorithm, seed: int) -> None:
+    def __init__(self, schedule: FaultSchedule, algorithm: Algorithm, seed: int) -> None:
         self.schedule, self.algorithm, self.seed = schedule, algorithm, seed
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -134,7 +134,7 @@ class LaboratoryRun:
         """Do something at a time; at the same time in the order in which it was asked for."""
         heapq.heappush(self._heap, (at_us, next(self._order), happen))
 
-    def post(self, sender: Copy, to: PeerId | None, data: bytes, kind: Any) -> None:
+    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
         """Send a message to all other nodes, or to all copies of one."""
         self._note_proposal(data, kind)
         others = [one for one in self.copies if one.node != sender.node and to in (None, one.peer)]
@@ -146,7 +146,7 @@ class LaboratoryRun:
                 target = by_name[message.to]
                 self.later(at_us + target.lag_us, _delivery(target, sender.peer, message.data))
 
-    def block_final(self, copy: Copy, final: BlockFinal) -> None:
+    def block_final(self, copy: NodeCopy, final: BlockFinal) -> None:
         """Note a commit."""
         self._trace.update(f"{copy.label} {self.now_us} {final.block.id.hex()}\n".encode())
         self.references[final.block.id] = final.reference
@@ -172,13 +172,13 @@ class LaboratoryRun:
             ),
         )
 
-    def _copies(self, node: int) -> list[Copy]:
+    def _copies(self, node: int) -> list[NodeCopy]:
         roles = [role for role in self.schedule.byzantine if role.node == node]
         doubled = next((role for role in roles if role.role in ("twin", "equivocate")), None)
         labels = [str(node), f"{node}b"] if doubled is not None else [str(node)]
         clocks = [one for one in self.schedule.faults if isinstance(one, ClockFault)]
         return [
-            Copy(
+            NodeCopy(
                 node,
                 label,
                 self.peers[node],
@@ -193,14 +193,14 @@ class LaboratoryRun:
             for second, label in enumerate(labels)
         ]
 
-    def _liar(self, roles: list[Role], label: str) -> Liar:
+    def _liar(self, roles: list[Role], label: str) -> LyingCopy:
         traits = self.algorithm.traits
         if any(role.role == "impersonate" for role in roles) and traits.reseal is None:
             raise Impossible("the algorithm cannot put its messages under another name (traits.reseal)")
         rng = Random(f"adversary {self.seed} {label}")  # noqa: S311 - no secret
-        return Liar(roles, label, traits, self.schedule.validators, rng)
+        return LyingCopy(roles, label, traits, self.schedule.validators, rng)
 
-    def _maker(self, roles: list[Role], *, second: int) -> Callable[[Copy], Replica]:
+    def _maker(self, roles: list[Role], *, second: int) -> Callable[[NodeCopy], Replica]:
         """What makes the replica of one copy."""
         rebel = next((role for role in roles if role.role == "rebel"), None)
         make = self.algorithm.make
@@ -217,7 +217,7 @@ class LaboratoryRun:
         def engine(setup: EngineSetup) -> ConsensusEngine:
             return make(setup, self.algorithm.options)
 
-        def replica(copy: Copy) -> Replica:
+        def replica(copy: NodeCopy) -> Replica:
             keys = keys_of(f"node {copy.node}")
             pool = (
                 CensoringPool(self.genesis.chain, per_sender=PER_SENDER, banned=banned)
@@ -262,7 +262,7 @@ class LaboratoryRun:
             if not is_meant(crash.node, copy.node, copy.label):
                 continue
 
-            def fall(copy: Copy = copy) -> None:
+            def fall(copy: NodeCopy = copy) -> None:
                 copy.stop()
                 copy.disk.crash(crash.disk, self.now_us)
 
@@ -275,7 +275,7 @@ class LaboratoryRun:
         for copy in (one for one in self.copies if one.node == role.node):
             for at_ms in times:
 
-                def forget(copy: Copy = copy) -> None:
+                def forget(copy: NodeCopy = copy) -> None:
                     copy.stop()
                     copy.disk.wipe()
 
@@ -298,7 +298,7 @@ class LaboratoryRun:
         to = self._accounts[other + (other >= account)].public_key
         nonce = self._nonces[account]
         self._nonces[account] += 1
-        transaction = sign_transaction(self._accounts[account], self.genesis.chain, nonce, Transfer(to, 1))
+        transaction = sign_transaction(self._accounts[account], self.genesis.chain, nonce, TransferUnits(to, 1))
         self.payments[transaction_id(transaction)] = Payment(transaction_id(transaction), account, self.now_us)
         for copy in self.copies:
             if load.to == "all" or any(is_meant(one, copy.node, copy.label) for one in load.to):
@@ -329,5 +329,5 @@ class LaboratoryRun:
             self.proposed_us.setdefault(about.value, self.now_us)
 
 
-def _delivery(target: Copy, sender: PeerId, data: bytes) -> Callable[[], None]:
+def _delivery(target: NodeCopy, sender: PeerId, data: bytes) -> Callable[[], None]:
     return lambda: target.hear(sender, data)

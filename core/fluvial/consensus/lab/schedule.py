@@ -143,7 +143,7 @@ class Role(msgspec.Struct, frozen=True):
         return self.from_ms <= ms and (self.until_ms is None or ms < self.until_ms)
 
 
-class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FaultSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run."""
 
     format: Literal["fluvial-consensus-schedule/1"]
@@ -183,7 +183,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {**self.expect, **self.expect_by_algorithm.get(algorithm, {})}
 
 
-def read_schedule(path: Path) -> Schedule:
+def read_schedule(path: Path) -> FaultSchedule:
     """The schedule in a file.
 
     Raises:
@@ -194,7 +194,7 @@ def read_schedule(path: Path) -> Schedule:
         for row in values.get("byzantine", ()):
             if row.get("role") == "rebel":
                 row["rebel"] = next((one for one in row.values() if one in REBELS), "")
-        return msgspec.convert(values, Schedule)
+        return msgspec.convert(values, FaultSchedule)
     except OSError as error:
         raise ConfigError(f"{path}: the schedule cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, AttributeError, TypeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from fluvial.consensus.wire import HistoryAnswer
-from fluvial.ledger.blocks import Anchor, Block, FinalityProof, Header
+from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.statements import ValidatorSet, Verify
 
 ANSWER_BLOCKS_MAX: Final = 200
@@ -15,11 +15,11 @@ ANSWER_BYTES_MAX: Final = 1 << 20
 class BlockStore(Protocol):
     """Where final blocks lie, by height from 1 on."""
 
-    def append(self, block: Block) -> None:
+    def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
         ...
 
-    def block(self, height: int) -> Block:
+    def block(self, height: int) -> LedgerBlock:
         """A block that is there."""
         ...
 
@@ -36,14 +36,14 @@ class BlocksInMemory:
     """All blocks in memory."""
 
     def __init__(self) -> None:
-        self._blocks: list[Block] = []
+        self._blocks: list[LedgerBlock] = []
         self._proofs: dict[int, FinalityProof] = {}
 
-    def append(self, block: Block) -> None:
+    def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
         self._blocks.append(block)
 
-    def block(self, height: int) -> Block:
+    def block(self, height: int) -> LedgerBlock:
         """A block that is there."""
         return self._blocks[height - 1]
 
@@ -56,7 +56,7 @@ class BlocksInMemory:
         return self._proofs.get(height)
 
 
-class Chain:
+class BlockChain:
     """The final blocks of one peer: a list without gaps.
 
     Args:
@@ -68,7 +68,7 @@ class Chain:
         self.tip = genesis
         self.store = store
 
-    def append(self, block: Block) -> None:
+    def append(self, block: LedgerBlock) -> None:
         """Add the next block; its parent must be the tip."""
         header = block.header
         assert header.parent == self.tip.id, "a block stands on the one before"
@@ -76,13 +76,13 @@ class Chain:
         self.store.append(block)
         self.tip = Anchor(header.height, header.slot, header.id, header.state, header.time_ms)
 
-    def header(self, height: int) -> Header:
+    def header(self, height: int) -> BlockHeader:
         """The header at a height from 1 to the tip's."""
         return self.store.block(height).header
 
     def answer(self, above: int) -> HistoryAnswer:
         """The blocks above a height, as many as one message may carry, up to one with a proof, all of one epoch."""
-        blocks: list[Block] = []
+        blocks: list[LedgerBlock] = []
         proven = 0
         size = 0
         proof = None
@@ -100,7 +100,7 @@ class Chain:
 
 def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:
     """Whether blocks follow each other, carry the payloads that they name, and the last one is proven final by these validators."""
-    previous: Header | None = None
+    previous: BlockHeader | None = None
     for block in answer.blocks:
         header = block.header
         follows = previous is None or (header.parent == previous.id and header.height == previous.height + 1)
