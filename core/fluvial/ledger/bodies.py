@@ -5,8 +5,17 @@ from __future__ import annotations
 from hashlib import sha256
 
 from fluvial.encoding import encode
-from fluvial.identity import PeerId, verify
+from fluvial.identity import PeerId
+from fluvial.ledger.approvals import agreeing
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership
+from fluvial.ledger.perimeters import (
+    ClosePerimeter,
+    CreatePerimeter,
+    UpdatePerimeter,
+    close_perimeter,
+    create_perimeter,
+    update_perimeter,
+)
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes
 from fluvial.ledger.statements import Validator, ValidatorSet
@@ -15,7 +24,6 @@ from fluvial.ledger.transactions import (
     TransferUnits,
     UpdateParameters,
     UpdateValidators,
-    approval_bytes,
 )
 
 
@@ -32,6 +40,12 @@ def apply(changes: Changes, setting: BlockSetting, transaction: SignedTransactio
             _update_validators(changes, setting, transaction.sender, body)
         case UpdateParameters() as body:
             _update_parameters(changes, setting, transaction.sender, body)
+        case CreatePerimeter() as body:
+            create_perimeter(changes, transaction.sender, transaction.nonce, body)
+        case UpdatePerimeter() as body:
+            update_perimeter(changes, setting, transaction.sender, body)
+        case ClosePerimeter() as body:
+            close_perimeter(changes, setting, transaction.sender, body)
 
 
 def transfer(changes: Changes, sender: bytes, body: TransferUnits) -> None:
@@ -82,9 +96,5 @@ def _update_parameters(changes: Changes, setting: BlockSetting, sender: bytes, b
 
 
 def _approved(setting: BlockSetting, sender: bytes, body: UpdateValidators | UpdateParameters) -> None:
-    message = approval_bytes(setting.chain, body)
-    administrators = setting.parameters.administrators
-    agreed = {sender} & set(administrators)
-    agreed |= {key for key, signature in body.approvals if key in administrators and verify(key, signature, message)}
-    if len(agreed) < setting.parameters.threshold:
+    if agreeing(setting.chain, sender, body, setting.parameters.administrators) < setting.parameters.threshold:
         raise BodyFailed("not enough administrators")

@@ -12,7 +12,9 @@ import msgspec
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
+from fluvial.ledger.approvals import Approvals
 from fluvial.ledger.genesis import Amount, Key, Parameters
+from fluvial.ledger.perimeters import ClosePerimeter, CreatePerimeter, UpdatePerimeter
 from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 
 TRANSACTION_BYTES_MAX: Final = 65_536
@@ -34,12 +36,12 @@ class UpdateValidators(msgspec.Struct, frozen=True, array_like=True, tag="valida
     Attributes:
         add: new ones, or those with a new power.
         remove: peer ids.
-        approvals: (administrator, signature of :func:`approval_bytes`) of others than the sender.
+        approvals: of other administrators than the sender.
     """
 
     add: Annotated[tuple[Validator, ...], msgspec.Meta(max_length=64)] = ()
     remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
-    approvals: Annotated[tuple[tuple[Key, Signature], ...], msgspec.Meta(max_length=64)] = ()
+    approvals: Approvals = ()
 
 
 class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parameters"):
@@ -47,10 +49,12 @@ class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parame
 
     old: Key
     new: Parameters
-    approvals: Annotated[tuple[tuple[Key, Signature], ...], msgspec.Meta(max_length=64)] = ()
+    approvals: Approvals = ()
 
 
-Body: TypeAlias = TransferUnits | UpdateValidators | UpdateParameters
+Body: TypeAlias = (
+    TransferUnits | UpdateValidators | UpdateParameters | CreatePerimeter | UpdatePerimeter | ClosePerimeter
+)
 
 
 class SignedTransaction(msgspec.Struct, frozen=True, array_like=True, tag="signed", dict=True):
@@ -105,11 +109,6 @@ def report(evidence: Evidence) -> bytes:
 def transaction_id(transaction: bytes) -> bytes:
     """The name of a transaction."""
     return sha256(transaction).digest()
-
-
-def approval_bytes(chain: bytes, body: UpdateValidators | UpdateParameters) -> bytes:
-    """What an administrator signs to approve a change."""
-    return b"fluvial/approval/1\0" + chain + encode(msgspec.structs.replace(body, approvals=()))
 
 
 @lru_cache(maxsize=16_384)

@@ -9,6 +9,7 @@ from fluvial.consensus.lab.keys import keys_of
 from fluvial.encoding import encode
 from fluvial.errors import Refused
 from fluvial.identity import KeyPair
+from fluvial.ledger.approvals import approval_bytes
 from fluvial.ledger.execution import Executed, Invalid, execute, membership, parameters_of
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, Account, Genesis, Parameters
 from fluvial.ledger.offences import OFFENCES
@@ -20,7 +21,6 @@ from fluvial.ledger.transactions import (
     TransferUnits,
     UpdateParameters,
     UpdateValidators,
-    approval_bytes,
     report,
     sign_transaction,
 )
