@@ -14,6 +14,7 @@ from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
 from fluvial.ledger.approvals import Approvals
 from fluvial.ledger.genesis import Amount, Key, Parameters
+from fluvial.ledger.names import NameBody
 from fluvial.ledger.perimeters import ClosePerimeter, CreatePerimeter, UpdatePerimeter
 from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 
@@ -53,7 +54,7 @@ class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parame
 
 
 Body: TypeAlias = (
-    TransferUnits | UpdateValidators | UpdateParameters | CreatePerimeter | UpdatePerimeter | ClosePerimeter
+    TransferUnits | UpdateValidators | UpdateParameters | CreatePerimeter | UpdatePerimeter | ClosePerimeter | NameBody
 )
 
 

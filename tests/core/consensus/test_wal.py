@@ -7,7 +7,7 @@ from fluvial.consensus.barrier import OutputQueue
 from fluvial.consensus.outputs import Append, StopTimer, Sync
 from fluvial.consensus.wal import framed, recovered
 from fluvial.errors import StorageError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RECORDS = st.lists(st.binary(max_size=40), min_size=1, max_size=6)
@@ -17,6 +17,7 @@ def log_of(records: list[bytes]) -> bytes:
     return b"".join(framed(number, one) for number, one in enumerate(records))
 
 
+@settings(deadline=None)
 @given(RECORDS, st.data())
 def test_a_torn_log_loses_its_last_record_alone(records: list[bytes], data: st.DataObject) -> None:
     log = log_of(records)
@@ -26,6 +27,7 @@ def test_a_torn_log_loses_its_last_record_alone(records: list[bytes], data: st.D
     assert recovered(log[:cut]) == (records[:-1], last)
 
 
+@settings(deadline=None)
 @given(RECORDS, st.data())
 def test_a_flipped_bit_is_noticed(records: list[bytes], data: st.DataObject) -> None:
     log = bytearray(log_of(records))

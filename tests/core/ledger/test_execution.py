@@ -103,7 +103,7 @@ def test_a_body_that_fails_costs_its_fee_and_nonce() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 150_000)), max_size=12))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_the_sum_of_all_balances_stays_the_same(payments: list[tuple[int, int, int]]) -> None:
     nonces = [0, 0, 0]
     transactions = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluvial.ledger.state import State
 from fluvial.ledger.tree import EMPTY, TreeProof
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 KEYS = st.binary(min_size=1, max_size=2)
@@ -18,6 +18,7 @@ def built(changes: list[tuple[bytes, bytes | None]]) -> State:
     return state
 
 
+@settings(deadline=None)
 @given(CHANGES, st.randoms(use_true_random=False))
 def test_a_tree_is_its_contents_whatever_led_to_them(changes: list[tuple[bytes, bytes | None]], rng: object) -> None:
     model = {key: value for key, value in dict(changes).items() if value is not None}
@@ -30,6 +31,7 @@ def test_a_tree_is_its_contents_whatever_led_to_them(changes: list[tuple[bytes, 
     assert (state.root == EMPTY) == (not model)
 
 
+@settings(deadline=None)
 @given(CHANGES, KEYS)
 def test_proofs_show_presence_and_absence(changes: list[tuple[bytes, bytes | None]], key: bytes) -> None:
     state = built(changes)
@@ -41,6 +43,7 @@ def test_proofs_show_presence_and_absence(changes: list[tuple[bytes, bytes | Non
     assert not proof.shows(bytes(31) + b"\1", "m", key, value)
 
 
+@settings(deadline=None)
 @given(CHANGES, KEYS, KEYS)
 def test_a_proof_for_one_key_says_nothing_false_of_another(
     changes: list[tuple[bytes, bytes | None]], key: bytes, other: bytes
@@ -51,6 +54,7 @@ def test_a_proof_for_one_key_says_nothing_false_of_another(
     assert not any(proof.shows(state.root, "m", other, value) for value in claims)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=40), max_size=5), st.none() | st.tuples(st.binary(max_size=33), st.binary(max_size=33))
 )
