@@ -19,8 +19,8 @@ from anyio.abc import TaskStatus
 
 from fluvial.addresses import Address, Contact
 from fluvial.checks import Check
+from fluvial.consensus.engine import EngineTraits, MakeEngine
 from fluvial.effectors import Call, Effector
-from fluvial.engine import MakeEngine
 from fluvial.errors import PluginError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
@@ -337,7 +337,7 @@ class Execution(Part, Protocol):
 class Consensus(Part, Ledger, Protocol):
     """Holds the state on which all peers must agree: a part that is the node's ledger.
 
-    Engines (``engine.py``) do not take this seat themselves: a host would run them, and there is none yet.
+    Engines (``fluvial.consensus``) do not take this seat themselves: a host would run them, and there is none yet.
     """
 
 
@@ -354,6 +354,7 @@ class Offer:
         factory: ``(context, options) -> object of the seat's protocol``; for an effector, its class; for an engine, ``make``.
         options: the msgspec Struct that describes the keys of its config section.
         tables: its tables, if it has any.
+        traits: of an engine.
         plugin: entry-point name of the plugin that offers it.
         distribution: ``name version`` of the installed distribution, or the file of a one-file plugin.
     """
@@ -363,6 +364,7 @@ class Offer:
     factory: Callable[..., Any] = field(repr=False)
     options: type[Any]
     tables: Tables | None = None
+    traits: EngineTraits | None = None
     plugin: str
     distribution: str
 
@@ -436,9 +438,9 @@ class Registry:
         """Offer a part without a seat; ``[extras.NAME]`` in the config switches it on and gives it its options."""
         self._add("extra", name, factory, options, tables)
 
-    def engine(self, name: str, make: MakeEngine, *, options: type[Any]) -> None:
-        """Offer a consensus engine. It is listed, tried by its kit and in simulations; no peer runs engines yet, and none pretends to."""
-        self._add("engine", name, make, options, None)
+    def engine(self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None) -> None:
+        """Offer a consensus engine. It is listed, and runs in `fluvial lab consensus`; no peer runs engines yet, and none pretends to."""
+        self._add("engine", name, make, options, None, traits or EngineTraits())
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""
@@ -483,7 +485,13 @@ class Registry:
         self._checks = {key: check for key, check in self._checks.items() if key[0] != plugin}
 
     def _add(
-        self, kind: str, name: str, factory: Callable[..., Any], options: type[Any], tables: Tables | None
+        self,
+        kind: str,
+        name: str,
+        factory: Callable[..., Any],
+        options: type[Any],
+        tables: Tables | None,
+        traits: EngineTraits | None = None,
     ) -> None:
         if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
             raise PluginError(f"the options of {kind} {name!r} are {options!r}, which is no msgspec.Struct")
@@ -496,6 +504,7 @@ class Registry:
             factory=factory,
             options=options,
             tables=tables,
+            traits=traits,
             plugin=self._plugin,
             distribution=self._distribution,
         )

@@ -279,7 +279,7 @@ def _engine(plugins: Plugins, name: str) -> tuple[str, str] | None:
         return None
     return (
         f"consensus engine {name!r} ({offers[0].distribution}) cannot run: this version of fluvial has no host for engines",
-        'use consensus = "none"; engines can be tried with their kit and in simulations (docs/plugins.md)',
+        'use consensus = "none"; engines can be tried with `fluvial lab consensus` (docs/consensus.md)',
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from fluvial.engine import Broadcast, Commit, EngineEffect, Membership, Persist, SendTo, WakeAt
+from fluvial.consensus.effects import Broadcast, Persist, Send
+from fluvial.consensus.engine import EngineSetup
+from fluvial.consensus.simple import DecidePayload, SimpleEffect, WakeAt
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
-RETRY_MS = 1_000
+RETRY_MS = 200
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
@@ -23,44 +25,37 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 class Sequencer:
     """The engine."""
 
-    def __init__(self, membership: Membership) -> None:
-        self._me = membership.me
-        self._first = membership.validators[0]
-        self._members = frozenset(membership.validators)
+    def __init__(self, setup: EngineSetup) -> None:
+        self._me, self._first = setup.me, setup.validators.peers[0]
         self._blocks: list[bytes] = []
         self._early: dict[int, bytes] = {}
         self._asked: dict[bytes, None] = {}
 
-    def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[EngineEffect]:
+    def start(self, records: Sequence[bytes], *, now_ms: int) -> Sequence[SimpleEffect]:
         self._blocks = list(records)
-        commits = [Commit(height, (block,)) for height, block in enumerate(self._blocks, 1)]
-        return [*commits, WakeAt(now_ms + RETRY_MS)]
+        return [*(DecidePayload(height, block) for height, block in enumerate(records, 1)), WakeAt(now_ms + RETRY_MS)]
 
-    def submit(self, payload: bytes, *, now_ms: int) -> Sequence[EngineEffect]:
+    def submit(self, payload: bytes, *, now_ms: int) -> Sequence[SimpleEffect]:
         if self._me == self._first:
             return self._order(payload)
         self._asked[payload] = None
-        return [SendTo(self._first, self._ask(payload))]
+        return [Send(self._first, self._ask(payload))]
 
-    def receive(self, sender: PeerId, message: bytes, *, now_ms: int) -> Sequence[EngineEffect]:
-        if sender not in self._members:
-            raise RemoteProtocolError(f"{sender} is no validator")
+    def receive(self, sender: PeerId, message: bytes, *, now_ms: int) -> Sequence[SimpleEffect]:
         try:
             said = msgspec.msgpack.decode(message, type=Said)
         except msgspec.DecodeError as error:
             raise RemoteProtocolError(f"unreadable: {error}") from error
         if said.height == 0 and self._me == self._first:
-            missing = [SendTo(sender, _say(height, self._blocks[height - 1])) for height in self._above(said.known)]
+            missing = [Send(sender, _say(height, self._blocks[height - 1])) for height in self._above(said.known)]
             return [*missing, *self._order(said.payload)]
         if said.height < 1 or sender != self._first:
             raise RemoteProtocolError("only the first validator decides")
         return self._take(said)
 
-    def wake(self, *, now_ms: int) -> Sequence[EngineEffect]:
+    def wake(self, *, now_ms: int) -> Sequence[SimpleEffect]:
         again = (
-            []
-            if self._me == self._first
-            else [SendTo(self._first, self._ask(one)) for one in self._asked or {b"": None}]
+            [] if self._me == self._first else [Send(self._first, self._ask(one)) for one in self._asked or {b"": None}]
         )
         return [*again, WakeAt(now_ms + RETRY_MS)]
 
@@ -70,21 +65,21 @@ class Sequencer:
     def _above(self, known: int) -> range:
         return range(max(0, known) + 1, len(self._blocks) + 1)
 
-    def _order(self, payload: bytes) -> Sequence[EngineEffect]:
+    def _order(self, payload: bytes) -> Sequence[SimpleEffect]:
         if payload in self._blocks or not payload:
             return ()
         self._blocks.append(payload)
         height = len(self._blocks)
-        return [Persist(payload), Commit(height, (payload,)), Broadcast(_say(height, payload))]
+        return [Persist(payload), DecidePayload(height, payload), Broadcast(_say(height, payload))]
 
-    def _take(self, said: Said) -> Sequence[EngineEffect]:
-        effects: list[EngineEffect] = []
+    def _take(self, said: Said) -> Sequence[SimpleEffect]:
+        effects: list[SimpleEffect] = []
         if said.height > len(self._blocks):
             self._early[said.height] = said.payload
         while (payload := self._early.pop(len(self._blocks) + 1, None)) is not None:
             self._blocks.append(payload)
             self._asked.pop(payload, None)
-            effects += [Persist(payload), Commit(len(self._blocks), (payload,))]
+            effects += [Persist(payload), DecidePayload(len(self._blocks), payload)]
         return effects
 
 

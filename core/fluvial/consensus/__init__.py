@@ -1,0 +1,1 @@
+"""Consensus: the vocabulary of engines, and the replica that runs one between a ledger and a shell."""

@@ -1,0 +1,112 @@
+"""The blocks that are final at one peer, with their proofs, and what it tells others of them."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from fluvial.consensus.wire import HistoryAnswer
+from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock
+from fluvial.ledger.statements import ValidatorSet, Verify
+
+ANSWER_BLOCKS_MAX: Final = 200
+ANSWER_BYTES_MAX: Final = 1 << 20
+
+
+class BlockStore(Protocol):
+    """Where final blocks lie, by height from 1 on."""
+
+    def append(self, block: LedgerBlock) -> None:
+        """Keep the next block."""
+        ...
+
+    def block(self, height: int) -> LedgerBlock:
+        """A block that is there."""
+        ...
+
+    def put_proof(self, height: int, proof: FinalityProof) -> None:
+        """Keep the proof of a block."""
+        ...
+
+    def proof(self, height: int) -> FinalityProof | None:
+        """The proof of a block, if one is known."""
+        ...
+
+
+class BlocksInMemory:
+    """All blocks in memory."""
+
+    def __init__(self) -> None:
+        self._blocks: list[LedgerBlock] = []
+        self._proofs: dict[int, FinalityProof] = {}
+
+    def append(self, block: LedgerBlock) -> None:
+        """Keep the next block."""
+        self._blocks.append(block)
+
+    def block(self, height: int) -> LedgerBlock:
+        """A block that is there."""
+        return self._blocks[height - 1]
+
+    def put_proof(self, height: int, proof: FinalityProof) -> None:
+        """Keep the proof of a block."""
+        self._proofs[height] = proof
+
+    def proof(self, height: int) -> FinalityProof | None:
+        """The proof of a block, if one is known."""
+        return self._proofs.get(height)
+
+
+class BlockChain:
+    """The final blocks of one peer: a list without gaps.
+
+    Args:
+        genesis: where it begins.
+        store: where the blocks lie.
+    """
+
+    def __init__(self, genesis: Anchor, store: BlockStore) -> None:
+        self.tip = genesis
+        self.store = store
+
+    def append(self, block: LedgerBlock) -> None:
+        """Add the next block; its parent must be the tip."""
+        header = block.header
+        assert header.parent == self.tip.id, "a block stands on the one before"
+        assert header.height == self.tip.height + 1, "heights have no gaps"
+        self.store.append(block)
+        self.tip = Anchor(header.height, header.slot, header.id, header.state, header.time_ms)
+
+    def header(self, height: int) -> BlockHeader:
+        """The header at a height from 1 to the tip's."""
+        return self.store.block(height).header
+
+    def answer(self, above: int) -> HistoryAnswer:
+        """The blocks above a height, as many as one message may carry, up to one with a proof, all of one epoch."""
+        blocks: list[LedgerBlock] = []
+        proven = 0
+        size = 0
+        proof = None
+        for height in range(above + 1, self.tip.height + 1):
+            block = self.store.block(height)
+            size += len(block.payload) + 300
+            too_much = len(blocks) >= ANSWER_BLOCKS_MAX or size > ANSWER_BYTES_MAX
+            if (too_much and proven) or len(blocks) >= 256 or (blocks and block.header.epoch != blocks[0].header.epoch):
+                break
+            blocks.append(block)
+            if (found := self.store.proof(height)) is not None:
+                proven, proof = len(blocks), found
+        return HistoryAnswer(tuple(blocks[:proven]), proof, self.tip.height)
+
+
+def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:
+    """Whether blocks follow each other, carry the payloads that they name, and the last one is proven final by these validators."""
+    previous: BlockHeader | None = None
+    for block in answer.blocks:
+        header = block.header
+        follows = previous is None or (header.parent == previous.id and header.height == previous.height + 1)
+        if not follows or header.epoch != epoch or header.chain != chain or header.filler or not block.is_whole():
+            return False
+        previous = header
+    if previous is None or answer.proof is None:
+        return False
+    return answer.proof.proves(previous, chain, epoch, validators, verify)

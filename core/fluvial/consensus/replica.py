@@ -1,0 +1,492 @@
+"""A replica: an engine, a ledger and what lies between them, as one pure machine. The laboratory and a peer run the same one.
+
+Inputs are messages, timers, transactions and "this much is durable"; outputs (``outputs.py``) are for a thin shell that has a disk, a network and a clock.
+The replica keeps the two promises that engines rely on:
+
+- *Effects in order, and Persist is a barrier*: what follows a ``Persist`` waits in a queue until the shell has said that the entry is durable, and
+  so does everything of later events.
+- *One event at a time*: what an event leads to (a payload built, a block checked) is handled after it, not inside of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from fluvial.consensus.barrier import OutputQueue
+from fluvial.consensus.block_chain import BlockChain
+from fluvial.consensus.checkpoints import CheckpointTally
+from fluvial.consensus.effects import (
+    Accuse,
+    Alarm,
+    Broadcast,
+    BuildPayload,
+    CancelTimer,
+    CheckPayload,
+    Commit,
+    Effect,
+    NeedHistory,
+    Order,
+    Persist,
+    Send,
+    SetTimer,
+)
+from fluvial.consensus.engine import ConsensusEngine, EngineSetup
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
+from fluvial.consensus.executor import Executor
+from fluvial.consensus.history import HistorySync
+from fluvial.consensus.outputs import (
+    Alarmed,
+    BlockFinal,
+    BlockProven,
+    Convicted,
+    Output,
+    StartTimer,
+    StopTimer,
+    Transmit,
+)
+from fluvial.consensus.replica_config import ReplicaConfig
+from fluvial.consensus.wire import (
+    BlockEntry,
+    CheckpointVote,
+    EngineMessage,
+    EvidenceEntry,
+    EvidenceMessage,
+    HistoryAnswer,
+    HistoryAsk,
+    HostMessage,
+    LedgerStatus,
+    LogEntry,
+    ProofEntry,
+    RecordEntry,
+)
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PeerId
+from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
+from fluvial.ledger.execution import Executed, Invalid, membership
+from fluvial.ledger.state import State
+from fluvial.ledger.statements import (
+    CHECKPOINT,
+    Evidence,
+    ValidatorSet,
+    signed_bytes,
+)
+from fluvial.ledger.transactions import (
+    ReportOffence,
+    SignedTransaction,
+    decode_payload,
+    parse,
+    report,
+    transaction_id,
+)
+
+EARLY_MAX: Final = 64
+"""Messages of the next epoch that are kept for each sender until it begins here."""
+
+
+class Replica:
+    """One peer's consensus and ledger.
+
+    Args:
+        config: what it is made of.
+
+    Attributes:
+        chain: the final blocks.
+        state: after the last of them.
+        validators: of the epoch that goes on.
+        evidence: what is held against validators, by their key.
+        alarmed: why it signs nothing any more; empty if all is well.
+    """
+
+    def __init__(self, config: ReplicaConfig) -> None:
+        self._config = config
+        self._chain_id: Final = config.genesis.chain
+        self.chain = BlockChain(config.genesis.anchor(), config.store())
+        self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
+        self.epoch = 0
+        self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
+        self.evidence: dict[bytes, Evidence] = {}
+        self.alarmed = ""
+        self.pool = config.pool
+        self._engine: ConsensusEngine | None = None
+        self._events: deque[tuple[int, Event]] = deque()
+        self._outputs = OutputQueue()
+        self._now = self._wall_ms = 0
+        self._in_flight: dict[bytes, None] = {}
+        self._early: dict[PeerId, list[tuple[int, bytes]]] = {}
+        self._waiting_build: BuildPayload | None = None
+        self._built_at = -1
+        self._history = HistorySync(
+            config.me,
+            self.chain,
+            config.delta_ms,
+            lambda to, message: self._transmit(to, message, "sync"),
+            self._outputs.put_now,
+        )
+        self._tallies: list[CheckpointTally] = []
+
+    @property
+    def state(self) -> State:
+        """The state after the last final block."""
+        return self._executor.state
+
+    # --- what the shell calls -------------------------------------------------------------------------------------------
+
+    def start(self, log: Iterable[bytes], now: int, wall_ms: int) -> Sequence[Output]:
+        """Begin, or go on with what an earlier run has written, in order.
+
+        Raises:
+            RemoteProtocolError: the log is of another version or another ledger.
+        """
+        self._now, self._wall_ms = now, wall_ms
+        records: list[RecordEntry] = []
+        for data in log:
+            entry: LogEntry = decode(data, LogEntry, what="log entry")  # type: ignore[arg-type]  # a union
+            match entry:
+                case RecordEntry():
+                    if entry.fresh:
+                        records.clear()
+                    records.append(entry)
+                case BlockEntry(block, proof):
+                    self._replay(block, proof)
+                case ProofEntry(height, proof):
+                    self.chain.store.put_proof(height, proof)
+                case EvidenceEntry(evidence):
+                    self.evidence[evidence.offender] = evidence
+        self._open_epoch([one.record for one in records if one.epoch == self.epoch])
+        return self._drain()
+
+    def receive(self, sender: PeerId, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:
+        """A message came.
+
+        Raises:
+            RemoteProtocolError: it is none.
+        """
+        self._now, self._wall_ms = now, wall_ms
+        message: HostMessage = decode(data, HostMessage, what="message of the consensus")  # type: ignore[arg-type]
+        match message:
+            case EngineMessage(epoch, inner):
+                self._engine_message(sender, epoch, inner)
+            case HistoryAsk(above):
+                self._history.answer(sender, above, self._now)
+            case HistoryAnswer():
+                self._take_history(sender, message)
+            case LedgerStatus(epoch, height):
+                if epoch > self.epoch or height > self.chain.tip.height:
+                    self._want_history(sender)
+            case CheckpointVote():
+                self._take_checkpoint(message)
+            case EvidenceMessage(evidence):
+                self._convict(evidence)
+        return self._drain()
+
+    def fired(self, name: str, now: int, wall_ms: int) -> Sequence[Output]:
+        """A timer ran out."""
+        self._now, self._wall_ms = now, wall_ms
+        if name == "history":
+            self._history.expired(self.validators)
+        elif name == "build":
+            self._build(due=True)
+        else:
+            epoch, _, inner = name.partition(":")
+            if epoch == str(self.epoch):
+                self._events.append((self.epoch, TimerFired(inner)))
+        return self._drain()
+
+    def submit(self, transaction: bytes, now: int, wall_ms: int) -> Sequence[Output]:
+        """Let a transaction wait for a block.
+
+        Raises:
+            Refused: it can never be in one, or there is no room.
+        """
+        self._now, self._wall_ms = now, wall_ms
+        self.pool.add(transaction, self.state, self.chain.tip.height + 1)
+        if self._waiting_build is not None:
+            self._build(due=False)
+        return self._drain()
+
+    def synced(self, number: int) -> Sequence[Output]:
+        """All entries up to a ``Sync`` are durable."""
+        self._outputs.durable(number)
+        return self._drain()
+
+    def inspect(self) -> dict[str, Any]:
+        """For dashboards and tests."""
+        return {
+            "height": self.chain.tip.height,
+            "epoch": self.epoch,
+            "waiting": len(self.pool),
+            "engine": dict(self._engine.inspect()) if self._engine is not None else {},
+        }
+
+    # --- outputs and the barrier ----------------------------------------------------------------------------------------
+
+    def _transmit(self, to: PeerId | None, message: HostMessage, kind: Any) -> None:
+        self._outputs.put(Transmit(to, encode(message), kind))
+
+    def _write(self, entry: LogEntry, *, barrier: bool = False) -> None:
+        self._outputs.append(encode(entry), barrier=barrier)
+
+    def _drain(self) -> Sequence[Output]:
+        """Handle the events that are due, and hand out the outputs."""
+        while self._events:
+            epoch, event = self._events.popleft()
+            if epoch == self.epoch and self._engine is not None:
+                self._carry_out(self._engine.handle(event, self._now))
+        return self._outputs.taken()
+
+    # --- the engine -----------------------------------------------------------------------------------------------------
+
+    def _open_epoch(self, records: Sequence[bytes]) -> None:
+        """Make the engine of the epoch that the state is in."""
+        now = membership(self.state)
+        self.epoch, self.validators = now.epoch, ValidatorSet(now.validators)
+        tip = self.chain.tip
+        fresh = tip.height == 0 or self.chain.header(tip.height).epoch != self.epoch
+        if not self._config.certifies_state:
+            tally = CheckpointTally(self._chain_id, self.epoch, self.validators, self._config.verify)
+            self._tallies = [*self._tallies[-1:], tally]
+        setup = EngineSetup(
+            me=self._config.me,
+            sign=self._config.sign,
+            verify=self._config.verify,
+            chain=self._chain_id,
+            epoch=self.epoch,
+            validators=self.validators,
+            anchor=msgspec.structs.replace(tip, slot=0) if fresh else tip,
+            delta_ms=self._config.delta_ms,
+            idle_ms=self._config.idle_ms,
+        )
+        self._executor.clear()
+        self._in_flight.clear()
+        self._waiting_build = None
+        self._engine = self._config.make(setup)
+        self._carry_out(self._engine.start(records, self._now))
+        early, self._early = self._early, {}
+        for sender, messages in early.items():
+            for epoch, data in messages:
+                self._engine_message(sender, epoch, data)
+
+    def _engine_message(self, sender: PeerId, epoch: int, data: bytes) -> None:
+        if epoch == self.epoch:
+            self._events.append((epoch, MessageReceived(sender, data)))
+        elif epoch < self.epoch:
+            self._history.tell_behind(sender, self.epoch, self._now)
+        else:
+            kept = self._early.setdefault(sender, [])
+            if epoch == self.epoch + 1 and len(kept) < EARLY_MAX:
+                kept.append((epoch, data))
+            self._want_history(sender)
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        engine = self._engine
+        for effect in effects:
+            if self._engine is not engine:
+                return  # the epoch is over
+            match effect:
+                case Persist(record, fresh):
+                    self._write(RecordEntry(self.epoch, record, fresh), barrier=True)
+                case Broadcast(data, kind):
+                    self._say(None, data, kind)
+                case Send(to, data, kind):
+                    self._say(to, data, kind)
+                case SetTimer(name, after_ms):
+                    self._outputs.put_now(StartTimer(f"{self.epoch}:{name}", after_ms))
+                case CancelTimer(name):
+                    self._outputs.put_now(StopTimer(f"{self.epoch}:{name}"))
+                case BuildPayload():
+                    self._waiting_build = effect
+                    self._build(due=False)
+                case CheckPayload(block):
+                    self._check(block)
+                case Commit(blocks, proof):
+                    self._commit(blocks, proof)
+                case Order():
+                    self._order(effect)
+                case Accuse(evidence):
+                    self._convict(evidence)
+                case NeedHistory(hint):
+                    self._want_history(hint)
+                case Alarm(what, details):
+                    self._alarm(what, details)
+
+    def _say(self, to: PeerId | None, data: bytes, kind: Any) -> None:
+        if not self.alarmed or kind not in ("proposal", "vote"):
+            self._transmit(to, EngineMessage(self.epoch, data), kind)
+
+    def _alarm(self, what: str, details: str) -> None:
+        self.alarmed = self.alarmed or what
+        self._outputs.put(Alarmed(what, details))
+
+    # --- payloads -------------------------------------------------------------------------------------------------------
+
+    def _build(self, *, due: bool) -> None:
+        """Answer the engine's wish for a payload, at most once in a millisecond; an idle ledger waits for a transaction."""
+        wish = self._waiting_build
+        if wish is None:
+            return
+        if self._built_at == self._now:
+            self._outputs.put_now(StartTimer("build", 1))
+            return
+        if not due and not len(self.pool) and self._config.idle_ms:
+            self._outputs.put_now(StartTimer("build", self._config.idle_ms))
+            return
+        self._waiting_build = None
+        self._built_at = self._now
+        if wish.parent is None:
+            payload, transactions = self._executor.gather(self.pool, self._in_flight)
+            self._in_flight.update(dict.fromkeys(map(transaction_id, transactions)))
+            self._events.append((self.epoch, PayloadBuilt(wish.request, payload, b"", self._wall_ms)))
+            return
+        payload, root, time_ms, terminal = self._executor.build(wish.parent, self.pool, self._wall_ms)
+        self._events.append((self.epoch, PayloadBuilt(wish.request, payload, root, time_ms, terminal)))
+
+    def _check(self, block: LedgerBlock) -> None:
+        reason, terminal = "", False
+        try:
+            terminal = self._executor.check(block, self._wall_ms).terminal
+        except (Invalid, KeyError) as error:
+            reason = str(error) or "invalid"
+        self._events.append((self.epoch, PayloadChecked(block.id, reason, terminal)))
+
+    # --- final blocks ---------------------------------------------------------------------------------------------------
+
+    def _replay(self, block: LedgerBlock, proof: FinalityProof | None) -> None:
+        self._executor.replay(block)
+        if proof is not None:
+            self.chain.store.put_proof(block.header.height, proof)
+        self.epoch = membership(self.state).epoch
+
+    def _commit(self, blocks: Sequence[LedgerBlock], proof: FinalityProof) -> None:
+        for number, block in enumerate(blocks, 1):
+            header = block.header
+            if header.height <= self.chain.tip.height:
+                if self.chain.header(header.height).id != header.id:
+                    self._alarm("fork", f"two blocks are final at height {header.height}")
+                    return
+                continue
+            if header.parent != self.chain.tip.id:
+                self._alarm("fork", f"block {header.height} is final and does not stand on block {header.height - 1}")
+                return
+            try:
+                done = self._executor.final(block)
+            except Invalid as error:
+                self._alarm("execution", f"block {header.height} is final and seems invalid here: {error}")
+                return
+            if self._add(block, done, proof if number == len(blocks) else None, header.id):
+                return
+
+    def _order(self, order: Order) -> None:
+        tip = self.chain.tip
+        if tip.slot >= order.slot and tip.height and self.chain.header(tip.height).epoch == self.epoch:
+            return  # known already, from the log or from others
+        block, done = self._executor.order(order, self._chain_id, self.epoch, self.validators)
+        for skipped in order.payloads:
+            self._release(skipped)
+        self._add(block, done, None, order.reference)
+
+    def _release(self, payload: bytes) -> None:
+        """Transactions of an ordered payload may be proposed again, if they still wait."""
+        try:
+            for transaction in decode_payload(payload):
+                self._in_flight.pop(transaction_id(transaction), None)
+        except RemoteProtocolError:
+            return  # of a validator that lies; the rules skip it, too
+
+    def _add(self, block: LedgerBlock, done: Executed, proof: FinalityProof | None, reference: bytes) -> bool:
+        """Add a final block; returns whether the epoch ended with it."""
+        header = block.header
+        self._write(BlockEntry(block, proof))
+        self._executor.advance(block, done)
+        if proof is not None:
+            self.chain.store.put_proof(header.height, proof)
+        senders = []
+        for transaction in done.transactions:
+            match parse(transaction):
+                case SignedTransaction(sender=sender):
+                    senders.append(sender)
+                case ReportOffence(evidence):
+                    self._hold(evidence)
+        self.pool.forget(self.state, list(dict.fromkeys(senders)))
+        self._outputs.put(BlockFinal(block, done, reference))
+        if proof is not None:
+            self._outputs.put(BlockProven(header.height, proof))
+        if not self._config.certifies_state:
+            self._vote_checkpoint(header)
+        if done.terminal:
+            self._events.clear()
+            self._open_epoch([])
+        return done.terminal
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------------
+
+    def _vote_checkpoint(self, header: BlockHeader) -> None:
+        signer = self.validators.index(self._config.me)
+        if signer is not None and not self.alarmed:
+            message = signed_bytes(self._chain_id, CHECKPOINT, header.epoch, header.height, header.id)
+            vote = CheckpointVote(header.epoch, header.height, header.id, signer, self._config.sign(message))
+            self._transmit(None, vote, "vote")
+            self._take_checkpoint(vote)
+        self._certify(header.epoch, header.height)
+
+    def _take_checkpoint(self, vote: CheckpointVote) -> None:
+        for tally in self._tallies:
+            if tally.epoch == vote.epoch:
+                if (evidence := tally.add(vote, self.chain.tip.height)) is not None:
+                    self._convict(evidence)
+                self._certify(vote.epoch, vote.height)
+
+    def _certify(self, epoch: int, height: int) -> None:
+        if height > self.chain.tip.height or self.chain.store.proof(height) is not None:
+            return
+        header = self.chain.header(height)
+        for tally in self._tallies:
+            if tally.epoch == epoch == header.epoch and (proof := tally.certified(height)) is not None:
+                if proof.certificate.digest != header.id:
+                    self._alarm("checkpoint", f"a quorum has another block than this peer at height {height}")
+                    return
+                self.chain.store.put_proof(height, proof)
+                self._write(ProofEntry(height, proof))
+                self._outputs.put(BlockProven(height, proof))
+
+    # --- evidence -------------------------------------------------------------------------------------------------------
+
+    def _convict(self, evidence: Evidence) -> None:
+        """Take evidence that an engine or a peer brings: keep it, pass it on, and bring it onto the ledger."""
+        if evidence.offender in self.evidence or not self._may_offend(evidence):
+            return
+        if not evidence.convicts(self._chain_id, self._config.verify):
+            return
+        self._hold(evidence)
+        self._transmit(None, EvidenceMessage(evidence), "evidence")
+        self.pool.report(report(evidence), self.state)
+
+    def _may_offend(self, evidence: Evidence) -> bool:
+        return self.validators.index(PeerId.from_public_key(evidence.offender)) is not None
+
+    def _hold(self, evidence: Evidence) -> None:
+        if evidence.offender not in self.evidence:
+            self.evidence[evidence.offender] = evidence
+            self._write(EvidenceEntry(evidence))
+            self._outputs.put(Convicted(evidence))
+
+    # --- history --------------------------------------------------------------------------------------------------------
+
+    def _want_history(self, hint: PeerId | None) -> None:
+        self._history.want(hint, self.validators)
+
+    def _take_history(self, sender: PeerId, answer: HistoryAnswer) -> None:
+        before = (self.epoch, self.chain.tip.height)
+        config = self._config
+        if not self._history.accept(sender, answer, self._chain_id, self.epoch, self.validators, config.verify):
+            return
+        assert answer.proof is not None, "is_history has looked"
+        self._commit(answer.blocks, answer.proof)
+        if self.epoch == before[0] and self.chain.tip.height > before[1]:
+            self._events.append((self.epoch, Synced(self.chain.tip)))
+        if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:
+            self._want_history(sender)

@@ -1,0 +1,159 @@
+"""Executing blocks: a state and transactions in, the next state and its root out. Deterministic: integers, no clock, no order of hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fluvial.encoding import decode
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.bodies import apply
+from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership, Parameters
+from fluvial.ledger.offences import punish
+from fluvial.ledger.setting import BlockSetting, BodyFailed
+from fluvial.ledger.state import Changes, State
+from fluvial.ledger.statements import ValidatorSet
+from fluvial.ledger.transactions import ReportOffence, SignedTransaction, Transaction, UpdateValidators, parse
+
+BAD_SIGNATURE: Final = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a block has become.
+
+    Attributes:
+        state: after it.
+        transactions: those that were executed, in order.
+        results: for each of them, empty or the reason why its body had no effect.
+        terminal: whether the validators are others from now on.
+    """
+
+    state: State
+    transactions: tuple[bytes, ...]
+    results: tuple[str, ...]
+    terminal: bool
+
+
+class Invalid(Exception):
+    """A transaction must not be in this block; the text says why, in a few words."""
+
+
+def membership(state: State) -> Membership:
+    """Epoch and validators of a state."""
+    value = state.get(VALIDATORS, b"")
+    assert value is not None, "every state that begins with a genesis has validators"
+    return decode(value, Membership, what="membership")
+
+
+def validators_of(state: State) -> ValidatorSet:
+    """The validators of a state."""
+    return ValidatorSet(membership(state).validators)
+
+
+def parameters_of(state: State) -> Parameters:
+    """The parameters of a state."""
+    value = state.get(PARAMETERS, b"")
+    assert value is not None, "every state that begins with a genesis has parameters"
+    return decode(value, Parameters, what="parameters")
+
+
+def execute(
+    state: State, transactions: Sequence[bytes], *, chain: bytes, height: int, time_ms: int, strict: bool
+) -> Executed:
+    """Execute a block.
+
+    Args:
+        state: before it.
+        transactions: in order.
+        chain: id of the ledger.
+        height: of the block.
+        time_ms: of the block.
+        strict: a transaction that must not be there makes the whole block invalid; otherwise it is skipped.
+
+    Raises:
+        Invalid: strict, and one must not be there.
+    """
+    before = membership(state)
+    changes = Changes(state)
+    setting = BlockSetting(
+        chain=chain, height=height, time_ms=time_ms, epoch=before.epoch, parameters=parameters_of(state)
+    )
+    executed: list[bytes] = []
+    results: list[str] = []
+    for transaction in transactions:
+        try:
+            results.append(_execute(changes, setting, transaction))
+            executed.append(transaction)
+        except Invalid:
+            if strict:
+                raise
+    terminal = (VALIDATORS, b"") in changes.written
+    return Executed(state.with_changes(changes.written), tuple(executed), tuple(results), terminal)
+
+
+def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:
+    """Why a transaction cannot wait for its turn; empty if it can. Its nonce may still lie in the future."""
+    try:
+        one = parse(transaction)
+    except RemoteProtocolError as error:
+        return error.message
+    setting = BlockSetting(
+        chain=chain, height=height, time_ms=0, epoch=membership(state).epoch, parameters=parameters_of(state)
+    )
+    changes = Changes(state)
+    try:
+        if isinstance(one, ReportOffence):
+            punish(changes, setting, one.evidence)
+        else:
+            _pay(changes, setting, one, len(transaction), future=True)
+    except (Invalid, BodyFailed) as error:
+        return str(error)
+    return ""
+
+
+def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str:
+    """Execute one transaction; returns why its body had no effect, if so."""
+    try:
+        one: Transaction = parse(transaction)
+    except RemoteProtocolError as error:
+        raise Invalid(error.message) from error
+    inner = Changes(changes)
+    if isinstance(one, ReportOffence):
+        try:
+            punish(inner, setting, one.evidence)
+        except BodyFailed as error:
+            raise Invalid(str(error)) from error
+        changes.keep(inner)
+        return ""
+    if isinstance(one.body, UpdateValidators) and (VALIDATORS, b"") in changes.written:
+        raise Invalid("one change of the validators in a block")
+    _pay(changes, setting, one, len(transaction))
+    try:
+        apply(inner, setting, one)
+    except BodyFailed as error:
+        return str(error)
+    changes.keep(inner)
+    return ""
+
+
+def _pay(changes: Changes, setting: BlockSetting, one: SignedTransaction, size: int, *, future: bool = False) -> None:
+    """Check everything before the body, take the fee and use up the nonce.
+
+    Raises:
+        Invalid: the transaction must not be in this block.
+    """
+    account = changes.read(ACCOUNTS, one.sender, Account) or Account()
+    fee = size * setting.parameters.fee_per_byte
+    if one.chain != setting.chain:
+        raise Invalid("chain")
+    if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
+        raise Invalid("nonce")
+    if setting.height > one.valid_until:
+        raise Invalid("expired")
+    if fee > one.fee_max or fee > account.balance:
+        raise Invalid("fee")
+    if not one.is_signed:
+        raise Invalid(BAD_SIGNATURE)
+    changes.set(ACCOUNTS, one.sender, Account(one.nonce + 1, account.balance - fee))

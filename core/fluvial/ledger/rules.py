@@ -1,0 +1,75 @@
+"""The ledger as a replica uses it: building, checking and executing payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
+from fluvial.ledger.execution import Executed, Invalid, execute
+from fluvial.ledger.pool import TransactionPool
+from fluvial.ledger.state import State
+from fluvial.ledger.transactions import decode_payload, encode_payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadLimits:
+    """How large a payload may be: bytes, and transactions."""
+
+    bytes_max: int = PAYLOAD_BYTES_MAX - 4096
+    transactions_max: int = 5_000
+
+
+class LedgerRules:
+    """The rules of one ledger, without any state. The laboratory makes liars by overriding it.
+
+    Args:
+        chain: id of the ledger.
+        limits: of a payload.
+    """
+
+    def __init__(self, chain: bytes, limits: PayloadLimits) -> None:
+        self.chain = chain
+        self.limits = limits
+
+    def root(self, state: State) -> bytes:
+        """What this peer says the root of a state is."""
+        return state.root
+
+    def build(self, state: State, pool: TransactionPool, *, height: int, time_ms: int) -> tuple[bytes, Executed]:
+        """A payload that is valid on a state, and what it makes of it."""
+        waiting = pool.take(state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max)
+        done = execute(state, waiting, chain=self.chain, height=height, time_ms=time_ms, strict=False)
+        return encode_payload(done.transactions), done
+
+    def gather(self, state: State, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+        """A payload of what waits, for engines that order before anything is executed; and its transactions."""
+        waiting = pool.take(
+            state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max, without=without
+        )
+        return encode_payload(waiting), tuple(waiting)
+
+    def check(self, state: State, payload: bytes, *, height: int, time_ms: int) -> Executed:
+        """What a proposed payload makes of a state.
+
+        Raises:
+            Invalid: it must not be in a block.
+        """
+        try:
+            transactions = decode_payload(payload)
+        except RemoteProtocolError as error:
+            raise Invalid("payload") from error
+        if len(transactions) > self.limits.transactions_max:
+            raise Invalid("too many transactions")
+        return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
+
+    def order(self, state: State, payloads: tuple[bytes, ...], *, height: int, time_ms: int) -> Executed:
+        """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped."""
+        transactions: list[bytes] = []
+        for payload in payloads:
+            try:
+                transactions += decode_payload(payload)[: self.limits.transactions_max]
+            except RemoteProtocolError:
+                continue  # of a validator that lies; the same for everybody
+        return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=False)

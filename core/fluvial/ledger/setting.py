@@ -1,0 +1,30 @@
+"""What a transaction knows of the block it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fluvial.ledger.genesis import Parameters
+
+
+class BodyFailed(Exception):
+    """A transaction's body has no effect; its fee and its nonce are used up all the same. The text is a few words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSetting:
+    """The block in which a transaction is executed.
+
+    Attributes:
+        chain: id of the ledger.
+        height: of the block.
+        time_ms: of the block.
+        epoch: of the block.
+        parameters: as they were before the block.
+    """
+
+    chain: bytes
+    height: int
+    time_ms: int
+    epoch: int
+    parameters: Parameters

@@ -1,0 +1,151 @@
+"""Transactions: what may change the ledger, and who has signed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import KeyPair, verify
+from fluvial.ledger.approvals import Approvals
+from fluvial.ledger.genesis import Amount, Key, Parameters
+from fluvial.ledger.names import NameBody
+from fluvial.ledger.perimeters import ClosePerimeter, CreatePerimeter, UpdatePerimeter
+from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
+
+TRANSACTION_BYTES_MAX: Final = 65_536
+_DOMAIN: Final = b"fluvial/transaction/1\0"
+
+Nonce = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class TransferUnits(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
+    """Give units to another key."""
+
+    to: Key
+    amount: Amount
+
+
+class UpdateValidators(msgspec.Struct, frozen=True, array_like=True, tag="validators"):
+    """Change who validates, from the next epoch on.
+
+    Attributes:
+        add: new ones, or those with a new power.
+        remove: peer ids.
+        approvals: of other administrators than the sender.
+    """
+
+    add: Annotated[tuple[Validator, ...], msgspec.Meta(max_length=64)] = ()
+    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
+    approvals: Approvals = ()
+
+
+class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parameters"):
+    """Replace the parameters; ``old`` is the hash of those that are replaced, so that two changes cannot overwrite each other."""
+
+    old: Key
+    new: Parameters
+    approvals: Approvals = ()
+
+
+Body: TypeAlias = (
+    TransferUnits | UpdateValidators | UpdateParameters | CreatePerimeter | UpdatePerimeter | ClosePerimeter | NameBody
+)
+
+
+class SignedTransaction(msgspec.Struct, frozen=True, array_like=True, tag="signed", dict=True):
+    """A body with the name of who wants it.
+
+    Attributes:
+        chain: the ledger it is for.
+        sender: public key that pays and signs.
+        nonce: 0 for the sender's first transaction, then one more each.
+        valid_until: the last height at which it may be executed.
+        fee_max: what the sender pays at most, in units.
+        body: what it does.
+        signature: of all of the above.
+    """
+
+    chain: Key
+    sender: Key
+    nonce: Nonce
+    valid_until: Slot
+    fee_max: Amount
+    body: Body
+    signature: Signature
+
+    @cached_property
+    def is_signed(self) -> bool:
+        """Whether the sender has signed it."""
+        return verify(self.sender, self.signature, _signed(self))
+
+
+class ReportOffence(msgspec.Struct, frozen=True, array_like=True, tag="offence"):
+    """Evidence against a validator. Nobody signs or pays for it: the proof is in it, and one offender counts once."""
+
+    evidence: Evidence
+
+
+Transaction: TypeAlias = SignedTransaction | ReportOffence
+
+
+def sign_transaction(
+    keys: KeyPair, chain: bytes, nonce: int, body: Body, *, valid_until: int = 2**53, fee_max: int = 0
+) -> bytes:
+    """A transaction, ready to be submitted."""
+    unsigned = SignedTransaction(chain, keys.public_key, nonce, valid_until, fee_max, body, bytes(64))
+    return encode(msgspec.structs.replace(unsigned, signature=keys.sign(_signed(unsigned))))
+
+
+def report(evidence: Evidence) -> bytes:
+    """A transaction that brings evidence onto the ledger."""
+    return encode(ReportOffence(evidence))
+
+
+def transaction_id(transaction: bytes) -> bytes:
+    """The name of a transaction."""
+    return sha256(transaction).digest()
+
+
+@lru_cache(maxsize=16_384)
+def parse(transaction: bytes) -> Transaction:
+    """The record that a transaction's bytes stand for; remembered, since the pool, the check and the execution all ask.
+
+    Raises:
+        RemoteProtocolError: they stand for none.
+    """
+    if len(transaction) > TRANSACTION_BYTES_MAX:
+        raise RemoteProtocolError(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes")
+    return decode(transaction, Transaction, what="transaction")  # type: ignore[arg-type]  # a union is no type for mypy
+
+
+def encode_payload(transactions: Sequence[bytes]) -> bytes:
+    """A block's payload; empty if there are no transactions."""
+    return encode(list(transactions)) if transactions else b""
+
+
+def decode_payload(payload: bytes) -> Sequence[bytes]:
+    """The transactions of a payload.
+
+    Raises:
+        RemoteProtocolError: it is none.
+    """
+    return decode(payload, list[bytes], what="payload") if payload else ()
+
+
+def _signed(transaction: SignedTransaction) -> bytes:
+    return _DOMAIN + encode(
+        (
+            transaction.chain,
+            transaction.sender,
+            transaction.nonce,
+            transaction.valid_until,
+            transaction.fee_max,
+            transaction.body,
+        )
+    )

@@ -1,0 +1,191 @@
+"""The state tree: a compact binary Merkle trie, persistent (older versions stay readable), with proofs of presence and absence.
+
+A key's place is the SHA-256 of its module and itself. A subtree with one leaf *is* that leaf, so the tree's shape and root depend on its contents
+alone, never on the order of the changes that led to them.
+
+::
+
+    leaf   = H(0 ‖ hash of the key ‖ hash of the value)
+    branch = H(1 ‖ left ‖ right)
+    empty  = 32 zero bytes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+EMPTY: Final = bytes(32)
+DEPTH_MAX: Final = 256
+
+
+class TreeLeaf:
+    """One key with its value."""
+
+    __slots__ = ("hash", "key", "module", "place", "value")
+
+    def __init__(self, module: str, key: bytes, value: bytes) -> None:
+        self.module, self.key, self.value = module, key, value
+        self.place = place_of(module, key)
+        self.hash = _leaf_hash(self.place, sha256(value).digest())
+
+
+class Branch:
+    """Two subtrees, at least one of them a branch or both leaves; hashed when it is asked for."""
+
+    __slots__ = ("_hash", "left", "right")
+
+    def __init__(self, left: Node, right: Node) -> None:
+        self.left, self.right = left, right
+        self._hash: bytes | None = None
+
+    @property
+    def hash(self) -> bytes:
+        """Its hash; computed once."""
+        if self._hash is None:
+            self._hash = sha256(b"\1" + hash_of(self.left) + hash_of(self.right)).digest()
+        return self._hash
+
+
+Node: TypeAlias = TreeLeaf | Branch | None
+
+
+class TreeProof(msgspec.Struct, frozen=True, array_like=True):
+    """Shows what a tree holds at one place.
+
+    Attributes:
+        siblings: the hashes beside the way, from the root down.
+        other: (place, value hash) of the leaf that the way ends in, if it is another key's; None if it ends in nothing, or in the key itself.
+    """
+
+    siblings: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=DEPTH_MAX)]
+    other: tuple[bytes, bytes] | None = None
+
+    def shows(self, root: bytes, module: str, key: bytes, value: bytes | None) -> bool:
+        """Whether the tree with this root holds this value at this key; None: whether the key is absent.
+
+        This and :meth:`Certificate.proves` are all of a light client.
+        """
+        place = place_of(module, key)
+        if value is not None:
+            current = _leaf_hash(place, sha256(value).digest())
+        elif self.other is None:
+            current = EMPTY
+        else:
+            other, value_hash = self.other
+            if other == place or len(other) != 32 or not _same_way(other, place, len(self.siblings)):
+                return False
+            current = _leaf_hash(other, value_hash)
+        for depth in range(len(self.siblings) - 1, -1, -1):
+            sibling = self.siblings[depth]
+            pair = sibling + current if _bit(place, depth) else current + sibling
+            if len(pair) != 64:
+                return False
+            current = sha256(b"\1" + pair).digest()
+        return current == root
+
+
+def place_of(module: str, key: bytes) -> bytes:
+    """Where a key is in the tree."""
+    return sha256(module.encode() + b"\0" + key).digest()
+
+
+def hash_of(node: Node) -> bytes:
+    """The hash of a tree."""
+    return EMPTY if node is None else node.hash
+
+
+def find(node: Node, module: str, key: bytes) -> bytes | None:
+    """The value of a key; None if it is absent."""
+    place = place_of(module, key)
+    depth = 0
+    while isinstance(node, Branch):
+        node = node.right if _bit(place, depth) else node.left
+        depth += 1
+    return node.value if node is not None and node.place == place else None
+
+
+def changed(node: Node, changes: Mapping[tuple[str, bytes], bytes | None]) -> Node:
+    """The tree with some keys set, or removed where the value is None."""
+    for (module, key), value in changes.items():
+        place = place_of(module, key)
+        node = _without(node, place, 0) if value is None else _with(node, TreeLeaf(module, key, value), 0)
+    return node
+
+
+def prove(node: Node, module: str, key: bytes) -> TreeProof:
+    """The proof of what the tree holds at a key, its absence included."""
+    place = place_of(module, key)
+    siblings: list[bytes] = []
+    while isinstance(node, Branch):
+        if _bit(place, len(siblings)):
+            beside, node = node.left, node.right
+        else:
+            beside, node = node.right, node.left
+        siblings.append(hash_of(beside))
+    other = None if node is None or node.place == place else (node.place, sha256(node.value).digest())
+    return TreeProof(tuple(siblings), other)
+
+
+def leaves(node: Node) -> Iterator[TreeLeaf]:
+    """All keys, in the order of their places."""
+    pending = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Branch):
+            pending += [one.right, one.left]
+        elif one is not None:
+            yield one
+
+
+def _with(node: Node, leaf: TreeLeaf, depth: int) -> Node:
+    if node is None:
+        return leaf
+    if isinstance(node, TreeLeaf):
+        if node.place == leaf.place:
+            return leaf
+        # Both go down together to the first bit in which they differ.
+        split = depth
+        while _bit(node.place, split) == _bit(leaf.place, split):
+            split += 1
+        inner: Node = Branch(node, leaf) if _bit(leaf.place, split) else Branch(leaf, node)
+        for above in range(split - 1, depth - 1, -1):
+            inner = Branch(None, inner) if _bit(leaf.place, above) else Branch(inner, None)
+        return inner
+    if _bit(leaf.place, depth):
+        return Branch(node.left, _with(node.right, leaf, depth + 1))
+    return Branch(_with(node.left, leaf, depth + 1), node.right)
+
+
+def _without(node: Node, place: bytes, depth: int) -> Node:
+    if node is None:
+        return None
+    if isinstance(node, TreeLeaf):
+        return None if node.place == place else node
+    left, right = node.left, node.right
+    if _bit(place, depth):
+        right = _without(right, place, depth + 1)
+    else:
+        left = _without(left, place, depth + 1)
+    if left is node.left and right is node.right:
+        return node
+    if left is None and not isinstance(right, Branch):
+        return right
+    if right is None and not isinstance(left, Branch):
+        return left
+    return Branch(left, right)
+
+
+def _leaf_hash(place: bytes, value_hash: bytes) -> bytes:
+    return sha256(b"\0" + place + value_hash).digest()
+
+
+def _bit(place: bytes, depth: int) -> int:
+    return place[depth >> 3] >> (7 - (depth & 7)) & 1
+
+
+def _same_way(one: bytes, other: bytes, depth: int) -> bool:
+    return depth <= DEPTH_MAX and all(_bit(one, bit) == _bit(other, bit) for bit in range(depth))

@@ -1,0 +1,455 @@
+"""The engine: makes one vertex a round, collects those of others, and orders payloads as the committer decides.
+
+There are no votes and no timers for a leader: a vertex is all that is ever sent, and lost ones are pulled by whoever sees that a parent is missing.
+Nobody checks a payload before it is ordered, so the engine certifies no state: the host gathers checkpoints.
+
+Deviation from Mysticeti: a vertex's round is never made twice after a crash, since it is persisted before it is sent; vertices that lie more than
+``DEPTH`` rounds below a committed leader are never ordered, so that memory is bounded by a rule on which all agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fluvial.consensus.effects import (
+    Accuse,
+    Broadcast,
+    BuildPayload,
+    Effect,
+    NeedHistory,
+    Order,
+    Persist,
+    Send,
+    SetTimer,
+)
+from fluvial.consensus.engine import EngineSetup
+from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
+from fluvial.encoding import decode, encode
+from fluvial.identity import PeerId
+from fluvial.ledger.statements import VERTEX, Evidence, signed_bytes
+
+from fluvial_consensus_dag.committer import DagCommitter
+from fluvial_consensus_dag.graph import Graph
+from fluvial_consensus_dag.messages import (
+    BUNDLE_BYTES_MAX,
+    BUNDLE_MAX,
+    WEAK_MAX,
+    Bundle,
+    DagRecord,
+    NewVertex,
+    Parent,
+    Pull,
+    Vertex,
+    VerticesRecord,
+    WindowRecord,
+    read_dag_message,
+)
+
+DEPTH: Final = 1_000
+"""Vertices so many rounds below a committed leader are never ordered."""
+PENDING_MAX: Final = 4_096
+"""Vertices that wait for parents."""
+SAME_SLOT_MAX: Final = 2
+"""Vertices of one author and round that are taken without having been asked for; two are the proof of an offence."""
+AHEAD_MAX: Final = 10_000
+RECORDS_MAX: Final = 512
+GROWTH_MAX: Final = 32
+ASKED_MAX: Final = 64
+
+
+class Dag:
+    """One validator, or a follower that makes no vertices.
+
+    Args:
+        setup: its world.
+    """
+
+    def __init__(self, setup: EngineSetup) -> None:
+        self._setup = setup
+        self._validators = setup.validators
+        self._index = setup.validators.index(setup.me)
+        self._graph = Graph(setup.epoch, setup.validators)
+        self._committer = DagCommitter(self._graph, setup.validators)
+        self._decided = 0
+        self._blind = False
+        self._delivered: dict[bytes, None] = {}
+        self._own: Vertex | None = None
+        self._own_round = 0
+        self._covered: dict[bytes, None] = {}
+        self._uncovered: dict[bytes, None] = {}
+        self._pending: dict[bytes, Vertex] = {}
+        self._waiting: dict[bytes, list[bytes]] = {}
+        self._accused: dict[int, None] = {}
+        self._unwritten: list[Vertex] = []
+        self._records = 0
+        self._building = 0
+        self._due = 0
+        self._seen_quorum = 0
+        self._moved = False
+        self._turn = 0
+        self._asked: dict[PeerId, int] = {}
+        self._answered: dict[PeerId, int] = {}
+        self._now = 0
+        self._effects: list[Effect] = []
+
+    # --- the engine's three methods -------------------------------------------------------------------------------------
+
+    def start(self, records: Sequence[bytes], now: int) -> Sequence[Effect]:
+        """Begin, or go on with the vertices of an earlier run."""
+        self._now = now
+        for data in records:
+            record: DagRecord = decode(data, DagRecord, what="record of the DAG")  # type: ignore[arg-type]  # a union
+            self._recall(record)
+        self._unwritten.clear()
+        self._set(SetTimer("stall", 3 * self._setup.delta_ms))
+        if records or self._setup.anchor.height:
+            self._set(NeedHistory())
+            self._pull_everything()
+        self._progress()
+        return self._taken()
+
+    def handle(self, event: Event, now: int) -> Sequence[Effect]:
+        """React to one event."""
+        self._now = now
+        match event:
+            case MessageReceived(sender, data):
+                self._receive(sender, data)
+            case TimerFired("round"):
+                self._due = self._graph.quorum_round + 1
+                self._progress()
+            case TimerFired("stall"):
+                self._stalled()
+            case TimerFired():
+                pass
+            case PayloadBuilt():
+                self._built(event)
+            case PayloadChecked():
+                pass  # this engine never asks for it
+            case Synced(anchor):
+                self._synced(anchor.slot)
+        return self._taken()
+
+    def inspect(self) -> Mapping[str, Any]:
+        """Where it stands."""
+        return {"view": self._graph.quorum_round, "decided": self._decided, "vertices": len(self._graph.vertices)}
+
+    # --- messages -------------------------------------------------------------------------------------------------------
+
+    def _receive(self, sender: PeerId, data: bytes) -> None:
+        match read_dag_message(data):
+            case NewVertex(vertex):
+                self._take(sender, vertex)
+                self._ask_parents(sender, [vertex])
+            case Bundle(vertices):
+                for vertex in vertices:
+                    self._take(sender, vertex)
+                self._asked.pop(sender, None)
+                self._ask_parents(sender, list(vertices))
+            case Pull() as pull:
+                self._answer(sender, pull)
+            case None:
+                return
+        self._progress()
+
+    def _take(self, sender: PeerId, vertex: Vertex) -> None:
+        """Check a vertex and accept it, or let it wait for its parents."""
+        name = vertex.id
+        graph = self._graph
+        if name in graph.vertices or name in self._pending or vertex.epoch != self._setup.epoch:
+            return
+        if not graph.floor <= vertex.round <= graph.quorum_round + AHEAD_MAX or not graph.is_well_formed(vertex):
+            return
+        wanted = name in self._waiting
+        same = graph.rounds.get(vertex.round, {}).get(vertex.author, ())
+        if not wanted and (len(same) >= SAME_SLOT_MAX or len(self._pending) >= PENDING_MAX):
+            return
+        message = signed_bytes(self._setup.chain, VERTEX, vertex.epoch, vertex.round, name)
+        if not self._setup.verify(self._validators.keys[vertex.author], vertex.signature, message):
+            return
+        missing = graph.missing(vertex)
+        if not missing:
+            self._accept(vertex)
+            return
+        self._pending[name] = vertex
+        for parent in missing:
+            self._waiting.setdefault(parent.id, []).append(name)
+
+    def _accept(self, vertex: Vertex) -> None:
+        """Add a vertex to the graph, and those that have waited for it."""
+        ready = [vertex]
+        while ready:
+            one = ready.pop()
+            if one.id in self._graph.vertices or not self._graph.fits(one):
+                continue
+            self._accuse(one)
+            self._graph.add(one)
+            self._unwritten.append(one)
+            if one.author != self._index:
+                self._uncovered[one.id] = None
+            self._moved = True
+            for child in self._waiting.pop(one.id, ()):
+                waiting = self._pending.get(child)
+                if waiting is not None and not self._graph.missing(waiting):
+                    del self._pending[child]
+                    ready.append(waiting)
+
+    def _accuse(self, vertex: Vertex) -> None:
+        """Two vertices of one author in one round are the only offence there is."""
+        others = self._graph.rounds.get(vertex.round, {}).get(vertex.author, ())
+        if others and vertex.author not in self._accused:
+            self._accused[vertex.author] = None
+            other = self._graph.vertices[others[0]]
+            key = self._validators.keys[vertex.author]
+            first, second = ((VERTEX, one.id, one.signature) for one in (other, vertex))
+            self._set(Accuse(Evidence(self._setup.epoch, vertex.round, key, first, second)))
+
+    # --- what is missing ------------------------------------------------------------------------------------------------
+
+    def _ask_parents(self, sender: PeerId, vertices: Sequence[Vertex]) -> None:
+        """Pull the missing parents from who has sent their children, all of their history at once."""
+        missing = [
+            parent.id
+            for vertex in vertices
+            if vertex.id in self._pending
+            for parent in self._graph.missing(vertex)
+            if parent.id not in self._pending
+        ]
+        if missing and self._now - self._asked.get(sender, -self._setup.delta_ms) >= self._setup.delta_ms // 2:
+            self._asked[sender] = self._now
+            self._send(sender, Pull(tuple(dict.fromkeys(missing))[:ASKED_MAX], tuple(self._graph.highest)))
+
+    def _pull_everything(self) -> None:
+        """Ask two validators, others each time, for whatever is lacking."""
+        others = [peer for peer in self._validators.peers if peer != self._setup.me]
+        lacking = [name for name in self._waiting if name not in self._pending]
+        for _ in range(min(2, len(others))):
+            self._turn += 1
+            peer = others[self._turn % len(others)]
+            self._send(peer, Pull(tuple(lacking[:ASKED_MAX]), tuple(self._graph.highest)))
+
+    def _answer(self, sender: PeerId, pull: Pull) -> None:
+        graph = self._graph
+        pause = self._setup.delta_ms // 8
+        if len(pull.have) != len(self._validators) or self._now - self._answered.get(sender, -pause) < pause:
+            return
+        self._answered[sender] = self._now
+        asked = [one for one in pull.ids if one in graph.vertices]
+        newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
+        lacking = graph.lacking(asked or newest, pull.have, asked)
+        room = BUNDLE_BYTES_MAX
+        bundle: list[Vertex] = []
+        for vertex in lacking[:BUNDLE_MAX]:
+            room -= len(vertex.payload) + 100 + 50 * len(vertex.parents)
+            if room < 0 and bundle:
+                break
+            bundle.append(vertex)
+        if bundle:
+            self._send(sender, Bundle(tuple(bundle)))
+
+    def _stalled(self) -> None:
+        """Nothing came for a while: perhaps the newest vertices were lost, one's own among them."""
+        self._set(SetTimer("stall", 3 * self._setup.delta_ms))
+        if not self._moved:
+            if self._own is not None:
+                self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
+            self._set(NeedHistory())
+        if not self._moved or self._waiting:
+            self._pull_everything()
+        self._moved = False
+
+    def _synced(self, slot: int) -> None:
+        """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: follow, order nothing."""
+        if slot > self._decided + DEPTH:
+            self._blind = True
+            self._decided = slot
+            self._forget_below(slot)
+        self._progress()
+
+    # --- one's own vertices ---------------------------------------------------------------------------------------------
+
+    def _progress(self) -> None:
+        """Order what is decided, and make a vertex if it is time."""
+        self._deliver()
+        quorum = self._graph.quorum_round
+        if quorum > self._seen_quorum:
+            self._seen_quorum = quorum
+            self._set(SetTimer("round", 2 * self._span() + self._setup.idle_ms))
+        number = quorum + 1
+        if self._index is None or number <= self._own_round or self._building == number:
+            return
+        if number == 1 or self._due >= number or self._is_round_full(number - 1):
+            self._building = number
+            self._set(BuildPayload(number, None))
+
+    def _is_round_full(self, before: int) -> bool:
+        """Whether a round has all that the next vertex should have among its parents, so that leaders get their support in time."""
+        graph = self._graph
+        if not graph.leader_vertices(before):
+            return False
+        if graph.weight_of(before) >= self._validators.power:
+            return True
+        for leader in graph.leader_vertices(before - 1):
+            supporters = [
+                author for author, ids in graph.in_round(before) if any(graph.support[one] == leader for one in ids)
+            ]
+            if self._validators.weight(supporters) < self._validators.quorum:
+                return False
+        return True
+
+    def _built(self, built: PayloadBuilt) -> None:
+        if built.request == self._building:
+            self._building = 0
+        number = self._graph.quorum_round + 1
+        if self._index is None or number <= self._own_round:
+            return
+        parents = self._parents(number)
+        unsigned = Vertex(self._setup.epoch, number, self._index, parents, built.payload, built.time_ms, bytes(64))
+        message = signed_bytes(self._setup.chain, VERTEX, unsigned.epoch, number, unsigned.id)
+        signature = self._setup.sign(message)
+        vertex = Vertex(unsigned.epoch, number, self._index, parents, built.payload, built.time_ms, signature)
+        self._own, self._own_round = vertex, number
+        self._accept(vertex)
+        self._cover([vertex.id])
+        self._set(Persist(encode(VerticesRecord(tuple(self._unwritten)))))
+        self._unwritten.clear()
+        self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
+        self._records += 1
+        if self._records >= RECORDS_MAX:
+            self._write_window()
+        self._progress()
+
+    def _parents(self, number: int) -> tuple[Parent, ...]:
+        """One's own previous vertex, one of each author of the round before, and older ones that nothing here stands on yet."""
+        vertices = self._graph.vertices
+        chosen: dict[bytes, Parent] = {}
+        if self._own is not None and self._own.id in vertices:
+            chosen[self._own.id] = self._own.reference
+        for author, ids in sorted(self._graph.in_round(number - 1)):
+            if self._own is None or author != self._index:
+                chosen[ids[0]] = vertices[ids[0]].reference
+        self._cover(list(chosen))
+        older = sorted(self._uncovered, key=lambda one: (-vertices[one].round, vertices[one].author, one))
+        weak = 0
+        for name in older:
+            if weak >= WEAK_MAX:
+                break
+            if name in self._uncovered and vertices[name].round < number - 1:
+                chosen[name] = vertices[name].reference
+                self._cover([name])
+                weak += 1
+        return tuple(chosen.values())
+
+    def _cover(self, names: Sequence[bytes]) -> None:
+        """Note that one's own vertices stand on these and on all below them."""
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name in self._covered or name not in self._graph.vertices:
+                continue
+            self._covered[name] = None
+            self._uncovered.pop(name, None)
+            pending += [parent.id for parent in self._graph.vertices[name].parents]
+
+    def _span(self) -> int:
+        """Δ, or more if nothing was decided for many rounds."""
+        beyond = self._graph.quorum_round - self._decided - 5 - self._validators.faulty_max
+        grown = self._setup.delta_ms
+        for _ in range(min(max(0, beyond), 16)):
+            grown = grown * 3 // 2
+        return min(grown, GROWTH_MAX * self._setup.delta_ms)
+
+    # --- ordering -------------------------------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """Order the payloads in the history of each leader's vertex that is committed, in the order of the slots."""
+        for decision in self._committer.decide(self._decided + 1):
+            self._decided += 1
+            if decision.vertex is not None and not self._blind:
+                self._order(self._decided, decision.vertex)
+        if self._decided - self._graph.floor > 2 * DEPTH:
+            self._forget_below(self._decided - DEPTH)
+
+    def _order(self, slot: int, name: bytes) -> None:
+        leader = self._graph.vertices[name]
+        fresh = self._history_of(name, max(1, slot - DEPTH))
+        self._set(
+            Order(
+                slot=slot,
+                proposer=leader.author,
+                time_ms=self._time_of(leader),
+                payloads=tuple(one.payload for one in fresh if one.payload),
+                reference=name,
+            )
+        )
+
+    def _history_of(self, name: bytes, floor: int) -> list[Vertex]:
+        """What a leader's vertex stands on and was not ordered before."""
+        found = []
+        pending = [name]
+        while pending:
+            current = pending.pop()
+            vertex = self._graph.vertices.get(current)
+            if vertex is None or current in self._delivered or vertex.round < floor:
+                continue
+            self._delivered[current] = None
+            found.append(vertex)
+            pending += [parent.id for parent in vertex.parents]
+        return sorted(found, key=lambda one: (one.round, one.author, one.id))
+
+    def _time_of(self, leader: Vertex) -> int:
+        """The lower median of the clocks of a leader's parents: it lies between those of correct validators, whatever the others say."""
+        times = sorted(
+            self._graph.vertices[one.id].time_ms
+            for one in leader.parents
+            if one.round == leader.round - 1 and one.id in self._graph.vertices
+        )
+        return times[(len(times) - 1) // 2] if times else 0
+
+    # --- memory ---------------------------------------------------------------------------------------------------------
+
+    def _forget_below(self, floor: int) -> None:
+        for name in self._graph.prune(floor):
+            for known in (self._delivered, self._covered, self._uncovered):
+                known.pop(name, None)
+        for name in [one for one, vertex in self._pending.items() if vertex.round < floor]:
+            del self._pending[name]
+        alive = {name for names in self._waiting.values() for name in names if name in self._pending}
+        self._waiting = {
+            parent: kept for parent, names in self._waiting.items() if (kept := [one for one in names if one in alive])
+        }
+
+    def _write_window(self) -> None:
+        graph = self._graph
+        vertices = sorted(graph.vertices.values(), key=lambda one: (one.round, one.author, one.id))
+        delivered = tuple(one.id for one in vertices if one.id in self._delivered)
+        record = WindowRecord(self._decided, graph.floor, self._own_round, tuple(vertices), delivered)
+        self._set(Persist(encode(record), fresh=True))
+        self._records = 0
+
+    def _recall(self, record: DagRecord) -> None:
+        """Know the vertices of an earlier run again; they were checked then."""
+        if isinstance(record, WindowRecord):
+            self._graph = Graph(self._setup.epoch, self._validators)
+            self._graph.floor = record.floor
+            self._graph.quorum_round = record.floor - 1
+            self._committer = DagCommitter(self._graph, self._validators)
+            self._decided, self._own_round = record.decided, record.own_round
+            self._delivered = dict.fromkeys(record.delivered)
+        for vertex in record.vertices:
+            self._accept(vertex)
+            if vertex.author == self._index and vertex.round >= self._own_round:
+                self._own, self._own_round = vertex, vertex.round
+                self._cover([vertex.id])
+
+    # --- small things ---------------------------------------------------------------------------------------------------
+
+    def _send(self, to: PeerId, message: Pull | Bundle) -> None:
+        self._set(Send(to, encode(message), "sync"))
+
+    def _set(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _taken(self) -> Sequence[Effect]:
+        effects, self._effects = self._effects, []
+        return effects

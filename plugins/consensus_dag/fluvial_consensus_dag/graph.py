@@ -1,0 +1,159 @@
+"""The vertices of one epoch that are accepted here: each with its whole history, down to a floor.
+
+A vertex is accepted once its parents are. What it says about the slots of the two rounds before it, its *support* and its *certificate*, is computed
+then, once: a vertex never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from fluvial.ledger.statements import ValidatorSet, leader_of
+
+from fluvial_consensus_dag.messages import WEAK_MAX, Parent, Vertex
+
+
+class Graph:
+    """A DAG of vertices without gaps.
+
+    Args:
+        epoch: whose vertices.
+        validators: the authors.
+
+    Attributes:
+        floor: the first round that is kept; parents of earlier ones count as known.
+        vertices: all, by id.
+        rounds: ids by round and author, in the order of acceptance; more than one if the author equivocates.
+        support: for a vertex of round r+1, the vertex of the leader of r among its parents.
+        certificate: for a vertex of round r+2, the vertex of the leader of r that a quorum of its parents supports.
+        highest: for each author, the highest round of a vertex of his.
+        quorum_round: the highest round in which a quorum of authors has a vertex.
+        top: the highest round of any vertex.
+    """
+
+    def __init__(self, epoch: int, validators: ValidatorSet) -> None:
+        self._epoch, self._validators = epoch, validators
+        self.floor = 1
+        self.vertices: dict[bytes, Vertex] = {}
+        self.rounds: dict[int, dict[int, list[bytes]]] = {}
+        self.support: dict[bytes, bytes | None] = {}
+        self.certificate: dict[bytes, bytes | None] = {}
+        self.highest = [0] * len(validators)
+        self.quorum_round = 0
+        self.top = 0
+
+    def is_well_formed(self, vertex: Vertex) -> bool:
+        """Whether a vertex keeps to the rules, as far as it shows without its parents."""
+        before = [one for one in vertex.parents if one.round == vertex.round - 1]
+        authors = {one.author for one in before}
+        in_range = all(one.round < vertex.round and one.author < len(self._validators) for one in vertex.parents)
+        if vertex.author >= len(self._validators) or not in_range or len(authors) != len(before):
+            return False
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len({one.id for one in vertex.parents}) != len(
+            vertex.parents
+        ):
+            return False
+        if vertex.round == 1:
+            return not vertex.parents
+        return self._validators.weight(authors) >= self._validators.quorum
+
+    def missing(self, vertex: Vertex) -> Sequence[Parent]:
+        """The parents that are not here."""
+        return [one for one in vertex.parents if one.round >= self.floor and one.id not in self.vertices]
+
+    def fits(self, vertex: Vertex) -> bool:
+        """Whether the parents that are here are what the vertex says of them."""
+        return all(self.vertices[one.id].reference == one for one in vertex.parents if one.id in self.vertices)
+
+    def add(self, vertex: Vertex) -> None:
+        """Accept a vertex whose parents are all here."""
+        self.vertices[vertex.id] = vertex
+        authors = self.rounds.setdefault(vertex.round, {})
+        authors.setdefault(vertex.author, []).append(vertex.id)
+        self.highest[vertex.author] = max(self.highest[vertex.author], vertex.round)
+        self.top = max(self.top, vertex.round)
+        leader = self.leader(vertex.round - 1)
+        supported = (one.id for one in vertex.parents if one.round == vertex.round - 1 and one.author == leader)
+        self.support[vertex.id] = next(supported, None)
+        self.certificate[vertex.id] = self._certificate(vertex)
+        while self.weight_of(self.quorum_round + 1) >= self._validators.quorum:
+            self.quorum_round += 1
+
+    def _certificate(self, vertex: Vertex) -> bytes | None:
+        supporters: dict[bytes, list[int]] = {}
+        for parent in vertex.parents:
+            if parent.round == vertex.round - 1 and (block := self.support.get(parent.id)) is not None:
+                supporters.setdefault(block, []).append(parent.author)
+        for block, authors in supporters.items():
+            if self._validators.weight(authors) >= self._validators.quorum:
+                return block
+        return None
+
+    def leader(self, number: int) -> int:
+        """Whose slot a round is."""
+        return leader_of(self._validators, self._epoch, number)
+
+    def leader_vertices(self, number: int) -> Sequence[bytes]:
+        """The vertices of a round's leader in it."""
+        return self.rounds.get(number, {}).get(self.leader(number), ())
+
+    def in_round(self, number: int) -> Iterator[tuple[int, Sequence[bytes]]]:
+        """Authors and their vertices of a round."""
+        yield from self.rounds.get(number, {}).items()
+
+    def weight_of(self, number: int) -> int:
+        """The power of the authors with a vertex in a round."""
+        return self._validators.weight(self.rounds.get(number, ()))
+
+    def lacking(self, tops: Iterable[bytes], have: Sequence[int], named: Iterable[bytes]) -> list[Vertex]:
+        """What somebody lacks of the history of some vertices, oldest first.
+
+        Args:
+            tops: the vertices.
+            have: for each author the highest round of which he has a vertex; he has all below that, too.
+            named: what he has asked for by name, and lacks whatever ``have`` says.
+        """
+        wanted = dict.fromkeys(named)
+        done: set[bytes] = set()
+        pending = [*tops]
+        found: list[Vertex] = []
+        while pending:
+            current = pending.pop()
+            vertex = self.vertices.get(current)
+            if current in done or vertex is None or (current not in wanted and vertex.round <= have[vertex.author]):
+                continue
+            done.add(current)
+            found.append(vertex)
+            pending += [one.id for one in vertex.parents]
+        return sorted(found, key=lambda one: (one.round, one.author, one.id))
+
+    def reaches(self, start: bytes, targets: Sequence[bytes]) -> bytes | None:
+        """The first of some vertices, all of one round, that is in the history of a vertex; None if none is."""
+        wanted = dict.fromkeys(targets)
+        if not wanted:
+            return None
+        bottom = self.vertices[targets[0]].round
+        pending, done = [start], set()
+        while pending:
+            current = pending.pop()
+            if current in wanted:
+                return current
+            if current in done:
+                continue
+            done.add(current)
+            vertex = self.vertices.get(current)
+            if vertex is not None and vertex.round > bottom:
+                pending += [one.id for one in vertex.parents if one.round >= bottom]
+        return None
+
+    def prune(self, floor: int) -> Sequence[bytes]:
+        """Forget all rounds below a floor; returns the ids that went."""
+        gone: list[bytes] = []
+        for number in [one for one in self.rounds if one < floor]:
+            for ids in self.rounds.pop(number).values():
+                gone += ids
+        for one in gone:
+            del self.vertices[one], self.support[one], self.certificate[one]
+        self.floor = max(self.floor, floor)
+        self.quorum_round = max(self.quorum_round, floor - 1)
+        return gone

@@ -1,0 +1,136 @@
+"""Vertices of the DAG, the messages that carry them, and what is persisted."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import sha256
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from fluvial.consensus.engine import MessageDescription
+from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TIME_MAX
+from fluvial.ledger.statements import VALIDATORS_MAX, Digest, Index, Signature, Slot
+
+WEAK_MAX: Final = 16
+"""Parents of older rounds in one vertex."""
+BUNDLE_MAX: Final = 256
+BUNDLE_BYTES_MAX: Final = 512 << 10
+
+
+class Parent(msgspec.Struct, frozen=True, array_like=True):
+    """A reference to a vertex; round and author are repeated, so that a vertex can be judged before its parents are here."""
+
+    round: Slot
+    author: Index
+    id: Digest
+
+
+class Vertex(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """A block of one author in one round.
+
+    Attributes:
+        parents: the author's previous vertex first, then others of the round before, then older ones.
+        time_ms: the author's clock.
+        signature: a VERTEX statement about the id.
+    """
+
+    epoch: Slot
+    round: Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+    author: Index
+    parents: Annotated[tuple[Parent, ...], msgspec.Meta(max_length=VALIDATORS_MAX + WEAK_MAX + 1)]
+    payload: Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES_MAX)]
+    time_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX)]
+    signature: Signature
+
+    @cached_property
+    def id(self) -> bytes:
+        """The vertex's id: everything but the signature."""
+        fields = (self.epoch, self.round, self.author, self.parents, self.payload, self.time_ms)
+        return sha256(b"fluvial/vertex/1\0" + encode(fields)).digest()
+
+    @property
+    def reference(self) -> Parent:
+        """How children name it."""
+        return Parent(self.round, self.author, self.id)
+
+
+class NewVertex(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """An author's new vertex."""
+
+    vertex: Vertex
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Vertices that were asked for, older ones first."""
+
+    vertices: Annotated[tuple[Vertex, ...], msgspec.Meta(max_length=BUNDLE_MAX)]
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Ask for vertices with all of their history that the asking peer lacks.
+
+    Attributes:
+        ids: which; empty asks for whatever is lacking.
+        have: for each author the highest round of which the asking peer has a vertex, and so its history.
+    """
+
+    ids: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=64)]
+    have: Annotated[tuple[Slot, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
+
+
+DagMessage: TypeAlias = NewVertex | Bundle | Pull
+
+
+class VerticesRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Vertices that were accepted, in order; one's own is the last."""
+
+    vertices: tuple[Vertex, ...]
+
+
+class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """All that matters from a round on; what was persisted before is not needed any more.
+
+    Attributes:
+        decided: the last slot that was decided.
+        floor: the first round that is kept.
+        delivered: ids, among the vertices, whose payloads are ordered already.
+    """
+
+    decided: int
+    floor: int
+    own_round: int
+    vertices: tuple[Vertex, ...]
+    delivered: tuple[bytes, ...]
+
+
+DagRecord: TypeAlias = VerticesRecord | WindowRecord
+
+
+def read_dag_message(data: bytes) -> DagMessage | None:
+    """The message that bytes stand for; None if they stand for none."""
+    try:
+        return decode(data, DagMessage, what="message of the DAG")  # type: ignore[arg-type]  # a union
+    except RemoteProtocolError:
+        return None
+
+
+def describe(data: bytes) -> MessageDescription | None:
+    """What a message is about; for the laboratory."""
+    match read_dag_message(data):
+        case NewVertex(vertex):
+            return MessageDescription("vertex", vertex.epoch, vertex.round, vertex.author, vertex.id)
+        case Bundle(vertices):
+            return MessageDescription("bundle", 0, vertices[-1].round if vertices else 0, None)
+        case Pull():
+            return MessageDescription("pull", 0, 0, None)
+    return None
+
+
+def reseal(data: bytes, signer: int) -> bytes | None:
+    """The same vertex under another author's name; its signature is wrong then."""
+    message = read_dag_message(data)
+    if not isinstance(message, NewVertex):
+        return None
+    return encode(NewVertex(msgspec.structs.replace(message.vertex, author=signer)))

@@ -1,0 +1,231 @@
+"""Transactions: who may do what, that nothing is done twice, and that units are neither made nor lost."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+from fluvial.consensus.lab.keys import keys_of
+from fluvial.encoding import encode
+from fluvial.errors import Refused
+from fluvial.identity import KeyPair
+from fluvial.ledger.approvals import approval_bytes
+from fluvial.ledger.execution import Executed, Invalid, execute, membership, parameters_of
+from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, Account, Genesis, Parameters
+from fluvial.ledger.offences import OFFENCES
+from fluvial.ledger.pool import TransactionPool
+from fluvial.ledger.state import Changes, State
+from fluvial.ledger.statements import FINALIZE, NOTHING, NULLIFY, Evidence, Validator, signed_bytes
+from fluvial.ledger.transactions import (
+    Body,
+    TransferUnits,
+    UpdateParameters,
+    UpdateValidators,
+    report,
+    sign_transaction,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+USERS = [keys_of(f"account {number}") for number in range(3)]
+ADMINS = [keys_of(f"administrator {number}") for number in range(2)]
+NODES = [keys_of(f"node {number}") for number in range(6)]
+
+
+def genesis(*, fee: int = 0, threshold: int = 2, validators: int = 5) -> Genesis:
+    return Genesis(
+        name="test",
+        time_ms=0,
+        validators=tuple(Validator(str(one.peer_id)) for one in NODES[:validators]),
+        balances=tuple((one.public_key, 100_000) for one in USERS),
+        parameters=Parameters(
+            administrators=tuple(one.public_key for one in ADMINS), threshold=threshold, fee_per_byte=fee
+        ),
+    )
+
+
+GENESIS = genesis()
+
+
+def run(*transactions: bytes, state: State | None = None, of: Genesis = GENESIS, strict: bool = True) -> Executed:
+    return execute(state or of.state(), transactions, chain=of.chain, height=1, time_ms=1, strict=strict)
+
+
+def signed(
+    keys: KeyPair, nonce: int, body: Body, *, of: Genesis = GENESIS, fee_max: int = 0, valid_until: int = 9
+) -> bytes:
+    return sign_transaction(keys, of.chain, nonce, body, fee_max=fee_max, valid_until=valid_until)
+
+
+def account(state: State, keys: KeyPair) -> Account:
+    return Changes(state).read(ACCOUNTS, keys.public_key, Account) or Account()
+
+
+def pay(amount: int, nonce: int = 0, to: KeyPair = USERS[1], **more: int) -> bytes:
+    return signed(USERS[0], nonce, TransferUnits(to.public_key, amount), **more)  # type: ignore[arg-type]
+
+
+def test_a_transfer_moves_units() -> None:
+    after = run(pay(30)).state
+    assert account(after, USERS[0]) == Account(1, 99_970)
+    assert account(after, USERS[1]) == Account(0, 100_030)
+
+
+@pytest.mark.parametrize(
+    ("transaction", "reason"),
+    [
+        (pay(1, nonce=1), "nonce"),
+        (pay(1, valid_until=0), "expired"),
+        (sign_transaction(USERS[0], bytes(32), 0, TransferUnits(USERS[1].public_key, 1)), "chain"),
+        (pay(1)[:-1] + bytes([pay(1)[-1] ^ 1]), "signature"),
+        (b"", "transaction"),
+        (b"\xc0", "transaction"),
+    ],
+)
+def test_what_must_not_be_in_a_block_makes_it_invalid_or_is_skipped(transaction: bytes, reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        run(transaction)
+    done = run(transaction, pay(1), strict=False)
+    assert done.transactions == (pay(1),)
+
+
+def test_nothing_is_executed_twice() -> None:
+    with pytest.raises(Invalid, match="nonce"):
+        run(pay(1), pay(1))
+
+
+def test_a_body_that_fails_costs_its_fee_and_nonce() -> None:
+    of = genesis(fee=2)
+    transaction = pay(10**9, of=of, fee_max=10_000)  # type: ignore[arg-type]
+    done = run(transaction, of=of)
+    assert done.results == ("balance",)
+    assert account(done.state, USERS[0]) == Account(1, 100_000 - 2 * len(transaction))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 150_000)), max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_the_sum_of_all_balances_stays_the_same(payments: list[tuple[int, int, int]]) -> None:
+    nonces = [0, 0, 0]
+    transactions = []
+    for payer, payee, amount in payments:
+        transactions.append(signed(USERS[payer], nonces[payer], TransferUnits(USERS[payee].public_key, amount)))
+        nonces[payer] += 1
+    done = run(*transactions)
+    balances = [account(done.state, keys).balance for keys in USERS]
+    assert sum(balances) == 300_000
+    assert min(balances) >= 0
+    assert run(*transactions).state.root == done.state.root
+
+
+# --- validators, parameters, evidence -----------------------------------------------------------------------------------
+
+
+def with_approval(body: UpdateValidators) -> UpdateValidators:
+    signature = ADMINS[1].sign(approval_bytes(GENESIS.chain, body))
+    return UpdateValidators(body.add, body.remove, ((ADMINS[1].public_key, signature),))
+
+
+def test_administrators_change_the_validators_for_the_next_epoch() -> None:
+    body = UpdateValidators((Validator(str(NODES[5].peer_id)),), (str(NODES[0].peer_id),))
+    assert run(signed(ADMINS[0], 0, body)).results == ("not enough administrators",)
+    assert run(signed(USERS[0], 0, with_approval(body))).results == ("not enough administrators",)
+    done = run(signed(ADMINS[0], 0, with_approval(body)))
+    assert done.terminal
+    after = membership(done.state)
+    assert after.epoch == 1
+    assert {one.peer for one in after.validators} == {str(one.peer_id) for one in NODES[1:]}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (UpdateValidators((), (str(NODES[5].peer_id),)), "no validator"),
+        (UpdateValidators((), tuple(str(one.peer_id) for one in NODES[:2])), "too much at once"),
+        (UpdateValidators((Validator("nobody"),)), "no set"),
+        (UpdateValidators((Validator(str(NODES[5].peer_id), 9),)), "too much at once"),
+        (UpdateValidators(), "no change"),
+    ],
+)
+def test_some_changes_are_not_possible(body: UpdateValidators, reason: str) -> None:
+    done = run(signed(ADMINS[0], 0, with_approval(body)))
+    assert (done.results, done.terminal) == ((reason,), False)
+
+
+def test_the_set_never_becomes_too_small() -> None:
+    of = genesis(validators=4, threshold=1)
+    body = UpdateValidators((), (str(NODES[0].peer_id),))
+    assert run(signed(ADMINS[0], 0, body, of=of), of=of).results == ("too few validators",)
+
+
+def test_parameters_are_replaced_by_who_knows_the_old_ones() -> None:
+    of = genesis(threshold=1)
+    old = sha256(of.state().get(PARAMETERS, b"") or b"").digest()
+    new = Parameters(administrators=(ADMINS[0].public_key,), fee_per_byte=3)
+    assert run(signed(ADMINS[0], 0, UpdateParameters(bytes(32), new), of=of), of=of).results == ("changed meanwhile",)
+    done = run(signed(ADMINS[0], 0, UpdateParameters(old, new), of=of), of=of)
+    assert parameters_of(done.state) == new
+
+
+def evidence(keys: KeyPair, *, epoch: int = 0, signed_epoch: int = 0) -> Evidence:
+    first = keys.sign(signed_bytes(GENESIS.chain, FINALIZE, signed_epoch, 7, bytes(31) + b"b"))
+    second = keys.sign(signed_bytes(GENESIS.chain, NULLIFY, signed_epoch, 7, NOTHING))
+    return Evidence(epoch, 7, keys.public_key, (FINALIZE, bytes(31) + b"b", first), (NULLIFY, NOTHING, second))
+
+
+def test_an_offender_is_recorded_once_and_leaves_the_validators() -> None:
+    done = run(report(evidence(NODES[2])))
+    assert done.state.get(OFFENCES, NODES[2].public_key) == encode(evidence(NODES[2]))
+    assert str(NODES[2].peer_id) not in {one.peer for one in membership(done.state).validators}
+    with pytest.raises(Invalid, match="known offence"):
+        run(report(evidence(NODES[2])), state=done.state)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        evidence(USERS[0]),  # anybody can make keys that contradict themselves
+        evidence(NODES[5]),
+        evidence(NODES[1], epoch=0, signed_epoch=1),
+        evidence(NODES[1], epoch=1, signed_epoch=1),
+        Evidence(0, 7, NODES[1].public_key, evidence(NODES[1]).first, evidence(NODES[1]).first),
+        Evidence(0, 8, NODES[1].public_key, evidence(NODES[1]).first, evidence(NODES[1]).second),
+    ],
+)
+def test_what_proves_nothing_is_refused(wrong: Evidence) -> None:
+    with pytest.raises(Invalid):
+        run(report(wrong))
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------------
+
+
+def pool_with(*transactions: bytes, **options: int) -> TransactionPool:
+    pool = TransactionPool(GENESIS.chain, **options)  # type: ignore[arg-type]
+    for one in transactions:
+        pool.add(one, GENESIS.state(), 1)
+    return pool
+
+
+def test_a_pool_gives_each_sender_turns_and_keeps_nonces_in_order() -> None:
+    theirs = signed(USERS[2], 0, TransferUnits(USERS[0].public_key, 1))
+    pool = pool_with(pay(1, nonce=1), pay(1, nonce=0), theirs, pay(1, nonce=3))
+    taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+    assert list(taken) == [pay(1, nonce=0), theirs, pay(1, nonce=1)]
+    assert len(pool.take(GENESIS.state(), bytes_max=len(theirs) + 20, count_max=10)) == 1
+
+
+def test_a_pool_is_bounded_for_each_sender() -> None:
+    pool = pool_with(pay(1, nonce=0), pay(1, nonce=1), per_sender=2)
+    with pytest.raises(Refused, match="too many"):
+        pool.add(pay(1, nonce=2), GENESIS.state(), 1)
+    with pytest.raises(Refused, match="another transaction"):
+        pool.add(pay(2, nonce=0), GENESIS.state(), 1)
+    after = run(pay(1, nonce=0)).state
+    pool.forget(after, [USERS[0].public_key])
+    assert len(pool) == 1
+
+
+@pytest.mark.parametrize("bad", [pay(1, valid_until=0), b"", pay(1)[:-1] + bytes([pay(1)[-1] ^ 1])])
+def test_a_pool_refuses_what_can_never_be_executed(bad: bytes) -> None:
+    with pytest.raises(Refused):
+        pool_with(bad)
