@@ -295,19 +295,6 @@ class Authorization(Part, Protocol):
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyReader:
-    """An extension that an authorization may give: it checks what a deployment asks for before the service is deployed.
-
-    The execution finds it with ``context.extensions.all(PolicyReader)``, and refuses a deployment that one of them has a problem with.
-
-    Attributes:
-        problem_with: what is wrong with a policy, as a sentence; empty if it can be used.
-    """
-
-    problem_with: Callable[[Json], str]
-
-
 # --- execution --------------------------------------------------------------------------------------------------------
 
 

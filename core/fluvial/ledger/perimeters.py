@@ -65,7 +65,7 @@ class ClosePerimeter(msgspec.Struct, frozen=True, array_like=True, tag="perimete
     approvals: Approvals = ()
 
 
-class Perimeter(msgspec.Struct, frozen=True, array_like=True):
+class LedgerPerimeter(msgspec.Struct, frozen=True, array_like=True):
     """A perimeter as it stands on the ledger.
 
     Attributes:
@@ -88,36 +88,36 @@ def perimeter_id(sender: bytes, nonce: int) -> bytes:
     return sha256(b"fluvial/perimeter/1\0" + sender + nonce.to_bytes(8, "big")).digest()
 
 
-def perimeter_of(state: State, name: bytes) -> Perimeter | None:
+def perimeter_of(state: State, name: bytes) -> LedgerPerimeter | None:
     """The perimeter of an id; None if there never was one."""
     value = state.get(PERIMETERS, name)
-    return None if value is None else decode(value, Perimeter, what="perimeter")
+    return None if value is None else decode(value, LedgerPerimeter, what="perimeter")
 
 
 def create_perimeter(changes: Changes, sender: bytes, nonce: int, body: CreatePerimeter) -> None:
     """Create one; raises BodyFailed."""
     _check(body.terms)
-    changes.set(PERIMETERS, perimeter_id(sender, nonce), Perimeter(1, body.terms))
+    changes.set(PERIMETERS, perimeter_id(sender, nonce), LedgerPerimeter(1, body.terms))
 
 
 def update_perimeter(changes: Changes, setting: BlockSetting, sender: bytes, body: UpdatePerimeter) -> None:
     """Replace the terms of one; raises BodyFailed."""
     _check(body.terms)
     old = _current(changes, setting, sender, body)
-    changes.set(PERIMETERS, body.id, Perimeter(old.version + 1, body.terms))
+    changes.set(PERIMETERS, body.id, LedgerPerimeter(old.version + 1, body.terms))
 
 
 def close_perimeter(changes: Changes, setting: BlockSetting, sender: bytes, body: ClosePerimeter) -> None:
     """End one; its record stays, so that its end can be proven. Raises BodyFailed."""
     old = _current(changes, setting, sender, body)
     terms = msgspec.structs.replace(old.terms, members=())
-    changes.set(PERIMETERS, body.id, Perimeter(old.version + 1, terms, closed=True))
+    changes.set(PERIMETERS, body.id, LedgerPerimeter(old.version + 1, terms, closed=True))
 
 
 def _current(
     changes: Changes, setting: BlockSetting, sender: bytes, body: UpdatePerimeter | ClosePerimeter
-) -> Perimeter:
-    old = changes.read(PERIMETERS, body.id, Perimeter)
+) -> LedgerPerimeter:
+    old = changes.read(PERIMETERS, body.id, LedgerPerimeter)
     if old is None or old.closed:
         raise BodyFailed("no perimeter")
     if old.version != body.version:

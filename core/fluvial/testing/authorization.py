@@ -20,7 +20,8 @@ import pytest
 
 from fluvial.effectors import Call, Tetraplet
 from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle
-from fluvial.seats import Authorization, Decision, Json, PolicyReader
+from fluvial.policies import PolicyReader
+from fluvial.seats import Authorization, Decision, Json
 from fluvial.testing.part import STRANGER, PartConformance, check, peer_of
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import NETWORK, Solo

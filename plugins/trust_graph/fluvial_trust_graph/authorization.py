@@ -13,8 +13,9 @@ from fluvial.errors import ConfigError, StorageError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
+from fluvial.policies import PolicyReader
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Authorization, Contributions, Decision, Json, PolicyReader
+from fluvial.seats import ALLOWED, Authorization, Contributions, Decision, Json
 
 from fluvial_trust_graph.book import TrustBook
 from fluvial_trust_graph.openness import findings_about

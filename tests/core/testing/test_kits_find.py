@@ -13,8 +13,9 @@ from fluvial.addresses import Contact
 from fluvial.effectors import Call
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
+from fluvial.policies import PolicyReader
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json, Part, PolicyReader, Routing
+from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json, Part, Routing
 from fluvial.testing.authorization import AuthorizationConformance
 from fluvial.testing.extra import ExtraConformance
 from fluvial.testing.part import PartConformance

@@ -24,7 +24,7 @@ SCRIPT = bytes(range(32))
 
 
 class Known:
-    """Evidence as a test has it."""
+    """What is known, as a test has it."""
 
     def __init__(
         self, weights: Mapping[PeerId, int] = {}, certified: Sequence[tuple[PeerId, PeerId, int, str]] = ()

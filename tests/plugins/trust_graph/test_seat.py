@@ -14,7 +14,7 @@ from fluvial.client import connect
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair
-from fluvial.seats import PolicyReader
+from fluvial.policies import PolicyReader
 from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization

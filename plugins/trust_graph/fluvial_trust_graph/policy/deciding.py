@@ -35,7 +35,7 @@ class AskedFlow:
     credentials: Sequence[bytes]
 
 
-class Evidence(Protocol):
+class InitiatorKnowledge(Protocol):
     """What is known of the initiator of a flow, with the credentials that it carries taken in."""
 
     def weight_of(self, flow: AskedFlow, scope: str) -> int:
@@ -64,7 +64,7 @@ class Decider:
         evidence: what is known of initiators.
     """
 
-    def __init__(self, me: PeerId, perimeters: Perimeters, evidence: Evidence) -> None:
+    def __init__(self, me: PeerId, perimeters: Perimeters, evidence: InitiatorKnowledge) -> None:
         self._me = me
         self._perimeters = perimeters
         self._evidence = evidence
