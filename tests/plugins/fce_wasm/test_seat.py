@@ -207,6 +207,18 @@ async def test_a_policy_of_a_blueprint_reaches_the_authorization(tmp_path: Path)
         assert await ask(ada, bob, "guarded count") == 1
 
 
+async def test_a_policy_that_the_authorization_does_not_understand_is_refused_at_deployment(tmp_path: Path) -> None:
+    async with nodes(
+        "bob", base_dir=tmp_path, authorization={"kind": "trust_graph"}, execution={"kind": "wasm"}
+    ) as network:
+        bob = network["bob"]
+        module = await bob.node.blobs.put(wasm("arguments"))
+        body = {"name": "guarded", "dependencies": [{"/": str(module)}], "policy": {"wieght": 3}}
+        _, text = await refusal(bob, bob, "srv create", await ask(bob, bob, "dist add_blueprint", body))
+        assert "its policy cannot be used on this peer" in text
+        await deployed(bob, bob, "guarded", "arguments", policy={"*": [{"weight": 3}]})
+
+
 def test_the_id_of_a_plain_blueprint_is_that_of_the_reference() -> None:
     """A vector of the reference node's own tests."""
     modules = [

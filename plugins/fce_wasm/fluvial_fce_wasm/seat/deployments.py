@@ -14,6 +14,7 @@ import msgspec
 from fluvial.blob_id import BlobId
 from fluvial.effectors import EffectorError
 from fluvial.identity import PeerId
+from fluvial.policies import PolicyReader
 from fluvial.ports import Context
 from fluvial.services import Status
 from fluvial.virtual.loop import is_virtual
@@ -196,6 +197,7 @@ class Deployments:
         if len(self.inventory.services) >= self._options.services_max:
             raise EffectorError(FULL, f"there are {self._options.services_max} services here, the most there may be")
         blueprint = await self.fetch_blueprint(key, hint)
+        self._accept(blueprint)
         now = self._context.clock.now_ms()
         service = f"{self._context.rng.getrandbits(128):032x}"
         entry = tables.ServiceEntry(service, key, owner, now)
@@ -208,6 +210,7 @@ class Deployments:
         """Give a service another blueprint; its id, aliases, state directory and what effectors keep for it stay. Calls that wait are answered by the new one."""
         async with self._lock(entry.id):
             blueprint = await self.fetch_blueprint(key, by)
+            self._accept(blueprint)
             changed = msgspec.structs.replace(entry, blueprint=key)
             plan = await self._plan(changed, blueprint)
             await self._tried(plan)
@@ -216,6 +219,14 @@ class Deployments:
             if (running := self._running.get(entry.id)) is not None:
                 await running.swap(plan)
             return changed
+
+    def _accept(self, blueprint: Blueprint) -> None:
+        """Refuse a policy that the peer's authorization does not understand: nobody could ever call the service."""
+        if blueprint.policy is None:
+            return
+        for reader in self._context.extensions.all(PolicyReader):
+            if problem := reader.problem_with(blueprint.policy):
+                raise EffectorError(BAD, f"its policy cannot be used on this peer: {problem}")
 
     async def remove(self, entry: tables.ServiceEntry) -> None:
         """Remove a service with its aliases, its state directory and what effectors keep for it."""
