@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,8 @@ RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
+_TEXT: Final = frozenset({str})
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, list, tuple, dict})
 
 
 def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
@@ -36,10 +39,11 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
         ServiceError: status 5; it is no JSON value, or too large or too deep.
     """
     try:
-        plain = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
-        if problem := why_not_json(plain):
-            raise _unusable(of, problem)
-        data = encode(plain)
+        if not _is_plain(value, items_max=bytes_max):
+            value = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
+            if problem := why_not_json(value):
+                raise _unusable(of, problem)
+        data = encode(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise _unusable(of, str(error)) from error
     except RecursionError as error:
@@ -55,18 +59,53 @@ def why_not_json(value: Any) -> str:
     """Why a value of Python's own types is no JSON value, naming the place; empty if it is one."""
     level: list[Any] = [value]
     for _ in range(JSON_DEPTH_MAX + 1):
-        below: list[Any] = []
-        for item in level:
-            if type(item) in (list, tuple):
-                below.extend(item)
-            elif type(item) is dict:
-                below.extend(item.values())
-            if _problem(item):
-                return _located(value)
-        if not below:
+        kinds = set(map(type, level))
+        if _has_problem(level, kinds):
+            return _located(value)
+        if not (level := _below(level, kinds)):
             return ""
-        level = below
     return f"it is nested deeper than {JSON_DEPTH_MAX} levels"
+
+
+def _is_plain(value: Any, *, items_max: int) -> bool:
+    """Whether a value is made of JSON's own types and has no problem. Raises ValueError: it has more items than ``items_max``."""
+    level: list[Any] = [value]
+    items = 0
+    for _ in range(JSON_DEPTH_MAX + 1):
+        kinds = set(map(type, level))
+        if not kinds <= _PLAIN or _has_problem(level, kinds):
+            return False
+        level = _below(level, kinds)
+        items += len(level)
+        if items > items_max:
+            raise ValueError(f"its more than {items_max:,} items are more than the limit of {items_max:,} bytes")
+        if not level:
+            return True
+    return False
+
+
+# A level of a large value has millions of items: what is asked of each of them is asked without a step of Python.
+
+
+def _has_problem(level: Sequence[Any], kinds: Collection[type]) -> bool:
+    """Whether an item has one, regardless of its children."""
+    if float in kinds and not all(map(math.isfinite, [item for item in level if type(item) is float])):
+        return True
+    if int in kinds:
+        integers = [item for item in level if type(item) is int]
+        if min(integers) < INTEGER_MIN or max(integers) > INTEGER_MAX:
+            return True
+    return dict in kinds and not all(_TEXT.issuperset(map(type, item)) for item in level if type(item) is dict)
+
+
+def _below(level: Sequence[Any], kinds: Collection[type]) -> list[Any]:
+    """The children of all items."""
+    below: list[Any] = []
+    if list in kinds or tuple in kinds:
+        below += chain.from_iterable(item for item in level if type(item) is list or type(item) is tuple)
+    if dict in kinds:
+        below += chain.from_iterable(item.values() for item in level if type(item) is dict)
+    return below
 
 
 def _problem(item: Any) -> str:

@@ -5,6 +5,7 @@ An estimate is never much below the truth, and usually at most twice as much. Th
 
 from __future__ import annotations
 
+from itertools import chain
 from sys import getsizeof
 from typing import Final
 
@@ -67,13 +68,14 @@ def _exact(value: Json) -> int:
     level: list[Json] = [value]
     while level:
         size += sum(map(getsizeof, level))
+        kinds = set(map(type, level))
         below: list[Json] = []
-        for item in level:
-            if type(item) is list:
-                below += item
-            elif type(item) is dict:
-                below += item.values()
-                size += sum(map(getsizeof, item))
+        if list in kinds:
+            below += chain.from_iterable(item for item in level if type(item) is list)
+        if dict in kinds:
+            objects = [item for item in level if type(item) is dict]
+            size += sum(map(getsizeof, chain.from_iterable(objects)))
+            below += chain.from_iterable(item.values() for item in objects)
         level = below
     return size
 
