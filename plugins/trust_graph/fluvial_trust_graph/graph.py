@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from fluvial.identity import PeerId
 
+from fluvial_trust_graph.numbering import NumberedLinks
 from fluvial_trust_graph.statements import Statement, TrustStatement, is_newer
 
 EXPONENT_MAX: Final = 16
@@ -65,6 +66,8 @@ class TrustGraph:
     """By subject: who bans it; nobody here bans itself."""
     anchored: dict[PeerId, int] = field(default_factory=dict)
     """Who signed itself, and the delegation depth."""
+    links: NumberedLinks = field(default_factory=NumberedLinks)
+    """The same links by number."""
     _ends: list[tuple[int, PeerId, PeerId]] = field(default_factory=list)
     _ends_max: int = ENDS_MIN
 
@@ -105,8 +108,7 @@ class TrustGraph:
         if issuer == subject:
             self.anchored.pop(subject, None)
             return
-        _discard(self.following, issuer, subject)
-        _discard(self.preceding, subject, issuer)
+        self._unlink(issuer, subject)
         self._unban(issuer, subject)
 
     def holds(self, statement: Statement) -> bool:
@@ -126,15 +128,20 @@ class TrustGraph:
             else:
                 self.following.setdefault(issuer, {})[subject] = statement.depth
                 self.preceding.setdefault(subject, {})[issuer] = statement.depth
+                self.links.put(issuer, subject, statement.depth)
         elif issuer == subject:
             self.anchored.pop(subject, None)
         else:
-            _discard(self.following, issuer, subject)
-            _discard(self.preceding, subject, issuer)
+            self._unlink(issuer, subject)
         if isinstance(statement, TrustStatement):
             self._unban(issuer, subject)
         elif issuer != subject:
             self.banners.setdefault(subject, set()).add(issuer)
+
+    def _unlink(self, issuer: PeerId, subject: PeerId) -> None:
+        _discard(self.following, issuer, subject)
+        _discard(self.preceding, subject, issuer)
+        self.links.discard(issuer, subject)
 
     def _unban(self, issuer: PeerId, subject: PeerId) -> None:
         if subject in self.banners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fluvial.virtual.clock import EPOCH_MS
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
 from fluvial_trust_graph.gossip.digest import StatementIndex
-from fluvial_trust_graph.gossip.exchange import PUSH, decode_outcomes, encode_push
+from fluvial_trust_graph.gossip.exchange import DELAY_S, PUSH, decode_outcomes, encode_push
 from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
 from fluvial_trust_graph.options import TrustGraphOptions
@@ -137,8 +138,6 @@ async def test_what_is_known_is_there_again_after_a_restart(tmp_path: Path) -> N
 
 async def test_forged_and_untimely_statements_are_not_taken() -> None:
     async with peer("one") as one:
-        from dataclasses import replace
-
         good = trust(ROOT, ADA.peer_id)
         report = await one.part.book.take(
             [
@@ -205,6 +204,32 @@ async def test_a_flood_stays_within_its_limits_and_honest_statements_get_through
         assert one.metric("fluvial_trust_statements_waiting") == 50
 
 
+async def test_where_nobody_can_wait_the_signatures_of_strangers_are_not_looked_at() -> None:
+    async with peer("one", waiting_max=0) as one:
+        book, forged = one.part.book, replace(trust(ADA, BOB.peer_id), signature=bytes(64))
+        assert (await book.take([forged], EVE.peer_id)).outcomes == ["full"]
+        assert (
+            await book.take([forged, replace(trust(ROOT, ADA.peer_id), signature=bytes(64))], one.peer)
+        ).outcomes == [
+            "full",
+            "forged",
+        ], "what is forged in the name of a root gives nobody hope"
+        arriving = [forged, trust(ADA, EVE.peer_id), trust(ROOT, ADA.peer_id), trust(ROOT, ROOT.peer_id)]
+        assert (await book.take(arriving, EVE.peer_id)).outcomes == ["forged", "accepted", "accepted", "accepted"]
+        assert one.part.weight(EVE.peer_id) == 8
+
+
+async def test_who_hands_over_too_much_waits_for_the_refusal() -> None:
+    network = Memory()
+    async with peer("one", network, sender_burst=250) as one, peer("flood", network) as flood:
+        crowd = [trust(keys_of(f"stranger {number}"), ADA.peer_id) for number in range(250)]
+        await push(flood, one, crowd)
+        began = anyio.current_time()
+        with pytest.raises(FluvialError, match="too many statements"):
+            await push(flood, one, crowd[:1])
+        assert anyio.current_time() - began >= DELAY_S
+
+
 async def test_one_issuer_and_all_issuers_have_a_limit() -> None:
     async with peer("one", statements_max=100, issuer_max=30) as one:
         book = one.part.book
@@ -226,7 +251,8 @@ async def test_one_issuer_and_all_issuers_have_a_limit() -> None:
 def test_the_waiting_room_keeps_its_bounds(arrivals: list[tuple[TrustStatement, PeerId]]) -> None:
     room = WaitingRoom(places=8, issuer_max=3, sender_max=5)
     for statement, sender in arrivals:
-        room.put(statement, sender)
+        may = room.may_take(statement, sender)
+        assert not room.put(statement, sender) or may
         waiting = [one for one, _ in room._waiting.values()]
         assert len(room) == len(waiting) <= 8
         assert all(sum(one.issuer == issuer for one in waiting) <= 3 for issuer in PEERS)

@@ -43,6 +43,11 @@ PUSHED_BYTES_MAX: Final = 60_000
 STATEMENT_BYTES_MIN: Final = 170
 """No signed statement is shorter, so a message of some length brings at most so many."""
 DECODED_AT_ONCE: Final = 8
+PUSHES_AT_ONCE: Final = 32
+DELAYED_MAX: Final = PUSHES_AT_ONCE // 2
+"""Messages whose refusal is delayed at a time: half of the places for messages, so that others find one."""
+DELAY_S: Final = 0.1
+"""How long a refusal is delayed: whoever waits for answers sends no more meanwhile."""
 BUCKETS_AT_ONCE: Final = 16
 IDS_MAX: Final = 3_000
 ROUNDS_MAX: Final = 4
@@ -86,12 +91,13 @@ class StatementExchange:
         self._news: dict[tuple[PeerId, PeerId], tuple[Statement, PeerId | None]] = {}
         self._woken = anyio.Event()
         self._pushing = anyio.Lock()
+        self._delayed = 0
         self._silent: OrderedDict[PeerId, float] = OrderedDict()
 
     def answers(self) -> Sequence[Answer]:
         """What this peer answers."""
         return (
-            Answer(protocol=PUSH, by=self._take_pushed, bytes_max=65_536, at_once=32, per_sender=2),
+            Answer(protocol=PUSH, by=self._take_pushed, bytes_max=65_536, at_once=PUSHES_AT_ONCE, per_sender=2),
             Answer(protocol=DIGESTS, by=self._compare, bytes_max=BUCKETS * DIGEST_BYTES, at_once=16, per_sender=1),
             Answer(protocol=IDS, by=self._list, bytes_max=2_048, at_once=16, per_sender=1),
             Answer(protocol=FETCH, by=self._give, bytes_max=8_192, at_once=16, per_sender=1),
@@ -102,12 +108,22 @@ class StatementExchange:
     async def _take_pushed(self, sender: PeerId, payload: bytes) -> bytes:
         granted = self._intake.grant(sender, min(PUSHED_MAX, len(payload) // STATEMENT_BYTES_MIN + 1))
         if not granted:  # before anything is decoded
+            await self._delay()
             raise Refused("you have handed over too many statements; try again later", reason="busy")
         async with self._pushing:  # one message after the other: all of them together get no more turns than one
             pushed = decode(payload, _Statements, what="list of statements")
             taken = await self._intake.take(await _decoded(pushed[:granted]), sender)
         self.tell(taken.fresh, but=sender)
         return encode([*taken.outcomes, *["busy"] * (len(pushed) - len(taken.outcomes))])
+
+    async def _delay(self) -> None:
+        """Let a sender that is over its rate wait for the refusal, as long as that takes no places from others."""
+        if self._delayed < DELAYED_MAX:
+            self._delayed += 1
+            try:
+                await anyio.sleep(DELAY_S)
+            finally:
+                self._delayed -= 1
 
     async def _compare(self, sender: PeerId, payload: bytes) -> bytes:
         if len(payload) != BUCKETS * DIGEST_BYTES:

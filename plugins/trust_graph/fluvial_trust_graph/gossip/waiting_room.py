@@ -58,6 +58,17 @@ class WaitingRoom:
         self._of_sender.setdefault(sender, OrderedDict())[pair] = None
         return True
 
+    def may_take(self, statement: Statement, sender: PeerId) -> bool:
+        """Whether :meth:`put` may find a place; False only if it would not. Quick, so it is asked before a signature is verified."""
+        known = self._waiting.get((statement.issuer, statement.subject))
+        if known is not None:
+            return is_newer(statement, known[0])
+        return (
+            self._places > 0
+            and len(self._of_sender.get(sender, ())) < self._sender_max
+            and len(self._of_issuer.get(statement.issuer, ())) < self._issuer_max
+        )
+
     def release(self, is_heard: Callable[[PeerId], bool]) -> list[Statement]:
         """Take out the statements of all issuers that have weight by now."""
         released = []
