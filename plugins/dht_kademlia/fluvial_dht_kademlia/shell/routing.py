@@ -94,10 +94,7 @@ class KademliaRouting(Routing):
             self._machine, asker.ask, shown=self._shown, clock=context.clock, before=self._weights.refresh
         )
         self._prover = AddressProver(
-            context.peers,
-            context.clock,
-            wanted=self._unproven,
-            enough=lambda: len(self._machine.table) >= limits.k,
+            context.peers, context.clock, wanted=self._unproven, enough=lambda: len(self._machine.table) >= limits.k
         )
         self._measure()
         self._finder = PeerFinder(
