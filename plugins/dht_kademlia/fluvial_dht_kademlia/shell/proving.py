@@ -1,7 +1,7 @@
 """Proves where peers are that ask this one, so that they can be named to others.
 
 A proof is a dial of its own, and two peers that meet would both owe one. So a peer that knows few others proves at once whoever asks it; one that knows
-enough proves one a second. Those who ask meanwhile wait for their turn, and need none if this peer dials them for another reason before that.
+enough proves one every two seconds. Those who ask meanwhile wait for their turn, and need none if this peer dials them for another reason before that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROVING_MAX: Final = 8
 """Peers that are dialled at the same time."""
 WAITING_MAX: Final = 256
 """Peers that wait for their turn; others ask again."""
-PAUSE_S: Final = 1.0
+PAUSE_S: Final = 2.0
 """Between two proofs, once this peer knows enough others."""
 PROVE_S: Final = 5.0
 AGAIN_MS: Final = 60_000
