@@ -146,4 +146,4 @@ class BucketMachine(RuleBasedStateMachine):
 
 
 TestBuckets = BucketMachine.TestCase
-TestBuckets.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBuckets.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

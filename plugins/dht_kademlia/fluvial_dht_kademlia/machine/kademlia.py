@@ -161,11 +161,12 @@ class Kademlia:
         return self.find_peers(self.key, now, seeds=seeds)
 
     def fill(self, now: int) -> list[DhtEffect]:
-        """Look into the buckets that are less than half full; the second half of joining.
+        """Look into the buckets that are less than half full, for so many peers as make them half full; the second half of joining.
 
         Source: Kademlia, section 2.3: a new node refreshes all buckets farther away than its closest neighbour.
         """
-        return [effect for index in self.table.sparse() for effect in self._refresh(index, now)]
+        shape = replace(self._shape, k=max(1, self._limits.k // 2))
+        return [effect for index in self.table.sparse() for effect in self._refresh(index, now, shape)]
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -236,10 +237,10 @@ class Kademlia:
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 
-    def _new_run(self, target: Key, now: int) -> LookupRun:
+    def _new_run(self, target: Key, now: int, shape: LookupShape | None = None) -> LookupRun:
         if len(self._lookups) >= self._limits.lookups_max:
             raise ResourceLimit(f"{len(self._lookups)} lookups are in progress", hint="wait until some have ended")
-        lookup = Lookup(target, self.own.peer, self._shape, self._place, self._weigh)
+        lookup = Lookup(target, self.own.peer, shape or self._shape, self._place, self._weigh)
         return LookupRun(lookup, now)
 
     def _start(self, run: LookupRun, seeds: Iterable[Contact], now: int) -> tuple[int, list[DhtEffect]]:
@@ -342,7 +343,7 @@ class Kademlia:
             self._pinged.add(contact.peer)
             effects.append(self._ask(contact, messages.Ping(), None, now))
         for index in self.table.stale(now - limits.refresh_ms)[:REFRESHED_MAX]:
-            effects += self._refresh(index, now)
+            effects += self._refresh(index, now, self._shape)
         publications = self.publications.due(now, limits.republish_ms) if limits.republish_ms else ()
         foreign = self.store.due(now, limits.replicate_ms) if limits.replicate_ms else ()
         room = max(0, limits.lookups_max // 2 - len(self._lookups))  # the other half is for whoever uses this peer
@@ -351,11 +352,11 @@ class Kademlia:
             effects += self._start(run, (), now)[1]
         return effects
 
-    def _refresh(self, index: int, now: int) -> list[DhtEffect]:
+    def _refresh(self, index: int, now: int, shape: LookupShape) -> list[DhtEffect]:
         if len(self._lookups) >= self._limits.lookups_max:
             return []
         target = random_key_in_bucket(self.key, index, self._rng)
-        return self._start(replace(self._new_run(target, now), reported=False), (), now)[1]
+        return self._start(replace(self._new_run(target, now, shape), reported=False), (), now)[1]
 
     # --- requests and contacts ----------------------------------------------------------------------------------------
 

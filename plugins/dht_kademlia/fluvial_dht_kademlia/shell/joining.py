@@ -1,7 +1,7 @@
 """Joins the network: from the settings' peers, the address book, and whoever has connected; again when nobody is left.
 
-Those who join at the same time do not know each other yet, and others name a newcomer only once they have proven where it is. So a peer looks once more
-a few times after it has joined.
+Those who join at the same time do not know each other yet, and others name a newcomer only once they have proven where it is. So a peer looks again
+after it has joined: soon and a few times while it knows few others, and once more when that has settled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fluvial.errors import FluvialError
 PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
 SETTLE_S: Final = (1.0, 3.0, 10.0, 30.0)
-"""Pauses after which a peer that has joined looks once more."""
+"""Pauses after which a peer that has joined looks once more; one that knows enough others takes the last alone."""
 WATCH_S: Final = 30.0
 """How often it is looked whether anybody is left."""
 SEEDS_MAX: Final = 24
@@ -31,6 +31,7 @@ class Joiner:
     Args:
         seeds: contacts to begin with, best first.
         contacts: how many are in the table now.
+        enough: how many are enough.
         join: looks up the own place, beginning with some contacts.
         log: the part's.
 
@@ -44,11 +45,13 @@ class Joiner:
         *,
         seeds: Callable[[], Iterable[Contact]],
         contacts: Callable[[], int],
+        enough: int,
         join: Callable[[list[Contact]], Awaitable[None]],
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._seeds: Final = seeds
         self._contacts = contacts
+        self._enough = enough
         self._join = join
         self._log = log
         self._hope = anyio.Event()
@@ -72,7 +75,8 @@ class Joiner:
             if not joined:
                 pause_s, backoff_s = backoff_s, min(2 * backoff_s, PAUSE_S_MAX)
             elif left > 1:
-                left, pause_s, backoff_s = left - 1, SETTLE_S[1 - left], PAUSE_S_FIRST
+                left = 1 if self._contacts() >= self._enough else left - 1
+                pause_s, backoff_s = SETTLE_S[-left], PAUSE_S_FIRST
             else:
                 left, pause_s = 0, WATCH_S
             with anyio.move_on_after(pause_s):

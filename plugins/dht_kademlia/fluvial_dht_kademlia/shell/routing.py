@@ -93,13 +93,19 @@ class KademliaRouting(Routing):
         self._driver = MachineDriver(
             self._machine, asker.ask, shown=self._shown, clock=context.clock, before=self._weights.refresh
         )
-        self._prover = AddressProver(context.peers, context.clock)
+        self._prover = AddressProver(
+            context.peers, context.clock, wanted=self._unproven, enough=lambda: len(self._machine.table) >= limits.k
+        )
         self._measure()
         self._finder = PeerFinder(
             me, self._book, lookups=(self._look_up_peer, self._look_up_relays), clock=context.clock, ways=self._ways
         )
         self._joiner = Joiner(
-            seeds=lambda: self._book, contacts=lambda: len(self._machine.table), join=self._join, log=context.log
+            seeds=lambda: self._book,
+            contacts=lambda: len(self._machine.table),
+            enough=limits.k,
+            join=self._join,
+            log=context.log,
         )
         self._keeper = StateKeeper(
             context.database,
@@ -177,7 +183,7 @@ class KademliaRouting(Routing):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._driver.run, tasks)
                 self._finder.start(tasks)
-                self._prover.start(tasks)
+                tasks.start_soon(self._prover.run, tasks)
                 tasks.start_soon(self._keeper.run)
                 task_status.started()
                 tasks.start_soon(self._joiner.run)
@@ -188,7 +194,6 @@ class KademliaRouting(Routing):
                 await self._announcer.run()
         finally:
             self._finder.stop()
-            self._prover.stop()
 
     def contributions(self) -> Contributions:
         """Two protocols, the service ``dht``, a watcher of capabilities, and what doctor is told."""
@@ -334,10 +339,15 @@ class KademliaRouting(Routing):
         self._speakers.move_to_end(speaker)
         if len(self._speakers) > SPEAKERS_MAX:
             self._speakers.popitem(last=False)
-        shown = self._book.shown(speaker)
-        if not shown.addresses and self._machine.table.has_room(speaker):
-            self._prover.begin(self._book.contact(speaker))
-        return shown
+        if self._unproven(speaker).addresses:
+            self._prover.ask(speaker)
+        return self._book.shown(speaker)
+
+    def _unproven(self, speaker: PeerId) -> Contact:
+        """Where a peer says that it is, if the table has room for it once that is proven."""
+        if self._book.shown(speaker).addresses or not self._machine.table.has_room(speaker):
+            return Contact(speaker)
+        return self._book.contact(speaker)
 
     # --- lookups ------------------------------------------------------------------------------------------------------
 
