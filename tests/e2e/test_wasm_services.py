@@ -16,6 +16,7 @@ from anyio import to_thread
 from fluvial.client import Client, connect
 from wasmtime import wat2wasm
 
+from tests.attacks.wasm import NODE_MB_MAX, carry_out
 from tests.docs.pages import ROOT
 from tests.plugins.fce_wasm.deploying import WAT
 from tests.plugins.fce_wasm.stages import LOGIC_2, write_service
@@ -197,6 +198,15 @@ async def test_a_process_of_a_service_that_is_killed_costs_one_call(
         assert guests_of(peer.pid) != [child]
     peer.stop()
     assert [event["kind"] for event in peer.events("service_instances_lost")] == ["trap"]
+
+
+async def test_hostile_services_cost_their_own_calls_alone() -> None:
+    """Some of the attacks; `python -m tests.attacks.wasm` carries out all, and looks at times."""
+    found = await carry_out(["loops", "memory-bomb", "recursion", "host-raises"], seconds=60, seed=7)
+    for name, seen in found.items():
+        assert (name, seen.faults) == (name, [])
+        assert seen.answers > 0
+        assert 0 < seen.node_mb < NODE_MB_MAX
 
 
 def guests_of(pid: int) -> list[int]:
