@@ -200,6 +200,38 @@ async def test_a_process_of_a_service_that_is_killed_costs_one_call(
     assert [event["kind"] for event in peer.events("service_instances_lost")] == ["trap"]
 
 
+def test_an_aqua_program_calls_a_service_by_its_generated_declaration(
+    peer: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
+) -> None:
+    command(peer, variables, "service", "deploy", write_manifest(tmp_path / "kinds", "kinds", "arguments"))
+    shown = command(peer, variables, "service", "show", "kinds")
+    made = fluvial(
+        "aqua",
+        "export",
+        "-",
+        "--name",
+        "Kinds",
+        "--id",
+        "kinds",
+        cwd=tmp_path,
+        variables=variables,
+        stdin=json.dumps(shown),
+    )
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "kinds.aqua").write_text(made.stdout)
+    program = tmp_path / "program.aqua"
+    program.write_text("""aqua Program declares *
+import "kinds.aqua"
+export paint
+
+func paint(c: string) -> string:
+  on HOST_PEER_ID:
+    painted <- Kinds.paint(c)
+  <- painted
+""")
+    assert command(peer, variables, "aqua", "run", program, "paint", "-a", "c=green")["result"] == "green"
+
+
 async def test_hostile_services_cost_their_own_calls_alone() -> None:
     """Some of the attacks; `python -m tests.attacks.wasm` carries out all, and looks at times."""
     found = await carry_out(["loops", "memory-bomb", "recursion", "host-raises"], seconds=60, seed=7)
