@@ -234,7 +234,7 @@ func paint(c: string) -> string:
 
 async def test_hostile_services_cost_their_own_calls_alone() -> None:
     """Some of the attacks; `python -m tests.attacks.wasm` carries out all, and looks at times."""
-    found = await carry_out(["loops", "memory-bomb", "recursion", "host-raises"], seconds=60, seed=7)
+    found = await carry_out(["loops", "memory-bomb", "host-raises"], seconds=60, seed=7)
     for name, seen in found.items():
         assert (name, seen.faults) == (name, [])
         assert seen.answers > 0
