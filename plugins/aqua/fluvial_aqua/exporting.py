@@ -22,7 +22,7 @@ _SAME: Final = frozenset(["bool", "u8", "u16", "u32", "u64", "f32", "f64", "stri
 _NAME: Final = re.compile(r"[a-z][A-Za-z0-9_]*")
 
 
-class Signature(msgspec.Struct, frozen=True):
+class DescribedArrow(msgspec.Struct, frozen=True):
     """The type of a function: parameters with their names, in order, and a result or none."""
 
     parameters: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -33,7 +33,7 @@ class DescribedFunction(msgspec.Struct, frozen=True):
     """A function under the name by which it is called, and the interface whose types it uses."""
 
     name: str
-    signature: Signature
+    signature: DescribedArrow
     interface: str = ""
 
 
