@@ -10,7 +10,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup toolchains demo test check lint types imports bench attacks fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
+.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -74,13 +74,17 @@ fuzz-air: $(READY)
 attacks: $(READY)
 	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
 
+# Hostile services in WebAssembly on a real peer whose other services are called meanwhile: `make attacks-wasm SECONDS=60 SEED=7 ATTACKS="loops disk"`.
+attacks-wasm: $(READY)
+	$(BIN)/python -m tests.attacks.wasm $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
+
 # Random Aqua programs next to the reference compiler: `make fuzz-aqua REFERENCE=DIR SEEDS=1-100`; DIR is the folder of a harness for it.
 fuzz-aqua: $(READY)
 	$(BIN)/python -m tests.fuzz.aqua --reference $(REFERENCE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(KEEP),--keep $(KEEP))
 
-# Mutated component files, compiled and called in limited processes: `make fuzz-components COUNT=5000 SEED=7`.
+# Mutated component files, compiled and called in limited processes: `make fuzz-components COUNT=5000 SEED=7 SECONDS=1800`.
 fuzz-components: $(READY)
-	$(BIN)/python -m tests.fuzz.components $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.components $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS))
 
 # How many functions of a folder of Aqua programs compile: `make aqua-realworld DIR=…`, one folder in it for each repository.
 aqua-realworld: $(READY)

@@ -1,6 +1,8 @@
-"""What a call of a WebAssembly service costs: next to stock wasmtime-py in the same run, in a process, and over the whole way of a particle.
+"""What a call of a WebAssembly service costs, next to others in the same run.
 
-Rounds of both ways alternate, and the median round counts, so that what else the machine does meets both. ``python bench/fce.py``.
+Our ways: the call alone, through the queue of a service in a thread and in a process, and over the whole way of a particle. Others: stock wasmtime-py,
+and extism and Marine in Node where these are installed. Rounds of all ways alternate, and the median round counts, so that what else the machine does
+meets all. ``python bench/fce.py``.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
+from _guests import RESULTS, WAT, Stock, Way, others, timed
 from fluvial.testing.nodes import nodes
 from fluvial_fce_wasm.compiling import CodeCache, CompiledModule
 from fluvial_fce_wasm.guest.engine import GuestEngine
@@ -23,9 +25,8 @@ from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.shapes import function_of
-from wasmtime import Config, Engine, Store, component, wat2wasm
+from wasmtime import wat2wasm
 
-WAT = Path(__file__).resolve().parent.parent / "tests" / "conformance" / "fce"
 ROUNDS = 9
 POINTS = [{"x": i, "y": -1, "label": f"l{i}"} for i in range(1000)]
 CALLS: dict[str, tuple[list[Any], int]] = {
@@ -36,50 +37,12 @@ CALLS: dict[str, tuple[list[Any], int]] = {
 NAMES = {"add": "(s32, s32) -> s32", "echo": "string of 1 KB", "sum-points": "1000 records in"}
 
 
-def seconds(work: Callable[[], object], times: int) -> float:
-    began = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - began) / times
-
-
 class Nobody:
     """The host of guests that ask nothing."""
 
     def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
         """Nothing."""
         return None
-
-
-def stock(data: bytes) -> Callable[[str, list[Any]], Callable[[], object]]:
-    """Calls by wasmtime-py's own codec, with the interruption that every host needs."""
-    config = Config()
-    config.epoch_interruption = True
-    engine = Engine(config)
-    linker, module = component.Linker(engine), component.Component(engine, data)
-    with linker.root() as root, root.add_instance("fluvial:probe/env") as env:
-        env.add_func("note", lambda store, text: None)
-        env.add_func("twice", lambda store, n: 2 * n)
-    store = Store(engine)
-    store.set_epoch_deadline(10**9)
-    instance = linker.instantiate(store, module)
-
-    def calling(name: str, arguments: list[Any]) -> Callable[[], object]:
-        function = instance.get_func(store, name)
-        assert function is not None
-        given = arguments
-        if name == "sum-points":
-            given = [[record(point) for point in arguments[0]]]
-        return lambda: function(store, *given)
-
-    return calling
-
-
-def record(values: dict[str, Any]) -> component.Record:
-    made = component.Record()
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
 
 
 async def compiled(folder: Path, *names: str) -> list[tuple[str, CompiledModule]]:
@@ -94,44 +57,77 @@ def instances(engine: GuestEngine, modules: list[tuple[str, CompiledModule]]) ->
     return LinkedInstances(engine, loaded, plan, GuestLimits(), host=Nobody())
 
 
-def compare(modules: list[tuple[str, CompiledModule]]) -> None:
-    """Our way next to the stock one, a round of each in turn."""
-    ours, shape = instances(GuestEngine(), modules), modules[-1][1].shape
-    ours.start(10)
-    theirs = stock(bytes(wat2wasm((WAT / "kit.wat").read_text())))
-    for name, (arguments, times) in CALLS.items():
-        function = function_of(shape, "", name)
-        mine: Callable[[], object] = lambda f=function, n=name, a=arguments: ours.call("", n, f, a, 10)  # noqa: E731
-        other = theirs(name, arguments)
-        pairs = [(seconds(mine, times), seconds(other, times)) for _ in range(ROUNDS)]
-        a, b = statistics.median(one for one, _ in pairs) * 1e6, statistics.median(one for _, one in pairs) * 1e6
-        ratio = statistics.median(one / two for one, two in pairs)
-        print(f"{NAMES[name]:20} {a:10.1f} µs, stock wasmtime-py {b:10.1f} µs: {ratio:.2f} of it")
+class Direct(Way):
+    """Our codec on the instances of a service, in this thread."""
+
+    name = "Fluvial, the call alone"
+
+    def __init__(self, modules: list[tuple[str, CompiledModule]]) -> None:
+        self._instances = instances(GuestEngine(), modules)
+        self._shape = modules[-1][1].shape
+        self._instances.start(10)
+
+    def seconds(self, call: str, arguments: list[Any], times: int) -> float | None:
+        """As in the base class."""
+        function = function_of(self._shape, "", call)
+        return timed(lambda: self._instances.call("", call, function, arguments, 10), call, times)
+
+    def close(self) -> None:
+        """Drop the instances."""
+        self._instances.close()
 
 
-async def levels(modules: list[tuple[str, CompiledModule]]) -> None:
-    """Through the queue of a service: in a worker thread, and in a process."""
-    plan = link([(name, one.shape) for name, one in modules])
-    for isolation in ("thread", "process"):
-        service = RunningService(
-            ServicePlan(
-                modules=[(name, one, 1 << 24) for name, one in modules],
-                link=plan,
-                limits=GuestLimits(),
-                isolation=isolation,  # type: ignore[arg-type]
-            ),
-            lambda fuel: GuestEngine(counts_fuel=fuel),
-        )
-        began = time.perf_counter()
-        await service.start()
-        started = time.perf_counter() - began
-        took = []
-        for _ in range(ROUNDS * 50):
-            began = time.perf_counter()
-            await service.call("add", [2, 3], seconds=10)
-            took.append(time.perf_counter() - began)
-        print(f"a call in a {isolation}: {statistics.median(took) * 1e6:.0f} µs; cached start {started * 1e3:.1f} ms")
+async def queued_seconds(service: RunningService, call: str, arguments: list[Any], times: int) -> float:
+    """What a call takes through the queue of a service."""
+    assert await service.call(call, arguments, seconds=10) == RESULTS[call]
+    began = time.perf_counter()
+    for _ in range(times):
+        await service.call(call, arguments, seconds=10)
+    return (time.perf_counter() - began) / times
+
+
+async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> RunningService:
+    """A service at a level; says what its start took."""
+    service = RunningService(
+        ServicePlan(
+            modules=[(name, one, 1 << 24) for name, one in modules],
+            link=link([(name, one.shape) for name, one in modules]),
+            limits=GuestLimits(),
+            isolation=isolation,  # type: ignore[arg-type]
+        ),
+        lambda fuel: GuestEngine(counts_fuel=fuel),
+    )
+    began = time.perf_counter()
+    await service.start()
+    print(f"cached start in a {isolation}: {(time.perf_counter() - began) * 1e3:.1f} ms")
+    return service
+
+
+async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> None:
+    """All ways side by side, a round of each in turn; µs of a call, and how that is to stock wasmtime-py."""
+    ways = [Direct(modules), *others(folder)]
+    services = {f"Fluvial, in a {one}": await started(modules, one) for one in ("thread", "process")}
+    print(f"\n| µs for a call | {' | '.join(NAMES.values())} |\n|{' --- |' * (len(NAMES) + 1)}")
+    rows: dict[str, list[str]] = {name: [] for name in [*(way.name for way in ways), *services]}
+    for call, (arguments, times) in CALLS.items():
+        rounds: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(ROUNDS):
+            for way in ways:
+                if (took := way.seconds(call, arguments, times)) is not None:
+                    rounds[way.name].append(took * 1e6)
+            for name, service in services.items():
+                rounds[name].append(await queued_seconds(service, call, arguments, times // 10) * 1e6)
+        for name, took_us in rounds.items():
+            ratios = [one / two for one, two in zip(took_us, rounds[Stock.name], strict=False)]
+            text = f"{statistics.median(took_us):,.1f} ({statistics.median(ratios):.2f})" if took_us else "–"
+            rows[name].append(text)
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+    print()
+    for service in services.values():
         await service.close()
+    for way in ways:
+        way.close()
 
 
 def density(modules: list[tuple[str, CompiledModule]]) -> None:
@@ -168,13 +164,15 @@ async def whole_way(folder: Path) -> None:
 
         blueprint = await ask(bob, "dist", "add_blueprint", {"name": "x", "dependencies": [{"/": str(blob)}]})
         service = await ask(bob, "srv", "create", blueprint)
-        for what, target in (("a WebAssembly service", (service, "u8")), ("a built-in one", ("op", "identity"))):
-            took = []
-            for _ in range(100):
+        ways = {"a WebAssembly service": (service, "u8"), "a built-in one": ("op", "identity")}
+        took: dict[str, list[float]] = {what: [] for what in ways}
+        for _ in range(100):
+            for what, target in ways.items():
                 began = time.perf_counter()
                 assert await ask(ada, *target, 7) == 7
-                took.append(time.perf_counter() - began)
-            print(f"a call from AIR of {what}, over TCP: {statistics.median(took) * 1e3:.2f} ms")
+                took[what].append(time.perf_counter() - began)
+        for what, each in took.items():
+            print(f"a call from AIR of {what}, over TCP: {statistics.median(each) * 1e3:.2f} ms")
 
 
 async def main() -> None:
@@ -182,8 +180,7 @@ async def main() -> None:
         began = time.perf_counter()
         modules = await compiled(Path(folder), "kit_env", "kit")
         print(f"cold: two modules compiled in {time.perf_counter() - began:.2f} s, in a child process")
-        compare(modules)
-        await levels(modules)
+        await compare(modules, Path(folder))
         density(modules)
         await whole_way(Path(folder))
 

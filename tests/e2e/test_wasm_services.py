@@ -16,6 +16,7 @@ from anyio import to_thread
 from fluvial.client import Client, connect
 from wasmtime import wat2wasm
 
+from tests.attacks.wasm import NODE_MB_MAX, carry_out
 from tests.docs.pages import ROOT
 from tests.plugins.fce_wasm.deploying import WAT
 from tests.plugins.fce_wasm.stages import LOGIC_2, write_service
@@ -197,6 +198,47 @@ async def test_a_process_of_a_service_that_is_killed_costs_one_call(
         assert guests_of(peer.pid) != [child]
     peer.stop()
     assert [event["kind"] for event in peer.events("service_instances_lost")] == ["trap"]
+
+
+def test_an_aqua_program_calls_a_service_by_its_generated_declaration(
+    peer: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
+) -> None:
+    command(peer, variables, "service", "deploy", write_manifest(tmp_path / "kinds", "kinds", "arguments"))
+    shown = command(peer, variables, "service", "show", "kinds")
+    made = fluvial(
+        "aqua",
+        "export",
+        "-",
+        "--name",
+        "Kinds",
+        "--id",
+        "kinds",
+        cwd=tmp_path,
+        variables=variables,
+        stdin=json.dumps(shown),
+    )
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "kinds.aqua").write_text(made.stdout)
+    program = tmp_path / "program.aqua"
+    program.write_text("""aqua Program declares *
+import "kinds.aqua"
+export paint
+
+func paint(c: string) -> string:
+  on HOST_PEER_ID:
+    painted <- Kinds.paint(c)
+  <- painted
+""")
+    assert command(peer, variables, "aqua", "run", program, "paint", "-a", "c=green")["result"] == "green"
+
+
+async def test_hostile_services_cost_their_own_calls_alone() -> None:
+    """Some of the attacks; `python -m tests.attacks.wasm` carries out all, and looks at times."""
+    found = await carry_out(["loops", "memory-bomb", "host-raises"], seconds=60, seed=7)
+    for name, seen in found.items():
+        assert (name, seen.faults) == (name, [])
+        assert seen.answers > 0
+        assert 0 < seen.node_mb < NODE_MB_MAX
 
 
 def guests_of(pid: int) -> list[int]:

@@ -1,6 +1,9 @@
 """Mutated component files: each is refused, or started and called in a process of its own, and this process goes on.
 
-``python -m tests.fuzz.components --count 5000 --seed 7 [FILE.wasm …]``; without files the components of the conformance cases are mutated.
+``python -m tests.fuzz.components --count 5000 --seed 7 --seconds 1800 [FILE.wasm …]``; without files the components of the conformance cases are
+mutated. A mutant is *refused* if compiling, linking or starting it fails with an error of its kind; it is *harmless* if it was started and called,
+however its calls ended, and its service could be started again afterwards. All else is *other*: it is shown with the mutant's number, and makes the
+exit code 1.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -96,28 +100,56 @@ async def try_one(path: Path, cache: CodeCache, rng: random.Random) -> str:
     return "ran"
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    rng, seeds = random.Random(options.seed), originals(options.files)
+def summary(fates: Counter[str]) -> str:
+    """Figures of what became of mutants."""
+    refused = sum(fates[kind.value] for kind in FailureKind)
+    return f"{refused} refused, {fates['ran']} harmless, {fates.total() - refused - fates['ran']} other {dict(fates)}"
+
+
+async def play(files: list[Path], *, count: int, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
+    """What became of mutants, as many as asked for or as the time allows, and the errors that nobody should see."""
+    rng, seeds = random.Random(seed), originals(files)
     fates: Counter[str] = Counter()
-    began = time.monotonic()
+    errors: list[str] = []
+    ends = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         cache = CodeCache(Path(folder) / "code", compile_s=20)
-        for number in range(options.count):
+        for number in range(count):
+            if time.monotonic() > ends:
+                break
             path = Path(folder) / "mutant.wasm"
             path.write_bytes(mutated(rng.choice(seeds), rng))
-            fates[await try_one(path, cache, rng)] += 1
+            try:
+                fates[await try_one(path, cache, rng)] += 1
+            except Exception as error:  # noqa: BLE001 - it is what this looks for
+                errors.append(f"mutant {number}: {type(error).__name__}: {error}")
+                fates[type(error).__name__] += 1
             if number % 500 == 499:
-                print(f"{number + 1}: {dict(fates)}", flush=True)
+                print(f"{number + 1}: {summary(fates)}", flush=True)
+    return fates, errors
+
+
+def main() -> int:
+    """Play, and print figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.components")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="components; those of the conformance cases by default"
+    )
+    parser.add_argument("--count", type=int, default=500, help="mutants, at most")
+    parser.add_argument("--seconds", type=float, default=1_800, help="at most")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of all that is random")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    began = time.monotonic()
+    fates, errors = anyio.run(
+        lambda: play(options.files, count=options.count, seed=options.seed, seconds=options.seconds)
+    )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
-        f"seed {options.seed}: {options.count} mutants of {len(seeds)} components in {time.monotonic() - began:.0f} s: {dict(fates)}; {memory} MB"
+        f"{fates.total()} mutants in {time.monotonic() - began:.0f} s: {summary(fates)}; {memory} MB", *errors, sep="\n"
     )
+    return bool(errors)
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 from fluvial.commands import (
@@ -233,6 +233,22 @@ def types(invocation: Invocation, /, file: Path, **given: Any) -> None:
     compilation.require()
     entries = outline(compilation)
     invocation.print(to_builtins(entries), lambda: [one.text for one in entries])
+
+
+@aqua.command()
+@click.argument("description", type=click.File("rb"))
+@click.option("--name", required=True, help="Of the service in Aqua, with a capital: Counter.")
+@click.option(
+    "--id", "service_id", default="", help="By which it is called, such as its alias.  [default: programs say it]"
+)
+def export(description: IO[bytes], name: str, service_id: str) -> None:
+    """Declare a service in Aqua.
+
+    DESCRIPTION is what `fluvial service show NAME --json` or `fluvial module inspect FILE --json` prints; - reads it from stdin.
+    """
+    from fluvial_aqua.exporting import declarations
+
+    click.echo(declarations(description.read(), service=name, service_id=service_id), nl=False)
 
 
 @aqua.command()

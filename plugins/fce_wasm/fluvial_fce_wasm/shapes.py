@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fluvial_fce_wasm.wit.printing import function_text, type_text
-from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitType, is_callable
+from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitType, is_callable, is_transferable
 
 
 class PublicFunction(msgspec.Struct, frozen=True):
@@ -26,7 +26,8 @@ class PublicFunction(msgspec.Struct, frozen=True):
 def public_functions(facade: ModuleShape) -> dict[str, PublicFunction]:
     """The functions of a facade by every name that scripts may use.
 
-    Each has its full name; its bare name too if no other function has the same. Functions whose values cannot leave their component, such as methods
+    Each has its full name; its bare name too if no other function has the same, also with ``_`` for ``-``, for languages whose names have no dash.
+    Functions whose values cannot leave their component, such as methods
     of resources, are left out.
     """
     found: list[PublicFunction] = []
@@ -37,7 +38,8 @@ def public_functions(facade: ModuleShape) -> dict[str, PublicFunction]:
             found.append(PublicFunction("", name, item))
     bare = [one.name for one in found]
     named = {one.full_name: one for one in found}
-    return {**named, **{one.name: one for one in found if bare.count(one.name) == 1}}
+    unique = [one for one in found if bare.count(one.name) == 1]
+    return {**named, **{one.name.replace("-", "_"): one for one in unique}, **{one.name: one for one in unique}}
 
 
 def function_of(shape: ModuleShape, interface: str, name: str) -> WitFunction:
@@ -53,15 +55,16 @@ def function_of(shape: ModuleShape, interface: str, name: str) -> WitFunction:
 def listed_names(facade: ModuleShape) -> list[str]:
     """One name of each public function: the bare one where it is unique."""
     by_function: dict[str, str] = {}
-    for name, one in public_functions(facade).items():
+    functions = public_functions(facade)
+    for name, one in functions.items():
         kept = by_function.get(one.full_name)
-        if kept is None or len(name) < len(kept):
+        if kept is None or len(name) < len(kept) or name == functions[name].name:
             by_function[one.full_name] = name
     return list(by_function.values())
 
 
 def described(facade: ModuleShape) -> list[dict[str, object]]:
-    """The public functions as JSON, with WIT texts for types."""
+    """The public functions as JSON, with WIT texts for types, and with the types themselves as ``signature``."""
     functions = public_functions(facade)
     lines: list[dict[str, object]] = []
     for name in listed_names(facade):
@@ -76,9 +79,23 @@ def described(facade: ModuleShape) -> list[dict[str, object]]:
                 ],
                 "result": None if one.type.result is None else type_text(one.type.result, names),
                 "text": f"{one.name}: {function_text(one.type, names)}",
+                "signature": msgspec.to_builtins(one.type),
             }
         )
     return lines
+
+
+def named_types(facade: ModuleShape) -> dict[str, dict[str, object]]:
+    """The types to which the interfaces of the public functions give names, as JSON by interface; those at the root under the empty text."""
+    interfaces = dict.fromkeys(one.interface for one in public_functions(facade).values())
+    return {
+        interface: {
+            name: msgspec.to_builtins(kind)
+            for name, kind in _named_types(facade, interface).items()
+            if is_transferable(kind)
+        }
+        for interface in interfaces
+    }
 
 
 def _named_types(shape: ModuleShape, interface: str) -> Mapping[str, WitType]:

@@ -13,7 +13,7 @@ from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.linking import NEVER, WASI
 from fluvial_fce_wasm.seat.builtin import interfaces_of
 from fluvial_fce_wasm.seat.hosting import CONTEXT_WIT
-from fluvial_fce_wasm.shapes import described
+from fluvial_fce_wasm.shapes import described, named_types
 from fluvial_fce_wasm.wit.parsing import parse_interface
 
 CONTEXT = parse_interface(CONTEXT_WIT)[0]
@@ -34,6 +34,7 @@ def inspected(file: Path) -> dict[str, Any]:
         "bytes": file.stat().st_size,
         "memory_bytes": sum(shape.memories),
         "functions": described(shape),
+        "types": named_types(shape),
         "exports": interfaces["exports"],
         "imports": [
             {"name": name, "from": _provider(name), "wit": text} for name, text in interfaces["imports"].items()

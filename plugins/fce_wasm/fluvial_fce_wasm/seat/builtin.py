@@ -16,7 +16,7 @@ from fluvial.errors import FluvialError, ServiceError
 from fluvial_fce_wasm.blueprints import Blueprint, blueprint_bytes, made_blueprint, read_blueprint
 from fluvial_fce_wasm.seat.deployments import BAD, CONFLICT, NOT_FOUND, Deployments, check_alias
 from fluvial_fce_wasm.seat.permissions import Permissions
-from fluvial_fce_wasm.shapes import described
+from fluvial_fce_wasm.shapes import described, named_types
 from fluvial_fce_wasm.tables import ModuleRow, ServiceEntry
 from fluvial_fce_wasm.wit.printing import function_text, interface_text
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitItem
@@ -183,7 +183,8 @@ class Srv(Effector[NoConfig]):
         facade = self._deployments.facade_of(self._deployments.service(service))
         if facade is None:
             raise EffectorError(NOT_FOUND, "its facade is not here any more")
-        return {"functions": described(facade.shape), **interfaces_of(facade.shape)}
+        shape = facade.shape
+        return {"functions": described(shape), "types": named_types(shape), **interfaces_of(shape)}
 
     def _owned(self, call: Call, service: str) -> ServiceEntry:
         self._permissions.require_deployer(call)
