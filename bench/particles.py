@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import anyio
 import structlog
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.client import Client, connect
 from fluvial.clock import SystemClock
 from fluvial.identity import KeyPair, PeerId
@@ -66,6 +66,9 @@ class Nobody:
         """Of the watcher."""
 
     def peer_disconnected(self, peer: PeerId) -> None:
+        """Of the watcher."""
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
         """Of the watcher."""
 
 
@@ -175,7 +178,7 @@ async def figures(peer: PeerProcess, pid: int, seconds: float) -> list[Figure]:
     async with connect(peer.address, network=NETWORK) as client:
         for what, at_once in (("flows, one at a time", 1), (f"flows, {AT_ONCE} at once", AT_ONCE)):
             found.append(await measure(what, lambda number: flow(client, number), at_once, seconds, pid))
-    async with sending(Contact.parse(peer.address)) as sender:
+    async with sending(Contact.configured(peer.address)) as sender:
         found.append(await measure(f"particles, {AT_ONCE} at once", sender.round_trip, AT_ONCE, seconds, pid))
     return found
 

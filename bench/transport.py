@@ -31,7 +31,7 @@ import anyio
 import structlog
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.closed import closed_context
 from fluvial.testing.ports import WeightsTrust
@@ -55,6 +55,9 @@ class Nobody:
         """Of the watcher."""
 
     def peer_disconnected(self, peer: PeerId) -> None:
+        """Of the watcher."""
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
         """Of the watcher."""
 
 
@@ -129,7 +132,7 @@ class Server:
         command = [sys.executable, __file__, "--serve", "--nats", nats_url]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         address, self.raw_port = self._line()
-        self.contact = Contact.parse(address)
+        self.contact = Contact.configured(address)
 
     def usage(self) -> tuple[float, int]:
         """CPU seconds and resident kilobytes."""
