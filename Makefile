@@ -40,8 +40,9 @@ $(TOOLS): requirements-toolchains.txt $(READY)
 demo: $(READY)
 	$(BIN)/fluvial demo
 
+# In the order of the folders: by number of tests, the few long ones would come last, and one worker would wait for the other.
 test: $(READY) $(if $(CI),$(TOOLS))
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: lint types imports test
 

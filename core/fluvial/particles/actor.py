@@ -39,6 +39,8 @@ ResultT = TypeVar("ResultT")
 
 AT_ONCE_MAX: Final = 64
 """Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
+AT_ONCE_BYTES: Final = 1_048_576
+"""Beyond so much memory of the flow its calls are made one transaction after another: in between the peer looks at its budgets."""
 AT_ONCE_S: Final = 0.002
 """After how long of such calls the rest of the peer has a turn, in seconds."""
 IMPOSSIBLE_REPORTED_MAX: Final = 8
@@ -197,7 +199,9 @@ class Actor:
         """
         left = AT_ONCE_MAX
         try:
-            while left and (quick := [one for one in effects.requests if self._is_inline(one)][:left]):
+            while left and self.held <= AT_ONCE_BYTES:
+                if not (quick := [one for one in effects.requests if self._is_inline(one)][:left]):
+                    break
                 left -= len(quick)
                 outcomes = await self._outcomes_of(quick)
                 more = await self._advance(partial(self._session.resolving, outcomes))

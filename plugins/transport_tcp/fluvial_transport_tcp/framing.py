@@ -142,6 +142,12 @@ class Decoder:
             self._fill(begun)
         self._fill(data)
 
+    def discard(self) -> None:
+        """Give back what is held; the decoder is of no use afterwards."""
+        self._buffer = bytearray()
+        self._start = self._filled = 0
+        self._long = None
+
     def _fill(self, data: bytes | bytearray) -> None:
         """Add bytes to the long frame, and what is behind it to the rest."""
         assert self._long is not None

@@ -79,6 +79,10 @@ class FrameReader:
             while (message := self._decoder.next_message()) is None:
                 await self._more()
             counted = size if message.kind in WORK else 0
+        except BaseException:
+            self._decoder.discard()  # at once: whoever still refers to this connection must not hold on to megabytes
+            self._received = memoryview(b"")
+            raise
         finally:
             self._life.frame = 0
             self._share.give(size - counted)
