@@ -1,7 +1,8 @@
 """Shares the peer's time among particles: machines work in slices, and those of a greedy initiator queue behind everybody else's.
 
 Most runs fit into one slice. They are done at once, if no other run of their initiator waits. What is left of a longer run queues
-fairly by initiator (``fairness``); one task gives the turns, and lets everything else of the peer have its own between two of them.
+fairly by initiator (``fairness``), and every second turn goes to the one that has had the fewest; one task gives the turns, and lets everything
+else of the peer have its own between two of them.
 
 What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.

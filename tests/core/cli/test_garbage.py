@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import anyio
-from fluvial.cli.garbage import FULL_S_MAX, PAUSE_S, tend_garbage
+import pytest
+from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, tend_garbage
 from fluvial.virtual.loop import run
 
 
 class Knot:
     """Something that refers to itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
         self.itself = self
+        self.load = b"x" * size
 
 
 def test_what_is_old_is_set_aside_and_garbage_among_it_is_found_later() -> None:
@@ -40,3 +43,22 @@ def test_what_is_old_is_set_aside_and_garbage_among_it_is_found_later() -> None:
     run(main)
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell what a process holds")
+def test_old_garbage_is_found_at_once_when_the_process_has_grown() -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tend_garbage)
+            await anyio.sleep(PAUSE_S)
+            knot = Knot(2 * GROWTH_BYTES)
+            dead = weakref.ref(knot)
+            gc.freeze()
+            del knot
+            assert dead() is not None
+            await anyio.sleep(GROWTH_S + 2 * PAUSE_S)
+            assert dead() is None
+            tasks.cancel_scope.cancel()
+
+    assert GROWTH_S + 2 * PAUSE_S < FULL_S
+    run(main)
