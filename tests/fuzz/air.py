@@ -16,10 +16,12 @@ import argparse
 import json
 import random
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -41,6 +43,12 @@ PROGRESS_SECONDS: Final = 30.0
 
 LINES_MAX: Final = 6
 """Lines of a difference that are shown."""
+
+DEPTH_MAX: Final = 100_000
+"""How deep the plain machine may call itself."""
+
+STACK_BYTES: Final = 1 << 29
+"""Stack of the thread in which it does so."""
 
 
 class Fuzzing:
@@ -216,4 +224,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.setrecursionlimit(DEPTH_MAX)
+    threading.stack_size(STACK_BYTES)
+    with ThreadPoolExecutor(1) as deep:  # the plain machine calls itself for each round of a fold
+        deep.submit(main).result()
