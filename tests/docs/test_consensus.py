@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+import pytest
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import Action, Fault, FaultSchedule, Role, read_schedule
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.light_client import LightClient
+from fluvial.ledger.revocations import revocation_key
+from fluvial.ledger.transactions import Body, UrgentTransaction
 from fluvial.seats import Registry
 
+from tests.core.ledger.test_light_client import GENESIS, fact
+from tests.core.ledger.test_revocations import ANN, BOB
 from tests.docs.pages import blocks, rows, section, words
 
 SCHEDULES = Path(__file__).parents[1] / "conformance" / "consensus"
 
 
-def algorithm() -> Algorithm:
-    (block,) = [one for one in blocks("python") if one.page == "docs/consensus.md"]
+def names_of(part: str) -> dict[str, Any]:
+    """The names that the block of the page with this text defines."""
+    (block,) = [one for one in blocks("python") if one.page == "docs/consensus.md" and part in one.text]
     names: dict[str, Any] = {}
     exec(compile(block.text, str(block), "exec"), names)
+    return names
+
+
+def algorithm() -> Algorithm:
+    names = names_of("fluvial_register")
     registry = Registry()
     names["fluvial_register"](registry)
     (offer,) = registry.offers("engine")
@@ -34,6 +47,22 @@ def test_the_engine_of_the_page_works_while_messages_keep_their_order() -> None:
     assert [one for one in report["verdicts"] if not one["ok"]] == []
     stormy = msgspec.structs.replace(calm, network=msgspec.structs.replace(calm.network, delay_ms=(1, 100)))
     assert not play(stormy, algorithm(), 1)["passed"]
+
+
+def test_a_light_client_learns_whether_a_key_is_revoked() -> None:
+    is_revoked = names_of("is_revoked")["is_revoked"]
+    client = LightClient(GENESIS)
+    ann, bob = ANN.public_key, BOB.public_key
+    assert is_revoked(client, fact(revocation_key("fluvial", ann, bob)), ann, bob, height=1)
+    assert not is_revoked(client, fact(revocation_key("fluvial", bob, ann)), bob, ann, height=1)
+    with pytest.raises(RemoteProtocolError, match="too old"):
+        is_revoked(client, fact(revocation_key("fluvial", bob, ann)), bob, ann, height=2)
+
+
+def test_all_kinds_of_transactions_are_named() -> None:
+    named = {word for row in rows(section("consensus.md", "## The ledger")) for cell in row for word in words(cell)}
+    bodies = [one for part in get_args(Body) for one in (get_args(part) or (part,))]
+    assert {one.__name__ for one in [*bodies, *get_args(UrgentTransaction)]} <= named
 
 
 def test_all_fields_faults_and_roles_are_named() -> None:

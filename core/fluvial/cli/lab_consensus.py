@@ -64,6 +64,103 @@ def run(
     ctx.exit(exit_status(reports))
 
 
+@consensus.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="SCHEDULE…")
+@click.option("--algorithm", "names", required=True, metavar="NAME,NAME…", help="Which engines, as plugins offer them.")
+@click.option("--seeds", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Seeds of each schedule.")
+@click.option(
+    "--sizes", default="4,7,13", show_default=True, metavar="N,N…", help="Numbers of validators when all is well."
+)
+@click.option(
+    "--loads", default="50,400,1600", show_default=True, metavar="N,N…", help="Payments in a second when all is well."
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("comparison.html"),
+    show_default=True,
+    help="Where the page is written.",
+)
+@common_options
+@pass_invocation
+def compare(
+    invocation: Invocation, files: tuple[Path, ...], names: str, seeds: int, sizes: str, loads: str, report: Path
+) -> None:
+    """Run algorithms over the same schedules, seeds and loads; write a page with tables and plots, and print a summary."""
+    from fluvial.consensus.lab import compare as comparing
+    from fluvial.consensus.lab.comparison_page import page, text
+    from fluvial.consensus.lab.schedule import read_schedule
+
+    comparison = comparing.compare(
+        [read_schedule(path) for path in files],
+        [algorithm_of(invocation, name.strip()) for name in dict.fromkeys(names.split(","))],
+        seeds=seeds,
+        sizes=_numbers(sizes, "--sizes", 128),
+        loads=_numbers(loads, "--loads", 100_000),
+        progress=lambda line: click.echo(line, err=True),
+    )
+    report.write_text(page(comparison), encoding="utf-8")
+    click.echo(text(comparison), nl=False)
+    click.echo(f"The page is {report}.", err=True)
+
+
+@consensus.command()
+@click.option("--algorithm", "name", required=True, metavar="NAME", help="Which engine, as a plugin offers it.")
+@click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many schedules.")
+@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first schedule.")
+@click.option("--validators", type=(int, int), default=(4, 7), show_default=True, help="Fewest and most validators.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where failing schedules are written.",
+)
+@common_options
+@pass_invocation
+@click.pass_context
+def fuzz(
+    ctx: click.Context,
+    invocation: Invocation,
+    name: str,
+    runs: int,
+    first: int,
+    validators: tuple[int, int],
+    keep: Path,
+) -> None:
+    """Run schedules that are made up by chance; what fails is made smaller and written as a schedule, and the exit status is 1."""
+    import msgspec
+
+    from fluvial.consensus.lab.fuzz import random_schedule, shrunk
+    from fluvial.consensus.lab.play import play
+
+    if not 1 <= validators[0] <= validators[1] <= 64:
+        raise click.BadParameter("the first is at least 1, the second at most 64", param_hint="--validators")
+    algorithm = algorithm_of(invocation, name)
+    failed = 0
+    for seed in range(first, first + runs):
+        schedule = random_schedule(seed, nodes=validators)
+        report = play(schedule, algorithm, seed)
+        _summarize(report)
+        if not report["passed"] and not report.get("skipped"):
+            failed += 1
+            small = shrunk(schedule, lambda one: not play(one, algorithm, one.seed)["passed"])
+            path = keep / f"{schedule.name}.json"
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(small), indent=1) + b"\n")
+            click.echo(f"{path} has what it takes to fail", err=True)
+    click.echo(f"{runs - failed} of {runs} passed")
+    ctx.exit(1 if failed else 0)
+
+
+def _numbers(text: str, option: str, most: int) -> list[int]:
+    try:
+        numbers = sorted({int(one) for one in text.split(",") if one.strip()})
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=option) from error
+    if not all(1 <= one <= most for one in numbers):
+        raise click.BadParameter(f"numbers are between 1 and {most}", param_hint=option)
+    return numbers
+
+
 def algorithm_of(invocation: Invocation, name: str) -> Algorithm:
     """The algorithm that an installed plugin offers under a name.
 

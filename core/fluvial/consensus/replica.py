@@ -411,7 +411,7 @@ class Replica:
                     senders.append(sender)
                 case ReportOffence(evidence):
                     self._hold(evidence)
-        self.pool.forget(self.state, list(dict.fromkeys(senders)))
+        self.pool.forget(self.state, list(dict.fromkeys(senders)), header.height + 1)
         self._outputs.put(BlockFinal(block, done, reference))
         if proof is not None:
             self._outputs.put(BlockProven(header.height, proof))

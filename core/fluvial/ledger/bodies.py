@@ -8,6 +8,7 @@ from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.ledger.approvals import agreeing
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership
+from fluvial.ledger.licences import CloseLicence, ExtendLicence, OpenLicence, SettleLicence, apply_licence
 from fluvial.ledger.names import apply_name
 from fluvial.ledger.perimeters import (
     ClosePerimeter,
@@ -47,6 +48,8 @@ def apply(changes: Changes, setting: BlockSetting, transaction: SignedTransactio
             update_perimeter(changes, setting, transaction.sender, body)
         case ClosePerimeter() as body:
             close_perimeter(changes, setting, transaction.sender, body)
+        case OpenLicence() | ExtendLicence() | SettleLicence() | CloseLicence() as body:
+            apply_licence(changes, setting, transaction.sender, transaction.nonce, body)
         case body:
             apply_name(changes, setting, transaction.sender, body)
 

@@ -11,10 +11,19 @@ from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.bodies import apply
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership, Parameters
 from fluvial.ledger.offences import punish
+from fluvial.ledger.revocations import record_revocation
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes, State
 from fluvial.ledger.statements import ValidatorSet
-from fluvial.ledger.transactions import ReportOffence, SignedTransaction, Transaction, UpdateValidators, parse
+from fluvial.ledger.transactions import (
+    CarryRevocation,
+    ReportOffence,
+    SignedTransaction,
+    Transaction,
+    UpdateValidators,
+    UrgentTransaction,
+    parse,
+)
 
 BAD_SIGNATURE: Final = "signature"
 
@@ -104,8 +113,8 @@ def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> s
     )
     changes = Changes(state)
     try:
-        if isinstance(one, ReportOffence):
-            punish(changes, setting, one.evidence)
+        if not isinstance(one, SignedTransaction):
+            _urgent(changes, setting, one, len(transaction))
         else:
             _pay(changes, setting, one, len(transaction), future=True)
     except (Invalid, BodyFailed) as error:
@@ -120,9 +129,9 @@ def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str
     except RemoteProtocolError as error:
         raise Invalid(error.message) from error
     inner = Changes(changes)
-    if isinstance(one, ReportOffence):
+    if not isinstance(one, SignedTransaction):
         try:
-            punish(inner, setting, one.evidence)
+            _urgent(inner, setting, one, len(transaction))
         except BodyFailed as error:
             raise Invalid(str(error)) from error
         changes.keep(inner)
@@ -138,22 +147,42 @@ def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str
     return ""
 
 
+def _urgent(changes: Changes, setting: BlockSetting, one: UrgentTransaction, size: int) -> None:
+    """Execute what has no nonce: either it has its effect, or it must not be in this block."""
+    if isinstance(one, ReportOffence):
+        punish(changes, setting, one.evidence)
+        return
+    account = _payer(changes, setting, one, one.payer, size)
+    record_revocation(changes, setting, one.revocation)
+    if not one.is_signed:
+        raise Invalid(BAD_SIGNATURE)
+    changes.set(ACCOUNTS, one.payer, account)
+
+
 def _pay(changes: Changes, setting: BlockSetting, one: SignedTransaction, size: int, *, future: bool = False) -> None:
     """Check everything before the body, take the fee and use up the nonce.
 
     Raises:
         Invalid: the transaction must not be in this block.
     """
-    account = changes.read(ACCOUNTS, one.sender, Account) or Account()
+    account = _payer(changes, setting, one, one.sender, size)
+    if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
+        raise Invalid("nonce")
+    if not one.is_signed:
+        raise Invalid(BAD_SIGNATURE)
+    changes.set(ACCOUNTS, one.sender, Account(one.nonce + 1, account.balance))
+
+
+def _payer(
+    changes: Changes, setting: BlockSetting, one: SignedTransaction | CarryRevocation, key: bytes, size: int
+) -> Account:
+    """The account that pays for a transaction, without the fee; raises Invalid if the transaction cannot be paid here and now."""
+    account = changes.read(ACCOUNTS, key, Account) or Account()
     fee = size * setting.parameters.fee_per_byte
     if one.chain != setting.chain:
         raise Invalid("chain")
-    if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
-        raise Invalid("nonce")
     if setting.height > one.valid_until:
         raise Invalid("expired")
     if fee > one.fee_max or fee > account.balance:
         raise Invalid("fee")
-    if not one.is_signed:
-        raise Invalid(BAD_SIGNATURE)
-    changes.set(ACCOUNTS, one.sender, Account(one.nonce + 1, account.balance - fee))
+    return Account(account.nonce, account.balance - fee)

@@ -17,6 +17,9 @@ Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 """Never negative, and sums of two fit into 64 bits."""
 
+UNITS_MAX: Final = 2**62
+"""Of all balances together. Nothing makes units, so no sum can become larger."""
+
 VALIDATORS: Final = "validators"
 PARAMETERS: Final = "parameters"
 ACCOUNTS: Final = "accounts"
@@ -70,9 +73,11 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
         """The state before the first block.
 
         Raises:
-            ValueError: these can be no first validators.
+            ValueError: these can be no first validators, or a key has two balances, or there are too many units.
         """
         ValidatorSet(self.validators)
+        if len(dict(self.balances)) != len(self.balances) or sum(units for _, units in self.balances) > UNITS_MAX:
+            raise ValueError(f"each key has one balance, and all of them together at most {UNITS_MAX} units")
         changes = Changes(State())
         changes.set(PARAMETERS, b"", self.parameters)
         changes.set(VALIDATORS, b"", Membership(0, self.validators))

@@ -1,4 +1,7 @@
-"""Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest fee goes first when there is no room."""
+"""Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest fee goes first when there is no room.
+
+Evidence and revocations wait in a lane of their own (``urgent.py``).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from collections.abc import Container, Sequence
 from typing import Final
 
 from fluvial.errors import Refused
-from fluvial.ledger.execution import refusal
+from fluvial.ledger.execution import parameters_of, refusal
 from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.state import Changes, State
-from fluvial.ledger.transactions import ReportOffence, parse, transaction_id
+from fluvial.ledger.transactions import SignedTransaction, parse, transaction_id
+from fluvial.ledger.urgent import UrgentLane
 
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 32 << 20
@@ -32,12 +36,12 @@ class TransactionPool:
         self._newest_first = newest_first
         self._per_sender = per_sender
         self._waiting: dict[bytes, dict[int, bytes]] = {}
-        self._offences: dict[bytes, bytes] = {}
+        self._urgent = UrgentLane(chain)
         self._bytes = 0
         self._count = 0
 
     def __len__(self) -> int:
-        return self._count + len(self._offences)
+        return self._count + len(self._urgent)
 
     def add(self, transaction: bytes, state: State, height: int) -> None:
         """Let a transaction wait.
@@ -53,8 +57,8 @@ class TransactionPool:
         if reason := refusal(state, transaction, chain=self._chain, height=height):
             raise Refused(f"the ledger does not take this transaction: {reason}", reason="transaction")
         one = parse(transaction)
-        if isinstance(one, ReportOffence):
-            self._offences.setdefault(one.evidence.offender, transaction)
+        if not isinstance(one, SignedTransaction):
+            self._urgent.add(one, transaction)
             return
         mine = self._waiting.setdefault(one.sender, {})
         if one.nonce in mine:
@@ -77,11 +81,11 @@ class TransactionPool:
         """Let evidence wait that this peer has found itself, unless the ledger has it already."""
         if not refusal(state, transaction, chain=self._chain, height=0):
             one = parse(transaction)
-            assert isinstance(one, ReportOffence), "it is a report"
-            self._offences.setdefault(one.evidence.offender, transaction)
+            assert not isinstance(one, SignedTransaction), "it is a report"
+            self._urgent.add(one, transaction)
 
     def take(self, state: State, *, bytes_max: int, count_max: int, without: Container[bytes] = ()) -> Sequence[bytes]:
-        """Transactions for a block: offences first, then in turns one of each sender with consecutive nonces.
+        """Transactions for a block: what is urgent, at most a half of it; then in turns one of each sender with consecutive nonces.
 
         Args:
             state: on which they will be executed.
@@ -89,7 +93,7 @@ class TransactionPool:
             count_max: of the block.
             without: ids that must not be taken, while what follows them may.
         """
-        taken = list(self._offences.values())[: count_max // 2]
+        taken = list(self._urgent.take(bytes_max=bytes_max // 2, count_max=(count_max + 1) // 2, without=without))
         room = bytes_max - sum(len(one) + 8 for one in taken)
         turns = [(mine, _account(state, sender).nonce) for sender, mine in self._waiting.items()]
         if self._newest_first:
@@ -109,16 +113,21 @@ class TransactionPool:
             turns = again
         return taken
 
-    def forget(self, state: State, senders: Sequence[bytes]) -> None:
-        """Drop what a block of these senders has used up."""
+    def forget(self, state: State, senders: Sequence[bytes], height: int = 0) -> None:
+        """Drop what a block of these senders has used up.
+
+        Args:
+            state: after the block.
+            senders: of its transactions.
+            height: of the next block.
+        """
         for sender in senders:
             nonce = _account(state, sender).nonce
             mine = self._waiting.get(sender, {})
             for used in [one for one in mine if one < nonce]:
                 self._drop(sender, used)
-        for offender in list(self._offences):
-            if refusal(state, self._offences[offender], chain=self._chain, height=0):
-                del self._offences[offender]
+        if len(self._urgent):
+            self._urgent.forget(state, height, parameters_of(state).fee_per_byte)
 
     def _drop(self, sender: bytes, nonce: int) -> None:
         gone = self._waiting[sender].pop(nonce)
@@ -143,8 +152,7 @@ class TransactionPool:
 
 
 def _fee(transaction: bytes) -> int:
-    one = parse(transaction)
-    return 0 if isinstance(one, ReportOffence) else one.fee_max
+    return getattr(parse(transaction), "fee_max", 0)
 
 
 def _account(state: State, sender: bytes) -> Account:

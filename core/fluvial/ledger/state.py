@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fluvial.encoding import decode, encode
 from fluvial.ledger.tree import Node, TreeProof, changed, find, hash_of, leaves, prove
@@ -14,38 +14,38 @@ T = TypeVar("T")
 class State:
     """The state at one height; never changes. Versions share what they have in common."""
 
-    __slots__ = ("_tree",)
+    __slots__ = ("tree",)
 
     def __init__(self, tree: Node = None) -> None:
-        self._tree = tree
+        self.tree: Final = tree
 
     @property
     def root(self) -> bytes:
         """The root of its tree, 32 bytes."""
-        return hash_of(self._tree)
+        return hash_of(self.tree)
 
     def get(self, module: str, key: bytes) -> bytes | None:
         """The value of a key; None if it has none."""
-        return find(self._tree, module, key)
+        return find(self.tree, module, key)
 
     def scan(self, module: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
         """The keys of a module that begin with ``prefix``, in order, with their values. Costs as much as the whole state is large."""
         found = [
-            (one.key, one.value) for one in leaves(self._tree) if one.module == module and one.key.startswith(prefix)
+            (one.key, one.value) for one in leaves(self.tree) if one.module == module and one.key.startswith(prefix)
         ]
         return sorted(found)
 
     def proof(self, module: str, key: bytes) -> TreeProof:
         """A proof for others that :meth:`get` is right."""
-        return prove(self._tree, module, key)
+        return prove(self.tree, module, key)
 
     def all(self) -> Iterable[tuple[str, bytes, bytes]]:
         """Everything, as (module, key, value), in the order of the tree."""
-        return ((one.module, one.key, one.value) for one in leaves(self._tree))
+        return ((one.module, one.key, one.value) for one in leaves(self.tree))
 
     def with_changes(self, changes: dict[tuple[str, bytes], bytes | None]) -> State:
         """The state with some keys set, or removed where the value is None."""
-        return State(changed(self._tree, changes))
+        return State(changed(self.tree, changes))
 
 
 class Changes:

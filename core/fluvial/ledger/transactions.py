@@ -14,12 +14,15 @@ from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
 from fluvial.ledger.approvals import Approvals
 from fluvial.ledger.genesis import Amount, Key, Parameters
+from fluvial.ledger.licences import LicenceBody
 from fluvial.ledger.names import NameBody
 from fluvial.ledger.perimeters import ClosePerimeter, CreatePerimeter, UpdatePerimeter
+from fluvial.ledger.revocations import RevocationBytes
 from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
 
 TRANSACTION_BYTES_MAX: Final = 65_536
 _DOMAIN: Final = b"fluvial/transaction/1\0"
+_CARRIED_DOMAIN: Final = b"fluvial/carried revocation/1\0"
 
 Nonce = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -54,7 +57,14 @@ class UpdateParameters(msgspec.Struct, frozen=True, array_like=True, tag="parame
 
 
 Body: TypeAlias = (
-    TransferUnits | UpdateValidators | UpdateParameters | CreatePerimeter | UpdatePerimeter | ClosePerimeter | NameBody
+    TransferUnits
+    | UpdateValidators
+    | UpdateParameters
+    | CreatePerimeter
+    | UpdatePerimeter
+    | ClosePerimeter
+    | NameBody
+    | LicenceBody
 )
 
 
@@ -91,7 +101,35 @@ class ReportOffence(msgspec.Struct, frozen=True, array_like=True, tag="offence")
     evidence: Evidence
 
 
-Transaction: TypeAlias = SignedTransaction | ReportOffence
+class CarryRevocation(msgspec.Struct, frozen=True, array_like=True, tag="revoke", dict=True):
+    """A revocation, brought by whoever pays for it. It has no nonce: the ledger takes the same one only once.
+
+    Attributes:
+        chain: the ledger it is for.
+        payer: public key that pays the fee and signs.
+        valid_until: the last height at which it may be executed.
+        fee_max: what the payer pays at most, in units.
+        revocation: the issuer's own statement (``revocations.py``).
+        signature: of the payer, of all of the above.
+    """
+
+    chain: Key
+    payer: Key
+    valid_until: Slot
+    fee_max: Amount
+    revocation: RevocationBytes
+    signature: Signature
+
+    @cached_property
+    def is_signed(self) -> bool:
+        """Whether the payer has signed it."""
+        return verify(self.payer, self.signature, _carried(self))
+
+
+UrgentTransaction: TypeAlias = ReportOffence | CarryRevocation
+"""What no flood of payments may delay: it waits in a lane of its own (``urgent.py``)."""
+
+Transaction: TypeAlias = SignedTransaction | UrgentTransaction
 
 
 def sign_transaction(
@@ -105,6 +143,14 @@ def sign_transaction(
 def report(evidence: Evidence) -> bytes:
     """A transaction that brings evidence onto the ledger."""
     return encode(ReportOffence(evidence))
+
+
+def carry_revocation(
+    keys: KeyPair, chain: bytes, revocation: bytes, *, valid_until: int = 2**53, fee_max: int = 0
+) -> bytes:
+    """A transaction that brings a revocation onto the ledger, paid by the owner of these keys."""
+    unsigned = CarryRevocation(chain, keys.public_key, valid_until, fee_max, revocation, bytes(64))
+    return encode(msgspec.structs.replace(unsigned, signature=keys.sign(_carried(unsigned))))
 
 
 def transaction_id(transaction: bytes) -> bytes:
@@ -149,3 +195,7 @@ def _signed(transaction: SignedTransaction) -> bytes:
             transaction.body,
         )
     )
+
+
+def _carried(one: CarryRevocation) -> bytes:
+    return _CARRIED_DOMAIN + encode((one.chain, one.payer, one.valid_until, one.fee_max, one.revocation))

@@ -12,7 +12,7 @@ alone, never on the order of the changes that led to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Final, TypeAlias
 
@@ -81,7 +81,7 @@ class TreeProof(msgspec.Struct, frozen=True, array_like=True):
             current = _leaf_hash(other, value_hash)
         for depth in range(len(self.siblings) - 1, -1, -1):
             sibling = self.siblings[depth]
-            pair = sibling + current if _bit(place, depth) else current + sibling
+            pair = sibling + current if bit_of(place, depth) else current + sibling
             if len(pair) != 64:
                 return False
             current = sha256(b"\1" + pair).digest()
@@ -103,7 +103,7 @@ def find(node: Node, module: str, key: bytes) -> bytes | None:
     place = place_of(module, key)
     depth = 0
     while isinstance(node, Branch):
-        node = node.right if _bit(place, depth) else node.left
+        node = node.right if bit_of(place, depth) else node.left
         depth += 1
     return node.value if node is not None and node.place == place else None
 
@@ -116,12 +116,29 @@ def changed(node: Node, changes: Mapping[tuple[str, bytes], bytes | None]) -> No
     return node
 
 
+def subtree_of(leaves: Iterable[TreeLeaf], depth: int = 0) -> Node:
+    """The subtree of some keys whose places have so many first bits in common."""
+    node: Node = None
+    for leaf in leaves:
+        node = _with(node, leaf, depth)
+    return node
+
+
+def folded(node: Node, place: bytes, siblings: Sequence[bytes]) -> bytes:
+    """The root of a tree that has a subtree on the way to a place, with these hashes beside the way, from the root down."""
+    current = hash_of(node)
+    for depth in range(len(siblings) - 1, -1, -1):
+        pair = siblings[depth] + current if bit_of(place, depth) else current + siblings[depth]
+        current = sha256(b"\1" + pair).digest()
+    return current
+
+
 def prove(node: Node, module: str, key: bytes) -> TreeProof:
     """The proof of what the tree holds at a key, its absence included."""
     place = place_of(module, key)
     siblings: list[bytes] = []
     while isinstance(node, Branch):
-        if _bit(place, len(siblings)):
+        if bit_of(place, len(siblings)):
             beside, node = node.left, node.right
         else:
             beside, node = node.right, node.left
@@ -149,13 +166,13 @@ def _with(node: Node, leaf: TreeLeaf, depth: int) -> Node:
             return leaf
         # Both go down together to the first bit in which they differ.
         split = depth
-        while _bit(node.place, split) == _bit(leaf.place, split):
+        while bit_of(node.place, split) == bit_of(leaf.place, split):
             split += 1
-        inner: Node = Branch(node, leaf) if _bit(leaf.place, split) else Branch(leaf, node)
+        inner: Node = Branch(node, leaf) if bit_of(leaf.place, split) else Branch(leaf, node)
         for above in range(split - 1, depth - 1, -1):
-            inner = Branch(None, inner) if _bit(leaf.place, above) else Branch(inner, None)
+            inner = Branch(None, inner) if bit_of(leaf.place, above) else Branch(inner, None)
         return inner
-    if _bit(leaf.place, depth):
+    if bit_of(leaf.place, depth):
         return Branch(node.left, _with(node.right, leaf, depth + 1))
     return Branch(_with(node.left, leaf, depth + 1), node.right)
 
@@ -166,7 +183,7 @@ def _without(node: Node, place: bytes, depth: int) -> Node:
     if isinstance(node, TreeLeaf):
         return None if node.place == place else node
     left, right = node.left, node.right
-    if _bit(place, depth):
+    if bit_of(place, depth):
         right = _without(right, place, depth + 1)
     else:
         left = _without(left, place, depth + 1)
@@ -183,9 +200,10 @@ def _leaf_hash(place: bytes, value_hash: bytes) -> bytes:
     return sha256(b"\0" + place + value_hash).digest()
 
 
-def _bit(place: bytes, depth: int) -> int:
+def bit_of(place: bytes, depth: int) -> int:
+    """Which way a place goes at a depth: 0 for left, 1 for right."""
     return place[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
 def _same_way(one: bytes, other: bytes, depth: int) -> bool:
-    return depth <= DEPTH_MAX and all(_bit(one, bit) == _bit(other, bit) for bit in range(depth))
+    return depth <= DEPTH_MAX and all(bit_of(one, bit) == bit_of(other, bit) for bit in range(depth))

@@ -9,7 +9,7 @@ from typing import Any
 from fluvial.consensus.lab.run import LaboratoryRun
 from fluvial.consensus.lab.schedule import Crash, FaultSchedule
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.transactions import ReportOffence, decode_payload, parse, transaction_id
+from fluvial.ledger.transactions import SignedTransaction, decode_payload, parse, transaction_id
 
 Verdict = dict[str, Any]
 
@@ -76,7 +76,7 @@ def _wrong_transactions(run: LaboratoryRun, copy: Any) -> Iterator[str]:
             if name in seen:
                 yield f"twice: {name.hex()[:12]}"
             seen.add(name)
-            if isinstance(one, ReportOffence):
+            if not isinstance(one, SignedTransaction):
                 continue
             if name not in run.payments and name not in run.actions:
                 yield f"never submitted: {name.hex()[:12]}"

@@ -65,6 +65,25 @@ class Payment:
     committed_us: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A message on its way from a node to another, for who draws a run.
+
+    Attributes:
+        sender, to: numbers of nodes.
+        sent_us, arrives_us: when.
+        data: its bytes.
+        kind: its class.
+    """
+
+    sender: int
+    to: int
+    sent_us: int
+    arrives_us: int
+    data: bytes
+    kind: str
+
+
 class Impossible(Exception):
     """The algorithm cannot be run with this schedule; the text says why."""
 
@@ -76,6 +95,7 @@ class LaboratoryRun:
         schedule: what happens.
         algorithm: what is tried.
         seed: of all randomness.
+        watch: hears of each message that will arrive.
 
     Attributes:
         copies: all copies of all nodes.
@@ -88,8 +108,16 @@ class LaboratoryRun:
         Impossible: the algorithm lacks what the schedule asks for.
     """
 
-    def __init__(self, schedule: FaultSchedule, algorithm: Algorithm, seed: int) -> None:
+    def __init__(
+        self,
+        schedule: FaultSchedule,
+        algorithm: Algorithm,
+        seed: int,
+        *,
+        watch: Callable[[Passage], None] | None = None,
+    ) -> None:
         self.schedule, self.algorithm, self.seed = schedule, algorithm, seed
+        self._watch = watch
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -144,6 +172,9 @@ class LaboratoryRun:
             self.bytes[message.kind] += len(message.data)
             for at_us in self._network.arrivals(sender.name, message.to, self.now_us + message.extra_us):
                 target = by_name[message.to]
+                if self._watch is not None:
+                    way = (sender.node, target.node, self.now_us, at_us + target.lag_us)
+                    self._watch(Passage(*way, message.data, message.kind))
                 self.later(at_us + target.lag_us, _delivery(target, sender.peer, message.data))
 
     def block_final(self, copy: NodeCopy, final: BlockFinal) -> None:
