@@ -1,6 +1,6 @@
 """What a call of a WebAssembly service costs, next to others in the same run.
 
-Our ways: the call alone, through the queue of a service in a thread and in a process, and over the whole way of a particle. Others: stock wasmtime-py,
+Our ways: the call alone; through the queue of a service in a thread, stateless or not, and in a process; over the whole way of a particle. Others: stock wasmtime-py,
 and extism and Marine in Node where these are installed. Rounds of all ways alternate, and the median round counts, so that what else the machine does
 meets all. ``python bench/fce.py``.
 """
@@ -25,6 +25,7 @@ from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.shapes import function_of
+from fluvial_fce_wasm.threads import GuestThreads
 from wasmtime import wat2wasm
 
 ROUNDS = 9
@@ -86,7 +87,9 @@ async def queued_seconds(service: RunningService, call: str, arguments: list[Any
     return (time.perf_counter() - began) / times
 
 
-async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> RunningService:
+async def started(
+    modules: list[tuple[str, CompiledModule]], isolation: str, *, stateless: bool = False
+) -> RunningService:
     """A service at a level; says what its start took."""
     service = RunningService(
         ServicePlan(
@@ -94,8 +97,10 @@ async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> 
             link=link([(name, one.shape) for name, one in modules]),
             limits=GuestLimits(),
             isolation=isolation,  # type: ignore[arg-type]
+            stateless=stateless,
         ),
         lambda fuel: GuestEngine(counts_fuel=fuel),
+        threads=GuestThreads(),
     )
     began = time.perf_counter()
     await service.start()
@@ -106,7 +111,11 @@ async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> 
 async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> None:
     """All ways side by side, a round of each in turn; µs of a call, and how that is to stock wasmtime-py."""
     ways = [Direct(modules), *others(folder)]
-    services = {f"Fluvial, in a {one}": await started(modules, one) for one in ("thread", "process")}
+    services = {
+        "Fluvial, in a thread, stateless": await started(modules, "thread", stateless=True),
+        "Fluvial, in a thread": await started(modules, "thread"),
+        "Fluvial, in a process": await started(modules, "process"),
+    }
     print(f"\n| µs for a call | {' | '.join(NAMES.values())} |\n|{' --- |' * (len(NAMES) + 1)}")
     rows: dict[str, list[str]] = {name: [] for name in [*(way.name for way in ways), *services]}
     for call, (arguments, times) in CALLS.items():
