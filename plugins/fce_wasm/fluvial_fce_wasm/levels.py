@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from fluvial_fce_wasm.threads import (
     INLINE_S,
     GuestCall,
     GuestThreads,
+    LoopLine,
     Pace,
     is_small,
 )
@@ -100,8 +99,7 @@ class _LoopDoor:
         self.host: AskHost = no_host
         self.call_in_progress: GuestCall | None = None
         self._virtual = is_virtual()
-        self._loop = asyncio.get_running_loop()
-        self._asked: Future[HostAnswer] | None = None
+        self._line = LoopLine()
 
     def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
         """As :meth:`HostDoor.call`."""
@@ -110,16 +108,14 @@ class _LoopDoor:
         else:
             if self.call_in_progress is not None:
                 self.call_in_progress.look_away()
-            self._asked = asyncio.run_coroutine_threadsafe(self.host(interface, function, arguments), self._loop)
-            answer = self._asked.result()
+            answer = self._line.ask(self.host(interface, function, arguments))
         if answer.trap:
             raise HostTrap(answer.trap)
         return answer.value
 
     def cancel(self) -> None:
         """End the function that a guest waits for; the guest is stopped."""
-        if self._asked is not None:
-            self._asked.cancel()
+        self._line.cancel()
 
 
 def _at_once(work: Coroutine[Any, Any, HostAnswer]) -> HostAnswer:

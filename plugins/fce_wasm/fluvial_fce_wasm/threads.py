@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
+T = TypeVar("T")
 PATIENCE_S: Final = 0.000_2
 """How long the event loop waits for a call that a thread makes: about what it costs not to wait."""
 INLINE_S: Final = 0.001
@@ -153,6 +154,24 @@ class GuestCall:
             raise self._error
         finally:
             self._error = None  # it refers to this frame
+
+
+class LoopLine:
+    """From a thread to the event loop on which this is made: a coroutine is run there, and the thread waits for it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop: Callable[[], object] = lambda: None
+
+    def ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine gives; raises what it raises, and CancelledError."""
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._stop = asked.cancel
+        return asked.result()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine that is waited for, if there is one."""
+        self._stop()
 
 
 class _Worker:
