@@ -1,8 +1,8 @@
 """What a call of a WebAssembly service costs, next to others in the same run.
 
-Our ways: the call alone, through the queue of a service in a thread and in a process, and over the whole way of a particle. Others: stock wasmtime-py,
-and extism and Marine in Node where these are installed. Rounds of all ways alternate, and the median round counts, so that what else the machine does
-meets all. ``python bench/fce.py``.
+Our ways: the call alone; through the queue of a service in a thread, stateless or not, and in a process; over the whole way of a particle. Others: stock wasmtime-py,
+and extism and Marine in Node where these are installed. Short rounds of all ways alternate, and the best one of each counts, so that what else the
+machine does meets none. ``python bench/fce.py``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.shapes import function_of
+from fluvial_fce_wasm.threads import GuestThreads
 from wasmtime import wat2wasm
 
-ROUNDS = 9
+ROUNDS = 31
 POINTS = [{"x": i, "y": -1, "label": f"l{i}"} for i in range(1000)]
 CALLS: dict[str, tuple[list[Any], int]] = {
-    "add": ([2, 3], 2000),
-    "echo": (["x" * 1024], 2000),
-    "sum-points": ([POINTS], 20),
+    "add": ([2, 3], 500),
+    "echo": (["x" * 1024], 500),
+    "sum-points": ([POINTS], 4),
 }
 NAMES = {"add": "(s32, s32) -> s32", "echo": "string of 1 KB", "sum-points": "1000 records in"}
 
@@ -86,7 +87,9 @@ async def queued_seconds(service: RunningService, call: str, arguments: list[Any
     return (time.perf_counter() - began) / times
 
 
-async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> RunningService:
+async def started(
+    modules: list[tuple[str, CompiledModule]], isolation: str, *, stateless: bool = False
+) -> RunningService:
     """A service at a level; says what its start took."""
     service = RunningService(
         ServicePlan(
@@ -94,8 +97,10 @@ async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> 
             link=link([(name, one.shape) for name, one in modules]),
             limits=GuestLimits(),
             isolation=isolation,  # type: ignore[arg-type]
+            stateless=stateless,
         ),
         lambda fuel: GuestEngine(counts_fuel=fuel),
+        threads=GuestThreads(),
     )
     began = time.perf_counter()
     await service.start()
@@ -104,9 +109,13 @@ async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> 
 
 
 async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> None:
-    """All ways side by side, a round of each in turn; µs of a call, and how that is to stock wasmtime-py."""
+    """All ways side by side, a round of each in turn: µs of a call in the best round, and how that is to stock wasmtime-py."""
     ways = [Direct(modules), *others(folder)]
-    services = {f"Fluvial, in a {one}": await started(modules, one) for one in ("thread", "process")}
+    services = {
+        "Fluvial, in a thread, stateless": await started(modules, "thread", stateless=True),
+        "Fluvial, in a thread": await started(modules, "thread"),
+        "Fluvial, in a process": await started(modules, "process"),
+    }
     print(f"\n| µs for a call | {' | '.join(NAMES.values())} |\n|{' --- |' * (len(NAMES) + 1)}")
     rows: dict[str, list[str]] = {name: [] for name in [*(way.name for way in ways), *services]}
     for call, (arguments, times) in CALLS.items():
@@ -116,11 +125,10 @@ async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> No
                 if (took := way.seconds(call, arguments, times)) is not None:
                     rounds[way.name].append(took * 1e6)
             for name, service in services.items():
-                rounds[name].append(await queued_seconds(service, call, arguments, times // 10) * 1e6)
+                rounds[name].append(await queued_seconds(service, call, arguments, max(2, times // 5)) * 1e6)
         for name, took_us in rounds.items():
-            ratios = [one / two for one, two in zip(took_us, rounds[Stock.name], strict=False)]
-            text = f"{statistics.median(took_us):,.1f} ({statistics.median(ratios):.2f})" if took_us else "–"
-            rows[name].append(text)
+            best = min(took_us, default=0)
+            rows[name].append(f"{best:,.1f} ({best / min(rounds[Stock.name]):.2f})" if took_us else "–")
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")
     print()

@@ -27,6 +27,7 @@ from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.shares import shares
+from fluvial_fce_wasm.threads import GuestThreads
 from fluvial_fce_wasm.wit.types import WitFunction, WitPrimitive
 from wasmtime import WasmtimeError, wat2wasm
 
@@ -84,6 +85,7 @@ async def try_one(path: Path, cache: CodeCache, rng: random.Random) -> str:
         service = RunningService(
             ServicePlan(modules=[("mutant", compiled, share)], link=plan, limits=LIMITS, isolation="process"),
             lambda fuel: GuestEngine(counts_fuel=fuel),
+            threads=GuestThreads(),
         )
         try:
             for name, one in list(service.functions.items())[:CALLS]:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from anyio import from_thread
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
@@ -21,6 +20,17 @@ from fluvial_fce_wasm.linking import LinkPlan
 from fluvial_fce_wasm.process.messages import CallOrder, HostAnswer, LoadOrder, ModuleOrder, OrderDone, OrderFailed
 from fluvial_fce_wasm.process.parent import ChildProcess, no_host
 from fluvial_fce_wasm.shapes import PublicFunction
+from fluvial_fce_wasm.threads import (
+    INLINE_MODULES_MAX,
+    INLINE_RESULT_BYTES,
+    INLINE_S,
+    GuestCall,
+    GuestThreads,
+    LoopLine,
+    Pace,
+    is_small,
+)
+from fluvial_fce_wasm.wit.types import WitPrimitive
 
 Isolation: TypeAlias = Literal["thread", "process"]
 AskHost: TypeAlias = Callable[[str, str, list[Any]], Coroutine[Any, Any, HostAnswer]]
@@ -42,6 +52,7 @@ class ServicePlan:
         limits: of the service.
         isolation: where it runs.
         state: its state directory; None if it has none.
+        stateless: whether its guests keep nothing from call to call, so that a call may be made again by new ones.
     """
 
     modules: Sequence[tuple[str, CompiledModule, int]]
@@ -49,6 +60,7 @@ class ServicePlan:
     limits: GuestLimits
     isolation: Isolation
     state: Path | None = None
+    stateless: bool = False
 
 
 class GuestLevel(Protocol):
@@ -76,20 +88,34 @@ class GuestLevel(Protocol):
 
 
 class _LoopDoor:
-    """Functions of the host, reached from the thread of a guest."""
+    """Functions of the host, reached from the thread of a guest.
+
+    Attributes:
+        host: answers.
+        call_in_progress: if there is one.
+    """
 
     def __init__(self) -> None:
         self.host: AskHost = no_host
-        self.is_virtual = is_virtual()
+        self.call_in_progress: GuestCall | None = None
+        self._virtual = is_virtual()
+        self._line = LoopLine()
 
     def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
-        if self.is_virtual:
+        """As :meth:`HostDoor.call`."""
+        if self._virtual:
             answer = _at_once(self.host(interface, function, arguments))
         else:
-            answer = from_thread.run(self.host, interface, function, arguments)
+            if self.call_in_progress is not None:
+                self.call_in_progress.look_away()
+            answer = self._line.ask(self.host(interface, function, arguments))
         if answer.trap:
             raise HostTrap(answer.trap)
         return answer.value
+
+    def cancel(self) -> None:
+        """End the function that a guest waits for; the guest is stopped."""
+        self._line.cancel()
 
 
 def _at_once(work: Coroutine[Any, Any, HostAnswer]) -> HostAnswer:
@@ -109,11 +135,15 @@ class ThreadLevel(GuestLevel):
     Args:
         plan: of the service.
         engine: that has its profile.
+        threads: where it is called.
     """
 
-    def __init__(self, plan: ServicePlan, engine: GuestEngine) -> None:
+    def __init__(self, plan: ServicePlan, engine: GuestEngine, threads: GuestThreads) -> None:
         self._plan = plan
         self._engine = engine
+        self._threads = threads
+        self._pace = Pace()
+        self._is_inline = plan.stateless and not plan.link.uses("host") and len(plan.modules) <= INLINE_MODULES_MAX
         self._door = _LoopDoor()
         self._instances: LinkedInstances | None = None
         self.dead = False
@@ -134,14 +164,55 @@ class ThreadLevel(GuestLevel):
 
     async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest has ended, at most ``seconds``."""
+        key = (function.interface, function.name)
+        if self._is_inline and self.is_inline(function) and seconds > INLINE_S and is_small(arguments):
+            try:
+                return await self._inline(function, arguments)
+            except GuestError as error:
+                if error.kind not in (FailureKind.TIMEOUT, FailureKind.RESULT):
+                    raise
+            self._pace.was_late(key)
+            await self._renew()
+        return await self._in_a_thread(function, arguments, seconds, host)
+
+    async def _in_a_thread(
+        self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost
+    ) -> Any:
+        instances, door = self._instances, self._door
+        assert instances is not None, "it was not started"
+        work = partial(instances.call, function.interface, function.name, function.type, arguments, seconds)
+        call = GuestCall(work, door.cancel)
+        door.host, door.call_in_progress = host, call
+        try:
+            return await self._threads.run(call, self._pace, (function.interface, function.name))
+        finally:
+            self.dead, self.fuel_used = instances.dead, instances.fuel_used
+            door.host, door.call_in_progress = no_host, None
+
+    def is_inline(self, function: PublicFunction) -> bool:
+        """Whether a call may be made inline: it has proven short, and its result is read without a loop, which nobody could stop."""
+        result = function.type.result
+        is_simple = result is None or isinstance(result, WitPrimitive)
+        return self._is_inline and is_simple and self._pace.is_proven((function.interface, function.name))
+
+    async def _inline(self, function: PublicFunction, arguments: Sequence[Any]) -> Any:
         instances = self._instances
         assert instances is not None, "it was not started"
-        self._door.host = host
-        work = partial(instances.call, function.interface, function.name, function.type, arguments, seconds)
         try:
-            return await in_thread(work)
+            value = instances.call(
+                function.interface, function.name, function.type, arguments, INLINE_S, result_bytes=INLINE_RESULT_BYTES
+            )
         finally:
-            self.dead, self.fuel_used, self._door.host = instances.dead, instances.fuel_used, no_host
+            self.dead, self.fuel_used = instances.dead, instances.fuel_used
+        await self._threads.turn()
+        return value
+
+    async def _renew(self) -> None:
+        """New instances in place of those that were stopped in haste."""
+        if self.dead and self._instances is not None:
+            await in_thread(self._instances.close)
+            self._instances = await in_thread(partial(self._make, self._plan.limits.call_s))
+            self.dead = False
 
     async def close(self) -> None:
         """As :meth:`GuestLevel.close`."""

@@ -18,6 +18,8 @@ from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ServicePl
 from fluvial_fce_wasm.process.parent import no_host
 from fluvial_fce_wasm.quota import used_bytes
 from fluvial_fce_wasm.shapes import PublicFunction, public_functions
+from fluvial_fce_wasm.threads import GuestThreads
+from fluvial_fce_wasm.turns import Turn
 
 LOOK_S: Final = 0.1
 """How often the state directory is measured during a call."""
@@ -33,6 +35,7 @@ class RunningService:
     Args:
         plan: how it runs.
         engine: gives the engine of the profile that the service needs; asked in the process of the node only.
+        threads: where guests of this process run, shared by all services.
         on_lost: told why whenever the instances are lost.
     """
 
@@ -41,14 +44,16 @@ class RunningService:
         plan: ServicePlan,
         engine: Callable[[bool], GuestEngine],
         *,
+        threads: GuestThreads,
         on_lost: Callable[[GuestError], None] = lambda error: None,
     ) -> None:
         self.plan = plan
         self._engine = engine
+        self._threads = threads
         self._on_lost = on_lost
         self._level: GuestLevel | None = None
         self._functions: Mapping[str, PublicFunction] | None = None
-        self._turn = anyio.Lock()
+        self._turn = Turn()
         self.fuel_used = 0
         self.restarts = 0
         self.used_at = 0.0
@@ -68,7 +73,12 @@ class RunningService:
     @property
     def is_busy(self) -> bool:
         """Whether a call is in progress."""
-        return self._turn.locked()
+        return self._turn.is_taken
+
+    def is_inline(self, function: str) -> bool:
+        """Whether the next call of a function may be made in the thread of the event loop."""
+        found = self.functions.get(function)
+        return found is not None and isinstance(self._level, ThreadLevel) and self._level.is_inline(found)
 
     async def start(self) -> None:
         """Make the instances, if there are none.
@@ -100,22 +110,28 @@ class RunningService:
         Raises:
             UnknownFunction: the facade has none of this name. GuestError: the call failed.
         """
-        waited_until = anyio.current_time() + seconds
-        with anyio.move_on_after(seconds) as scope:
-            await self._turn.acquire()
-        if scope.cancelled_caught:
-            raise GuestError(FailureKind.TIMEOUT, "other calls of this service were in progress all the time")
+        if not self._turn.take_at_once():
+            seconds = await self._waited(seconds)
         try:
-            left = waited_until - anyio.current_time()
             if (found := self.functions.get(function)) is None:
                 raise UnknownFunction(function)
-            self.used_at = anyio.current_time()
-            value = await self._called(found, arguments, min(self.plan.limits.call_s, max(left, 0.001)), host)
+            if self.plan.isolation == "process":
+                self.used_at = anyio.current_time()
+            value = await self._called(found, arguments, min(self.plan.limits.call_s, max(seconds, 0.001)), host)
             if keep is not None:
                 await keep()
             return value
         finally:
-            self._turn.release()
+            self._turn.give()
+
+    async def _waited(self, seconds: float) -> float:
+        """Take one's turn; what is left of the time."""
+        until = anyio.current_time() + seconds
+        with anyio.move_on_after(seconds) as scope:
+            await self._turn.take()
+        if scope.cancelled_caught:
+            raise GuestError(FailureKind.TIMEOUT, "other calls of this service were in progress all the time")
+        return until - anyio.current_time()
 
     async def _called(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         level = await self._started()
@@ -174,7 +190,7 @@ class RunningService:
         level: GuestLevel = (
             ProcessLevel(plan)
             if plan.isolation == "process"
-            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel))
+            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads)
         )
         await level.start(plan.limits.call_s)
         self._level = level

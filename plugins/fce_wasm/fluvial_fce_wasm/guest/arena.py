@@ -58,16 +58,13 @@ class Arena:
         self._view = memoryview(b"")
 
     def reset(self) -> None:
-        """Forget everything; the first buffer is used again, unless it is large."""
-        if not self._kept:
-            return
-        first = self._kept[0]
-        del self._kept[len(first) <= _KEPT_BYTES_MAX :]
-        if self._kept:
-            self._base, self._view = addressof(first), memoryview(first).cast("B")
-            self._place, self._left = 0, len(first)
-        else:
-            self._left = 0
+        """Forget everything; a buffer that is alone and not large is used again."""
+        if len(self._kept) == 1 and self._place + self._left <= _KEPT_BYTES_MAX:
+            self._left += self._place
+            self._place = 0
+        elif self._kept:
+            self._kept.clear()
+            self._left = self._place = 0
 
     def reserve(self, size: int) -> tuple[memoryview, int, int]:
         """(buffer, offset in it, address) of ``size`` bytes of any content."""

@@ -346,11 +346,16 @@ class FunctionPlan:
 
     Args:
         function: its type; one that :func:`~fluvial_fce_wasm.wit.types.is_callable`.
+
+    Attributes:
+        arity: how many parameters there are.
+        result: the plan of the result, if there is one.
     """
 
-    __slots__ = ("_parameters", "result")
+    __slots__ = ("_parameters", "arity", "result")
 
     def __init__(self, function: WitFunction) -> None:
+        self.arity = len(function.parameters)
         self._parameters = [(name, plan_of(kind).encode) for name, kind in function.parameters]
         self.result = None if function.result is None else plan_of(function.result)
 
@@ -363,7 +368,7 @@ class FunctionPlan:
         Raises:
             Misfit: they do not fit; the text begins with the path of the wrong part.
         """
-        count = len(self._parameters)
+        count = self.arity
         if len(arguments) != count:
             names = ", ".join(name for name, _ in self._parameters) or "none"
             raise Misfit(f"there must be {count} ({names}), not {len(arguments)}", "arguments")

@@ -13,7 +13,7 @@ from wasmtime import Config, Engine, component
 
 STACK_BYTES: Final = 512 * 1024
 """Stack of a guest. Threads must have more than that, or a deep recursion ends the process: glibc's have 8 MiB."""
-TICK_S: Final = 0.02
+TICK_S: Final = 0.005
 """How exact deadlines are, in seconds."""
 DETERMINISTIC: Final = "deterministic"
 PLAIN: Final = "plain"

@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from wasmtime import Store, WasiConfig, WasmtimeError
+from wasmtime import Store, WasiConfig, WasmtimeError, component
 from wasmtime import _ffi as ffi
-from wasmtime import component as native
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.guest import native
 from fluvial_fce_wasm.guest.arena import Arena, Budget, BudgetExceeded, Misfit
 from fluvial_fce_wasm.guest.classify import classify
 from fluvial_fce_wasm.guest.codec import FunctionPlan, plan_of, readers_of
 from fluvial_fce_wasm.guest.engine import GuestEngine
-from fluvial_fce_wasm.guest.scalars import VALUE_BYTES
+from fluvial_fce_wasm.guest.scalars import VALUE_BYTES, BoolPlan, CharPlan, FloatPlan, IntegerPlan, ValuePlan
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import LinkedImport, LinkPlan
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
@@ -45,6 +45,7 @@ ARGUMENT_BYTES_MAX: Final = 8 * 1_048_576
 
 _VALUES: Final = ctypes.POINTER(ffi.wasmtime_component_val_t)
 _Callback = ffi.wasmtime_component_func_callback_t
+_NOTHING: Final = bytes(VALUE_BYTES)
 _NO_FINALIZER: Final = cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 
@@ -73,7 +74,7 @@ class LoadedModule:
     """
 
     name: str
-    component: native.Component
+    component: component.Component
     shape: ModuleShape
     share_bytes: int
     memories: int = 1
@@ -85,8 +86,9 @@ class _Unit:
 
     module: LoadedModule
     store: Store
-    instance: native.Instance
-    linker: native.Linker
+    instance: component.Instance
+    linker: component.Linker
+    context: int
     callbacks: list[Any] = field(default_factory=list)
 
     def function(self, interface: str, name: str) -> Any:
@@ -132,7 +134,8 @@ class LinkedInstances:
         self._units: dict[int, _Unit] = {}
         self._functions: dict[tuple[str, str], tuple[Any, FunctionPlan]] = {}
         self._arena = Arena()
-        self._result = ffi.wasmtime_component_val_t()
+        self._result = (ctypes.c_char * VALUE_BYTES)()
+        self._result_at = ctypes.addressof(self._result)
         self._first_error = ""
         self._host_failed = False
         self.dead = False
@@ -183,7 +186,7 @@ class LinkedInstances:
                 linker.close()
                 kind, short = classify(text, at_start=True)
                 raise GuestError(kind, f"module {module.name!r} cannot be started: {short}") from None
-            return _Unit(module, store, instance, linker, callbacks)
+            return _Unit(module, store, instance, linker, native.address(store._context()), callbacks)
 
     def _store(self, module: LoadedModule, place: int, seconds: float) -> Store:
         store = Store(self._engine.native)
@@ -207,8 +210,8 @@ class LinkedInstances:
     def _uses_wasi(self, place: int) -> bool:
         return any(one.source == "wasi" for one in self._plan.imports[place])
 
-    def _linker(self, place: int) -> tuple[native.Linker, list[Any]]:
-        linker, callbacks = native.Linker(self._engine.native), []
+    def _linker(self, place: int) -> tuple[component.Linker, list[Any]]:
+        linker, callbacks = component.Linker(self._engine.native), []
         if self._uses_wasi(place):
             linker.add_wasip2()
             linker.allow_shadowing = True
@@ -297,7 +300,16 @@ class LinkedInstances:
 
     # --- calling ------------------------------------------------------------------------------------------------------
 
-    def call(self, interface: str, name: str, function: WitFunction, arguments: Sequence[Any], seconds: float) -> Any:
+    def call(
+        self,
+        interface: str,
+        name: str,
+        function: WitFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        *,
+        result_bytes: int | None = None,
+    ) -> Any:
         """The result of a function of the facade, as JSON.
 
         Args:
@@ -306,6 +318,7 @@ class LinkedInstances:
             function: its type.
             arguments: JSON values.
             seconds: after which the guest is stopped.
+            result_bytes: what the result may take, if that is less than the limit of the service.
 
         Raises:
             GuestError: the call failed. If :attr:`dead` is true afterwards, the instances cannot be used any more.
@@ -317,16 +330,12 @@ class LinkedInstances:
             address = plan.encode(arguments, arena)
         except Misfit as error:
             raise GuestError(FailureKind.ARGUMENT, str(error)) from None
-        context, result = self._prepared(seconds), self._result if plan.result is not None else None
+        wanted = 0 if plan.result is None else 1
+        context = self._prepared(seconds)
         self._engine.begin()
         try:
-            failed = ffi.wasmtime_component_func_call(
-                byref(func),
-                context,
-                cast(address, _VALUES),
-                len(function.parameters),
-                None if result is None else byref(result),
-                0 if result is None else 1,
+            failed = native.call(
+                ctypes.addressof(func), context, address, plan.arity, self._result_at if wanted else None, wanted
             )
         finally:
             self._engine.end()
@@ -334,17 +343,19 @@ class LinkedInstances:
             self.fuel_used = (self._limits.fuel or 2**62) - self._units[len(self._modules) - 1].store.get_fuel()
         if failed:
             raise self._dead(failed)
-        return None if result is None else self._decoded(plan, result)
+        most = min(self._limits.result_bytes, result_bytes or self._limits.result_bytes)
+        return None if plan.result is None else self._decoded(plan.result, most)
 
-    def _prepared(self, seconds: float) -> Any:
+    def _prepared(self, seconds: float) -> int:
         """The facade's context, when all stores have their deadline and their fuel for a call."""
         facade, ticks = self._units[len(self._modules) - 1], GuestEngine.ticks(seconds)
         for unit in self._units.values():
-            unit.store.set_epoch_deadline(ticks)
-            if self._engine.counts_fuel:
+            native.set_epoch_deadline(unit.context, ticks)
+        if self._engine.counts_fuel:
+            for unit in self._units.values():
                 unit.store.set_fuel((self._limits.fuel or 2**62) if unit is facade else 0)
         self._first_error, self._host_failed = "", False
-        return facade.store._context()
+        return facade.context
 
     def _function(self, interface: str, name: str, function: WitFunction) -> tuple[Any, FunctionPlan]:
         key = (interface, name)
@@ -353,28 +364,26 @@ class LinkedInstances:
             self._functions[key] = (facade.function(interface, name), FunctionPlan(function))
         return self._functions[key]
 
-    def _decoded(self, plan: FunctionPlan, result: Any) -> Any:
-        assert plan.result is not None
+    def _decoded(self, plan: ValuePlan, most: int) -> Any:
         try:
-            raw = ctypes.string_at(ctypes.addressof(result), VALUE_BYTES)
-            return plan.result.decode(raw, 0, Budget(self._limits.result_bytes))
+            return plan.decode(self._result.raw, 0, Budget(most))
         except BudgetExceeded:
-            reason = f"it takes more than {self._limits.result_bytes:,} bytes"
+            reason = f"it takes more than {most:,} bytes"
             raise GuestError(FailureKind.RESULT, reason) from None
         except Misfit as error:
             raise GuestError(FailureKind.RESULT, str(error)) from None
         finally:
-            ffi.wasmtime_component_val_delete(byref(result))
-            ctypes.memset(byref(result), 0, VALUE_BYTES)  # the next call drops what it finds here
+            if not isinstance(plan, IntegerPlan | FloatPlan | BoolPlan | CharPlan):  # those own nothing
+                native.drop_value(self._result_at)
+                self._result.raw = _NOTHING  # the next call drops what it finds here
 
-    def _dead(self, error: Any) -> GuestError:
+    def _dead(self, error: int) -> GuestError:
         self.dead = True
-        failure = WasmtimeError._from_ptr(error)
-        kind, short = classify(self._first_error or str(failure))
+        kind, short = classify(self._first_error or str(native.error_at(error)))
         return GuestError(FailureKind.TRAP if self._host_failed else kind, short)
 
 
-def _add(where: native.LinkerInstance, name: str, work: Callable[..., int]) -> Any:
+def _add(where: component.LinkerInstance, name: str, work: Callable[..., int]) -> Any:
     """Define a function of the host; the callback that is returned must live as long as the linker."""
     callback, data = _Callback(work), name.encode()
     error = ffi.wasmtime_component_linker_instance_add_func(

@@ -20,6 +20,7 @@ from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService, UnknownFunction
 from fluvial_fce_wasm.shapes import listed_names
 from fluvial_fce_wasm.shares import shares
+from fluvial_fce_wasm.threads import GuestThreads
 
 NEIGHBOUR: Final = """(component
   (core module $m (global $n (mut i32) (i32.const 0))
@@ -42,6 +43,7 @@ class Laboratory:
         self._cache = cache
         self._folder = folder
         self._engines: dict[bool, GuestEngine] = {}
+        self._threads = GuestThreads()
 
     def engine(self, counts_fuel: bool) -> GuestEngine:
         """The engine of a profile, the same for all services."""
@@ -54,6 +56,7 @@ class Laboratory:
         *,
         wasi: bool = False,
         has_state: bool = False,
+        stateless: bool = False,
     ) -> RunningService:
         """A service, started; one with WASI in a process of its own. Raises GuestError."""
         for path in files:
@@ -73,8 +76,10 @@ class Laboratory:
                 limits=limits,
                 isolation="process" if wasi else "thread",
                 state=state,
+                stateless=stateless,
             ),
             self.engine,
+            threads=self._threads,
         )
         await service.start()
         return service

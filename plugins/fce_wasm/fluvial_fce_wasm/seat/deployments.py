@@ -38,6 +38,7 @@ from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.seat.hosting import HostShelf
 from fluvial_fce_wasm.seat.options import WasmOptions
 from fluvial_fce_wasm.shares import shares
+from fluvial_fce_wasm.threads import GuestThreads
 
 ALIAS_CHARACTERS_MAX: Final = 128
 NOT_FOUND: Final = 404
@@ -62,6 +63,7 @@ class Deployments:
         self._folder = context.base_dir / options.folder
         self._cache = CodeCache(self._folder / "compiled")
         self._engines: dict[bool, GuestEngine] = {}
+        self._threads = GuestThreads()
         self._running: dict[str, RunningService] = {}
         self._changing: dict[str, anyio.Lock] = {}
         self.inventory = tables.Inventory({}, {}, {}, {})
@@ -264,7 +266,8 @@ class Deployments:
         async with self._lock(entry.id):
             if (found := self._running.get(entry.id)) is None:
                 plan = await self._plan(entry, self.blueprint_of(entry))
-                found = RunningService(plan, self._engine, on_lost=partial(self._on_lost, entry.id))
+                lost = partial(self._on_lost, entry.id)
+                found = RunningService(plan, self._engine, threads=self._threads, on_lost=lost)
                 self._running[entry.id] = found
         return found
 
@@ -316,6 +319,7 @@ class Deployments:
             limits=limits,
             isolation=self._isolation(entry, blueprint),
             state=await self._state(entry.id) if blueprint.state else None,
+            stateless=blueprint.stateless,
         )
 
     def _hint(self, blueprint: Blueprint) -> str:
@@ -358,7 +362,7 @@ class Deployments:
 
     async def _tried(self, plan: ServicePlan) -> None:
         """Start a service on trial, without its state directory; raises GuestError."""
-        trial = RunningService(replace(plan, state=None), self._engine)
+        trial = RunningService(replace(plan, state=None), self._engine, threads=self._threads)
         try:
             await trial.start()
         finally:
