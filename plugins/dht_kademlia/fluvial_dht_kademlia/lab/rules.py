@@ -11,6 +11,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial_dht_kademlia.lab.network import NETWORK, keys_of
 from fluvial_dht_kademlia.lab.scenario import BucketScenario, ChallengeScenario, ProvidersScenario
 from fluvial_dht_kademlia.lab.trust_paths import PathProver, prove_path
+from fluvial_dht_kademlia.lab.trust_weights import weights_at
 from fluvial_dht_kademlia.machine.buckets import KBucket
 from fluvial_dht_kademlia.machine.challenges import Challenge, ChallengeKinds, open_challenge, owned_challenge
 from fluvial_dht_kademlia.machine.keyspace import key_bytes, peer_key
@@ -21,54 +22,74 @@ from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, R
 _REPLICA: Final = "the replica of the laboratory"
 
 
-def _record(keys: KeyPair, challenge: Challenge, at_ms: int, solution: bytes = b"") -> ProviderRecord:
+def _record(
+    keys: KeyPair, challenge: Challenge, at_ms: int, solution: bytes = b"", lives_ms: int = HOUR_MS
+) -> ProviderRecord:
     fields = RecordFields(
         key=key_bytes(challenge.key),
         provider=str(keys.peer_id),
         sequence=at_ms,
         issued_at_ms=at_ms,
-        expires_at_ms=at_ms + HOUR_MS,
+        expires_at_ms=at_ms + lives_ms,
         solution=solution,
     )
     return sign_record(keys, NETWORK, fields)
 
 
 def run_providers(scenario: ProvidersScenario) -> dict[str, Any]:
-    """Register the providers at a replica in the order of their times, then ask it who is there."""
-    names = {keys_of(name).peer_id: name for name, _, _ in scenario.providers}
-    weights = {keys_of(name).peer_id: weight for name, weight, _ in scenario.providers}
+    """Register the providers at a replica in the order of their times, then ask it who is there; weights are those of the moment."""
+    registrations = scenario.registrations()
+    names = {keys_of(row.peer).peer_id: row.peer for row in registrations}
+    given = {keys_of(row.peer).peer_id: row.weight for row in registrations if row.weight is not None}
+    weights: dict[PeerId, int] = {}
 
     def weigh(peer: PeerId) -> int:
         return weights.get(peer, 0)
 
-    limits = KademliaLimits(providers_max=scenario.limit, providers_reserve=scenario.reserve)
+    def turn_to(at: int) -> None:
+        """The weights of another moment, in seconds."""
+        found = weights_at(at, roots=scenario.roots, trusts=scenario.trusts, revocations=scenario.revocations)
+        weights.clear()
+        weights.update({keys_of(name).peer_id: weight for name, weight in found.items()} | given)
+
+    asked_at = scenario.asked_at() * 1_000
+    limits = KademliaLimits(
+        providers_max=scenario.limit, providers_reserve=scenario.reserve, record_lifetime_max_ms=asked_at + HOUR_MS
+    )
     checks = RecordChecks(NETWORK, ChallengeKinds(lambda *_: False), limits)
     store = RecordStore(peer_key(keys_of(_REPLICA).peer_id), checks=checks, limits=limits, weigh=weigh)
     challenge = open_challenge(scenario.name)
-    now = 0
-    for name, _, registered_at in sorted(scenario.providers, key=lambda row: row[2]):
-        now = registered_at * 1_000
+    for row in registrations:
+        turn_to(row.registered_at)
+        now = row.registered_at * 1_000
         try:
-            store.put(challenge, _record(keys_of(name), challenge, now), now)
+            record = _record(keys_of(row.peer), challenge, now, lives_ms=asked_at + HOUR_MS - now)
+            store.put(challenge, record, now)
         except Refused as refusal:
             if refusal.reason != "full":
                 raise
-    kept = [record.provider for record in store.read(challenge.key, now, limit=scenario.limit)]
+    turn_to(scenario.asked_at())
+    kept = [record.provider for record in store.read(challenge.key, asked_at, limit=scenario.limit)]
     return {
         "name": scenario.name,
-        "order": [names[peer] for peer in kept if weights[peer] > 0],
-        "weightless": [names[peer] for peer in kept if weights[peer] <= 0],
+        "order": [names[peer] for peer in kept if weigh(peer) > 0],
+        "weightless": [names[peer] for peer in kept if weigh(peer) <= 0],
     }
 
 
 def run_bucket(scenario: BucketScenario) -> dict[str, Any]:
     """Let peers arrive at a bucket; those that it wants to ping answer, or do not, as the scenario says."""
-    names = {keys_of(name).peer_id: name for name, _ in scenario.arrivals}
-    weights = {keys_of(name).peer_id: weight for name, weight in scenario.arrivals}
+    arrivals = scenario.peers()
+    at = scenario.asked_at()
+    found = weights_at(at, roots=scenario.roots, trusts=scenario.trusts, revocations=scenario.revocations)
+    names = {keys_of(one.peer).peer_id: one.peer for one in arrivals}
+    weights = {
+        keys_of(one.peer).peer_id: found.get(one.peer, 0) if one.weight is None else one.weight for one in arrivals
+    }
     bucket = KBucket(scenario.k, scenario.reserve)
     address = Address.parse("/ip4/10.0.0.1/tcp/7771")
-    for name, _ in scenario.arrivals:
-        peer = keys_of(name).peer_id
+    for one in arrivals:
+        peer = keys_of(one.peer).peer_id
         ping = bucket.seen(Contact(peer, (address,)), peer_key(peer), weights.__getitem__)
         if ping is not None and scenario.all_answer_pings:
             bucket.seen(ping, peer_key(ping.peer), weights.__getitem__)
