@@ -324,7 +324,7 @@ class Execution(Part, Protocol):
 class Consensus(Part, Ledger, Protocol):
     """Holds the state on which all peers must agree: a part that is the node's ledger.
 
-    Engines (``fluvial.consensus``) do not take this seat themselves: a host would run them, and there is none yet.
+    Engines (``fluvial.consensus``) do not take this seat themselves: the config names one, and core's host around it sits there.
     """
 
 
@@ -426,7 +426,7 @@ class Registry:
         self._add("extra", name, factory, options, tables)
 
     def engine(self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None) -> None:
-        """Offer a consensus engine. It is listed, and runs in `fluvial lab consensus`; no peer runs engines yet, and none pretends to."""
+        """Offer a consensus engine. ``[consensus] kind`` puts it into the seat with core's host around it; it runs in `fluvial lab consensus`, too."""
         self._add("engine", name, make, options, None, traits or EngineTraits())
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:

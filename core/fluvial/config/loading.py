@@ -21,10 +21,12 @@ from fluvial.config.document import (
     read_file,
 )
 from fluvial.config.settings import SEAT_DEFAULTS, Choice, CoreSections, PluginsSection, Settings
-from fluvial.errors import PluginError
+from fluvial.errors import ConfigError, PluginError
+from fluvial.hosting.offering import following, hosted
+from fluvial.hosting.settings import LedgerSection
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
-from fluvial.seats import SEATS, SeatName
+from fluvial.seats import SEATS, Offer, SeatName
 from fluvial.suggestions import did_you_mean
 
 SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
@@ -106,7 +108,9 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
             plugins = installed_plugins(document)
         except InvalidSettings as error:
             raise InvalidSettings(list(dict.fromkeys([*problems, *error.problems]))) from error
-    seats: dict[SeatName, Choice | None] = {seat: _choice(document, plugins, seat, (seat,), problems) for seat in SEATS}
+    seats: dict[SeatName, Choice | None] = {
+        seat: _choice(document, plugins, seat, (seat,), problems, sections) for seat in SEATS
+    }
     switched = {
         section: {
             name: choice
@@ -129,6 +133,7 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         services=sections.services,
         storage=sections.storage,
         blobs=sections.blobs,
+        ledger=sections.ledger,
         telemetry=sections.telemetry,
         seats={seat: choice for seat, choice in seats.items() if choice is not None},
         effectors=switched["effectors"],
@@ -240,8 +245,15 @@ def _relays(document: Document, problems: list[Problem]) -> tuple[Contact, ...]:
     return tuple(contacts)
 
 
-def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, problems: list[Problem]) -> Choice | None:
-    """The offer that a section chooses, with the rest of the section as its options."""
+def _choice(
+    document: Document,
+    plugins: Plugins,
+    kind: str,
+    at: KeyPath,
+    problems: list[Problem],
+    sections: CoreSections | None = None,
+) -> Choice | None:
+    """The offer that a section chooses, with the rest of the section as its options; ``sections`` if it is a seat, and they are right."""
     values: Any = document.values
     for key in at:
         values = values.get(key, {})
@@ -257,11 +269,11 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     if not isinstance(name, str):
         problems.append(Problem(document.where(place), f"`{dotted(place)}` must be a text, not {name!r}"))
         return None
-    if kind == "consensus" and (engine := _engine(plugins, name)) is not None:
-        problems.append(Problem(document.where(place), *engine))
-        return None
     try:
-        offer = plugins.select(kind, name)
+        offer = _consensus(plugins, name, sections) if kind == "consensus" else plugins.select(kind, name)
+    except ConfigError as error:
+        problems.append(Problem(document.where(place), error.message, error.hint))
+        return None
     except PluginError as error:
         hint = error.hint
         known = [one.name for one in plugins.registry.offers(kind)]
@@ -273,14 +285,30 @@ def _choice(document: Document, plugins: Plugins, kind: str, at: KeyPath, proble
     return None if checked is None else Choice(offer, checked)
 
 
-def _engine(plugins: Plugins, name: str) -> tuple[str, str] | None:
-    """Message and hint for a config that puts a consensus engine into the seat, where it would be built and never called."""
-    if plugins.offers_of("consensus", name) or not (offers := plugins.offers_of("engine", name)):
-        return None
-    return (
-        f"consensus engine {name!r} ({offers[0].distribution}) cannot run: this version of fluvial has no host for engines",
-        'use consensus = "none"; engines can be tried with `fluvial lab consensus` (docs/consensus.md)',
-    )
+def _consensus(plugins: Plugins, name: str, sections: CoreSections | None) -> Offer:
+    """The candidate for the seat of consensus: a holder of the ledger, or an engine with its host around it.
+
+    Raises:
+        PluginError: nobody offers the name. ConfigError: ``[ledger]`` does not fit.
+    """
+    ledger = LedgerSection() if sections is None else sections.ledger
+    key_file = Path((sections or CoreSections()).identity.key_file)
+    if not plugins.offers_of("consensus", name) and plugins.offers_of("engine", name):
+        if sections is not None and not ledger.genesis:
+            raise ConfigError(
+                f"consensus {name!r} needs a ledger: `genesis` in [ledger] is not set",
+                hint="name the file of the ledger; `fluvial testnet init` makes one, with four validators",
+            )
+        engine = plugins.select("engine", name)
+        return hosted(engine, ledger, key_file)
+    offer = plugins.select("consensus", name)
+    if name != "none" or not ledger.follow:
+        return offer
+    if not ledger.genesis:
+        raise ConfigError(
+            "`follow` in [ledger] needs `genesis` in [ledger]", hint="take the file from a peer of the ledger"
+        )
+    return following(offer, ledger, key_file)
 
 
 def _names(document: Document, name: str, problems: list[Problem]) -> Sequence[str]:

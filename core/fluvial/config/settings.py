@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from fluvial.addresses import Contact
 from fluvial.blobs.settings import BlobsSection
+from fluvial.hosting.settings import LedgerSection
 from fluvial.particle import NETWORK_PATTERN
 from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.seats import Offer, SeatName
@@ -108,6 +109,7 @@ class CoreSections(_Section, frozen=True):
     services: ServiceLimits = ServiceLimits()
     storage: StorageSection = StorageSection()
     blobs: BlobsSection = BlobsSection()
+    ledger: LedgerSection = LedgerSection()
     telemetry: TelemetrySection = TelemetrySection()
 
 
@@ -151,6 +153,7 @@ class Settings:
     services: ServiceLimits
     storage: StorageSection
     blobs: BlobsSection
+    ledger: LedgerSection
     telemetry: TelemetrySection
     seats: Mapping[SeatName, Choice]
     effectors: Mapping[str, Choice]

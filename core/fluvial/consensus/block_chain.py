@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from fluvial.consensus.wire import HistoryAnswer
@@ -17,6 +19,10 @@ class BlockStore(Protocol):
 
     def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
+        ...
+
+    def has(self, height: int) -> bool:
+        """Whether a block is there; old ones may be elsewhere."""
         ...
 
     def block(self, height: int) -> LedgerBlock:
@@ -43,6 +49,10 @@ class BlocksInMemory:
         """Keep the next block."""
         self._blocks.append(block)
 
+    def has(self, height: int) -> bool:
+        """Whether a block is there."""
+        return 0 < height <= len(self._blocks)
+
     def block(self, height: int) -> LedgerBlock:
         """A block that is there."""
         return self._blocks[height - 1]
@@ -50,6 +60,48 @@ class BlocksInMemory:
     def put_proof(self, height: int, proof: FinalityProof) -> None:
         """Keep the proof of a block."""
         self._proofs[height] = proof
+
+    def proof(self, height: int) -> FinalityProof | None:
+        """The proof of a block, if one is known."""
+        return self._proofs.get(height)
+
+
+class RecentBlocks:
+    """The newest blocks in memory, for peers that keep the others elsewhere.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._blocks: deque[LedgerBlock] = deque(maxlen=count)
+        self._proofs: dict[int, FinalityProof] = {}
+
+    @property
+    def first(self) -> int:
+        """The lowest height that is here; 1 as long as nothing was ever dropped."""
+        return self._blocks[0].header.height if self._blocks else 1
+
+    def append(self, block: LedgerBlock) -> None:
+        """Keep the next block, and drop the oldest if there is no room."""
+        if len(self._blocks) == self._blocks.maxlen:
+            self._proofs.pop(self.first, None)
+        self._blocks.append(block)
+
+    def has(self, height: int) -> bool:
+        """Whether a block is there."""
+        return 0 <= height - self.first < len(self._blocks)
+
+    def block(self, height: int) -> LedgerBlock:
+        """A block that is there; raises KeyError for others."""
+        if not self.has(height):
+            raise KeyError(height)
+        return self._blocks[height - self.first]
+
+    def put_proof(self, height: int, proof: FinalityProof) -> None:
+        """Keep the proof of a block, if that is there."""
+        if self.has(height):
+            self._proofs[height] = proof
 
     def proof(self, height: int) -> FinalityProof | None:
         """The proof of a block, if one is known."""
@@ -81,21 +133,36 @@ class BlockChain:
         return self.store.block(height).header
 
     def answer(self, above: int) -> HistoryAnswer:
-        """The blocks above a height, as many as one message may carry, up to one with a proof, all of one epoch."""
-        blocks: list[LedgerBlock] = []
-        proven = 0
-        size = 0
-        proof = None
-        for height in range(above + 1, self.tip.height + 1):
-            block = self.store.block(height)
-            size += len(block.payload) + 300
-            too_much = len(blocks) >= ANSWER_BLOCKS_MAX or size > ANSWER_BYTES_MAX
-            if (too_much and proven) or len(blocks) >= 256 or (blocks and block.header.epoch != blocks[0].header.epoch):
-                break
-            blocks.append(block)
-            if (found := self.store.proof(height)) is not None:
-                proven, proof = len(blocks), found
-        return HistoryAnswer(tuple(blocks[:proven]), proof, self.tip.height)
+        """The blocks above a height; they must be in the store."""
+        heights = range(above + 1, self.tip.height + 1)
+        return history_of(((self.store.block(one), self.store.proof(one)) for one in heights), self.tip.height)
+
+    def contradicts(self, header: BlockHeader) -> bool:
+        """Whether another block is final here at the height of this one, as far as the store reaches back."""
+        known = header.height <= self.tip.height and self.store.has(header.height)
+        return known and self.header(header.height).id != header.id
+
+
+def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height: int) -> HistoryAnswer:
+    """What one message may carry of blocks, up to one with a proof, all of one epoch.
+
+    Args:
+        found: blocks that follow each other, each with its proof if there is one; no more are taken than are needed.
+        height: how many blocks there are in all.
+    """
+    blocks: list[LedgerBlock] = []
+    proven = 0
+    size = 0
+    proof = None
+    for block, its_proof in found:
+        size += len(block.payload) + 300
+        too_much = len(blocks) >= ANSWER_BLOCKS_MAX or size > ANSWER_BYTES_MAX
+        if (too_much and proven) or len(blocks) >= 256 or (blocks and block.header.epoch != blocks[0].header.epoch):
+            break
+        blocks.append(block)
+        if its_proof is not None:
+            proven, proof = len(blocks), its_proof
+    return HistoryAnswer(tuple(blocks[:proven]), proof, height)
 
 
 def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:

@@ -95,6 +95,7 @@ class Replica:
         config: what it is made of.
 
     Attributes:
+        chain_id: of the ledger.
         chain: the final blocks.
         state: after the last of them.
         validators: of the epoch that goes on.
@@ -104,7 +105,7 @@ class Replica:
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
-        self._chain_id: Final = config.genesis.chain
+        self.chain_id: Final = config.genesis.chain
         self.chain = BlockChain(config.genesis.anchor(), config.store())
         self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
         self.epoch = 0
@@ -248,13 +249,13 @@ class Replica:
         tip = self.chain.tip
         fresh = tip.height == 0 or self.chain.header(tip.height).epoch != self.epoch
         if not self._config.certifies_state:
-            tally = CheckpointTally(self._chain_id, self.epoch, self.validators, self._config.verify)
+            tally = CheckpointTally(self.chain_id, self.epoch, self.validators, self._config.verify)
             self._tallies = [*self._tallies[-1:], tally]
         setup = EngineSetup(
             me=self._config.me,
             sign=self._config.sign,
             verify=self._config.verify,
-            chain=self._chain_id,
+            chain=self.chain_id,
             epoch=self.epoch,
             validators=self.validators,
             anchor=msgspec.structs.replace(tip, slot=0) if fresh else tip,
@@ -365,7 +366,7 @@ class Replica:
         for number, block in enumerate(blocks, 1):
             header = block.header
             if header.height <= self.chain.tip.height:
-                if self.chain.header(header.height).id != header.id:
+                if self.chain.contradicts(header):
                     self._alarm("fork", f"two blocks are final at height {header.height}")
                     return
                 continue
@@ -384,7 +385,7 @@ class Replica:
         tip = self.chain.tip
         if tip.slot >= order.slot and tip.height and self.chain.header(tip.height).epoch == self.epoch:
             return  # known already, from the log or from others
-        block, done = self._executor.order(order, self._chain_id, self.epoch, self.validators)
+        block, done = self._executor.order(order, self.chain_id, self.epoch, self.validators)
         for skipped in order.payloads:
             self._release(skipped)
         self._add(block, done, None, order.reference)
@@ -427,7 +428,7 @@ class Replica:
     def _vote_checkpoint(self, header: BlockHeader) -> None:
         signer = self.validators.index(self._config.me)
         if signer is not None and not self.alarmed:
-            message = signed_bytes(self._chain_id, CHECKPOINT, header.epoch, header.height, header.id)
+            message = signed_bytes(self.chain_id, CHECKPOINT, header.epoch, header.height, header.id)
             vote = CheckpointVote(header.epoch, header.height, header.id, signer, self._config.sign(message))
             self._transmit(None, vote, "vote")
             self._take_checkpoint(vote)
@@ -459,7 +460,7 @@ class Replica:
         """Take evidence that an engine or a peer brings: keep it, pass it on, and bring it onto the ledger."""
         if evidence.offender in self.evidence or not self._may_offend(evidence):
             return
-        if not evidence.convicts(self._chain_id, self._config.verify):
+        if not evidence.convicts(self.chain_id, self._config.verify):
             return
         self._hold(evidence)
         self._transmit(None, EvidenceMessage(evidence), "evidence")
@@ -482,7 +483,7 @@ class Replica:
     def _take_history(self, sender: PeerId, answer: HistoryAnswer) -> None:
         before = (self.epoch, self.chain.tip.height)
         config = self._config
-        if not self._history.accept(sender, answer, self._chain_id, self.epoch, self.validators, config.verify):
+        if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
         assert answer.proof is not None, "is_history has looked"
         self._commit(answer.blocks, answer.proof)

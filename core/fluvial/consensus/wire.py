@@ -96,3 +96,10 @@ class EvidenceEntry(msgspec.Struct, frozen=True, array_like=True, tag="offence")
 
 
 LogEntry: TypeAlias = RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
+
+
+def tag_of(data: bytes) -> bytes:
+    """The tag of what seems to be a message, without decoding all of it; empty if there is none."""
+    if len(data) < 2 or data[0] & 0xF0 != 0x90 or data[1] & 0xE0 != 0xA0:  # a short array that begins with a short text
+        return b""
+    return data[2 : 2 + (data[1] & 0x1F)]

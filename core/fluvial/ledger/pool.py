@@ -113,6 +113,13 @@ class TransactionPool:
             turns = again
         return taken
 
+    def next_nonce(self, sender: bytes, nonce: int) -> int:
+        """The first nonce from ``nonce`` on that no transaction of a key has that waits here."""
+        mine = self._waiting.get(sender, {})
+        while nonce in mine:
+            nonce += 1
+        return nonce
+
     def forget(self, state: State, senders: Sequence[bytes], height: int = 0) -> None:
         """Drop what a block of these senders has used up.
 

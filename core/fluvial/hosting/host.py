@@ -1,0 +1,480 @@
+"""The host: runs a replica in a peer, and is the peer's port ``ledger``.
+
+The replica decides everything; here are its disk (``log_writer.py``), its network (``messenger.py``), its timers and its clock. All of it happens on the event loop,
+one event at a time. A view is shown once its block is durable here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from prometheus_client import Counter, Gauge
+from sqlalchemy import Connection
+
+from fluvial.consensus.block_chain import RecentBlocks, history_of
+from fluvial.consensus.outputs import (
+    Alarmed,
+    Append,
+    BlockFinal,
+    BlockProven,
+    Convicted,
+    Output,
+    StartTimer,
+    StopTimer,
+    Sync,
+    Transmit,
+)
+from fluvial.consensus.replica import Replica
+from fluvial.consensus.replica_config import ReplicaConfig
+from fluvial.consensus.wire import HistoryAsk, LedgerStatus, tag_of
+from fluvial.encoding import decode, encode
+from fluvial.errors import ConfigError, FluvialError, Refused
+from fluvial.findings import Finding
+from fluvial.hosting.certified import CertifiedStates
+from fluvial.hosting.genesis_file import read_genesis
+from fluvial.hosting.key_mark import KeyMark
+from fluvial.hosting.log import ConsensusLog
+from fluvial.hosting.log_writer import LogWriter
+from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
+from fluvial.hosting.services import LedgerService, NameService
+from fluvial.hosting.settings import HostPlan
+from fluvial.hosting.timers import ReplicaTimers
+from fluvial.hosting.view import StateView
+from fluvial.identity import KeyPair, PeerId, verify
+from fluvial.ledger.execution import refusal
+from fluvial.ledger.genesis import Genesis
+from fluvial.ledger.pool import TransactionPool
+from fluvial.ledger.rules import LedgerRules, PayloadLimits
+from fluvial.ledger.statements import VALIDATORS_MAX
+from fluvial.ports import NO_BLOCKS, Context, View
+from fluvial.seats import Answer, Consensus, Contributions
+
+PROTOCOL: Final = "/fluvial/consensus/1"
+TRANSACTIONS: Final = "/fluvial/transactions/1"
+RECENT_BLOCKS: Final = 1_024
+"""Blocks that are kept in memory; older ones are read from the database for who asks."""
+FOLLOWERS_MAX: Final = 256
+STRANGERS_BYTES_PER_S: Final = 4 << 20
+"""What all who are no validators get of history in a second, together."""
+OLD_AT_ONCE: Final = 4
+SUBMIT_S: Final = 10.0
+YIELD_EVERY: Final = 16
+"""Transactions of others that are looked at before everything else has a turn."""
+
+
+class ConsensusHost(Consensus):
+    """Takes the seat of consensus for an engine, or for a follower.
+
+    Args:
+        context: of the part.
+        plan: what it runs.
+    """
+
+    def __init__(self, context: Context, plan: HostPlan) -> None:
+        self._context, self._plan = context, plan
+        self._log: Final = context.log
+        self._view: View = NO_BLOCKS
+        self._table: Final = ConsensusLog()
+        self._writer: Final = LogWriter(context.database, self._table, self._on_durable)
+        self._store = RecentBlocks(RECENT_BLOCKS)
+        self._timers: Final = ReplicaTimers(self._fired)
+        self._followers: OrderedDict[PeerId, None] = OrderedDict()
+        self._asking_old: set[PeerId] = set()
+        self._budget, self._budget_at = float(STRANGERS_BYTES_PER_S), 0.0
+        self._failure: BaseException | None = None
+        self._failed = anyio.Event()
+        self._began_s = 0.0
+        self._me = context.keys
+        self.silent = False
+        self.certified: Final = CertifiedStates()
+        self.replica: Replica | None = None
+        self.genesis: Genesis | None = None
+        self._messages: Messenger | None = None
+        self._transactions: Messenger | None = None
+        self._tasks: TaskGroup | None = None
+        self._measure(context)
+
+    def _measure(self, context: Context) -> None:
+        height = Gauge("fluvial_ledger_height", "Final blocks that this peer holds", registry=context.metrics)
+        height.set_function(lambda: self._view.height)
+        self._executed = Counter("fluvial_ledger_transactions", "Executed transactions", registry=context.metrics)
+        waiting = Gauge("fluvial_ledger_waiting", "Transactions that wait for a block here", registry=context.metrics)
+        waiting.set_function(lambda: len(self.replica.pool) if self.replica is not None else 0)
+
+    # --- the port -------------------------------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """The state after the last block that is final and durable here."""
+        return self._view
+
+    async def submit(self, transaction: bytes) -> None:
+        """Let a transaction wait for a block, here and at the other validators; a follower hands it to a validator.
+
+        Raises:
+            Refused: it can never be in a block, or there is no room, or no validator can be reached.
+        """
+        replica = self._running()
+        if self.is_validator:
+            self._act(replica.submit(transaction, self._now(), self._wall()))
+            self._gossip([transaction])
+            return
+        if why := refusal(replica.state, transaction, chain=replica.chain_id, height=replica.chain.tip.height + 1):
+            raise Refused(f"the ledger does not take this transaction: {why}", reason="transaction")
+        await self._hand_over(replica, transaction)
+
+    async def _hand_over(self, replica: Replica, transaction: bytes) -> None:
+        """Give a transaction to a validator, the first that answers."""
+        validators = [peer for peer in replica.validators.peers if peer != self._context.keys.peer_id]
+        connected = self._context.peers.connected()
+        self._context.rng.shuffle(validators)
+        for peer in sorted(validators, key=lambda one: one not in connected):
+            try:
+                answer = await self._context.peers.request(
+                    peer, TRANSACTIONS, encode([transaction]), timeout_s=SUBMIT_S / 2
+                )
+                reasons = decode(answer, list[str], what="answer of a validator")
+            except FluvialError as error:
+                self._log.info("validator_does_not_answer", validator=peer, error=error.message)
+                continue
+            if reasons and reasons[0]:
+                raise Refused(f"a validator does not take this transaction: {reasons[0]}", reason="transaction")
+            return
+        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_validator(self) -> bool:
+        """Whether this peer decides about blocks now."""
+        replica = self.replica
+        return replica is not None and replica.validators.index(self._me.peer_id) is not None
+
+    @property
+    def plan(self) -> HostPlan:
+        """What it runs."""
+        return self._plan
+
+    def contributions(self) -> Contributions:
+        """Two protocols, the services ``ledger`` and ``name``, and its health."""
+        return Contributions(
+            answers=(
+                Answer(protocol=PROTOCOL, by=self._received, bytes_max=FRAME_BYTES_MAX, at_once=512, per_sender=32),
+                Answer(protocol=TRANSACTIONS, by=self._offered, bytes_max=FRAME_BYTES_MAX, at_once=64, per_sender=4),
+            ),
+            services=(LedgerService(self), NameService(self)),
+            health=self._health,
+        )
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Replay what is durable, then take part until cancelled.
+
+        Raises:
+            ConfigError: the genesis cannot be used, or the database or the key is in other use. StorageError: the log is damaged.
+        """
+        self.genesis = read_genesis(self._context.base_dir / self._plan.section.genesis)
+        self._began_s = anyio.current_time()
+        mark = KeyMark(self._context.base_dir / self._plan.key_file)
+        try:
+            await self._prepare_key(mark, self.genesis.chain)
+            outputs = await self._context.database.read(self._begin)
+            async with anyio.create_task_group() as tasks:
+                peers = self._context.peers
+                self._tasks = tasks
+                self._messages = Messenger(peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX)
+                self._transactions = Messenger(peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
+                tasks.start_soon(self._writer.run)
+                tasks.start_soon(self._timers.run)
+                self._act(outputs)
+                task_status.started()
+                await self._failed.wait()
+                assert self._failure is not None, "it is set before the event"
+                raise self._failure
+        finally:
+            mark.close()
+
+    async def _prepare_key(self, mark: KeyMark, chain: bytes) -> None:
+        """Find out whether this key may vote with this database."""
+        me = self._context.keys.public_key
+
+        def look(connection: Connection) -> tuple[tuple[bytes, bool] | None, bool]:
+            return self._table.voter(connection, me), self._table.others(connection, me)
+
+        known, of_others = await self._context.database.read(look)
+        if known is not None and known[0] != chain:
+            raise ConfigError(
+                f"{self._plan.section.genesis}: the peer's database belongs to another ledger, {known[0].hex()[:12]}…",
+                hint="one database is for one ledger: name the genesis of that one, or give the peer a new folder",
+            )
+        if of_others:
+            raise ConfigError(
+                "the peer's database belongs to another key of a ledger",
+                hint="a validator's database and key go together",
+            )
+        if known is None:
+            self.silent = mark.has_voted(chain)
+            await self._context.database.write(
+                lambda connection: self._table.register(connection, me, chain, silent=self.silent)
+            )
+        else:
+            self.silent = known[1]
+        if self.silent:
+            # An engine that does not know what it has signed must not sign: it works under a key that nobody counts.
+            self._me = KeyPair.generate()
+            self._log.error("consensus_silent", why="the database of this key was lost, so it must not vote any more")
+        elif self._plan.algorithm:
+            mark.note(chain)
+
+    def _begin(self, connection: Connection) -> Sequence[Output]:
+        """Make the replica and replay the log; runs where the database is read."""
+        assert self.genesis is not None, "it is read before"
+        plan, section, chain = self._plan, self._plan.section, self.genesis.chain
+        self._store = RecentBlocks(RECENT_BLOCKS)
+        self.replica = Replica(
+            ReplicaConfig(
+                me=self._me.peer_id,
+                sign=self._me.sign,
+                verify=verify,
+                genesis=self.genesis,
+                make=lambda setup: plan.make(setup, plan.options),
+                certifies_state=plan.certifies_state,
+                rules=LedgerRules(chain, PayloadLimits(transactions_max=section.block_transactions_max)),
+                pool=TransactionPool(chain),
+                delta_ms=section.delta_ms,
+                idle_ms=section.idle_ms,
+                store=lambda: self._store,
+            )
+        )
+        outputs = self.replica.start(self._table.entries(connection), 0, self._wall())
+        tip = self.replica.chain.tip
+        self._view = StateView(tip.height, self.replica.state)
+        if tip.height:
+            self.certified.put(self.replica.chain.header(tip.height), self.replica.state)
+            if (proof := self._store.proof(tip.height)) is not None:
+                self.certified.prove(tip.height, proof)
+        self._log.info("ledger_opened", height=tip.height, epoch=self.replica.epoch, chain=chain.hex()[:12])
+        return outputs
+
+    def _running(self) -> Replica:
+        if self.replica is None or self._tasks is None:
+            raise Refused("the ledger has not started yet", reason="starting")
+        return self.replica
+
+    # --- what the replica asks for --------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return int((anyio.current_time() - self._began_s) * 1000)
+
+    def _wall(self) -> int:
+        return self._context.clock.now_ms()
+
+    def _step(self, work: Callable[[Replica], Sequence[Output]]) -> None:
+        """Let the replica handle an event that nobody waits for; what must not happen ends the peer before it signs anything more."""
+        if self.replica is None or self._failure is not None:
+            return
+        try:
+            self._act(work(self.replica))
+        except BaseException as error:  # noqa: BLE001 - a replica in an unknown state must not go on
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._failed.set()
+
+    def _on_durable(self, number: int) -> None:
+        self._step(lambda replica: replica.synced(number))
+
+    def _act(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Append(entry):
+                    self._writer.append(entry)
+                case Sync(number):
+                    self._writer.sync(number)
+                case Transmit(to, data):
+                    self._transmit(to, data)
+                case StartTimer(name, after_ms):
+                    self._timers.start(name, after_ms)
+                case StopTimer(name):
+                    self._timers.stop(name)
+                case BlockFinal():
+                    self._writer.then(partial(self._show, output, self._running().epoch))
+                case BlockProven(height, proof):
+                    self._writer.then(partial(self.certified.prove, height, proof))
+                    self._tell_followers(height)
+                case Convicted(evidence):
+                    offender = PeerId.from_public_key(evidence.offender)
+                    self._log.warning(
+                        "validator_convicted", validator=offender, offence=evidence.offence, slot=evidence.slot
+                    )
+                case Alarmed(what, details):
+                    self._log.error("consensus_alarmed", what=what, error=details)
+
+    def _transmit(self, to: PeerId | None, data: bytes) -> None:
+        assert self._messages is not None, "it is made before the first output"
+        me = self._context.keys.peer_id
+        if to is not None:
+            if to != me:  # a silent peer does not count itself among the validators
+                self._messages.send(to, data)
+            return
+        self._messages.broadcast((peer for peer in self._running().validators.peers if peer != me), data)
+
+    def _fired(self, name: str) -> None:
+        self._step(lambda replica: replica.fired(name, self._now(), self._wall()))
+
+    def _show(self, final: BlockFinal, epoch: int) -> None:
+        """A block is durable: show the state after it."""
+        header = final.block.header
+        self._view = StateView(header.height, final.executed.state)
+        self.certified.put(header, final.executed.state)
+        self._executed.inc(len(final.executed.transactions))
+        if final.executed.terminal:
+            self._log.info("epoch_began", epoch=epoch, height=header.height)
+
+    def _tell_followers(self, height: int) -> None:
+        assert self._messages is not None, "it is made before the first output"
+        if self._followers:
+            status = encode(LedgerStatus(self._running().epoch, height))
+            self._messages.broadcast((one for one in self._followers if self._messages.is_idle(one)), status)
+
+    # --- messages of others ---------------------------------------------------------------------------------------------
+
+    async def _received(self, sender: PeerId, payload: bytes) -> bytes:
+        replica = self._running()
+        for data in messages_of(payload):
+            known = replica.validators.index(sender) is not None
+            match tag_of(data):
+                case b"ask":
+                    self._asked(replica, sender, data, known=known)
+                case b"engine" | b"checkpoint" if not known:
+                    continue  # of who was a validator, or will be one: it asks for history, or repeats itself
+                case _:
+                    self._take(replica, sender, data)
+        return b""
+
+    def _take(self, replica: Replica, sender: PeerId, data: bytes) -> None:
+        try:
+            outputs = replica.receive(sender, data, self._now(), self._wall())
+        except FluvialError:
+            raise  # the sender's fault
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._act(outputs)
+
+    def _asked(self, replica: Replica, sender: PeerId, data: bytes, *, known: bool) -> None:
+        """Somebody asks for history: validators as often as they like, all others within a budget."""
+        if not known:
+            self._followers[sender] = None
+            self._followers.move_to_end(sender)
+            while len(self._followers) > FOLLOWERS_MAX:
+                self._followers.popitem(last=False)
+            if not self._has_budget():
+                return
+        above = decode(data, HistoryAsk, what="question for history").above
+        if above + 1 >= self._store.first or above >= replica.chain.tip.height:
+            if not known:
+                self._budget -= sum(len(self._store.block(one).payload) + 300 for one in self._heights(replica, above))
+            self._take(replica, sender, data)
+        elif sender not in self._asking_old and len(self._asking_old) < OLD_AT_ONCE and self._tasks is not None:
+            self._asking_old.add(sender)
+            self._tasks.start_soon(self._answer_old, replica, sender, above, known)
+
+    @staticmethod
+    def _heights(replica: Replica, above: int) -> range:
+        return range(above + 1, min(replica.chain.tip.height, above + 200) + 1)
+
+    def _has_budget(self) -> bool:
+        now = anyio.current_time()
+        self._budget = min(float(STRANGERS_BYTES_PER_S), self._budget + (now - self._budget_at) * STRANGERS_BYTES_PER_S)
+        self._budget_at = now
+        return self._budget > 0
+
+    async def _answer_old(self, replica: Replica, sender: PeerId, above: int, known: bool) -> None:
+        """Answer with blocks that are not in memory any more."""
+        height = self._view.height
+        try:
+            answer = await self._context.database.read(
+                lambda connection: history_of(self._table.history(connection, above, 256), height)
+            )
+            data = encode(answer)
+            self._budget -= 0 if known else len(data)
+            self._transmit(sender, data)
+        finally:
+            self._asking_old.discard(sender)
+
+    # --- transactions ---------------------------------------------------------------------------------------------------
+
+    async def _offered(self, sender: PeerId, payload: bytes) -> bytes:
+        """Transactions of a validator, a follower or a client; answers with a reason for each that is refused."""
+        replica = self._running()
+        if not self.is_validator:
+            raise Refused(
+                "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
+            )
+        reasons, taken = [], []
+        for number, transaction in enumerate(messages_of(payload), 1):
+            if not number % YIELD_EVERY:
+                await anyio.lowlevel.checkpoint()
+            try:
+                self._act(replica.submit(transaction, self._now(), self._wall()))
+            except Refused as error:
+                reasons.append(error.message)
+            else:
+                reasons.append("")
+                taken.append(transaction)
+        if replica.validators.index(sender) is None:
+            self._gossip(taken)
+        return encode(reasons)
+
+    def _gossip(self, transactions: Sequence[bytes]) -> None:
+        """Tell the other validators of new transactions, so that whose turn it is has them; where each validator proposes its own, that would double them."""
+        if self._plan.certifies_state and self._transactions is not None:
+            me = self._context.keys.peer_id
+            others = [peer for peer in self._running().validators.peers if peer != me]
+            for transaction in transactions:
+                self._transactions.broadcast(others, transaction)
+
+    # --- health ---------------------------------------------------------------------------------------------------------
+
+    def _health(self) -> Iterable[Finding]:
+        replica = self.replica
+        if replica is None:
+            return
+        subject, role = "ledger", "validator" if self.is_validator else "follower"
+        what = f"{self._plan.algorithm or 'following'}, {role}, epoch {replica.epoch}, height {self._view.height:,}"
+        if replica.alarmed:
+            yield Finding(
+                level="fail",
+                subject=subject,
+                text=f"{what}; it signs nothing any more: {replica.alarmed}",
+                hint="more than a third of the validators have lied, or this peer is damaged: `fluvial consensus explain` shows what is known",
+            )
+        elif self.silent:
+            yield Finding(
+                level="warn",
+                subject=subject,
+                text=f"{what}; silent: the database of this key was lost, so it must not vote any more",
+                hint="make a new key, and have the administrators replace the old one among the validators",
+            )
+        else:
+            yield Finding(level="ok", subject=subject, text=what)
+        if self._plan.fault_model != "byzantine":
+            yield Finding(level="warn", subject=subject, text=f"{self._plan.algorithm} tolerates crashes, and no liars")
+
+    def inspect(self) -> dict[str, Any]:
+        """What ``fluvial consensus status`` shows."""
+        replica = self._running()
+        return {
+            "chain": replica.chain_id.hex(),
+            "algorithm": self._plan.algorithm,
+            "role": "silent" if self.silent else "validator" if self.is_validator else "follower",
+            "height": self._view.height,
+            "epoch": replica.epoch,
+            "waiting": len(replica.pool),
+            "alarmed": replica.alarmed,
+        }

@@ -1,0 +1,65 @@
+"""``[ledger]`` of ``fluvial.toml``: the ledger that a peer holds or follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fluvial.consensus.engine import MakeEngine
+
+
+class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[ledger]``."""
+
+    genesis: Annotated[
+        str,
+        Meta(
+            description="the file that the ledger begins with, the same at all its peers; `fluvial testnet init` makes one"
+        ),
+    ] = ""
+    follow: Annotated[
+        bool,
+        Meta(description='hold the ledger without deciding about it, with consensus = "none"; every block is proven'),
+    ] = False
+    delta_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="how long a message to another validator takes at most, in milliseconds")
+    ] = 500
+    idle_ms: Annotated[
+        int,
+        Meta(ge=0, le=60_000, description="how long a block is held back while no transaction waits, in milliseconds"),
+    ] = 1_000
+    block_transactions_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=5_000,
+            description="transactions of one block that this peer proposes; bounds how long a block takes",
+        ),
+    ] = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPlan:
+    """What a host is made for.
+
+    Attributes:
+        section: ``[ledger]``.
+        key_file: the peer's key, as the settings name it; a mark that it has voted is kept beside it.
+        algorithm: the engine's name; empty for a follower.
+        make: makes the engine of an epoch.
+        options: of the engine.
+        certifies_state: whether it commits blocks with roots, or orders payloads.
+        fault_model: what the engine tolerates: ``byzantine`` or ``crash``.
+    """
+
+    section: LedgerSection
+    key_file: Path
+    algorithm: str
+    make: MakeEngine
+    options: msgspec.Struct
+    certifies_state: bool
+    fault_model: str

@@ -1,0 +1,39 @@
+"""The ledger at one height, as the port ``ledger`` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fluvial.encoding import encode
+from fluvial.ledger.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    """Implements :class:`fluvial.ports.View` over an immutable state.
+
+    Attributes:
+        height: how many blocks led to it.
+        state: after the last of them.
+    """
+
+    height: int
+    state: State
+
+    @property
+    def root(self) -> bytes:
+        """See ``View``; empty as long as there is no block."""
+        return self.state.root if self.height else b""
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        """See ``View``."""
+        return self.state.get(module, key)
+
+    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """See ``View``."""
+        return self.state.scan(module, prefix)
+
+    def proof(self, module: str, key: bytes) -> bytes | None:
+        """See ``View``: a :class:`~fluvial.ledger.tree.TreeProof` in the canonical encoding."""
+        return encode(self.state.proof(module, key)) if self.height else None

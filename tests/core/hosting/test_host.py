@@ -1,0 +1,156 @@
+"""Four whole nodes hold one ledger: blocks, restarts, followers, lost databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from fluvial.errors import ConfigError, Refused, StorageError
+from fluvial.ledger.genesis import ACCOUNTS, Account
+from fluvial.ledger.state import Changes
+from fluvial.ledger.transactions import TransferUnits
+from fluvial.testing.nodes import keys_of, until
+from fluvial.virtual.loop import BACKEND
+
+from tests.support.ledgers import (
+    VALIDATORS,
+    chain_of,
+    host_of,
+    ledger_nodes,
+    start_holder,
+    transaction,
+    until_height,
+)
+
+pytestmark = pytest.mark.anyio
+PAYEE = keys_of("payee").public_key
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    return BACKEND
+
+
+def balance(node: object, key: bytes = PAYEE) -> int:
+    replica = host_of(node).replica  # type: ignore[arg-type]
+    assert replica is not None
+    account = Changes(replica.state).read(ACCOUNTS, key, Account)
+    return account.balance if account is not None else 0
+
+
+def lose_database(folder: Path, name: str) -> None:
+    for file in folder.glob(f"{name}.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("algorithm", ["simplex", "dag"])
+async def test_a_transaction_reaches_all_ledgers(tmp_path: Path, algorithm: str) -> None:
+    async with ledger_nodes(tmp_path, algorithm=algorithm) as network:
+        ada = network["ada"]
+        await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
+        await until(lambda: all(balance(network[one]) == 7 for one in VALIDATORS))
+        heights = min(len(chain_of(network[one])) for one in VALIDATORS)
+        assert len({tuple(chain_of(network[one])[:heights]) for one in VALIDATORS}) == 1
+        view = host_of(ada).view()
+        assert view.height
+        assert view.root == host_of(ada).replica.chain.header(view.height).state  # type: ignore[union-attr]
+
+
+async def test_a_validator_that_was_away_catches_up_and_all_survive_a_stop(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        await until_height(network["ada"], 3)
+        await network.stop("dan")
+        ada = network["ada"]
+        await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
+        await until(lambda: balance(network["bob"]) == 7)
+        await until_height(network["ada"], host_of(ada).view().height + 5)
+        dan = await start_holder(network, "dan")
+        assert host_of(dan).view().height >= 1, "it has read its log"
+        await until(lambda: balance(dan) == 7)
+        seen = chain_of(network["bob"])
+        for name in VALIDATORS:
+            await network.stop(name)
+        for name in VALIDATORS:
+            await start_holder(network, name)
+        await until_height(network["bob"], len(seen) + 3)
+        assert chain_of(network["bob"])[: len(seen)] == seen
+
+
+@pytest.mark.parametrize("algorithm", ["simplex", "dag"])
+async def test_a_follower_holds_what_is_proven_and_hands_on_transactions(tmp_path: Path, algorithm: str) -> None:
+    async with ledger_nodes(tmp_path, algorithm=algorithm) as network:
+        await until_height(network["ada"], 3)
+        eve = await start_holder(network, "eve", "none")
+        await until_height(eve, 3)
+        assert not host_of(eve).is_validator
+        await host_of(eve).submit(transaction(eve, TransferUnits(PAYEE, 5), 0))
+        await until(lambda: balance(eve) == 5)
+        with pytest.raises(Refused, match="nonce"):
+            await host_of(eve).submit(transaction(eve, TransferUnits(PAYEE, 5), 0))
+
+
+async def test_a_key_whose_database_was_lost_stays_silent(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        await until_height(network["ada"], 3)
+        await network.stop("dan")
+        lose_database(tmp_path, "dan")
+        dan = await start_holder(network, "dan")
+        host = host_of(dan)
+        assert host.silent
+        assert not host.is_validator
+        await until_height(dan, 5)
+        await network.stop("dan")
+        dan = await start_holder(network, "dan")
+        assert host_of(dan).silent, "a restart does not bring the votes back"
+        before = host_of(dan).view().height
+        await network.stop("cyd")
+        assert [one.level for one in host_of(dan).contributions().health()] == ["warn"]  # type: ignore[misc]
+        # Two of four that vote are no quorum: the blocks end.
+        ada = network["ada"]
+        await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
+        with pytest.raises(TimeoutError):
+            await until(lambda: balance(ada) == 7, within_s=20)
+        assert host_of(dan).view().height <= before + 3
+
+
+async def test_one_key_cannot_run_twice(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        with pytest.raises(ConfigError, match="another process votes with this key"):
+            await network.start(
+                "eve",
+                identity={"key_file": "ada.key"},
+                consensus={"kind": "simplex"},
+                ledger={"genesis": "genesis.json"},
+            )
+
+
+async def test_a_database_is_for_one_ledger(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        await network.stop("dan")
+        text = (tmp_path / "genesis.json").read_text()
+        (tmp_path / "other.json").write_text(text.replace('"time_ms": 1', '"time_ms": 2'))
+        with pytest.raises(ConfigError, match="belongs to another ledger"):
+            await start_holder(network, "dan", genesis="other.json")
+
+
+@pytest.mark.parametrize("table", ["consensus_records", "consensus_blocks", "consensus_proofs"])
+@pytest.mark.parametrize("damage", ["bytes", "row"])
+async def test_damage_is_found(tmp_path: Path, table: str, damage: str) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        await until_height(network["dan"], 5)
+        await network.stop("dan")
+        with sqlite3.connect(tmp_path / "dan.db") as database:
+            key = "number" if table == "consensus_records" else "height"
+            middle = f"(SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET 1)"
+            if damage == "bytes":
+                changed = database.execute(f"UPDATE {table} SET entry = zeroblob(length(entry)) WHERE {key} = {middle}")
+            else:
+                changed = database.execute(f"DELETE FROM {table} WHERE {key} = {middle}")
+            assert changed.rowcount == 1
+        database.close()
+        if (table, damage) == ("consensus_proofs", "row"):
+            await start_holder(network, "dan")  # one of many proofs is no loss: a later one covers the block
+        else:
+            with pytest.raises(StorageError, match="the log of the consensus is damaged"):
+                await start_holder(network, "dan")
