@@ -111,7 +111,7 @@ class HostShelf:
     """All host interfaces of this peer, and who may import which.
 
     Args:
-        context: the one that needs no grant.
+        free: those that need no grant.
         interfaces: those that plugins give.
         grants: of the settings.
 
@@ -121,12 +121,12 @@ class HostShelf:
     """
 
     def __init__(
-        self, context: CallContext, interfaces: Sequence[HostInterface], grants: Sequence[EffectorGrant]
+        self, free: Sequence[HostInterface], interfaces: Sequence[HostInterface], grants: Sequence[EffectorGrant]
     ) -> None:
-        self._context = OfferedInterface.of(context)
+        self._free = {one.name: one for one in map(OfferedInterface.of, free)}
         self._offered: dict[str, OfferedInterface] = {}
         for one in map(OfferedInterface.of, interfaces):
-            if one.name in self._offered or one.name == self._context.name:
+            if one.name in self._offered or one.name in self._free:
                 raise PluginError(f"two effectors give the interface {one.name!r}", hint="switch one of them off")
             self._offered[one.name] = one
         effectors = {one.interface.effector for one in self._offered.values()}
@@ -150,14 +150,14 @@ class HostShelf:
             for grant, one, _ in self._grants
             if grant.covers(module=module, blueprint=blueprint, owner=owner)
         }
-        return {self._context.name: self._context.shape, **granted}
+        return {**{name: one.shape for name, one in self._free.items()}, **granted}
 
     def settings(
         self, name: str, *, modules: Sequence[str], blueprint: str, owner: str
     ) -> tuple[OfferedInterface, Any] | None:
         """An interface with the settings of the first grant that gives it to a service; None if none does."""
-        if name == self._context.name:
-            return self._context, None
+        if name in self._free:
+            return self._free[name], None
         for grant, one, settings in self._grants:
             if one.name == name and any(
                 grant.covers(module=module, blueprint=blueprint, owner=owner) for module in modules
@@ -177,7 +177,7 @@ class HostShelf:
         """All interfaces with their effectors, for people."""
         return [
             {"interface": one.name, "effector": one.interface.effector, "wit": one.interface.wit}
-            for one in (self._context, *self._offered.values())
+            for one in (*self._free.values(), *self._offered.values())
         ]
 
     async def forget(self, service: str) -> None:

@@ -57,6 +57,14 @@ class WasmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         int, Meta(ge=1, le=10_000, description="most processes of services; who was idle longest makes room")
     ] = 16
 
+    vault_bytes_max: Annotated[
+        int, Meta(ge=0, le=2**40, description="bytes of the files that one particle may have here")
+    ] = 16 * 1_048_576
+    vaults_bytes_max: Annotated[
+        int,
+        Meta(ge=0, le=2**44, description="bytes of all particles' files; a quarter of it for those of one initiator"),
+    ] = 256 * 1_048_576
+
     def __post_init__(self) -> None:
         """Refuse what is no peer id."""
         for text in self.deployers:

@@ -26,9 +26,13 @@ from fluvial_fce_wasm.seat.deployments import Deployments
 from fluvial_fce_wasm.seat.hosting import CallContext, HostCalls, HostShelf
 from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
 from fluvial_fce_wasm.seat.permissions import Permissions
+from fluvial_fce_wasm.seat.vault_access import VaultInterface, VaultService
+from fluvial_fce_wasm.seat.vaults import Vaults
 from fluvial_fce_wasm.shapes import listed_names, public_functions
 from fluvial_fce_wasm.tables import ServiceEntry
 
+SWEEP_S: Final = 5.0
+"""How often the vaults of particles that have ended are deleted."""
 TTL_MS_DEFAULT: Final = 60_000
 """For calls that come without a particle, in tests."""
 
@@ -61,30 +65,45 @@ class WasmExecution(Execution):
         )
         self._permissions = Permissions(self._me, options.deployers)
         self.deployments = Deployments(context, options, on_lost=self._on_lost)
-        self.shelf = HostShelf(CallContext(self._me, context.clock), (), ())
+        self.vaults = Vaults(
+            context.base_dir / options.folder / "vaults",
+            context.clock,
+            bytes_max=options.vault_bytes_max,
+            total_bytes_max=options.vaults_bytes_max,
+        )
+        self.shelf = HostShelf((), (), ())
 
     def contributions(self) -> Contributions:
-        """The services ``dist`` and ``srv`` and those in Python, and the effectors that guests are granted."""
+        """The services ``dist``, ``srv`` and ``vault``, and those in Python, and the effectors that guests are granted."""
         given = self.deployments, self._permissions
         return Contributions(
-            services=(Dist(*given), Srv(*given), *self._native.contributions().services),
+            services=(
+                Dist(*given),
+                Srv(*given),
+                VaultService(self._context, self.vaults, self._permissions),
+                *self._native.contributions().services,
+            ),
             capabilities=self._capabilities,
             health=self._health,
         )
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Read what is deployed; throw away all instances at the end.
+        """Read what is deployed, and delete the vaults of particles that have ended; throw away all instances at the end.
 
         Raises:
             ConfigError: a grant cannot be kept. PluginError: an effector for guests cannot be used.
         """
         interfaces: Sequence[Any] = self._context.extensions.all(HostInterface)
-        self.shelf = HostShelf(CallContext(self._me, self._context.clock), interfaces, self._options.grants)
+        free = (CallContext(self._me, self._context.clock), VaultInterface(self.vaults))
+        self.shelf = HostShelf(free, interfaces, self._options.grants)
         self._permissions.operator = await in_thread(self._operator)
         await self.deployments.open(self.shelf)
+        await self.vaults.open()
         task_status.started()
         try:
-            await anyio.sleep_forever()
+            while True:
+                await anyio.sleep(SWEEP_S)
+                await self.vaults.sweep()
         finally:
             with anyio.CancelScope(shield=True):
                 await self.deployments.close()

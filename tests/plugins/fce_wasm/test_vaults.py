@@ -1,0 +1,186 @@
+"""The vault of a particle: shared by the services that it calls, closed to others, bounded, and gone when it ends."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fluvial.clock import ManualClock
+from fluvial.effectors import Call, EffectorError
+from fluvial.identity import PeerId
+from fluvial.testing.nodes import RunningNode, keys_of, nodes
+from fluvial_fce_wasm.seat.vaults import FILES_MAX, NAME, Vaults
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.plugins.fce_wasm.deploying import deployed, refusal
+
+MIB = 1_048_576
+ADA, BOB = (keys_of(name).peer_id for name in ("ada", "bob"))
+
+
+def call(particle: str = "p", initiator: PeerId = ADA, *, ttl_ms: int = 60_000) -> Call:
+    return Call(
+        particle_id=particle,
+        initiator=initiator,
+        service="s",
+        function="f",
+        arguments=[],
+        timestamp_ms=1_000,
+        ttl_ms=ttl_ms,
+    )
+
+
+async def made(folder: Path, clock: ManualClock, **limits: int) -> Vaults:
+    vaults = Vaults(folder, clock, **{"bytes_max": MIB, "total_bytes_max": 4 * MIB, **limits})
+    await vaults.open()
+    return vaults
+
+
+def folders(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+async def test_files_are_there_until_the_particle_ends_also_after_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock(1_000)
+    vaults = await made(tmp_path, clock)
+    await vaults.write(call(), "a", b"one")
+    await vaults.append(call(), "a", b" two")
+    await vaults.append(call(), "b", b"\xff")
+    await vaults.write(call("long", ttl_ms=90_000), "a", b"x")
+    (tmp_path / "rubbish").mkdir()
+    vaults = await made(tmp_path, clock)
+    assert vaults.files(call()) == ["a", "b"]
+    assert await vaults.read(call(), "a") == b"one two"
+    assert await vaults.read(call(), "a", 4, 2) == b"tw"
+    assert vaults.size(call(), "a") == 7
+    clock.time_ms += 60_000
+    await vaults.sweep()
+    assert vaults.files(call()) == []
+    assert folders(tmp_path) == 1
+    with pytest.raises(EffectorError, match="ended"):
+        await vaults.write(call(), "a", b"")
+    assert await vaults.read(call("long", ttl_ms=90_000), "a") == b"x"
+
+
+async def test_others_do_not_see_them(tmp_path: Path) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000))
+    await vaults.write(call(), "a", b"secret")
+    for other in (call("q"), call("p", BOB)):
+        assert vaults.files(other) == []
+        with pytest.raises(EffectorError, match="no file"):
+            await vaults.read(other, "a")
+        await vaults.remove(other, "a")
+    assert await vaults.read(call(), "a") == b"secret"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".about", "../x", "a/b", "a\0", "é", "x" * 129, "\n"])
+async def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000))
+    for use in (vaults.read(call(), name), vaults.write(call(), name, b""), vaults.remove(call(), name)):
+        with pytest.raises(EffectorError, match="letters"):
+            await use
+    assert folders(tmp_path) == 0
+
+
+async def test_room_is_bounded_for_a_particle_an_initiator_and_all(tmp_path: Path) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000))
+    await vaults.write(call(), "a", bytes(900_000))
+    for use in (vaults.write(call(), "b", bytes(200_000)), vaults.append(call(), "a", bytes(200_000))):
+        with pytest.raises(EffectorError, match="this vault would take"):
+            await use
+    await vaults.write(call(), "a", bytes(500_000))
+    with pytest.raises(EffectorError, match="initiator"):
+        await vaults.write(call("q"), "a", bytes(600_000))
+    assert vaults.files(call("q")) == []
+    others = [keys_of(f"n{number}").peer_id for number in range(6)]
+    for other in others[:3]:
+        await vaults.write(call("p", other), "a", bytes(1_000_000))
+    for other in others[3:]:
+        with pytest.raises(EffectorError, match="this peer"):
+            await vaults.write(call("p", other), "a", bytes(1_000_000))
+    await vaults.remove(call("p", others[0]), "a")
+    await vaults.write(call("p", others[-1]), "a", bytes(900_000))
+
+
+async def test_a_vault_has_so_many_files(tmp_path: Path) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000), bytes_max=100 * MIB, total_bytes_max=1_000 * MIB)
+    for number in range(FILES_MAX):
+        await vaults.write(call(), str(number), b"")
+    with pytest.raises(EffectorError, match="files"):
+        await vaults.write(call(), "more", b"")
+    await vaults.write(call(), "1", b"x")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("pq"), st.sampled_from("wair"), st.sampled_from("xy"), st.integers(0, 30_000)),
+        max_size=25,
+    )
+)
+async def test_the_books_agree_with_the_disk(tmp_path_factory: pytest.TempPathFactory, steps: list[Any]) -> None:
+    folder, clock = tmp_path_factory.mktemp("vaults"), ManualClock(1_000)
+    vaults = await made(folder, clock, bytes_max=60_000, total_bytes_max=320_000)
+    for particle, what, name, size in steps:
+        one = call(particle)
+        with suppress(EffectorError):
+            if what == "w":
+                await vaults.write(one, name, bytes(size))
+            elif what == "a":
+                await vaults.append(one, name, bytes(size))
+            elif what == "r":
+                await vaults.remove(one, name)
+    there = await made(folder, clock, bytes_max=60_000, total_bytes_max=320_000)
+    for particle in "pq":
+        assert vaults.files(call(particle)) == there.files(call(particle))
+        for name in vaults.files(call(particle)):
+            assert vaults.size(call(particle), name) == there.size(call(particle), name)
+    on_disk = sum(one.stat().st_size for one in folder.rglob("*") if NAME.fullmatch(one.name) and one.is_file())
+    assert on_disk <= 80_000
+
+
+async def flow(by: RunningNode, script: str, at: RunningNode) -> tuple[Any, ...]:
+    async with by.run(script, at=at.peer_id) as running:
+        values: tuple[Any, ...] = await running.result()
+    return values
+
+
+@pytest.mark.parametrize("isolation", ["auto", "process"])
+async def test_services_of_one_particle_share_files_with_its_script(tmp_path: Path, isolation: str) -> None:
+    async with nodes("ada", "bob", base_dir=tmp_path, execution={"kind": "wasm"}) as network:
+        ada, bob = network["ada"], network["bob"]
+        for alias in ("one", "two"):
+            await deployed(bob, bob, alias, "vault_user", isolation=isolation)
+        me = f'"{bob.peer_id}"'
+        script = f"""(seq (call {me} ("one" "write") ["data" "from one"] w)
+            (seq (call {me} ("two" "append") ["data" ", from two"] a)
+            (seq (call {me} ("vault" "put") ["x"] name)
+            (seq (call {me} ("vault" "cat") ["data"] all)
+            (seq (call {me} ("two" "bytes") ["data" 5 3] b)
+            (seq (call {me} ("one" "files") [] f)
+            (seq (call {me} ("two" "read") [name] r)
+            (seq (call {me} ("two" "read") ["nothing"] n)
+                 (call %init_peer_id% ("return" "") [w a name all b f r n])))))))))"""
+        w, a, name, text, read, files, short, missing = await flow(ada, script, bob)
+        assert (w, a, text, read, short) == (
+            {"ok": None},
+            {"ok": None},
+            "from one, from two",
+            {"ok": list(b"one")},
+            {"ok": "x"},
+        )
+        assert files == sorted(["data", name])
+        assert "no file" in missing["err"]
+        assert (await refusal(ada, bob, "vault cat", "data"))[0] == 404
+
+
+async def test_deployers_fetch_blobs_into_the_vault(tmp_path: Path) -> None:
+    async with nodes("ada", "bob", base_dir=tmp_path, execution={"kind": "wasm"}) as network:
+        ada, bob = network["ada"], network["bob"]
+        blob = await bob.node.blobs.put("é".encode() * 500_000)
+        script = f"""(seq (call "{bob.peer_id}" ("vault" "fetch") ["{blob}" "big"] n)
+            (seq (call "{bob.peer_id}" ("vault" "cat") [n] x) (call %init_peer_id% ("return" "") [x])))"""
+        assert await flow(bob, script, bob) == ("é" * 500_000,)
+        assert (await refusal(ada, bob, "vault fetch", str(blob)))[0] == 8
