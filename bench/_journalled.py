@@ -12,7 +12,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fluvial.air.data.batch import Known
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record, encode_record
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle

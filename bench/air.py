@@ -25,7 +25,8 @@ from typing import Any, Final
 import msgspec
 from _journalled import journalled
 from fluvial.air.data.batch import Known
-from fluvial.air.machine.machine import Answered, Machine
+from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
 from fluvial.particle import Particle

@@ -14,6 +14,7 @@ from tests.attacks.connections import CONNECTIONS
 from tests.attacks.hoards import HOARDS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.refusals import REFUSALS
+from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
 
 Attack: TypeAlias = Callable[[Arena], Awaitable[None]]
@@ -169,4 +170,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **CLAIMS,
     **REFUSALS,
     **WRITES,
+    **VALUES,
 }

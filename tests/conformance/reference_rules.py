@@ -37,8 +37,9 @@ from fluvial.air.machine import machine as incremental
 from fluvial.air.machine.errors import NO_ERROR, Catchable, NameCleared, Uncatchable
 from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
-from fluvial.air.machine.machine import CallOutcome, Effects
+from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope

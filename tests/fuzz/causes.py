@@ -10,7 +10,8 @@ from typing import Final, get_args
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.facts import Instance
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.simulation.scenario import Scenario
 
 from tests.conformance.comparison import Observation, differences, goes_on, missing, play

@@ -9,7 +9,8 @@ from unittest.mock import patch
 from fluvial.air.data import content
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.facts import Closed, Instance
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.simulation.network import Observation, simulate
 from fluvial.simulation.scenario import Scenario
 

@@ -22,7 +22,8 @@ from fluvial.air.data.log import Record, Sealed, decode_record, encode_record
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.errors import AirError, Catchable, Uncatchable
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.machine import CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate

@@ -218,7 +218,7 @@ class Performing:
                 firsts.setdefault(str(key_of(entry.value)), entry)
             entries = tuple(firsts.values())
         try:
-            elements = elements_of((entry.value, entry.writer) for entry in entries)
+            elements, _ = elements_of((entry.value, entry.writer) for entry in entries)
         except ValueError as error:
             raise errors.unfit_to_fix(node.source.name, str(error)) from error
         contents = {element.value: content for element, content in elements}

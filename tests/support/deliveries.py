@@ -8,7 +8,8 @@ import msgspec
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import content_id
 from fluvial.air.data.wire import WireData, encode_data
-from fluvial.air.machine.machine import Answered, Machine
+from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
 from fluvial.clock import SystemClock
 from fluvial.encoding import decode, encode

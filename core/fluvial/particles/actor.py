@@ -7,7 +7,7 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from logging import WARNING
@@ -19,30 +19,26 @@ import anyio.lowlevel
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
+from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
-from fluvial.air.machine.machine import CallOutcome, Effects
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
+from fluvial.particles.advance import Advance, Begin
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
-from fluvial.particles.processor import STEPS_ON_LOOP
+from fluvial.particles.processor import BYTES_HELD_ON_LOOP, STEPS_ON_LOOP
 from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
-from fluvial.particles.sliced import SlicedInput
 from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
 
 ResultT = TypeVar("ResultT")
 
-AT_ONCE_MAX: Final = 64
-"""Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
-AT_ONCE_BYTES: Final = 1_048_576
-"""Beyond so much memory of the flow its calls are made one transaction after another: in between the peer looks at its budgets."""
-AT_ONCE_S: Final = 0.002
-"""After how long of such calls the rest of the peer has a turn, in seconds."""
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
 
@@ -101,9 +97,12 @@ class Actor:
         self._owner = owner
         self.was_new = False
         self._lock = anyio.Lock(fast_acquire=True)
+        self._heavy = anyio.Lock(fast_acquire=True)
         self._outcomes: dict[Instance, CallOutcome] = {}
+        self._waiting = 0
         self._calls: set[anyio.CancelScope] = set()
         self._log = context.log.bind(particle=self.particle.id)
+        self._advance = Advance(session, context, grown=partial(owner.grown, self), log=self._log)
 
     @property
     def finished(self) -> bool:
@@ -133,7 +132,7 @@ class Actor:
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._session.held
+        return self._session.held + self._waiting
 
     # --- runs
 
@@ -165,13 +164,13 @@ class Actor:
         self._lock.release()
         self._owner.rested(self)
 
-    async def _run(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
+    async def _run(self, begin: Begin) -> Effects:
         async with _Turn(self._begin_turn, self._end_turn):
             return await self._run_locked(begin)
 
-    async def _run_locked(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
+    async def _run_locked(self, begin: Begin, *, coming: int = 0) -> Effects:
         was_finished = self.finished
-        effects = await self._answer_at_once(await self._advance(begin))
+        effects = await self._advanced(begin, coming)
         await self._commit()
         self._carry_out(effects)
         if effects.finished and not was_finished:
@@ -180,10 +179,9 @@ class Actor:
         self._context.on_run(self.particle, effects, self._session.waits)
         return effects
 
-    async def _advance(self, begin: Callable[[], SlicedInput[Effects, Effects]]) -> Effects:
+    async def _advanced(self, begin: Begin, coming: int) -> Effects:
         try:
-            with contained(self._log):
-                return await self._context.processor.finish(self.particle.initiator, self._watched(begin()))
+            effects = await self._advance.run(begin, coming=coming)
         except RemoteProtocolError as error:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
@@ -191,51 +189,11 @@ class Actor:
         except Refused as error:
             self._break(error)
             raise
-
-    async def _answer_at_once(self, effects: Effects) -> Effects:
-        """Make the calls that inline functions answer, and run on, before anything is written: one transaction has all of it.
-
-        Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
-        """
-        left = AT_ONCE_MAX
         try:
-            while left and self.held <= AT_ONCE_BYTES:
-                if not (quick := [one for one in effects.requests if self._is_inline(one)][:left]):
-                    break
-                left -= len(quick)
-                outcomes = await self._outcomes_of(quick)
-                more = await self._advance(partial(self._session.resolving, outcomes))
-                effects = _joined(effects, more, outcomes)
+            return await self._advance.answer_at_once(effects)
         except BaseException as error:
             self._break(error)  # what these calls came to is lost
             raise
-        return effects
-
-    def _is_inline(self, request: Request) -> bool:
-        particle = self.particle
-        return self._context.services.is_inline(particle.id, particle.initiator, request.service, request.function)
-
-    async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
-        outcomes = {}
-        turn_at = anyio.current_time() + AT_ONCE_S
-        for request in requests:
-            with contained(self._log):
-                outcomes[request.instance] = await make_call(self.particle, request, self._context, self._log)
-            if anyio.current_time() > turn_at:
-                await anyio.lowlevel.checkpoint()
-                turn_at = anyio.current_time() + AT_ONCE_S
-        return outcomes
-
-    def _watched(self, run: SlicedInput[Effects, Effects]) -> Callable[[int], Effects | None]:
-        """The slices of a run, each of which is looked at for the memory that it took."""
-
-        def advance(steps: int) -> Effects | None:
-            effects = run.advance(steps)
-            if effects is None:
-                self._owner.grown(self, run.held)
-            return effects
-
-        return advance
 
     def _break(self, error: BaseException) -> None:
         if self._session.phase is not ParticlePhase.BROKEN:
@@ -261,8 +219,8 @@ class Actor:
         self._context.resender.watch(self.particle, since_ms)
 
     async def _measured(self, work: Callable[[], ResultT]) -> ResultT:
-        """Work whose time grows with what the machine holds: on the loop only where that is little."""
-        if self._session.steps <= STEPS_ON_LOOP:
+        """Work whose time grows with what the machine has done and holds: on the loop only where that is little."""
+        if self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP:
             return work()
         return await self._context.processor.off_loop(self.particle.initiator, work)
 
@@ -311,7 +269,7 @@ class Actor:
     async def _store(self, writes: Writes) -> int:
         """One or two transactions; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
-        entries, now_ms, peers = writes.entries(), writes.at_ms, writes.peers
+        entries, now_ms, peers = await self._measured(writes.entries), writes.at_ms, writes.peers
         more = entries_bytes(entries, len(peers))
         size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
         self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
@@ -416,10 +374,11 @@ class Actor:
         with anyio.CancelScope() as scope:
             self._calls.add(scope)
             try:
-                with contained(self._log):
-                    self._outcomes[request.instance] = await make_call(self.particle, request, self._context, self._log)
-                self._calls.discard(scope)  # from here on nobody ends it
-                await self._resolve()
+                if is_light(request.arguments):
+                    await self._answered(request, scope)
+                else:
+                    async with self._heavy:
+                        await self._answered(request, scope)
             except FluvialError as error:
                 if isinstance(error, StorageError):
                     self._log.error("storage_failed", error=error.message)
@@ -428,23 +387,27 @@ class Actor:
                 self._calls.discard(scope)
                 self._owner.rested(self)
 
+    async def _answered(self, request: Request, scope: anyio.CancelScope) -> None:
+        """Make a call, and hand in how it ended."""
+        with contained(self._log):
+            outcome = await make_call(self.particle, request, self._context, self._log)
+        self._calls.discard(scope)  # from here on nobody ends it
+        self._outcomes[request.instance] = outcome
+        if more := waiting_bytes(outcome):
+            self._waiting += more
+            self._owner.grown(self, self.held)
+        await self._resolve()
+
     async def _resolve(self) -> None:
-        """Hand in all outcomes that are there; whichever call comes first does it for the others."""
+        """Hand in outcomes that are there: all light ones, and one heavy one. Every call does this once, so none is left over."""
         async with _Turn(self._begin_turn, self._end_turn):
             if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
-            outcomes, self._outcomes = self._outcomes, {}
-            await self._run_locked(lambda: self._session.resolving(outcomes))
-
-
-def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> Effects:
-    """The effects of two runs, between which some of the first one's requests were answered, as those of one."""
-    return Effects(
-        records=before.records + after.records,
-        requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
-        next_peers=before.next_peers + after.next_peers,
-        error=before.error or after.error,
-        equivocations=before.equivocations + after.equivocations,
-        finished=after.finished,
-        failed=before.failed or after.failed,
-    )
+            outcomes, coming = self._outcomes, 0
+            if self._waiting:
+                heavy = [one for one, outcome in outcomes.items() if waiting_bytes(outcome)]
+                outcomes = {one: outcome for one, outcome in outcomes.items() if one not in heavy[1:]}
+                coming = coming_bytes(outcomes[heavy[0]])
+                self._waiting -= waiting_bytes(outcomes[heavy[0]])
+            self._outcomes = {one: outcome for one, outcome in self._outcomes.items() if one not in outcomes}
+            await self._run_locked(partial(self._session.resolving, outcomes), coming=coming)

@@ -1,7 +1,13 @@
-"""Makes a call that a run of a particle requests: asks for permission, then calls the service; observers and the log hear of it."""
+"""Makes a call that a run of a particle requests; observers and the log hear of it.
+
+1. Heavy arguments are weighed, in turn (``Processor.in_turn``): what a script hands over may be a thousand times one value.
+2. The authorization is asked for permission.
+3. The service answers. Where an inline function goes through heavy arguments, and where a heavy result is encoded, is another turn.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import anyio
@@ -9,14 +15,18 @@ import msgspec
 import structlog
 from msgspec.structs import astuple
 
+from fluvial.air.data.content import Json
+from fluvial.air.data.weight import EncodedJson, is_light, weight_within
 from fluvial.air.machine.findings import Request
-from fluvial.air.machine.machine import Answered, CallOutcome, Failed
+from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ServiceError
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
 
+ARGUMENTS_PART: Final = 2
+"""The arguments of one call may take so large a part of what one flow may hold: a half."""
 NOT_ALLOWED: Final = "is not allowed"
 """In the error of each call that the authorization did not permit, before its explanation."""
 
@@ -35,13 +45,16 @@ async def make_call(
     call = _call_of(particle, request)
     began = anyio.current_time()
     outcome: CallOutcome
-    decision = await context.permit(call)
+    in_turn = partial(context.processor.in_turn, particle.initiator)
     try:
+        if not is_light(call.arguments):
+            await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART))
+        decision = await context.permit(call)
         if not decision.allowed:
             raise ServiceError(
                 Status.NOT_ALLOWED, f"{call.service}.{call.function} {NOT_ALLOWED}: {decision.explanation}"
             )
-        outcome = Answered(await context.services.call(call))
+        outcome = Answered(await context.services.result(call, in_turn))
     except ServiceError as error:
         outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
     status = int(outcome.status) if isinstance(outcome, Failed) else 0
@@ -55,19 +68,37 @@ async def make_call(
         status=status,
         seconds=round(seconds, 6),
         arguments=list(call.arguments),
-        outcome=outcome.value if isinstance(outcome, Answered) else outcome.message,
+        outcome=_shown(outcome),
     )
     return outcome
 
 
+def _shown(outcome: CallOutcome) -> Json:
+    if isinstance(outcome, Failed):
+        return outcome.message
+    value = outcome.value
+    return f"{len(value.data):,} bytes" if type(value) is EncodedJson else value
+
+
+def _check_weight(call: Call, most: int) -> None:
+    """Raise ServiceError if the arguments are too heavy."""
+    if weight_within(call.arguments, most) > most:
+        raise ServiceError(
+            Status.BAD_ARGUMENTS, f"the arguments take more than {most:,} bytes of memory together, which is the limit"
+        )
+
+
 def _call_of(particle: Particle, request: Request) -> Call:
+    # A canon has a tetraplet for each element, and may be handed over a thousand times in one call: all of them are made once.
+    made = {id(origins): origins for origins in request.tetraplets}
+    tetraplets = {key: [Tetraplet(*astuple(origin)) for origin in origins] for key, origins in made.items()}
     return Call(
         particle_id=particle.id,
         initiator=particle.initiator,
         service=request.service,
         function=request.function,
         arguments=request.arguments,
-        tetraplets=[[Tetraplet(*astuple(origin)) for origin in origins] for origins in request.tetraplets],
+        tetraplets=[tetraplets[id(origins)] for origins in request.tetraplets],
         timestamp_ms=particle.header.timestamp_ms,
         ttl_ms=particle.header.ttl_ms,
         script_hash=particle.header.script_hash,

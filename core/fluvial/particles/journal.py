@@ -5,7 +5,7 @@ The machine is rebuilt from its records alone. The notes are for the session aro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -117,3 +117,11 @@ def read_entry(entry: JournalEntry) -> JournalItem:
             return decode(entry.payload, FlowFailed, what="failure")
         case _:
             return decode_record(entry.payload)
+
+
+def reading(journal: Sequence[JournalEntry], items: list[JournalItem]) -> Iterator[Record]:
+    """The machine's records, each decoded when it is asked for; every item that was read is added to ``items``. Raises as :func:`read_entry`."""
+    for entry in journal:
+        items.append(item := read_entry(entry))
+        if isinstance(item, Merged | Stepped | Sealed):
+            yield item

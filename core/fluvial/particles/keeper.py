@@ -113,7 +113,7 @@ class Keeper:
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
         self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
-        self._suspended = Suspended(self._go_on, has_room=self._has_room, weight=budget.weight, log=context.log)
+        self._suspended = Suspended(self._go_on, has_room=self._has_room, budget=budget, log=context.log)
         self._doors: dict[ParticleKey, _Door] = {}
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
@@ -141,7 +141,7 @@ class Keeper:
             if actor is None and here and await self._context.store.is_spent(particle.key):
                 raise _finished()
             if actor is None:
-                self._budget.check(particle.initiator, MACHINE_BYTES)
+                self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
                 session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits())
@@ -325,12 +325,15 @@ class Keeper:
 
     async def _restore(self, stored: StoredParticle) -> Actor:
         particle, me = stored.particle, self._context.keys.peer_id
-        self._budget.check(particle.initiator, sum(len(entry.payload) for entry in stored.journal))
+        waiting = sum(len(entry.payload) for entry in stored.journal)
         try:
+            self._count(particle, 0, waiting)
             with contained(self._context.log.bind(particle=particle.id)):
                 script = await self._script(particle)
                 restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
-                session = await self._context.processor.finish(particle.initiator, self._counted(particle, restoring))
+                session = await self._context.processor.finish(
+                    particle.initiator, self._counted(particle, restoring, waiting)
+                )
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
             self._context.reporter.broken(particle, damaged)
@@ -345,21 +348,21 @@ class Keeper:
         return self._keep(session)
 
     def _counted(
-        self, particle: Particle, run: SlicedInput[Any, ParticleSession]
+        self, particle: Particle, run: SlicedInput[Any, ParticleSession], waiting: int
     ) -> Callable[[int], ParticleSession | None]:
-        """The slices of a run, each of which is looked at for the memory that it took."""
+        """The slices of a run, each of which is looked at for the memory that it took, besides what waits to be decoded."""
 
         def advance(steps: int) -> ParticleSession | None:
             session = run.advance(steps)
             if session is None:
-                self._count(particle, run.held)
+                self._count(particle, run.held, waiting)
             return session
 
         return advance
 
-    def _count(self, particle: Particle, held: int) -> None:
+    def _count(self, particle: Particle, held: int, waiting: int = 0) -> None:
         """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""
-        self._budget.charge(particle.key, particle.initiator, held)
+        self._budget.charge(particle.key, particle.initiator, held + waiting)
         self._budget.check_under_way(particle.initiator)
 
     def _session_limits(self) -> _SessionLimits:
@@ -395,10 +398,13 @@ class Keeper:
         self._leave(idle)
 
     def _has_room(self, held: int) -> bool:
-        """Whether there is room for a particle that could wait, and held so much before."""
-        room = self._budget.bytes_max - held
+        """Whether there is room for a particle that could wait, and held so much before.
+
+        Small ones may have all the room, which is more than what newcomers may have; large ones would soon have to leave again.
+        """
+        most = self._budget.bytes_max
         self._relieve()
-        return self._budget.total <= min(max(room, 0), ADMITTING * self._budget.bytes_max)
+        return self._budget.total <= min(max(most - held, 0), most if held <= SMALL else ADMITTING * most)
 
     def _relieve(self) -> None:
         """If more than a part of the memory is in use, give back what can be had again; if all is in use, also what cannot be had for nothing."""

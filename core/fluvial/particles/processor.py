@@ -30,10 +30,14 @@ BYTES_ON_LOOP: Final = 16_384
 """Size of what is parsed or decoded on the loop; more than that takes more than some milliseconds."""
 STEPS_ON_LOOP: Final = 2_000
 """Steps of a machine so far of which deliveries are made on the loop: analysing it takes a time that grows with them."""
+BYTES_HELD_ON_LOOP: Final = 1_048_576
+"""Memory of a machine of which the same is true."""
 SHORT_STEPS: Final = 100
 """Steps that are made at once though others are in line; most runs need fewer."""
 ROUNDS_BETWEEN: Final = 4
 """Rounds of the loop between two slices: whoever else is ready has so many turns for each of them."""
+LONG_S: Final = 0.01
+"""After a turn that took longer than this everything else of the peer has as much time as it took, in seconds."""
 
 
 class _Job(Generic[ResultT]):
@@ -149,19 +153,26 @@ class Processor:
         tasks.start_soon(self._give_turns)
         tasks.start_soon(self._work_off)
 
-    async def finish(self, initiator: PeerId, advance: Callable[[int], ResultT | None]) -> ResultT:
+    async def in_turn(self, initiator: PeerId, work: Callable[[], ResultT]) -> ResultT:
+        """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`."""
+        return (await self._sliced.work(initiator, lambda: (work(),)))[0]
+
+    async def finish(
+        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, heavy: bool = False
+    ) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
 
         Args:
             initiator: of the particle.
             advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
+            heavy: whether the first slice takes long.
 
         Raises:
             Refused: ``busy``, the peer stops; the machine must be thrown away.
             Exception: as the work does.
         """
         queue = self._sliced.queue
-        if not queue.waiting(initiator):
+        if not heavy and not queue.waiting(initiator):
             # With others in line only what is short is done before them: else whoever comes under many names is always first.
             result = advance(SHORT_STEPS if queue else SLICE_STEPS)
             if result is not None:
@@ -180,10 +191,13 @@ class Processor:
                 await line.arrivals()
                 initiator, job = line.next_job()
                 self._turns.inc()
+                began = anyio.current_time()
                 if not job.turn():
                     # One after another: many that are half done would take the memory of them all.
                     line.queue.push(initiator, job, first=True)
                 line.leave(initiator)
+                if (took_s := anyio.current_time() - began) > LONG_S:
+                    await anyio.sleep(took_s)
                 for _ in range(ROUNDS_BETWEEN):
                     await anyio.lowlevel.checkpoint()
         finally:

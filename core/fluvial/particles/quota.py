@@ -111,6 +111,15 @@ class DiskQuota:
                 retry_ms=SHARE_RETRY_MS,
             )
 
+    def may_go_on(self, particle: Particle, *, journal: int) -> bool:
+        """Whether anything could be written about a particle now, whose journal has so many bytes; what has not been written is not known yet."""
+        if journal > self._limits.particle_bytes_max:
+            return False
+        free = self._room - self._account.total
+        if particle.initiator == self._me:
+            return free >= 0
+        return self._has(particle.initiator) <= UNDER_WAY * (1 + self._weight(particle.initiator)) * free
+
     def spend(self, particle: Particle, size: int, *, journal: int) -> None:
         """Something is about to be written.
 

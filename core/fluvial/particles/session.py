@@ -40,12 +40,13 @@ from fluvial.air.data.wire import encode_data
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Observer, Wait
-from fluvial.air.machine.machine import MEMORY_UNBOUNDED, CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import MEMORY_UNBOUNDED, Effects, Machine
+from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, read_entry, write_entry
+from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, reading, write_entry
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
 from fluvial.particles.sliced import SlicedInput
@@ -217,14 +218,14 @@ class ParticleSession:
     ) -> SlicedInput[Machine, ParticleSession]:
         """As :meth:`restore`, in slices; limits as for :meth:`new`, not counting the peers who had the particle before."""
         particle = stored.particle
-        items = [read_entry(entry) for entry in stored.journal]
-        records = [item for item in items if isinstance(item, Merged | Stepped | Sealed)]
+        items: list[JournalItem] = []
         environment = _environment(particle)
         machine = Machine(script, particle.key, me, **environment, observer=observer, memory_bytes_max=memory_bytes_max)
         sender, hops = stored.sender, stored.hops
         session = cls(particle, machine, me, sender=sender, hops=hops, destinations_max=destinations_max)
         session._destinations.update(row.peer for row in stored.outbox)
-        return SlicedInput(machine.restoring(records), lambda _: session._restored(stored, items), session)
+        restoring = machine.restoring(reading(stored.journal, items))
+        return SlicedInput(restoring, lambda _: session._restored(stored, items), session)
 
     def _restored(self, stored: StoredParticle, items: Sequence[JournalItem]) -> ParticleSession:
         for entry, item in zip(stored.journal, items, strict=True):

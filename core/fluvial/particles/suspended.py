@@ -1,26 +1,32 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
 They go on a few at a time, fairly by initiator, as long as memory is left for others. So a peer answers at once after a restart, however
-many particles it has; one that is needed before its turn is restored then.
+many particles it has; one that is needed before its turn is restored then. As they were accepted, each of them keeps a place in the budget
+of memory: nothing new is let in for which they would have to wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import FluvialError, Refused, StorageError
 from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.memory import MEMORY
+from fluvial.particles.memory import MEMORY, MemoryBudget
 
 AT_ONCE: Final = 4
-"""Particles that are being restored at the same time."""
+"""Particles with whose restoring is begun at the same time."""
+LONG_S: Final = 0.5
+"""Whoever is at it for longer, in seconds, holds up no others any more: of a long run all that others wait for are turns."""
+LONG_MAX: Final = 256
+"""Particles that are being restored at the same time, the long ones included."""
 PAUSE_S: Final = 0.5
 """Before it is looked again whether there is room, and before the store is tried again."""
 PAUSE_STOPPED_S: Final = 1.0
@@ -33,7 +39,7 @@ class Suspended:
     Args:
         go_on: takes a particle up again.
         has_room: whether there is room for one that held so many bytes.
-        weight: how much an initiator counts; see :class:`FairQueue`.
+        budget: where they have a place.
         log: a logger bound to the peer.
     """
 
@@ -42,13 +48,14 @@ class Suspended:
         go_on: Callable[[ParticleKey], Awaitable[None]],
         *,
         has_room: Callable[[int], bool],
-        weight: Callable[[PeerId], int],
+        budget: MemoryBudget,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._go_on = go_on
         self._has_room = has_room
         self._log = log
-        self._line: FairQueue[ParticleKey] = FairQueue(weight)
+        self._budget = budget
+        self._line: FairQueue[ParticleKey] = FairQueue(budget.weight)
         self._lined: dict[ParticleKey, int] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0
@@ -61,6 +68,7 @@ class Suspended:
         """A particle is to go on, which held so many bytes of memory."""
         if key not in self._lined:
             self._lined[key] = held
+            self._budget.charge(_place(key), initiator, MACHINE_BYTES)
             self._line.push(initiator, key)
             self._news.set()
 
@@ -76,22 +84,47 @@ class Suspended:
         """Until cancelled: have them go on."""
         async with anyio.create_task_group() as tasks:
             for _ in range(AT_ONCE):
-                tasks.start_soon(self._work)
+                tasks.start_soon(self._work, tasks)
 
-    async def _work(self) -> None:
+    async def _work(self, tasks: TaskGroup) -> None:
+        under_way = anyio.Semaphore(LONG_MAX // AT_ONCE)
+        while True:
+            await under_way.acquire()
+            initiator, key, held = await self._next()
+            if not self._has_room(held):
+                under_way.release()
+                self.put(key, initiator, held)
+                await anyio.sleep(PAUSE_S)
+                continue
+            ended = anyio.Event()
+            tasks.start_soon(self._try, key, initiator, held, under_way, ended)
+            with anyio.move_on_after(LONG_S):
+                await ended.wait()
+
+    async def _next(self) -> tuple[PeerId, ParticleKey, int]:
+        """Whose turn it is, when somebody is in line and nothing was stopped just now."""
         while True:
             if not self._line:
                 self._news = self._news if not self._news.is_set() else anyio.Event()
                 await self._news.wait()
-                continue
-            if (left_s := self._not_before_s - anyio.current_time()) > 0:
+            elif (left_s := self._not_before_s - anyio.current_time()) > 0:
                 await anyio.sleep(left_s)
-                continue
-            initiator, key = self._line.pop()
-            held = self._lined.pop(key)
-            if not self._has_room(held) or not await self._tried(key):
+            else:
+                initiator, key = self._line.pop()
+                self._budget.release(_place(key))
+                return initiator, key, self._lined.pop(key)
+
+    async def _try(
+        self, key: ParticleKey, initiator: PeerId, held: int, under_way: anyio.Semaphore, ended: anyio.Event
+    ) -> None:
+        """The root of a task."""
+        try:
+            if not await self._tried(key):
                 self.put(key, initiator, held)
                 await anyio.sleep(PAUSE_S)
+        finally:
+            under_way.release()
+            ended.set()
 
     async def _tried(self, key: ParticleKey) -> bool:
         """Whether it need not be tried again."""
@@ -106,3 +139,7 @@ class Suspended:
                 self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
             return not again
         return True
+
+
+def _place(key: ParticleKey) -> Hashable:
+    return "suspended", key

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeAlias
 import anyio
 import structlog
 
+from fluvial.air.data.weight import EncodedJson, is_light
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
 from fluvial.fairness import equal
@@ -31,7 +32,8 @@ from fluvial.services.limits import ServiceLimits
 from fluvial.services.service import Service, name_of, service_errors
 from fluvial.services.status import Status, listed, shortened
 from fluvial.services.threads import Threads
-from fluvial.services.values import to_json
+from fluvial.services.turns import InTurn, at_once
+from fluvial.services.values import to_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,16 @@ class Services:
     # --- calls --------------------------------------------------------------------------------------------------------
 
     async def call(self, call: Call) -> Json:
-        """The result of a service call.
+        """The result of a service call; raises as :meth:`result`."""
+        result = await self.result(call)
+        return result.json if type(result) is EncodedJson else result
+
+    async def result(self, call: Call, in_turn: InTurn = at_once) -> Json | EncodedJson:
+        """The result of a service call; encoded, if it is heavy.
+
+        Args:
+            call: the call.
+            in_turn: where inline functions go through heavy arguments, and heavy results are converted.
 
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
@@ -230,7 +241,7 @@ class Services:
         kind = self._kind(call)
         outcome = CANCELLED
         try:
-            value = await self._answer(kind, call)
+            value = await self._answer(kind, call, in_turn)
             outcome = OUTCOMES[0]
             return value
         except ServiceError as error:
@@ -264,27 +275,30 @@ class Services:
             return False
         return call.function in self._execution.services().get(call.service, ())
 
-    async def _answer(self, kind: Kind, call: Call) -> Json:
+    async def _answer(self, kind: Kind, call: Call, in_turn: InTurn) -> Json | EncodedJson:
         timeout_s = self._limits.timeout_s
         if (entry := self._table.get(call.service)) is not None:
             service = entry.service
-            if service.is_inline(call.function) or call.function in service.effector.placeless:
-                return await service.call(call, timeout_s=timeout_s)
+            if service.is_inline(call.function):
+                answer = partial(service.answer, call, timeout_s=timeout_s)
+                return answer() if is_light(call.arguments) else await in_turn(answer)
+            if call.function in service.effector.placeless:
+                return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max
             async with self._gate.place(service.id, most, call.initiator):
-                return await service.call(call, timeout_s=timeout_s)
+                return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
             if isinstance(handler, Inline):
                 with service_errors(call, timeout_s=timeout_s):
                     return self._converted("client", name_of(call), partial(handler.answer, call))
-            return await self._foreign("client", call, partial(self._handled, call, handler), timeout_s)
+            return await self._foreign("client", call, partial(self._handled, call, handler), timeout_s, in_turn)
         if self._execution is None:
             raise self._unknown_service(call)
         execution, timeout_s = self._execution, self._limits.execution_timeout_s
         try:
             work = partial(execution.call, call, timeout_s=timeout_s)
-            return await self._foreign(execution.plugin, call, work, timeout_s)
+            return await self._foreign(execution.plugin, call, work, timeout_s, in_turn)
         except ServiceError as error:
             if error.status == Status.UNKNOWN_SERVICE and call.service not in execution.services():
                 raise self._unknown_service(call) from error
@@ -295,17 +309,20 @@ class Services:
             "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=(ServiceError,)
         )
 
-    async def _foreign(self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float) -> Json:
+    async def _foreign(
+        self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float, in_turn: InTurn
+    ) -> Json | EncodedJson:
         with service_errors(call, timeout_s=timeout_s):
             async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
                 value = await work()
-            return self._converted(plugin, name_of(call), lambda: value)
+            convert = partial(self._converted, plugin, name_of(call), lambda: value)
+            return convert() if is_light((value,)) else await in_turn(convert)
 
-    def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json:
+    def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json | EncodedJson:
         """A result as JSON. Converting it may run code of its author, too: of mappings, say."""
         bytes_max = self._limits.result_bytes_max
         return self._guard.run(
-            plugin, name, lambda: to_json(work(), of=name, bytes_max=bytes_max), passes=(ServiceError,)
+            plugin, name, lambda: to_result(work(), of=name, bytes_max=bytes_max), passes=(ServiceError,)
         )
 
     def _unknown_service(self, call: Call) -> ServiceError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
+from fluvial.air.data.weight import EncodedJson, is_light
 from fluvial.effectors import Call, Declaration, Effector
 from fluvial.errors import FluvialError, PluginError, ServiceError
 from fluvial.guard.guard import Guard, PluginFailed
@@ -19,7 +20,8 @@ from fluvial.services.interface import FunctionInterface, Interface, docstring
 from fluvial.services.signature import Signature
 from fluvial.services.status import STATUS_MAX, STATUS_MIN, Status, listed, shortened
 from fluvial.services.threads import Threads
-from fluvial.services.values import RESULT_BYTES_MAX, to_json
+from fluvial.services.turns import InTurn, at_once
+from fluvial.services.values import RESULT_BYTES_MAX, to_result
 
 T = TypeVar("T")
 
@@ -138,16 +140,31 @@ class Service:
         """Whether a function answers at once, without waiting for anything; also true for an unknown function."""
         return function not in self._functions or self._functions[function].declaration.inline
 
-    async def call(self, call: Call, *, timeout_s: float) -> Json:
+    def answer(self, call: Call, *, timeout_s: float) -> Json | EncodedJson:
+        """The result of a call of an inline function. Args and errors as for :meth:`call`."""
+        function, timeout_s = self._declared(call, timeout_s)
+        with service_errors(call, timeout_s=timeout_s):
+            return self._converted(call, self._quick(call, self._bound(function, call)))
+
+    async def call(self, call: Call, *, timeout_s: float, in_turn: InTurn = at_once) -> Json | EncodedJson:
         """The result of a call.
 
         Args:
             call: what to call; its ``service`` is not looked at.
             timeout_s: the time limit where neither function nor effector set their own.
+            in_turn: where heavy results are converted.
 
         Raises:
             ServiceError: the function failed on purpose, or status 2 to 6 of :class:`Status`.
         """
+        function, timeout_s = self._declared(call, timeout_s)
+        with service_errors(call, timeout_s=timeout_s):
+            value = await self._run(function, self._bound(function, call), call, timeout_s=timeout_s)
+            if is_light((value,)):
+                return self._converted(call, value)
+            return await in_turn(lambda: self._converted(call, value))
+
+    def _declared(self, call: Call, timeout_s: float) -> tuple[_Function, float]:
         if (function := self._functions.get(call.function)) is None:
             raise ServiceError(
                 Status.UNKNOWN_FUNCTION,
@@ -155,13 +172,16 @@ class Service:
                 f"it has: {listed(list(self._functions))}",
             )
         limits = (function.declaration.timeout_s, self.effector.timeout_s, timeout_s)
-        timeout_s = next(limit for limit in limits if limit is not None)
-        with service_errors(call, timeout_s=timeout_s):
-            # Reading arguments and converting results runs code of the author, too: of Structs, dataclasses and mappings.
-            arguments = self._quick(call, lambda: function.signature.read(call))
-            work = functools.partial(getattr(self.effector, function.attribute), *arguments)
-            value = await self._run(function, work, call, timeout_s=timeout_s)
-            return self._quick(call, lambda: to_json(value, of=name_of(call), bytes_max=self._result_bytes_max))
+        return function, next(limit for limit in limits if limit is not None)
+
+    # Reading arguments and converting results runs code of the author, too: of Structs, dataclasses and mappings.
+
+    def _bound(self, function: _Function, call: Call) -> Callable[[], Any]:
+        arguments = self._quick(call, lambda: function.signature.read(call))
+        return functools.partial(getattr(self.effector, function.attribute), *arguments)
+
+    def _converted(self, call: Call, value: Any) -> Json | EncodedJson:
+        return self._quick(call, lambda: to_result(value, of=name_of(call), bytes_max=self._result_bytes_max))
 
     def _quick(self, call: Call, work: Callable[[], T]) -> T:
         return self._guard.run(self.plugin, name_of(call), work, passes=(ServiceError,))

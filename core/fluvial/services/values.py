@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from fluvial.air.data.content import JSON_DEPTH_MAX
+from fluvial.air.data.weight import LIGHT_BYTES, EncodedJson, weight_within
 from fluvial.encoding import encode
 from fluvial.errors import ServiceError
 from fluvial.seats import Json
@@ -19,6 +20,9 @@ from fluvial.services.status import Status
 RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Default limit of one result in its canonical encoding: half of the default limit of a particle's data."""
 
+RESULT_WEIGHT: Final = 8
+"""A result may take so many times as much memory as bytes; texts and long arrays of numbers take less, arrays of small arrays more."""
+
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
 _TEXT: Final = frozenset({str})
@@ -26,7 +30,13 @@ _PLAIN: Final = frozenset({type(None), bool, int, float, str, list, tuple, dict}
 
 
 def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
-    """``value`` converted to None, bool, int, float, str, list and dict.
+    """As :func:`to_result`, always decoded."""
+    result = to_result(value, of=of, bytes_max=bytes_max)
+    return result.json if type(result) is EncodedJson else result
+
+
+def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json | EncodedJson:
+    """``value`` converted to None, bool, int, float, str, list and dict; encoded, if that is heavy.
 
     Structs, dataclasses, tuples, sets (sorted), enums, dates and the like are converted as msgspec does.
 
@@ -36,13 +46,17 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
         bytes_max: limit of the canonical encoding in bytes.
 
     Raises:
-        ServiceError: status 5; it is no JSON value, or too large or too deep.
+        ServiceError: status 5; it is no JSON value, too large, too dense (:data:`RESULT_WEIGHT`) or too deep.
     """
+    weight_max = max(RESULT_WEIGHT * bytes_max, LIGHT_BYTES)
     try:
         if not _is_plain(value, items_max=bytes_max):
             value = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
             if problem := why_not_json(value):
                 raise _unusable(of, problem)
+        # A few references to one large text are little here, and gigabytes once they are encoded.
+        if (weight := weight_within((value,), weight_max)) > weight_max:
+            raise _unusable(of, f"it would take more than {weight_max:,} bytes of memory, which is the limit")
         data = encode(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise _unusable(of, str(error)) from error
@@ -50,9 +64,10 @@ def to_json(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json:
         raise _unusable(of, f"it is nested deeper than {JSON_DEPTH_MAX} levels") from error
     if len(data) > bytes_max:
         raise _unusable(of, f"its {len(data):,} bytes are more than the limit of {bytes_max:,}")
-    return msgspec.msgpack.decode(
-        data
-    )  # lists in place of tuples, and a copy that shares nothing with objects that the function keeps
+    if weight > LIGHT_BYTES:
+        return EncodedJson(data, weight)
+    # Lists in place of tuples, and a copy that shares nothing with objects that the function keeps.
+    return msgspec.msgpack.decode(data)
 
 
 def why_not_json(value: Any) -> str:

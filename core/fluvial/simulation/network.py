@@ -18,7 +18,8 @@ from fluvial.air.data.content import Json, check_json
 from fluvial.air.data.facts import Instance
 from fluvial.air.data.partial import united
 from fluvial.air.data.wire import decode_data, encode_data
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
-from fluvial.particles.actor import AT_ONCE_MAX
+from fluvial.particles.advance import AT_ONCE_MAX
 
 from tests.support.nodes import peer, until
 

@@ -12,7 +12,8 @@ import pytest
 import structlog
 from fluvial.addresses import Contact
 from fluvial.air.data.wire import decode_data, encode_data
-from fluvial.air.machine.machine import Answered, Machine
+from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
 from fluvial.clock import ManualClock
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery

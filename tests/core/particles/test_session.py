@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.wire import decode_data
-from fluvial.air.machine.machine import Answered, Effects
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.air.syntax import parse
 from fluvial.errors import Refused

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 from fluvial.air.data.content import JSON_DEPTH_MAX
+from fluvial.air.data.weight import EncodedJson
 from fluvial.encoding import encode
 from fluvial.errors import ServiceError
 from fluvial.identity import KeyPair
-from fluvial.services.values import to_json
+from fluvial.services.values import to_json, to_result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,23 @@ def test_a_result_has_a_limit_in_bytes() -> None:
     assert to_json("x" * 97, of="a.b", bytes_max=99) == "x" * 97
     with pytest.raises(ServiceError, match="its 100 bytes are more than the limit of 99"):
         to_json("x" * 98, of="a.b", bytes_max=99)
+
+
+@pytest.mark.parametrize(
+    "value", [["x" * 100_000] * 10_000, [[[[]] * 100] * 100] * 1_000, {"a": [{"b": "y" * 99_999}] * 9_999}]
+)
+def test_a_result_that_repeats_a_large_value_is_refused_before_it_is_encoded(value: Any) -> None:
+    with pytest.raises(ServiceError, match="more than"):
+        to_json(value, of="a.b", bytes_max=100_000)
+
+
+def test_a_heavy_result_stays_encoded() -> None:
+    value = [[number] for number in range(10_000)]
+    result = to_result(value, of="a.b")
+    assert isinstance(result, EncodedJson)
+    assert result.json == value
+    assert len(result.data) < 50_000 < result.weight
+    assert to_result([[1]] * 10, of="a.b") == [[1]] * 10
 
 
 JSON = st.recursive(

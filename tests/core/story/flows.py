@@ -8,7 +8,8 @@ from typing import Any
 
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.errors import AirError
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from fluvial.air.machine.machine import Failed
+from fluvial.air.machine.outcomes import Failed
 from fluvial.story import data, html, mermaid, svg, text
 from fluvial.story.frame import LANES_MAX
 from fluvial.story.merging import merge_stories

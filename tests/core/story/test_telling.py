@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 from fluvial.air.machine.errors import Catchable
-from fluvial.air.machine.machine import Failed
+from fluvial.air.machine.outcomes import Failed
 from fluvial.air.syntax import parse
 from fluvial.story import html, mermaid, svg, text
 from fluvial.story.merging import merge_stories

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from math import isfinite
 from typing import Any, Final, NewType, TypeAlias
 
@@ -32,6 +33,9 @@ ContentId = NewType("ContentId", bytes)
 
 LEAF_BYTES_MAX: Final = 256
 """Below this a proof for a part would cost more than the value; the longest proof step is 32 bytes."""
+
+ENCODED_AGAIN_MAX: Final = 65_536
+"""A value up to so many bytes is encoded for the id of each array or object around its parts; that takes less time than to avoid it."""
 
 JSON_DEPTH_MAX: Final = 128
 """Arrays and objects within each other; serde_json, which reads values in the reference, has the same limit."""
@@ -90,12 +94,13 @@ KnownIds: TypeAlias = dict[int, tuple[Json, ContentId]]
 """Ids of arrays and objects that are not changed, by their address; each with the object, so that the address stays its own."""
 
 
-def content_id(value: Json, known: KnownIds | None = None) -> ContentId:
+def content_id(value: Json, known: KnownIds | None = None, *, in_large: bool = False) -> ContentId:
     """The id of a JSON value.
 
     Args:
         value: the value.
         known: ids of large arrays and objects, which are looked up and noted: parts of one value that lie within each other cost once.
+        in_large: whether it is a part of a value so large that it matters how often it is encoded.
 
     Raises:
         OverflowError, TypeError, ValueError: it is no JSON value within the limits of :data:`Json`.
@@ -103,21 +108,51 @@ def content_id(value: Json, known: KnownIds | None = None) -> ContentId:
     """
     if known is not None and (found := known.get(id(value))) is not None:
         return found[1]
-    encoded = encode(value)
-    if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, (list, dict)):
-        return ContentId(hashlib.sha256(_LEAF + encoded).digest())
-    leaves = leaves_of(value, known)
+    if not (in_large and isinstance(value, (list, dict)) and _surely_large(value)):
+        encoded = encode(value)
+        if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, (list, dict)):
+            return ContentId(hashlib.sha256(_LEAF + encoded).digest())
+        in_large = len(encoded) > ENCODED_AGAIN_MAX
+    leaves = leaves_of(value, known, in_large=in_large)
     key = node_id(len(leaves), merkle_root(leaves), of_object=isinstance(value, dict))
     if known is not None:
         known[id(value)] = value, key
     return key
 
 
-def leaves_of(value: list[Json] | dict[str, Json], known: KnownIds | None = None) -> list[bytes]:
-    """What stands in the leaves of an array's or object's tree, in order; ``known`` as for :func:`content_id`."""
+def _surely_large(value: list[Json] | dict[str, Json]) -> bool:
+    """Whether a value is certainly longer than a leaf; looks at few of its items.
+
+    Else a value that is nested a hundred times would be encoded a hundred times, to find that out at each level.
+    """
+    room = LEAF_BYTES_MAX
+    if len(value) > room:
+        return True
+    below: list[Json] = [value]
+    while below:
+        item = below.pop()
+        kind = type(item)
+        room -= 1
+        if kind is str:
+            room -= len(item)
+        elif kind is list:
+            below += item[: room + 1]
+        elif kind is dict:
+            below += islice(item, room + 1)
+            below += islice(item.values(), room + 1)
+        if room < 0:
+            return True
+    return False
+
+
+def leaves_of(
+    value: list[Json] | dict[str, Json], known: KnownIds | None = None, *, in_large: bool = False
+) -> list[bytes]:
+    """What stands in the leaves of an array's or object's tree, in order; ``known`` and ``in_large`` as for :func:`content_id`."""
     if isinstance(value, list):
-        return [content_id(item, known) for item in value]
-    return [content_id(key) + content_id(value[key], known) for key in sorted(value, key=str.encode)]
+        return [content_id(item, known, in_large=in_large) for item in value]
+    keys = sorted(value, key=str.encode)
+    return [content_id(key) + content_id(value[key], known, in_large=in_large) for key in keys]
 
 
 def node_id(size: int, root: bytes, *, of_object: bool) -> ContentId:

@@ -5,9 +5,11 @@ An estimate is never much below the truth, and usually at most twice as much. Th
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from itertools import chain
 from sys import getsizeof
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -32,7 +34,60 @@ NODE_BYTES: Final = 160
 QUICK_MAX: Final = 262_144
 """A greater estimate by counting characters is not good enough: then the value is gone through."""
 
+LIGHT_BYTES: Final = 262_144
+"""Values of this weight are gone through, encoded and decoded in about a millisecond."""
+
 _json = msgspec.json.Encoder()
+
+
+class EncodedJson(NamedTuple):
+    """A heavy value that waits: its canonical bytes take a small part of what it takes itself.
+
+    Attributes:
+        data: the canonical bytes.
+        weight: what the value takes in memory, in bytes, about.
+    """
+
+    data: bytes
+    weight: int
+
+    @property
+    def json(self) -> Json:
+        """The value, made anew."""
+        return msgspec.msgpack.decode(self.data)
+
+
+def weight_within(values: Sequence[Any], most: int) -> int:
+    """What values take together, counted only until it is more than ``most``; what is used twice counts twice.
+
+    Never goes through more than ``most`` bytes' worth of them, however often they refer to one large value.
+    """
+    size = 0
+    level: Sequence[Any] = values
+    while level:
+        size += sum(map(getsizeof, level))
+        if size > most:
+            break
+        level = _members(level)
+    return size
+
+
+def _members(level: Sequence[Any]) -> list[Any]:
+    """What stands in the arrays and objects of a level, keys of objects included."""
+    kinds = set(map(type, level))
+    below: list[Any] = []
+    if list in kinds or tuple in kinds:
+        below += chain.from_iterable(item for item in level if type(item) is list or type(item) is tuple)
+    if dict in kinds:
+        objects = [item for item in level if type(item) is dict]
+        below += chain.from_iterable(objects)
+        below += chain.from_iterable(item.values() for item in objects)
+    return below
+
+
+def is_light(values: Sequence[Any]) -> bool:
+    """Whether values can be worked with at once; costs next to nothing whatever they are."""
+    return weight_within(values, LIGHT_BYTES) <= LIGHT_BYTES
 
 
 def weight_of(content: Content) -> int:
@@ -64,20 +119,7 @@ def _quick(value: Json) -> int:
 
 
 def _exact(value: Json) -> int:
-    size = 0
-    level: list[Json] = [value]
-    while level:
-        size += sum(map(getsizeof, level))
-        kinds = set(map(type, level))
-        below: list[Json] = []
-        if list in kinds:
-            below += chain.from_iterable(item for item in level if type(item) is list)
-        if dict in kinds:
-            objects = [item for item in level if type(item) is dict]
-            size += sum(map(getsizeof, chain.from_iterable(objects)))
-            below += chain.from_iterable(item.values() for item in objects)
-        level = below
-    return size
+    return weight_within([value], sys.maxsize)
 
 
 def _of_partial(partial: Partial) -> int:

@@ -69,9 +69,10 @@ def _fix(runtime: Runtime, canon: CanonActivation, known: InstanceFacts) -> Cano
     if type(node.target) is tree.Scalar:
         entries = _first_of_keys(entries)
     try:
-        elements = elements_of((entry.value, entry.writer) for entry in entries)
+        elements, size = elements_of((entry.value, entry.writer) for entry in entries)
     except ValueError as error:
         raise errors.unfit_to_fix(node.source.name, str(error)) from error
+    runtime.take_time(size)
     contents = {element.value: content for element, content in elements}
     runtime.findings.contents.update(contents)
     runtime.knowledge.learn(contents)

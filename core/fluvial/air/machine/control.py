@@ -23,6 +23,7 @@ from fluvial.air.machine.activations import (
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.values import same_json
 from fluvial.air.syntax import tree
+from fluvial.encoding import encode
 
 
 def perform_seq(runtime: Runtime, seq: SeqActivation) -> None:
@@ -112,8 +113,13 @@ def perform_test(runtime: Runtime, test: BodyActivation) -> None:
     assert isinstance(node, tree.Match | tree.Mismatch)
     if test.child is None:
         if not test.passed:
-            left = runtime.operands.value(node.left, test)
-            equal = same_json(left.read(), runtime.operands.value(node.right, test).read())
+            left, right = (
+                runtime.operands.value(node.left, test).read(),
+                runtime.operands.value(node.right, test).read(),
+            )
+            if isinstance(left, list | dict) and type(left) is type(right):
+                runtime.take_time(len(encode(left)))
+            equal = same_json(left, right)
             if equal is not (type(node) is tree.Match):
                 raise errors.no_mismatch() if equal else errors.no_match()
             test.passed = True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Final
+from operator import is_
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from fluvial.air.data.content import ContentId, is_large
 from fluvial.air.data.facts import (
@@ -18,9 +21,12 @@ from fluvial.air.data.facts import (
     Taken,
     instances_of,
 )
+from fluvial.air.data.log import Merged, Stepped
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
 from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.values import RootValue
+
+RecordT = TypeVar("RecordT", bound=Merged | Stepped)
 
 FACT_BYTES: Final = 900
 """A fact and what is kept of its instance; measured, as the others."""
@@ -185,6 +191,13 @@ class Knowledge:
             self.contents[key] = content
             if key in self._wholes:
                 self._wholes[key].content = content
+
+    def shared(self, record: RecordT, contents: Mapping[ContentId, Content]) -> RecordT:
+        """A record that was decoded just now, with the values that are here already in place of its own: each is in memory once."""
+        known = [self.contents[key] for key, content in contents.items() if not isinstance(content, Partial)]
+        if all(map(is_, known, record.contents)) or any(isinstance(one, Partial) for one in known):
+            return record
+        return replace(record, contents=tuple(known))
 
     def _hear_of(self, key: ContentId) -> None:
         """A value that did not come along can be left out."""

@@ -14,18 +14,18 @@ of a bounded number of steps (``slices``). The result does not depend on the sli
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
-from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.content import ContentId
 from fluvial.air.data.evidence import Equivocation, equivocations
-from fluvial.air.data.facts import CallFailure, Closed, Fact, Instance, Item, Outcome, Result, Step
+from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
+from fluvial.air.data.weight import LIGHT_BYTES
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
 from fluvial.air.machine.evaluator import Evaluator
@@ -33,6 +33,7 @@ from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Observer, Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
+from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Run, Runner, Sliced
 from fluvial.air.machine.writers import check_canons
@@ -44,24 +45,6 @@ ResultT = TypeVar("ResultT")
 
 MEMORY_UNBOUNDED: Final = sys.maxsize
 """No limit of memory: for simulations and tests, where nobody else has to be protected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A service's answer to a request."""
-
-    value: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A service's failure: status is not 0, the message is shown to scripts as it stands (services give a JSON text)."""
-
-    status: int
-    message: str
-
-
-CallOutcome: TypeAlias = Answered | Failed
 
 
 class Effects(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +176,7 @@ class Machine:
             values, parts = split_contents(contents.values())
             merged.append(Merged(tuple(batch.signed for batch in fresh.values()), values, parts))
         try:
-            self._state.knowledge.learn(contents)
+            yield from self._learn(contents)
             yield from self._take_in(fresh, steps)
             self._check_complete()
             yield from self._step((), self._me, act=True)
@@ -231,10 +214,13 @@ class Machine:
 
     def _resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Sliced[Effects]:
         contents: dict[ContentId, Content] = {}
-        facts = [self._fact(self._in_flight[instance], outcome, contents) for instance, outcome in outcomes.items()]
+        knowledge = self._state.knowledge
+        facts = [
+            fact_of(self._in_flight[instance], outcome, knowledge, contents) for instance, outcome in outcomes.items()
+        ]
         for instance in outcomes:
             del self._in_flight[instance]
-        self._state.knowledge.learn(contents)
+        yield from self._learn(contents)
         if self._refusals.always is not None:
             yield from self._keep_outcomes(facts, contents, self._refusals.always)
             return
@@ -314,13 +300,15 @@ class Machine:
         )
         return machine._runner.finish(machine._restore(records))
 
-    def restoring(self, records: Sequence[Record]) -> Run[Machine]:
-        """Take a new machine to where it was when these records were written, in slices; the result is this machine."""
+    def restoring(self, records: Iterable[Record]) -> Run[Machine]:
+        """Take a new machine to where it was when these records were written, in slices; the result is this machine.
+
+        Each record is asked for when those before it have been repeated: so it can be decoded then, and is counted at once.
+        """
         return Run(self._runner, self._restore(records))
 
-    def _restore(self, records: Sequence[Record]) -> Sliced[Machine]:
-        self._log = list(records)
-        yield from self._rebuild()
+    def _restore(self, records: Iterable[Record]) -> Sliced[Machine]:
+        yield from self._repeat_log(records)
         self._convicted = set(self._state.knowledge.contradicted)
         yield self
 
@@ -430,16 +418,6 @@ class Machine:
         self._convicted |= contradicted.keys()
         return tuple(one for one in found if (one.signer, one.instance) in contradicted)
 
-    def _fact(self, request: Request, outcome: CallOutcome, contents: dict[ContentId, Content]) -> Outcome:
-        frame, node = request.instance
-        if isinstance(outcome, Failed):
-            return CallFailure(
-                frame, node, request.service, request.function, request.names, outcome.status, outcome.message
-            )
-        value = content_id(outcome.value)
-        contents[value] = outcome.value
-        return Result(frame, node, request.service, request.function, request.names, value)
-
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> Iterator[None]:
@@ -466,26 +444,42 @@ class Machine:
         old, self._state = self._state, self._new_state()
         yield from old.evaluator.dismantle()
         del old
+        log, self._log = self._log, []
+        yield from self._repeat_log(log)
+
+    def _repeat_log(self, log: Iterable[Record]) -> Iterator[None]:
+        """Do what records say, and keep them; each is read when it is its turn."""
         self._rebuilding = True
         try:
-            yield from self._repeat_log()
+            for record in log:
+                yield from self._repeat_record(record)
         finally:
             self._rebuilding = False
 
-    def _repeat_log(self) -> Iterator[None]:
-        for record in self._log:
-            match record:
-                case Merged():
-                    self._state.knowledge.learn(contents_of(record))
-                    batches = [Batch.stored(self._particle, signed) for signed in record.batches]
-                    fresh = {batch.id: batch for batch in batches}
-                    yield from self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
-                case Stepped():
-                    self._state.knowledge.learn(contents_of(record))
-                    yield from self._repeat(record)
-                    self._stepped(record)
-                case Sealed():
-                    self._sealed(Batch.stored(self._particle, record.batch))
+    def _repeat_record(self, record: Record) -> Iterator[None]:
+        if not isinstance(record, Sealed):
+            contents = contents_of(record)
+            yield from self._learn(contents)
+            record = self._state.knowledge.shared(record, contents)
+        self._log.append(record)
+        match record:
+            case Merged():
+                batches = [Batch.stored(self._particle, signed) for signed in record.batches]
+                fresh = {batch.id: batch for batch in batches}
+                yield from self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
+            case Stepped():
+                yield from self._repeat(record)
+                self._stepped(record)
+            case Sealed():
+                self._sealed(Batch.stored(self._particle, record.batch))
+
+    def _learn(self, contents: Mapping[ContentId, Content]) -> Iterator[None]:
+        """Take in values; the slice ends if they were heavy."""
+        knowledge = self._state.knowledge
+        before = knowledge.held
+        knowledge.learn(contents)
+        if knowledge.held - before > LIGHT_BYTES:
+            yield
 
     def _repeat(self, record: Stepped) -> Iterator[None]:
         if record.evaluated:

@@ -266,18 +266,18 @@ class Operands:
     @staticmethod
     def check_error_object(json: Json) -> None:
         """Raise Catchable 10008 unless a value can be thrown by ``fail``."""
-        text = json_text(json)
         if not isinstance(json, dict):
+            text = json_text(json)
             raise errors.bad_error_object(
                 f"scalar should have an object type to be converted into error object, but '{text}' doesn't have"
             )
         if "error_code" not in json:
-            raise errors.bad_error_object(f"scalar '{text}' must have field with name 'error_code'")
+            raise errors.bad_error_object(f"scalar '{json_text(json)}' must have field with name 'error_code'")
         if not is_integer(json["error_code"]):
-            raise errors.bad_error_object(f"error_code of scalar '{text}' must have integer type")
+            raise errors.bad_error_object(f"error_code of scalar '{json_text(json)}' must have integer type")
         if json["error_code"] == 0:
             raise errors.bad_error_object("error code must be non-zero, but it is zero")
         if "message" not in json:
-            raise errors.bad_error_object(f"scalar '{text}' must have field with name 'message'")
+            raise errors.bad_error_object(f"scalar '{json_text(json)}' must have field with name 'message'")
         if not isinstance(json["message"], str):
-            raise errors.bad_error_object(f"message of scalar '{text}' must have string type")
+            raise errors.bad_error_object(f"message of scalar '{json_text(json)}' must have string type")

@@ -55,6 +55,8 @@ Each takes up to five Python calls, so that together they stay within Python's d
 
 STEP_BYTES: Final = 640
 """Memory that a step takes at most, as far as it is known; measured."""
+BYTES_PER_STEP: Final = 1_024
+"""So many bytes of a value are compared, hashed or copied in the time of a step."""
 LONG_TEXT: Final = 1_024
 """So many characters of an error's message count as a step of the slice."""
 
@@ -155,6 +157,10 @@ class Runtime:
         self._stop -= steps
         self.grown += steps * STEP_BYTES
         return self._work >= self._stop
+
+    def take_time(self, size: int) -> None:
+        """A value of so many bytes was gone through: it counts as steps of the slice, for the time that it took."""
+        self._stop -= size // BYTES_PER_STEP
 
     def run(self) -> bool:
         """Give all turns on the agenda, and those that follow from them, until the slice is over.

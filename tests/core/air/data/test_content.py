@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from fluvial.air.data.content import (
     JSON_DEPTH_MAX,
     LEAF_BYTES_MAX,
     VALUE_SIZE,
+    Json,
     KnownIds,
     check_json,
     content_id,
     merkle_root,
+    node_id,
 )
 from fluvial.encoding import encode
 from hypothesis import assume, given, settings
@@ -238,3 +241,18 @@ def test_ids_of_parts_are_noted_and_the_same() -> None:
         assert known[id(part)] == (part, content_id(part))
         assert content_id(part, known) == content_id(part)
     assert len(known) == 5
+
+
+def test_ids_of_large_deep_values_are_those_of_their_parts() -> None:
+    value: Json = [{"k": number, "l": ["x" * (number % 7)]} for number in range(6_000)]
+    parts = [value]
+    for level in range(100):
+        value = [value] if level % 2 else {"a": value, "b": level}
+        parts.append(value)
+    for inner, outer in pairwise(parts):
+        leaves = (
+            [content_id(inner)]
+            if isinstance(outer, list)
+            else [content_id("a") + content_id(inner), content_id("b") + content_id(outer["b"])]
+        )
+        assert content_id(outer) == node_id(len(outer), merkle_root(leaves), of_object=isinstance(outer, dict))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fluvial.air.data.content import content_id
 from fluvial.air.data.partial import Level, Mask, cut
-from fluvial.air.data.weight import weight_of, weight_of_encoded
+from fluvial.air.data.weight import is_light, weight_of, weight_of_encoded, weight_within
 from fluvial.encoding import encode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +75,13 @@ def test_counting_ends_when_it_is_too_much() -> None:
 @given(st.binary(max_size=2_000), st.integers(0, 5_000))
 def test_damaged_bytes_are_weighed_too(data: bytes, most: int) -> None:
     assert weight_of_encoded(data, most) >= 0
+
+
+def test_a_value_that_is_repeated_counts_each_time_and_is_not_gone_through_to_the_end() -> None:
+    deep: Any = "x"
+    for _ in range(60):
+        deep = [deep, deep]  # 2**60 texts
+    assert weight_within([deep], 10_000) > 10_000
+    assert not is_light([deep])
+    assert is_light([1, "x", None, [[]], {"a": [1.5]}])
+    assert weight_within(["y" * 1_000] * 50, 10_000) > 10_000

@@ -11,7 +11,8 @@ from fluvial.air.data.log import Record
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.findings import Observer, Request
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax import parse
 from fluvial.particle import Particle
 from fluvial.simulation.scenario import PeerNames

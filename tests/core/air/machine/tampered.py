@@ -14,7 +14,8 @@ from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import Item
 from fluvial.air.data.wire import decode_data
-from fluvial.air.machine.machine import Effects, Failed
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Failed
 from fluvial.errors import RemoteProtocolError
 
 from tests.core.air.machine.flows import Flow, Service

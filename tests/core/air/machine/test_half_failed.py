@@ -12,7 +12,8 @@ from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Sent
 from fluvial.air.data.log import Stepped
 from fluvial.air.machine.half_failed import HalfFailed
-from fluvial.air.machine.machine import Answered, Failed, Machine
+from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.outcomes import Answered, Failed
 from fluvial.air.syntax import Script
 from fluvial.identity import PeerId
 from fluvial.simulation.network import simulate

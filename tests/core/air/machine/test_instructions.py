@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fluvial.air.machine.machine import Failed
+from fluvial.air.machine.outcomes import Failed
 from fluvial.air.machine.provenance import Provenance
 
 from tests.core.air.machine.flows import TIMESTAMP_MS, TTL_MS, Flow

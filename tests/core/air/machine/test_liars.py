@@ -28,7 +28,8 @@ from fluvial.air.data.facts import (
 )
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine import runtime
-from fluvial.air.machine.machine import Answered, Effects
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax.tree import walk
 from fluvial.errors import RemoteProtocolError
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from fluvial.air.data.batch import Known
-from fluvial.air.machine.machine import Answered, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.machine.slices import Run
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair

@@ -16,7 +16,8 @@ from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine import runtime
 from fluvial.air.machine.exchange import Exchange
 from fluvial.air.machine.findings import Request
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Failed
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax.tree import walk
 from fluvial.errors import RemoteProtocolError
 from msgspec.structs import astuple

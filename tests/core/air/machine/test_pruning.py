@@ -14,7 +14,8 @@ from fluvial.air.data.content import Json, content_id
 from fluvial.air.data.partial import ABSENT, Level, Mask, Partial, cut
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.machine import Answered, Machine
+from fluvial.air.machine.machine import Machine
+from fluvial.air.machine.outcomes import Answered
 from fluvial.encoding import encode
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario

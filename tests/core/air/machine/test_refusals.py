@@ -10,7 +10,8 @@ from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.facts import Fact
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine import refusals, streams
-from fluvial.air.machine.machine import Answered, Effects
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.machine.runtime import Runtime
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario, ServiceRow

@@ -17,7 +17,8 @@ from fluvial.air.data.log import Record, Sealed, decode_record, encode_record
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.errors import Uncatchable
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import Answered, CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId

@@ -17,7 +17,8 @@ from fluvial.air.data.facts import Instance
 from fluvial.air.data.log import Record, encode_record
 from fluvial.air.machine import runtime
 from fluvial.air.machine.errors import Uncatchable
-from fluvial.air.machine.machine import Answered, CallOutcome, Effects, Machine
+from fluvial.air.machine.machine import Effects, Machine
+from fluvial.air.machine.outcomes import Answered, CallOutcome
 from fluvial.air.machine.slices import Run
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.errors import Uncatchable
-from fluvial.air.machine.machine import Answered, Failed
+from fluvial.air.machine.outcomes import Answered, Failed
 
 from tests.core.air.machine.flows import NOTHING, Flow
 

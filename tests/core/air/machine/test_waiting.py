@@ -5,7 +5,7 @@ from __future__ import annotations
 from fluvial.air.data.facts import Sent, Taken
 from fluvial.air.data.log import Stepped
 from fluvial.air.machine.findings import Visit
-from fluvial.air.machine.machine import Answered, Failed
+from fluvial.air.machine.outcomes import Answered, Failed
 
 from tests.core.air.machine.flows import Flow
 

@@ -1,0 +1,149 @@
+"""Takes a particle's session from an input to effects that can be written, and says in which order budgets and permissions are asked.
+
+====  ==================================  =============================================  =====================================
+step  what is done                        what is asked, in this order                   if it is refused
+====  ==================================  =============================================  =====================================
+1     a slice of the machine              memory, for heavy outcomes before it and for   the actor leaves, and goes on when
+                                          all that it took after it                      there is room
+2     calls of inline functions with      disk, number of calls, memory                  they are made after the transaction
+      light arguments, then again 1       permission, for each call                      the call fails
+3     the transaction                     disk                                           the particle ends here
+4     all other calls, each in a task     weight of the arguments, permission            the call fails
+      of its own, then again 1
+====  ==================================  =============================================  =====================================
+
+Step 3 is the actor's (``actor.py``); what a call asks for is in ``calling.py``; at the door, the inbox asks before there is an actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from fluvial.air.data.facts import Instance
+from fluvial.air.data.weight import is_light
+from fluvial.air.machine.findings import Request
+from fluvial.air.machine.machine import Effects
+from fluvial.air.machine.outcomes import CallOutcome, coming_bytes
+from fluvial.particles.calling import make_call
+from fluvial.particles.containment import contained
+from fluvial.particles.context import ActorContext
+from fluvial.particles.session import ParticleSession
+from fluvial.particles.sliced import SlicedInput
+
+AT_ONCE_MAX: Final = 64
+"""Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
+AT_ONCE_BYTES: Final = 1_048_576
+"""Beyond so much memory of the flow its calls are made one transaction after another: in between the peer looks at its budgets."""
+AT_ONCE_S: Final = 0.002
+"""After how long of such calls the rest of the peer has a turn, in seconds."""
+
+Begin = Callable[[], SlicedInput[Effects, Effects]]
+"""Begins an input of the session."""
+
+
+class Advance:
+    """See the module's docstring.
+
+    Args:
+        session: the particle's.
+        context: what actors work with.
+        grown: told how many bytes are held in the middle of a run; raises Refused, ``memory``, if it must not go on.
+        log: a logger bound to the particle.
+    """
+
+    def __init__(
+        self,
+        session: ParticleSession,
+        context: ActorContext,
+        *,
+        grown: Callable[[int], None],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._session = session
+        self._context = context
+        self._grown = grown
+        self._log = log
+
+    async def run(self, begin: Begin, *, coming: int = 0) -> Effects:
+        """Step 1: the effects of one input. Raises as the input does, and Refused: ``memory``, ``busy``.
+
+        Args:
+            begin: the input.
+            coming: bytes of memory that its first slice takes besides, if that is much.
+        """
+        processor, initiator = self._context.processor, self._session.particle.initiator
+        with contained(self._log):
+            return await processor.finish(initiator, self._watched(begin(), coming), heavy=coming > 0)
+
+    def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
+        """The slices of a run, each of which is looked at for the memory that it took."""
+
+        def advance(steps: int) -> Effects | None:
+            nonlocal coming
+            if coming:
+                self._grown(run.held + coming)
+                coming = 0
+            effects = run.advance(steps)
+            if effects is None:
+                self._grown(run.held)
+            return effects
+
+        return advance
+
+    async def answer_at_once(self, effects: Effects) -> Effects:
+        """Step 2: make the calls that inline functions answer, and run on, before anything is written: one transaction has all of it.
+
+        Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
+        """
+        left = AT_ONCE_MAX
+        while (quick := self._quick(effects.requests)[:left]) and self._has_room():
+            left -= len(quick)
+            outcomes = await self._outcomes_of(quick)
+            coming = sum(map(coming_bytes, outcomes.values()))
+            more = await self.run(partial(self._session.resolving, outcomes), coming=coming)
+            effects = _joined(effects, more, outcomes)
+        return effects
+
+    def _has_room(self) -> bool:
+        session = self._session
+        if session.held > AT_ONCE_BYTES:
+            return False
+        return self._context.quota.may_go_on(session.particle, journal=session.journal_bytes)
+
+    def _quick(self, requests: Sequence[Request]) -> list[Request]:
+        particle, is_inline = self._session.particle, self._context.services.is_inline
+        return [
+            one
+            for one in requests
+            if is_inline(particle.id, particle.initiator, one.service, one.function) and is_light(one.arguments)
+        ]
+
+    async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
+        outcomes = {}
+        turn_at = anyio.current_time() + AT_ONCE_S
+        for request in requests:
+            with contained(self._log):
+                outcomes[request.instance] = await make_call(self._session.particle, request, self._context, self._log)
+            if anyio.current_time() > turn_at:
+                await anyio.lowlevel.checkpoint()
+                turn_at = anyio.current_time() + AT_ONCE_S
+        return outcomes
+
+
+def _joined(before: Effects, after: Effects, answered: Collection[Instance]) -> Effects:
+    """The effects of two runs, between which some of the first one's requests were answered, as those of one."""
+    return Effects(
+        records=before.records + after.records,
+        requests=tuple(one for one in before.requests if one.instance not in answered) + after.requests,
+        next_peers=before.next_peers + after.next_peers,
+        error=before.error or after.error,
+        equivocations=before.equivocations + after.equivocations,
+        finished=after.finished,
+        failed=before.failed or after.failed,
+    )

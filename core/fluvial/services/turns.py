@@ -1,0 +1,21 @@
+"""Heavy work on the event loop, such as encoding a large result, is done in turn: the caller of a service says how turns are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+ResultT = TypeVar("ResultT")
+
+
+class InTurn(Protocol):
+    """Does a piece of work when its turn has come."""
+
+    async def __call__(self, work: Callable[[], ResultT], /) -> ResultT:
+        """The result of the work; raises as it does."""
+        ...
+
+
+async def at_once(work: Callable[[], ResultT], /) -> ResultT:
+    """Where nobody else has to be protected, the turn has always come."""
+    return work()

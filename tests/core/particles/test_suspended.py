@@ -1,0 +1,70 @@
+"""What waits to go on: who takes long holds up no others, and what was accepted has a place before anything new is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+import structlog
+from fluvial.air.machine.memory import MACHINE_BYTES
+from fluvial.errors import Refused
+from fluvial.fairness import equal
+from fluvial.particle import ParticleKey
+from fluvial.particles.memory import MemoryBudget
+from fluvial.particles.suspended import AT_ONCE, Suspended
+
+from tests.support.nodes import id_of, until
+
+pytestmark = pytest.mark.anyio
+
+ME, STRANGER, FRIEND = id_of("me"), id_of("stranger"), id_of("friend")
+
+
+def key_of(number: int) -> ParticleKey:
+    return ParticleKey(number.to_bytes(32, "big"))
+
+
+def made(budget: MemoryBudget, go_on: Callable[[ParticleKey], object]) -> Suspended:
+    async def going_on(key: ParticleKey) -> None:
+        result = go_on(key)
+        if isinstance(result, anyio.Event):
+            await result.wait()
+
+    return Suspended(going_on, has_room=lambda held: True, budget=budget, log=structlog.get_logger())
+
+
+async def test_flows_that_take_long_hold_up_no_others() -> None:
+    gone_on: list[ParticleKey] = []
+    never = anyio.Event()
+
+    def go_on(key: ParticleKey) -> object:
+        gone_on.append(key)
+        return None if key == key_of(99) else never
+
+    suspended = made(MemoryBudget(10**9, weight=equal, me=ME), go_on)
+    for number in range(AT_ONCE + 2):
+        suspended.put(key_of(number), STRANGER)
+    suspended.put(key_of(99), FRIEND)
+    for number in range(AT_ONCE + 2, AT_ONCE + 6):
+        suspended.put(key_of(number), STRANGER)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(suspended.run)
+        await until(lambda: key_of(99) in gone_on and len(gone_on) >= 2 * AT_ONCE)
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_waits_has_a_place_that_newcomers_do_not_get() -> None:
+    budget = MemoryBudget(40 * MACHINE_BYTES, weight=equal, me=ME)
+    suspended = made(budget, lambda key: None)
+    for number in range(36):
+        suspended.put(key_of(number), STRANGER)
+    assert budget.total == 36 * MACHINE_BYTES
+    with pytest.raises(Refused, match="memory"):
+        budget.check(STRANGER, MACHINE_BYTES)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(suspended.run)
+        await until(lambda: not len(suspended))
+        tasks.cancel_scope.cancel()
+    assert budget.total == 0
+    budget.check(STRANGER, MACHINE_BYTES)
