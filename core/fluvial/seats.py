@@ -260,15 +260,21 @@ class Decision:
 
 ALLOWED: Final = Decision(True)
 
+Deciding: TypeAlias = Decision | Awaitable[Decision]
+"""A decision, or what gives one when it is awaited. One that is there at once costs its particle no task."""
+
 
 class Authorization(Part, Protocol):
-    """Decides who is served. The node itself has verified the initiator's signature before."""
+    """Decides who is served. The node itself has verified the initiator's signature before.
 
-    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+    ``admit`` and ``permit`` are coroutines, or plain methods that decide at once and never wait for anything.
+    """
+
+    def admit(self, particle: Particle, sender: PeerId) -> Deciding:
         """May this initiator run this script here? Asked for every copy of a particle, before its script is parsed."""
         ...
 
-    async def permit(self, call: Call, policy: Json | None) -> Decision:
+    def permit(self, call: Call, policy: Json | None) -> Deciding:
         """May this call be made here? Asked before every service call, with the provenance of each argument.
 
         Args:

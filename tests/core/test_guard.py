@@ -330,6 +330,28 @@ async def test_an_error_that_a_method_does_not_document_is_a_failure_whose_text_
     check(method, await outcome(seats(Nasty(act, later))[method]))
 
 
+class AtOnce(Nasty):
+    """Decides without being awaited."""
+
+    admit = permit = Nasty._now
+
+
+@pytest.mark.parametrize("method", ["authorization.admit", "authorization.permit"])
+async def test_an_authorization_may_decide_at_once_and_fail_in_all_ways(method: str) -> None:
+    async def asked(act: Callable[[], Any]) -> Any:
+        return await outcome(seats(AtOnce(act, lambda: _value(None)))[method])
+
+    def fail(error: BaseException) -> Any:
+        raise error
+
+    assert await asked(lambda: Decision(False, "stranger", "not here")) == Decision(False, "stranger", "not here")
+    for make in OUTBURSTS.values():
+        check(method, await asked(lambda make=make: fail(make())))  # type: ignore[misc]
+    check(method, await asked(object))
+    check(method, await asked(lambda: fail(PluginError("secret of the plugin"))))
+    check(method, await asked(lambda: fail(Refused("as I say", reason="stranger"))))
+
+
 WRONG: list[tuple[str, Any]] = [
     ("transport.addresses", ["/ip4/127.0.0.1/tcp/1"]),
     ("routing.find", Contact(ME.peer_id)),

@@ -126,9 +126,9 @@ def test_a_configured_peer_must_say_who_and_where(peer: str) -> None:
 async def test_signatures_admits_every_particle_and_knows_nobody(context: Context) -> None:
     seat = SignatureAuthorization(context, NoConfig())
     particle = Particle.create(HER, "(null)", particle_id="p", timestamp_ms=1, ttl_ms=1, max_hops=1, network="test")
-    assert (await seat.admit(particle, HIM.peer_id)).allowed
+    assert seat.admit(particle, HIM.peer_id).allowed
     call = Call(particle_id="p", initiator=HER.peer_id, service="op", function="noop", arguments=[])
-    assert (await seat.permit(call, None)).allowed
+    assert seat.permit(call, None).allowed
     assert (seat.version, seat.weight(HER.peer_id)) == (0, 0)
     assert seat.prove(HER.peer_id, HIM.peer_id, length_max=3) is None
     assert not seat.proves(b"", HER.peer_id, HIM.peer_id, length_max=3)

@@ -15,10 +15,10 @@ class SignatureAuthorization(Authorization):
     def __init__(self, context: Context, options: NoConfig) -> None:
         """Needs nothing of its context and has no options."""
 
-    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+    def admit(self, particle: Particle, sender: PeerId) -> Decision:
         """Always."""
         return ALLOWED
 
-    async def permit(self, call: Call, policy: Json | None) -> Decision:
+    def permit(self, call: Call, policy: Json | None) -> Decision:
         """Always."""
         return ALLOWED

@@ -10,7 +10,7 @@ from collections import Counter as Counts
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -104,9 +104,7 @@ class Guard:
             FluvialError: one of ``passes``, as ``work`` raised it.
             PluginFailed: it raised anything else, or its deadline passed.
         """
-        if self._left_behind[plugin] >= LEFT_BEHIND_MAX:
-            happened = f"not called: {LEFT_BEHIND_MAX} of its calls ignore their cancellation"
-            raise self._failed(plugin, what, happened, cause="left_behind")
+        self._check_left_behind(plugin, what)
         task = Detached(work, what, blame=self.blame(plugin, what))
         try:
             in_time = await task.wait(timeout_s)
@@ -122,6 +120,19 @@ class Guard:
         if isinstance(task.error, passes):
             raise task.error
         raise self.failure(plugin, what, task.error) from None
+
+    async def answer(self, plugin: str, what: str, work: Callable[[], T | Awaitable[T]], *, passes: Passes = ()) -> T:
+        """As :meth:`call`, for work that may also return its result at once, which costs no task."""
+        self._check_left_behind(plugin, what)
+        found = self.run(plugin, what, work, passes=passes)
+        if not hasattr(found, "__await__"):
+            return found
+        return await self.call(plugin, what, lambda: cast("Awaitable[T]", found), passes=passes)
+
+    def _check_left_behind(self, plugin: str, what: str) -> None:
+        if self._left_behind[plugin] >= LEFT_BEHIND_MAX:
+            happened = f"not called: {LEFT_BEHIND_MAX} of its calls ignore their cancellation"
+            raise self._failed(plugin, what, happened, cause="left_behind")
 
     def run(self, plugin: str, what: str, work: Callable[[], T], *, passes: Passes = ()) -> T:
         """Call ``work``, which is quick, and return its result; raises as :meth:`call`."""

@@ -236,7 +236,7 @@ class GuardedAuthorization(_Seat[Authorization]):
             StorageError: as the part raised it.
         """
         try:
-            decision = await self._guard.call(
+            decision = await self._guard.answer(
                 self._plugin,
                 self._what("admit"),
                 lambda: self.part.admit(particle, sender),
@@ -249,7 +249,7 @@ class GuardedAuthorization(_Seat[Authorization]):
     async def permit(self, call: Call, policy: Json | None) -> Decision:
         """As :meth:`Authorization.permit`."""
         try:
-            decision = await self._guard.call(
+            decision = await self._guard.answer(
                 self._plugin, self._what("permit"), lambda: self.part.permit(call, policy)
             )
             return self._decision("permit", decision)

@@ -267,7 +267,7 @@ class Actor:
             context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
 
     async def _store(self, writes: Writes) -> int:
-        """One or two transactions; returns the version of the outbox rows."""
+        """One transaction; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
         entries, now_ms, peers = await self._measured(writes.entries), writes.at_ms, writes.peers
         more = entries_bytes(entries, len(peers))
@@ -279,10 +279,14 @@ class Actor:
                 particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
             )
         admission = await store.admit(
-            particle, sender=session.sender, hops=session.hops, now_ms=now_ms, entries=entries, peers=peers
+            particle,
+            sender=session.sender,
+            hops=session.hops,
+            now_ms=now_ms,
+            entries=entries,
+            peers=peers,
+            finished=writes.finished,
         )
-        if writes.finished:
-            await store.record(particle.key, now_ms=now_ms, finished=True)
         return admission.version
 
     async def _end(self) -> None:

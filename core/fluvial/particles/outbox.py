@@ -266,19 +266,19 @@ class Outbox:
                 lane.put_off(row, anyio.current_time(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
                 return False
-            await self._store.delivered(row.key, row.peer, row.version)
+            self._store.delivered(row.key, row.peer, row.version)
             return True
         except StorageError as error:
             self._outcomes.labels("storage").inc()
             self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)
             return False
         except FluvialError as error:
-            await self._failed(lane, row, parcel, error)
+            self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
                 raise
             return False
 
-    async def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
+    def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
         outcome = "unreachable" if isinstance(error, Unreachable) else "failed"
         self._outcomes.labels(outcome).inc()
         self._throttled.note(
@@ -291,7 +291,7 @@ class Outbox:
             peers=len(self._lanes),
         )
         if outcome == "failed" or lane.failures + 1 >= ATTEMPTS_QUIET:
-            await self._tell_store(lane, row, outcome, error.message)
+            self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
                 self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
 
@@ -330,16 +330,12 @@ class Outbox:
             to=row.peer,
             error=receipt.explanation,
         )
-        await self._tell_store(lane, row, receipt.label, why)
+        self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
             self._reporter.refused(delivery.particle, row.peer, why)
         return receipt
 
-    async def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
+    def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""
-        if not lane.news(row.key, kind):
-            return
-        try:
-            await self._store.attempt_failed(row.key, row.peer, error)
-        except StorageError as failure:
-            self._throttled.note("storage_failed", "outbox", level=ERROR, error=failure.message)
+        if lane.news(row.key, kind):
+            self._store.attempt_failed(row.key, row.peer, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -16,6 +16,7 @@ from fluvial.errors import StorageError
 from fluvial.storage.backend import READERS_MAX, Backend
 from fluvial.storage.committer import LOG_BYTES, Committer, SqliteCommitter, Work
 from fluvial.storage.connecting import connect
+from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
 from fluvial.storage.ownership import Ownership, claim, wait_until_free
 from fluvial.storage.revisions import check, migrate
@@ -79,16 +80,23 @@ class SharedDatabase:
             raise StorageError(f"{self.where}: it was opened read-only", hint="this is a bug of the caller")
         return await self._writer.run(work)
 
+    def defer(self, work: DirectWrite[Any]) -> None:
+        """Write something for which nobody waits; see :meth:`Writer.defer`. Nothing happens if it was opened read-only."""
+        if self._writer is not None:
+            self._writer.defer(work)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a worker thread; all its queries see one snapshot, with everything that was acknowledged before.
+        """Run ``work`` in a worker thread; all its queries see one snapshot, with everything that was acknowledged or deferred before.
 
         There is no deadline here: the database has one (busy timeout, statement timeout), and a thread cannot be cancelled.
 
         Raises:
             StorageError: the database failed.
         """
-        if self._backend.shared and self._writer is not None:
-            return await self._writer.run(work)
+        if self._writer is not None:
+            if self._backend.shared:
+                return await self._writer.run(work)
+            await self._writer.flushed()
         if self._inline:
             result = self._read(work)
             await anyio.lowlevel.checkpoint()

@@ -103,21 +103,17 @@ class InMemoryParticles(ParticleStore):
         wanted = rows if peer is None else [row for row in rows if row.peer == peer]
         return sorted(wanted, key=lambda row: (row.since_ms, row.key, row.peer))
 
-    async def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> bool:
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
         """See :class:`ParticleStore`."""
-        await anyio.lowlevel.checkpoint()
-        kept = self._table.get(key)
-        if kept is None or (row := kept.outbox.get(peer)) is None:
-            return True
+        if (kept := self._table.get(key)) is None or (row := kept.outbox.get(peer)) is None:
+            return
         if row.version <= version:
             del kept.outbox[peer]
-            return True
-        kept.outbox[peer] = replace(row, attempts=0, last_error="")
-        return False
+        else:
+            kept.outbox[peer] = replace(row, attempts=0, last_error="")
 
-    async def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
+    def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
         """See :class:`ParticleStore`."""
-        await anyio.lowlevel.checkpoint()
         if (kept := self._table.get(key)) is not None and (row := kept.outbox.get(peer)) is not None:
             why = plain_text(error, ERROR_CHARACTERS_MAX)
             kept.outbox[peer] = replace(row, attempts=row.attempts + 1, last_error=why)

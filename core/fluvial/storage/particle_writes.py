@@ -146,12 +146,12 @@ def addition(
     return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
 
 
-def delivery(key: ParticleKey, peer: PeerId, version: int) -> DirectWrite[bool]:
+def delivery(key: ParticleKey, peer: PeerId, version: int) -> DirectWrite[None]:
     """See ``ParticleStore.delivered``."""
     row = {"of": key, "to": str(peer)}
     # Asked for again: the failures before this success say nothing about the next attempt.
     steps: list[Step] = [(_DELIVERED, {**row, "up_to": version}), (_TRIED, {**row, "tries": 0, "why": ""})]
-    return DirectWrite(steps, lambda results: bool(results[0]) or not results[1])
+    return DirectWrite(steps, lambda _: None)
 
 
 def failure(key: ParticleKey, peer: PeerId, error: str) -> DirectWrite[None]:

@@ -19,9 +19,9 @@ LISTED_MAX: Final = 100
 
 
 class ParticleStore(ABC):
-    """The table group of particles. Every method is one transaction; those that write return after it is committed.
+    """The table group of particles.
 
-    Any method raises ``StorageError`` if the database fails.
+    Every method is one transaction; those that write return after it is committed, except where they say that nobody waits. Any method raises ``StorageError`` if the database fails.
 
     Args:
         holdings: what is known by heart; filled by :meth:`remember`.
@@ -146,16 +146,15 @@ class ParticleStore(ABC):
         """What must still be handed over and has not expired, oldest first; to all peers or to one."""
 
     @abstractmethod
-    async def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> bool:
-        """A peer has got the particle as it was when its outbox row had this version.
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
+        """A peer has got the particle as it was when its outbox row had this version; if it was asked for again meanwhile, a row waits on.
 
-        Returns:
-            Whether that was all; False if the particle was asked for again meanwhile, so that a row still waits.
+        Nobody waits for this: it is durable with the next write or a moment later. A peer that ends before delivers once more.
         """
 
     @abstractmethod
-    async def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
-        """Handing a particle to a peer failed; its row, if there is one, waits on. A long ``error`` is cut."""
+    def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
+        """Handing a particle to a peer failed; its row, if there is one, waits on. A long ``error`` is cut. Durable as :meth:`delivered`."""
 
     @abstractmethod
     async def find(self, id_prefix: str, *, limit: int = LISTED_MAX) -> list[ParticleSummary]:

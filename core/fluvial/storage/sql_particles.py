@@ -152,13 +152,13 @@ class SqlParticles(ParticleStore):
         query = query.order_by(outbox.c.since_ms, outbox.c.key, outbox.c.peer)
         return await self._database.read(lambda connection: [outbox_row_of(row) for row in connection.execute(query)])
 
-    async def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> bool:
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
         """See :class:`ParticleStore`."""
-        return await self._database.write(delivery(key, peer, version))
+        self._database.defer(delivery(key, peer, version))
 
-    async def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
+    def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
         """See :class:`ParticleStore`."""
-        await self._database.write(failure(key, peer, error))
+        self._database.defer(failure(key, peer, error))
 
     async def find(self, id_prefix: str, *, limit: int = LISTED_MAX) -> list[ParticleSummary]:
         """See :class:`ParticleStore`."""

@@ -16,6 +16,8 @@ any, of an inline store             on the event loop            on the event lo
 
 Nothing on the event loop waits: if another program holds a lock on the file, the group goes to the thread, which does.
 
+Writes for which nobody waits are *deferred*: they go along with the next group, and begin one of their own only after a while.
+
 Source: DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (SIGMOD 1984), section 5.2, group commit.
 """
 
@@ -26,6 +28,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -35,6 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
 from fluvial.storage.committer import Committer, Ticket, Work
+from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import what_work_raised
 from fluvial.storage.ownership import BEAT_S, OwnershipLost
 
@@ -52,24 +56,37 @@ WAITING_MAX: Final = 1024
 LOOP_S_MAX: Final = 0.005
 """How long the statements of one group may hold the event loop; the rest goes into the next group."""
 
+DEFERRED_S: Final = 0.1
+"""How long a write that nobody waits for may wait for the next transaction."""
+
+DEFERRED_MAX: Final = 128
+"""With so many of them there is a transaction in any case."""
+
 WRITE_DEADLINE_S: Final = 60.0
 CLOSE_DEADLINE_S: Final = 60.0
 
 
 class _Waiting(Ticket[T]):
-    """A ticket that somebody waits for on the event loop."""
+    """A ticket in the queue.
+
+    Args:
+        work: what to write.
+        done: for whoever waits for it; None if nobody does.
+        since: when it came.
+        own: whether it is not a caller's: it takes no room.
+    """
 
     __slots__ = ("done", "own", "since")
 
-    def __init__(self, work: Work[T], done: asyncio.Future[T], since: float, *, own: bool = False) -> None:
+    def __init__(self, work: Work[T], done: asyncio.Future[T] | None, since: float, *, own: bool = False) -> None:
         super().__init__(work)
         self.done = done
         self.since = since
-        self.own = own  # the writer's own, which takes no room
+        self.own = own
 
     def settle(self) -> None:
         """Wake whoever waits."""
-        if self.done.done():  # the caller was cancelled
+        if self.done is None or self.done.done():  # then the caller was cancelled
             return
         if self.error is not None:
             self.done.set_exception(self.error)
@@ -99,6 +116,8 @@ class Writer:
         self._room = anyio.Semaphore(WAITING_MAX, fast_acquire=True)
         self._queue: deque[_Waiting[Any]] = deque()
         self._group: Sequence[_Waiting[Any]] = ()
+        self._deferred: list[_Waiting[Any]] = []
+        self._flushing: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._watching = False
         self._closed = False
@@ -130,9 +149,35 @@ class Writer:
             self._room.release()
             raise self._refusal()
         done: asyncio.Future[T] = self._loop.create_future()
+        self._queue_deferred()
         self._queue.append(_Waiting(work, done, self._loop.time()))
         self._schedule()
         return await done
+
+    def defer(self, work: DirectWrite[Any]) -> None:
+        """Write something for which nobody waits, together with whatever is written next, or after ``DEFERRED_S``.
+
+        If it fails, or the process ends before, it has not happened; ``on_trouble`` is told of a failure. It is written in the order of its call
+        relative to all other writes.
+        """
+        if self._closed or self._lost is not None:
+            return
+        self._deferred.append(_Waiting(work, None, self._loop.time(), own=True))
+        if self._inline or len(self._deferred) >= DEFERRED_MAX:
+            self._flush()
+        elif self._flushing is None:
+            self._flushing = self._loop.call_later(DEFERRED_S, self._flush)
+
+    async def flushed(self) -> None:
+        """Return when everything that was deferred before has come to its end, whatever that was."""
+        if not self._deferred and not any(ticket.done is None for ticket in (*self._group, *self._queue)):
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._queue_deferred()
+        self._queue.append(_Waiting(DirectWrite((), lambda _: None), done, self._loop.time(), own=True))
+        self._schedule()
+        with suppress(StorageError):
+            await done
 
     async def close(self) -> None:
         """Finish the writes that wait, refuse new ones, end the thread.
@@ -144,6 +189,7 @@ class Writer:
         if self._beating is not None:
             self._beating.cancel()
         with anyio.CancelScope(shield=True):
+            self._flush()
             if self._group or self._queue:
                 self._idle = self._loop.create_future()
                 with anyio.move_on_after(CLOSE_DEADLINE_S):
@@ -157,6 +203,18 @@ class Writer:
                 raise StorageError(f"{self._where}: the last write does not end", hint="the disk or the server hangs")
 
     # --- on the event loop
+
+    def _queue_deferred(self) -> None:
+        if self._deferred:
+            self._queue.extend(self._deferred)
+            self._deferred.clear()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+
+    def _flush(self) -> None:
+        self._queue_deferred()
+        self._schedule()
 
     def _schedule(self) -> None:
         """Begin a group soon: what else the loop has to do before may bring further writes."""
@@ -204,6 +262,9 @@ class Writer:
             if isinstance(ticket.error, OwnershipLost):
                 self._lose(ticket.error)
             self._dismiss(ticket)
+        unheard = next((ticket.error for ticket in group if ticket.done is None and ticket.error is not None), None)
+        if isinstance(unheard, StorageError) and unheard is not self._lost:
+            self._on_trouble(unheard)
         self._schedule()
         if self._idle is not None and not self._queue and not self._idle.done():
             self._idle.set_result(None)
@@ -219,7 +280,7 @@ class Writer:
         pending = (*self._group, *self._queue)
         late = self._loop.time() - WRITE_DEADLINE_S
         for ticket in pending:
-            if ticket.since < late and not ticket.done.done():
+            if ticket.since < late and ticket.done is not None and not ticket.done.done():
                 ticket.done.set_exception(
                     StorageError(
                         f"{self._where}: a write took longer than {WRITE_DEADLINE_S:g} s",
@@ -250,6 +311,7 @@ class Writer:
         if self._lost is None:
             self._lost = error
             self._on_trouble(error)
+        self._queue_deferred()
         while self._queue:
             ticket = self._queue.popleft()
             ticket.error = self._refusal()

@@ -21,7 +21,7 @@ import pytest
 from fluvial.effectors import Call, Tetraplet
 from fluvial.particle import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Particle
 from fluvial.policies import PolicyReader
-from fluvial.seats import Authorization, Decision, Json
+from fluvial.seats import Authorization, Deciding, Decision, Json
 from fluvial.testing.part import STRANGER, PartConformance, check, peer_of
 from fluvial.testing.ports import PartKind
 from fluvial.testing.solo import NETWORK, Solo
@@ -71,6 +71,11 @@ ORIGINS: Final[Sequence[Sequence[Sequence[Tetraplet]]]] = (
 """Provenance that does not fit the arguments, or names nobody."""
 
 
+async def decided(deciding: Deciding) -> Decision:
+    """The decision, awaited where it is not there at once."""
+    return await deciding if isinstance(deciding, Awaitable) else deciding
+
+
 class AuthorizationConformance(PartConformance):
     """What every authorization must do, besides what every part must. The one fixture to give is ``build``."""
 
@@ -79,40 +84,40 @@ class AuthorizationConformance(PartConformance):
     def asked(self, part: Authorization) -> Mapping[str, Callable[[], Awaitable[object]]]:
         """The methods that the node awaits, by name."""
         return {
-            "admit": lambda: part.admit(PARTICLE, STRANGER.peer_id),
-            "permit": lambda: part.permit(CALL, None),
+            "admit": lambda: decided(part.admit(PARTICLE, STRANGER.peer_id)),
+            "permit": lambda: decided(part.permit(CALL, None)),
         }
 
     async def test_particles_are_decided_on(self, running: Solo[Authorization]) -> None:
         """A refusal has a short word for metrics, from a closed list, and a text for people."""
-        check_decision(await running.part.admit(PARTICLE, STRANGER.peer_id))
-        check_decision(await running.part.admit(PARTICLE, peer_of(1)))
+        check_decision(await decided(running.part.admit(PARTICLE, STRANGER.peer_id)))
+        check_decision(await decided(running.part.admit(PARTICLE, peer_of(1))))
 
     @pytest.mark.parametrize("policy", [None, True, 7, "anybody", [], {}, {"allow": [1, None]}], ids=repr)
     async def test_calls_are_decided_on(self, running: Solo[Authorization], policy: object) -> None:
         """Also where a deployment asks for what this authorization does not understand: that is a refusal or a yes, no error."""
-        check_decision(await running.part.permit(CALL, policy))
+        check_decision(await decided(running.part.permit(CALL, policy)))
 
     async def test_a_policy_that_is_not_understood_permits_nothing_that_none_would_not(
         self, running: Solo[Authorization]
     ) -> None:
         """Asking for more never gives more."""
-        free = await running.part.permit(CALL, None)
-        bound = await running.part.permit(CALL, {"no such word": "conformance"})
+        free = await decided(running.part.permit(CALL, None))
+        bound = await decided(running.part.permit(CALL, {"no such word": "conformance"}))
         check(free.allowed or not bound.allowed, "a policy permits a call that would be refused without one")
 
     async def test_credentials_are_looked_at_with_care(self, running: Solo[Authorization]) -> None:
         """Whatever a stranger shows is decided on, and bytes that mean nothing let nobody in who would be refused without them."""
-        bare = await running.part.admit(PARTICLE, STRANGER.peer_id)
-        free = await running.part.permit(CALL, None)
+        bare = await decided(running.part.admit(PARTICLE, STRANGER.peer_id))
+        free = await decided(running.part.permit(CALL, None))
         for shown in CREDENTIALS:
-            admitted = await running.part.admit(particle_with(shown), STRANGER.peer_id)
+            admitted = await decided(running.part.admit(particle_with(shown), STRANGER.peer_id))
             check_decision(admitted)
             check(
                 bare.allowed or not admitted.allowed,
                 "credentials without meaning admit a particle that is else refused",
             )
-            permitted = await running.part.permit(replace(CALL, credentials=shown), None)
+            permitted = await decided(running.part.permit(replace(CALL, credentials=shown), None))
             check_decision(permitted)
             check(
                 free.allowed or not permitted.allowed, "credentials without meaning permit a call that is else refused"
@@ -123,7 +128,7 @@ class AuthorizationConformance(PartConformance):
         for origins in ORIGINS:
             for name in ("weather", "", "x" * 10_000):
                 call = replace(CALL, tetraplets=origins, service=name, function=name)
-                check_decision(await running.part.permit(call, None))
+                check_decision(await decided(running.part.permit(call, None)))
 
     async def test_what_it_says_of_policies_is_what_it_does(self, running: Solo[Authorization]) -> None:
         """Where it gives a reader of policies: a policy with a problem lets nobody call."""
@@ -131,7 +136,7 @@ class AuthorizationConformance(PartConformance):
             for policy in POLICIES:
                 problem = reader.problem_with(policy)
                 check(isinstance(problem, str), f"problem_with() returned {problem!r}")
-                decision = await running.part.permit(CALL, policy)
+                decision = await decided(running.part.permit(CALL, policy))
                 check(not (problem and decision.allowed), f"it permits a call under {policy!r}, although: {problem}")
 
     async def test_strangers_have_no_weight(self, running: Solo[Authorization]) -> None:
@@ -145,7 +150,7 @@ class AuthorizationConformance(PartConformance):
         """Others compare it instead of waiting to be told."""
         before = running.part.version
         check(isinstance(before, int), f"version is {before!r}")
-        await running.part.admit(PARTICLE, STRANGER.peer_id)
+        await decided(running.part.admit(PARTICLE, STRANGER.peer_id))
         await anyio.sleep(60)
         check(running.part.version >= before, "the version went back")
 

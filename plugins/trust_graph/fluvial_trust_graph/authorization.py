@@ -100,7 +100,7 @@ class TrustGraphAuthorization(Authorization):
 
     # --- the seat
 
-    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
+    def admit(self, particle: Particle, sender: PeerId) -> Decision:
         """Whether the owner's rules let the initiator run flows here."""
         if particle.initiator in self._owners:
             return ALLOWED
@@ -109,7 +109,7 @@ class TrustGraphAuthorization(Authorization):
         flow = AskedFlow(initiator=particle.initiator, script_hash=header.script_hash, credentials=header.credentials)
         return self._decider.flow(self._options.admit, flow, what="authorization.admit")
 
-    async def permit(self, call: Call, policy: Json | None) -> Decision:
+    def permit(self, call: Call, policy: Json | None) -> Decision:
         """Whether the owner's rules, and those of the service's deployment, let the call be made."""
         self.book.trust.advance(self.book.now())
         decision = self._by_settings(call)

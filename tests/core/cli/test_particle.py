@@ -48,7 +48,7 @@ async def write(folder: Path, stored: StoredParticle) -> None:
         )
         for row in stored.outbox:
             for _ in range(row.attempts):
-                await store.particles.attempt_failed(row.key, row.peer, row.last_error)
+                store.particles.attempt_failed(row.key, row.peer, row.last_error)
 
 
 def keep(here: Path, teller: str, *flows: Flow) -> None:

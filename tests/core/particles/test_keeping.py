@@ -13,6 +13,7 @@ from fluvial.addresses import Contact
 from fluvial.clock import ManualClock
 from fluvial.particle import Delivery, Particle
 from fluvial.storage import ParticleState, open_store
+from fluvial.storage.writer import DEFERRED_S
 
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
@@ -212,20 +213,24 @@ async def test_a_flow_that_a_full_disk_stopped_goes_on_when_there_is_room(tmp_pa
 
 
 async def test_deliveries_survive_a_full_disk(tmp_path: Path) -> None:
-    """What cannot be noted as delivered is delivered again, which does no harm."""
+    """What could not be noted as delivered is delivered again after a restart, which does no harm."""
     work = Work()
-    async with (
-        peer("b", tmp_path, serves=[work], storage={"url": "sqlite://"}) as b,
-        peer("a", tmp_path, listen=None) as a,
-    ):
-        particle = a.node.particle(chain([b.peer_id], function="hold"), ttl_ms=30_000)
-        await a.node.submit(particle)
-        await until(lambda: a.events("delivery_failed"))
-        with full_disk():
-            a.node.routing.learn(Contact.configured(b.address))
-            await until(lambda: b.outcomes("repeated") >= 1)
-            assert a.metric("fluvial_outbox_lanes") == 1
-        await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+    async with peer("b", tmp_path, serves=[work], storage={"url": "sqlite://"}) as b:
+        async with peer("a", tmp_path, listen=None) as a:
+            particle = a.node.particle(chain([b.peer_id], function="hold"), ttl_ms=30_000)
+            await a.node.submit(particle)
+            async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+                with anyio.fail_after(20):  # the failed attempt is noted, so that nothing else is left to write
+                    while not [row for row in await store.particles.outbox_rows(0) if row.attempts]:  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+            with full_disk():
+                a.node.routing.learn(Contact.configured(b.address))
+                await until(lambda: b.outcomes("accepted") == 1 and a.metric("fluvial_outbox_lanes") == 0)
+                await anyio.sleep(10 * DEFERRED_S)
+                await until(lambda: a.events("storage_failed"))
+        async with peer("a", tmp_path, listen=None, knows=[b]) as a:
+            await until(lambda: b.outcomes("repeated") == 1)
+            await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
         assert work.held == 1
 
 

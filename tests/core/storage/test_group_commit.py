@@ -14,7 +14,8 @@ from fluvial.errors import StorageError
 from fluvial.particle import ParticleKey
 from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store, writer
 from fluvial.storage.backend import READERS_MAX
-from fluvial.storage.direct import DIRECT_BYTES_MAX
+from fluvial.storage.database import open_database
+from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite, Statement
 from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
 from sqlalchemy import Connection, Engine, event, func, insert, select, text
@@ -80,6 +81,51 @@ async def test_writes_that_wait_share_one_commit(store: Store) -> None:
     assert results == list(range(50)), "acknowledged in the order of arrival"
     assert len(commits) == 2, "one for the write that kept the thread busy, one for all others"
     assert await store.database.read(rows) == 50
+
+
+def script(number: int) -> DirectWrite[None]:
+    row = {"hash": number.to_bytes(32, "big"), "text": b"", "initiator": b""}
+    return DirectWrite([(Statement(insert(scripts), columns=scripts.c.keys()), row)], lambda _: None)
+
+
+async def test_what_nobody_waits_for_goes_along_with_the_next_write(store: Store) -> None:
+    for number in range(3):
+        store.database.defer(script(number))
+    with counted_commits() as commits:
+        assert await add_row(store.database, 3) == 3
+    assert len(commits) == 1
+    assert await store.database.read(rows) == 4
+
+
+async def test_what_nobody_waits_for_is_read_and_is_there_after_the_end(url: str, tmp_path: Path) -> None:
+    async with open_store(url, base_dir=tmp_path) as store:
+        store.database.defer(script(0))
+        assert await store.database.read(rows) == 1
+        store.database.defer(script(1))
+    async with open_store(url, base_dir=tmp_path, read_only=True) as store:
+        assert await store.database.read(rows) == 2
+
+
+async def test_what_nobody_waits_for_waits_only_for_a_moment(url: str, tmp_path: Path) -> None:
+    async with (
+        open_store(url, base_dir=tmp_path) as store,
+        open_store(url, base_dir=tmp_path, read_only=True) as other,
+    ):
+        store.database.defer(script(0))
+        with anyio.fail_after(30):
+            while await other.database.read(rows) == 0:  # noqa: ASYNC110 - it is another database
+                await anyio.sleep(0.01)
+
+
+async def test_a_failure_of_what_nobody_waits_for_is_told_and_harms_no_other(tmp_path: Path) -> None:
+    troubles: list[StorageError] = []
+    opening = open_database("sqlite:///fluvial.db", base_dir=tmp_path, on_trouble=troubles.append)
+    async with opening as database:
+        for number in (0, 0, 1):
+            database.defer(script(number))
+        assert await add_row(database, 2) == 2
+        assert await database.read(rows) == 3
+    assert len(troubles) == 1
 
 
 async def test_a_write_is_visible_to_others_when_it_returns(url: str, tmp_path: Path) -> None:
