@@ -57,6 +57,23 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """How a particle got to a peer.
+
+    Attributes:
+        peer: who has taken it.
+        at_ms: when, milliseconds since 1970.
+        way: how the peer was found: ``connection``, ``known``, ``found`` or ``relay``.
+        via: the addresses that were dialled, best first with commas between, or the relay's peer id; empty for an open connection.
+    """
+
+    peer: PeerId
+    at_ms: int
+    way: str
+    via: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """What came of admitting a particle.
 

@@ -170,7 +170,8 @@ async def _stories(network: Network) -> list[Story]:
         async with open_store(settings.storage_url, base_dir=settings.base_dir, read_only=True) as store:
             for summary in await store.particles.recent(1):
                 if (stored := await store.particles.load(summary.key)) is not None:
-                    stories.append(tell(stored, member.peer_id))
+                    handed = await store.particles.handed(summary.key)
+                    stories.append(tell(stored, member.peer_id, handed))
     return stories
 
 

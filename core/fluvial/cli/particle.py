@@ -150,13 +150,14 @@ async def _story(settings: Settings, particle_id: str) -> Story:
     async with open_store(settings.storage_url, base_dir=settings.base_dir, read_only=True) as store:
         key = await _find(store.particles, particle_id)
         stored, kept = await store.particles.load(key), await store.particles.story(key)
+        handed = await store.particles.handed(key)
     if stored is None and kept is not None:
         return read_condensed(kept)
     if stored is None:
         raise ConfigError(
             f"particle {particle_id!r} was forgotten this moment", hint="[storage] keep_ms says for how long they stay"
         )
-    return tell(stored, me)
+    return tell(stored, me, handed)
 
 
 async def _find(store: ParticleStore, particle_id: str) -> ParticleKey:

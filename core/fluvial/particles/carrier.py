@@ -16,7 +16,7 @@ A relay hands over directly, never through further relays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeAlias
 
 from fluvial.addresses import Address, Contact
@@ -29,6 +29,21 @@ from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 
 Way: TypeAlias = Literal["connection", "known", "found", "relay"]
 """See the module's docstring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """How a peer was reached.
+
+    Attributes:
+        way: which one led to it.
+        via: the addresses that were dialled, best first with commas between, or the id of the relay; empty for an open connection.
+    """
+
+    way: Way
+    via: str = ""
+
+
 DIRECT_WAYS: Final[Sequence[Way]] = ("connection", "known", "found")
 RELAYS_TOLD_MAX: Final = 3
 """Relays of one peer that are tried because somebody named them."""
@@ -69,7 +84,7 @@ class Carrier:
         self._relays = relays
         self._hold = hold
 
-    async def carry(self, delivery: Delivery) -> tuple[Receipt, Way]:
+    async def carry(self, delivery: Delivery) -> tuple[Receipt, Led]:
         """Deliver to ``delivery.to``; returns what it said, and by which way it was reached.
 
         Raises:
@@ -85,8 +100,8 @@ class Carrier:
         receipt, _ = await self._hand(PeerId.from_public_key(header.initiator), header, notice.PROTOCOL, payload)
         return receipt
 
-    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Way]:
-        failure = _no_way(peer)
+    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Led]:
+        failures: list[Unreachable] = []
         ways: list[Address] = []
         for way in DIRECT_WAYS:
             found = [address for address in await self._addresses(way, peer, header) if address not in ways]
@@ -96,21 +111,26 @@ class Carrier:
             if connected is not (way == "connection") or not (connected or direct):
                 continue  # a connection that stands was tried first, and no other way is tried while it does
             try:
-                return await self._ask(Contact(peer, direct), protocol, payload), way
+                receipt = await self._ask(Contact(peer, direct), protocol, payload)
+                return receipt, Led(way, "" if connected else ",".join(map(_where, direct)))
             except Unreachable as error:
-                failure = error
+                failures.append(error)
                 if direct:
                     self._routing.failed(Contact(peer, direct))
         for relay in await self._relays_to(peer, ways):
             try:
                 receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
-                failure = error
+                failures.append(Unreachable(f"relay {relay.peer}: {error.message}"))
                 continue
             if receipt.reason != "unreachable":
-                return receipt, "relay"
-            failure = Unreachable(receipt.explanation)
-        raise failure
+                return receipt, Led("relay", str(relay.peer))
+            failures.append(Unreachable(f"relay {relay.peer}: {receipt.explanation}"))
+        if not failures:
+            raise _no_way(peer)
+        if len(failures) == 1:
+            raise failures[0]
+        raise Unreachable("; ".join(dict.fromkeys(failure.message for failure in failures)))
 
     async def _addresses(self, way: Way, peer: PeerId, header: Header) -> Sequence[Address]:
         """The addresses for a way; to the initiator also those that came with the particle."""
@@ -169,6 +189,11 @@ class Carrier:
 
     async def _ask(self, contact: Contact, protocol: str, payload: bytes) -> Receipt:
         return decode_receipt(await self._transport.request(contact, protocol, payload, timeout_s=ANSWER_TIMEOUT_S))
+
+
+def _where(address: Address) -> str:
+    """An address without the peer, which everybody knows who reads it."""
+    return str(replace(address, peer=None))
 
 
 def _no_way(peer: PeerId) -> Unreachable:

@@ -35,7 +35,7 @@ from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
-from fluvial.stored import OutboxRow
+from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
 
 ATTEMPTS_QUIET: Final = 2
@@ -261,12 +261,12 @@ class Outbox:
                 await self._carrier.check_way(row.peer)
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
-            receipt = Receipt() if parcel is None else await self._hand_over(lane, row, parcel)
+            receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over(lane, row, parcel)
             if receipt.reason in (MEMORY, QUOTA):  # of this initiator it holds enough; others may pass
                 lane.put_off(row, anyio.current_time(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
                 return False
-            self._store.delivered(row.key, row.peer, row.version)
+            self._store.delivered(row.key, row.peer, row.version, handed)
             return True
         except StorageError as error:
             self._outcomes.labels("storage").inc()
@@ -295,13 +295,13 @@ class Outbox:
             if parcel is not None and outcome == "unreachable":
                 self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
 
-    async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Receipt:
-        """What the peer said."""
+    async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> tuple[Receipt, HandOver | None]:
+        """What the peer said, and how it was found if it has the particle now."""
         assert self._parcels is not None, "the outbox was not started"
         began = anyio.current_time()
         delivery = parcel.delivery
         try:
-            receipt, way = await self._carrier.carry(delivery)
+            receipt, led = await self._carrier.carry(delivery)
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise
@@ -313,11 +313,12 @@ class Outbox:
                 particle=delivery.header.id,
                 to=row.peer,
                 hop=delivery.hops,
-                way=way,
+                way=led.way,
+                via=led.via,
                 bytes=len(delivery.data),
                 seconds=round(anyio.current_time() - began, 6),
             )
-            return receipt
+            return receipt, HandOver(row.peer, self._clock.now_ms(), led.way, led.via)
         if receipt.reason == MISSING:
             self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
         why = f"{receipt.reason}: {receipt.explanation}"
@@ -333,7 +334,7 @@ class Outbox:
         self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
             self._reporter.refused(delivery.particle, row.peer, why)
-        return receipt
+        return receipt, None
 
     def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""

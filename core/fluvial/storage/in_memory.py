@@ -17,7 +17,8 @@ from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
 from fluvial.storage.holdings import Holdings, Removed, Written
 from fluvial.storage.particles import LISTED_MAX, ParticleStore
 from fluvial.storage.retention import Retention
-from fluvial.stored import JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
+from fluvial.storage.ways import hand_overs, longer, told
+from fluvial.stored import HandOver, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 from fluvial.tables import plain_text
 
 
@@ -34,6 +35,7 @@ class _Kept:
     revision: int = 0
     journal: list[JournalEntry] = field(default_factory=list)
     outbox: dict[PeerId, OutboxRow] = field(default_factory=dict)
+    ways: dict[PeerId, str] = field(default_factory=dict)
     story: bytes | None = None
 
     def has_ended(self, now_ms: int) -> bool:
@@ -103,9 +105,20 @@ class InMemoryParticles(ParticleStore):
         wanted = rows if peer is None else [row for row in rows if row.peer == peer]
         return sorted(wanted, key=lambda row: (row.since_ms, row.key, row.peer))
 
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
+    async def handed(self, key: ParticleKey) -> list[HandOver]:
         """See :class:`ParticleStore`."""
-        if (kept := self._table.get(key)) is None or (row := kept.outbox.get(peer)) is None:
+        await anyio.lowlevel.checkpoint()
+        kept = self._table.get(key)
+        texts = kept.ways.items() if kept is not None else ()
+        return sorted((one for peer, text in texts for one in hand_overs(peer, text)), key=lambda one: one.at_ms)
+
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
+        """See :class:`ParticleStore`."""
+        if (kept := self._table.get(key)) is None:
+            return
+        if handed is not None:
+            kept.ways[peer] = longer(kept.ways[peer], told(handed)) if peer in kept.ways else told(handed)
+        if (row := kept.outbox.get(peer)) is None:
             return
         if row.version <= version:
             del kept.outbox[peer]
@@ -218,7 +231,9 @@ class _InMemoryRetention(Retention):
         self._remove(key, removed)
         size = row_bytes(len(story), STORY_BYTES)
         short = Particle(kept.particle.header, kept.particle.signature, "")
-        self._table[key] = replace(kept, particle=short, journal=kept.journal, outbox={}, size=size, story=story)
+        self._table[key] = replace(
+            kept, particle=short, journal=kept.journal, outbox={}, ways={}, size=size, story=story
+        )
         self._table[key].journal = [replace(entry, payload=b"") for entry in kept.journal]
         removed.change.append((kept.particle.header.initiator, size))
         return removed

@@ -4,6 +4,7 @@
 - ``particles``: one row for each particle with a journal. It is also the replay guard, so it outlives the particle's deadline.
 - ``journal``: what happened to a particle, append-only, numbered from 0 without gaps.
 - ``outbox``: who must still be handed a particle; one row per pair.
+- ``ways``: how those who have it were found, for its story; one row per pair.
 - ``stories``: what is left of a large particle that has ended: its story, told when its journal was thrown away.
 - ``replay_guards``: keys of particles that are gone from ``particles`` before their age alone is a reason to refuse them.
 """
@@ -66,6 +67,14 @@ outbox: Final = Table(
     Column("since_ms", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False),
     Column("last_error", Text, nullable=False),
+)
+
+ways: Final = Table(
+    "ways",
+    metadata,
+    Column("key", LargeBinary(HASH_BYTES), ForeignKey(particles.c.key, ondelete="CASCADE"), primary_key=True),
+    Column("peer", Text, primary_key=True),
+    Column("told", Text, nullable=False),  # see ways.py
 )
 
 stories: Final = Table(

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnClause, Table, bindparam, case, delete, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnClause,
+    Table,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
@@ -14,14 +27,17 @@ from fluvial.storage.account import entries_bytes, particle_bytes
 from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
 from fluvial.storage.holdings import Written
-from fluvial.storage.particle_tables import journal, outbox, particles, scripts
-from fluvial.stored import JournalEntry, ParticleState
+from fluvial.storage.particle_tables import journal, outbox, particles, scripts, ways
+from fluvial.storage.ways import TOLD_CHARACTERS_MAX, told
+from fluvial.stored import HandOver, JournalEntry, ParticleState
 from fluvial.tables import per_dialect, plain_text
 
 if TYPE_CHECKING:
     from fluvial.tables import Insert
 
 _ONE: Final[ColumnClause[int]] = literal_column("1")
+_TOLD_MAX: Final[ColumnClause[int]] = literal_column(str(TOLD_CHARACTERS_MAX))
+_SPACE: Final[ColumnClause[str]] = literal_column("' '", Text)
 
 _ADD_SCRIPT: Final = Statement(
     per_dialect(lambda insert: insert(scripts).on_conflict_do_nothing()), columns=scripts.c.keys()
@@ -67,12 +83,22 @@ def _request(insert: Callable[[Table], Insert]) -> Insert:
     return request.on_conflict_do_update(index_elements=["key", "peer"], set_={"version": request.excluded.version})
 
 
+def _tell_way(insert: Callable[[Table], Insert]) -> Insert:
+    """Nothing if the particle has gone meanwhile."""
+    row = select(particles.c.key, cast(bindparam("to"), Text), cast(bindparam("told"), Text))
+    tell = insert(ways).from_select(["key", "peer", "told"], row.where(particles.c.key == bindparam("of")))
+    room = func.length(ways.c.told) <= _TOLD_MAX
+    text = case((room, ways.c.told + _SPACE + tell.excluded.told), else_=ways.c.told)
+    return tell.on_conflict_do_update(index_elements=["key", "peer"], set_={"told": text})
+
+
 _REQUEST: Final = Statement(
     per_dialect(_request),
     columns=[name for name in outbox.c.keys() if name != "version"],  # noqa: SIM118 - no dict
 )
 _ROW: Final = (outbox.c.key == bindparam("of")) & (outbox.c.peer == bindparam("to"))
 _DELIVERED: Final = Statement(delete(outbox).where(_ROW, outbox.c.version <= bindparam("up_to")))
+_WAY: Final = Statement(per_dialect(_tell_way))
 _TRIED: Final = Statement(update(outbox).where(_ROW).values(attempts=bindparam("tries"), last_error=bindparam("why")))
 _FAILED: Final = Statement(
     update(outbox).where(_ROW).values(attempts=outbox.c.attempts + _ONE, last_error=bindparam("why"))
@@ -146,11 +172,13 @@ def addition(
     return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
 
 
-def delivery(key: ParticleKey, peer: PeerId, version: int) -> DirectWrite[None]:
+def delivery(key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None) -> DirectWrite[None]:
     """See ``ParticleStore.delivered``."""
     row = {"of": key, "to": str(peer)}
     # Asked for again: the failures before this success say nothing about the next attempt.
     steps: list[Step] = [(_DELIVERED, {**row, "up_to": version}), (_TRIED, {**row, "tries": 0, "why": ""})]
+    if handed is not None:
+        steps.append((_WAY, {**row, "told": told(handed)}))
     return DirectWrite(steps, lambda _: None)
 
 

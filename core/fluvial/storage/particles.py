@@ -12,7 +12,7 @@ from fluvial.storage.account import DiskAccount, entries_bytes, particle_bytes, 
 from fluvial.storage.entries import check_entries
 from fluvial.storage.holdings import Holdings, Written
 from fluvial.storage.retention import Retention
-from fluvial.stored import Admission, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
+from fluvial.stored import Admission, HandOver, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 
 LISTED_MAX: Final = 100
 """Summaries in a list, unless asked otherwise."""
@@ -146,11 +146,21 @@ class ParticleStore(ABC):
         """What must still be handed over and has not expired, oldest first; to all peers or to one."""
 
     @abstractmethod
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
         """A peer has got the particle as it was when its outbox row had this version; if it was asked for again meanwhile, a row waits on.
 
         Nobody waits for this: it is durable with the next write or a moment later. A peer that ends before delivers once more.
+
+        Args:
+            key: the particle.
+            peer: who has it.
+            version: of the outbox row.
+            handed: how the peer was found, for the story; None if nothing had to be handed over.
         """
+
+    @abstractmethod
+    async def handed(self, key: ParticleKey) -> list[HandOver]:
+        """How those who have the particle were found, in the order of the times; of many hand-overs to one peer the first ones."""
 
     @abstractmethod
     def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:

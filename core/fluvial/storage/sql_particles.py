@@ -12,12 +12,13 @@ from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.holdings import LARGE_BYTES, Holdings, Written
 from fluvial.storage.particle_rows import initiator_of, outbox_row_of, particle_of, summary_of
-from fluvial.storage.particle_tables import journal, outbox, particles, replay_guards, scripts, stories
+from fluvial.storage.particle_tables import journal, outbox, particles, replay_guards, scripts, stories, ways
 from fluvial.storage.particle_writes import addition, admission, delivery, failure
 from fluvial.storage.particles import LISTED_MAX, ParticleStore
 from fluvial.storage.removal import contents
 from fluvial.storage.sql_retention import SqlRetention
-from fluvial.stored import JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
+from fluvial.storage.ways import hand_overs
+from fluvial.stored import HandOver, JournalEntry, OutboxRow, ParticleState, ParticleSummary, StoredParticle
 from fluvial.tables import plain_text
 
 _LARGE: Final = select(*particles.c["key", "initiator", "deadline_ms", "state"]).where(particles.c.bytes > LARGE_BYTES)
@@ -33,6 +34,7 @@ _JOURNAL: Final = (
     .order_by(journal.c.seq)
 )
 _OUTBOX: Final = _WAITING.where(outbox.c.key == bindparam("of")).order_by(outbox.c.peer)
+_WAYS: Final = select(ways.c.peer, ways.c.told).where(ways.c.key == bindparam("of")).order_by(ways.c.peer)
 _SUMMARY: Final = select(
     *particles.c["key", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries"],
     select(func.count()).where(outbox.c.key == particles.c.key).scalar_subquery().label("waiting"),
@@ -152,9 +154,16 @@ class SqlParticles(ParticleStore):
         query = query.order_by(outbox.c.since_ms, outbox.c.key, outbox.c.peer)
         return await self._database.read(lambda connection: [outbox_row_of(row) for row in connection.execute(query)])
 
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int) -> None:
+    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
         """See :class:`ParticleStore`."""
-        self._database.defer(delivery(key, peer, version))
+        self._database.defer(delivery(key, peer, version, handed))
+
+    async def handed(self, key: ParticleKey) -> list[HandOver]:
+        """See :class:`ParticleStore`."""
+        rows = await self._database.read(lambda connection: connection.execute(_WAYS, {"of": key}).all())
+        return sorted(
+            (one for row in rows for one in hand_overs(PeerId(row.peer), row.told)), key=lambda one: one.at_ms
+        )
 
     def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
         """See :class:`ParticleStore`."""

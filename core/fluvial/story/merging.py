@@ -100,9 +100,12 @@ def _together(events: Sequence[Event]) -> Event:
     """One event from what several stories know of it: each knows the fact, but perhaps not where it leads."""
     first = min(events, key=lambda event: event.known_at_ms)
     best = max(events, key=_detail)
+    way = next((event for event in events if event.way), best)
     return replace(
         best,
         known_at_ms=first.known_at_ms,
+        way=way.way,
+        via=way.via,
         signed=VERIFIED if any(event.signed == VERIFIED for event in events) else best.signed,
     )
 

@@ -170,7 +170,7 @@ class Painter:
         hop, wording = row.hops[0], self._wording
         what = ", ".join(purposes(row, wording))
         label = f"for {what}" if what else "sent on"
-        tooltip = "\n".join(map(_whole, row.hops))
+        tooltip = "\n".join(f"{_whole(one)}\n{wording.way(one)}".strip() for one in row.hops)
         if not hop.to:
             arrow = self._stub(hop, tooltip)
         elif row.lost is None:

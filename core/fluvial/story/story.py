@@ -31,7 +31,7 @@ from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.wait_times import name_of, since_when
-from fluvial.stored import JournalEntry, ParticleState, StoredParticle
+from fluvial.stored import HandOver, JournalEntry, ParticleState, StoredParticle
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +53,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fact: SHA-256 of the fact's bytes, hexadecimal: what was said, the same on every peer; empty for hops and arrivals.
         error: what a failed service said, or the error for which a peer cannot go on.
         hop: number of peers the arriving copy had been handed to.
+        way: of a hop of the peer whose journal this is, how it found the receiver: ``connection``, ``known``, ``found`` or ``relay``; empty for other
+            hops, for those that have not arrived, and when a peer got the particle many times.
+        via: the addresses that it dialled, with commas between, or the relay's peer id.
         known_at_ms: when this peer learned of it, milliseconds since 1970.
         signed: ``verified``: by the signature of ``peer``; ``own``: by this peer, perhaps not given away yet; empty for arrivals, and for
             hops in place of another peer that had promised them: there is no fact of these.
@@ -73,6 +76,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fact: str = ""
     error: str = ""
     hop: int = 0
+    way: str = ""
+    via: str = ""
     known_at_ms: int = 0
     signed: str = ""
 
@@ -181,17 +186,19 @@ class _Noted:
     signed: str
 
 
-def tell(stored: StoredParticle, me: PeerId) -> Story:
+def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = ()) -> Story:
     """The story of a stored particle.
 
     Args:
         stored: all that a peer's store has of it.
         me: that peer.
+        handed: how that peer found those who have got it from there, in the order of the times.
 
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    return _Teller(stored, me).story()
+    story = _Teller(stored, me).story()
+    return replace(story, events=[_with_way(event, me, handed) for event in story.events])
 
 
 def as_of(story: Story, now_ms: int) -> Story:
@@ -399,6 +406,15 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
             seen.add((event.peer, event.instance))
         kept.append(event)
     return kept
+
+
+def _with_way(event: Event, me: PeerId, handed: Sequence[HandOver]) -> Event:
+    """A hop with how its receiver was found: the next hand-over to it is the one that carried what was to be handed over."""
+    if event.kind == "hop" and event.peer == me:
+        for one in handed:
+            if one.peer == event.to and one.at_ms >= event.known_at_ms:
+                return replace(event, way=one.way, via=one.via)
+    return event
 
 
 def _any_partial(contents: Iterable[Content]) -> bool:

@@ -55,7 +55,8 @@ def describe(event: Event, wording: Wording) -> str:
             return wording.notice(event)
         case "hop":
             what = wording.purpose(event)
-            return f"⇒ {wording.peer(event.to) if event.to else '(not known)'}" + (f"  for {what}" if what else "")
+            hop = f"⇒ {wording.peer(event.to) if event.to else '(not known)'}" + (f"  for {what}" if what else "")
+            return f"{hop}, {wording.way(event)}" if event.way else hop
         case "arrival":
             return f"→ {wording.peer(event.to)}  arrived, hop {event.hop}"
 

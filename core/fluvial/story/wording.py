@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -28,6 +29,17 @@ INSTRUCTION_CHARACTERS_MAX: Final = 60
 REASON_CHARACTERS_MAX: Final = 160
 TOOLTIP_CHARACTERS_MAX: Final = 4_000
 TITLE_CHARACTERS_MAX: Final = 80
+
+WAY_CHARACTERS_MAX: Final = 80
+WAYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "connection": "over the open connection",
+        "known": "at a known address,",
+        "found": "at an address that was looked up,",
+        "relay": "through the relay",
+    }
+)
+"""How a peer was found, in words; what was dialled, or who the relay is, comes after it."""
 
 _ID_CHARACTERS_MIN: Final = 20
 """A peer's text that is shorter is shown whole and not looked for in other texts."""
@@ -121,6 +133,12 @@ class Wording:
         if event.instruction == "par":
             return self.text("failed branch", columns_max)
         return self.canon(event, columns_max) if event.instruction else ""
+
+    def way(self, event: Event, columns_max: int = WAY_CHARACTERS_MAX) -> str:
+        """How the receiver of a hop was found: ``at an address that was looked up, /ip4/192.0.2.7/tcp/7771``; empty if that is not known."""
+        said = WAYS.get(event.way, "")
+        via = self.text(event.via.replace(",", " or "), columns_max)
+        return f"{said} {via}" if said and via else said
 
     def notice(self, event: Event, columns_max: int = REASON_CHARACTERS_MAX) -> str:
         """Why a peer cannot go on, and where: ``CANNOT GO ON: 10000: no tea at 3:7 (call p ("tea" "make") [] x)``."""

@@ -11,6 +11,7 @@ from fluvial.identity import PeerId
 from fluvial.storage import open_store
 
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +49,38 @@ async def test_when_it_comes_it_gets_everything(tmp_path: Path) -> None:
             await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.outbox_rows(0) == []
+
+
+async def test_the_store_tells_by_which_way_each_peer_was_found(tmp_path: Path) -> None:
+    work = Work()
+    async with (
+        peer("relay", tmp_path) as relay,
+        peer("b", tmp_path, listen=None, relays=[relay], serves=[work]) as b,
+        peer("a", tmp_path, listen=None, relays=[relay], serves=[work]) as a,
+    ):
+        for number, to in enumerate((relay.peer_id, b.peer_id)):
+            await submit(to, a, number)
+        await until(lambda: len(work.done) == 1 and a.metric("fluvial_outbox_lanes") == 0)
+    async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+        ways = []
+        for number in range(2):
+            (found,) = await store.particles.find(f"p{number}")
+            ways += [(one.peer, one.way, one.via) for one in await store.particles.handed(found.key)]
+    assert ways == [(relay.peer_id, "connection", ""), (b.peer_id, "relay", str(relay.peer_id))]
+
+
+async def test_all_ways_that_were_tried_are_in_the_error(tmp_path: Path) -> None:
+    at = f"/ip4/127.0.0.1/tcp/{free_port()}"
+    async with (
+        peer("relay", tmp_path) as relay,
+        peer("a", tmp_path, listen=None, relays=[relay], routing={"peers": [f"{at}/p2p/{id_of('b')}"]}) as a,
+    ):
+        await submit(id_of("b"), a, 0)
+        await until(lambda: tries(a) >= 2)
+    async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
+        (row,) = await store.particles.outbox_rows(0)
+        assert at in row.last_error
+        assert f"relay {relay.peer_id}" in row.last_error
 
 
 async def test_what_is_left_is_told_in_the_store(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ async def test_what_an_earlier_version_kept_is_counted_and_is_nobodys(url: str, 
 def _as_before(connection: Connection) -> None:
     """Bring the database back to the revision before there was an account."""
     for statement in (
+        "DROP TABLE ways",
         "DROP TABLE stories",
         "DROP TABLE replay_guards",
         "ALTER TABLE particles DROP COLUMN bytes",

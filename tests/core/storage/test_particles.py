@@ -10,6 +10,7 @@ from fluvial.particle import ParticleKey
 from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from fluvial.storage.particle_tables import scripts
+from fluvial.stored import HandOver
 from sqlalchemy import func, select, text
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
@@ -200,6 +201,27 @@ async def test_a_request_during_a_delivery_is_not_lost(store: Store) -> None:
     assert (row.version, row.since_ms, row.attempts, row.last_error) == (second, NOW_MS, 0, "")
     store.particles.delivered(key, peer(3), second)
     assert await store.particles.outbox_rows(NOW_MS) == []
+
+
+async def test_ways_are_told_in_their_order_and_of_many_the_first(store: Store) -> None:
+    key = await admit(store, "a")
+    version = await store.particles.record(key, now_ms=NOW_MS, peers=[peer(3), peer(4)])
+    ways = [
+        HandOver(peer(3), NOW_MS, "known", "/ip4/192.0.2.7/tcp/7771,/ip4/192.0.2.8/tcp/7771"),
+        HandOver(peer(4), NOW_MS + 1, "relay", str(peer(5))),
+        HandOver(peer(3), NOW_MS + 2, "connection"),
+    ]
+    for way in ways:
+        store.particles.delivered(key, way.peer, version, way)
+    assert await store.particles.handed(key) == ways
+    for number in range(100):
+        store.particles.delivered(key, peer(4), version, HandOver(peer(4), NOW_MS + 3 + number, "connection"))
+    told = await store.particles.handed(key)
+    assert len(told) < 20
+    assert [way.at_ms for way in told] == [NOW_MS + number for number in range(len(told))]
+    assert await store.particles.handed(MISSING) == []
+    store.particles.delivered(MISSING, peer(3), 1, ways[0])
+    assert await store.particles.handed(MISSING) == [], "it has gone meanwhile"
 
 
 async def test_a_version_is_never_used_again(store: Store) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.outcomes import Failed
 from fluvial.air.syntax import parse
+from fluvial.stored import HandOver
 from fluvial.story import html, mermaid, svg, text
 from fluvial.story.merging import merge_stories
 from fluvial.story.story import Story, tell
@@ -51,6 +52,21 @@ def test_a_failed_call_is_told_with_its_error() -> None:
 def test_a_hop_has_the_instance_of_the_call_that_waits_for_it() -> None:
     story = chat().story("alice")
     assert story.waits[0].instance == story.events[1].instance != ""
+
+
+def test_a_hop_says_how_its_receiver_was_found() -> None:
+    relay, alice = chat().key("relay").peer_id, chat().key("alice").peer_id
+    first, later = (
+        HandOver(relay, BEGAN_MS + 5, "known", "/ip4/192.0.2.7/tcp/7771,/ip4/192.0.2.8/tcp/7771"),
+        HandOver(relay, BEGAN_MS + 60_000, "connection"),
+    )
+    story = tell(chat().stored("alice"), alice, [first, later])
+    assert (story.events[1].way, story.events[1].via) == (first.way, first.via)
+    assert "at a known address, /ip4/192.0.2.7/tcp/7771 or /ip4/192.0.2.8/tcp/7771" in text.render(story)
+    assert "at a known address" in svg.render(story)
+    others = merge_stories([chat().story("relay"), story])
+    assert [event.way for event in others.events if event.kind == "hop" and event.peer == alice] == ["known"]
+    assert not any(event.way for event in tell(chat().stored("relay"), relay, [first]).events)
 
 
 def test_what_is_sent_in_place_of_another_peer_is_a_hop_without_a_fact() -> None:
