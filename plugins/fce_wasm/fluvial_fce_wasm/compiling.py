@@ -10,30 +10,31 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import anyio
 import msgspec
+from fluvial.identity import PeerId
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
+from fluvial_fce_wasm.compile_turns import CompilerPlace, CompileTurns
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest.compiler import compile_component
 from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN, GuestEngine
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX
 from fluvial_fce_wasm.process.messages import CompileOrder, OrderFailed, Reply
-from fluvial_fce_wasm.process.parent import ChildProcess
 from fluvial_fce_wasm.wit.types import ModuleShape
 
 COMPILE_S: Final = 90.0
 """How long one module may take. The largest of the known toolchains takes 4 s on a quiet machine, 20 s on a busy one."""
 CACHE_BYTES_MAX: Final = 2 * 2**30
 KEY_BYTES: Final = 32
+NOBODY: Final = PeerId("")
+"""For whom commands and laboratories compile."""
 WASMTIME: Final = version("wasmtime")
 
 
@@ -64,11 +65,16 @@ class CodeCache:
         self._folder = folder.absolute()
         self._compile_s = compile_s
         self._bytes_max = bytes_max
-        self._one_at_a_time = anyio.Semaphore(1)
+        self._turns = CompileTurns()
         self._key = b""
 
     async def compiled(
-        self, modules: Sequence[tuple[str, Path]], *, counts_fuel: bool, is_text: bool = False
+        self,
+        modules: Sequence[tuple[str, Path]],
+        *,
+        counts_fuel: bool,
+        is_text: bool = False,
+        owner: PeerId = NOBODY,
     ) -> list[CompiledModule]:
         """Compiled code of modules, from the folder or made now.
 
@@ -76,6 +82,7 @@ class CodeCache:
             modules: the name for errors and the file of each.
             counts_fuel: as for the engine.
             is_text: whether the files may be WAT, for tests and laboratories.
+            owner: for whom they are compiled: those who want that at the same time take turns.
 
         Raises:
             GuestError: of the kind ``component``: one is no component, or too large, or takes too long.
@@ -86,16 +93,16 @@ class CodeCache:
         found = [one for one in known if one is not None]
         if len(found) == len(known):
             return found
-        async with self._one_at_a_time, _compilers() as compiler:
-            made = []
-            for (name, path), digest in zip(modules, digests, strict=True):
-                there = await in_thread(partial(self._load, digest, counts_fuel))
-                made.append(there or await self._make(name, path, digest, counts_fuel, is_text, compiler))
-            await in_thread(partial(self._shrink, {one.path for one in made}))
-            return made
+        made = []
+        for (name, path), digest in zip(modules, digests, strict=True):
+            async with self._turns.turn(owner) as place:
+                there = await in_thread(partial(self._load, digest, counts_fuel))  # somebody may have made it meanwhile
+                made.append(there or await self._make(name, path, digest, counts_fuel, is_text, place))
+        await in_thread(partial(self._shrink, {one.path for one in made}))
+        return made
 
     async def _make(
-        self, name: str, path: Path, digest: str, counts_fuel: bool, is_text: bool, compiler: list[ChildProcess]
+        self, name: str, path: Path, digest: str, counts_fuel: bool, is_text: bool, place: CompilerPlace
     ) -> CompiledModule:
         source, size = await in_thread(lambda: (path.absolute(), path.stat().st_size))
         if size > MODULE_BYTES_MAX:
@@ -105,7 +112,7 @@ class CodeCache:
         target = self._folder / f"{secrets.token_hex(8)}.new"
         order = CompileOrder(str(source), str(target), counts_fuel, is_text)
         try:
-            reply = await self._ask(order, compiler)
+            reply = await self._reply(order, place)
             if isinstance(reply, OrderFailed):
                 raise GuestError(FailureKind.COMPONENT, reply.reason)
         except GuestError as error:
@@ -114,12 +121,10 @@ class CodeCache:
         shape: ModuleShape = reply.shape  # type: ignore[union-attr]  # compilers answer with nothing else
         return await in_thread(lambda: self._keep(digest, counts_fuel, target, shape))
 
-    async def _ask(self, order: CompileOrder, compiler: list[ChildProcess]) -> Reply:
+    async def _reply(self, order: CompileOrder, place: CompilerPlace) -> Reply:
         if is_virtual():  # there are no processes in simulated time; simulations compile what is theirs
             return compile_component(order, GuestEngine(counts_fuel=order.counts_fuel))
-        if not compiler or not compiler[0].is_alive:
-            compiler[:] = [await ChildProcess.spawn("compile")]
-        return await compiler[0].ask(order, timeout_s=self._compile_s, late=FailureKind.COMPONENT)
+        return await place.compile(order, timeout_s=self._compile_s)
 
     # --- files, in a thread -------------------------------------------------------------------------------------------
 
@@ -183,17 +188,6 @@ class CodeCache:
             if total > self._bytes_max and path not in keep:
                 path.unlink(missing_ok=True)
                 path.with_suffix(".seal").unlink(missing_ok=True)
-
-
-@asynccontextmanager
-async def _compilers() -> AsyncIterator[list[ChildProcess]]:
-    """A place for a child process that goes when the block is over."""
-    place: list[ChildProcess] = []
-    try:
-        yield place
-    finally:
-        for child in place:
-            await child.kill()
 
 
 def _digest(path: Path) -> str:

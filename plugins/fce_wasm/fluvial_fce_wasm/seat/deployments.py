@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -140,11 +140,11 @@ class Deployments:
         """
         if (known := self.inventory.modules.get(blob)) is not None:
             return known
-        if len(self.inventory.modules) >= self._options.modules_max:
-            raise EffectorError(FULL, f"there are {self._options.modules_max} modules here, the most there may be")
+        there = [row.added_by for row in self.inventory.modules.values()]
+        self._require_room("modules", there, by, self._options.modules_max)
         path = await self._context.blobs.get(blob, bytes_max=MODULE_BYTES_MAX, hints=[by], pin=True)
         try:
-            (compiled,) = await self._cache.compiled([(name or blob, path)], counts_fuel=False)
+            (compiled,) = await self._cache.compiled([(name or blob, path)], counts_fuel=False, owner=by)
         except GuestError:
             await self._context.blobs.unpin(blob)
             raise
@@ -196,8 +196,8 @@ class Deployments:
 
     async def create(self, key: str, owner: PeerId, *, hint: PeerId) -> tables.ServiceEntry:
         """Make a service of a blueprint, which ``hint`` may have, and start it once to see that it works."""
-        if len(self.inventory.services) >= self._options.services_max:
-            raise EffectorError(FULL, f"there are {self._options.services_max} services here, the most there may be")
+        there = [entry.owner for entry in self.inventory.services.values()]
+        self._require_room("services", there, owner, self._options.services_max)
         blueprint = await self.fetch_blueprint(key, hint)
         self._accept(blueprint)
         now = self._context.clock.now_ms()
@@ -221,6 +221,14 @@ class Deployments:
             if (running := self._running.get(entry.id)) is not None:
                 await running.swap(plan)
             return changed
+
+    def _require_room(self, what: str, owners: Sequence[str], owner: PeerId, most: int) -> None:
+        """Raises EffectorError if there is no room for one more; one deployer has three quarters of it at most, the peer itself all."""
+        if len(owners) >= most:
+            raise EffectorError(FULL, f"there are {most} {what} here, the most there may be")
+        share = most - most // 4
+        if owner != self._context.keys.peer_id and owners.count(owner) >= share:
+            raise EffectorError(FULL, f"{owner} has {share} {what} here, the most that one deployer may have")
 
     def _accept(self, blueprint: Blueprint) -> None:
         """Refuse a policy that the peer's authorization does not understand: nobody could ever call the service."""
@@ -298,7 +306,9 @@ class Deployments:
             )
             for _, module in blueprint.modules
         ]
-        compiled = await self._cache.compiled(list(zip(names, paths, strict=True)), counts_fuel=limits.counts_fuel)
+        compiled = await self._cache.compiled(
+            list(zip(names, paths, strict=True)), counts_fuel=limits.counts_fuel, owner=PeerId.parse(entry.owner)
+        )
         assert self.shelf is not None, "the part has not started"
         plan = link(
             [(name, one.shape) for name, one in zip(names, compiled, strict=True)],
