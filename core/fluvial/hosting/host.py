@@ -6,9 +6,10 @@ one event at a time. A view is shown once its block is durable here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from statistics import median
 from typing import Any, Final
 
 import anyio
@@ -63,6 +64,8 @@ STRANGERS_BYTES_PER_S: Final = 4 << 20
 """What all who are no validators get of history in a second, together."""
 OLD_AT_ONCE: Final = 4
 SUBMIT_S: Final = 10.0
+DELAYS_MAX: Final = 256
+"""Blocks over which their delay is told."""
 YIELD_EVERY: Final = 16
 """Transactions of others that are looked at before everything else has a turn."""
 
@@ -88,6 +91,8 @@ class ConsensusHost(Consensus):
         self._budget, self._budget_at = float(STRANGERS_BYTES_PER_S), 0.0
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
+        self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
+        self._transaction_count = 0
         self._began_s = 0.0
         self._me = context.keys
         self.silent = False
@@ -332,6 +337,8 @@ class ConsensusHost(Consensus):
         self._view = StateView(header.height, final.executed.state)
         self.certified.put(header, final.executed.state)
         self._executed.inc(len(final.executed.transactions))
+        self._transaction_count += len(final.executed.transactions)
+        self._delays_ms.append(max(0, self._wall() - header.time_ms))
         if final.executed.terminal:
             self._log.info("epoch_began", epoch=epoch, height=header.height)
 
@@ -476,5 +483,7 @@ class ConsensusHost(Consensus):
             "height": self._view.height,
             "epoch": replica.epoch,
             "waiting": len(replica.pool),
+            "transactions": self._transaction_count,
+            "block_ms": int(median(self._delays_ms)) if self._delays_ms else 0,
             "alarmed": replica.alarmed,
         }

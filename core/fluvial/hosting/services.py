@@ -113,7 +113,11 @@ class LedgerService(Effector[NoConfig]):
 
     @function(inline=True)
     def status(self) -> dict[str, Any]:
-        """Chain, algorithm, role of this peer, height, epoch, how many transactions wait, and why it signs nothing any more, if so."""
+        """Where the ledger of this peer stands.
+
+        ``role`` is ``validator``, ``follower`` or ``silent``; ``transactions`` counts those executed since the start; ``block_ms`` is the median of how long the
+        last blocks took from their proposal until they were final and durable here; ``alarmed`` says why the peer signs nothing any more.
+        """
         _ready(self._host)
         return self._host.inspect()
 
