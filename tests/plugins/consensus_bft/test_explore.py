@@ -1,19 +1,34 @@
-"""A part of the exploration, for each run of the tests; the whole is a command of its own (``explore.py``)."""
+"""All of a view, for each run of the tests; more views are a command of its own (``explore.py``)."""
 
 from __future__ import annotations
 
 import pytest
 from fluvial_consensus_bft.simplex import Simplex
 
-from tests.plugins.consensus_bft.explore import Unsafe, explore, first_world
-from tests.plugins.consensus_bft.mutants import FinalizesAfterNullify, NotarizesTwice
+from tests.plugins.consensus_bft.explore import Exploration, Unsafe
+from tests.plugins.consensus_bft.mutants import FinalizesAfterNullify, NotarizesTwice, NullifiesAfterFinalize
 
 
-def test_no_order_of_events_is_unsafe() -> None:
-    assert explore(first_world(1), states_max=1_000) == (1_000, False)
+@pytest.mark.parametrize(
+    ("start", "states", "final"), [(2, 104, 2), (1, 51, 1)], ids=["a liar leads", "the liar follows"]
+)
+def test_a_view_is_safe_in_every_order_of_events(start: int, states: int, final: int) -> None:
+    found = Exploration(1, start=start).run()
+    assert (found.states, found.final_blocks, found.whole) == (states, final, True)
 
 
-@pytest.mark.parametrize("mutant", [FinalizesAfterNullify, NotarizesTwice])
+def test_a_part_of_two_views_is_safe() -> None:
+    found = Exploration(2).run(states_max=500)
+    assert found.states >= 500
+    assert not found.whole
+
+
+@pytest.mark.parametrize("mutant", [FinalizesAfterNullify, NotarizesTwice, NullifiesAfterFinalize])
 def test_the_exploration_finds_what_is_unsafe(mutant: type[Simplex]) -> None:
     with pytest.raises(Unsafe, match="offence"):
-        explore(first_world(1, mutant), states_max=20_000)
+        Exploration(2, mutant).run(states_max=20_000)
+
+
+def test_one_traitor_too_many_is_found() -> None:
+    with pytest.raises(Unsafe, match="exclude each other"):
+        Exploration(1, needed=1).run()
