@@ -6,14 +6,14 @@ can then be kept up with further statements and with time, and gives at each mom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_trust_graph.graph import EXPONENT_MAX, TrustGraph, TrustRoot
+from fluvial_trust_graph.graph import EXPONENT_MAX, TrustGraph, TrustRoot, anchors
 from fluvial_trust_graph.levels import ReachLevels
 from fluvial_trust_graph.search import STEPS_MAX, FoundChain, chains_to, heaviest_chain, heaviest_through
 from fluvial_trust_graph.statements import Statement
@@ -22,6 +22,27 @@ CHAINS_MAX: Final = 1_000
 """How many chains to one peer are listed."""
 STEPS_IN_ALL_MAX: Final = 1_000_000
 """How many steps the weights of all peers may cost together: about a second."""
+
+
+QUICK_STEPS: Final = 500
+"""How many steps a search may take before levels are made for it alone, which costs as much as some thousand steps of a large graph."""
+NARROWED_MAX: Final = 16
+"""How many of those are kept until something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The result of a search.
+
+    Args:
+        chain: the heaviest one, if any.
+        steps: what it cost.
+        gave_up: it took too many of them.
+    """
+
+    chain: FoundChain | None
+    steps: int
+    gave_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,8 @@ class TrustEvaluation:
         self.levels: Final = ReachLevels(graph, self.roots)
         self._limits = limits or EvaluationLimits()
         self._open: dict[tuple[PeerId, int], bool] = {}
-        self._found: dict[PeerId, tuple[FoundChain | None, int]] = {}
+        self._found: dict[PeerId, _Found] = {}
+        self._narrowed: dict[frozenset[PeerId], ReachLevels] = {}
 
     def put(self, statement: Statement) -> bool:
         """Take a further authentic statement; whether it is the newest one of its issuer about its subject.
@@ -105,12 +127,13 @@ class TrustEvaluation:
         self.levels.update(subjects)
         self._open.clear()
         self._found.clear()
+        self._narrowed.clear()
 
     def weight(self, peer: PeerId) -> int:
         """How much a peer counts: ``2**exponent`` of its own root or of its heaviest chain, whichever is more; 0 if it has neither."""
         own, top = self.roots.get(peer, -1), self.levels.top.get(peer, -1)
         if top > own and not self._is_open(peer):
-            found = self._searched(peer)[0]
+            found = self._searched(peer).chain
             top = found.exponent if found else -1
         return power(max(own, top))
 
@@ -121,20 +144,21 @@ class TrustEvaluation:
 
     def cost(self, peer: PeerId) -> int:
         """How many steps the search for the weight of a peer has cost; 0 if none was needed."""
-        return self._found[peer][1] if peer in self._found else 0
+        return self._found[peer].steps if peer in self._found else 0
 
     def weights(self) -> dict[PeerId, int]:
         """The weights of all peers that have some."""
         left = self._limits.steps_in_all
         weights = {}
-        for peer in sorted({*self.levels.top, *self.roots}):
+        tops = {**self.levels.top}
+        for peer in sorted({*tops, *self.roots}):
             exponent = self.roots.get(peer, -1)
             if self._is_open(peer):
-                exponent = max(exponent, self.levels.top.get(peer, -1))
+                exponent = max(exponent, tops.get(peer, -1))
             elif left > 0:
-                found, cost = self._searched(peer)
-                exponent = max(exponent, found.exponent if found else -1)
-                left -= cost
+                found = self._searched(peer)
+                exponent = max(exponent, found.chain.exponent if found.chain else -1)
+                left -= found.steps
             if exponent >= 0:
                 weights[peer] = 1 << exponent
         return weights
@@ -145,11 +169,11 @@ class TrustEvaluation:
             return None
         if self._is_open(peer):
             return FoundChain(self.levels.top[peer], self.levels.chain(peer))
-        return self._searched(peer)[0]
+        return self._searched(peer).chain
 
     def gave_up(self, peer: PeerId) -> bool:
         """Whether the search for the weight of a peer met its limit, so that its chains do not count."""
-        return peer in self.levels.top and not self._is_open(peer) and self._searched(peer)[1] > self._limits.steps
+        return peer in self.levels.top and not self._is_open(peer) and self._searched(peer).gave_up
 
     def weight_from(self, peer: PeerId, via: PeerId) -> int:
         """The weight of a peer by those chains alone that contain another peer, wherever; what the peer is as a root does not count."""
@@ -165,7 +189,14 @@ class TrustEvaluation:
         Raises:
             ResourceLimit: the search met its limit; such chains do not count.
         """
-        return heaviest_through(self.levels, self.graph, self.roots, peer, via, steps_max=self._limits.steps)
+        through, _ = self._with_bounds(
+            peer,
+            lambda bounds, steps: (
+                heaviest_through(bounds, self.graph, self.roots, peer, via, steps_max=steps),
+                0,
+            ),
+        )
+        return through
 
     def chains(self, peer: PeerId) -> tuple[FoundChain, ...]:
         """All chains to a peer, the heaviest first.
@@ -180,29 +211,63 @@ class TrustEvaluation:
                 raise ResourceLimit(f"there are more than {self._limits.chains:,} chains to {peer}")
         return tuple(found)
 
-    def _searched(self, peer: PeerId) -> tuple[FoundChain | None, int]:
-        """The result of the exact search, and what it cost: one more than the limit if it gave up."""
+    def _searched(self, peer: PeerId) -> _Found:
+        """The result of the exact search, and what it cost."""
         if peer not in self._found:
             try:
-                self._found[peer] = heaviest_chain(
-                    self.levels, self.graph, self.roots, peer, steps_max=self._limits.steps
+                chain, steps = self._with_bounds(
+                    peer,
+                    lambda bounds, most: heaviest_chain(bounds, self.graph, self.roots, peer, steps_max=most),
                 )
+                self._found[peer] = _Found(chain, steps)
             except ResourceLimit:
-                self._found[peer] = (None, self._limits.steps + 1)
+                self._found[peer] = _Found(None, self._limits.steps, gave_up=True)
         return self._found[peer]
+
+    def _with_bounds(
+        self, peer: PeerId, search: Callable[[ReachLevels, int], tuple[FoundChain | None, int]]
+    ) -> tuple[FoundChain | None, int]:
+        """Search with the levels of the whole graph; if that takes long, with those of a graph without peers that no chain to this one contains.
+
+        Those are who bans the peer, and whom all bans of roots together leave no chain. Without that, a search that is about to find nothing
+        looks at the whole graph.
+        """
+        steps = min(QUICK_STEPS, self._limits.steps)
+        try:
+            return search(self.levels, steps)
+        except ResourceLimit:
+            banners, starting = self.graph.banners, anchors(self.graph, self.roots).keys()
+            without = frozenset(banners.get(peer, ())).union(one for one, by in banners.items() if starting <= by)
+            if steps == self._limits.steps:
+                raise
+        found, more = search(self._bounds(without), self._limits.steps)
+        return found, steps + more
+
+    def _bounds(self, without: frozenset[PeerId]) -> ReachLevels:
+        """The levels of a graph without some peers."""
+        if not without:
+            return self.levels
+        if without not in self._narrowed:
+            if len(self._narrowed) >= NARROWED_MAX:
+                self._narrowed.clear()
+            self._narrowed[without] = ReachLevels(self.graph, self.roots, without=without)
+        return self._narrowed[without]
 
     def _is_open(self, peer: PeerId) -> bool:
         """Whether no ban is in the way of the chain that the levels give a peer, so that this chain is the heaviest one."""
+        if not self.graph.banners:
+            return True
         exponent = self.levels.top.get(peer)
-        return not self.graph.banners or exponent is None or self._is_clear(peer, exponent)
+        return exponent is None or self._is_clear(peer, exponent)
 
     def _is_clear(self, peer: PeerId, exponent: int) -> bool:
         known = self._open.get((peer, exponent))
         if known is None:
             parent = self.levels.parent(peer, exponent)
+            banners = self.graph.banners.get(peer)
             known = parent is None or (
                 self._is_clear(parent, exponent + 1)
-                and self.graph.banners.get(peer, frozenset()).isdisjoint(self.levels.chain_at(parent, exponent + 1))
+                and (not banners or banners.isdisjoint(self.levels.chain_at(parent, exponent + 1)))
             )
             self._open[peer, exponent] = known
         return known

@@ -66,7 +66,7 @@ class TrustGraph:
     """By subject: who bans it; nobody here bans itself."""
     anchored: dict[PeerId, int] = field(default_factory=dict)
     """Who signed itself, and the delegation depth."""
-    links: NumberedLinks = field(default_factory=NumberedLinks)
+    links: NumberedLinks = field(default_factory=lambda: NumberedLinks(EXPONENT_MAX))
     """The same links by number."""
     _ends: list[tuple[int, PeerId, PeerId]] = field(default_factory=list)
     _ends_max: int = ENDS_MIN
@@ -126,9 +126,7 @@ class TrustGraph:
             if issuer == subject:
                 self.anchored[subject] = statement.depth
             else:
-                self.following.setdefault(issuer, {})[subject] = statement.depth
-                self.preceding.setdefault(subject, {})[issuer] = statement.depth
-                self.links.put(issuer, subject, statement.depth)
+                self._link(issuer, subject, statement.depth)
         elif issuer == subject:
             self.anchored.pop(subject, None)
         else:
@@ -138,10 +136,22 @@ class TrustGraph:
         elif issuer != subject:
             self.banners.setdefault(subject, set()).add(issuer)
 
+    def _link(self, issuer: PeerId, subject: PeerId, depth: int) -> None:
+        following = self.following.setdefault(issuer, {})
+        known = following.get(subject)
+        if known != depth:
+            if known is not None:
+                self.links.discard(issuer, subject, known)
+            following[subject] = depth
+            self.preceding.setdefault(subject, {})[issuer] = depth
+            self.links.put(issuer, subject, depth)
+
     def _unlink(self, issuer: PeerId, subject: PeerId) -> None:
-        _discard(self.following, issuer, subject)
-        _discard(self.preceding, subject, issuer)
-        self.links.discard(issuer, subject)
+        known = self.following.get(issuer, {}).get(subject)
+        if known is not None:
+            _discard(self.following, issuer, subject)
+            _discard(self.preceding, subject, issuer)
+            self.links.discard(issuer, subject, known)
 
     def _unban(self, issuer: PeerId, subject: PeerId) -> None:
         if subject in self.banners:
@@ -164,10 +174,9 @@ class TrustGraph:
 
 
 def _discard(links: dict[PeerId, dict[PeerId, int]], one: PeerId, other: PeerId) -> None:
-    if one in links:
-        links[one].pop(other, None)
-        if not links[one]:
-            del links[one]
+    del links[one][other]
+    if not links[one]:
+        del links[one]
 
 
 class Anchored(Protocol):

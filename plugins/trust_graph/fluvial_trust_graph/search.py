@@ -4,20 +4,19 @@ A ban works along chains: a chain is dead if a peer in it bans one that comes la
 one is open, and what is open depends on the whole chain. Both searches go backwards from the asked peer, and leave out what
 cannot reach a root in time according to :class:`~fluvial_trust_graph.levels.ReachLevels`.
 
-- :func:`heaviest_chain` visits states (head of the chain so far, those in it whom somebody bans), breadth first. A state is not needed if the same
-  head was visited with a part of its set: then fewer were in the way, and no more links followed. A shortest valid walk visits
-  no peer twice, since leaving a circle out bans nobody. So the first one is a chain.
+- :func:`heaviest_chain` visits states (head of the chain so far, those in it whom somebody bans), the one first whose chains could be the heaviest.
+  A state is not needed if the same head was visited with a part of its set and no more links after it. A heaviest walk visits no peer twice, since
+  leaving a circle out bans nobody and gives more. So it is a chain.
 - :func:`chains_to` lists chains, the heaviest first. Paths are what it keeps, so it is for questions with few answers.
 
 Both give up after a number of steps; the answer is then as if there were no chain.
 
-Source: ``trust_graph.md`` section 8; A* search (Hart, Nilsson, Raphael 1968) for the second one.
+Source: ``trust_graph.md`` section 8; A* search (Hart, Nilsson, Raphael 1968), with path-max (Mero 1984) in the first one.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -25,7 +24,7 @@ from typing import Final, Protocol, TypeAlias
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
-from fluvial_trust_graph.graph import anchors
+from fluvial_trust_graph.graph import EXPONENT_MAX, anchors
 
 STEPS_MAX: Final = 100_000
 """How many steps one question may cost: some tenths of a second. Looking at a link is one, if its issuer has weight; so is
@@ -86,13 +85,17 @@ class FoundChain:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """A state of the breadth-first search; ``after`` leads to the asked peer."""
+    """A state of the search for the heaviest chain; ``after`` leads to the asked peer."""
 
     head: PeerId
     links: int
     banned: frozenset[PeerId]
     met: bool
     after: _Visit | None
+
+    def outdoes(self, other: _Visit) -> bool:
+        """Whether whatever can follow another visit of the same head can follow this one, and gives no less."""
+        return self.links <= other.links and self.banned <= other.banned
 
     def chain(self) -> Chain:
         peers, visit = [], self
@@ -126,16 +129,27 @@ def heaviest_chain(
         ResourceLimit: the limit was met.
     """
     starts = anchors(graph, roots)
-    through = levels.top if via is None or via == peer else _reach_through(levels.top, graph, via)
+    top = levels.top
+    through = top if via is None or via == peer else _reach_through(top, graph, via)
     best: FoundChain | None = None
     floor = -1  # the best exponent so far
     banned = frozenset((peer,)) if peer in graph.banners else frozenset()
     first = _Visit(peer, 0, banned, via is None or via == peer, None)
-    seen: dict[tuple[PeerId, bool], list[frozenset[PeerId]]] = {(peer, first.met): [banned]}
-    waiting = deque([first])
+    seen: dict[tuple[PeerId, bool], list[_Visit]] = {}
+    waiting: list[list[_Visit]] = [[] for _ in range(EXPONENT_MAX + 1)]  # by what the chain can give at most
+    highest = (top if first.met else through).get(peer, -1)
+    waiting[highest].append(first)
     steps = 0
-    while waiting:
-        visit = waiting.popleft()
+    while highest > floor:
+        if not waiting[highest]:
+            highest -= 1
+            continue
+        visit = waiting[highest].pop()
+        known = seen.setdefault((visit.head, visit.met), [])
+        steps += len(known)
+        if any(one.outdoes(visit) for one in known):
+            continue
+        known.append(visit)
         own, depth = starts.get(visit.head, (-1, 0))
         if visit.met and (visit.links or via is None) and visit.links <= depth and own - visit.links > floor:
             floor = own - visit.links
@@ -143,20 +157,17 @@ def heaviest_chain(
         links = visit.links + 1
         _check_steps(steps, steps_max, peer)
         for issuer, depth in graph.preceding.get(visit.head, {}).items():
-            if issuer not in levels.top:
+            reached = top.get(issuer)
+            if reached is None:
                 continue
             steps += 1
             met = visit.met or issuer == via
-            bound = (levels.top if met else through).get(issuer, -1) - links
+            bound = (reached if met else through.get(issuer, -1)) - links
             if depth < visit.links or bound <= floor or graph.bans(issuer, visit.banned):
                 continue
             banned = visit.banned | {issuer} if issuer in graph.banners else visit.banned
-            known = seen.setdefault((issuer, met), [])
-            steps += len(known)
-            if any(part <= banned for part in known):
-                continue
-            known.append(banned)
-            waiting.append(_Visit(issuer, links, banned, met, visit))
+            # what follows from a visit gives no more than the visit itself
+            waiting[min(bound, highest)].append(_Visit(issuer, links, banned, met, visit))
     return best, steps
 
 

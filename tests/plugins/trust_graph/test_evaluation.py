@@ -180,3 +180,14 @@ def test_strangers_cannot_use_up_the_steps_of_a_peer() -> None:
     crowd = [trusts(keys_of(f"stranger {n}").peer_id, D) for n in range(300)]
     evaluation = evaluate([*statements, *crowd], roots(a=6), NOW, limits=EvaluationLimits(steps=20))
     assert evaluation.weight(D) == 4
+
+
+def test_a_ban_by_the_only_root_closes_all_chains_at_once_however_many_there_are() -> None:
+    statements, layers = layered(8, 8)
+    banned, below = layers[5][0], keys_of("below").peer_id
+    statements += [trusts(banned, below), bans(A, banned), trusts(below, layers[1][0])]
+    evaluation = evaluate(statements, roots(a=16), NOW, limits=EvaluationLimits(steps=600))
+    assert evaluation.weight(banned) == evaluation.weight(below) == 0
+    assert not evaluation.gave_up(banned)
+    assert not evaluation.gave_up(below)
+    assert evaluation.weight_from(below, layers[1][0]) == 0

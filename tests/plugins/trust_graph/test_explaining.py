@@ -77,7 +77,7 @@ def test_no_roots_no_weight() -> None:
 
 def test_a_search_that_met_its_limit_is_named() -> None:
     statements = [*path(A, B, C, D), *path(A, E, C), *path(A, F, C), bans(A, D), bans(B, D), bans(E, D), bans(F, C)]
-    evaluation = evaluate(statements, roots(a=4), NOW, limits=EvaluationLimits(steps=1))
+    evaluation = evaluate(statements, roots(a=4), NOW, limits=EvaluationLimits(steps=0))
     assert "limit" in explain_weight(evaluation, D).steps[0]
 
 
