@@ -10,7 +10,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
+.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm attacks-dht fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -78,6 +78,11 @@ attacks: $(READY)
 # Hostile services in WebAssembly on a real peer whose other services are called meanwhile: `make attacks-wasm SECONDS=60 SEED=7 ATTACKS="loops disk"`.
 attacks-wasm: $(READY)
 	$(BIN)/python -m tests.attacks.wasm $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
+
+# Liars of the DHT, each a process, among honest ones, floods of records and keys, crowds: `make attacks-dht HONEST=5 LIARS=4 ATTACKS="stale keys"`; some ten minutes.
+attacks-dht: $(READY)
+	$(BIN)/python -m tests.attacks.dht $(if $(HONEST),--honest $(HONEST)) $(if $(LIARS),--liars $(LIARS)) $(if $(RECORDS),--records $(RECORDS)) \
+		$(if $(KEYS),--keys $(KEYS)) $(ATTACKS)
 
 # Random Aqua programs next to the reference compiler: `make fuzz-aqua REFERENCE=DIR SEEDS=1-100`; DIR is the folder of a harness for it.
 fuzz-aqua: $(READY)

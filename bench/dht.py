@@ -1,15 +1,19 @@
 """What the DHT does on this machine: peers in a few real processes on loopback, over the authenticated transport.
 
 Joining, provide and lookup of held and of absent keys, 32 lookups at once, and lookups after a fifth of the processes' peers were killed without a word.
-With ``--oracle DIR``, a folder with ``bench_kademlia.py`` and an environment that has its packages (``--python``), that runs first on the same machine.
-``--json`` prints the figures for machines; ``--peers``, ``--processes``, ``--lookups`` change the size. Takes about a minute.
+With ``--oracle DIR`` the packages that one could take instead are measured in the same run, by the programs in that folder: ``bench_kademlia.py`` and
+``bench_libp2p.py dht``. What ``requirements.txt`` there names is installed once into an environment of its own below the cache folder of the user, or
+is taken from that of ``--python``. ``--json`` prints the figures for machines; ``--peers``, ``--processes``, ``--lookups`` change the size. Takes
+about a minute, with the others three.
 
-The figures depend on the machine and on what else it does: compare only those of one run.
+The figures depend on the machine and on what else it does: compare only those of one run. Theirs have all peers in one process, so their lookups
+cross no process; the package kademlia neither authenticates nor encrypts, and its datagrams need no connections.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -18,10 +22,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+import venv
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import structlog
@@ -83,7 +88,13 @@ async def serve() -> None:
                 say(await look(nodes, command["keys"], command["at_once"]))
             elif command["do"] == "usage":
                 usage = resource.getrusage(resource.RUSAGE_SELF)
-                say({"cpu_s": usage.ru_utime + usage.ru_stime, "rss_mb": usage.ru_maxrss / 1024})
+                say(
+                    {
+                        "cpu_s": usage.ru_utime + usage.ru_stime,
+                        "rss_mb": usage.ru_maxrss / 1024,
+                        "connections": sum(len(node.transport.connected()) for node in nodes),
+                    }
+                )
 
 
 async def provide(nodes: Sequence[Node], keys: Sequence[str]) -> dict[str, Any]:
@@ -186,6 +197,7 @@ def measure(peers: int, processes: int, lookups: int) -> dict[str, Any]:
         figures["joined_s"] = round(time.perf_counter() - began, 2)
         used = sum(worker.ask(do="usage")["cpu_s"] for worker in workers)
         figures["cpu_until_joined_s"] = round(used - idle_cpu_s, 2)
+        figures["connections"] = sum(worker.ask(do="usage")["connections"] for worker in workers) // 2
         time.sleep(15)  # the buckets fill
         for worker in workers:
             worker.tell(do="joined")
@@ -207,11 +219,81 @@ def measure(peers: int, processes: int, lookups: int) -> dict[str, Any]:
         figures["lookup_after_kill"] = looked(workers[1].ask(do="look", keys=asked, at_once=1))
         usage = [worker.ask(do="usage") for worker in workers]
         figures["rss_mb"] = round(sum(one["rss_mb"] for one in usage) / len(usage), 1)
+        figures["rss_mb_in_all"] = round(figures["rss_mb"] * processes, 1)
         return figures
     finally:
         for worker in workers:
             worker.process.kill()
             worker.process.wait()
+
+
+# --- the packages of others -------------------------------------------------------------------------------------------
+
+OTHERS: Final = {"kademlia": ["bench_kademlia.py"], "libp2p": ["bench_libp2p.py", "dht"]}
+OTHERS_S_MAX: Final = 600.0
+"""How long the program of a package may take."""
+COMPARED: Final[Sequence[tuple[str, str, str, str]]] = (
+    ("all joined, s", "joined_s", "join.total_s", "join_total_s"),
+    ("provide, median ms", "provide.p50_ms", "store.p50_ms", "provide.p50_ms"),
+    ("provide, 95 % ms", "provide.p95_ms", "store.p95_ms", "provide.p95_ms"),
+    ("lookup, median ms", "lookup.p50_ms", "lookup.p50_ms", "find_providers.p50_ms"),
+    ("lookup, 95 % ms", "lookup.p95_ms", "lookup.p95_ms", "find_providers.p95_ms"),
+    ("lookup, found", "lookup.found", "lookup.success", "find_providers.success"),
+    ("absent key, median ms", "lookup_absent.p50_ms", "lookup_absent.p50_ms", ""),
+    ("lookups/s, 32 at once", "lookups_per_s_32_at_once", "lookups_per_s_32_at_once", ""),
+    ("20 % gone, median ms", "lookup_after_kill.p50_ms", "after_20pct_loss.p50_ms", ""),
+    ("20 % gone, 95 % ms", "lookup_after_kill.p95_ms", "after_20pct_loss.p95_ms", ""),
+    ("20 % gone, slowest ms", "lookup_after_kill.max_ms", "after_20pct_loss.max_ms", ""),
+    ("20 % gone, found", "lookup_after_kill.found", "after_20pct_loss.success", ""),
+    ("memory, MB", "rss_mb_in_all", "max_rss_mb", "max_rss_mb"),
+)
+"""A row of the table: what it is called here, there and there; empty where a program does not measure it."""
+
+
+def environment_of(oracle: Path) -> str:
+    """The interpreter of an environment that has what the programs of a folder need; it is made if there is none for these requirements."""
+    requirements = oracle / "requirements.txt"
+    version = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluvial-bench" / version
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        print(f"installing {requirements} into {home}", file=sys.stderr, flush=True)
+        venv.create(home, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", requirements]
+        subprocess.run(install, check=True)
+        (home / "complete").touch()
+    return str(python)
+
+
+def of_others(command: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The figures that a program prints, or why there are none."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=OTHERS_S_MAX, check=False)
+        figures: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {OTHERS_S_MAX:.0f} s"}
+    except ValueError:
+        return {"failed": done.stderr[-500:]}
+    return figures
+
+
+def side_by_side(figures: Mapping[str, Any]) -> list[str]:
+    """Ours next to those of the others, as lines."""
+    names = ("fluvial", *OTHERS)
+    lines = ["  ".join([f"{'':22}", *(f"{name:>10}" for name in names)])]
+    for label, *paths in COMPARED:
+        cells = [at_path(figures[name], path) for name, path in zip(names, paths, strict=True)]
+        lines.append("  ".join([f"{label:22}", *(f"{cell:>10}" for cell in cells)]))
+    failed = {name: figures[name]["failed"] for name in OTHERS if "failed" in figures[name]}
+    return lines + [f"{name} failed: {why}" for name, why in failed.items()]
+
+
+def at_path(figures: Mapping[str, Any], path: str) -> str:
+    """The figure at a path like ``lookup.p50_ms``; a dash if there is none."""
+    found: Any = figures
+    for step in path.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return "–" if found is None else str(found)
 
 
 def looked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -224,27 +306,25 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=50)
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--lookups", type=int, default=500)
-    parser.add_argument("--oracle", type=Path, help="folder of bench_kademlia.py")
-    parser.add_argument("--python", default=sys.executable, help="whose environment has its packages")
+    parser.add_argument("--oracle", type=Path, help="folder of bench_kademlia.py and bench_libp2p.py")
+    parser.add_argument("--python", help="whose environment has their packages; by default one is made")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.serve:
         anyio.run(serve)
         return
-    figures: dict[str, Any] = {"cores": os.cpu_count()}
+    figures: dict[str, Any] = {"cores": os.cpu_count(), "fluvial": measure(given.peers, given.processes, given.lookups)}
     if given.oracle:
-        done = subprocess.run(
-            [given.python, "bench_kademlia.py", str(given.peers)], cwd=given.oracle, capture_output=True, text=True
-        )
-        figures["kademlia"] = json.loads(done.stdout) if done.returncode == 0 else {"failed": done.stderr[-500:]}
-    figures["fluvial"] = measure(given.peers, given.processes, given.lookups)
+        python = given.python or environment_of(given.oracle)
+        for name, program in OTHERS.items():
+            figures[name] = of_others([python, *program, str(given.peers)], given.oracle)
     if given.json:
         print(json.dumps(figures, indent=1))
         return
-    for name, part in figures.items():
-        print(name if isinstance(part, dict) else f"{name}: {part}")
-        for what, value in part.items() if isinstance(part, dict) else ():
-            print(f"  {what:26} {value}")
+    for what, value in figures["fluvial"].items():
+        print(f"{what:26} {value}")
+    if given.oracle:
+        print("\n" + "\n".join(side_by_side(figures)))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class PeerProcess:
         variables: see :func:`environment`.
         plugins: text of one-file plugins by name.
         python: the interpreter of its environment.
+        keys: its key pair; a new one by default.
         sections: tables of its ``fluvial.toml`` besides those about its network, its address and its log.
     """
 
@@ -67,6 +68,7 @@ class PeerProcess:
         *,
         plugins: Mapping[str, str] | None = None,
         python: str | Path = sys.executable,
+        keys: KeyPair | None = None,
         **sections: Mapping[str, Any],
     ) -> None:
         self.folder: Final = folder
@@ -75,7 +77,7 @@ class PeerProcess:
         (folder / "plugins.d").mkdir()
         for name, text in (plugins or {}).items():
             (folder / "plugins.d" / f"{name}.py").write_text(text)
-        self.keys: Final = KeyPair.generate()
+        self.keys: Final = keys or KeyPair.generate()
         self.keys.save(folder / "secrets" / "peer.key")
         settings = {
             "network": NETWORK,
@@ -130,6 +132,11 @@ class PeerProcess:
         self._process.kill()
         self._process.wait(STOP_S)
         self._process = None
+
+    def send(self, how: signal.Signals) -> None:
+        """Send the process a signal."""
+        assert self._process is not None
+        self._process.send_signal(how)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask the process to end; its exit code."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from inspect import signature
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
 from fluvial.effectors import Effector
 from fluvial.services import describe
+from fluvial.services.builtin.peer import PeerService
 from fluvial_aqua.compiler import compile_text
 from fluvial_dht_kademlia.cli import dht, provide
 from fluvial_dht_kademlia.lab.cli import dht as lab
@@ -41,13 +45,25 @@ def test_hops_and_messages_grow_slower_than_the_logarithm_and_are_drawn(tmp_path
     assert len(lines) == 4
 
 
-def test_the_declarations_in_aqua_are_those_of_the_service_and_compile() -> None:
+def test_the_declarations_in_aqua_are_those_of_the_services_and_compile() -> None:
     text = CliRunner().invoke(dht, ["aqua"], catch_exceptions=False).output
-    compiled = compile_text("main.aqua", FLOW, {"dht.aqua": text}.get)
-    assert compiled.function("weather")
-    service: type[Effector[object]] = DhtService
-    for function in describe(service).functions:
-        assert f"  {function}(" in text or function == "table"
+    assert compile_text("main.aqua", FLOW, {"dht.aqua": text}.get).function("weather")
+    declared: dict[str, set[str]] = {"dht": set(), "peer": set()}
+    described: dict[str, type[Effector[Any]]] = {"dht": DhtService, "peer": PeerService}
+    for header, body in re.findall(r"^service (\w+\(.*?\)):\n((?:  .+\n)+)", text, re.MULTILINE):
+        alias, service = re.fullmatch(r'(\w+)\("(\w+)"\)', header).groups()  # type: ignore[union-attr]
+        for name, parameters, result in re.findall(r"  (\w+)\((.*?)\) -> (\S+)", body):
+            declared[service].add(name)
+            taken = [
+                one for one in signature(getattr(described[service], name)).parameters if one not in ("self", "call")
+            ]
+            given = [one.split(":")[0].strip() for one in parameters.split(",") if one]
+            assert len(given) <= len(taken), name
+            arguments = ", ".join(given)
+            program = f'aqua Main\nimport "dht.aqua"\nexport f\nfunc f({parameters}) -> {result}:\n  <- {alias}.{name}({arguments})\n'
+            assert compile_text("main.aqua", program, {"dht.aqua": text}.get).function("f"), name
+    for service, implementation in described.items():
+        assert declared[service] == set(describe(implementation).functions)
 
 
 @pytest.mark.parametrize("arguments", [[], ["service:x", "--owner", "12D3"]])

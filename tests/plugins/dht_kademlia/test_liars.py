@@ -1,71 +1,43 @@
-"""Whole nodes among which some run a modified peer: what the honest ones still can do, and what the liars cannot."""
+"""Whole nodes among which some run a modified peer: what the honest ones still can do, and what the liars cannot.
+
+In ``tests/e2e/test_dht_liars.py`` and ``tests/attacks/dht.py`` the liars are processes.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import anyio
 import pytest
-from fluvial.addresses import Address, Contact
-from fluvial.hooks import hookimpl
 from fluvial.identity import PeerId
-from fluvial.ports import Context
-from fluvial.seats import Registry
-from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, until
+from fluvial.testing.nodes import NodeNetwork, RunningNode, nodes, until
 from fluvial.virtual.loop import BACKEND
 from fluvial_dht_kademlia import wire
 from fluvial_dht_kademlia.machine import messages
 from fluvial_dht_kademlia.machine.challenges import Challenge, open_challenge, owned_challenge
-from fluvial_dht_kademlia.machine.keyspace import key_bytes
 from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
-from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordFields, sign_record
-from fluvial_dht_kademlia.plugin import TABLES
-from fluvial_dht_kademlia.shell.options import KademliaOptions
+from fluvial_dht_kademlia.machine.records import sign_record
 from fluvial_dht_kademlia.shell.routing import KademliaRouting
 
+from tests.support.dht_lies import (
+    Liars,
+    Lie,
+    LyingRouting,
+    fields,
+    forges,
+    invents,
+    names_accomplices,
+    serves_foreign,
+    serves_stale,
+    silent,
+    slow,
+    withholds,
+)
+
 CHAT = open_challenge("topic:chat")
-HOUR_MS = 3_600_000
-Lie = Callable[[DhtRequest, "LyingRouting"], DhtAnswer | None]
-"""The answer of a liar; None for silence."""
-
-
-class LyingRouting(KademliaRouting):
-    """Joins as everybody does, and lies in its answers."""
-
-    def __init__(self, context: Context, options: KademliaOptions, lie: Lie) -> None:
-        super().__init__(context, options)
-        self._lie = lie
-        self.rng = Random(7)
-        self.keys = context.keys
-
-    async def _answer(self, sender: PeerId, payload: bytes) -> bytes:
-        await super()._answer(sender, payload)
-        answer = self._lie(wire.decode_request(payload), self)
-        if answer is None:
-            await anyio.sleep_forever()
-        assert answer is not None
-        return wire.encode_answer(answer)
-
-
-class Liars:
-    """The plugin that offers them."""
-
-    def __init__(self, lie: Lie) -> None:
-        self._lie = lie
-
-    @hookimpl
-    def fluvial_register(self, registry: Registry) -> None:
-        registry.routing(
-            "liar",
-            lambda context, options: LyingRouting(context, options, self._lie),
-            options=KademliaOptions,
-            tables=TABLES,
-        )
 
 
 @pytest.fixture
@@ -101,68 +73,7 @@ async def found_by(network: NodeNetwork, name: str, challenge: Challenge = CHAT)
     return [(record.provider, record.fields.value) for _, record in found]
 
 
-def fields(provider: PeerId, challenge: Challenge, at: int, **more: Any) -> RecordFields:
-    return RecordFields(
-        key=key_bytes(challenge.key),
-        provider=str(provider),
-        sequence=at,
-        issued_at_ms=at,
-        expires_at_ms=at + HOUR_MS,
-        **more,
-    )
-
-
-# --- the lies
-
-
-def silent(request: DhtRequest, liar: LyingRouting) -> DhtAnswer | None:
-    return None
-
-
-def withholds(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-    match request:
-        case messages.FindPeers():
-            return messages.PeersFound(())
-        case messages.FindProviders():
-            return messages.ProvidersFound((), ())
-        case messages.AddProvider():
-            return messages.RecordStored(True)
-        case messages.Ping():
-            return messages.Pong()
-
-
-def invents(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-    victim = Address.parse("/dns/memory/tcp/1")
-    contacts = tuple(
-        Contact(peer, (victim.with_peer(peer),))
-        for peer in (PeerId.from_public_key(liar.rng.randbytes(32)) for _ in range(30))
-    )
-    match request:
-        case messages.FindPeers():
-            return messages.PeersFound(contacts)
-        case messages.FindProviders():
-            return messages.ProvidersFound((), contacts)
-        case _:
-            return withholds(request, liar)
-
-
-def forges(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-    """Serves a record of somebody else that it has signed itself."""
-    if not isinstance(request, messages.FindProviders):
-        return withholds(request, liar)
-    forged = fields(keys_of("h1").peer_id, CHAT, 10_000_000, value=b"forged")
-    return messages.ProvidersFound((sign_record(liar.keys, "test", forged),), ())
-
-
-def serves_foreign(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-    """Serves a good record of its own for another key."""
-    if not isinstance(request, messages.FindProviders):
-        return withholds(request, liar)
-    own = fields(liar.keys.peer_id, open_challenge("topic:other"), 10_000_000, value=b"other")
-    return messages.ProvidersFound((sign_record(liar.keys, "test", own),), ())
-
-
-@pytest.mark.parametrize("lie", [silent, withholds, invents, forges, serves_foreign])
+@pytest.mark.parametrize("lie", [silent, slow, withholds, invents, names_accomplices, forges, serves_foreign])
 async def test_records_and_peers_are_found_among_liars(lie: Lie, tmp_path: Path) -> None:
     async with nodes(base_dir=tmp_path, plugins={"liars": Liars(lie)}) as network:
         await start_all(network)
@@ -177,18 +88,9 @@ async def test_records_and_peers_are_found_among_liars(lie: Lie, tmp_path: Path)
 
 
 async def test_a_stale_record_does_not_hide_a_newer_one_nor_bring_a_withdrawn_one_back(tmp_path: Path) -> None:
-    old: list[ProviderRecord] = []
-
-    def serves_stale(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-        if isinstance(request, messages.FindProviders) and old:
-            return messages.ProvidersFound((old[0],), ())
-        return withholds(request, liar)
-
     async with nodes(base_dir=tmp_path, plugins={"liars": Liars(serves_stale)}) as network:
         await start_all(network)
         await put(network, b"first")
-        ((_, record),) = await routing_of(network["h0"]).records(CHAT)
-        old.append(record)
         await anyio.sleep(1)
         await put(network, b"second")
         assert {value for _, value in await found_by(network, "h5")} == {b"second"}
@@ -204,8 +106,7 @@ async def test_a_stranger_that_skips_its_own_checks_is_refused_by_every_replica(
         challenge = owned_challenge(network["h1"].peer_id, 2)
         liar = routing_of(network["l0"])
         assert isinstance(liar, LyingRouting)
-        now = liar._clock.now_ms()
-        record = sign_record(liar.keys, "test", fields(liar.keys.peer_id, challenge, now, solution=b"I may"))
+        record = sign_record(liar.keys, "test", fields(liar.keys.peer_id, challenge, liar.now_ms, solution=b"I may"))
         request = wire.encode_request(messages.AddProvider(challenge, record))
         for name in HONEST:
             answer = await network["l0"].node.assembly.peers.request(
@@ -243,17 +144,9 @@ class TestOverTcp:
             victim.setblocking(False)
             port = victim.getsockname()[1]
 
-            def points(request: DhtRequest, liar: LyingRouting) -> DhtAnswer:
-                at = Address(host_kind="ip4", host="127.0.0.1", port=port)
-                peers = [PeerId.from_public_key(liar.rng.randbytes(32)) for _ in range(30)]
-                contacts = tuple(Contact(peer, (at.with_peer(peer),)) for peer in peers)
-                match request:
-                    case messages.FindPeers():
-                        return messages.PeersFound(contacts)
-                    case messages.FindProviders():
-                        return messages.ProvidersFound((), contacts)
-                    case _:
-                        return withholds(request, liar)
+            async def points(request: DhtRequest, liar: LyingRouting) -> DhtAnswer | None:
+                liar.argument = str(port)
+                return await invents(request, liar)
 
             async def count() -> None:
                 nonlocal knocks

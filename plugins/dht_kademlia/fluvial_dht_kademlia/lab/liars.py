@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -11,15 +11,16 @@ from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine import messages
-from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf
+from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, key_bytes
 from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
+from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
 class Liar(Protocol):
     """Answers requests falsely."""
 
-    def answer(self, request: DhtRequest) -> DhtAnswer | None:
-        """The answer; None for silence."""
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
+        """The answer in place of the honest one; None for silence."""
         ...
 
 
@@ -54,7 +55,7 @@ class NamesAccomplices:
     place: PlaceOf
     count: int
 
-    def answer(self, request: DhtRequest) -> DhtAnswer | None:
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
         """As the class says."""
         target = _target(request)
         if target is None:
@@ -71,9 +72,50 @@ class InventsContacts:
     victim: Contact
     count: int
 
-    def answer(self, request: DhtRequest) -> DhtAnswer | None:
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
         """As the class says."""
         invented = [
             Contact(PeerId.from_public_key(self.rng.randbytes(32)), self.victim.addresses) for _ in range(self.count)
         ]
         return _lie(request, invented)
+
+
+@dataclass(slots=True)
+class NeverAnswers:
+    """Is there, and says nothing."""
+
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
+        """As the class says."""
+        return None
+
+
+@dataclass(slots=True)
+class WithholdsRecords:
+    """Names peers as an honest one would, and claims to keep records of which nobody hears again."""
+
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
+        """As the class says."""
+        match honest:
+            case messages.ProvidersFound(_, contacts):
+                return messages.ProvidersFound((), contacts)
+            case messages.RecordStored():
+                return messages.RecordStored(True)
+        return honest
+
+
+@dataclass(slots=True)
+class ServesTheFirst:
+    """Names peers as an honest one would, and serves the first record that it was offered of each provider, whatever came later."""
+
+    first: dict[tuple[bytes, PeerId], ProviderRecord] = field(default_factory=dict)
+
+    def answer(self, request: DhtRequest, honest: DhtAnswer) -> DhtAnswer | None:
+        """As the class says."""
+        match request, honest:
+            case messages.AddProvider(record=record), _:
+                self.first.setdefault((record.fields.key, record.provider), record)
+                return messages.RecordStored(True)
+            case messages.FindProviders(key), messages.ProvidersFound(_, contacts):
+                records = tuple(one for (of, _), one in self.first.items() if of == key_bytes(key))
+                return messages.ProvidersFound(records, contacts)
+        return honest

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from fluvial_dht_kademlia.lab.liars import InventsContacts, NamesAccomplices
+from fluvial.addresses import Contact
+
+from fluvial_dht_kademlia.lab.liars import (
+    InventsContacts,
+    Liar,
+    NamesAccomplices,
+    NeverAnswers,
+    ServesTheFirst,
+    WithholdsRecords,
+)
 from fluvial_dht_kademlia.lab.network import EndOf, LabNetwork, LabPeer
 from fluvial_dht_kademlia.lab.scenario import LiarsSpec, LookupScenario, NetworkSpec
 from fluvial_dht_kademlia.machine.challenges import Challenge, open_challenge
@@ -75,7 +84,7 @@ class LabRun:
         self.network: Final = LabNetwork(limits_of(scenario), seed=self._spec.seed, loss=self._spec.loss, weights={})
         self._rng = self.network.rng
         self._challenges: list[Challenge] = [open_challenge(f"{scenario.name}/{n}") for n in range(scenario.keys)]
-        self._liars: list[LabPeer] = []
+        self._accomplices: list[Contact] = []
         self._trusted: set[int] = set()
         self._named = self._joined_honest = 0
 
@@ -105,6 +114,22 @@ class LabRun:
     def _near(self, key: Key) -> Key:
         return Key(key ^ self._rng.getrandbits(KEY_BITS - ECLIPSE_BITS))
 
+    def _liar(self, spec: LiarsSpec, peer: LabPeer, *, near_key: bool) -> Liar:
+        """Who answers as the words of the behaviour say; without any that are known, those near a key name each other and others invent contacts."""
+        said = spec.behaviour.lower()
+        if "each other" not in said:
+            if "never" in said or "silent" in said:
+                return NeverAnswers()
+            if "stale" in said:
+                return ServesTheFirst()
+            if "withhold" in said:
+                return WithholdsRecords()
+        if "each other" in said or near_key:
+            self._accomplices.append(peer.contact)
+            return NamesAccomplices(self._accomplices, self.network.place, self._spec.k)
+        victim = self._rng.choice(self.honest()).contact
+        return InventsContacts(self._rng, victim, self._spec.k)
+
     def _join(self, spec: LiarsSpec | None, place: Key | None) -> None:
         seeds = self.honest()
         self._named += 1
@@ -114,13 +139,7 @@ class LabRun:
                 self.network.weights[peer.contact.peer] = WEIGHT
             self._joined_honest += 1
         else:
-            self._liars.append(peer)
-            if "each other" in spec.behaviour or place is not None:
-                contacts = [one.contact for one in self._liars]
-                for one in self._liars:
-                    one.liar = NamesAccomplices(contacts, self.network.place, self._spec.k)
-            else:
-                peer.liar = InventsContacts(self._rng, self._rng.choice(seeds).contact, self._spec.k)
+            peer.liar = self._liar(spec, peer, near_key=place is not None)
         known = [one.contact for one in self._rng.sample(seeds, min(SEEDS, len(seeds)))]
 
         def fill(_: EndOf) -> None:

@@ -158,7 +158,7 @@ class LabNetwork:
         answer, effects = receiver.machine.receive(sender.contact, ask.request, self.now)
         self.carry_out(receiver, effects)
         if receiver.liar is not None:
-            answer = receiver.liar.answer(ask.request)
+            answer = receiver.liar.answer(ask.request, answer)
         if answer is not None:
             self._send(partial(self._return, sender, ask.ticket, answer))
 

@@ -1,12 +1,14 @@
 """Whether others can dial this peer: it asks some of them, which dial it back at the addresses that it announces.
 
 A peer that is asked proves the addresses as it does with everybody who speaks its protocol, within its limits, and answers with those that it has proven. So
-nobody can be made to dial others than the one who asks.
+nobody can be made to dial others than the one who asks. Where the asker listens on all interfaces, the one who is asked dials the host from which it came,
+and so tells it where it is seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Annotated, Final, TypeAlias
 
@@ -14,13 +16,14 @@ import anyio
 import msgspec
 from fluvial.addresses import Address, Contact
 from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError
+from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
 from fluvial.ports import Peers
 from fluvial.seats import Answer
 
 from fluvial_dht_kademlia.machine.limits import ADDRESS_CHARACTERS_MAX, ADDRESSES_MAX
+from fluvial_dht_kademlia.shell.observed import ObservedAddresses, is_everywhere
 
 PROTOCOL: Final = "/kademlia/reach/1"
 ASKED_MAX: Final = 3
@@ -57,7 +60,8 @@ class Reachability:
         self._told = told
         self._neighbours = neighbours
         self._rng = rng
-        self._answers: dict[PeerId, frozenset[str]] = {}
+        self._answers: dict[PeerId, frozenset[Address]] = {}
+        self._observed = ObservedAddresses()
 
     @property
     def answer(self) -> Answer:
@@ -81,20 +85,30 @@ class Reachability:
     async def ask(self) -> None:
         """Ask a few neighbours where they could dial this peer."""
         everybody = list(self._neighbours())
-        answers: dict[PeerId, frozenset[str]] = {}
+        answers: dict[PeerId, frozenset[Address]] = {}
         for contact in self._rng.sample(everybody, min(ASKED_MAX, len(everybody))):
             try:
                 answer = await self._peers.request(contact, PROTOCOL, b"", timeout_s=ASK_S)
-                answers[contact.peer] = frozenset(decode(answer, AddressesField, what="list of addresses"))
+                said = _addresses(decode(answer, AddressesField, what="list of addresses"))
             except FluvialError:  # nothing is known then
                 continue
+            answers[contact.peer] = said
+            self._observed.heard(contact, said)
         self._answers = answers
+
+    def own_addresses(self) -> Sequence[Address]:
+        """Where this peer can be dialled, as it tells others in records: what it announces, made good by what others have seen."""
+        return self._observed.in_place_of(self._peers.addresses())
 
     def findings(self) -> Iterator[Finding]:
         """Of each announced address, whether those who were asked could dial it."""
         asked = len(self._answers)
-        for address in self._peers.addresses() if asked else ():
-            reached = sum(str(address) in answer for answer in self._answers.values())
+        announced = self._peers.addresses() if asked else ()
+        for address in announced:
+            if is_everywhere(address):
+                yield self._seen(address)
+                continue
+            reached = sum(_at(address) in answer for answer in self._answers.values())
             if reached:
                 yield Finding(level="ok", text=f"{reached} of {asked} peers could dial {_bare(address)}")
             else:
@@ -103,6 +117,37 @@ class Reachability:
                     text=f"none of {asked} peers could dial {_bare(address)}",
                     hint="announce an address that others reach, or let relays stand in: `relays` at the top of the settings",
                 )
+
+    def _seen(self, everywhere: Address) -> Finding:
+        """What became of an address that stands for all interfaces."""
+        seen = self._observed.in_place_of([everywhere])
+        if seen:
+            where = " and ".join(map(_bare, seen))
+            votes = self._observed.votes(seen[0])
+            return Finding(
+                level="ok", text=f"{votes} of {len(self._observed)} networks see {_bare(everywhere)} at {where}"
+            )
+        return Finding(
+            level="warn",
+            text=f"no two networks agree on where they can dial {_bare(everywhere)}",
+            hint="announce an address that others reach, or let relays stand in: `relays` at the top of the settings",
+        )
+
+
+def _addresses(texts: Sequence[str]) -> frozenset[Address]:
+    """What somebody has said, without the peer.
+
+    Raises:
+        RemoteProtocolError: one of them is no address.
+    """
+    try:
+        return frozenset(_at(Address.parse(text)) for text in texts)
+    except ValueError as error:
+        raise RemoteProtocolError(f"this is no list of addresses: {error}") from error
+
+
+def _at(address: Address) -> Address:
+    return replace(address, peer=None)
 
 
 def _bare(address: Address) -> str:

@@ -389,7 +389,7 @@ class KademliaRouting(Routing):
 
     def _wanted(self) -> Iterable[WantedRecord]:
         """What this peer was told to provide and its capabilities; last those of which there may be many, which others decide on."""
-        addresses = tuple(str(address) for address in self._context.peers.addresses()[:ADDRESSES_MAX])
+        addresses = tuple(str(address) for address in self._reachability.own_addresses()[:ADDRESSES_MAX])
         for one in self._provisions:
             yield WantedRecord(one.challenge, value=one.value, service=one.service, addresses=addresses)
         for capability in sorted(self._context.directory.own(), key=lambda one: (one.kind in MANY, one)):
