@@ -172,6 +172,16 @@ def test_the_number_of_arguments_must_be_right(count: int) -> None:
         FunctionPlan(WitFunction((("a", S32),))).encode([1] * count, Arena())
 
 
+def test_options_at_the_end_may_be_left_out() -> None:
+    number, option = WitPrimitive("u8"), WitOption(WitPrimitive("u8"))
+    plan = FunctionPlan(WitFunction((("a", option), ("b", number), ("c", option), ("d", option)), None))
+    for arguments in ([1, 2], [None, 2, 3], [1, 2, 3, 4]):
+        assert plan.encode(arguments, Arena())
+    for arguments in ([], [1], [1, 2, 3, 4, 5]):
+        with pytest.raises(Misfit, match=f"not {len(arguments)}"):
+            plan.encode(arguments, Arena())
+
+
 def test_a_result_is_counted_before_it_is_copied() -> None:
     assert through(WitList(STRING), ["x" * 100] * 5, budget=1_000) == ["x" * 100] * 5
     with pytest.raises(BudgetExceeded):
