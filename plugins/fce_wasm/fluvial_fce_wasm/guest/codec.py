@@ -352,18 +352,15 @@ class FunctionPlan:
         result: the plan of the result, if there is one.
     """
 
-    __slots__ = ("_least", "_parameters", "arity", "result")
+    __slots__ = ("_parameters", "arity", "result")
 
     def __init__(self, function: WitFunction) -> None:
         self.arity = len(function.parameters)
-        self._least = self.arity
-        while self._least and isinstance(function.parameters[self._least - 1][1], WitOption):
-            self._least -= 1
         self._parameters = [(name, plan_of(kind).encode) for name, kind in function.parameters]
         self.result = None if function.result is None else plan_of(function.result)
 
     def encode(self, arguments: Any, arena: Arena) -> int:
-        """Check arguments and lay them out. The last ones may be left out if they are options.
+        """Check arguments and lay them out.
 
         Returns:
             The address of the first of as many values as there are parameters.
@@ -372,11 +369,9 @@ class FunctionPlan:
             Misfit: they do not fit; the text begins with the path of the wrong part.
         """
         count = self.arity
-        if not self._least <= len(arguments) <= count:
+        if len(arguments) != count:
             names = ", ".join(name for name, _ in self._parameters) or "none"
             raise Misfit(f"there must be {count} ({names}), not {len(arguments)}", "arguments")
-        if len(arguments) < count:
-            arguments = [*arguments, *[None] * (count - len(arguments))]
         view, place, address = arena.reserve(max(count, 1) * VALUE_BYTES)
         for (name, encode), value in zip(self._parameters, arguments, strict=True):
             try:
