@@ -61,6 +61,7 @@ def demo(invocation: Invocation, message: str, offline: str | None, folder: Path
         teller = Teller(network.names, say, lambda text, colour: click.style(text, fg=colour))
         async with network.running(offline, teller.hear) as seconds:
             _introduce(network, seconds, offline, say)
+            teller.begin()
             delivered = await _send(network, teller, message, ttl_s=6 if offline else 30, aqua=aqua)
             _sum_up(teller.tally, delivered, offline, say)
             page = _draw(network, merge_stories(await _stories(network)), say)
@@ -157,7 +158,7 @@ def _figures(network: Network, tally: Tally, page: Path, *, delivered: bool, off
 
 
 async def _stories(network: Network) -> list[Story]:
-    """The story of the chat as each peer has stored it."""
+    """The story of the chat as each peer has stored it: of the particle that the relay had last."""
     from fluvial.config import load, read
     from fluvial.storage import open_store
     from fluvial.story.story import tell
@@ -172,7 +173,8 @@ async def _stories(network: Network) -> list[Story]:
                 if (stored := await store.particles.load(summary.key)) is not None:
                     handed = await store.particles.handed(summary.key)
                     stories.append(tell(stored, member.peer_id, handed))
-    return stories
+    last = next((one.particle_id for one in stories if one.told_by == network.members["relay"].peer_id), None)
+    return [one for one in stories if last in (None, one.particle_id)]
 
 
 def _draw(network: Network, story: Story, say: Say) -> Path:

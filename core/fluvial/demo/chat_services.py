@@ -1,8 +1,7 @@
 """The chat of the demo, as effectors in a one-file plugin: copy it to start your own.
 
-Three peers' owners provide it: the relay knows which backend a chat has (``app``), the members service who is in it
-(``members``), and every member takes messages (``chat``). The history service counts them (``history``), and is where branches of a flow may
-meet (``protocol``).
+The relay knows which backend a chat has (``app``), every member takes messages (``chat``), and branches of a flow may meet at the peer of the history
+(``protocol``). The other two services of the chat, ``members`` and ``history``, are WebAssembly: their sources lie beside this file.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from fluvial import hookimpl
-from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
-from fluvial.identity import PeerId
+from fluvial.effectors import Effector, EffectorError, NoConfig, function
 from fluvial.seats import Registry
 
 
@@ -48,28 +46,6 @@ class App(Effector[AppConfig]):
         return backend
 
 
-class MembersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[effectors.members]``: the peers in the chat."""
-
-    peers: list[str]
-
-
-class Members(Effector[MembersConfig]):
-    """Knows who is in the chat."""
-
-    service_id = "members"
-
-    @function
-    async def is_member(self, call: Call, peer: PeerId | None = None) -> bool:
-        """Whether a peer is in the chat: the particle's initiator if none is given."""
-        return (peer or call.initiator) in self.config.peers
-
-    @function
-    async def list(self) -> list[str]:
-        """All members."""
-        return self.config.peers
-
-
 class ChatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[effectors.chat]``: who answers."""
 
@@ -87,22 +63,6 @@ class Chat(Effector[ChatConfig]):
         return f"{self.config.nickname} got it"
 
 
-class History(Effector[NoConfig]):
-    """Counts the messages of a chat."""
-
-    service_id = "history"
-
-    def __init__(self, config: NoConfig) -> None:
-        super().__init__(config)
-        self._count = 0
-
-    @function
-    async def message_sent(self, text: str) -> int:
-        """A message was sent; says how many there are now."""
-        self._count += 1
-        return self._count
-
-
 class Protocol(Effector[NoConfig]):
     """A place where a flow may pass."""
 
@@ -117,7 +77,5 @@ class Protocol(Effector[NoConfig]):
 def fluvial_register(registry: Registry) -> None:
     """Offer the effectors; the config of a peer switches on those that it provides."""
     registry.effector("app", App)
-    registry.effector("members", Members)
     registry.effector("chat", Chat)
-    registry.effector("history", History)
     registry.effector("protocol", Protocol)

@@ -26,6 +26,10 @@ from fluvial.identity import KeyPair, PeerId
 INITIATOR: Final = "alice"
 MEMBERS: Final = ("bob", "carol")
 SERVERS: Final = ("relay", "members", "history", *MEMBERS)
+HOSTS: Final = ("members", "history")
+"""Peers with a service in WebAssembly, of the same name; its source lies in the folder of that name."""
+OPERATOR_KEY: Final = "state/wasm/operator.key"
+"""The key in a peer's folder with which ``fluvial service`` acts for its owner."""
 CHAT_ID: Final = "room-1"
 CONFIG: Final = "fluvial.toml"
 START_S: Final = 120.0
@@ -45,12 +49,14 @@ class Member:
         name: how people call it.
         folder: where its settings, key and store are.
         peer_id: who it is.
+        operator: who deploys for it.
         address: where it listens; None for the initiator, a client.
     """
 
     name: str
     folder: Path
     peer_id: PeerId
+    operator: PeerId
     address: Address | None
 
     @property
@@ -90,6 +96,8 @@ class Network:
         (plugins / "chat_services.py").write_text(
             (package / "chat_services.py").read_text(encoding="utf-8"), encoding="utf-8"
         )
+        for service in HOSTS:
+            shutil.copytree(str(package / service), folder / "services" / service)
         ports = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
         members = {name: _member(folder, name, ports.get(name)) for name in (INITIATOR, *SERVERS)}
         network = cls(folder, members)
@@ -129,7 +137,7 @@ class Network:
 
     @asynccontextmanager
     async def running(self, offline: str | None, heard: Heard) -> AsyncIterator[float]:
-        """Run all peers, except the initiator and an offline one, while the block runs; yields the seconds that they took to start.
+        """Run all peers, except the initiator and an offline one, while the block runs; yields the seconds that they and their services took to start.
 
         Raises:
             FluvialError: one of them ended by itself, or they did not start within :data:`START_S`.
@@ -138,6 +146,10 @@ class Network:
 
         async def start(name: str) -> None:
             await tasks.start(run_peer, self.members[name], heard)
+            if name in HOSTS:
+                await deploy(self.members[name], self.folder / "services" / name)
+            if name == "members":
+                await self._fill_members()
             waiting.remove(name)
 
         began = anyio.current_time()
@@ -151,6 +163,21 @@ class Network:
             yield anyio.current_time() - began
             tasks.cancel_scope.cancel()
 
+    async def _fill_members(self) -> None:
+        """Tell the members service who is in the chat: one flow of its owner."""
+        member = self.members["members"]
+        calls = "".join(
+            f'(seq (call "{member.peer_id}" ("members" "add") ["{self.members[name].peer_id}"])\n'
+            for name in (INITIATOR, *MEMBERS)
+        )
+        script = member.folder / "fill.air"
+        script.write_text(f'{calls}(call %init_peer_id% ("return" "") ["filled"]){")" * calls.count("(seq")}\n')
+        key = member.folder / OPERATOR_KEY
+        relay = str(member.address)
+        await run_command(
+            "flow", "run", str(script), "--config", str(member.config), "--relay", relay, "--key", str(key)
+        )
+
     def _settings(self, member: Member) -> dict[str, Any]:
         others = [str(one.address) for one in self.members.values() if one.address is not None and one is not member]
         settings: dict[str, Any] = {
@@ -158,41 +185,64 @@ class Network:
             "plugins": {"path": str(self.folder / "plugins.d")},
             "transport": {"kind": "tcp", "listen": [] if member.address is None else [_listen(member.address)]},
             "routing": {"kind": "static", "peers": others},
-            "authorization": self._authorization(),
+            "authorization": self._authorization(member),
             "telemetry": {"log_format": "json", "log_level": "debug"},
         }
         if member.address is None:
             settings["relays"] = [self.address("relay")]
         if effectors := self._effectors(member):
             settings["effectors"] = effectors
+        if member.name in HOSTS:
+            settings["extras"] = {"kv": {}}
+            settings["execution"] = {
+                "kind": "wasm",
+                "grants": [{"effector": "kv", "owners": [str(member.peer_id)], "settings": {"bytes_max": 1_048_576}}],
+            }
         return settings
 
-    def _authorization(self) -> dict[str, Any]:
-        """The chat as a perimeter: flows of its people run here, and members take messages from them or from its services alone."""
+    def _authorization(self, member: Member) -> dict[str, Any]:
+        """The chat as a perimeter: flows of its people run here, and members take messages from them or from its services alone.
+
+        Beside them the flows of a peer's own operator run, who alone deploys, and says who is in the chat.
+        """
         people = [str(self.members[name].peer_id) for name in (INITIATOR, *MEMBERS)]
         peers = [str(self.members[name].peer_id) for name in SERVERS]
         chat = {"peers": peers, "services": ["app", "members", "history", "chat"], "authors": people}
         return {
             "kind": "trust_graph",
+            "owners": [str(member.operator)],
             "admit": [{"perimeter": "chat"}],
-            "services": {"chat": {"*": [{"perimeter": "chat", "inputs": "chat"}]}},
+            "services": {
+                "chat": {"*": [{"perimeter": "chat", "inputs": "chat"}]},
+                "members": {"add": [{"peers": [str(member.operator)]}]},
+            },
             "perimeters": {"chat": chat},
         }
 
     def _effectors(self, member: Member) -> dict[str, Any]:
-        people = [str(self.members[name].peer_id) for name in (INITIATOR, *MEMBERS)]
         backend = {
             "members": {"peer": str(self.members["members"].peer_id), "service": "members"},
             "history": {"peer": str(self.members["history"].peer_id), "service": "history"},
         }
         of: dict[str, dict[str, Any]] = {
             "relay": {"app": {"chats": {CHAT_ID: backend}}},
-            "members": {"members": {"peers": people}},
-            "history": {"history": {}, "protocol": {}},
+            "history": {"protocol": {}},
         }
         if member.name in MEMBERS:
             return {"chat": {"nickname": member.name}}
         return of.get(member.name, {})
+
+
+async def deploy(member: Member, manifest: Path) -> None:
+    """Deploy a service on its own peer, as its owner does. Raises FluvialError."""
+    await run_command("service", "deploy", str(manifest), "--config", str(member.config))
+
+
+async def run_command(*words: str) -> None:
+    """Run a command of ``fluvial`` to its end. Raises FluvialError: it failed; with what it said."""
+    done = await anyio.run_process([sys.executable, "-m", "fluvial", *words], check=False, start_new_session=True)
+    if done.returncode:
+        raise FluvialError(f"`fluvial {' '.join(words[:2])}` failed: {done.stderr.decode(errors='replace').strip()}")
 
 
 async def run_peer(member: Member, heard: Heard, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -252,8 +302,12 @@ def _member(folder: Path, name: str, port: int | None) -> Member:
     (home / "state").mkdir(parents=True)
     keys = KeyPair.generate()
     keys.save(home / "secrets" / "peer.key")
+    operator = KeyPair.generate()
+    if name in HOSTS:
+        (home / OPERATOR_KEY).parent.mkdir(parents=True, mode=0o700)
+        operator.save(home / OPERATOR_KEY)
     address = None if port is None else Address(host_kind="ip4", host="127.0.0.1", port=port, peer=keys.peer_id)
-    return Member(name, home, keys.peer_id, address)
+    return Member(name, home, keys.peer_id, operator.peer_id, address)
 
 
 def _listen(address: Address) -> str:

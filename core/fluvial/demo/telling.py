@@ -48,9 +48,20 @@ class Teller:
         self._names = names
         self._say = say
         self._paint = paint
+        self._earlier: set[str] = set()
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """From now on report; not of particles that were there before, with which the services were deployed."""
+        self._has_begun = True
 
     async def hear(self, name: str, event: dict[str, Any]) -> None:
         """Take in a log event of a peer."""
+        particle = str(event.get("particle", ""))
+        if not self._has_begun:
+            self._earlier.add(particle)
+        if not self._has_begun or (particle and particle in self._earlier):
+            return
         match event.get("event"):
             case "call_values":
                 self.tally.calls += 1

@@ -21,7 +21,7 @@ class ManifestModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         name: for people, unique in the service.
-        file: the component; relative to the manifest.
+        file: the component, or its text in a file ``….wat``; relative to the manifest.
         build: commands, each a list of words, run in the folder of the manifest; ``{python}`` stands for the interpreter that runs the command.
         memory_bytes: its part of the service's memory, where it is not divided by need.
     """

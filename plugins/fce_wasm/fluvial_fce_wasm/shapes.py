@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from fluvial_fce_wasm.wit.printing import function_text, type_text
-from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitType, is_callable, is_transferable
+from fluvial_fce_wasm.wit.types import (
+    ModuleShape,
+    WitFunction,
+    WitInterface,
+    WitOption,
+    WitType,
+    is_callable,
+    is_transferable,
+)
 
 
 class PublicFunction(msgspec.Struct, frozen=True):
@@ -21,6 +30,14 @@ class PublicFunction(msgspec.Struct, frozen=True):
     def full_name(self) -> str:
         """``ns:package/interface@version#name``; the bare name for a function at the root."""
         return f"{self.interface}#{self.name}" if self.interface else self.name
+
+
+def completed(function: WitFunction, arguments: Sequence[Any]) -> Sequence[Any]:
+    """The arguments of a script for a function: options at the end that it has left out are none."""
+    missing = function.parameters[len(arguments) :]
+    if missing and all(isinstance(kind, WitOption) for _, kind in missing):
+        return [*arguments, *[None] * len(missing)]
+    return arguments
 
 
 def public_functions(facade: ModuleShape) -> dict[str, PublicFunction]:

@@ -13,6 +13,7 @@ from fluvial.services import Status
 from fluvial_fce_wasm.failures import MEANINGS, STATUSES, FailureKind
 from fluvial_fce_wasm.guest.arena import Arena, Budget, BudgetExceeded, Misfit
 from fluvial_fce_wasm.guest.codec import VALUE_BYTES, FunctionPlan, plan_of
+from fluvial_fce_wasm.shapes import completed
 from fluvial_fce_wasm.wit.types import (
     INTEGERS,
     WitEnum,
@@ -170,6 +171,15 @@ def test_what_does_not_fit_is_named_with_its_path(kind: WitType, value: Any, pat
 def test_the_number_of_arguments_must_be_right(count: int) -> None:
     with pytest.raises(Misfit, match=r"arguments: there must be 1 \(a\)"):
         FunctionPlan(WitFunction((("a", S32),))).encode([1] * count, Arena())
+
+
+def test_scripts_may_leave_out_options_at_the_end() -> None:
+    number, option = WitPrimitive("u8"), WitOption(WitPrimitive("u8"))
+    function = WitFunction((("a", option), ("b", number), ("c", option), ("d", option)), None)
+    for arguments, complete in (([1, 2], [1, 2, None, None]), ([None, 2, 3], [None, 2, 3, None]), ([1, 2, 3, 4],) * 2):
+        assert completed(function, arguments) == complete
+    for arguments in ([], [1], [1, 2, 3, 4, 5]):
+        assert completed(function, arguments) == arguments
 
 
 def test_a_result_is_counted_before_it_is_copied() -> None:

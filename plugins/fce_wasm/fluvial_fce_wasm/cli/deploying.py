@@ -31,7 +31,7 @@ async def deploy_manifest(client: Client, manifest: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{manifest}: module {module.name!r}: there is no file {file}", hint="`fluvial service build`"
             )
-        blob = await client.node.blobs.put(file)
+        blob = await client.node.blobs.put(_assembled(file) if file.suffix == ".wat" else file)
         await ask(client, "dist", "add_module", str(blob), module.name)
         ids.append(str(blob))
     body = msgspec.json.decode(blueprint_bytes(about.blueprint(tuple(ids))))
@@ -44,3 +44,13 @@ async def deploy_manifest(client: Client, manifest: Path) -> dict[str, Any]:
         service = await ask(client, "srv", "create", blueprint)
         await ask(client, "srv", "add_alias", alias, service)
     return {"service": service, "alias": alias, "blueprint": blueprint, "modules": ids, "replaced": bool(there)}
+
+
+def _assembled(file: Path) -> bytes:
+    """A component from its text."""
+    from wasmtime import WasmtimeError, wat2wasm
+
+    try:
+        return bytes(wat2wasm(file.read_bytes()))
+    except WasmtimeError as error:
+        raise ConfigError(f"{file}: this is no WebAssembly text: {error}") from error

@@ -28,7 +28,7 @@ from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
 from fluvial_fce_wasm.seat.permissions import Permissions
 from fluvial_fce_wasm.seat.vault_access import VaultInterface, VaultService
 from fluvial_fce_wasm.seat.vaults import Vaults
-from fluvial_fce_wasm.shapes import listed_names, public_functions
+from fluvial_fce_wasm.shapes import completed, listed_names, public_functions
 from fluvial_fce_wasm.tables import ServiceEntry
 
 SWEEP_S: Final = 5.0
@@ -124,8 +124,10 @@ class WasmExecution(Execution):
         if entry is None:
             raise ServiceError(Status.UNKNOWN_SERVICE, f"no service {call.service[:80]!r} in WebAssembly")
         facade = self.deployments.facade_of(entry)
-        if facade is not None and call.function not in public_functions(facade.shape):
+        function = None if facade is None else public_functions(facade.shape).get(call.function)
+        if facade is not None and function is None:
             raise self._unknown_function(call, entry)
+        arguments = call.arguments if function is None else completed(function.type, call.arguments)
         running = await self._running(entry)
         hosting = HostCalls(
             self.shelf,
@@ -137,7 +139,7 @@ class WasmExecution(Execution):
         await self.deployments.make_room(running)
         try:
             return await running.call(
-                call.function, call.arguments, seconds=self._seconds(call), host=hosting.answer, keep=hosting.keep
+                call.function, arguments, seconds=self._seconds(call), host=hosting.answer, keep=hosting.keep
             )
         except UnknownFunction as error:
             raise self._unknown_function(call, entry) from error
