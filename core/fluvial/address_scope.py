@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -29,6 +30,10 @@ PORTS_RESERVED: Final = 1024
 """Ports below belong to well-known services; told addresses with them are not dialled."""
 PORTS_ALLOWED: Final = frozenset({443})
 """Except those that peers use where firewalls let nothing else pass."""
+
+
+JUDGED_MAX: Final = 4_096
+"""Hosts of which it is remembered what they are."""
 
 
 class AddressScope(IntEnum):
@@ -48,6 +53,7 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 _PRIVATE_DOMAINS: Final = frozenset({"local", "internal", "lan", "intranet", "corp", "home", "private", "arpa"})
 
 
+@lru_cache(maxsize=JUDGED_MAX)
 def destination(host: str) -> IPv4Address | IPv6Address:
     """Where packets to a numeric host go: one value for all spellings of a host, and for the IPv6 addresses that stand for an IPv4 host.
 
@@ -66,6 +72,7 @@ def destination(host: str) -> IPv4Address | IPv6Address:
     return address
 
 
+@lru_cache(maxsize=JUDGED_MAX)
 def scope_of_host(host: str) -> AddressScope:
     """The scope of a numeric host; raises as :func:`destination`."""
     address = destination(host)
@@ -105,6 +112,15 @@ def _is_numeric(name: str) -> bool:
     return True
 
 
+def _ends_in_a_number(name: str) -> bool:
+    """Whether a resolver would take a name for an IPv4 address: ``127.1``, ``0x7f.1``, ``2130706433``.
+
+    Source: WHATWG URL Standard, "ends-in-a-number checker".
+    """
+    last = name.rstrip(".").rpartition(".")[2].lower()
+    return last.isdecimal() or (last.startswith("0x") and not last[2:].strip("0123456789abcdef"))
+
+
 def widest(addresses: Iterable[Address], *, default: AddressScope) -> AddressScope:
     """The scope of a peer that is reached at these addresses: of the one that most can reach; ``default`` if there are none.
 
@@ -122,6 +138,8 @@ def refusal(address: Address, own: AddressScope) -> str:
     """
     if address.configured or own is AddressScope.SPECIAL:
         return ""
+    if not address.host_kind.startswith("ip") and _ends_in_a_number(address.host):
+        return f"{address.host} is no name but an IPv4 address in another form"
     if address.port < PORTS_RESERVED and address.port not in PORTS_ALLOWED:
         return f"port {address.port} is one of well-known services"
     return _refused(scope_of(address), own)

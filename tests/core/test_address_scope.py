@@ -67,6 +67,18 @@ def test_ports_of_well_known_services_are_left_alone(port: int) -> None:
     assert not refusal(told, SPECIAL)
 
 
+@pytest.mark.parametrize("name", ["127.1", "0x7f.1", "2130706433", "0X7F.0.0.1", "1.2.3.4.", "host.0x"])
+def test_numbers_are_no_names(name: str) -> None:
+    told = Address(host_kind="dns4", host=name, port=7_771)
+    assert "is no name but an IPv4 address in another form" in refusal(told, AddressScope.LOCAL)
+    assert not refusal(replace(told, configured=True), PUBLIC)
+
+
+@pytest.mark.parametrize("name", ["example.org", "a1.b2", "7.example", "0x.example.com", "1a"])
+def test_names_with_numbers_in_them_are_names(name: str) -> None:
+    assert not refusal(Address(host_kind="dns", host=name, port=7_771), AddressScope.LOCAL)
+
+
 def test_what_the_owner_configured_is_not_judged() -> None:
     for hosts in HOSTS.values():
         for host in hosts:

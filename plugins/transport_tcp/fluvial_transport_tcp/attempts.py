@@ -107,16 +107,25 @@ class DialAttempts:
         self._endpoints: OrderedDict[tuple[IPv4Address | IPv6Address, int], _Endpoint] = OrderedDict()
         self._buckets = _Buckets()
 
+    def pause(self, peer: PeerId, host: str, port: int, now: float) -> str:
+        """Why :meth:`begin` would raise because of what is known of the endpoint; empty if it would not."""
+        endpoint = self._endpoints.get((destination(host), port))
+        if endpoint is None:
+            return ""
+        until = endpoint.owner_until if endpoint.owner == peer else endpoint.until
+        return f"it did not answer as this peer; it is tried again in {until - now:.0f} s" if now < until else ""
+
+    def name_pause(self, peer: PeerId, name: str, now: float) -> str:
+        """Why :meth:`look_up` would raise; empty if it would not."""
+        return self._wanting(_of_name(peer, name), now)
+
     def look_up(self, peer: PeerId, name: str, now: float) -> None:
         """A name that was told is about to be resolved, which counts for the domain that it is in.
 
         Raises:
             Paused: not now.
         """
-        domain = ".".join(name.rstrip(".").lower().rsplit(".", 2)[-2:])
-        self._take(
-            {_Counted("of the peer", peer): OF_PEER, _Counted("in the domain", domain): OF_NETWORK, _ALL: OF_ALL}, now
-        )
+        self._take(_of_name(peer, name), now)
 
     def begin(self, peer: PeerId, host: str, port: int, now: float, *, looked_up: bool = False) -> None:
         """A told endpoint is about to be tried.
@@ -131,13 +140,10 @@ class DialAttempts:
         Raises:
             Paused: not now.
         """
+        if why := self.pause(peer, host, port, now):
+            raise Paused(why)
         endpoint = self._endpoints.get((destination(host), port))
-        owner = endpoint is not None and endpoint.owner == peer
-        if endpoint is not None:
-            until = endpoint.owner_until if owner else endpoint.until
-            if now < until:
-                raise Paused(f"it did not answer as this peer; it is tried again in {until - now:.0f} s")
-        if owner:
+        if endpoint is not None and endpoint.owner == peer:
             return
         network = prefix_of(str(destination(host)), **NETWORK_BITS)
         counted: dict[_Counted, Rate] = {
@@ -185,11 +191,17 @@ class DialAttempts:
         endpoint.until = now + pause_s
 
     def _take(self, counted: dict[_Counted, Rate], now: float) -> None:
-        for key, rate in counted.items():
-            if self._buckets.left(key, rate, now) < 1:
-                raise Paused(f"too many addresses {key.of} were tried; this one is when it is its turn")
+        if why := self._wanting(counted, now):
+            raise Paused(why)
         for key, rate in counted.items():
             self._buckets.take(key, rate, now)
+
+    def _wanting(self, counted: dict[_Counted, Rate], now: float) -> str:
+        """Which rate has been used up, in words; empty if none has."""
+        for key, rate in counted.items():
+            if self._buckets.left(key, rate, now) < 1:
+                return f"too many addresses {key.of} were tried; this one is when it is its turn"
+        return ""
 
     def _endpoint(self, host: str, port: int) -> _Endpoint:
         key = (destination(host), port)
@@ -199,3 +211,9 @@ class DialAttempts:
                 self._endpoints.popitem(last=False)
         self._endpoints.move_to_end(key)
         return endpoint
+
+
+def _of_name(peer: PeerId, name: str) -> dict[_Counted, Rate]:
+    """For whom a look-up counts."""
+    domain = ".".join(name.rstrip(".").lower().rsplit(".", 2)[-2:])
+    return {_Counted("of the peer", peer): OF_PEER, _Counted("in the domain", domain): OF_NETWORK, _ALL: OF_ALL}

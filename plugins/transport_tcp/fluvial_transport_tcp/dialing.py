@@ -97,7 +97,8 @@ async def dial(peer: PeerId, addresses: Sequence[Address], gate: DialGate, shake
     Raises:
         Unreachable: none of them will do; the message says what became of each.
     """
-    failures: dict[Address, str] = {}
+    # Most of what strangers tell is not tried now; that is found out without a task for each address.
+    failures = {address: why for address in addresses if (why := gate.not_now(peer, address))}
     while remaining := [address for address in addresses if address not in failures]:
         found = await (_only_one if len(remaining) == 1 else _first_connected)(peer, remaining, gate, failures)
         if found is None:

@@ -52,6 +52,22 @@ class DialGate:
         """Why an address is never dialled; empty if it may be."""
         return refusal(address, self._scope())
 
+    def not_now(self, peer: PeerId, address: Address) -> str:
+        """Why :meth:`connect` would fail at once for an address that others told; empty if it may be tried."""
+        if address.configured:
+            return ""
+        if why := self.refusal(address):
+            self._metrics.dials["refused"] += 1
+            return f"not dialled: {why}"
+        now = anyio.current_time()
+        if address.host_kind.startswith("ip"):
+            why = self._attempts.pause(peer, address.host, address.port, now)
+        else:
+            why = self._attempts.name_pause(peer, address.host, now)
+        if why:
+            self._metrics.dials["paused"] += 1
+        return why
+
     async def connect(self, peer: PeerId, address: Address, *, within_s: float = inf) -> Wire:
         """A wire to one of the hosts of an address.
 

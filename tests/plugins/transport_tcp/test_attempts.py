@@ -129,8 +129,23 @@ def test_what_is_remembered_is_bounded() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 30)), max_size=200))
 def test_no_endpoint_is_knocked_at_twice_within_a_pause(claims: list[tuple[int, int, int]]) -> None:
     attempts, now, last = DialAttempts(), 0.0, dict[int, float]()
-    for who, port, pause in claims:
-        now += pause / 10
-        if knocks(attempts, peer(who), VICTIM, 2000 + port, now):
+    for who, port, later in claims:
+        now += later / 10
+        pause = attempts.pause(peer(who), VICTIM, 2000 + port, now)
+        knocked = knocks(attempts, peer(who), VICTIM, 2000 + port, now)
+        assert not (pause and knocked), "what is known beforehand is true"
+        if knocked:
             assert now - last.get(port, float("-inf")) >= CLAIM_PAUSE_S
             last[port] = now
+
+
+def test_that_a_name_is_not_looked_up_is_known_beforehand() -> None:
+    attempts, looked_up = DialAttempts(), 0
+    for n in range(60):
+        if attempts.name_pause(peer(n), "a.example.org", 0):
+            with pytest.raises(Paused):
+                attempts.look_up(peer(n), "b.example.org", 0)
+        else:
+            attempts.look_up(peer(n), "b.example.org", 0)
+            looked_up += 1
+    assert looked_up == OF_NETWORK.burst
