@@ -96,6 +96,8 @@ class ConsensusHost(Consensus):
         self._failed = anyio.Event()
         self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
         self._transaction_count = 0
+        self._changes: dict[str, int] = {}
+        self._since = 0
         self.outcomes: Final[OrderedDict[bytes, tuple[int, str]]] = OrderedDict()
         self._began_s = 0.0
         self._me = context.keys
@@ -260,7 +262,8 @@ class ConsensusHost(Consensus):
         )
         outputs = self.replica.start(self._table.entries(connection), 0, self._wall())
         tip = self.replica.chain.tip
-        self._view = StateView(tip.height, self.replica.state)
+        self._since = tip.height
+        self._view = StateView(tip.height, self.replica.state, self._changes, self._since)
         if tip.height:
             self.certified.put(self.replica.chain.header(tip.height), self.replica.state)
             if (proof := self._store.proof(tip.height)) is not None:
@@ -338,7 +341,8 @@ class ConsensusHost(Consensus):
     def _show(self, final: BlockFinal, epoch: int) -> None:
         """A block is durable: show the state after it."""
         header = final.block.header
-        self._view = StateView(header.height, final.executed.state)
+        self._changes = {**self._changes, **dict.fromkeys(final.executed.modules, header.height)}
+        self._view = StateView(header.height, final.executed.state, self._changes, self._since)
         self.certified.put(header, final.executed.state)
         self._executed.inc(len(final.executed.transactions))
         self._transaction_count += len(final.executed.transactions)
