@@ -198,7 +198,11 @@ class View(Protocol):
         ...
 
     def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
-        """The keys that begin with ``prefix``, in order, with their values."""
+        """The keys that begin with ``prefix``, in order, with their values. Costs as much as the ledger is large: see :meth:`changed`."""
+        ...
+
+    def changed(self, module: str) -> int:
+        """The height of the last block that has changed keys of a module, as far as this peer knows: it never says too little. Quick."""
         ...
 
     def proof(self, module: str, key: bytes) -> bytes | None:
@@ -217,6 +221,9 @@ class _NoBlocks:
 
     def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         return ()
+
+    def changed(self, module: str) -> int:
+        return 0
 
     def proof(self, module: str, key: bytes) -> bytes | None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fluvial.hosting.genesis_file import GenesisDocument, GenesisParameters, GenesisValidator, genesis_text
@@ -42,20 +43,28 @@ def sections_of(name: str, algorithm: str = "simplex", **ledger: Any) -> Mapping
     }
 
 
-async def start_holder(network: NodeNetwork, name: str, algorithm: str = "simplex", **ledger: Any) -> RunningNode:
-    """Start a node that holds the ledger, perhaps again; all know each other's addresses then."""
-    node = await network.start(name, **sections_of(name, algorithm, **ledger))
+async def start_holder(
+    network: NodeNetwork,
+    name: str,
+    algorithm: str = "simplex",
+    more: Mapping[str, Any] = MappingProxyType({}),
+    **ledger: Any,
+) -> RunningNode:
+    """Start a node that holds the ledger, perhaps again; all know each other's addresses then. ``more`` are further sections."""
+    node = await network.start(name, **sections_of(name, algorithm, **ledger), **more)
     network.introduce()
     return node
 
 
 @asynccontextmanager
-async def ledger_nodes(base_dir: Path, *, algorithm: str = "simplex") -> AsyncIterator[NodeNetwork]:
-    """Four validators."""
+async def ledger_nodes(
+    base_dir: Path, *, algorithm: str = "simplex", more: Mapping[str, Any] = MappingProxyType({})
+) -> AsyncIterator[NodeNetwork]:
+    """Four validators, with further sections."""
     write_genesis(base_dir / "genesis.json")
     async with nodes(base_dir=base_dir) as network:
         for name in VALIDATORS:
-            await start_holder(network, name, algorithm)
+            await start_holder(network, name, algorithm, more)
         yield network
 
 

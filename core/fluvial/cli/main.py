@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, str]] = {
     "key": "fluvial.cli.key:key",
     "doctor": "fluvial.cli.doctor.command:doctor",
     "explain": "fluvial.cli.explain:explain",
+    "consensus": "fluvial.cli.consensus:consensus",
     "testnet": "fluvial.cli.testnet:testnet",
 }
 """Where each command of core is: ``module:object``, in the order of ``--help``. No plugin can take these names."""

@@ -52,6 +52,7 @@ from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import VALIDATORS_MAX
+from fluvial.ledger.transactions import transaction_id
 from fluvial.ports import NO_BLOCKS, Context, View
 from fluvial.seats import Answer, Consensus, Contributions
 
@@ -64,6 +65,8 @@ STRANGERS_BYTES_PER_S: Final = 4 << 20
 """What all who are no validators get of history in a second, together."""
 OLD_AT_ONCE: Final = 4
 SUBMIT_S: Final = 10.0
+OUTCOMES_MAX: Final = 16_384
+"""Transactions whose outcome is remembered."""
 DELAYS_MAX: Final = 256
 """Blocks over which their delay is told."""
 YIELD_EVERY: Final = 16
@@ -93,6 +96,9 @@ class ConsensusHost(Consensus):
         self._failed = anyio.Event()
         self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
         self._transaction_count = 0
+        self._changes: dict[str, int] = {}
+        self._since = 0
+        self.outcomes: Final[OrderedDict[bytes, tuple[int, str]]] = OrderedDict()
         self._began_s = 0.0
         self._me = context.keys
         self.silent = False
@@ -256,7 +262,8 @@ class ConsensusHost(Consensus):
         )
         outputs = self.replica.start(self._table.entries(connection), 0, self._wall())
         tip = self.replica.chain.tip
-        self._view = StateView(tip.height, self.replica.state)
+        self._since = tip.height
+        self._view = StateView(tip.height, self.replica.state, self._changes, self._since)
         if tip.height:
             self.certified.put(self.replica.chain.header(tip.height), self.replica.state)
             if (proof := self._store.proof(tip.height)) is not None:
@@ -334,13 +341,23 @@ class ConsensusHost(Consensus):
     def _show(self, final: BlockFinal, epoch: int) -> None:
         """A block is durable: show the state after it."""
         header = final.block.header
-        self._view = StateView(header.height, final.executed.state)
+        self._changes = {**self._changes, **dict.fromkeys(final.executed.modules, header.height)}
+        self._view = StateView(header.height, final.executed.state, self._changes, self._since)
         self.certified.put(header, final.executed.state)
         self._executed.inc(len(final.executed.transactions))
         self._transaction_count += len(final.executed.transactions)
+        self._remember(final)
         self._delays_ms.append(max(0, self._wall() - header.time_ms))
         if final.executed.terminal:
             self._log.info("epoch_began", epoch=epoch, height=header.height)
+
+    def _remember(self, final: BlockFinal) -> None:
+        """Keep what became of the transactions of a block, for who waits for them."""
+        done = final.executed
+        for transaction, failed in zip(done.transactions, done.results, strict=True):
+            self.outcomes[transaction_id(transaction)] = final.block.header.height, failed
+        while len(self.outcomes) > OUTCOMES_MAX:
+            self.outcomes.popitem(last=False)
 
     def _tell_followers(self, height: int) -> None:
         assert self._messages is not None, "it is made before the first output"

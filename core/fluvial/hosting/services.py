@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from fluvial.errors import Refused
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.identity import PeerId
 from fluvial.ledger.genesis import ACCOUNTS, Account
+from fluvial.ledger.light_client import prove_fact
 from fluvial.ledger.names import NameRecord, resolve
 from fluvial.ledger.state import Changes
 from fluvial.ledger.transactions import transaction_id
@@ -41,6 +43,11 @@ class LedgerHolder(Protocol):
     @property
     def certified(self) -> CertifiedStates:
         """States with proofs."""
+        ...
+
+    @property
+    def outcomes(self) -> Mapping[bytes, tuple[int, str]]:
+        """What became of transactions lately, by their ids: height, and why there was no effect."""
         ...
 
     def view(self) -> View:
@@ -70,22 +77,11 @@ class AccountView(msgspec.Struct, frozen=True):
     balance: U64
 
 
-class FactView(msgspec.Struct, frozen=True):
-    """A value of the ledger with all that convinces a stranger, each in the canonical encoding and base64.
-
-    Attributes:
-        height: of the block after which it holds.
-        value: None if the key is absent.
-        header: of that block.
-        certificate: the proof that the block is final.
-        path: the proof that the block's state holds the value, or does not hold the key.
-    """
+class OutcomeView(msgspec.Struct, frozen=True):
+    """What became of a transaction: the height of its block, and why its body had no effect, if so."""
 
     height: U64
-    value: str | None
-    header: str
-    certificate: str
-    path: str
+    failed: str
 
 
 class OffenceView(msgspec.Struct, frozen=True):
@@ -141,21 +137,19 @@ class LedgerService(Effector[NoConfig]):
         return None if value is None else _text(value)
 
     @function(inline=True)
-    def prove(self, module: str, key: str) -> FactView:
-        """The value of a key (hexadecimal), or its absence, with proof; `fluvial.ledger.facts` checks it."""
+    def prove(self, module: str, key: str) -> str:
+        """The value of a key (hexadecimal), or its absence, with all that convinces a stranger: a ``ProvenFact`` of ``fluvial.ledger.light_client``, base64."""
         _ready(self._host)
         found = self._host.certified.newest
         if found is None:
             raise EffectorError(NOT_READY, "the ledger has no block with a proof yet")
-        raw = _hex(key)
-        value = found.state.get(module, raw)
-        return FactView(
-            height=found.header.height,
-            value=None if value is None else _text(value),
-            header=_text(encode(found.header)),
-            certificate=_text(encode(found.proof)),
-            path=_text(encode(found.state.proof(module, raw))),
-        )
+        return _text(encode(prove_fact(found.state, found.header, found.proof, module, _hex(key))))
+
+    @function(inline=True)
+    def outcome(self, transaction: str) -> OutcomeView | None:
+        """What became of a transaction, by its id (hexadecimal); None if it is not in one of the last blocks that were executed here."""
+        found = self._host.outcomes.get(_hex(transaction))
+        return None if found is None else OutcomeView(*found)
 
     @function
     async def submit(self, transaction: str) -> str:

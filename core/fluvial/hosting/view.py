@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from fluvial.encoding import encode
 from fluvial.ledger.state import State
@@ -16,10 +16,14 @@ class StateView:
     Attributes:
         height: how many blocks led to it.
         state: after the last of them.
+        changes: the heights of the last blocks that have changed modules.
+        since: the height from which on ``changes`` knows.
     """
 
     height: int
     state: State
+    changes: Mapping[str, int] = field(default_factory=dict)
+    since: int = 0
 
     @property
     def root(self) -> bytes:
@@ -33,6 +37,10 @@ class StateView:
     def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         """See ``View``."""
         return self.state.scan(module, prefix)
+
+    def changed(self, module: str) -> int:
+        """See ``View``."""
+        return self.changes.get(module, self.since)
 
     def proof(self, module: str, key: bytes) -> bytes | None:
         """See ``View``: a :class:`~fluvial.ledger.tree.TreeProof` in the canonical encoding."""

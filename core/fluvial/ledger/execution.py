@@ -37,12 +37,14 @@ class Executed:
         transactions: those that were executed, in order.
         results: for each of them, empty or the reason why its body had no effect.
         terminal: whether the validators are others from now on.
+        modules: those of which keys were set or removed.
     """
 
     state: State
     transactions: tuple[bytes, ...]
     results: tuple[str, ...]
     terminal: bool
+    modules: frozenset[str]
 
 
 class Invalid(Exception):
@@ -99,7 +101,8 @@ def execute(
             if strict:
                 raise
     terminal = (VALIDATORS, b"") in changes.written
-    return Executed(state.with_changes(changes.written), tuple(executed), tuple(results), terminal)
+    modules = frozenset(module for module, _ in changes.written)
+    return Executed(state.with_changes(changes.written), tuple(executed), tuple(results), terminal, modules)
 
 
 def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:

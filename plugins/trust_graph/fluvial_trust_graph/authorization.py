@@ -82,11 +82,16 @@ class TrustGraphAuthorization(Authorization):
             await anyio.sleep(LOOK_S)
             self.book.trust.advance(self.book.now())
             self._read_file(required=False)
+            try:
+                await self.book.follow_ledger()
+            except StorageError as error:
+                self._context.log.error("trust_ledger_failed", error=error.message)
             if anyio.current_time() >= swept + SWEEP_S:
                 swept = anyio.current_time()
                 try:
                     await self.book.intake.sweep()
                     await self.book.trust_itself()
+                    await self.book.follow_ledger(again=True)
                 except StorageError as error:
                     self._context.log.error("trust_sweep_failed", error=error.message)
 
@@ -104,16 +109,21 @@ class TrustGraphAuthorization(Authorization):
         """Whether the owner's rules let the initiator run flows here."""
         if particle.initiator in self._owners:
             return ALLOWED
-        self.book.trust.advance(self.book.now())
+        await self._catch_up()
         header = particle.header
         flow = AskedFlow(initiator=particle.initiator, script_hash=header.script_hash, credentials=header.credentials)
         return self._decider.flow(self._options.admit, flow, what="authorization.admit")
 
     def permit(self, call: Call, policy: Json | None) -> Decision:
         """Whether the owner's rules, and those of the service's deployment, let the call be made."""
-        self.book.trust.advance(self.book.now())
+        await self._catch_up()
         decision = self._by_settings(call)
         return self._by_deployment(call, policy) if decision.allowed and policy is not None else decision
+
+    async def _catch_up(self) -> None:
+        """Know what time has changed, and what is on the ledger; a peer that cannot write a revocation down does not decide."""
+        await self.book.follow_ledger()
+        self.book.trust.advance(self.book.now())
 
     def _by_settings(self, call: Call) -> Decision:
         if call.initiator in self._owners:

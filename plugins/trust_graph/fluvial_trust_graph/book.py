@@ -12,8 +12,8 @@ from fluvial_trust_graph.gossip.digest import StatementIndex
 from fluvial_trust_graph.gossip.exchange import StatementExchange
 from fluvial_trust_graph.intake import IntakeReport, StatementIntake
 from fluvial_trust_graph.live import LiveTrust
+from fluvial_trust_graph.on_ledger import LedgerPerimeters, LedgerRevocations
 from fluvial_trust_graph.options import TrustGraphOptions
-from fluvial_trust_graph.policy.perimeters import ListedPerimeters
 from fluvial_trust_graph.statements import (
     DEPTH_MAX,
     RevocationStatement,
@@ -49,7 +49,8 @@ class TrustBook:
         self._options = options
         self.me: Final = context.keys.peer_id
         self.network: Final = context.network
-        self.perimeters: Final = ListedPerimeters(options.listed_perimeters())
+        self.perimeters: Final = LedgerPerimeters(options.listed_perimeters(), context.ledger)
+        self._revocations = LedgerRevocations(context.ledger, context.network)
         self._stored_roots: Mapping[PeerId, int] = {}
         self.trust: Final = LiveTrust(self._roots(), self._keys(), self.now())
         self._index = StatementIndex()
@@ -78,6 +79,20 @@ class TrustBook:
         for one in self.trust.statements():
             self._index.put(one)
         await self.trust_itself()
+
+    async def follow_ledger(self, *, again: bool = False) -> None:
+        """Take in the revocations that have come onto the ledger.
+
+        Args:
+            again: all of them, also those that were taken before.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        if again:
+            self._revocations.again()
+        if found := self._revocations.fresh():
+            await self.take(found, self.me)
 
     def follow_roots(self) -> None:
         """Evaluate anew, since roots, or keys that perimeters mention, have changed."""

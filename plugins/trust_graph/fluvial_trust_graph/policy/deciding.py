@@ -103,7 +103,9 @@ class Decider:
                 "certificate", f"{one} has no valid certificate{what} of {wanted.from_} within {wanted.depth} links"
             )
         if rule.perimeter and not self.is_member(rule.perimeter, flow):
-            return Lack("perimeter", f"the flow of {one} is no member of perimeter {rule.perimeter}")
+            perimeter = self._perimeters.get(rule.perimeter)
+            origin = f" ({perimeter.origin})" if perimeter is not None and perimeter.origin else ""
+            return Lack("perimeter", f"the flow of {one} is no member of perimeter {rule.perimeter}{origin}")
         return None
 
     def is_member(self, name: str, flow: AskedFlow) -> bool:

@@ -1,6 +1,6 @@
 """Perimeters: named sets of peers, services and flows within which input is trusted as much as a direct request of the user.
 
-Where they come from is behind :class:`Perimeters`: a file and the settings now, a ledger later.
+Where they come from is behind :class:`Perimeters`: the settings, a file, and the ledger (``on_ledger.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fluvial_trust_graph.graph import EXPONENT_MAX
 from fluvial_trust_graph.statements import check_scope
 
 SCRIPT_HASH_BYTES: Final = 32
+LEDGER_ID_BYTES: Final = 32
 PERIMETERS_MAX: Final = 1_000
 FILE_BYTES_MAX: Final = 4_194_304
 
@@ -33,6 +34,12 @@ class PerimeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="services on those peers that are inside; one that hands on whatever it gets does not belong here"
         ),
     ] = ()
+    ledger: Annotated[
+        str,
+        Meta(
+            description="a perimeter of the ledger, as `fluvial consensus submit perimeter` names it: its members are members, in place of peers and services"
+        ),
+    ] = ""
     scripts: Annotated[
         tuple[str, ...], Meta(description="flows that are members: SHA-256 of their scripts, in hexadecimal")
     ] = ()
@@ -56,6 +63,9 @@ class Perimeter:
         scripts: hashes of scripts whose flows are members.
         authors: whose flows are members.
         keys: who certifies further members, with the greatest number of links.
+        ledger: the id of the perimeter of the ledger that says who belongs to it; empty if none does.
+        pairs: (peer, service) that are inside besides.
+        origin: where the members come from, for explanations.
     """
 
     name: str
@@ -64,6 +74,9 @@ class Perimeter:
     scripts: frozenset[bytes] = frozenset()
     authors: frozenset[str] = frozenset()
     keys: Mapping[PeerId, int] = field(default_factory=dict)
+    ledger: bytes = b""
+    pairs: frozenset[tuple[str, str]] = frozenset()
+    origin: str = ""
 
     @property
     def scope(self) -> str:
@@ -72,7 +85,7 @@ class Perimeter:
 
     def contains(self, peer: str, service: str) -> bool:
         """Whether a service on a peer is inside."""
-        return peer in self.peers and service in self.services
+        return (peer in self.peers and service in self.services) or (peer, service) in self.pairs
 
 
 class Perimeters(Protocol):
@@ -135,14 +148,27 @@ def checked(name: str, table: PerimeterTable) -> Perimeter:
         raise ValueError(
             f"perimeter {name}: name each service that is inside; `*` would let in those that hand on what they get"
         )
+    if table.ledger and (table.peers or table.services):
+        raise ValueError(f"perimeter {name}: the ledger says which peers and services are inside; take them out here")
     return Perimeter(
         name=name,
+        ledger=_ledger_id(table.ledger),
         peers=frozenset(table.peers),
         services=frozenset(table.services),
         scripts=frozenset(map(_script, table.scripts)),
         authors=frozenset(table.authors),
         keys={PeerId.parse(peer): links for peer, links in table.keys.items()},
     )
+
+
+def _ledger_id(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b"?"
+    if len(found) not in (0, LEDGER_ID_BYTES):
+        raise ValueError(f"{text[:80]!r} is no perimeter of a ledger: it has 64 hexadecimal digits")
+    return found
 
 
 def _script(text: str) -> bytes:

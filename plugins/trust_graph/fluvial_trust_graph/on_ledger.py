@@ -1,0 +1,101 @@
+"""What the ledger says of trust: members of perimeters, and revocations. Both are read from the newest view, so what is committed holds from the next question on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from fluvial.encoding import decode
+from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.perimeters import PERIMETERS, LedgerPerimeter
+from fluvial.ledger.revocations import REVOCATIONS, RevocationRecord, revocation_key
+from fluvial.ports import Ledger
+
+from fluvial_trust_graph.policy.perimeters import ListedPerimeters, Perimeter
+from fluvial_trust_graph.statements import RevocationStatement, decode_statement
+
+ALL_SERVICES: Final = "*"
+
+
+class LedgerPerimeters(ListedPerimeters):
+    """Listed perimeters; those that name one of the ledger have its members, and none as long as the ledger does not know it.
+
+    Args:
+        perimeters: by name.
+        ledger: the port.
+    """
+
+    def __init__(self, perimeters: Mapping[str, Perimeter], ledger: Ledger) -> None:
+        super().__init__(perimeters)
+        self._ledger = ledger
+        self._filled: dict[str, tuple[bytes | None, Perimeter, Perimeter]] = {}
+
+    def get(self, name: str) -> Perimeter | None:
+        """As :meth:`Perimeters.get`."""
+        listed = super().get(name)
+        if listed is None or not listed.ledger:
+            return listed
+        record = self._ledger.view().get(PERIMETERS, listed.ledger)
+        known = self._filled.get(name)
+        if known is None or known[0] != record or known[1] is not listed:
+            known = self._filled[name] = record, listed, _filled(listed, record)
+        return known[2]
+
+
+def _filled(listed: Perimeter, record: bytes | None) -> Perimeter:
+    """A perimeter with the members that the ledger names: whose flows are members, and which services are inside on which peers."""
+    if record is None:
+        return replace(listed, origin="the ledger does not know it")
+    found = decode(record, LedgerPerimeter, what="perimeter of the ledger")
+    members = found.terms.members
+    return replace(
+        listed,
+        peers=frozenset(one.peer for one in members),
+        authors=listed.authors | {one.peer for one in members},
+        pairs=frozenset((one.peer, one.service) for one in members if one.service != ALL_SERVICES),
+        origin=f"version {found.version} on the ledger; `fluvial consensus query perimeters {listed.ledger.hex()}` shows the proof",
+    )
+
+
+class LedgerRevocations:
+    """Finds the revocations that have come onto the ledger.
+
+    Args:
+        ledger: the port.
+        network: whose revocations.
+    """
+
+    def __init__(self, ledger: Ledger, network: str) -> None:
+        self._ledger = ledger
+        self._prefix = revocation_key(network, b"", b"")
+        self._seen = -1
+        self._known: dict[bytes, bytes] = {}
+
+    def fresh(self) -> Sequence[RevocationStatement]:
+        """Those that were not there when it was last called; quick if no block has changed any."""
+        view = self._ledger.view()
+        changed = view.changed(REVOCATIONS)
+        if changed == self._seen or not view.height:
+            return ()
+        found: list[RevocationStatement] = []
+        for key, value in view.scan(REVOCATIONS, self._prefix):
+            if self._known.get(key) != value:
+                self._known[key] = value
+                found += _statements(value)
+        self._seen = changed
+        return found
+
+    def again(self) -> None:
+        """Give all of them once more: some may be about peers that have got weight meanwhile."""
+        self._seen = -1
+        self._known.clear()
+
+
+def _statements(value: bytes) -> Sequence[RevocationStatement]:
+    record = decode(value, RevocationRecord, what="revocation of the ledger")
+    try:
+        statement = decode_statement(record.statement)
+    except RemoteProtocolError:
+        return ()  # it names peers in a way that this authorization does not take
+    return (statement,) if isinstance(statement, RevocationStatement) else ()
