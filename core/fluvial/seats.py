@@ -339,8 +339,7 @@ class Consensus(Part, Ledger, Protocol):
 
 
 _T = TypeVar("_T")
-Factory: TypeAlias = Callable[[Context, Any], _T]
-"""``(context, options) -> what sits in the seat``."""
+Factory: TypeAlias = Callable[[Context, Any], _T]  # (context, options) -> what sits in the seat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

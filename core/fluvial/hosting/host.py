@@ -43,7 +43,7 @@ from fluvial.hosting.key_mark import KeyMark
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
-from fluvial.hosting.outside import OutsideLog
+from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.timers import ReplicaTimers
@@ -296,12 +296,8 @@ class ConsensusHost(Consensus):
         self._failure = self._failure or error
         self._failed.set()
 
-    def _order_step(self, position: int, data: bytes | None) -> int:
-        """An entry of the ordering service, or None if the next ones are lost; returns the position behind which it has to be followed."""
-        if data is not None:
-            self._step(lambda replica: replica.ordered(position, data, self._now(), self._wall()))
-        elif position:
-            self._step(lambda replica: replica.order_lost(self._now(), self._wall()))
+    def _order_step(self, work: OrderWork) -> int:
+        self._step(lambda replica: work(replica, self._now(), self._wall()))
         return self._running().chain.tip.slot
 
     def _on_durable(self, number: int) -> None:

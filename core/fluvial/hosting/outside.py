@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias
 
 import anyio
 from structlog.stdlib import BoundLogger
 
-from fluvial.consensus.ordering import OrderingService, OrderLostError
+from fluvial.consensus.ordering import OrderedEntry, OrderingService, OrderLostError
+from fluvial.consensus.outputs import Output
+from fluvial.consensus.replica import Replica
 from fluvial.errors import FluvialError
 
 PAUSE_S: Final = 0.2
@@ -19,16 +22,20 @@ LOST_S: Final = 1.0
 """How long others have to give history before the service is followed again."""
 
 
+OrderWork: TypeAlias = Callable[[Replica, int, int], Sequence[Output]]
+"""``(replica, now, wall_ms) -> outputs``."""
+
+
 class OutsideLog:
     """The log of a service, as the host uses it.
 
     Args:
         service: outside.
-        step: takes (position, entry), or (position, None) if entries are lost, and says behind which position to follow; (0, None) only asks.
+        step: lets the replica work, and says behind which position the service is to be followed.
         log: for failures.
     """
 
-    def __init__(self, service: OrderingService, step: Callable[[int, bytes | None], int], log: BoundLogger) -> None:
+    def __init__(self, service: OrderingService, step: Callable[[OrderWork], int], log: BoundLogger) -> None:
         self._service, self._step, self._log = service, step, log
         self._publish, self._published = anyio.create_memory_object_stream[bytes](4)
 
@@ -65,7 +72,7 @@ class OutsideLog:
     async def _following(self) -> None:
         pause_s = PAUSE_S
         while True:
-            after = self._step(0, None)
+            after = self._step(lambda replica, now, wall_ms: ())
             try:
                 async for entry in self._service.follow(after):
                     if entry.position <= after:
@@ -74,13 +81,17 @@ class OutsideLog:
                             hint="its positions must grow",
                         )
                     after = entry.position
-                    self._step(entry.position, entry.data)
+                    self._step(partial(_take, entry))
                     pause_s = PAUSE_S
             except OrderLostError as error:
                 self._log.warning("ordering_service_has_lost_entries", after=after, error=error.message)
-                self._step(after + 1, None)
+                self._step(lambda replica, now, wall_ms: replica.order_lost(now, wall_ms))
                 await anyio.sleep(LOST_S)
             except FluvialError as error:
                 self._log.warning("ordering_service_is_away", after=after, error=error.message)
                 await anyio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+
+def _take(entry: OrderedEntry, replica: Replica, now: int, wall_ms: int) -> Sequence[Output]:
+    return replica.ordered(entry.position, entry.data, now, wall_ms)
