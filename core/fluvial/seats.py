@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import anyio
 import msgspec
@@ -20,6 +20,7 @@ from anyio.abc import TaskStatus
 from fluvial.addresses import Address, Contact
 from fluvial.checks import Check
 from fluvial.consensus.engine import EngineTraits, MakeEngine
+from fluvial.consensus.ordering import OrderingService
 from fluvial.effectors import Call, Effector
 from fluvial.errors import PluginError
 from fluvial.findings import Finding
@@ -337,17 +338,21 @@ class Consensus(Part, Ledger, Protocol):
 # --- the registry -----------------------------------------------------------------------------------------------------
 
 
+_T = TypeVar("_T")
+Factory: TypeAlias = Callable[[Context, Any], _T]  # (context, options) -> what sits in the seat
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A candidate, described without building it.
 
     Attributes:
-        kind: a seat's name, ``effector``, ``extra`` or ``engine``.
+        kind: a seat's name, ``effector``, ``extra``, ``engine`` or ``ordering``.
         name: how the config names it.
         factory: ``(context, options) -> object of the seat's protocol``; for an effector, its class; for an engine, ``make``.
         options: the msgspec Struct that describes the keys of its config section.
         tables: its tables, if it has any.
-        traits: of an engine.
+        traits: of an engine or an ordering service.
         plugin: entry-point name of the plugin that offers it.
         distribution: ``name version`` of the installed distribution, or the file of a one-file plugin.
     """
@@ -376,64 +381,55 @@ class Registry:
         self._plugin, self._distribution = plugin, distribution
 
     def transport(
-        self,
-        name: str,
-        factory: Callable[[Context, Any], Transport],
-        *,
-        options: type[Any],
-        tables: Tables | None = None,
+        self, name: str, factory: Factory[Transport], *, options: type[Any], tables: Tables | None = None
     ) -> None:
         """Offer a transport."""
         self._add("transport", name, factory, options, tables)
 
     def routing(
-        self, name: str, factory: Callable[[Context, Any], Routing], *, options: type[Any], tables: Tables | None = None
+        self, name: str, factory: Factory[Routing], *, options: type[Any], tables: Tables | None = None
     ) -> None:
         """Offer a routing."""
         self._add("routing", name, factory, options, tables)
 
     def authorization(
-        self,
-        name: str,
-        factory: Callable[[Context, Any], Authorization],
-        *,
-        options: type[Any],
-        tables: Tables | None = None,
+        self, name: str, factory: Factory[Authorization], *, options: type[Any], tables: Tables | None = None
     ) -> None:
         """Offer an authorization."""
         self._add("authorization", name, factory, options, tables)
 
     def execution(
-        self,
-        name: str,
-        factory: Callable[[Context, Any], Execution],
-        *,
-        options: type[Any],
-        tables: Tables | None = None,
+        self, name: str, factory: Factory[Execution], *, options: type[Any], tables: Tables | None = None
     ) -> None:
         """Offer an execution."""
         self._add("execution", name, factory, options, tables)
 
     def consensus(
-        self,
-        name: str,
-        factory: Callable[[Context, Any], Consensus],
-        *,
-        options: type[Any],
-        tables: Tables | None = None,
+        self, name: str, factory: Factory[Consensus], *, options: type[Any], tables: Tables | None = None
     ) -> None:
         """Offer a holder of the ledger; for an algorithm alone, see :meth:`engine`."""
         self._add("consensus", name, factory, options, tables)
 
-    def extra(
-        self, name: str, factory: Callable[[Context, Any], Part], *, options: type[Any], tables: Tables | None = None
-    ) -> None:
+    def extra(self, name: str, factory: Factory[Part], *, options: type[Any], tables: Tables | None = None) -> None:
         """Offer a part without a seat; ``[extras.NAME]`` in the config switches it on and gives it its options."""
         self._add("extra", name, factory, options, tables)
 
     def engine(self, name: str, make: MakeEngine, *, options: type[Any], traits: EngineTraits | None = None) -> None:
         """Offer a consensus engine. ``[consensus] kind`` puts it into the seat with core's host around it; it runs in `fluvial lab consensus`, too."""
         self._add("engine", name, make, options, None, traits or EngineTraits())
+
+    def ordering(
+        self,
+        name: str,
+        factory: Factory[OrderingService],
+        *,
+        options: type[Any],
+        fault_model: str = "crash",
+    ) -> None:
+        """Offer an ordering service outside; ``[consensus] kind`` puts core's host over it into the seat."""
+        self._add(
+            "ordering", name, factory, options, None, EngineTraits(fault_model=fault_model, certifies_state=False)
+        )
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""

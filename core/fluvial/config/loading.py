@@ -22,7 +22,7 @@ from fluvial.config.document import (
 )
 from fluvial.config.settings import SEAT_DEFAULTS, Choice, CoreSections, PluginsSection, Settings
 from fluvial.errors import ConfigError, PluginError
-from fluvial.hosting.offering import following, hosted
+from fluvial.hosting.offering import following, hosted, over_service
 from fluvial.hosting.settings import LedgerSection
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
@@ -286,21 +286,22 @@ def _choice(
 
 
 def _consensus(plugins: Plugins, name: str, sections: CoreSections | None) -> Offer:
-    """The candidate for the seat of consensus: a holder of the ledger, or an engine with its host around it.
+    """The candidate for the seat of consensus: a holder of the ledger, or an engine or an ordering service with core's host around it.
 
     Raises:
         PluginError: nobody offers the name. ConfigError: ``[ledger]`` does not fit.
     """
     ledger = LedgerSection() if sections is None else sections.ledger
     key_file = Path((sections or CoreSections()).identity.key_file)
-    if not plugins.offers_of("consensus", name) and plugins.offers_of("engine", name):
+    kind = next((one for one in ("consensus", "engine", "ordering") if plugins.offers_of(one, name)), "consensus")
+    if kind != "consensus":
         if sections is not None and not ledger.genesis:
             raise ConfigError(
                 f"consensus {name!r} needs a ledger: `genesis` in [ledger] is not set",
                 hint="name the file of the ledger; `fluvial testnet init` makes one, with four validators",
             )
-        engine = plugins.select("engine", name)
-        return hosted(engine, ledger, key_file)
+        make = hosted if kind == "engine" else over_service
+        return make(plugins.select(kind, name), ledger, key_file)
     offer = plugins.select("consensus", name)
     if name != "none" or not ledger.follow:
         return offer

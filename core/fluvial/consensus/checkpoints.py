@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.wire import CheckpointVote
-from fluvial.ledger.blocks import FinalityProof
+from fluvial.ledger.blocks import BlockHeader, FinalityProof
 from fluvial.ledger.statements import (
     CHECKPOINT,
     Certificate,
     Evidence,
+    Sign,
     ValidatorSet,
     Verify,
     signed_bytes,
@@ -69,3 +72,61 @@ class CheckpointTally:
             if self._validators.weight(mine) >= self._validators.quorum:
                 return FinalityProof(Certificate(CHECKPOINT, self.epoch, height, block, tuple(sorted_signatures(mine))))
         return None
+
+
+class CheckpointGathering:
+    """The checkpoint votes of this epoch and the last one, and the proofs that they make.
+
+    Args:
+        chain: id of the ledger.
+        blocks: the final blocks here.
+        verify: checks signatures.
+        proven: hears of each proof.
+        convict: takes evidence.
+        alarm: hears (word, details) if a quorum has another block than this peer.
+    """
+
+    def __init__(
+        self,
+        chain: bytes,
+        blocks: BlockChain,
+        verify: Verify,
+        *,
+        proven: Callable[[int, FinalityProof], None],
+        convict: Callable[[Evidence], None],
+        alarm: Callable[[str, str], None],
+    ) -> None:
+        self._chain, self._blocks, self._verify = chain, blocks, verify
+        self._proven, self._convict, self._alarm = proven, convict, alarm
+        self._tallies: list[CheckpointTally] = []
+
+    def open_epoch(self, epoch: int, validators: ValidatorSet) -> None:
+        """An epoch begins; votes of the one before may still come."""
+        self._tallies = [*self._tallies[-1:], CheckpointTally(self._chain, epoch, validators, self._verify)]
+
+    def vote(self, header: BlockHeader, signer: int, sign: Sign) -> CheckpointVote:
+        """This peer's vote for a block that it has executed; it is counted here."""
+        message = signed_bytes(self._chain, CHECKPOINT, header.epoch, header.height, header.id)
+        vote = CheckpointVote(header.epoch, header.height, header.id, signer, sign(message))
+        self.take(vote)
+        return vote
+
+    def take(self, vote: CheckpointVote) -> None:
+        """Count a vote of anybody."""
+        for tally in self._tallies:
+            if tally.epoch == vote.epoch:
+                if (evidence := tally.add(vote, self._blocks.tip.height)) is not None:
+                    self._convict(evidence)
+                self.certify(vote.epoch, vote.height)
+
+    def certify(self, epoch: int, height: int) -> None:
+        """Prove a block, if it is here and a quorum has signed it."""
+        if height > self._blocks.tip.height or self._blocks.store.proof(height) is not None:
+            return
+        header = self._blocks.header(height)
+        for tally in self._tallies:
+            if tally.epoch == epoch == header.epoch and (proof := tally.certified(height)) is not None:
+                if proof.certificate.digest != header.id:
+                    self._alarm("checkpoint", f"a quorum has another block than this peer at height {height}")
+                    return
+                self._proven(height, proof)

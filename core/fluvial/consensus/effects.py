@@ -111,6 +111,13 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """Put an entry into the log of the ordering service; it comes back as ``PayloadOrdered``. Of engines over a service."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Accuse:
     """Proof that a validator has cheated."""
 
@@ -151,6 +158,7 @@ Effect: TypeAlias = (
     | CheckPayload
     | Commit
     | Order
+    | Publish
     | Accuse
     | NeedHistory
     | Alarm

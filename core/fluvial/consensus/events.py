@@ -65,4 +65,17 @@ class Synced:
     anchor: Anchor
 
 
-Event: TypeAlias = MessageReceived | TimerFired | PayloadBuilt | PayloadChecked | Synced
+@dataclass(frozen=True, slots=True)
+class PayloadOrdered:
+    """The next entry of the log of the ordering service."""
+
+    position: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLost:
+    """The ordering service does not have the entries any more that come next."""
+
+
+Event: TypeAlias = MessageReceived | TimerFired | PayloadBuilt | PayloadChecked | Synced | PayloadOrdered | OrderLost

@@ -36,6 +36,13 @@ class Transmit:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishEntry:
+    """Put an entry into the log of the ordering service."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StartTimer:
     """Call ``fired`` with this name after so many milliseconds; replaces a timer of the same name."""
 
@@ -86,4 +93,6 @@ class Alarmed:
     details: str
 
 
-Output: TypeAlias = Append | Sync | Transmit | StartTimer | StopTimer | BlockFinal | BlockProven | Convicted | Alarmed
+Output: TypeAlias = (
+    Append | Sync | Transmit | PublishEntry | StartTimer | StopTimer | BlockFinal | BlockProven | Convicted | Alarmed
+)

@@ -18,7 +18,7 @@ import msgspec
 
 from fluvial.consensus.barrier import OutputQueue
 from fluvial.consensus.block_chain import BlockChain
-from fluvial.consensus.checkpoints import CheckpointTally
+from fluvial.consensus.checkpoints import CheckpointGathering
 from fluvial.consensus.effects import (
     Accuse,
     Alarm,
@@ -31,11 +31,21 @@ from fluvial.consensus.effects import (
     NeedHistory,
     Order,
     Persist,
+    Publish,
     Send,
     SetTimer,
 )
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup
-from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
+from fluvial.consensus.events import (
+    Event,
+    MessageReceived,
+    OrderLost,
+    PayloadBuilt,
+    PayloadChecked,
+    PayloadOrdered,
+    Synced,
+    TimerFired,
+)
 from fluvial.consensus.executor import Executor
 from fluvial.consensus.history import HistorySync
 from fluvial.consensus.outputs import (
@@ -44,6 +54,7 @@ from fluvial.consensus.outputs import (
     BlockProven,
     Convicted,
     Output,
+    PublishEntry,
     StartTimer,
     StopTimer,
     Transmit,
@@ -70,10 +81,8 @@ from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed, Invalid, membership
 from fluvial.ledger.state import State
 from fluvial.ledger.statements import (
-    CHECKPOINT,
     Evidence,
     ValidatorSet,
-    signed_bytes,
 )
 from fluvial.ledger.transactions import (
     ReportOffence,
@@ -128,7 +137,9 @@ class Replica:
             lambda to, message: self._transmit(to, message, "sync"),
             self._outputs.put_now,
         )
-        self._tallies: list[CheckpointTally] = []
+        self._checkpoints = CheckpointGathering(
+            self.chain_id, self.chain, config.verify, proven=self._proven, convict=self._convict, alarm=self._alarm
+        )
 
     @property
     def state(self) -> State:
@@ -180,7 +191,7 @@ class Replica:
                 if epoch > self.epoch or height > self.chain.tip.height:
                     self._want_history(sender)
             case CheckpointVote():
-                self._take_checkpoint(message)
+                self._checkpoints.take(message)
             case EvidenceMessage(evidence):
                 self._convict(evidence)
         return self._drain()
@@ -208,6 +219,19 @@ class Replica:
         self.pool.add(transaction, self.state, self.chain.tip.height + 1)
         if self._waiting_build is not None:
             self._build(due=False)
+        return self._drain()
+
+    def ordered(self, position: int, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:
+        """The next entry of the ordering service's log."""
+        return self._happened(PayloadOrdered(position, data), now, wall_ms)
+
+    def order_lost(self, now: int, wall_ms: int) -> Sequence[Output]:
+        """The ordering service has dropped the entries that come next."""
+        return self._happened(OrderLost(), now, wall_ms)
+
+    def _happened(self, event: Event, now: int, wall_ms: int) -> Sequence[Output]:
+        self._now, self._wall_ms = now, wall_ms
+        self._events.append((self.epoch, event))
         return self._drain()
 
     def synced(self, number: int) -> Sequence[Output]:
@@ -249,8 +273,7 @@ class Replica:
         tip = self.chain.tip
         fresh = tip.height == 0 or self.chain.header(tip.height).epoch != self.epoch
         if not self._config.certifies_state:
-            tally = CheckpointTally(self.chain_id, self.epoch, self.validators, self._config.verify)
-            self._tallies = [*self._tallies[-1:], tally]
+            self._checkpoints.open_epoch(self.epoch, self.validators)
         setup = EngineSetup(
             me=self._config.me,
             sign=self._config.sign,
@@ -308,6 +331,8 @@ class Replica:
                     self._commit(blocks, proof)
                 case Order():
                     self._order(effect)
+                case Publish(data):
+                    self._outputs.put(PublishEntry(data))
                 case Accuse(evidence):
                     self._convict(evidence)
                 case NeedHistory(hint):
@@ -428,31 +453,13 @@ class Replica:
     def _vote_checkpoint(self, header: BlockHeader) -> None:
         signer = self.validators.index(self._config.me)
         if signer is not None and not self.alarmed:
-            message = signed_bytes(self.chain_id, CHECKPOINT, header.epoch, header.height, header.id)
-            vote = CheckpointVote(header.epoch, header.height, header.id, signer, self._config.sign(message))
-            self._transmit(None, vote, "vote")
-            self._take_checkpoint(vote)
-        self._certify(header.epoch, header.height)
+            self._transmit(None, self._checkpoints.vote(header, signer, self._config.sign), "vote")
+        self._checkpoints.certify(header.epoch, header.height)
 
-    def _take_checkpoint(self, vote: CheckpointVote) -> None:
-        for tally in self._tallies:
-            if tally.epoch == vote.epoch:
-                if (evidence := tally.add(vote, self.chain.tip.height)) is not None:
-                    self._convict(evidence)
-                self._certify(vote.epoch, vote.height)
-
-    def _certify(self, epoch: int, height: int) -> None:
-        if height > self.chain.tip.height or self.chain.store.proof(height) is not None:
-            return
-        header = self.chain.header(height)
-        for tally in self._tallies:
-            if tally.epoch == epoch == header.epoch and (proof := tally.certified(height)) is not None:
-                if proof.certificate.digest != header.id:
-                    self._alarm("checkpoint", f"a quorum has another block than this peer at height {height}")
-                    return
-                self.chain.store.put_proof(height, proof)
-                self._write(ProofEntry(height, proof))
-                self._outputs.put(BlockProven(height, proof))
+    def _proven(self, height: int, proof: FinalityProof) -> None:
+        self.chain.store.put_proof(height, proof)
+        self._write(ProofEntry(height, proof))
+        self._outputs.put(BlockProven(height, proof))
 
     # --- evidence -------------------------------------------------------------------------------------------------------
 

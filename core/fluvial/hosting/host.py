@@ -25,6 +25,7 @@ from fluvial.consensus.outputs import (
     BlockProven,
     Convicted,
     Output,
+    PublishEntry,
     StartTimer,
     StopTimer,
     Sync,
@@ -42,6 +43,7 @@ from fluvial.hosting.key_mark import KeyMark
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
+from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.timers import ReplicaTimers
@@ -108,6 +110,7 @@ class ConsensusHost(Consensus):
         self._messages: Messenger | None = None
         self._transactions: Messenger | None = None
         self._tasks: TaskGroup | None = None
+        self._outside: OutsideLog | None = None
         self._measure(context)
 
     def _measure(self, context: Context) -> None:
@@ -200,6 +203,9 @@ class ConsensusHost(Consensus):
                 self._transactions = Messenger(peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
                 tasks.start_soon(self._writer.run)
                 tasks.start_soon(self._timers.run)
+                if self._plan.ordering is not None:
+                    self._outside = OutsideLog(self._plan.ordering(), self._order_step, self._log)
+                    tasks.start_soon(self._outside.run)
                 self._act(outputs)
                 task_status.started()
                 await self._failed.wait()
@@ -297,6 +303,10 @@ class ConsensusHost(Consensus):
         self._failure = self._failure or error
         self._failed.set()
 
+    def _order_step(self, work: OrderWork) -> int:
+        self._step(lambda replica: work(replica, self._now(), self._wall()))
+        return self._running().chain.tip.slot
+
     def _on_durable(self, number: int) -> None:
         self._step(lambda replica: replica.synced(number))
 
@@ -309,6 +319,9 @@ class ConsensusHost(Consensus):
                     self._writer.sync(number)
                 case Transmit(to, data):
                     self._transmit(to, data)
+                case PublishEntry(data):
+                    assert self._outside is not None, "only engines over a service publish"
+                    self._outside.publish(data)
                 case StartTimer(name, after_ms):
                     self._timers.start(name, after_ms)
                 case StopTimer(name):

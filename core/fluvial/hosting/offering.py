@@ -10,6 +10,7 @@ import msgspec
 
 from fluvial.consensus.engine import EngineSetup, EngineTraits
 from fluvial.consensus.following import Following
+from fluvial.consensus.ordering import OutsideOrder
 from fluvial.hosting.settings import HostPlan, LedgerSection
 from fluvial.hosting.tables import TABLES
 from fluvial.ports import Context
@@ -44,6 +45,37 @@ def hosted(engine: Offer, section: LedgerSection, key_file: Path) -> Offer:
         )
 
     return replace(engine, kind="consensus", factory=build, tables=TABLES)
+
+
+def over_service(service: Offer, section: LedgerSection, key_file: Path) -> Offer:
+    """The candidate for the seat that takes the order of payloads from a service outside.
+
+    Args:
+        service: its offer.
+        section: ``[ledger]``.
+        key_file: the peer's key.
+    """
+    traits = service.traits or EngineTraits(fault_model="crash", certifies_state=False)
+
+    def make(setup: EngineSetup, options: Any) -> OutsideOrder:
+        return OutsideOrder(setup)
+
+    def build(context: Context, options: msgspec.Struct) -> ConsensusHost:
+        return _host(
+            context,
+            HostPlan(
+                section=section,
+                key_file=key_file,
+                algorithm=service.name,
+                make=make,
+                options=options,
+                certifies_state=traits.certifies_state,
+                fault_model=traits.fault_model,
+                ordering=lambda: service.factory(context, options),
+            ),
+        )
+
+    return replace(service, kind="consensus", factory=build, tables=TABLES)
 
 
 def following(none: Offer, section: LedgerSection, key_file: Path) -> Offer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from fluvial.consensus.engine import MakeEngine
+from fluvial.consensus.ordering import OrderingService
 
 
 class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +56,7 @@ class HostPlan:
         options: of the engine.
         certifies_state: whether it commits blocks with roots, or orders payloads.
         fault_model: what the engine tolerates: ``byzantine`` or ``crash``.
+        ordering: makes the service outside that puts payloads into an order; None for engines that do so themselves.
     """
 
     section: LedgerSection
@@ -63,3 +66,4 @@ class HostPlan:
     options: msgspec.Struct
     certifies_state: bool
     fault_model: str
+    ordering: Callable[[], OrderingService] | None = None
