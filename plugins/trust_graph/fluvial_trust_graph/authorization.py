@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.policies import PolicyReader
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Authorization, Contributions, Decision, Json
+from fluvial.seats import ALLOWED, Authorization, Contributions, Deciding, Decision, Json
 
 from fluvial_trust_graph.book import TrustBook
 from fluvial_trust_graph.openness import findings_about
@@ -83,7 +84,7 @@ class TrustGraphAuthorization(Authorization):
             self.book.trust.advance(self.book.now())
             self._read_file(required=False)
             try:
-                await self.book.follow_ledger()
+                await self.book.revocations.follow()
             except StorageError as error:
                 self._context.log.error("trust_ledger_failed", error=error.message)
             if anyio.current_time() >= swept + SWEEP_S:
@@ -91,7 +92,7 @@ class TrustGraphAuthorization(Authorization):
                 try:
                     await self.book.intake.sweep()
                     await self.book.trust_itself()
-                    await self.book.follow_ledger(again=True)
+                    await self.book.revocations.follow(again=True)
                 except StorageError as error:
                     self._context.log.error("trust_sweep_failed", error=error.message)
 
@@ -105,25 +106,37 @@ class TrustGraphAuthorization(Authorization):
 
     # --- the seat
 
-    def admit(self, particle: Particle, sender: PeerId) -> Decision:
+    def admit(self, particle: Particle, sender: PeerId) -> Deciding:
         """Whether the owner's rules let the initiator run flows here."""
         if particle.initiator in self._owners:
             return ALLOWED
-        await self._catch_up()
+        return self._decide(partial(self._admit, particle))
+
+    def permit(self, call: Call, policy: Json | None) -> Deciding:
+        """Whether the owner's rules, and those of the service's deployment, let the call be made."""
+        return self._decide(partial(self._permit, call, policy))
+
+    def _decide(self, rules: Callable[[], Decision]) -> Deciding:
+        """By what is known now: what time has changed, and what is on the ledger."""
+        if self.book.revocations.behind:
+            return self._decide_behind(rules)
+        self.book.trust.advance(self.book.now())
+        return rules()
+
+    async def _decide_behind(self, rules: Callable[[], Decision]) -> Decision:
+        """After writing revocations down; a peer that cannot do so does not decide."""
+        await self.book.revocations.follow()
+        self.book.trust.advance(self.book.now())
+        return rules()
+
+    def _admit(self, particle: Particle) -> Decision:
         header = particle.header
         flow = AskedFlow(initiator=particle.initiator, script_hash=header.script_hash, credentials=header.credentials)
         return self._decider.flow(self._options.admit, flow, what="authorization.admit")
 
-    def permit(self, call: Call, policy: Json | None) -> Decision:
-        """Whether the owner's rules, and those of the service's deployment, let the call be made."""
-        await self._catch_up()
+    def _permit(self, call: Call, policy: Json | None) -> Decision:
         decision = self._by_settings(call)
         return self._by_deployment(call, policy) if decision.allowed and policy is not None else decision
-
-    async def _catch_up(self) -> None:
-        """Know what time has changed, and what is on the ledger; a peer that cannot write a revocation down does not decide."""
-        await self.book.follow_ledger()
-        self.book.trust.advance(self.book.now())
 
     def _by_settings(self, call: Call) -> Decision:
         if call.initiator in self._owners:

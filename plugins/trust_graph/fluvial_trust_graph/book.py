@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from fluvial.identity import PeerId
@@ -50,7 +51,7 @@ class TrustBook:
         self.me: Final = context.keys.peer_id
         self.network: Final = context.network
         self.perimeters: Final = LedgerPerimeters(options.listed_perimeters(), context.ledger)
-        self._revocations = LedgerRevocations(context.ledger, context.network)
+        self.revocations = LedgerRevocations(context.ledger, context.network, partial(self.take, sender=self.me))
         self._stored_roots: Mapping[PeerId, int] = {}
         self.trust: Final = LiveTrust(self._roots(), self._keys(), self.now())
         self._index = StatementIndex()
@@ -79,20 +80,6 @@ class TrustBook:
         for one in self.trust.statements():
             self._index.put(one)
         await self.trust_itself()
-
-    async def follow_ledger(self, *, again: bool = False) -> None:
-        """Take in the revocations that have come onto the ledger.
-
-        Args:
-            again: all of them, also those that were taken before.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
-        if again:
-            self._revocations.again()
-        if found := self._revocations.fresh():
-            await self.take(found, self.me)
 
     def follow_roots(self) -> None:
         """Evaluate anew, since roots, or keys that perimeters mention, have changed."""

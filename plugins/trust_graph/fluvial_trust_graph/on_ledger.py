@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import anyio
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.perimeters import PERIMETERS, LedgerPerimeter
@@ -64,32 +65,46 @@ class LedgerRevocations:
     Args:
         ledger: the port.
         network: whose revocations.
+        take: keeps and obeys statements; may raise StorageError.
     """
 
-    def __init__(self, ledger: Ledger, network: str) -> None:
+    def __init__(
+        self, ledger: Ledger, network: str, take: Callable[[Sequence[RevocationStatement]], Awaitable[object]]
+    ) -> None:
         self._ledger = ledger
         self._prefix = revocation_key(network, b"", b"")
+        self._take = take
+        self._taking = anyio.Lock()
         self._seen = -1
         self._known: dict[bytes, bytes] = {}
 
-    def fresh(self) -> Sequence[RevocationStatement]:
-        """Those that were not there when it was last called; quick if no block has changed any."""
+    @property
+    def behind(self) -> bool:
+        """Whether a block has changed revocations that were not taken in yet; quick."""
         view = self._ledger.view()
-        changed = view.changed(REVOCATIONS)
-        if changed == self._seen or not view.height:
-            return ()
-        found: list[RevocationStatement] = []
-        for key, value in view.scan(REVOCATIONS, self._prefix):
-            if self._known.get(key) != value:
-                self._known[key] = value
-                found += _statements(value)
-        self._seen = changed
-        return found
+        return bool(view.height) and view.changed(REVOCATIONS) != self._seen
 
-    def again(self) -> None:
-        """Give all of them once more: some may be about peers that have got weight meanwhile."""
-        self._seen = -1
-        self._known.clear()
+    async def follow(self, *, again: bool = False) -> None:
+        """Take in what was not there when it was last called.
+
+        Args:
+            again: all of them; some may be about peers that have got weight meanwhile.
+
+        Raises:
+            StorageError: they cannot be written; the next call tries again.
+        """
+        async with self._taking:
+            if again:
+                self._seen = -1
+                self._known.clear()
+            if not self.behind:
+                return
+            view = self._ledger.view()
+            fresh = {key: text for key, text in view.scan(REVOCATIONS, self._prefix) if self._known.get(key) != text}
+            if found := [statement for text in fresh.values() for statement in _statements(text)]:
+                await self._take(found)
+            self._known |= fresh
+            self._seen = view.changed(REVOCATIONS)
 
 
 def _statements(value: bytes) -> Sequence[RevocationStatement]:
