@@ -15,6 +15,8 @@ from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
 from fluvial.identity import KeyPair
 from fluvial.policies import PolicyReader
+from fluvial.seats import Decision
+from fluvial.testing.authorization import decided
 from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
@@ -141,7 +143,10 @@ class TestAlone:
         chosen = {"owners": [str(ADA.peer_id)], "services": {"chat": {"post": [{"peers": [str(BOB.peer_id)]}]}}}
         options = msgspec.convert(chosen, TrustGraphOptions)
         async with solo(TrustGraphAuthorization, options, kind="authorization", tables=TABLES) as one:
-            permit = one.part.permit
+
+            async def permit(call: Call, policy: Any) -> Decision:
+                return await decided(one.part.permit(call, policy))
+
             inside = {"post": [{"anyone": True, "arguments": [{"at": 0, "on": ["here"]}]}]}
             here = [[Tetraplet(str(one.peer), "auth", "check")]]
             by = {name: self.asked(one, initiator=keys.peer_id) for name, keys in (("a", ADA), ("b", BOB), ("e", EVE))}
