@@ -16,6 +16,7 @@ from fluvial.identity import PeerId
 from msgspec import Meta
 
 from fluvial_trust_graph.graph import EXPONENT_MAX
+from fluvial_trust_graph.policy.passing import PASSING_SERVICES, hands_on
 from fluvial_trust_graph.statements import check_scope
 
 SCRIPT_HASH_BYTES: Final = 32
@@ -30,7 +31,7 @@ class PerimeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     services: Annotated[
         tuple[str, ...],
         Meta(
-            description="services on those peers that are inside; one that hands on whatever it gets does not belong here"
+            description="services on those peers that are inside; one that hands on whatever it gets, such as op, is refused"
         ),
     ] = ()
     scripts: Annotated[
@@ -70,9 +71,9 @@ class Perimeter:
         """What a certificate of a member must be good for."""
         return f"perimeter:{self.name}"
 
-    def contains(self, peer: str, service: str) -> bool:
-        """Whether a service on a peer is inside."""
-        return peer in self.peers and service in self.services
+    def made(self, peer: str, service: str, function: str) -> bool:
+        """Whether a result was made inside: on a peer and by a service of the perimeter, and not only handed on."""
+        return peer in self.peers and service in self.services and not hands_on(service, function)
 
 
 class Perimeters(Protocol):
@@ -126,7 +127,7 @@ def checked(name: str, table: PerimeterTable) -> Perimeter:
     """A perimeter of what people wrote.
 
     Raises:
-        ValueError: a name, peer id or hash in it is none; the message says which.
+        ValueError: a name, peer id or hash in it is none, or a service hands on what it gets; the message says which.
     """
     check_scope(f"perimeter:{name}")
     for peer in (*table.peers, *table.authors, *table.keys):
@@ -134,6 +135,10 @@ def checked(name: str, table: PerimeterTable) -> Perimeter:
     if "*" in table.services:
         raise ValueError(
             f"perimeter {name}: name each service that is inside; `*` would let in those that hand on what they get"
+        )
+    if passing := sorted(PASSING_SERVICES.intersection(table.services)):
+        raise ValueError(
+            f"perimeter {name}: `{passing[0]}` cannot be inside: it hands on what it gets from anybody, so that anything would count as made inside"
         )
     return Perimeter(
         name=name,
