@@ -166,7 +166,8 @@ class Fuzzing:
         print(f"python -m tests.fuzz.air {case.repeat}: {text}\n", flush=True)
 
 
-def _cases(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Case]:
+def cases_of(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Case]:
+    """The scenarios that options ask for."""
     if options.scenarios:
         return stored_cases(options.scenarios)
     if options.generator:
@@ -181,7 +182,8 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def _options() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=_seeds, help="which rows of scenarios: 7, or 1-40; a random one if not given")
     parser.add_argument("--first", type=int, default=0, help="number of the first scenario of each row")
@@ -206,7 +208,7 @@ def _options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    parser = _options()
+    parser = options_parser()
     options = parser.parse_args()
     if options.reference is not None and not (options.reference / "run.mjs").is_file():
         parser.error(f"--reference {options.reference}: there is no run.mjs")
@@ -216,7 +218,7 @@ def main() -> None:
     reference = Reference(options.reference, deadline, options.answers) if options.reference else None
     machines = not (options.reference_only and reference)
     fuzzing = Fuzzing(deadline, reference, machines=machines, found_max=options.found_max, kept=options.keep)
-    fuzzing.run(_cases(options, seeds))
+    fuzzing.run(cases_of(options, seeds))
     for what, many in sorted(fuzzing.counts.items()):
         print(f"{many:>8,} {what}")
     print(f"{fuzzing.found:>8,} differences")

@@ -230,7 +230,7 @@ class TrustGraphAuthorization(Authorization):
             subject="trust",
             text=f"{kept:,} of {most:,} statements kept, {waiting:,} wait for their issuer's weight",
         )
-        yield from findings_about(self._options, self.book.perimeters)
+        yield from findings_about(self._options)
 
 
 def _perimeters(path: Path, options: TrustGraphOptions) -> Mapping[str, Perimeter]:

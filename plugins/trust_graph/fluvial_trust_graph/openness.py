@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
 
 from fluvial.checks import Subject
 from fluvial.errors import ConfigError
@@ -11,11 +10,8 @@ from fluvial.findings import Finding
 
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.policy.defaults import READING, is_closed
-from fluvial_trust_graph.policy.perimeters import Perimeters, read_perimeters
+from fluvial_trust_graph.policy.perimeters import read_perimeters
 from fluvial_trust_graph.policy.rules import CallRule, FlowRule
-
-PASSING_ON: Final = frozenset(("array", "debug", "json", "op"))
-"""Built-in services that hand on what they get, whoever made it."""
 
 
 def check(subject: Subject) -> Iterable[Finding]:
@@ -33,10 +29,10 @@ def check(subject: Subject) -> Iterable[Finding]:
         except ConfigError as error:
             yield Finding(level="fail", subject="perimeters", text=error.message, hint=error.hint, code=error.code)
     if not subject.running:  # a running peer says it itself
-        yield from findings_about(options, None)
+        yield from findings_about(options)
 
 
-def findings_about(options: TrustGraphOptions, perimeters: Perimeters | None) -> Iterator[Finding]:
+def findings_about(options: TrustGraphOptions) -> Iterator[Finding]:
     """What the owner should know of the rules."""
     if any(rule.anyone for rule in options.admit):
         yield Finding(
@@ -60,16 +56,6 @@ def findings_about(options: TrustGraphOptions, perimeters: Perimeters | None) ->
                     text=f"everybody may call {service}.{function}, which changes this peer",
                     hint=f"give authorization.services.{service}.{function} a rule that says who",
                 )
-    names = perimeters.names() if perimeters is not None else options.perimeters.keys()
-    for name in sorted(names):
-        services = perimeters.get(name).services if perimeters is not None else options.perimeters[name].services  # type: ignore[union-attr]  # it is there
-        if passing := sorted(PASSING_ON & set(services)):
-            yield Finding(
-                level="warn",
-                subject=f"perimeter {name}",
-                text=f"{', '.join(passing)} is inside, and hands on what it gets from anybody",
-                hint="take it out: what it returns then counts as coming from outside",
-            )
 
 
 def _is_open(rules: Sequence[CallRule], admit: Sequence[FlowRule]) -> bool:

@@ -35,7 +35,6 @@ def test_the_default_is_no_reason_to_worry() -> None:
         ({"services": {"trust": {"set_root": [{"anyone": True}]}}}, "everybody may call trust.set_root"),
         ({"services": {"*": {"*": [{"anyone": True}]}}}, "everybody may call *.*"),
         ({"admit": []}, "nobody's flows run here, not even yours"),
-        ({"perimeters": {"home": {"services": ["chat", "op"]}}}, "op is inside, and hands on what it gets"),
     ],
 )
 def test_it_warns_of_what_is_open_to_everybody(fields: dict[str, Any], says: str) -> None:

@@ -14,7 +14,8 @@ from fluvial.identity import PeerId
 from fluvial.seats import Decision
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.policy.deciding import AskedFlow, Decider
-from fluvial_trust_graph.policy.perimeters import ListedPerimeters, PerimeterTable, checked, read_perimeters
+from fluvial_trust_graph.policy.passing import PASSING_SERVICES
+from fluvial_trust_graph.policy.perimeters import ListedPerimeters, Perimeter, PerimeterTable, checked, read_perimeters
 from fluvial_trust_graph.policy.rules import CallRule, FlowRule, read_policy
 
 from tests.plugins.trust_graph.worlds import keys_of
@@ -225,6 +226,7 @@ def test_options_mention_only_perimeters_that_are_there() -> None:
         ('[home]\npeers = ["x"]', "x"),
         ('[home]\nscripts = ["00"]', "64 hexadecimal digits"),
         ('[home]\nservices = ["*"]', "name each service"),
+        ('[home]\nservices = ["chat", "op"]', "`op` cannot be inside: it hands on"),
         ("[home]\nmembers = []", "members"),
         ("home = 1", "home"),
         ("\xff", "can't decode"),
@@ -235,10 +237,48 @@ def test_files_of_perimeters_that_are_none(text: str, says: str) -> None:
         read_perimeters(text.encode("latin-1"), where="perimeters.toml")
 
 
+@pytest.mark.parametrize("service", sorted(PASSING_SERVICES))
+def test_settings_refuse_a_perimeter_with_a_service_that_hands_on_what_it_gets(service: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"`{service}` cannot be inside: it hands on"):
+        msgspec.convert({"perimeters": {"home": {"services": ["chat", service]}}}, TrustGraphOptions)
+
+
+@pytest.mark.parametrize("call", ["op.identity", "op.*", "json.parse", "peer.timeout"])
+def test_rules_refuse_to_want_an_argument_from_what_hands_on_what_it_gets(call: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="says nothing about an argument"):
+        rule(anyone=True, arguments=[{"at": 0, "from": call, "on": ["here"]}])
+    assert rule(anyone=True, arguments=[{"at": 0, "from": call, "on": ["initiator"]}])
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (Tetraplet(str(ME), "auth", "check"), True),
+        (Tetraplet(str(ME), "op", "identity"), False),
+        (Tetraplet(str(ME), "peer", "timestamp_sec"), True),
+        (Tetraplet(str(ME), "peer", "timeout"), False),
+        (Tetraplet(str(ADA), "op", "identity"), True),
+    ],
+)
+def test_a_result_that_is_only_handed_on_was_made_nowhere_but_at_the_initiator(
+    origin: Tetraplet, allowed: bool
+) -> None:
+    given = rule(anyone=True, arguments=[{"at": 0, "on": ["here", "initiator"]}])
+    assert decide([given], call(ADA, (origin,))).allowed is allowed
+
+
+def test_a_perimeter_that_a_ledger_lists_with_the_peer_service_does_not_count_its_timers() -> None:
+    home = Perimeter(name="home", peers=frozenset((BOB,)), services=frozenset(("peer", "op")))
+    decider = Decider(ME, ListedPerimeters({"home": home}), Known())
+    asked = [(Tetraplet(str(BOB), *made),) for made in (("peer", "identify"), ("peer", "timeout"), ("op", "identity"))]
+    given = [rule(anyone=True, inputs="home")]
+    assert [decider.call(given, call(ADA, one), what="here").allowed for one in asked] == [True, False, False]
+
+
 def test_a_file_of_perimeters() -> None:
     (found,) = read_perimeters(f'[home]\npeers = ["{BOB}"]\nservices = ["chat"]'.encode(), where="here").values()
-    assert found.contains(BOB, "chat")
-    assert not found.contains(BOB, "auth")
+    assert found.made(BOB, "chat", "post")
+    assert not found.made(BOB, "auth", "check")
 
 
 def test_what_init_suggests_can_be_used_as_it_stands() -> None:

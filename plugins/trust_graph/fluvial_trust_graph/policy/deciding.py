@@ -11,6 +11,7 @@ from fluvial.identity import PeerId
 from fluvial.seats import ALLOWED, Decision
 from msgspec import UNSET
 
+from fluvial_trust_graph.policy.passing import hands_on
 from fluvial_trust_graph.policy.perimeters import Perimeter, Perimeters
 from fluvial_trust_graph.policy.rules import ANY_FUNCTION, ANY_LENS, PERIMETER, ArgumentRule, CallRule, FlowRule
 
@@ -148,6 +149,7 @@ class Decider:
             any(self._is_on(place, one.peer, call.initiator) for place in wanted.on)
             and (wanted.call is None or _is_of(one, wanted.call))
             and wanted.lens in (ANY_LENS, one.lens)
+            and (one.peer == call.initiator or not hands_on(one.service, one.function))
             for one in origins
         )
 
@@ -167,7 +169,9 @@ def _origins(call: Call, at: int) -> Sequence[Tetraplet]:
 
 
 def _is_inside(origin: Tetraplet, initiator: PeerId, perimeter: Perimeter | None) -> bool:
-    return origin.peer == initiator or (perimeter is not None and perimeter.contains(origin.peer, origin.service))
+    return origin.peer == initiator or (
+        perimeter is not None and perimeter.made(origin.peer, origin.service, origin.function)
+    )
 
 
 def _is_of(origin: Tetraplet, call: tuple[str, str]) -> bool:

@@ -16,6 +16,7 @@ from fluvial.identity import PeerId
 from msgspec import Meta
 
 from fluvial_trust_graph.graph import EXPONENT_MAX
+from fluvial_trust_graph.policy.passing import PASSING_SERVICES, hands_on
 from fluvial_trust_graph.statements import check_scope
 
 SCRIPT_HASH_BYTES: Final = 32
@@ -31,7 +32,7 @@ class PerimeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     services: Annotated[
         tuple[str, ...],
         Meta(
-            description="services on those peers that are inside; one that hands on whatever it gets does not belong here"
+            description="services on those peers that are inside; one that hands on whatever it gets, such as op, is refused"
         ),
     ] = ()
     ledger: Annotated[
@@ -83,9 +84,10 @@ class Perimeter:
         """What a certificate of a member must be good for."""
         return f"perimeter:{self.name}"
 
-    def contains(self, peer: str, service: str) -> bool:
-        """Whether a service on a peer is inside."""
-        return (peer in self.peers and service in self.services) or (peer, service) in self.pairs
+    def made(self, peer: str, service: str, function: str) -> bool:
+        """Whether a result was made inside: on a peer and by a service of the perimeter, and not only handed on."""
+        inside = (peer in self.peers and service in self.services) or (peer, service) in self.pairs
+        return inside and not hands_on(service, function)
 
 
 class Perimeters(Protocol):
@@ -139,7 +141,7 @@ def checked(name: str, table: PerimeterTable) -> Perimeter:
     """A perimeter of what people wrote.
 
     Raises:
-        ValueError: a name, peer id or hash in it is none; the message says which.
+        ValueError: a name, peer id or hash in it is none, or a service hands on what it gets; the message says which.
     """
     check_scope(f"perimeter:{name}")
     for peer in (*table.peers, *table.authors, *table.keys):
@@ -150,6 +152,10 @@ def checked(name: str, table: PerimeterTable) -> Perimeter:
         )
     if table.ledger and (table.peers or table.services):
         raise ValueError(f"perimeter {name}: the ledger says which peers and services are inside; take them out here")
+    if passing := sorted(PASSING_SERVICES.intersection(table.services)):
+        raise ValueError(
+            f"perimeter {name}: `{passing[0]}` cannot be inside: it hands on what it gets from anybody, so that anything would count as made inside"
+        )
     return Perimeter(
         name=name,
         ledger=_ledger_id(table.ledger),

@@ -14,6 +14,7 @@ from fluvial.identity import PeerId
 from msgspec import UNSET, Meta, UnsetType
 
 from fluvial_trust_graph.graph import EXPONENT_MAX
+from fluvial_trust_graph.policy.passing import hands_on
 from fluvial_trust_graph.statements import check_scope
 
 RULES_MAX: Final = 64
@@ -61,6 +62,10 @@ class ArgumentRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         service, dot, function = self.from_.partition(".") if self.from_.count(".") < 2 else self.from_.rpartition(".")
         if self.from_ and not (service and dot and function):
             raise ValueError(f'{self.from_[:80]!r} is no call: write "service.function" or "service.*"')
+        if hands_on(service, function) and self.on != ("initiator",):
+            raise ValueError(
+                f"{self.from_[:80]!r} says nothing about an argument: it hands on what it gets from anybody; name the call that made the value"
+            )
 
     @property
     def call(self) -> tuple[str, str] | None:
