@@ -43,6 +43,7 @@ ALLOWED_IMPORTS: Final = {
     ): "it is an event loop; anyio runs on one and has no word for another clock",
     ("core/fluvial/guard/detached.py", "asyncio"): "a task that nobody must wait for, for which anyio has nothing",
     ("core/fluvial/guard/steady_loop.py", "asyncio"): "it is an event loop; anyio runs on one",
+    ("core/fluvial/guard/steady_uvloop.py", "asyncio"): "it is an event loop; anyio runs on one",
     (
         "core/fluvial/storage/writer.py",
         "asyncio",

@@ -260,16 +260,12 @@ class Decision:
 
 
 ALLOWED: Final = Decision(True)
-
 Deciding: TypeAlias = Decision | Awaitable[Decision]
-"""A decision, or what gives one when it is awaited. One that is there at once costs its particle no task."""
+"""What a coroutine returns, or a plain method that never waits for anything: a decision that is there at once costs no task."""
 
 
 class Authorization(Part, Protocol):
-    """Decides who is served. The node itself has verified the initiator's signature before.
-
-    ``admit`` and ``permit`` are coroutines, or plain methods that decide at once and never wait for anything.
-    """
+    """Decides who is served. The node itself has verified the initiator's signature before."""
 
     def admit(self, particle: Particle, sender: PeerId) -> Deciding:
         """May this initiator run this script here? Asked for every copy of a particle, before its script is parsed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -20,6 +21,8 @@ EVENTS_MAX: Final = 1_024
 TEXT_CHARACTERS_MAX: Final = 4_000
 """Longer texts are cut."""
 OTHERS: Final = "(others)"
+_LEVELS: Final = {"warn": "warning", "exception": "error"}
+_STACK: Final = structlog.processors.StackInfoRenderer()
 
 
 class LineLimit:
@@ -59,6 +62,32 @@ class LineLimit:
         return fields
 
 
+class JsonLine:
+    """Renders a line as JSON, in ASCII: the last processor of structlog, in place of several that each look for what is seldom there."""
+
+    def __init__(self) -> None:
+        self._encode = json.JSONEncoder(default=repr).encode
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self, logger: object, method: str, fields: EventDict) -> str:
+        """The text of a line."""
+        fields["level"] = _LEVELS.get(method, method)
+        fields["timestamp"] = self._now()
+        if "stack_info" in fields:
+            fields = _STACK(logger, method, fields)
+        if "exc_info" in fields:
+            fields = structlog.processors.format_exc_info(logger, method, fields)
+        return self._encode(fields)
+
+    def _now(self) -> str:
+        """ISO 8601, to the microsecond, as structlog writes it; all but the fraction is made once a second."""
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{nanoseconds // 1000:06d}Z"
+
+
 def make_logger(
     *,
     log_format: Literal["console", "json"],
@@ -75,26 +104,24 @@ def make_logger(
         file: where to.
     """
     out = sys.stderr if file is None else file
-    renderer: Any = structlog.processors.JSONRenderer(default=repr)
-    if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(),
-            pad_event_to=22,
-            sort_keys=False,
-            exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
-        )
-    processors: list[Any] = [
-        *([LineLimit(lines_per_s)] if lines_per_s else []),
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        *([structlog.processors.format_exc_info] if log_format == "json" else []),
-        renderer,
-    ]
+    processors: list[Any] = [LineLimit(lines_per_s)] if lines_per_s else []
+    if log_format == "json":
+        processors.append(JsonLine())
+    else:
+        processors += [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(),
+                pad_event_to=22,
+                sort_keys=False,
+                exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
+            ),
+        ]
     level = logging.getLevelNamesMapping()[log_level.upper()]
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(out),
+        structlog.WriteLogger(out),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,

@@ -149,7 +149,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         )
     ) == [
         (
-            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, blobs, consensus, effectors, "
+            "fluvial.toml:1: unknown key `netwrok`\n    did you mean `network`?   keys offered: authorization, blobs, consensus, effectors, event_loop, "
             "execution, extras, identity, ledger, network, particles, plugins, relays, routing, services, storage, telemetry, transport"
         ),
         "fluvial.toml:13: `particles.hops_max`: expected `int` >= 1",

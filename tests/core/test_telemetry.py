@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fluvial.telemetry import BURST_S, EVENTS_MAX, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
@@ -58,3 +59,33 @@ def test_long_texts_are_cut() -> None:
     out = io.StringIO()
     make_logger(log_format="json", log_level="info", lines_per_s=5, file=out).info("failed", error="x" * 1_000_000)
     assert len(json.loads(out.getvalue())["error"]) == TEXT_CHARACTERS_MAX
+
+
+def test_a_line_of_json_has_time_and_level_and_whatever_was_said() -> None:
+    out = io.StringIO()
+    log = make_logger(log_format="json", log_level="info", file=out).bind(peer="p")
+    before = datetime.now(UTC)
+    log.info("said", text='ä "\n', many=[1, {"a": None}], odd=b"x", number=float("inf"))
+    line = json.loads(out.getvalue())
+    assert out.getvalue().isascii()
+    at = datetime.fromisoformat(line.pop("timestamp"))
+    assert before - timedelta(milliseconds=1) <= at <= datetime.now(UTC)
+    assert line == {
+        "peer": "p", "event": "said", "level": "info",
+        "text": 'ä "\n', "many": [1, {"a": None}], "odd": "b'x'", "number": float("inf"),
+    }  # fmt: skip
+
+
+def test_a_line_of_json_has_the_exception() -> None:
+    out = io.StringIO()
+    log = make_logger(log_format="json", log_level="info", file=out)
+    try:
+        raise ValueError("this is why")
+    except ValueError as error:
+        log.exception("one")
+        log.error("two", exc_info=error)
+    log.warning("three", exc_info=None)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["level"] for line in lines] == ["error", "error", "warning"]
+    assert ["this is why" in line.get("exception", "") for line in lines] == [True, True, False]
+    assert not [line for line in lines if "exc_info" in line]

@@ -16,9 +16,10 @@ def run(invocation: Invocation) -> None:
     from fluvial.cli.process_end import ProcessEnd
     from fluvial.node import Node
 
-    node = Node(invocation.configuration())
+    configuration = invocation.configuration()
+    node = Node(configuration)
     ending = ProcessEnd(node.log)
     try:
-        serving.run(lambda: serving.serve(node, ending))
+        serving.run(lambda: serving.serve(node, ending), configuration.settings.event_loop)
     finally:
         ending.loop_closed()

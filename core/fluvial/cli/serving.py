@@ -10,7 +10,8 @@ import anyio
 
 from fluvial.cli.garbage import tend_garbage
 from fluvial.cli.process_end import ProcessEnd
-from fluvial.errors import root_cause
+from fluvial.config.settings import LoopKind
+from fluvial.errors import ConfigError, root_cause
 from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
 
@@ -19,8 +20,17 @@ T = TypeVar("T")
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run ``work`` in an event loop and return its result. A FluvialError is raised without the exception groups around it."""
+def run(work: Callable[[], Awaitable[T]], loop: LoopKind = "asyncio") -> T:
+    """Run ``work`` in an event loop and return its result.
+
+    Args:
+        work: what to run.
+        loop: which kind of event loop.
+
+    Raises:
+        ConfigError: this kind of loop is not installed.
+        FluvialError: as ``work`` raised it, without the exception groups around it.
+    """
 
     async def unwrapped() -> T:
         try:
@@ -28,7 +38,19 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         except BaseExceptionGroup as group:
             raise root_cause(group) from None
 
-    return anyio.run(unwrapped, backend="asyncio", backend_options={"loop_factory": SteadyLoop})
+    return anyio.run(unwrapped, backend="asyncio", backend_options={"loop_factory": _loops(loop)})
+
+
+def _loops(kind: LoopKind) -> Callable[[], object]:
+    if kind == "asyncio":
+        return SteadyLoop
+    try:
+        from fluvial.guard.steady_uvloop import SteadyUvloop
+    except ImportError as error:
+        raise ConfigError(
+            f"event_loop: uvloop cannot be used: {error}", hint="`pip install 'fluvial[uvloop]'`, or take asyncio"
+        ) from error
+    return SteadyUvloop
 
 
 async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signals | None:

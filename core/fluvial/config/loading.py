@@ -127,6 +127,7 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
         base_dir=document.base_dir,
         network=sections.network,
         relays=relays,
+        event_loop=sections.event_loop,
         identity=sections.identity,
         plugins=sections.plugins,
         particles=sections.particles,

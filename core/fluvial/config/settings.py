@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +37,9 @@ INIT_SEATS: Final[Mapping[SeatName, str]] = {
     "execution": "wasm",
 }
 """The offer that ``fluvial init`` puts into a seat instead of the default, where it is installed."""
+
+
+LoopKind: TypeAlias = Literal["asyncio", "uvloop"]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +106,10 @@ class CoreSections(_Section, frozen=True):
             description="peers to stay connected to (/ip4/…/p2p/…); one without listen addresses is reached through them"
         ),
     ] = ()
+    event_loop: Annotated[
+        LoopKind,
+        Meta(description="of `fluvial run`; uvloop takes less time, and must be installed (`fluvial[uvloop]`)"),
+    ] = "asyncio"
     identity: IdentitySection = IdentitySection()
     plugins: PluginsSection = PluginsSection()
     particles: ParticleLimits = ParticleLimits()
@@ -140,6 +147,7 @@ class Settings:
         base_dir: the folder of ``fluvial.toml``; relative paths start there.
         network: name of the network.
         relays: peers to stay connected to.
+        event_loop: in which ``fluvial run`` runs it.
         seats: who takes each of the five seats.
         effectors, extras: those that are switched on, by name.
     """
@@ -147,6 +155,7 @@ class Settings:
     base_dir: Path
     network: str
     relays: tuple[Contact, ...]
+    event_loop: LoopKind
     identity: IdentitySection
     plugins: PluginsSection
     particles: ParticleLimits

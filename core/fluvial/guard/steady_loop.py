@@ -18,19 +18,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Generator
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fluvial.guard.blame import BLAME
+from fluvial.guard.blame import BLAME, Blame
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    _Loop = asyncio.AbstractEventLoop
+else:
+    _Loop = object
 
-class SteadyLoop(asyncio.SelectorEventLoop):
-    """See the module's docstring; for ``asyncio.Runner(loop_factory=…)``."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._awaited: asyncio.Future[Any] | None = None
+class Steady(_Loop):
+    """What makes a loop steady; in front of a loop's class."""
+
+    _awaited: asyncio.Future[Any] | None = None
 
     def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """What a future or coroutine returns."""
@@ -57,23 +60,36 @@ class SteadyLoop(asyncio.SelectorEventLoop):
                 return
 
     def _report(self, error: BaseException) -> None:
-        handle: Any = _handle_of(error)
-        blame = handle._context.get(BLAME) if handle is not None else None
+        """Tell whoever is to blame, or the loop's handler of exceptions."""
+        blame, task = self._origin(error)
         if blame is not None:
             blame(error)
         else:
             self.call_exception_handler({"message": "Something wanted to end the process", "exception": error})
-        task = getattr(handle._callback, "__self__", None) if handle is not None else None
-        if isinstance(task, asyncio.Task) and task.done() and not task.cancelled():
+        if task is not None and task.done() and not task.cancelled():
             task.exception()  # it was told; asyncio need not tell it again when nobody awaits the task
+
+    def _origin(self, error: BaseException) -> tuple[Blame | None, asyncio.Task[Any] | None]:
+        """Who is to blame for what came out of the loop, and the task that it came from."""
+        raise NotImplementedError
+
+
+class SteadyLoop(Steady, asyncio.SelectorEventLoop):
+    """See the module's docstring; for ``asyncio.Runner(loop_factory=…)``."""
+
+    def _origin(self, error: BaseException) -> tuple[Blame | None, asyncio.Task[Any] | None]:
+        if (handle := _handle_of(error)) is None:
+            return None, None
+        task = getattr(handle._callback, "__self__", None)
+        return handle._context.get(BLAME), task if isinstance(task, asyncio.Task) else None
 
 
 def _is_of(error: BaseException, future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is error
 
 
-def _handle_of(error: BaseException) -> asyncio.Handle | None:
-    """The call of the loop that raised. What is read of it, ``_context`` and ``_callback``, are private names of asyncio: tests hold them."""
+def _handle_of(error: BaseException) -> Any:
+    """The ``asyncio.Handle`` that raised, None if there is none. What is read of it, ``_context`` and ``_callback``, are private names of asyncio: tests hold them."""
     step = error.__traceback__
     while step is not None:
         found = step.tb_frame.f_locals.get("self")

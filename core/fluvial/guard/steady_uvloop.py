@@ -1,0 +1,44 @@
+"""The steady loop over uvloop, which takes about a sixth less processor time; needs the extra ``fluvial[uvloop]``.
+
+uvloop does not show which callback has raised. So tasks that are begun by a plugin's code are remembered with the plugin: what comes out of one
+of them is told under its name. What a plugin's bare callback raises (``call_soon``, ``call_later``) is told the loop's handler of exceptions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+from fluvial.guard.blame import BLAME, Blame
+from fluvial.guard.steady_loop import Steady
+
+T = TypeVar("T")
+
+
+class SteadyUvloop(Steady, uvloop.Loop):  # type: ignore[misc]  # both describe a loop, in slightly different words
+    """See the module's docstring; for ``asyncio.Runner(loop_factory=…)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[asyncio.Task[Any], Blame] = {}
+
+    def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # type: ignore[override]
+        """As every loop's."""
+        task = super().create_task(coro, **options)
+        if (blame := BLAME.get()) is not None:
+            self._begun[task] = blame
+            task.add_done_callback(self._forget_soon)
+        return task
+
+    def _forget_soon(self, task: asyncio.Task[Any]) -> None:
+        """By then what it has raised has come out of the loop."""
+        self.call_soon(self._begun.pop, task, None)
+
+    def _origin(self, error: BaseException) -> tuple[Blame | None, asyncio.Task[Any] | None]:
+        for task, blame in list(self._begun.items()):
+            if task.done() and not task.cancelled() and task.exception() is error:
+                return blame, task
+        return None, None
