@@ -181,6 +181,16 @@ class Deployments:
             self.inventory.blueprints[key] = blueprint
         return key
 
+    async def remove_blueprint(self, key: str) -> None:
+        """Forget a blueprint that no service has; raises EffectorError."""
+        if key not in self.inventory.blueprints:
+            raise EffectorError(NOT_FOUND, f"there is no blueprint {key[:80]!r}")
+        if users := [one.id for one in self.inventory.services.values() if one.blueprint == key]:
+            raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
+        await self._context.database.write(partial(tables.remove_blueprint, blueprint=key))
+        del self.inventory.blueprints[key]
+        await self._context.blobs.unpin(BlobId.parse(key))
+
     async def fetch_blueprint(self, key: str, by: PeerId) -> Blueprint:
         """A blueprint from here, from the caller or from whoever has it; with its modules."""
         if (known := self.inventory.blueprints.get(key)) is not None:
