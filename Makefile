@@ -29,11 +29,16 @@ $(READY): $(MANIFESTS)
 # What the templates of `fluvial service new` need, half a gigabyte; without it their tests are skipped, except on the build machine.
 toolchains: $(TOOLS)
 
-$(TOOLS): requirements-toolchains.txt $(READY)
+$(TOOLS): requirements-toolchains.txt Makefile $(READY)
 	@if test -x $(BIN)/uv; then \
 		VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet -r requirements-toolchains.txt; \
 	else \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-toolchains.txt; \
+	fi
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/npm componentize-qjs@0.4; \
+	else \
+		echo "no npm here: no toolchain for services in JavaScript"; \
 	fi
 	@touch $@
 

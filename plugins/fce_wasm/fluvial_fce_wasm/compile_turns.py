@@ -16,7 +16,7 @@ from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 
 from fluvial_fce_wasm.failures import FailureKind
-from fluvial_fce_wasm.process.messages import CompileOrder, Reply
+from fluvial_fce_wasm.process.messages import CompileOrder, ComposeOrder, Reply
 from fluvial_fce_wasm.process.parent import ChildProcess
 
 PLACES: Final = 2
@@ -35,7 +35,7 @@ class CompilerPlace:
             await self.clear()
             self._owner = owner
 
-    async def compile(self, order: CompileOrder, *, timeout_s: float) -> Reply:
+    async def ask(self, order: CompileOrder | ComposeOrder, *, timeout_s: float) -> Reply:
         """The reply to an order; raises GuestError if it is late."""
         if self._child is None or not self._child.is_alive:
             self._child = await ChildProcess.spawn("compile")

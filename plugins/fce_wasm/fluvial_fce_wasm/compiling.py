@@ -10,23 +10,28 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import anyio
 import msgspec
 from fluvial.identity import PeerId
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
+from wasmtime import wat2wasm
 
 from fluvial_fce_wasm.compile_turns import CompilerPlace, CompileTurns
+from fluvial_fce_wasm.composing import Composer, composition
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest.compiler import compile_component
 from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN, GuestEngine
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX
-from fluvial_fce_wasm.process.messages import CompileOrder, OrderFailed, Reply
+from fluvial_fce_wasm.linking import LinkPlan
+from fluvial_fce_wasm.process.messages import CompileOrder, ComposeOrder, OrderFailed, Reply
 from fluvial_fce_wasm.wit.types import ModuleShape
 
 COMPILE_S: Final = 90.0
@@ -101,14 +106,65 @@ class CodeCache:
         await in_thread(partial(self._shrink, {one.path for one in made}))
         return made
 
+    async def composed(
+        self,
+        modules: Sequence[tuple[str, Path]],
+        plan: LinkPlan,
+        composer: Composer,
+        *,
+        is_text: bool = False,
+        owner: PeerId = NOBODY,
+    ) -> CompiledModule:
+        """Compiled code of one component that is composed of modules, as a plan says; from the folder or made now.
+
+        Args:
+            modules: as for :meth:`compiled`.
+            plan: how they are linked.
+            composer: the tool.
+            is_text: as for :meth:`compiled`.
+            owner: as for :meth:`compiled`.
+
+        Raises:
+            GuestError: of the kind ``component``: the tool cannot do it.
+        """
+        await in_thread(self._open)
+        parts = [await in_thread(partial(_digest, path)) for _, path in modules]
+        about = [composer.version, parts, plan]
+        digest = hashlib.sha256(msgspec.msgpack.encode(about)).hexdigest()
+        async with self._turns.turn(owner) as place:
+            if (there := await in_thread(partial(self._load, digest, counts_fuel=False))) is not None:
+                return there
+            scratch = self._folder / f"{secrets.token_hex(8)}.new"
+            await in_thread(scratch.mkdir)
+            try:
+                files = await in_thread(partial(_binaries, [path for _, path in modules], scratch, is_text))
+                config, target = scratch / "config", scratch / "composed"
+                await in_thread(partial(config.write_bytes, composition(plan, files)))
+                order = ComposeOrder(str(composer.path), str(config), str(files[-1]), str(target))
+                reply = await place.ask(order, timeout_s=self._compile_s)
+                if isinstance(reply, OrderFailed):
+                    raise GuestError(FailureKind.COMPONENT, f"it cannot be composed: {reply.reason}")
+                return await self._make(
+                    "composed", target, digest, False, False, place, bytes_max=len(files) * MODULE_BYTES_MAX
+                )
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await in_thread(partial(shutil.rmtree, scratch, ignore_errors=True))
+
     async def _make(
-        self, name: str, path: Path, digest: str, counts_fuel: bool, is_text: bool, place: CompilerPlace
+        self,
+        name: str,
+        path: Path,
+        digest: str,
+        counts_fuel: bool,
+        is_text: bool,
+        place: CompilerPlace,
+        *,
+        bytes_max: int = MODULE_BYTES_MAX,
     ) -> CompiledModule:
         source, size = await in_thread(lambda: (path.absolute(), path.stat().st_size))
-        if size > MODULE_BYTES_MAX:
-            raise GuestError(
-                FailureKind.COMPONENT, f"module {name!r} has {size:,} bytes; {MODULE_BYTES_MAX:,} are taken"
-            )
+        if size > bytes_max:
+            raise GuestError(FailureKind.COMPONENT, f"module {name!r} has {size:,} bytes; {bytes_max:,} are taken")
         target = self._folder / f"{secrets.token_hex(8)}.new"
         order = CompileOrder(str(source), str(target), counts_fuel, is_text)
         try:
@@ -124,7 +180,7 @@ class CodeCache:
     async def _reply(self, order: CompileOrder, place: CompilerPlace) -> Reply:
         if is_virtual():  # there are no processes in simulated time; simulations compile what is theirs
             return compile_component(order, GuestEngine(counts_fuel=order.counts_fuel))
-        return await place.compile(order, timeout_s=self._compile_s)
+        return await place.ask(order, timeout_s=self._compile_s)
 
     # --- files, in a thread -------------------------------------------------------------------------------------------
 
@@ -188,6 +244,18 @@ class CodeCache:
             if total > self._bytes_max and path not in keep:
                 path.unlink(missing_ok=True)
                 path.with_suffix(".seal").unlink(missing_ok=True)
+
+
+def _binaries(files: Sequence[Path], scratch: Path, is_text: bool) -> list[Path]:
+    """The files as binaries: texts are assembled."""
+    found = []
+    for place, path in enumerate(files):
+        data = path.read_bytes() if is_text else b""
+        if is_text and not data.startswith(b"\0asm"):
+            path = scratch / f"part{place}"
+            path.write_bytes(wat2wasm(data))
+        found.append(path)
+    return found
 
 
 def _digest(path: Path) -> str:

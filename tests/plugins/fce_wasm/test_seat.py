@@ -116,6 +116,26 @@ async def test_a_service_is_deployed_called_replaced_and_removed(network: NodeNe
     assert await ask(ada, bob, "srv list") == []
 
 
+async def test_what_nothing_needs_can_be_removed(network: NodeNetwork) -> None:
+    ada, bob = network["ada"], network["bob"]
+    service = await deployed(bob, bob, "counter", "store", "front")
+    blueprint = (await ask(bob, bob, "srv info", service))["blueprint"]
+    modules = [one["id"] for one in await ask(ada, bob, "dist list_modules")]
+    assert (await refusal(bob, bob, "dist remove_blueprint", blueprint))[0] == 409
+    assert (await refusal(bob, bob, "dist remove_module", modules[0]))[0] == 409
+    await ask(bob, bob, "srv remove", service)
+    for what in ("dist remove_blueprint", "dist remove_module"):
+        assert (await refusal(ada, bob, what, blueprint))[0] == 8
+    await ask(bob, bob, "dist remove_blueprint", blueprint)
+    for module in modules:
+        await ask(bob, bob, "dist remove_module", module)
+    assert await ask(ada, bob, "dist list_modules") == []
+    assert await ask(ada, bob, "dist list_blueprints") == []
+    assert (await refusal(bob, bob, "dist remove_blueprint", blueprint))[0] == 404
+    await deployed(bob, bob, "counter", "store", "front")
+    assert await ask(ada, bob, "counter bump") == 1
+
+
 async def test_whoever_is_not_named_cannot_deploy(network: NodeNetwork) -> None:
     ada, bob = network["ada"], network["bob"]
     blob = await ada.node.blobs.put(wasm("arguments"))

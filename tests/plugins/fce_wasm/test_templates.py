@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,13 +22,25 @@ from tests.docs.pages import blocks
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize(("language", "tool"), [("python", "componentize_py"), ("c", "ziglang")])
-async def test_a_template_is_built_and_answers(tmp_path: Path, language: str, tool: str) -> None:
-    if find_spec(tool) is None:
+NODE_MODULES = Path(sys.prefix) / "npm" / "node_modules"
+
+
+def is_installed(language: str) -> bool:
+    if language == "js":
+        return (NODE_MODULES / "componentize-qjs").is_dir()
+    return find_spec({"python": "componentize_py", "c": "ziglang"}[language]) is not None
+
+
+@pytest.mark.parametrize("language", ["python", "c", "js"])
+async def test_a_template_is_built_and_answers(tmp_path: Path, language: str) -> None:
+    if not is_installed(language):
         pytest.skip("`make toolchains` installs what it needs")
+    if language == "js":
+        (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     folder = make_service("my-service", language, tmp_path)
     ((_, file),) = build_modules(folder)
     made = await Laboratory(CodeCache(tmp_path / "code"), tmp_path).service([file], GuestLimits())
+    assert sorted({one.name for one in made.functions.values()}) == ["greet", "visits"]
     assert await made.call("greet", ["Ada"], seconds=10) == "Hello, Ada!"
     assert await made.call("local:my-service/api@0.1.0#greet", ["Ada"], seconds=10) == "Hello, Ada!"
     assert await made.call("greet", ["Bob"], seconds=10) == "Hello, Bob!"

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fluvial.commands import Invocation, reach
-from fluvial.errors import ServiceError
 
 if TYPE_CHECKING:
     from fluvial.client import Client
 
 T = TypeVar("T")
-
-TTL_S: Final = 120.0
-"""Modules are fetched and compiled meanwhile; particles live no longer by default."""
 
 
 def with_client(
@@ -61,19 +57,3 @@ def _operator_key(invocation: Invocation) -> Path | None:
         return None
     path = settings.base_dir / options.folder / OPERATOR_KEY
     return path if path.exists() else None
-
-
-async def ask(client: Client, service: str, function: str, *arguments: Any, peer: str = "") -> Any:
-    """What a service of the relay, or of another peer, gives; raises ServiceError."""
-    values = {f"argument_{place}": value for place, value in enumerate(arguments)}
-    script = (
-        f'(xor (seq (call "{peer or client.relay_id}" ("{service}" "{function}") [{" ".join(values)}] result)'
-        ' (call %init_peer_id% ("return" "result") [result]))'
-        ' (call %init_peer_id% ("return" "error") [:error:]))'
-    )
-    async with client.run(script, ttl_s=TTL_S, until=("return",), **values) as flow:
-        ending = await flow.ending()
-    (answer,) = ending.arguments
-    if ending.function == "error":
-        raise ServiceError(int(answer["error_code"]), str(answer["message"]))
-    return answer

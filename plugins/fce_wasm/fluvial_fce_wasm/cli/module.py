@@ -41,7 +41,8 @@ def add(
     invocation: Invocation, file: Path, name: str, relay: str | None, network: str | None, key_file: Path | None
 ) -> None:
     """Let the peer fetch and compile the component FILE; prints its id."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     path = file.absolute()
 
@@ -59,7 +60,8 @@ def add(
 @pass_invocation
 def list_(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the modules that the peer has."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
         return await ask(client, "dist", "list_modules")
@@ -75,7 +77,8 @@ def list_(invocation: Invocation, relay: str | None, network: str | None, key_fi
 @pass_invocation
 def interfaces(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the interfaces that the peer has for modules to import, and the effectors behind them."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
         return await ask(client, "dist", "list_interfaces")
@@ -83,3 +86,24 @@ def interfaces(invocation: Invocation, relay: str | None, network: str | None, k
     found = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     rows = [("INTERFACE", "EFFECTOR"), *((one["interface"], one["effector"]) for one in found)]
     invocation.print(found, lambda: table(rows))
+
+
+@module.command()
+@click.argument("module_id", metavar="MODULE")
+@reach_options
+@common_options
+@pass_invocation
+def remove(
+    invocation: Invocation, module_id: str, relay: str | None, network: str | None, key_file: Path | None
+) -> None:
+    """Let the peer forget MODULE, by its id; blueprints that name it and have no service go with it."""
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
+
+    async def work(client: Client) -> Any:
+        for one in await ask(client, "dist", "list_blueprints"):
+            if any(part["/"] == module_id for part in one["dependencies"]):
+                await ask(client, "dist", "remove_blueprint", one["id"])
+        return await ask(client, "dist", "remove_module", module_id)
+
+    with_client(invocation, work, relay=relay, network=network, key_file=key_file)

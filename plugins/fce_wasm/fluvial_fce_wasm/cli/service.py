@@ -53,7 +53,7 @@ def deploy(
 ) -> None:
     """Deploy the service of MANIFEST, or replace the one that has its alias."""
     from fluvial_fce_wasm.cli.asking import with_client
-    from fluvial_fce_wasm.cli.deploying import deploy_manifest
+    from fluvial_fce_wasm.remote import deploy as deploy_manifest
 
     async def work(client: Client) -> Any:
         return await deploy_manifest(client, manifest)
@@ -83,7 +83,8 @@ def call(
     """Call FUNCTION of the service NAME; each ARGUMENT is JSON, or a text."""
     import msgspec
 
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     def read(text: str) -> Any:
         try:
@@ -104,7 +105,8 @@ def call(
 @pass_invocation
 def list_(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the services of the peer."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
         return await ask(client, "srv", "list")
@@ -127,7 +129,8 @@ def list_(invocation: Invocation, relay: str | None, network: str | None, key_fi
 @pass_invocation
 def show(invocation: Invocation, name: str, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the functions of the service NAME with their types."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
         about = await ask(client, "srv", "info", name)
@@ -150,7 +153,8 @@ def show(invocation: Invocation, name: str, relay: str | None, network: str | No
 @pass_invocation
 def remove(invocation: Invocation, name: str, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Remove the service NAME with everything that it has kept."""
-    from fluvial_fce_wasm.cli.asking import ask, with_client
+    from fluvial_fce_wasm.cli.asking import with_client
+    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
         return await ask(client, "srv", "remove", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,8 @@ from wasmtime import WasmtimeError, component, wat2wasm
 from fluvial_fce_wasm.failures import FailureKind
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.guest.introspection import shape_of
-from fluvial_fce_wasm.process.messages import Compiled, CompileOrder, OrderFailed
+from fluvial_fce_wasm.process.confine import die_with_parent
+from fluvial_fce_wasm.process.messages import Compiled, CompileOrder, ComposeOrder, OrderDone, OrderFailed
 from fluvial_fce_wasm.wit.binary import declared_memories
 
 _COMPONENT_MAGIC: Final = b"\0asm\x0d\0\1\0"
@@ -32,6 +34,20 @@ def compile_component(order: CompileOrder, engine: GuestEngine) -> Compiled | Or
     except (WasmtimeError, ValueError, MemoryError, RecursionError) as error:
         return OrderFailed(FailureKind.COMPONENT.value, _first_lines(str(error)))
     return Compiled(shape)
+
+
+def compose_components(order: ComposeOrder) -> OrderDone | OrderFailed:
+    """Run the tool in a process that is limited as this one is, and ends with it."""
+    words = [order.tool, "compose", "-c", order.config, order.root, "-o", order.target]
+    done = subprocess.run(  # noqa: S603 - the tool that the peer's owner has installed
+        words,
+        capture_output=True,
+        check=False,
+        preexec_fn=die_with_parent,
+    )
+    if done.returncode:
+        return OrderFailed(FailureKind.COMPONENT.value, _first_lines(done.stderr.decode(errors="replace")[-2_000:]))
+    return OrderDone()
 
 
 def _no_component(data: bytes) -> str:

@@ -26,8 +26,8 @@ from fluvial_fce_wasm.wit.types import (
     WitVariant,
 )
 
-HIDDEN: Final = frozenset({"exports"})
-"""Interfaces that a toolchain exports for itself: componentize-py's ``exports``."""
+_PY_INTERFACE: Final = "exports"
+_QJS_INIT: Final = ("init", ("shim", "script", "entry-path", "disable-gc"))
 _PRIMITIVES: Final[dict[type[Any], WitPrimitive]] = {
     native.Bool: WitPrimitive("bool"),
     native.S8: WitPrimitive("s8"),
@@ -51,9 +51,20 @@ def shape_of(component: native.Component, engine: Engine) -> ModuleShape:
     exports = _items(component.type.exports(engine), engine)
     return ModuleShape(
         imports=imports[0],
-        exports={name: item for name, item in exports[0].items() if name not in HIDDEN},
+        exports={name: item for name, item in exports[0].items() if not _is_of_a_toolchain(name, item)},
         types={**imports[1], **exports[1]},
     )
+
+
+def _is_of_a_toolchain(name: str, item: WitItem) -> bool:
+    """Whether a toolchain exports something for itself.
+
+    That is componentize-py's interface ``exports``, and the function ``init`` of componentize-qjs, by which whoever calls it could give the component another
+    program.
+    """
+    if isinstance(item, WitFunction):
+        return (name, tuple(one for one, _ in item.parameters)) == _QJS_INIT
+    return name == _PY_INTERFACE
 
 
 def _items(externs: Mapping[str, Any], engine: Engine) -> tuple[dict[str, WitItem], dict[str, WitType]]:

@@ -11,15 +11,15 @@ import anyio
 from anyio.abc import TaskStatus
 
 from fluvial_fce_wasm.compiling import CodeCache
+from fluvial_fce_wasm.composing import Composer
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.lab.cases import CaseCall, EngineCase
 from fluvial_fce_wasm.levels import ServicePlan
 from fluvial_fce_wasm.limits import GuestLimits
-from fluvial_fce_wasm.linking import link
+from fluvial_fce_wasm.parts import ServiceParts, prepared
 from fluvial_fce_wasm.running import RunningService, UnknownFunction
 from fluvial_fce_wasm.shapes import listed_names
-from fluvial_fce_wasm.shares import shares
 from fluvial_fce_wasm.threads import GuestThreads
 
 NEIGHBOUR: Final = """(component
@@ -37,10 +37,12 @@ class Laboratory:
     Args:
         cache: compiles them.
         folder: for state directories.
+        composer: makes one component of the modules of each service, if it is given.
     """
 
-    def __init__(self, cache: CodeCache, folder: Path) -> None:
+    def __init__(self, cache: CodeCache, folder: Path, composer: Composer | None = None) -> None:
         self._cache = cache
+        self._composer = composer
         self._folder = folder
         self._engines: dict[bool, GuestEngine] = {}
         self._threads = GuestThreads()
@@ -63,15 +65,12 @@ class Laboratory:
             if not await anyio.Path(path).is_file():
                 raise GuestError(FailureKind.COMPONENT, f"there is no file {path}")
         names = [path.stem for path in files]
-        compiled = await self._cache.compiled(
-            list(zip(names, files, strict=True)), counts_fuel=limits.counts_fuel, is_text=True
-        )
-        plan = link([(name, one.shape) for name, one in zip(names, compiled, strict=True)], wasi=wasi)
-        divided = shares(limits.memory_bytes, [(one.shape.memories, None) for one in compiled])
+        parts = ServiceParts(modules=list(zip(names, files, strict=True)), limits=limits, wasi=wasi, is_text=True)
+        modules, plan = await prepared(parts, self._cache, self._composer)
         state = Path(tempfile.mkdtemp(dir=self._folder)) if has_state else None
         service = RunningService(
             ServicePlan(
-                modules=list(zip(names, compiled, divided, strict=True)),
+                modules=modules,
                 link=plan,
                 limits=limits,
                 isolation="process" if wasi else "thread",
@@ -85,15 +84,18 @@ class Laboratory:
         return service
 
 
-async def play(cases: Sequence[EngineCase], *, folder: Path) -> AsyncIterator[dict[str, Any]]:
+async def play(
+    cases: Sequence[EngineCase], *, folder: Path, composer: Composer | None = None
+) -> AsyncIterator[dict[str, Any]]:
     """What each case gives.
 
     Args:
         cases: in the order in which they are played.
         folder: where the paths of modules begin.
+        composer: as for :class:`Laboratory`.
     """
     with tempfile.TemporaryDirectory(prefix="fluvial-lab-fce-") as made:
-        laboratory = Laboratory(CodeCache(Path(made) / "compiled"), Path(made))
+        laboratory = Laboratory(CodeCache(Path(made) / "compiled"), Path(made), composer)
         text = Path(made) / "neighbour.wat"
         text.write_text(NEIGHBOUR)
         neighbour = await laboratory.service([text], GuestLimits())

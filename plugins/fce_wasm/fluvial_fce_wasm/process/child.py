@@ -51,14 +51,18 @@ class _Pipe:
 
 
 def _compile(pipe: _Pipe) -> None:
-    """Compile one component after another."""
-    from fluvial_fce_wasm.guest.compiler import compile_component
+    """Compile one component after another, and compose some."""
+    from fluvial_fce_wasm.guest.compiler import compile_component, compose_components
     from fluvial_fce_wasm.guest.engine import GuestEngine
+    from fluvial_fce_wasm.process.messages import ComposeOrder
 
     engines = {flag: GuestEngine(counts_fuel=flag) for flag in (False, True)}
     while True:
         order = pipe.receive()
-        pipe.send(compile_component(order, engines[order.counts_fuel]))
+        if isinstance(order, ComposeOrder):
+            pipe.send(compose_components(order))
+        else:
+            pipe.send(compile_component(order, engines[order.counts_fuel]))
 
 
 class _PipeDoor:

@@ -32,11 +32,17 @@ def confine(*, address_bytes: int | None = None, cpu_s: int | None = None) -> bo
         _lower(resource.RLIMIT_CPU, cpu_s)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails instead
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc = die_with_parent()
         return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
     except (AttributeError, OSError):
         return False  # no Linux
+
+
+def die_with_parent() -> ctypes.CDLL:
+    """Let this process be killed when its parent ends; the C library. Raises AttributeError or OSError where the system has no such thing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return libc
 
 
 def limit_use(*, memory_bytes: int, file_bytes: int) -> None:

@@ -24,6 +24,15 @@ class CompileOrder(msgspec.Struct, frozen=True, tag="compile"):
     is_text: bool
 
 
+class ComposeOrder(msgspec.Struct, frozen=True, tag="compose"):
+    """Compose components into ``target`` with a tool; ``config`` and ``root`` are paths, too."""
+
+    tool: str
+    config: str
+    root: str
+    target: str
+
+
 class ModuleOrder(msgspec.Struct, frozen=True):
     """A compiled module that is to be loaded from the path ``compiled``."""
 
@@ -89,7 +98,7 @@ class OrderFailed(msgspec.Struct, frozen=True, tag="failed"):
     fuel_used: int = 0
 
 
-Order = CompileOrder | LoadOrder | CallOrder | HostAnswer
+Order = CompileOrder | ComposeOrder | LoadOrder | CallOrder | HostAnswer
 Reply = OrderDone | Compiled | OrderFailed | HostQuestion
 
 _orders: Final = msgspec.msgpack.Decoder(Order)

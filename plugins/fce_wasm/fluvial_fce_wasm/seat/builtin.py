@@ -53,6 +53,12 @@ class Dist(Effector[NoConfig]):
         self._permissions.require_self(call)
         await self._deployments.remove_module(module)
 
+    @function
+    async def remove_blueprint(self, call: Call, blueprint: str) -> None:
+        """Forget a blueprint that no service has."""
+        self._permissions.require_self(call)
+        await self._deployments.remove_blueprint(blueprint)
+
     @function(inline=True)
     def list_modules(self) -> list[dict[str, Any]]:
         """The modules that this peer has."""

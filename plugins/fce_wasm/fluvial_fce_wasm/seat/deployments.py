@@ -29,15 +29,15 @@ from fluvial_fce_wasm.blueprints import (
     read_blueprint,
 )
 from fluvial_fce_wasm.compiling import CodeCache
+from fluvial_fce_wasm.composing import Composer
 from fluvial_fce_wasm.failures import GuestError
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.levels import Isolation, ServicePlan
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX, GuestLimits
-from fluvial_fce_wasm.linking import link
+from fluvial_fce_wasm.parts import ServiceParts, prepared
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.seat.hosting import HostShelf
 from fluvial_fce_wasm.seat.options import WasmOptions
-from fluvial_fce_wasm.shares import shares
 from fluvial_fce_wasm.threads import GuestThreads
 
 ALIAS_CHARACTERS_MAX: Final = 128
@@ -64,14 +64,17 @@ class Deployments:
         self._cache = CodeCache(self._folder / "compiled")
         self._engines: dict[bool, GuestEngine] = {}
         self._threads = GuestThreads()
+        self._composer: Composer | None = None
         self._running: dict[str, RunningService] = {}
         self._changing: dict[str, anyio.Lock] = {}
         self.inventory = tables.Inventory({}, {}, {}, {})
         self.shelf: HostShelf | None = None
 
     async def open(self, shelf: HostShelf) -> None:
-        """Read the tables. Nothing is compiled or started before the first call."""
+        """Read the tables. Nothing is compiled or started before the first call. Raises ConfigError: there is nothing to compose with."""
         self.shelf = shelf
+        if self._options.compose and not is_virtual():  # in simulated time there are no processes
+            self._composer = await in_thread(Composer.installed)
         self.inventory = await self._context.database.read(tables.read_all)
 
     async def close(self) -> None:
@@ -177,6 +180,16 @@ class Deployments:
             await self._context.database.write(partial(tables.add_blueprint, blueprint=key, body=body, added_ms=now))
             self.inventory.blueprints[key] = blueprint
         return key
+
+    async def remove_blueprint(self, key: str) -> None:
+        """Forget a blueprint that no service has; raises EffectorError."""
+        if key not in self.inventory.blueprints:
+            raise EffectorError(NOT_FOUND, f"there is no blueprint {key[:80]!r}")
+        if users := [one.id for one in self.inventory.services.values() if one.blueprint == key]:
+            raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
+        await self._context.database.write(partial(tables.remove_blueprint, blueprint=key))
+        del self.inventory.blueprints[key]
+        await self._context.blobs.unpin(BlobId.parse(key))
 
     async def fetch_blueprint(self, key: str, by: PeerId) -> Blueprint:
         """A blueprint from here, from the caller or from whoever has it; with its modules."""
@@ -306,25 +319,23 @@ class Deployments:
             )
             for _, module in blueprint.modules
         ]
-        compiled = await self._cache.compiled(
-            list(zip(names, paths, strict=True)), counts_fuel=limits.counts_fuel, owner=PeerId.parse(entry.owner)
-        )
         assert self.shelf is not None, "the part has not started"
-        plan = link(
-            [(name, one.shape) for name, one in zip(names, compiled, strict=True)],
-            host=[
-                self.shelf.given(module=module, blueprint=entry.blueprint, owner=entry.owner)
-                for _, module in blueprint.modules
-            ],
+        given = [
+            self.shelf.given(module=module, blueprint=entry.blueprint, owner=entry.owner)
+            for _, module in blueprint.modules
+        ]
+        parts = ServiceParts(
+            modules=list(zip(names, paths, strict=True)),
+            limits=limits,
+            fixed_shares=blueprint.shares,
+            host=given,
             wasi=blueprint.wasi,
             hint=self._hint(blueprint),
+            owner=PeerId.parse(entry.owner),
         )
-        divided = shares(
-            limits.memory_bytes,
-            [(one.shape.memories, blueprint.shares.get(name)) for name, one in zip(names, compiled, strict=True)],
-        )
+        modules, plan = await prepared(parts, self._cache, self._composer)
         return ServicePlan(
-            modules=list(zip(names, compiled, divided, strict=True)),
+            modules=modules,
             link=plan,
             limits=limits,
             isolation=self._isolation(entry, blueprint),

@@ -57,6 +57,12 @@ class WasmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         int, Meta(ge=1, le=10_000, description="most processes of services; who was idle longest makes room")
     ] = 16
 
+    compose: Annotated[
+        bool,
+        Meta(
+            description="make one component of the modules of a service, with wasm-tools; else they are linked in the process"
+        ),
+    ] = False
     vault_bytes_max: Annotated[
         int, Meta(ge=0, le=2**40, description="bytes of the files that one particle may have here")
     ] = 16 * 1_048_576

@@ -1,22 +1,47 @@
-"""Deploys a manifest through a connected client."""
+"""Services of a peer from a Python program: deployed and called through a connected client.
+
+::
+
+    async with connect(relay, keys=keys) as client:
+        made = await deploy(client, Path("notes/service.toml"))
+        await ask(client, made["alias"], "add", "a note")
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from fluvial.errors import ConfigError
+from fluvial.errors import ConfigError, ServiceError
 
 from fluvial_fce_wasm.blueprints import blueprint_bytes
-from fluvial_fce_wasm.cli.asking import ask
 from fluvial_fce_wasm.manifest import read_manifest
 
 if TYPE_CHECKING:
     from fluvial.client import Client
 
+TTL_S: Final = 120.0
+"""Modules are fetched and compiled meanwhile; particles live no longer by default."""
 
-async def deploy_manifest(client: Client, manifest: Path) -> dict[str, Any]:
+
+async def ask(client: Client, service: str, function: str, *arguments: Any, peer: str = "") -> Any:
+    """What a service of the relay, or of another peer, gives; raises ServiceError."""
+    values = {f"argument_{place}": value for place, value in enumerate(arguments)}
+    script = (
+        f'(xor (seq (call "{peer or client.relay_id}" ("{service}" "{function}") [{" ".join(values)}] result)'
+        ' (call %init_peer_id% ("return" "result") [result]))'
+        ' (call %init_peer_id% ("return" "error") [:error:]))'
+    )
+    async with client.run(script, ttl_s=TTL_S, until=("return",), **values) as flow:
+        ending = await flow.ending()
+    (answer,) = ending.arguments
+    if ending.function == "error":
+        raise ServiceError(int(answer["error_code"]), str(answer["message"]))
+    return answer
+
+
+async def deploy(client: Client, manifest: Path) -> dict[str, Any]:
     """Offer the modules as blobs, let the peer fetch them, and make or replace the service.
 
     Raises:
