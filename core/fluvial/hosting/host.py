@@ -93,7 +93,7 @@ class ConsensusHost(Consensus):
         self._timers: Final = ReplicaTimers(self._fired)
         self._followers: OrderedDict[PeerId, None] = OrderedDict()
         self._asking_old: set[PeerId] = set()
-        self._budget, self._budget_at = float(STRANGERS_BYTES_PER_S), 0.0
+        self._budget, self._budget_at, self._began_s = float(STRANGERS_BYTES_PER_S), 0.0, 0.0
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
         self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
@@ -101,7 +101,6 @@ class ConsensusHost(Consensus):
         self._changes: dict[str, int] = {}
         self._since = 0
         self.outcomes: Final[OrderedDict[bytes, tuple[int, str]]] = OrderedDict()
-        self._began_s = 0.0
         self._me = context.keys
         self.silent = False
         self.certified: Final = CertifiedStates()
@@ -109,8 +108,8 @@ class ConsensusHost(Consensus):
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
         self._transactions: Messenger | None = None
-        self._tasks: TaskGroup | None = None
         self._outside: OutsideLog | None = None
+        self._tasks: TaskGroup | None = None
         self._measure(context)
 
     def _measure(self, context: Context) -> None:
@@ -319,8 +318,7 @@ class ConsensusHost(Consensus):
                     self._writer.sync(number)
                 case Transmit(to, data):
                     self._transmit(to, data)
-                case PublishEntry(data):
-                    assert self._outside is not None, "only engines over a service publish"
+                case PublishEntry(data) if self._outside is not None:
                     self._outside.publish(data)
                 case StartTimer(name, after_ms):
                     self._timers.start(name, after_ms)
