@@ -35,11 +35,11 @@ from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.wire import HistoryAsk, LedgerStatus, tag_of
 from fluvial.encoding import decode, encode
-from fluvial.errors import ConfigError, FluvialError, Refused
+from fluvial.errors import FluvialError, Refused
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.genesis_file import read_genesis
-from fluvial.hosting.key_mark import KeyMark
+from fluvial.hosting.key_mark import KeyMark, may_vote
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
@@ -215,29 +215,8 @@ class ConsensusHost(Consensus):
 
     async def _prepare_key(self, mark: KeyMark, chain: bytes) -> None:
         """Find out whether this key may vote with this database."""
-        me = self._context.keys.public_key
-
-        def look(connection: Connection) -> tuple[tuple[bytes, bool] | None, bool]:
-            return self._table.voter(connection, me), self._table.others(connection, me)
-
-        known, of_others = await self._context.database.read(look)
-        if known is not None and known[0] != chain:
-            raise ConfigError(
-                f"{self._plan.section.genesis}: the peer's database belongs to another ledger, {known[0].hex()[:12]}…",
-                hint="one database is for one ledger: name the genesis of that one, or give the peer a new folder",
-            )
-        if of_others:
-            raise ConfigError(
-                "the peer's database belongs to another key of a ledger",
-                hint="a validator's database and key go together",
-            )
-        if known is None:
-            self.silent = mark.has_voted(chain)
-            await self._context.database.write(
-                lambda connection: self._table.register(connection, me, chain, silent=self.silent)
-            )
-        else:
-            self.silent = known[1]
+        database, me = self._context.database, self._context.keys.public_key
+        self.silent = not await may_vote(mark, database, self._table, me, chain, self._plan.section.genesis)
         if self.silent:
             # An engine that does not know what it has signed must not sign: it works under a key that nobody counts.
             self._me = KeyPair.generate()
