@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
+from click.testing import CliRunner
+from fluvial.cli.lab_consensus import consensus
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import Action, Fault, FaultSchedule, Role, read_schedule
 from fluvial.errors import RemoteProtocolError
+from fluvial.ledger.genesis import ACCOUNTS
 from fluvial.ledger.light_client import LightClient
 from fluvial.ledger.revocations import revocation_key
-from fluvial.ledger.transactions import Body, UrgentTransaction
+from fluvial.ledger.transactions import Body, TransferUnits, UrgentTransaction
 from fluvial.seats import Registry
+from fluvial.testing.nodes import nodes, until
+from fluvial.virtual.loop import BACKEND
 
 from tests.core.ledger.test_light_client import GENESIS, fact
 from tests.core.ledger.test_revocations import ANN, BOB
 from tests.docs.pages import blocks, rows, section, words
+from tests.support.ledgers import VALIDATORS, chain_of, host_of, start_holder, transaction, write_genesis
 
 SCHEDULES = Path(__file__).parents[1] / "conformance" / "consensus"
 
@@ -40,13 +47,54 @@ def algorithm() -> Algorithm:
     return Algorithm(name=offer.name, make=offer.factory, options=offer.options(), traits=offer.traits)
 
 
-def test_the_engine_of_the_page_works_while_messages_keep_their_order() -> None:
+def test_the_engine_of_the_page_works_until_a_message_is_lost() -> None:
     schedule = read_schedule(SCHEDULES / "p01-good-case.json")
-    calm = msgspec.structs.replace(schedule, expect={"txs_committed_by_ms": [{"submitted_until": 3000, "by": 4000}]})
+    late = msgspec.structs.replace(schedule.network, delay_ms=(1, 100))
+    calm = msgspec.structs.replace(
+        schedule, network=late, expect={"txs_committed_by_ms": [{"submitted_until": 3000, "by": 4000}]}
+    )
     report = play(calm, algorithm(), 1)
     assert [one for one in report["verdicts"] if not one["ok"]] == []
-    stormy = msgspec.structs.replace(calm, network=msgspec.structs.replace(calm.network, delay_ms=(1, 100)))
-    assert not play(stormy, algorithm(), 1)["passed"]
+    lossy = msgspec.structs.replace(calm, network=msgspec.structs.replace(late, loss=0.05))
+    assert not play(lossy, algorithm(), 1)["passed"]
+
+
+def plugin_file(folder: Path) -> Path:
+    (block,) = [one for one in blocks("python") if one.page == "docs/consensus.md" and "fluvial_register" in one.text]
+    path = folder / "plugins.d" / "first_decides.py"
+    path.parent.mkdir()
+    path.write_text(block.text)
+    return path
+
+
+def settings_of(part: str) -> str:
+    (block,) = [one for one in blocks("toml") if one.page == "docs/consensus.md" and part in one.text]
+    return block.text
+
+
+def test_the_commands_of_the_page_find_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin_file(tmp_path)
+    (tmp_path / "fluvial.toml").write_text(settings_of("[plugins]"))
+    monkeypatch.chdir(tmp_path)
+    schedule = str(SCHEDULES / "p01-good-case.json")
+    call = ["compare", schedule, "--algorithm", "first-decides", "--sizes", "4", "--loads", "50"]
+    done = CliRunner().invoke(consensus, call)
+    assert done.exit_code == 0, done.output
+    assert "first-decides" in (tmp_path / "comparison.html").read_text()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [BACKEND])
+async def test_the_engine_of_the_page_holds_a_ledger(tmp_path: Path, anyio_backend: object) -> None:
+    kind = tomllib.loads(settings_of("[consensus]"))["consensus"]["kind"]
+    write_genesis(tmp_path / "genesis.json")
+    async with nodes(base_dir=tmp_path, plugins={"own": plugin_file(tmp_path)}) as network:
+        for name in VALIDATORS:
+            await start_holder(network, name, kind)
+        bob, payee = network["bob"], ANN.public_key
+        await host_of(bob).submit(transaction(bob, TransferUnits(payee, 7), 0))
+        await until(lambda: all(host_of(one).view().get(ACCOUNTS, payee) for one in network.values()))
+        assert len({chain_of(one)[0] for one in network.values()}) == 1
 
 
 def test_a_light_client_learns_whether_a_key_is_revoked() -> None:

@@ -42,20 +42,20 @@ class BlocksInMemory:
     """All blocks in memory."""
 
     def __init__(self) -> None:
-        self._blocks: list[LedgerBlock] = []
+        self._blocks: dict[int, LedgerBlock] = {}
         self._proofs: dict[int, FinalityProof] = {}
 
     def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
-        self._blocks.append(block)
+        self._blocks[block.header.height] = block
 
     def has(self, height: int) -> bool:
         """Whether a block is there."""
-        return 0 < height <= len(self._blocks)
+        return height in self._blocks
 
     def block(self, height: int) -> LedgerBlock:
         """A block that is there."""
-        return self._blocks[height - 1]
+        return self._blocks[height]
 
     def put_proof(self, height: int, proof: FinalityProof) -> None:
         """Keep the proof of a block."""
@@ -114,11 +114,24 @@ class BlockChain:
     Args:
         genesis: where it begins.
         store: where the blocks lie.
+        name: id of the ledger.
+
+    Attributes:
+        tip: the last block.
+        base: the height up to which the blocks are not known: 0, or that of a snapshot.
     """
 
-    def __init__(self, genesis: Anchor, store: BlockStore) -> None:
-        self.tip = genesis
+    def __init__(self, genesis: Anchor, store: BlockStore, name: bytes = b"") -> None:
+        self.tip, self.id, self.base = genesis, name, 0
         self.store = store
+
+    def restore(self, header: BlockHeader, proof: FinalityProof) -> None:
+        """Begin behind a block of whose state there is a snapshot; only its header is known."""
+        assert not self.tip.height, "a snapshot comes before all blocks"
+        self.store.append(LedgerBlock(header))
+        self.store.put_proof(header.height, proof)
+        self.base = header.height
+        self.tip = Anchor(header.height, header.slot, header.id, header.state, header.time_ms)
 
     def append(self, block: LedgerBlock) -> None:
         """Add the next block; its parent must be the tip."""
@@ -133,8 +146,8 @@ class BlockChain:
         return self.store.block(height).header
 
     def answer(self, above: int) -> HistoryAnswer:
-        """The blocks above a height; they must be in the store."""
-        heights = range(above + 1, self.tip.height + 1)
+        """The blocks above a height; they must be in the store. None, if they are below a snapshot."""
+        heights = range(above + 1, self.tip.height + 1) if above >= self.base else range(0)
         return history_of(((self.store.block(one), self.store.proof(one)) for one in heights), self.tip.height)
 
     def contradicts(self, header: BlockHeader) -> bool:

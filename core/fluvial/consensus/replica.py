@@ -59,6 +59,7 @@ from fluvial.consensus.outputs import (
     StopTimer,
     Transmit,
 )
+from fluvial.consensus.replay import replayed
 from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.wire import (
     BlockEntry,
@@ -115,7 +116,7 @@ class Replica:
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self.chain_id: Final = config.genesis.chain
-        self.chain = BlockChain(config.genesis.anchor(), config.store())
+        self.chain = BlockChain(config.genesis.anchor(), config.store(), config.genesis.chain)
         self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
         self.epoch = 0
         self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
@@ -152,24 +153,13 @@ class Replica:
         """Begin, or go on with what an earlier run has written, in order.
 
         Raises:
-            RemoteProtocolError: the log is of another version or another ledger.
+            RemoteProtocolError: the log is of another version or another ledger, or does not lead to the states that it names.
         """
         self._now, self._wall_ms = now, wall_ms
-        records: list[RecordEntry] = []
-        for data in log:
-            entry: LogEntry = decode(data, LogEntry, what="log entry")  # type: ignore[arg-type]  # a union
-            match entry:
-                case RecordEntry():
-                    if entry.fresh:
-                        records.clear()
-                    records.append(entry)
-                case BlockEntry(block, proof):
-                    self._replay(block, proof)
-                case ProofEntry(height, proof):
-                    self.chain.store.put_proof(height, proof)
-                case EvidenceEntry(evidence):
-                    self.evidence[evidence.offender] = evidence
-        self._open_epoch([one.record for one in records if one.epoch == self.epoch])
+        replay = replayed(log, self.chain, self._executor)
+        self.evidence.update(replay.evidence)
+        epoch = membership(self.state).epoch
+        self._open_epoch([one.record for one in replay.records if one.epoch == epoch])
         return self._drain()
 
     def receive(self, sender: PeerId, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:
@@ -380,12 +370,6 @@ class Replica:
         self._events.append((self.epoch, PayloadChecked(block.id, reason, terminal)))
 
     # --- final blocks ---------------------------------------------------------------------------------------------------
-
-    def _replay(self, block: LedgerBlock, proof: FinalityProof | None) -> None:
-        self._executor.replay(block)
-        if proof is not None:
-            self.chain.store.put_proof(block.header.height, proof)
-        self.epoch = membership(self.state).epoch
 
     def _commit(self, blocks: Sequence[LedgerBlock], proof: FinalityProof) -> None:
         for number, block in enumerate(blocks, 1):

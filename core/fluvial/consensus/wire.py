@@ -6,7 +6,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from fluvial.ledger.blocks import FinalityProof, LedgerBlock
+from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
+from fluvial.ledger.snapshots import SnapshotChunk
 from fluvial.ledger.statements import Digest, Evidence, Index, Signature, Slot
 
 # --- messages -----------------------------------------------------------------------------------------------------------
@@ -95,7 +96,15 @@ class EvidenceEntry(msgspec.Struct, frozen=True, array_like=True, tag="offence")
     evidence: Evidence
 
 
-LogEntry: TypeAlias = RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
+class SnapshotEntry(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """A part of the state after a block; all parts of one snapshot follow each other at the beginning of a log."""
+
+    header: BlockHeader
+    proof: FinalityProof
+    chunk: SnapshotChunk
+
+
+LogEntry: TypeAlias = SnapshotEntry | RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
 
 
 def tag_of(data: bytes) -> bytes:

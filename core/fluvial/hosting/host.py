@@ -35,11 +35,11 @@ from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.wire import HistoryAsk, LedgerStatus, tag_of
 from fluvial.encoding import decode, encode
-from fluvial.errors import ConfigError, FluvialError, Refused
+from fluvial.errors import FluvialError, Refused
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.genesis_file import read_genesis
-from fluvial.hosting.key_mark import KeyMark
+from fluvial.hosting.key_mark import KeyMark, may_vote
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
@@ -93,7 +93,7 @@ class ConsensusHost(Consensus):
         self._timers: Final = ReplicaTimers(self._fired)
         self._followers: OrderedDict[PeerId, None] = OrderedDict()
         self._asking_old: set[PeerId] = set()
-        self._budget, self._budget_at = float(STRANGERS_BYTES_PER_S), 0.0
+        self._budget, self._budget_at, self._began_s = float(STRANGERS_BYTES_PER_S), 0.0, 0.0
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
         self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
@@ -101,7 +101,6 @@ class ConsensusHost(Consensus):
         self._changes: dict[str, int] = {}
         self._since = 0
         self.outcomes: Final[OrderedDict[bytes, tuple[int, str]]] = OrderedDict()
-        self._began_s = 0.0
         self._me = context.keys
         self.silent = False
         self.certified: Final = CertifiedStates()
@@ -109,8 +108,8 @@ class ConsensusHost(Consensus):
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
         self._transactions: Messenger | None = None
-        self._tasks: TaskGroup | None = None
         self._outside: OutsideLog | None = None
+        self._tasks: TaskGroup | None = None
         self._measure(context)
 
     def _measure(self, context: Context) -> None:
@@ -216,29 +215,8 @@ class ConsensusHost(Consensus):
 
     async def _prepare_key(self, mark: KeyMark, chain: bytes) -> None:
         """Find out whether this key may vote with this database."""
-        me = self._context.keys.public_key
-
-        def look(connection: Connection) -> tuple[tuple[bytes, bool] | None, bool]:
-            return self._table.voter(connection, me), self._table.others(connection, me)
-
-        known, of_others = await self._context.database.read(look)
-        if known is not None and known[0] != chain:
-            raise ConfigError(
-                f"{self._plan.section.genesis}: the peer's database belongs to another ledger, {known[0].hex()[:12]}…",
-                hint="one database is for one ledger: name the genesis of that one, or give the peer a new folder",
-            )
-        if of_others:
-            raise ConfigError(
-                "the peer's database belongs to another key of a ledger",
-                hint="a validator's database and key go together",
-            )
-        if known is None:
-            self.silent = mark.has_voted(chain)
-            await self._context.database.write(
-                lambda connection: self._table.register(connection, me, chain, silent=self.silent)
-            )
-        else:
-            self.silent = known[1]
+        database, me = self._context.database, self._context.keys.public_key
+        self.silent = not await may_vote(mark, database, self._table, me, chain, self._plan.section.genesis)
         if self.silent:
             # An engine that does not know what it has signed must not sign: it works under a key that nobody counts.
             self._me = KeyPair.generate()
@@ -319,8 +297,7 @@ class ConsensusHost(Consensus):
                     self._writer.sync(number)
                 case Transmit(to, data):
                     self._transmit(to, data)
-                case PublishEntry(data):
-                    assert self._outside is not None, "only engines over a service publish"
+                case PublishEntry(data) if self._outside is not None:
                     self._outside.publish(data)
                 case StartTimer(name, after_ms):
                     self._timers.start(name, after_ms)

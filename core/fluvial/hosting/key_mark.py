@@ -10,7 +10,11 @@ import fcntl
 import os
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from fluvial.errors import ConfigError
+from fluvial.hosting.log import ConsensusLog
+from fluvial.ports import Database
 
 
 class KeyMark:
@@ -61,3 +65,41 @@ class KeyMark:
     def close(self) -> None:
         """Let go."""
         os.close(self._handle)
+
+
+async def may_vote(
+    mark: KeyMark, database: Database, table: ConsensusLog, me: bytes, chain: bytes, genesis: str
+) -> bool:
+    """Whether a key may vote on a ledger with a database, which belongs to both from then on.
+
+    Args:
+        mark: of the key.
+        database: of the peer.
+        table: in it.
+        me: the public key.
+        chain: id of the ledger.
+        genesis: its file, for errors.
+
+    Raises:
+        ConfigError: the database belongs to another ledger or another key.
+    """
+
+    def look(connection: Connection) -> tuple[tuple[bytes, bool] | None, bool]:
+        return table.voter(connection, me), table.others(connection, me)
+
+    known, of_others = await database.read(look)
+    if known is not None and known[0] != chain:
+        raise ConfigError(
+            f"{genesis}: the peer's database belongs to another ledger, {known[0].hex()[:12]}…",
+            hint="one database is for one ledger: name the genesis of that one, or give the peer a new folder",
+        )
+    if of_others:
+        raise ConfigError(
+            "the peer's database belongs to another key of a ledger",
+            hint="a validator's database and key go together",
+        )
+    if known is not None:
+        return not known[1]
+    silent = mark.has_voted(chain)
+    await database.write(lambda connection: table.register(connection, me, chain, silent=silent))
+    return not silent

@@ -122,7 +122,11 @@ class StateAssembly:
         if any(len(one) != 32 for one in chunk.siblings) or folded(subtree, chunk.start, chunk.siblings) != self._root:
             raise RemoteProtocolError("this chunk is not part of the state")
         self._leaves += leaves
-        self._at += 1 << (DEPTH_MAX - depth)
+        self.skip(chunk)
+
+    def skip(self, chunk: SnapshotChunk) -> None:
+        """Go on behind a chunk without taking it, for who hands chunks out."""
+        self._at += 1 << (DEPTH_MAX - len(chunk.siblings))
 
 
 def _begins(start: bytes, depth: int) -> bool:
