@@ -26,6 +26,8 @@ from fluvial.identity import KeyPair, PeerId
 INITIATOR: Final = "alice"
 MEMBERS: Final = ("bob", "carol")
 SERVERS: Final = ("relay", "members", "history", *MEMBERS)
+SEED: Final = "relay"
+"""The one peer whose address the others are given; they find each other through the DHT."""
 HOSTS: Final = ("members", "history")
 """Peers with a service in WebAssembly, of the same name; its source lies in the folder of that name."""
 OPERATOR_KEY: Final = "state/wasm/operator.key"
@@ -179,12 +181,12 @@ class Network:
         )
 
     def _settings(self, member: Member) -> dict[str, Any]:
-        others = [str(one.address) for one in self.members.values() if one.address is not None and one is not member]
+        seeds = [] if member.name == SEED else [self.address(SEED)]
         settings: dict[str, Any] = {
             "network": "demo",
             "plugins": {"path": str(self.folder / "plugins.d")},
             "transport": {"kind": "tcp", "listen": [] if member.address is None else [_listen(member.address)]},
-            "routing": {"kind": "static", "peers": others},
+            "routing": {"kind": "kademlia", "peers": seeds},
             "authorization": self._authorization(member),
             "telemetry": {"log_format": "json", "log_level": "debug"},
         }
