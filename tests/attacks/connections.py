@@ -9,17 +9,20 @@ from typing import Final
 
 import anyio
 from fluvial.encoding import encode
+from fluvial.identity import KeyPair
 from fluvial.particles.receipt import PROTOCOL
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello
 from fluvial_transport_tcp.secure import Credentials
 
 from tests.attacks.arena import AT_ONCE, GONE, Arena
+from tests.attacks.values import sequence, text
 from tests.support.processes import NETWORK
 
 FRESH_KEYS: Final = 1_100
 SILENT: Final = 500
 UNFINISHED: Final = 80
+DEAF: Final = 60
 LONG_BYTES: Final = 8_000_000
 LINGER_NOT: Final = b"\1\0\0\0\0\0\0\0"
 """SO_LINGER for a reset in place of an end."""
@@ -154,11 +157,41 @@ async def deaf(arena: Arena) -> None:
             tasks.start_soon(stay)
 
 
+async def deaf_receivers(arena: Arena) -> None:
+    """Flows send megabytes to dozens of connected peers that never read what comes."""
+    receivers = [arena.stranger() for _ in range(DEAF)]
+
+    async def stay(keys: KeyPair) -> None:
+        while True:
+            with suppress(*GONE, TimeoutError):
+                async with arena.link(keys) as link:
+                    # So that the target sees that somebody is there.
+                    while True:
+                        await link.say(Message(Kind.PING, 1))
+                        await anyio.sleep(1)
+            await anyio.sleep(0.2)
+
+    async def throw() -> None:
+        while True:
+            sends = "(null)"
+            for keys in receivers:
+                sends = f'(par (call "{keys.peer_id}" ("a" "b") [s]) {sends})'
+            await arena.give(arena.stranger(), sequence(*text(arena, 16), sends), ttl_ms=60_000)
+            await anyio.sleep(0.2)
+
+    async with anyio.create_task_group() as tasks:
+        for keys in receivers:
+            tasks.start_soon(stay, keys)
+        for _ in range(2):
+            tasks.start_soon(throw)
+
+
 CONNECTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "resets": resets,
     "fresh-keys": fresh_keys,
     "silence": silence,
     "unfinished": unfinished,
     "deaf": deaf,
+    "deaf-receivers": deaf_receivers,
 }
 """By name."""

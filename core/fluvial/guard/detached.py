@@ -56,7 +56,10 @@ class Detached(Generic[T]):
             with self._scope:
                 self._result = await work()
         except BaseException as error:  # noqa: BLE001 - kept for the owner; the loop must not see it
-            self.error = error
+            # Without this frame, which has the task: in a circle they would stay, with all that the work had, until garbage is collected.
+            traceback = error.__traceback__
+            self.error = error.with_traceback(None if traceback is None else traceback.tb_next)
+            del traceback
         finally:
             self._over = True
             for tell in self._tell:

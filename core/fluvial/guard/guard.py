@@ -117,9 +117,14 @@ class Guard:
             raise failed
         if task.error is None:
             return task.result
-        if isinstance(task.error, passes):
-            raise task.error
-        raise self.failure(plugin, what, task.error) from None
+        try:
+            if isinstance(task.error, passes):
+                raise task.error
+            raise self.failure(plugin, what, task.error) from None
+        finally:
+            del (
+                task
+            )  # in a circle with this frame it would keep all that its callers work with, until garbage is collected
 
     async def answer(self, plugin: str, what: str, work: Callable[[], T | Awaitable[T]], *, passes: Passes = ()) -> T:
         """As :meth:`call`, for work that may also return its result at once, which costs no task."""

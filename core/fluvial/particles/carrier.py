@@ -114,7 +114,7 @@ class Carrier:
                 receipt = await self._ask(Contact(peer, direct), protocol, payload)
                 return receipt, Led(way, "" if connected else ",".join(map(_where, direct)))
             except Unreachable as error:
-                failures.append(error)
+                failures.append(error.with_traceback(None))
                 if direct:
                     self._routing.failed(Contact(peer, direct))
         for relay in await self._relays_to(peer, ways):
@@ -128,9 +128,14 @@ class Carrier:
             failures.append(Unreachable(f"relay {relay.peer}: {receipt.explanation}"))
         if not failures:
             raise _no_way(peer)
-        if len(failures) == 1:
-            raise failures[0]
-        raise Unreachable("; ".join(dict.fromkeys(failure.message for failure in failures)))
+        try:
+            if len(failures) == 1:
+                raise failures[0]
+            raise Unreachable("; ".join(dict.fromkeys(failure.message for failure in failures)))
+        finally:
+            del (
+                failures
+            )  # in a circle with this frame they would keep all that is being sent, until garbage is collected
 
     async def _addresses(self, way: Way, peer: PeerId, header: Header) -> Sequence[Address]:
         """The addresses for a way; to the initiator also those that came with the particle."""

@@ -23,15 +23,13 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.memory import MemoryBudget, Reservation
+from fluvial.particles.memory import COPIES, MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.particles.refusals import RefusalLog
 from fluvial.throttling import ThrottledLog
 
-COPIES: Final = 3
-"""How often the bytes of a delivery are in memory while it is taken in: as they came, as its parts, as what is written."""
 OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
 
@@ -127,7 +125,8 @@ class Inbox:
         if not decision.allowed:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
-            return await self._pass_on(delivery, payload)
+            with self._budget.reserved(particle.initiator, COPIES * len(payload)):
+                return await self._pass_on(delivery, payload)
         self._quota.check(particle.initiator)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved)

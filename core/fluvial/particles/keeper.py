@@ -139,15 +139,15 @@ class Keeper:
             here = particle.key in self._actors or self._context.store.knows(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None and here and await self._context.store.is_spent(particle.key):
-                raise _finished()
+                raise _refusal(None)
             if actor is None:
                 self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
                 script, me = await self._script(particle), self._context.keys.peer_id
                 self._make_room()
                 session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits())
                 return self._keep(session)
-            if (refusal := _refusal(actor.finished, actor.failure)) is not None:
-                raise refusal
+            if actor.finished or actor.failure is not None:
+                raise _refusal(actor.failure)
             return actor
 
     async def find(self, key: ParticleKey) -> Actor | None:
@@ -320,7 +320,7 @@ class Keeper:
         if stored is None:
             return None
         if going_on and stored.state is ParticleState.FINISHED:
-            raise self._remember_over(key, _refusal(True, failure_in(stored.journal)))
+            raise self._remember_over(key, _refusal(failure_in(stored.journal)))
         return await self._restore(stored)
 
     async def _restore(self, stored: StoredParticle) -> Actor:
@@ -335,9 +335,9 @@ class Keeper:
                     particle.initiator, self._counted(particle, restoring, waiting)
                 )
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
-            damaged = Refused(f"the particle's journal here is damaged: {error.message}", reason="broken")
-            self._context.reporter.broken(particle, damaged)
-            raise damaged from error
+            message = f"the particle's journal here is damaged: {error.message}"
+            self._context.reporter.broken(particle, Refused(message, reason="broken"))
+            raise Refused(message, reason="broken") from error
         except Refused as error:
             if not _short_of_memory(error):
                 self._context.reporter.broken(particle, error)
@@ -439,11 +439,10 @@ class Keeper:
 
     def _end(self, actor: Actor) -> None:
         """The flow has failed here: nothing more comes of it, nor of its calls."""
-        self._remember_over(actor.particle.key, _refusal(True, actor.failure))
+        self._remember_over(actor.particle.key, _refusal(actor.failure))
         self._leave(actor)
 
-    def _remember_over(self, key: ParticleKey, refusal: Refused | None) -> Refused:
-        assert refusal is not None, "it is over"
+    def _remember_over(self, key: ParticleKey, refusal: Refused) -> Refused:
         self._over[key] = refusal.message, refusal.reason
         if len(self._over) > OVER_MAX:
             self._over.popitem(last=False)
@@ -485,12 +484,8 @@ def _short_of_memory(error: BaseException) -> bool:
     return isinstance(error, Refused) and error.reason == MEMORY
 
 
-def _refusal(finished: bool, failure: FlowFailed | None) -> Refused | None:
-    """Why nothing more is taken of a particle; None if it goes on."""
+def _refusal(failure: FlowFailed | None) -> Refused:
+    """Why nothing more is taken of a particle that is over, which perhaps has failed."""
     if failure is not None:
         return Refused(f"the flow has failed here: {failure.code}: {failure.message}", reason=FAILED)
-    return Refused("the particle is finished on this peer", reason="replay") if finished else None
-
-
-def _finished() -> Refused:
     return Refused("the particle is finished on this peer", reason="replay")

@@ -25,6 +25,9 @@ ItemT = TypeVar("ItemT", bound=Hashable)
 MEMORY: Final = "memory"
 """Reason of a refusal for want of memory; trying again may help."""
 
+COPIES: Final = 3
+"""How often the bytes of a delivery are in memory while it is taken in, handed over or passed on: as they came or go, as its parts, as what is written."""
+
 ADMITTING: Final = 0.75
 """So much of the limit may be in use for something new to be let in; what goes on has the rest."""
 

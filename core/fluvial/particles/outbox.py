@@ -24,13 +24,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, LocalProtocolError, StorageError, Unreachable
+from fluvial.errors import FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
 from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.lanes import DeliveryLane
-from fluvial.particles.memory import MEMORY
+from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session import Parcel
@@ -46,6 +46,8 @@ KNOCKS_MAX: Final = 64
 """Peers among them that did not take anything the last time, or were never tried."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
+UNCOUNTED_BYTES: Final = 32_768
+"""Data of a delivery that are not counted while it is under way: all that can be under way at one time is then a part of the other memory."""
 GOOD_MAX: Final = 4_096
 """Peers of which it is remembered that they took something the last time."""
 
@@ -73,6 +75,7 @@ class Outbox:
         store: where the rows are.
         carrier: how deliveries travel.
         reporter: tells initiators of peers that do not take their particles.
+        budget: where large deliveries under way are counted.
         weight: how much an initiator counts; see :class:`FairQueue`.
         clock, rng: time, and randomness for the pauses.
         metrics, log: as usual.
@@ -85,6 +88,7 @@ class Outbox:
         carrier: Carrier,
         *,
         reporter: Reporter,
+        budget: MemoryBudget,
         weight: Callable[[PeerId], int],
         clock: Clock,
         rng: random.Random,
@@ -95,6 +99,7 @@ class Outbox:
         self._store = store
         self._carrier = carrier
         self._reporter = reporter
+        self._budget = budget
         self._weight = weight
         self._clock = clock
         self._rng = rng
@@ -261,7 +266,7 @@ class Outbox:
                 await self._carrier.check_way(row.peer)
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
-            receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over(lane, row, parcel)
+            receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
             if receipt.reason in (MEMORY, QUOTA):  # of this initiator it holds enough; others may pass
                 lane.put_off(row, anyio.current_time(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
@@ -273,6 +278,9 @@ class Outbox:
             self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)
             return False
         except FluvialError as error:
+            if isinstance(error, Refused) and error.reason == MEMORY:
+                lane.put_off(row, anyio.current_time(), self._rng)
+                return False
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
                 raise
@@ -294,6 +302,17 @@ class Outbox:
             self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
                 self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
+
+    async def _hand_over_reserved(
+        self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel
+    ) -> tuple[Receipt, HandOver | None]:
+        """As :meth:`_hand_over`; meanwhile the bytes are counted, since peers may take long to read them. Raises Refused, ``memory``."""
+        delivery = parcel.delivery
+        if len(delivery.data) <= UNCOUNTED_BYTES:
+            return await self._hand_over(lane, row, parcel)
+        initiator = PeerId.from_public_key(delivery.header.initiator)
+        with self._budget.reserved(initiator, COPIES * (len(delivery.data) + len(delivery.script))):
+            return await self._hand_over(lane, row, parcel)
 
     async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> tuple[Receipt, HandOver | None]:
         """What the peer said, and how it was found if it has the particle now."""

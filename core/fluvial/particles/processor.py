@@ -76,7 +76,11 @@ class _Job(Generic[ResultT]):
         with anyio.CancelScope(shield=True):
             await self.ended.wait()
         if self.error is not None:
-            raise self.error
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # in a circle with this frame it would keep all that its caller works with
         assert self.result is not None, "work ends with its result or an error"
         return self.result
 

@@ -229,7 +229,8 @@ class Particles(Part):
         reporter = Reporter(
             context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
         )
-        self._outbox = self._make_outbox(carrier, reporter, throttled)
+        budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
+        self._outbox = self._make_outbox(carrier, reporter, budget, throttled)
         actor_context = ActorContext(
             keys=context.keys,
             clock=clock,
@@ -249,7 +250,6 @@ class Particles(Part):
             log=log,
             throttled=throttled,
         )
-        budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
         keeper = Keeper(actor_context, limits, context.disk, budget=budget, condense=context.condense, metrics=metrics)
         self.keeper = keeper
         self._inbox = Inbox(
@@ -272,12 +272,15 @@ class Particles(Part):
         self._notice_inbox = self._hearing(carrier, throttled)
         return reporter
 
-    def _make_outbox(self, carrier: Carrier, reporter: Reporter, throttled: ThrottledLog) -> Outbox:
+    def _make_outbox(
+        self, carrier: Carrier, reporter: Reporter, budget: MemoryBudget, throttled: ThrottledLog
+    ) -> Outbox:
         context = self._context
         return Outbox(
             context.store,
             carrier,
             reporter=reporter,
+            budget=budget,
             weight=context.authorization.weight,
             clock=context.clock,
             rng=context.rng,

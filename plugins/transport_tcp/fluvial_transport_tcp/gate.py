@@ -137,7 +137,10 @@ class DialGate:
             except OSError as error:
                 failure = failure or error
         assert failure is not None, "there is at least one host"
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # in a circle with this frame it would keep all that is being sent
 
     async def _try(self, peer: PeerId, host: str, port: int, *, only: bool) -> Wire:
         answered = given_up = False
@@ -164,4 +167,7 @@ async def _first(hosts: Sequence[str], port: int) -> Wire:
                 return await Wire.connect(host, port)
         except OSError as error:
             failure = failure or error
-    raise failure or OSError("it has no host")
+    try:
+        raise failure or OSError("it has no host")
+    finally:
+        del failure  # as above

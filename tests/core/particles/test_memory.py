@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 import pytest
+from fluvial.addresses import Contact
 from fluvial.air.data.content import Json
 from fluvial.air.data.wire import WireData
 from fluvial.client import Flow, PreparedRun
@@ -15,6 +17,7 @@ from fluvial.particle import Delivery, Particle
 from fluvial.particles.receipt import Receipt
 from fluvial.story.story import tell
 
+from tests.plugins.transport_tcp.peers import stranger
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, Work, id_of, keys_of, peer, until
 
@@ -227,3 +230,24 @@ async def test_what_a_peer_has_no_memory_for_does_not_hold_up_what_others_send_t
         # They are still refused, and tried again.
         assert a.metric("fluvial_outbox_lanes") >= 1
         work.open.set()
+
+
+async def test_what_others_do_not_read_is_counted_while_it_is_under_way(tmp_path: Path) -> None:
+    limits = {"memory_bytes_max": 8_000_000, "node_memory_bytes_max": 16_000_000}
+    deaf = [keys_of(f"deaf {number}") for number in range(12)]
+    async with AsyncExitStack() as stack:
+        b = await stack.enter_async_context(peer("b", tmp_path, particles=limits))
+        a = await stack.enter_async_context(peer("a", tmp_path))
+        for keys in deaf:
+            await stack.enter_async_context(stranger(Contact.parse(b.address), keys=keys))
+        sends = "(null)"
+        for keys in deaf:
+            sends = f'(par (call "{keys.peer_id}" ("a" "b") [text]) {sends})'
+        script = f'(seq (call "{b.peer_id}" ("op" "identity") ["{"x" * 900_000}"] text) {sends})'
+        assert (await give(a, b, HEAVY, script, "p")).reason == ""
+        await until(lambda: b.metric(HELD) > 7_000_000)
+        for _ in range(20):
+            await anyio.sleep(0.02)
+            assert b.metric(HELD) < 16_000_000, "further deliveries wait"
+        light = f'(call "{b.peer_id}" ("op" "noop") [])'
+        assert (await give(a, b, LIGHT, light, "q")).reason == "", "others are served"

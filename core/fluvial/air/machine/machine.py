@@ -188,9 +188,13 @@ class Machine:
         if isinstance(ended, Uncatchable):
             self._refusals.refuse(fresh, known, ended)
         yield from self._rebuild()
-        if not isinstance(ended, Uncatchable):
+        if isinstance(ended, Uncatchable):
+            yield self._refused(ended)
+            return
+        try:
             raise ended
-        yield self._refused(ended)
+        finally:
+            del ended  # in a circle with this frame it would keep all that came
 
     def _refused(self, error: Uncatchable) -> Effects:
         return Effects(error=error, failed=self._refusals.always is not None)
