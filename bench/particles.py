@@ -7,8 +7,8 @@ Every particle comes from outside, makes one call of ``op.identity`` on the peer
 - *particles, many at once*: a sender that does nothing but sign, send and take back; what the peer alone can do.
 
 CPU is the peer's per particle, the steadier figure on a machine that has other things to do. Usage:
-``python bench/particles.py [--json] [--seconds S] [--profile FILE]``; takes about 20 seconds. ``--profile`` has the peer write a
-profile for ``python -m pstats`` and slows it down.
+``python bench/particles.py [--json] [--seconds S] [--loop KIND] [--profile FILE]``; takes about 20 seconds. ``--loop uvloop`` has the peer
+run in another event loop. ``--profile`` has it write a profile for ``python -m pstats`` and slows it down.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ async def figures(peer: PeerProcess, pid: int, seconds: float) -> list[Figure]:
 
 
 @contextmanager
-def running(folder: Path, profile: Path | None) -> Iterator[tuple[PeerProcess, int]]:
+def running(folder: Path, loop: str, profile: Path | None) -> Iterator[tuple[PeerProcess, int]]:
     """The peer, and the id of its process."""
-    peer = PeerProcess(folder / "peer", os.environ)
+    peer = PeerProcess(folder / "peer", {**os.environ, "FLUVIAL_EVENT_LOOP": loop})
     peer.start(*(() if profile is None else ("-m", "cProfile", "-o", str(profile.absolute()))))
     try:
         yield peer, peer.pid
@@ -204,9 +204,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
     parser.add_argument("--seconds", type=float, default=4.0, help="duration of each case")
+    parser.add_argument("--loop", default="asyncio", help="the peer's event loop: asyncio or uvloop")
     parser.add_argument("--profile", type=Path, help="have the peer write its profile to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, running(Path(name), options.profile) as (peer, pid):
+    with tempfile.TemporaryDirectory() as name, running(Path(name), options.loop, options.profile) as (peer, pid):
         found = anyio.run(figures, peer, pid, options.seconds)
     print("\n".join(json.dumps(asdict(one)) for one in found) if options.json else table(found))
 

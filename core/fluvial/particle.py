@@ -119,7 +119,7 @@ class Particle:
         """The peer that began it."""
         return PeerId.from_public_key(self.header.initiator)
 
-    @property
+    @cached_property
     def deadline_ms(self) -> int:
         """When it dies, milliseconds since 1970."""
         return self.header.timestamp_ms + self.header.ttl_ms

@@ -144,7 +144,10 @@ class Writer:
             Exception: whatever else ``work`` raised; nothing of it was written. What is no ``Exception`` (``SystemExit`` and the like)
                 becomes a StorageError.
         """
-        await self._room.acquire()
+        if self._room.value:
+            self._room.acquire_nowait()
+        else:
+            await self._room.acquire()
         if self._closed or self._lost is not None:
             self._room.release()
             raise self._refusal()
