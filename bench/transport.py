@@ -71,7 +71,7 @@ async def running(**options: Any) -> AsyncIterator[TcpTransport]:
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
     context = closed_context("bench", network="bench", log=log, trust=WeightsTrust())
-    transport = TcpTransport(context, Options(connections_max=2 * IDLE_CONNECTIONS, **options))
+    transport = TcpTransport(context, Options(connections_max=2 * IDLE_CONNECTIONS, unvouched_bytes_per_s=0, **options))
     async with anyio.create_task_group() as group:
         await group.start(transport.run, echo, Nobody())
         yield transport

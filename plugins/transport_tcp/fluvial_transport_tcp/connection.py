@@ -9,6 +9,7 @@ What waits where, and for what:
   until there is room.
 - *Intake.* What all connections of a node hold of other peers' messages is bounded in bytes (``intake.py``). A connection whose next
   frame finds no room is not read until there is some.
+- *Pace.* From peers without weight no more is read than their rate allows (``pacing.py``).
 - *Queue.* What is to be written waits in a queue (``writing.py``); when it is full, senders wait.
 - *Goodbye.* ``closing.py`` has the phases of a connection, and how it ends.
 """
@@ -36,6 +37,7 @@ from fluvial_transport_tcp.intake import Intake, IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.pacing import ReadingPace, ReadingRates
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import WORK, FrameReader
 from fluvial_transport_tcp.requests import Requests
@@ -64,6 +66,7 @@ class Connection:
         link: what the handshake made.
         options: the limits.
         intake: what all connections of the node hold together.
+        rates: how fast this peer reads.
         metrics: where things are counted.
         log: bound to this peer.
         throttled: for what the other side can make us log.
@@ -78,6 +81,7 @@ class Connection:
         *,
         options: Options,
         intake: Intake,
+        rates: ReadingRates,
         metrics: Metrics,
         log: structlog.stdlib.BoundLogger,
         throttled: ThrottledLog,
@@ -110,7 +114,8 @@ class Connection:
             leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
         )
         self._writer = FrameWriter(link, queue_bytes_max=options.queue_bytes_max, life=self._life, metrics=metrics)
-        self._reader = FrameReader(link, share=self._share, life=self._life, metrics=metrics)
+        pace = ReadingPace(rates.buckets(link.prefix, self.opened_at))
+        self._reader = FrameReader(link, share=self._share, life=self._life, metrics=metrics, pace=pace)
         self._handler = MessageHandler(
             link.peer,
             receive=receive,

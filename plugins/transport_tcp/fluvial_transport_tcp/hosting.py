@@ -27,6 +27,7 @@ from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.pacing import ReadingRates
 from fluvial_transport_tcp.pending import PendingHandshakes
 from fluvial_transport_tcp.places import Places
 from fluvial_transport_tcp.prefix import Prefix, prefix_of
@@ -86,6 +87,7 @@ class ConnectionHost:
         self._log = log
         self._throttled = throttled
         self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
+        self._rates = ReadingRates(options)
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
@@ -298,6 +300,7 @@ class ConnectionHost:
                 link,
                 options=self._options,
                 intake=self._intake,
+                rates=self._rates,
                 metrics=self._metrics,
                 log=self._log,
                 throttled=self._throttled,

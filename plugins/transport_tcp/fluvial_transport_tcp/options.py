@@ -63,6 +63,22 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "each connection has 64 KiB besides",
         ),
     ] = 134_217_728
+    unvouched_bytes_per_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**40,
+            description="bytes per second that are read from a peer without weight that is not kept; it may be ahead by one second; 0: all that comes",
+        ),
+    ] = 16_777_216
+    unvouched_prefix_bytes_per_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**40,
+            description="the same for all such peers of one network prefix of public addresses together; 0: all that comes",
+        ),
+    ] = 67_108_864
     queue_bytes_max: Annotated[
         int,
         Meta(

@@ -11,7 +11,8 @@ from fluvial_transport_tcp.handshake import Link
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
-from fluvial_transport_tcp.waiting import make_room
+from fluvial_transport_tcp.pacing import ReadingPace
+from fluvial_transport_tcp.waiting import keep_pace, make_room
 
 READ_BYTES: Final = 262_144
 """What the event loop reads at once at most; asking for less would make it copy."""
@@ -32,15 +33,17 @@ class FrameReader:
         share: long frames are counted there while they arrive; those of ``WORK`` until whoever gets the message gives it back.
         life: marked while a frame is incomplete and while this side does not read.
         metrics: counts bytes and messages.
+        pace: how fast this side reads.
     """
 
-    def __init__(self, link: Link, *, share: IntakeShare, life: KeepAlive, metrics: Metrics) -> None:
+    def __init__(self, link: Link, *, share: IntakeShare, life: KeepAlive, metrics: Metrics, pace: ReadingPace) -> None:
         self._stream = link.stream
         self._session = link.session
         self._decoder = link.decoder
         self._share = share
         self._life = life
         self._metrics = metrics
+        self._pace = pace
         self._received = memoryview(b"")  # read from the socket, not decrypted yet
         self._frames = 0
         self._in_a_row = 0
@@ -97,6 +100,8 @@ class FrameReader:
                 chunk = await self._stream.receive(READ_BYTES)
                 self._life.heard = True
                 self._metrics.bytes_in += len(chunk)
+                if self._pace.spend(len(chunk)):
+                    await keep_pace(self._pace, self._share, life=self._life)
                 if len(chunk) <= DECRYPT_BYTES:
                     self._session.feed(chunk)
                     continue

@@ -7,6 +7,8 @@ import anyio
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
+from fluvial_transport_tcp.pacing import ReadingPace
+from fluvial_transport_tcp.standing import Rank
 
 
 async def take_credit(window: CreditWindow, amount: int) -> None:
@@ -40,3 +42,16 @@ async def make_room(share: IntakeShare, frame_bytes: int, *, solicited: bool, li
     except BaseException:
         share.withdraw(claim)
         raise
+
+
+async def keep_pace(pace: ReadingPace, share: IntakeShare, *, life: KeepAlive) -> None:
+    """Account for what was read, and wait until more may be. A frame that arrives meanwhile is still under way: its time goes on."""
+
+    def is_vouched() -> bool:
+        return share.holder.rank >= Rank.TRUSTED
+
+    wait_s = pace.settle(vouched=is_vouched(), now=anyio.current_time())
+    while wait_s > 0:
+        await anyio.sleep(wait_s)
+        life.heard = True  # it may have said a lot that was not read
+        wait_s = pace.owed_s(vouched=is_vouched(), now=anyio.current_time())
