@@ -80,6 +80,19 @@ def asked_of(peer: PeerProcess, variables: Mapping[str, str], *arguments: str) -
     return json.loads(done.stdout)
 
 
+def ways_told_by(peer: PeerProcess, variables: Mapping[str, str], particle_id: str) -> list[Any]:
+    """The hops of a peer of which its story says how it found the receiver; it is written down a moment after the receiver has the particle."""
+    ways: list[Any] = []
+
+    def told() -> bool:
+        story = asked_of(peer, variables, "particle", "show", particle_id)
+        ways[:] = [event for event in story["events"] if event.get("way")]
+        return bool(ways)
+
+    wait_until(told, within_s=60, what="the story says by which way the answer went")
+    return ways
+
+
 def test_commands_find_peers_and_providers_and_change_what_a_peer_provides(
     peers: dict[str, PeerProcess], variables: Mapping[str, str]
 ) -> None:
@@ -102,7 +115,9 @@ def test_commands_find_peers_and_providers_and_change_what_a_peer_provides(
     assert asked_of(r2, variables, "dht", "providers", "topic:chat") == []
 
 
-async def test_the_answer_comes_through_another_relay_when_one_is_killed(peers: dict[str, PeerProcess]) -> None:
+async def test_the_answer_comes_through_another_relay_when_one_is_killed(
+    peers: dict[str, PeerProcess], variables: Mapping[str, str]
+) -> None:
     r1, r2 = peers["r1"], peers["r2"]
     async with connect([r1.address, r2.address], network=NETWORK) as client:
         with anyio.fail_after(60):
@@ -124,3 +139,7 @@ async def test_the_answer_comes_through_another_relay_when_one_is_killed(peers: 
             )
             r1.kill()
             assert await flow.result() == (4,)
+        provider = peers["provider"]
+        ways = await anyio.to_thread.run_sync(ways_told_by, provider, variables, flow.particle.id)
+        assert [(one["peer"], one["to"]) for one in ways] == [(provider.peer_id, client.peer_id)]
+        assert (ways[0]["way"], ways[0]["via"]) == ("relay", r2.peer_id)

@@ -156,9 +156,19 @@ class Kademlia:
         run.offer = (challenge, record)
         return self._start(run, (), now)
 
-    def join(self, now: int, seeds: Iterable[Contact]) -> tuple[int, list[DhtEffect]]:
-        """Look up the own place, which makes this peer known to its neighbours; afterwards call :meth:`fill`."""
-        return self.find_peers(self.key, now, seeds=seeds)
+    def join(self, now: int, seeds: Iterable[Contact], *, width: int | None = None) -> tuple[int, list[DhtEffect]]:
+        """Look up the own place, which makes this peer known to its neighbours; afterwards call :meth:`fill`.
+
+        Args:
+            now: the time.
+            seeds: as for :meth:`find_peers`.
+            width: how many neighbours the lookup ends with; ``k`` by default.
+
+        Raises:
+            ResourceLimit: too many lookups are in progress.
+        """
+        shape = replace(self._shape, k=width or self._limits.k)
+        return self._start(self._new_run(self.key, now, shape), seeds, now)
 
     def fill(self, now: int) -> list[DhtEffect]:
         """Look into the buckets that are less than half full, for so many peers as make them half full; the second half of joining.

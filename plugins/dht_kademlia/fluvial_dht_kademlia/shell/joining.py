@@ -1,7 +1,8 @@
 """Joins the network: from the settings' peers, the address book, and whoever has connected; again when nobody is left.
 
 Those who join at the same time do not know each other yet, and others name a newcomer only once they have proven where it is. So a peer looks again
-after it has joined: soon and a few times while it knows few others, and once more when that has settled.
+after it has joined: soon and a few times while it knows few others, later if it knows half of what is enough, and once more when that has settled. The
+first look is a narrow one: what it leaves out is found a few seconds later, when those who come at the same time are there as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ PAUSE_S_FIRST: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
 SETTLE_S: Final = (1.0, 3.0, 10.0, 30.0)
 """Pauses after which a peer that has joined looks once more; one that knows enough others takes the last alone."""
+CALM_S: Final = 4.0
+"""The shortest of these pauses for one that knows half of what is enough."""
 WATCH_S: Final = 30.0
 """How often it is looked whether anybody is left."""
 SEEDS_MAX: Final = 24
@@ -77,6 +80,8 @@ class Joiner:
             elif left > 1:
                 left = 1 if self._contacts() >= self._enough else left - 1
                 pause_s, backoff_s = SETTLE_S[-left], PAUSE_S_FIRST
+                if 2 * self._contacts() >= self._enough:
+                    pause_s = max(pause_s, CALM_S)
             else:
                 left, pause_s = 0, WATCH_S
             with anyio.move_on_after(pause_s):

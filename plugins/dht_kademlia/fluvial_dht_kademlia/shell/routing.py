@@ -352,7 +352,11 @@ class KademliaRouting(Routing):
     # --- lookups ------------------------------------------------------------------------------------------------------
 
     async def _join(self, seeds: list[Contact]) -> None:
-        await self._driver.operate(lambda now: self._machine.join(now, seeds), LookupEnded)
+        k = self._options.k
+        width = (
+            k if self.joined.is_set() else max(1, k // 2)
+        )  # all who join at one time would connect to each other at once
+        await self._driver.operate(lambda now: self._machine.join(now, seeds, width=width), LookupEnded)
         self._driver.carry_out(self._machine.fill(self._clock.now_ms()))
 
     async def _look_up_peer(self, peer: PeerId) -> Contact | None:
