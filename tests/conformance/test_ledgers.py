@@ -19,6 +19,7 @@ from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, unti
 
 from tests.core.ledger.test_revocations import ANN, BOB, revocation
 from tests.support.etcd import EtcdServer, etcd_server
+from tests.support.ledger_story import member_is_removed
 from tests.support.ledgers import (
     ADMINISTRATOR,
     VALIDATORS,
@@ -117,6 +118,13 @@ async def test_one_ledger(tmp_path: Path, algorithm: str, request: pytest.Fixtur
         assert value is not None
         assert decode(value, RevocationRecord, what="record").statement == revocation()
         assert client.checked(facts[1], REVOCATIONS, FREE, height_min=newest.header.height) is None
+
+
+async def test_who_is_removed_from_a_perimeter_is_refused_everywhere(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """As `tests/plugins/trust_graph/test_on_ledger.py` has it for engines, in virtual time."""
+    await member_is_removed(tmp_path, consensus("etcd", "perimeter", request))
 
 
 async def test_a_ledger_outlives_its_etcd(tmp_path: Path) -> None:

@@ -32,12 +32,12 @@ def write_genesis(path: Path, validators: Sequence[str] = VALIDATORS, *, time_ms
     path.write_bytes(genesis_text(document))
 
 
-def sections_of(name: str, algorithm: str = "simplex", **ledger: Any) -> Mapping[str, Any]:
+def sections_of(name: str, algorithm: str | Mapping[str, Any] = "simplex", **ledger: Any) -> Mapping[str, Any]:
     """The sections of a node that holds the ledger; ``none`` follows it."""
     follow = {"follow": True} if algorithm == "none" else {}
     return {
         "identity": {"key_file": f"{name}.key"},
-        "consensus": {"kind": algorithm},
+        "consensus": {"kind": algorithm} if isinstance(algorithm, str) else algorithm,
         "ledger": {"genesis": "genesis.json", "delta_ms": 50, "idle_ms": 200, **follow, **ledger},
         "storage": {"url": f"sqlite:///{name}.db"},
     }
@@ -46,7 +46,7 @@ def sections_of(name: str, algorithm: str = "simplex", **ledger: Any) -> Mapping
 async def start_holder(
     network: NodeNetwork,
     name: str,
-    algorithm: str = "simplex",
+    algorithm: str | Mapping[str, Any] = "simplex",
     more: Mapping[str, Any] = MappingProxyType({}),
     **ledger: Any,
 ) -> RunningNode:
@@ -58,7 +58,7 @@ async def start_holder(
 
 @asynccontextmanager
 async def ledger_nodes(
-    base_dir: Path, *, algorithm: str = "simplex", more: Mapping[str, Any] = MappingProxyType({})
+    base_dir: Path, *, algorithm: str | Mapping[str, Any] = "simplex", more: Mapping[str, Any] = MappingProxyType({})
 ) -> AsyncIterator[NodeNetwork]:
     """Four validators, with further sections."""
     write_genesis(base_dir / "genesis.json")

@@ -76,10 +76,9 @@ def _used(document: Document, offer: Offer) -> bool:
     for section, kind in SWITCHED.items():
         if offer.kind == kind:
             return document.has((section, offer.name))
-    if offer.kind == "engine":
-        return False
-    section = document.values.get(offer.kind, {})
-    default = dict(SEAT_DEFAULTS).get(offer.kind)  # type: ignore[call-overload]  # a seat's name
+    seat = "consensus" if offer.kind in ("engine", "ordering") else offer.kind
+    section = document.values.get(seat, {})
+    default = dict(SEAT_DEFAULTS).get(seat)  # type: ignore[call-overload]  # a seat's name
     return isinstance(section, dict) and section.get("kind", default) == offer.name
 
 

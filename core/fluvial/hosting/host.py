@@ -6,10 +6,8 @@ one event at a time. A view is shown once its block is durable here.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from statistics import median
 from typing import Any, Final
 
 import anyio
@@ -17,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import Counter, Gauge
 from sqlalchemy import Connection
 
-from fluvial.consensus.block_chain import RecentBlocks, history_of
+from fluvial.consensus.block_chain import RecentBlocks
 from fluvial.consensus.outputs import (
     Alarmed,
     Append,
@@ -33,12 +31,13 @@ from fluvial.consensus.outputs import (
 )
 from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
-from fluvial.consensus.wire import HistoryAsk, LedgerStatus, tag_of
+from fluvial.consensus.wire import LedgerStatus, tag_of
 from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError, Refused
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.genesis_file import read_genesis
+from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import KeyMark, may_vote
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
@@ -46,31 +45,22 @@ from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
+from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.timers import ReplicaTimers
-from fluvial.hosting.view import StateView
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.execution import refusal
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import VALIDATORS_MAX
-from fluvial.ledger.transactions import transaction_id
-from fluvial.ports import NO_BLOCKS, Context, View
+from fluvial.ports import Context, View
 from fluvial.seats import Answer, Consensus, Contributions
 
 PROTOCOL: Final = "/fluvial/consensus/1"
 TRANSACTIONS: Final = "/fluvial/transactions/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
-FOLLOWERS_MAX: Final = 256
-STRANGERS_BYTES_PER_S: Final = 4 << 20
-"""What all who are no validators get of history in a second, together."""
-OLD_AT_ONCE: Final = 4
 SUBMIT_S: Final = 10.0
-OUTCOMES_MAX: Final = 16_384
-"""Transactions whose outcome is remembered."""
-DELAYS_MAX: Final = 256
-"""Blocks over which their delay is told."""
 YIELD_EVERY: Final = 16
 """Transactions of others that are looked at before everything else has a turn."""
 
@@ -86,24 +76,17 @@ class ConsensusHost(Consensus):
     def __init__(self, context: Context, plan: HostPlan) -> None:
         self._context, self._plan = context, plan
         self._log: Final = context.log
-        self._view: View = NO_BLOCKS
+        self._shown: Final = ShownLedger()
         self._table: Final = ConsensusLog()
         self._writer: Final = LogWriter(context.database, self._table, self._on_durable)
         self._store = RecentBlocks(RECENT_BLOCKS)
+        self._desk: Final = HistoryDesk(context.database, self._table, self._transmit, lambda: self.view().height)
         self._timers: Final = ReplicaTimers(self._fired)
-        self._followers: OrderedDict[PeerId, None] = OrderedDict()
-        self._asking_old: set[PeerId] = set()
-        self._budget, self._budget_at, self._began_s = float(STRANGERS_BYTES_PER_S), 0.0, 0.0
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
-        self._delays_ms: deque[int] = deque(maxlen=DELAYS_MAX)
-        self._transaction_count = 0
-        self._changes: dict[str, int] = {}
-        self._since = 0
-        self.outcomes: Final[OrderedDict[bytes, tuple[int, str]]] = OrderedDict()
+        self._began_s = 0.0
         self._me = context.keys
         self.silent = False
-        self.certified: Final = CertifiedStates()
         self.replica: Replica | None = None
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
@@ -114,7 +97,7 @@ class ConsensusHost(Consensus):
 
     def _measure(self, context: Context) -> None:
         height = Gauge("fluvial_ledger_height", "Final blocks that this peer holds", registry=context.metrics)
-        height.set_function(lambda: self._view.height)
+        height.set_function(lambda: self.view().height)
         self._executed = Counter("fluvial_ledger_transactions", "Executed transactions", registry=context.metrics)
         waiting = Gauge("fluvial_ledger_waiting", "Transactions that wait for a block here", registry=context.metrics)
         waiting.set_function(lambda: len(self.replica.pool) if self.replica is not None else 0)
@@ -123,7 +106,7 @@ class ConsensusHost(Consensus):
 
     def view(self) -> View:
         """The state after the last block that is final and durable here."""
-        return self._view
+        return self._shown.view
 
     async def submit(self, transaction: bytes) -> None:
         """Let a transaction wait for a block, here and at the other validators; a follower hands it to a validator.
@@ -168,6 +151,16 @@ class ConsensusHost(Consensus):
         return replica is not None and replica.validators.index(self._me.peer_id) is not None
 
     @property
+    def certified(self) -> CertifiedStates:
+        """States with proofs."""
+        return self._shown.certified
+
+    @property
+    def outcomes(self) -> Mapping[bytes, tuple[int, str]]:
+        """What became of transactions lately, by their ids: height, and why there was no effect."""
+        return self._shown.outcomes
+
+    @property
     def plan(self) -> HostPlan:
         """What it runs."""
         return self._plan
@@ -193,8 +186,8 @@ class ConsensusHost(Consensus):
         self._began_s = anyio.current_time()
         mark = KeyMark(self._context.base_dir / self._plan.key_file)
         try:
-            await self._prepare_key(mark, self.genesis.chain)
-            outputs = await self._context.database.read(self._begin)
+            await self._take_up_key(mark, self.genesis.chain)
+            outputs = await self._context.database.read(partial(self._begin, self._wall()))
             async with anyio.create_task_group() as tasks:
                 peers = self._context.peers
                 self._tasks = tasks
@@ -213,19 +206,18 @@ class ConsensusHost(Consensus):
         finally:
             mark.close()
 
-    async def _prepare_key(self, mark: KeyMark, chain: bytes) -> None:
+    async def _take_up_key(self, mark: KeyMark, chain: bytes) -> None:
         """Find out whether this key may vote with this database."""
         database, me = self._context.database, self._context.keys.public_key
-        self.silent = not await may_vote(mark, database, self._table, me, chain, self._plan.section.genesis)
-        if self.silent:
+        if not await may_vote(mark, database, self._table, me, chain, self._plan.section.genesis):
             # An engine that does not know what it has signed must not sign: it works under a key that nobody counts.
-            self._me = KeyPair.generate()
+            self.silent, self._me = True, KeyPair.generate()
             self._log.error("consensus_silent", why="the database of this key was lost, so it must not vote any more")
         elif self._plan.algorithm:
             mark.note(chain)
 
-    def _begin(self, connection: Connection) -> Sequence[Output]:
-        """Make the replica and replay the log; runs where the database is read."""
+    def _begin(self, wall_ms: int, connection: Connection) -> Sequence[Output]:
+        """Make the replica and replay the log; runs where the database is read, which may be a thread of its own."""
         assert self.genesis is not None, "it is read before"
         plan, section, chain = self._plan, self._plan.section, self.genesis.chain
         self._store = RecentBlocks(RECENT_BLOCKS)
@@ -244,14 +236,10 @@ class ConsensusHost(Consensus):
                 store=lambda: self._store,
             )
         )
-        outputs = self.replica.start(self._table.entries(connection), 0, self._wall())
+        outputs = self.replica.start(self._table.entries(connection), 0, wall_ms)
         tip = self.replica.chain.tip
-        self._since = tip.height
-        self._view = StateView(tip.height, self.replica.state, self._changes, self._since)
-        if tip.height:
-            self.certified.put(self.replica.chain.header(tip.height), self.replica.state)
-            if (proof := self._store.proof(tip.height)) is not None:
-                self.certified.prove(tip.height, proof)
+        header = self.replica.chain.header(tip.height) if tip.height else None
+        self._shown.open(tip.height, self.replica.state, header, self._store.proof(tip.height))
         self._log.info("ledger_opened", height=tip.height, epoch=self.replica.epoch, chain=chain.hex()[:12])
         return outputs
 
@@ -306,7 +294,7 @@ class ConsensusHost(Consensus):
                 case BlockFinal():
                     self._writer.then(partial(self._show, output, self._running().epoch))
                 case BlockProven(height, proof):
-                    self._writer.then(partial(self.certified.prove, height, proof))
+                    self._writer.then(partial(self._shown.certified.prove, height, proof))
                     self._tell_followers(height)
                 case Convicted(evidence):
                     offender = PeerId.from_public_key(evidence.offender)
@@ -330,40 +318,28 @@ class ConsensusHost(Consensus):
 
     def _show(self, final: BlockFinal, epoch: int) -> None:
         """A block is durable: show the state after it."""
-        header = final.block.header
-        self._changes = {**self._changes, **dict.fromkeys(final.executed.modules, header.height)}
-        self._view = StateView(header.height, final.executed.state, self._changes, self._since)
-        self.certified.put(header, final.executed.state)
+        self._shown.show(final, self._wall())
         self._executed.inc(len(final.executed.transactions))
-        self._transaction_count += len(final.executed.transactions)
-        self._remember(final)
-        self._delays_ms.append(max(0, self._wall() - header.time_ms))
         if final.executed.terminal:
-            self._log.info("epoch_began", epoch=epoch, height=header.height)
-
-    def _remember(self, final: BlockFinal) -> None:
-        """Keep what became of the transactions of a block, for who waits for them."""
-        done = final.executed
-        for transaction, failed in zip(done.transactions, done.results, strict=True):
-            self.outcomes[transaction_id(transaction)] = final.block.header.height, failed
-        while len(self.outcomes) > OUTCOMES_MAX:
-            self.outcomes.popitem(last=False)
+            self._log.info("epoch_began", epoch=epoch, height=final.block.header.height)
 
     def _tell_followers(self, height: int) -> None:
         assert self._messages is not None, "it is made before the first output"
-        if self._followers:
-            status = encode(LedgerStatus(self._running().epoch, height))
-            self._messages.broadcast((one for one in self._followers if self._messages.is_idle(one)), status)
+        idle = [one for one in self._desk.followers if self._messages.is_idle(one)]
+        if idle:
+            self._messages.broadcast(idle, encode(LedgerStatus(self._running().epoch, height)))
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
     async def _received(self, sender: PeerId, payload: bytes) -> bytes:
         replica = self._running()
+        assert self._tasks is not None, "it runs"
         for data in messages_of(payload):
             known = replica.validators.index(sender) is not None
             match tag_of(data):
                 case b"ask":
-                    self._asked(replica, sender, data, known=known)
+                    if self._desk.admits(sender, data, self._store, self._tasks, known=known):
+                        self._take(replica, sender, data)
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
                 case _:
@@ -379,47 +355,6 @@ class ConsensusHost(Consensus):
             self._fail(error)
             raise
         self._act(outputs)
-
-    def _asked(self, replica: Replica, sender: PeerId, data: bytes, *, known: bool) -> None:
-        """Somebody asks for history: validators as often as they like, all others within a budget."""
-        if not known:
-            self._followers[sender] = None
-            self._followers.move_to_end(sender)
-            while len(self._followers) > FOLLOWERS_MAX:
-                self._followers.popitem(last=False)
-            if not self._has_budget():
-                return
-        above = decode(data, HistoryAsk, what="question for history").above
-        if above + 1 >= self._store.first or above >= replica.chain.tip.height:
-            if not known:
-                self._budget -= sum(len(self._store.block(one).payload) + 300 for one in self._heights(replica, above))
-            self._take(replica, sender, data)
-        elif sender not in self._asking_old and len(self._asking_old) < OLD_AT_ONCE and self._tasks is not None:
-            self._asking_old.add(sender)
-            self._tasks.start_soon(self._answer_old, replica, sender, above, known)
-
-    @staticmethod
-    def _heights(replica: Replica, above: int) -> range:
-        return range(above + 1, min(replica.chain.tip.height, above + 200) + 1)
-
-    def _has_budget(self) -> bool:
-        now = anyio.current_time()
-        self._budget = min(float(STRANGERS_BYTES_PER_S), self._budget + (now - self._budget_at) * STRANGERS_BYTES_PER_S)
-        self._budget_at = now
-        return self._budget > 0
-
-    async def _answer_old(self, replica: Replica, sender: PeerId, above: int, known: bool) -> None:
-        """Answer with blocks that are not in memory any more."""
-        height = self._view.height
-        try:
-            answer = await self._context.database.read(
-                lambda connection: history_of(self._table.history(connection, above, 256), height)
-            )
-            data = encode(answer)
-            self._budget -= 0 if known else len(data)
-            self._transmit(sender, data)
-        finally:
-            self._asking_old.discard(sender)
 
     # --- transactions ---------------------------------------------------------------------------------------------------
 
@@ -460,7 +395,7 @@ class ConsensusHost(Consensus):
         if replica is None:
             return
         subject, role = "ledger", "validator" if self.is_validator else "follower"
-        what = f"{self._plan.algorithm or 'following'}, {role}, epoch {replica.epoch}, height {self._view.height:,}"
+        what = f"{self._plan.algorithm or 'following'}, {role}, epoch {replica.epoch}, height {self.view().height:,}"
         if replica.alarmed:
             yield Finding(
                 level="fail",
@@ -487,10 +422,10 @@ class ConsensusHost(Consensus):
             "chain": replica.chain_id.hex(),
             "algorithm": self._plan.algorithm,
             "role": "silent" if self.silent else "validator" if self.is_validator else "follower",
-            "height": self._view.height,
+            "height": self.view().height,
             "epoch": replica.epoch,
             "waiting": len(replica.pool),
-            "transactions": self._transaction_count,
-            "block_ms": int(median(self._delays_ms)) if self._delays_ms else 0,
+            "transactions": self._shown.transactions,
+            "block_ms": self._shown.block_ms,
             "alarmed": replica.alarmed,
         }

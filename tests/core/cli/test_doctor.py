@@ -325,3 +325,20 @@ def test_what_strangers_say_is_printed_harmlessly(here: Path) -> None:
     assert "\x1b" not in output
     assert "\x07" not in output
     assert sum("mine" in line for line in output.splitlines()) == 1
+
+
+def test_the_ledger_is_looked_at(here: Path) -> None:
+    assert "ledger" not in findings()
+    run("testnet", "init", "--dir", "net", "--validators", "4")
+    (one,) = findings("--set", "ledger.genesis=net/genesis.json")["ledger"]
+    assert (one["level"], "neither takes part nor follows" in one["text"]) == ("warn", True)
+    ledger = ("--set", "ledger.genesis=net/genesis.json", "--set", "consensus=simplex")
+    found = findings(*ledger)["ledger"]
+    assert [one["level"] for one in found] == ["ok", "ok"]
+    assert "begun by 4 validators" in found[0]["text"]
+    assert "none of the first validators" in found[1]["text"]
+    assert findings(*ledger, "--set", "storage.url=memory://", exit_code=1)["ledger"][1]["level"] == "fail"
+    Path("net/genesis.json").write_text('{"name": "x"}')
+    (one,) = findings(*ledger, exit_code=1)["ledger"]
+    assert (one["level"], one["code"]) == ("fail", "F101")
+    assert "the ledger cannot begin with this file" in one["text"]

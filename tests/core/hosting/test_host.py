@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
-from fluvial.errors import ConfigError, Refused, StorageError
+from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus
+from fluvial.encoding import decode, encode
+from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.hosting.host import PROTOCOL, TRANSACTIONS
+from fluvial.identity import KeyPair
+from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.state import Changes
-from fluvial.ledger.transactions import TransferUnits
+from fluvial.ledger.transactions import TransferUnits, sign_transaction
 from fluvial.testing.nodes import keys_of, until
 from fluvial.virtual.loop import BACKEND
 
@@ -154,3 +161,44 @@ async def test_damage_is_found(tmp_path: Path, table: str, damage: str) -> None:
         else:
             with pytest.raises(StorageError, match="the log of the consensus is damaged"):
                 await start_holder(network, "dan")
+
+
+async def test_strangers_cannot_hold_up_the_ledger(tmp_path: Path) -> None:
+    """Garbage, votes in others' names, wrong histories, questions without end, and transactions that pay for nothing."""
+    async with ledger_nodes(tmp_path) as network:
+        eve = await network.start("eve")
+        network.introduce()
+        ada = network["ada"]
+        await until_height(ada, 2)
+        genesis = host_of(ada).genesis
+        assert genesis is not None
+        peers = eve.node.assembly.peers
+        before = host_of(ada).view().height
+        block = LedgerBlock(msgspec.structs.replace(host_of(ada).replica.chain.header(1), height=9_999))  # type: ignore[union-attr]
+        lies = [
+            b"",
+            b"garbage",
+            encode([b"\x93\xa3ask"]),
+            encode([b""] * 300),
+            encode([encode(EngineMessage(0, bytes(1_000)))] * 50),
+            encode([encode(LedgerStatus(9, 10_000))] * 50),
+            encode([encode(HistoryAnswer((block,), None, 10_000))] * 5),
+            encode([encode(HistoryAsk(0))] * 50),
+            encode([encode(HistoryAsk(2**60))]),
+        ]
+        for lie in lies:
+            with suppress(RemoteProtocolError, Unreachable):
+                await peers.request(ada.peer_id, PROTOCOL, lie, timeout_s=5)
+        nothing = KeyPair.from_secret(b"nothing".ljust(32, b"\0"))
+        poor = [sign_transaction(nothing, genesis.chain, 10**6 + one, TransferUnits(PAYEE, 1)) for one in range(100)]
+        answer = await peers.request(ada.peer_id, TRANSACTIONS, encode([b"", *poor]), timeout_s=5)
+        reasons = decode(answer, list[str], what="reasons")
+        assert len(reasons) == 101
+        assert all(reasons)
+        await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
+        await until(lambda: all(balance(network[one]) == 7 for one in VALIDATORS), within_s=20)
+        await until_height(ada, before + 5)
+        replica = host_of(ada).replica
+        assert replica is not None
+        assert not replica.alarmed
+        assert not replica.evidence

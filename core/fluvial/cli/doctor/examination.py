@@ -9,6 +9,7 @@ from typing import Final
 from fluvial.cli.context import Invocation
 from fluvial.cli.doctor import machine, running
 from fluvial.cli.doctor.containment import CHECK_S, contained
+from fluvial.cli.doctor.ledger import check_ledger
 from fluvial.cli.doctor.plugins import plugin_findings
 from fluvial.cli.doctor.settings import check_plugins, check_settings
 from fluvial.config import Settings
@@ -43,6 +44,7 @@ def examine(invocation: Invocation, *, fix: bool) -> Iterator[Finding]:
     yield from _look("descriptors", partial(machine.check_descriptors, settings))
     yield from _look("clock", partial(running.check_clock, configuration, peer), timeout_s=PEER_S)
     yield from _look("store", partial(machine.check_store, settings))
+    yield from _look("ledger", partial(check_ledger, settings))
     yield from plugin_findings(configuration, running=bool(peer.running))
 
 
