@@ -10,7 +10,7 @@ JOBS   ?= 2
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm attacks-dht fuzz-air fuzz-aqua fuzz-components aqua-realworld constraints clean
+.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm attacks-dht explore-consensus fuzz-air fuzz-aqua fuzz-components fuzz-consensus aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -75,6 +75,14 @@ fuzz-air: $(READY)
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS)) $(if $(REFERENCE_ONLY),--reference-only) \
 		$(if $(KEEP),--keep $(KEEP))
+
+# Every order of events of four validators, one of them a traitor, over some views of Simplex: `make explore-consensus VIEWS=2 START=2 SECONDS=600`.
+explore-consensus: $(READY)
+	$(BIN)/python -m tests.plugins.consensus_bft.explore $(if $(VIEWS),--views $(VIEWS)) $(if $(START),--start $(START)) $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS))
+
+# Consensus algorithms on schedules that are made up by chance: `make fuzz-consensus ALGORITHM=dag RUNS=1000`; a failing one is made small and kept in build/.
+fuzz-consensus: $(READY)
+	mkdir -p build && $(BIN)/fluvial lab consensus fuzz --algorithm $(or $(ALGORITHM),simplex) --runs $(or $(RUNS),100) --keep build
 
 # Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
 attacks: $(READY)

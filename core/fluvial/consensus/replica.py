@@ -212,16 +212,18 @@ class Replica:
         return self._drain()
 
     def ordered(self, position: int, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:
-        """The next entry of the ordering service's log."""
-        return self._happened(PayloadOrdered(position, data), now, wall_ms)
+        """The next entry of the ordering service's log; what the ledger holds already, for instance from history, is passed over."""
+        event = PayloadOrdered(position, data) if position > self.chain.tip.slot else None
+        return self._happened(event, now, wall_ms)
 
     def order_lost(self, now: int, wall_ms: int) -> Sequence[Output]:
         """The ordering service has dropped the entries that come next."""
         return self._happened(OrderLost(), now, wall_ms)
 
-    def _happened(self, event: Event, now: int, wall_ms: int) -> Sequence[Output]:
+    def _happened(self, event: Event | None, now: int, wall_ms: int) -> Sequence[Output]:
         self._now, self._wall_ms = now, wall_ms
-        self._events.append((self.epoch, event))
+        if event is not None:
+            self._events.append((self.epoch, event))
         return self._drain()
 
     def synced(self, number: int) -> Sequence[Output]:

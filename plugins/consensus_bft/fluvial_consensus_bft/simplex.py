@@ -19,12 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fluvial.consensus.effects import (
-    Alarm,
     Broadcast,
     BuildPayload,
     CancelTimer,
     CheckPayload,
-    Commit,
     Effect,
     NeedHistory,
     Persist,
@@ -34,7 +32,7 @@ from fluvial.consensus.effects import (
 from fluvial.consensus.events import Event, MessageReceived, PayloadBuilt, PayloadChecked, Synced, TimerFired
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock, payload_hash
+from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock, payload_hash
 from fluvial.ledger.statements import (
     FINALIZE,
     NOTARIZE,
@@ -43,6 +41,7 @@ from fluvial.ledger.statements import (
     Certificate,
 )
 
+from fluvial_consensus_bft.finality import Finality
 from fluvial_consensus_bft.messages import (
     JUSTIFICATION_MAX,
     Ask,
@@ -55,18 +54,15 @@ from fluvial_consensus_bft.messages import (
     VoteRecord,
     read_message,
 )
-from fluvial_consensus_bft.recovery import Recovery
 from fluvial_consensus_bft.view import SimplexView
 
 AHEAD_MAX: Final = 64
 """Votes of views further ahead are dropped; a certificate of any view is taken."""
-RECORDS_MAX: Final = 64
-"""Records after which the ones that still matter are written anew."""
 REPEATED_MAX: Final = 16
 """Finalize votes of one's own that are repeated at once."""
 
 
-class Simplex(Recovery):
+class Simplex(Finality):
     """One validator, or a follower that casts no votes.
 
     Args:
@@ -401,36 +397,6 @@ class Simplex(Recovery):
 
     # --- finality -------------------------------------------------------------------------------------------------------
 
-    def _try_commit(self) -> None:
-        """Rule 6: a final block and all its ancestors, once their bodies are here."""
-        certificate = self._pending
-        if certificate is None:
-            return
-        blocks, complete = self._views.chain_to(certificate)
-        if not complete:
-            self._blocks_missing(certificate, blocks)
-            return
-        self._pending = None
-        blocks.reverse()
-        real = [block for block in blocks if not block.header.filler]
-        links = tuple(block.header for block in blocks if block.header.filler)
-        self._final_certificate = certificate
-        last = blocks[-1].header
-        over = bool(links) or (bool(real) and real[-1].id in self._terminal)
-        self._advance(Anchor(last.height, last.slot, last.id, last.state, last.time_ms), blocks)
-        self._set(Commit(tuple(real), FinalityProof(certificate, links)))
-        self._over = over
-        if not over and self._records >= RECORDS_MAX:
-            self._write_base()
-
-    def _blocks_missing(self, certificate: Certificate, blocks: Sequence[LedgerBlock]) -> None:
-        oldest = blocks[-1].header if blocks else None
-        if oldest is not None and oldest.height <= self._views.final.height + 1 and not oldest.filler:
-            self._alarm("fork", f"a final block of view {certificate.slot} does not stand on the final block here")
-        elif self._may_ask():
-            self._set(NeedHistory(self._validators.peers[certificate.signatures[0][0]]))
-            self._set(Broadcast(encode(Ask(self._views.lacking(self._current))), "sync"))
-
     def _synced(self, anchor: Anchor) -> None:
         if anchor.slot > self._views.final.slot:
             self._final_certificate = None
@@ -439,33 +405,9 @@ class Simplex(Recovery):
                 self._enter(anchor.slot + 1, None)
             self._progress()
 
-    def _advance(self, final: Anchor, blocks: Sequence[LedgerBlock] | None) -> None:
-        """Forget what is final."""
-        self._progressed = True
-        for block in self._views.advance(final, blocks):
-            self._verdicts.pop(block, None)
-            if block != final.id:
-                self._terminal.pop(block, None)
-        if self._pending is not None and self._pending.slot <= final.slot:
-            self._pending = None
-
     def _justification(self, number: int, parent: bytes) -> tuple[Certificate, ...]:
         found = self._views.justification(number, parent, self._final_certificate)
         return tuple(found[:JUSTIFICATION_MAX])
-
-    def _write_base(self) -> None:
-        votes = tuple(
-            VoteRecord(vote, view.proposals.get(vote.digest))
-            for view in self._views.open.values()
-            for vote in view.own.values()
-        )
-        self._set(Persist(encode(BaseRecord(votes)), fresh=True))
-        self._records = 0
-
-    def _alarm(self, what: str, details: str) -> None:
-        self._silent = True
-        self._pending = None
-        self._set(Alarm(what, details))
 
     # --- timers, and what was lost --------------------------------------------------------------------------------------
 
