@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
-from fluvial.cli.reaching import Reach, has_peer, keeping, reach, reach_options, read_credentials, run_options
+from fluvial.cli.reaching import Reach, has_peer, keeping, reach, reach_options, run_options
+from fluvial.credentials import read_credentials
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
-from fluvial.cli.reaching import reach, reach_options, read_credentials
+from fluvial.cli.reaching import reach, reach_options
 
 if TYPE_CHECKING:
     from fluvial.identity import PeerId
     from fluvial.ledger.transactions import Body
-
-WAIT_S = 30.0
 
 
 @click.group()
@@ -62,7 +60,8 @@ def validators(invocation: Invocation, relay: str | None, network: str | None, k
 
 @consensus.command()
 @click.argument(
-    "module", type=click.Choice(["accounts", "names", "perimeters", "licences", "validators", "parameters"])
+    "module",
+    type=click.Choice(["accounts", "names", "perimeters", "licences", "revocations", "validators", "parameters"]),
 )
 @click.argument("key", required=False, default="")
 @click.option(
@@ -84,13 +83,14 @@ def query(
 ) -> None:
     """Print what the ledger says of KEY, or that it says nothing, and check the proof of that.
 
-    KEY is a peer id for accounts, a name for names, hexadecimal for perimeters and licences; validators and parameters have none.
+    KEY is a peer id for accounts, a name for names, hexadecimal for perimeters and licences, ISSUER:SUBJECT for
+    revocations; validators and parameters have none.
     """
     from fluvial.cli import ledger_calls
 
-    place = ledger_calls.key_of(module, key)
     first = ledger_calls.genesis_of(invocation, genesis)
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
+    place = ledger_calls.key_of(module, key, way.network)
     found = ledger_calls.proven(way, first, module, place)
     invocation.print(
         found,
@@ -130,8 +130,8 @@ def _send(
     from fluvial.cli import ledger_calls
 
     keys = ledger_calls.keys_of(invocation, key_file)
-    way = reach(invocation, relay=relay, network=network, key_file=None)
-    _say(invocation, ledger_calls.submit(way, keys, [body], fee_max=fee_max, wait_s=WAIT_S)[-1])
+    way = ledger_calls.way_of(invocation, keys, relay=relay, network=network, key_file=key_file)
+    _say(invocation, ledger_calls.through(way, lambda ledger: ledger.submit(keys, [body], fee_max=fee_max))[-1])
 
 
 def _say(invocation: Invocation, done: Any) -> None:
@@ -188,16 +188,11 @@ def name(
 
     Two transactions: the first commits to the name without saying which, the second reveals it, so that nobody who sees the wish can be faster.
     """
-    import secrets
-
     from fluvial.cli import ledger_calls
-    from fluvial.ledger.names import CommitName, RevealName, commitment
 
     keys = ledger_calls.keys_of(invocation, key_file)
-    way = reach(invocation, relay=relay, network=network, key_file=None)
-    salt = secrets.token_bytes(32)
-    bodies: list[Body] = [CommitName(commitment(name, salt, keys.public_key)), RevealName(name, salt, target)]
-    _say(invocation, ledger_calls.submit(way, keys, bodies, fee_max=fee_max, wait_s=WAIT_S)[-1])
+    way = ledger_calls.way_of(invocation, keys, relay=relay, network=network, key_file=key_file)
+    _say(invocation, ledger_calls.through(way, lambda ledger: ledger.take_name(keys, name, target, fee_max=fee_max)))
 
 
 @submit.command()
@@ -233,9 +228,9 @@ def perimeter(
     from fluvial.cli import ledger_calls
 
     keys = ledger_calls.keys_of(invocation, key_file)
-    way = reach(invocation, relay=relay, network=network, key_file=None)
+    way = ledger_calls.way_of(invocation, keys, relay=relay, network=network, key_file=key_file)
     body = ledger_calls.perimeter_body(keys, members, administrators, threshold, perimeter, version)
-    done = ledger_calls.submit(way, keys, [body], fee_max=fee_max, wait_s=WAIT_S)[-1]
+    done = ledger_calls.through(way, lambda ledger: ledger.submit(keys, [body], fee_max=fee_max))[-1]
     if perimeter is None:
         done["perimeter"] = ledger_calls.new_perimeter(keys, done["nonce"])
         if not invocation.json:
@@ -282,12 +277,19 @@ def revoke(
     key_file: Path | None,
 ) -> None:
     """Bring the revocation in FILE, as `fluvial trust revoke --out` writes it; the key pays, and need not be the issuer's."""
+    from functools import partial
+
     from fluvial.cli import ledger_calls
+    from fluvial.credentials import read_credentials
+    from fluvial.remote_ledger import RemoteLedger
 
     keys = ledger_calls.keys_of(invocation, key_file)
-    way = reach(invocation, relay=relay, network=network, key_file=None)
+    way = ledger_calls.way_of(invocation, keys, relay=relay, network=network, key_file=key_file)
     for statement in read_credentials(path):
-        _say(invocation, ledger_calls.submit_revocation(way, keys, statement, fee_max=fee_max, wait_s=WAIT_S))
+        _say(
+            invocation,
+            ledger_calls.through(way, partial(RemoteLedger.revoke, keys=keys, statement=statement, fee_max=fee_max)),
+        )
 
 
 @submit.command("file")
@@ -300,4 +302,4 @@ def file(invocation: Invocation, path: Path, relay: str | None, network: str | N
     from fluvial.cli import ledger_calls
 
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
-    _say(invocation, ledger_calls.submit_signed(way, path.read_bytes(), wait_s=WAIT_S))
+    _say(invocation, ledger_calls.through(way, lambda ledger: ledger.bring(path.read_bytes())))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import anyio
 import click
 import msgspec
 
 from fluvial.addresses import Contact
 from fluvial.cli import serving
 from fluvial.cli.context import Invocation
-from fluvial.cli.reaching import Reach
-from fluvial.client import Client
+from fluvial.cli.reaching import Reach, reach
 from fluvial.encoding import decode
-from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
+from fluvial.errors import ConfigError
 from fluvial.hosting.genesis_file import read_genesis
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Account, Genesis, Membership, Parameters
 from fluvial.ledger.licences import LicenceRecord
-from fluvial.ledger.light_client import LightClient, ProvenFact
+from fluvial.ledger.light_client import LightClient
 from fluvial.ledger.names import NameRecord
 from fluvial.ledger.perimeters import (
     CreatePerimeter,
@@ -32,55 +31,49 @@ from fluvial.ledger.perimeters import (
     UpdatePerimeter,
     perimeter_id,
 )
+from fluvial.ledger.revocations import RevocationRecord, revocation_key
 from fluvial.ledger.statements import KIND_NAMES, NOTHING, Evidence, Validator
-from fluvial.ledger.transactions import Body, UpdateValidators, carry_revocation, sign_transaction, transaction_id
+from fluvial.ledger.transactions import Body, UpdateValidators
+from fluvial.remote_ledger import RemoteLedger
 
-LOOK_S: Final = 0.1
-VALID_BLOCKS: Final = 1_000
-"""For so many blocks a transaction of the command line may wait; then it is void."""
+T = TypeVar("T")
+
 _RECORDS: Final[dict[str, type[Any]]] = {
     "accounts": Account,
     "names": NameRecord,
     "perimeters": LedgerPerimeter,
     "licences": LicenceRecord,
+    "revocations": RevocationRecord,
     "validators": Membership,
     "parameters": Parameters,
 }
 
 
-async def call(client: Client, peer: PeerId, function: str, *given: Any) -> Any:
-    """The result of a function of service ``ledger`` at a peer.
+def through(way: Reach, work: Callable[[RemoteLedger], Awaitable[T]]) -> T:
+    """What some work with the ledger of the relay comes to, in a connection of its own; raises as the work."""
 
-    Raises:
-        ServiceError: it failed. Unreachable: it did not come in time.
-    """
-    values = {f"argument_{number}": value for number, value in enumerate(given)}
-    script = (
-        f'(xor (seq (call "{peer}" ("ledger" "{function}") [{" ".join(values)}] found)'
-        ' (call %init_peer_id% ("return" "") [found true]))'
-        ' (call %init_peer_id% ("return" "") [:error: false]))'
-    )
-    found, well = await client.run(script, ttl_s=30, **values)
-    if not well:
-        raise ServiceError(int(found["error_code"]), str(found["message"]), peer=peer)
-    return found
+    async def connected() -> T:
+        async with way.connect() as client:
+            return await work(RemoteLedger(client, Contact.parse(way.relay).peer))
+
+    return serving.run(connected)
 
 
 def ask(way: Reach, function: str, *given: Any) -> Any:
-    """The same of the relay, in a connection of its own."""
-
-    async def work() -> Any:
-        async with way.connect() as client:
-            return await call(client, Contact.parse(way.relay).peer, function, *given)
-
-    return serving.run(work)
+    """The result of a function of the service ``ledger``; raises as ``RemoteLedger.ask``."""
+    return through(way, lambda ledger: ledger.ask(function, *given))
 
 
 # --- keys and records
 
 
-def key_of(module: str, text: str) -> bytes:
+def key_of(module: str, text: str, network: str = "") -> bytes:
     """The key that people write for a module.
+
+    Args:
+        module: of the ledger.
+        text: the key.
+        network: where revocations hold.
 
     Raises:
         click.UsageError: it is none.
@@ -91,6 +84,9 @@ def key_of(module: str, text: str) -> bytes:
                 return PeerId.parse(text).public_key
             case "names":
                 return text.encode()
+            case "revocations":
+                issuer, _, subject = text.partition(":")
+                return revocation_key(network, PeerId.parse(issuer).public_key, PeerId.parse(subject).public_key)
             case "validators" | "parameters" if text:
                 raise ValueError("there is one record, without a key")
             case _:
@@ -118,14 +114,24 @@ def keys_of(invocation: Invocation, key_file: Path | None) -> KeyPair:
     return KeyPair.load(key_file or invocation.configuration().settings.key_file)
 
 
+def way_of(
+    invocation: Invocation, keys: KeyPair, *, relay: str | None, network: str | None, key_file: Path | None
+) -> Reach:
+    """The way of a transaction: who signs also brings it, so that a peer that does not serve everybody takes it.
+
+    For the peer's own key that would be a connection to itself; then a stranger brings it.
+    """
+    way = reach(invocation, relay=relay, network=network, key_file=None)
+    return way if keys.peer_id == Contact.parse(way.relay).peer else replace(way, key_file=key_file)
+
+
 def proven(way: Reach, genesis: Genesis, module: str, key: bytes) -> dict[str, Any]:
     """What the ledger says at a key, checked.
 
     Raises:
         RemoteProtocolError: the peer's proof shows something else.
     """
-    answer = base64.b64decode(ask(way, "prove", module, key.hex()))
-    fact = decode(answer, ProvenFact, what="fact of the ledger")
+    fact = through(way, lambda ledger: ledger.fact(module, key))
     value = LightClient(genesis).checked(fact, module, key)
     record = None if value is None else decode(value, _RECORDS[module], what=f"record of {module}")
     return {"height": fact.header.height, "block": fact.header.id.hex(), "value": _plain(record)}
@@ -229,78 +235,6 @@ def validators_body(added: Sequence[str], removed: Sequence[str]) -> Body:
         raise click.UsageError(str(error)) from error
 
 
-def submit_revocation(way: Reach, keys: KeyPair, statement: bytes, *, fee_max: int, wait_s: float) -> dict[str, Any]:
-    """Bring a revocation onto the ledger; raises as :func:`submit`."""
-
-    async def work() -> dict[str, Any]:
-        peer = Contact.parse(way.relay).peer
-        async with way.connect() as client:
-            now = await call(client, peer, "status")
-            end = now["height"] + VALID_BLOCKS
-            signed = carry_revocation(keys, bytes.fromhex(now["chain"]), statement, valid_until=end, fee_max=fee_max)
-            return await _bring(client, peer, signed, wait_s)
-
-    return serving.run(work)
-
-
 def new_perimeter(keys: KeyPair, nonce: int) -> str:
     """The id of a perimeter that a transaction has made."""
     return perimeter_id(keys.public_key, nonce).hex()
-
-
-def submit(
-    way: Reach, keys: KeyPair, bodies: Sequence[Body], *, fee_max: int, wait_s: float
-) -> Sequence[dict[str, Any]]:
-    """Bring transactions onto the ledger, one after the other, each in a later block than the one before.
-
-    Raises:
-        Refused: the ledger does not take one. Unreachable: it is in no block in time.
-    """
-
-    async def work() -> list[dict[str, Any]]:
-        peer = Contact.parse(way.relay).peer
-        async with way.connect() as client:
-            now = await call(client, peer, "status")
-            done = []
-            for body in bodies:
-                nonce = (await call(client, peer, "account", str(keys.peer_id)))["nonce"]
-                signed = sign_transaction(
-                    keys,
-                    bytes.fromhex(now["chain"]),
-                    nonce,
-                    body,
-                    valid_until=now["height"] + VALID_BLOCKS,
-                    fee_max=fee_max,
-                )
-                done.append({**await _bring(client, peer, signed, wait_s), "nonce": nonce})
-            return done
-
-    return serving.run(work)
-
-
-def submit_signed(way: Reach, transaction: bytes, *, wait_s: float) -> dict[str, Any]:
-    """Bring one signed transaction onto the ledger; raises as :func:`submit`."""
-
-    async def work() -> dict[str, Any]:
-        async with way.connect() as client:
-            return await _bring(client, Contact.parse(way.relay).peer, transaction, wait_s)
-
-    return serving.run(work)
-
-
-async def _bring(client: Client, peer: PeerId, transaction: bytes, wait_s: float) -> dict[str, Any]:
-    name = transaction_id(transaction).hex()
-    try:
-        await call(client, peer, "submit", base64.b64encode(transaction).decode())
-    except ServiceError as error:
-        raise Refused(error.message, reason="transaction") from error
-    with anyio.move_on_after(wait_s):
-        while True:
-            found = await call(client, peer, "outcome", name)
-            if found is not None:
-                return {"transaction": name, "height": found["height"], "failed": found["failed"]}
-            await anyio.sleep(LOOK_S)
-    raise Unreachable(
-        f"transaction {name} is in no block after {wait_s:g} s",
-        hint=f"it may still come into one; `fluvial call 'ledger.outcome(\"{name}\")'` asks again",
-    )

@@ -131,34 +131,11 @@ def _log_format(invocation: Invocation) -> Literal["console", "json"]:
 
 
 def _credentials(ctx: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    from fluvial.credentials import read_credentials
+
     invocation = ctx.ensure_object(Invocation)
     for path in value:
         invocation.credentials += read_credentials(path)
-
-
-def read_credentials(path: Path) -> list[bytes]:
-    """The credentials in a file: one in each line, as base64; empty lines and those that begin with ``#`` are skipped.
-
-    Raises:
-        ConfigError: the file cannot be read, or a line is no base64.
-    """
-    import base64
-
-    from fluvial.errors import ConfigError
-
-    found = []
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        for number, line in enumerate(lines, 1):  # noqa: B007 - the error names it
-            if line.strip() and not line.startswith("#"):
-                found.append(base64.b64decode(line.strip(), validate=True))
-    except OSError as error:
-        raise ConfigError(f"{path}: it cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: this is no file of credentials: it is not ASCII") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}:{number}: this is no credential: {error}") from error
-    return found
 
 
 def _contact(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

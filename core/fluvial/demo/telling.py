@@ -21,6 +21,7 @@ class Tally:
         calls, hops, bytes, signatures: calls and hops made, bytes that the hops carried, signatures checked.
         longest_path: most peers that one copy was handed to.
         unreachable: peers that could not be reached, each with the last error.
+        refused: peers that did not take the particle, each with the reason.
         first_s, last_s: when the first and the last thing happened, seconds since 1970.
     """
 
@@ -30,37 +31,43 @@ class Tally:
     signatures: int = 0
     longest_path: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     first_s: float = 0.0
     last_s: float = 0.0
 
 
 class Teller:
-    """Prints a line per call and hop of one particle and counts them.
+    """Prints a line per call and hop of one particle at a time and counts them.
 
     Args:
         names: names by peer id.
         say: prints a line.
         paint: colours a text: ``paint(text, colour)``.
+
+    Attributes:
+        particle: the one that is told of; empty before it begins.
+        tally: its totals.
     """
 
     def __init__(self, names: dict[str, str], say: Callable[[str], None], paint: Callable[[str, str], str]) -> None:
-        self.tally: Final = Tally()
+        self.tally = Tally()
+        self.particle = ""
         self._names = names
         self._say = say
         self._paint = paint
-        self._earlier: set[str] = set()
-        self._has_begun = False
+        self._awaits = ""
 
-    def begin(self) -> None:
-        """From now on report; not of particles that were there before, with which the services were deployed."""
-        self._has_begun = True
+    def begin(self, initiator: str) -> None:
+        """Tell of the next particle that a peer begins, and of no other."""
+        self.tally = Tally()
+        self.particle, self._awaits = "", initiator
 
     async def hear(self, name: str, event: dict[str, Any]) -> None:
         """Take in a log event of a peer."""
         particle = str(event.get("particle", ""))
-        if not self._has_begun:
-            self._earlier.add(particle)
-        if not self._has_begun or (particle and particle in self._earlier):
+        if particle and name == self._awaits:
+            self.particle, self._awaits = particle, ""
+        if not particle or particle != self.particle:
             return
         match event.get("event"):
             case "call_values":
@@ -80,7 +87,10 @@ class Teller:
                         event, name, self._paint(f"✗ cannot reach {to}: {event['error']}; tries again", "yellow")
                     )
                 self.tally.unreachable[to] = str(event["error"])
-            case "particle_refused" | "flow_failed" | "particle_broken" | "storage_failed":
+            case "particle_refused":
+                self.tally.refused[name] = str(event["error"])
+                self._line(event, name, self._paint(f"✗ refused: {event['error']}", "red"))
+            case "flow_failed" | "particle_broken" | "storage_failed":
                 self._line(event, name, self._paint(f"✗ {event['event']}: {event.get('error', '')}", "red"))
 
     def _call(self, event: dict[str, Any]) -> str:

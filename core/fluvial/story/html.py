@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from fluvial.story import data, svg
@@ -21,12 +21,13 @@ DATA_ID: Final = "story-json"
 """Of the element that holds the story as JSON."""
 
 
-def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
+def render(story: Story, *, names: Mapping[str, str] = NO_NAMES, notes: Sequence[str] = ()) -> str:
     """The story as an HTML page, the last line ended as well.
 
     Args:
         story: what to show.
         names: peer id to the name that people use; others are called by the end of their id.
+        notes: what the teller says of its own, beside what the peers have stored.
     """
     wording = Wording(story, names)
     return "\n".join(
@@ -38,6 +39,7 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
             f"<title>{safe(title(story))}</title>",
             f"<style>{PAGE_CSS}</style>\n</head>\n<body>\n<main>",
             f'<figure tabindex="0" aria-label="Sequence diagram; the table below tells the same">\n{svg.render(story, names=names)}</figure>',
+            *_notes(notes),
             *_open(story, wording),
             *_events(story, wording),
             *_script(story),
@@ -45,6 +47,13 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
             "</main>\n</body>\n</html>\n",
         ]
     )
+
+
+def _notes(notes: Sequence[str]) -> Iterator[str]:
+    if notes:
+        yield '<section aria-labelledby="notes">\n<h2 id="notes">What else happened</h2>\n<ul>'
+        yield from (f"<li>{safe(note)}</li>" for note in notes)
+        yield "</ul>\n</section>"
 
 
 def _open(story: Story, wording: Wording) -> Iterator[str]:

@@ -1,0 +1,121 @@
+"""The ledger that another peer holds, asked by a client: what it says, with proofs, and transactions for it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+import anyio
+
+from fluvial.client import Client
+from fluvial.encoding import decode
+from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.identity import KeyPair, PeerId
+from fluvial.ledger.light_client import ProvenFact
+from fluvial.ledger.names import CommitName, RevealName, commitment
+from fluvial.ledger.transactions import Body, carry_revocation, sign_transaction, transaction_id
+
+LOOK_S: Final = 0.1
+WAIT_S: Final = 30.0
+VALID_BLOCKS: Final = 1_000
+"""For so many blocks a transaction may wait; then it is void."""
+
+
+class RemoteLedger:
+    """The ledger of a peer.
+
+    Args:
+        client: connected to some peer.
+        peer: holds the ledger.
+    """
+
+    def __init__(self, client: Client, peer: PeerId) -> None:
+        self._client, self._peer = client, peer
+
+    async def ask(self, function: str, *given: Any) -> Any:
+        """The result of a function of the service ``ledger``.
+
+        Raises:
+            ServiceError: it failed. Unreachable: it did not come in time. Refused: the peer does not serve this client.
+        """
+        values = {f"argument_{number}": value for number, value in enumerate(given)}
+        script = (
+            f'(xor (seq (call "{self._peer}" ("ledger" "{function}") [{" ".join(values)}] found)'
+            ' (call %init_peer_id% ("return" "") [found true]))'
+            ' (call %init_peer_id% ("return" "") [:error: false]))'
+        )
+        found, well = await self._client.run(script, ttl_s=30, **values)
+        if not well:
+            raise ServiceError(int(found["error_code"]), str(found["message"]), peer=self._peer)
+        return found
+
+    async def fact(self, module: str, key: bytes) -> ProvenFact:
+        """What the ledger says at a key, with the proof. A ``LightClient`` checks it: the peer may lie. Raises as :meth:`ask`."""
+        answer = base64.b64decode(await self.ask("prove", module, key.hex()))
+        return decode(answer, ProvenFact, what="fact of the ledger")
+
+    async def submit(
+        self, keys: KeyPair, bodies: Sequence[Body], *, fee_max: int = 0, wait_s: float = WAIT_S
+    ) -> Sequence[dict[str, Any]]:
+        """Bring transactions onto the ledger, one after the other, each in a later block than the one before.
+
+        Args:
+            keys: who signs and pays.
+            bodies: what they do.
+            fee_max: the highest fee of each, in units.
+            wait_s: how long each may take to come into a block, in seconds.
+
+        Returns:
+            For each its id (``transaction``), the ``height`` of its block, why it had no effect (``failed``, or empty), and its ``nonce``.
+
+        Raises:
+            Refused: the ledger does not take one. Unreachable: it is in no block in time.
+        """
+        now = await self.ask("status")
+        chain, end = bytes.fromhex(now["chain"]), now["height"] + VALID_BLOCKS
+        done = []
+        for body in bodies:
+            nonce = (await self.ask("account", str(keys.peer_id)))["nonce"]
+            signed = sign_transaction(keys, chain, nonce, body, valid_until=end, fee_max=fee_max)
+            done.append({**await self.bring(signed, wait_s=wait_s), "nonce": nonce})
+        return done
+
+    async def take_name(
+        self, keys: KeyPair, name: str, target: str, *, fee_max: int = 0, wait_s: float = WAIT_S
+    ) -> dict[str, Any]:
+        """Take a name, and let it stand for something; returns and raises as :meth:`submit`.
+
+        Two transactions: the first commits to the name without saying which, the second reveals it, so that nobody who sees the wish can be faster.
+        """
+        salt = secrets.token_bytes(32)
+        bodies: list[Body] = [CommitName(commitment(name, salt, keys.public_key)), RevealName(name, salt, str(target))]
+        return (await self.submit(keys, bodies, fee_max=fee_max, wait_s=wait_s))[-1]
+
+    async def revoke(
+        self, keys: KeyPair, statement: bytes, *, fee_max: int = 0, wait_s: float = WAIT_S
+    ) -> dict[str, Any]:
+        """Bring an issuer's signed revocation onto the ledger. The keys pay, and need not be the issuer's; returns and raises as :meth:`submit`, without a nonce."""
+        now = await self.ask("status")
+        chain, end = bytes.fromhex(now["chain"]), now["height"] + VALID_BLOCKS
+        signed = carry_revocation(keys, chain, statement, valid_until=end, fee_max=fee_max)
+        return await self.bring(signed, wait_s=wait_s)
+
+    async def bring(self, transaction: bytes, *, wait_s: float = WAIT_S) -> dict[str, Any]:
+        """Bring one signed transaction onto the ledger; returns and raises as :meth:`submit`, without a nonce."""
+        name = transaction_id(transaction).hex()
+        try:
+            await self.ask("submit", base64.b64encode(transaction).decode())
+        except ServiceError as error:
+            raise Refused(error.message, reason="transaction") from error
+        with anyio.move_on_after(wait_s):
+            while True:
+                found = await self.ask("outcome", name)
+                if found is not None:
+                    return {"transaction": name, "height": found["height"], "failed": found["failed"]}
+                await anyio.sleep(LOOK_S)
+        raise Unreachable(
+            f"transaction {name} is in no block after {wait_s:g} s",
+            hint=f"it may still come into one; `fluvial call 'ledger.outcome(\"{name}\")'` asks again",
+        )
