@@ -62,7 +62,9 @@ def chat_perimeter(developer: KeyPair) -> str:
 def chat_members(members: Mapping[str, Member]) -> tuple[PerimeterMember, ...]:
     """The services of the chat, each on its peer."""
     placed = {"app": ("relay",), "members": ("members",), "history": ("history",), "chat": MEMBERS}
-    return tuple(PerimeterMember(service, str(members[name].peer_id)) for service, names in placed.items() for name in names)
+    return tuple(
+        PerimeterMember(service, str(members[name].peer_id)) for service, names in placed.items() for name in names
+    )
 
 
 def settings_of(member: Member, members: Mapping[str, Member], folder: Path, developer: KeyPair) -> dict[str, Any]:
