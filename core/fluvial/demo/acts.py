@@ -6,8 +6,7 @@ proven to a light client that has nothing but the genesis.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -75,10 +74,12 @@ class Acts:
     def _ledger(self, client: Client, name: str) -> RemoteLedger:
         return RemoteLedger(client, self._network.peer(name))
 
-    def _told(self, act: str, *lines: str) -> None:
+    def _told(self, act: str, began: float, *lines: str) -> None:
+        """Tell an act that began at a time of the event loop."""
+        seconds = f" ({anyio.current_time() - began:.1f} s)"
         for number, line in enumerate(lines):
-            self._say(f"{act if not number else '':<8} {line}")
-        self.lines.append(f"{act}: {' '.join(lines)}")
+            self._say(f"{'' if number else act:<8} {line}{'' if number else seconds}")
+        self.lines.append(f"{act}: {'; '.join(lines)}")
 
     # --- before the message
 
@@ -88,11 +89,12 @@ class Acts:
         async with anyio.create_task_group() as tasks:
             for name in self._up:
                 tasks.start_soon(self._find_others, client, name)
-        count, seconds = len(self._up) * (len(self._up) - 1), anyio.current_time() - began
+        count = len(self._up) * (len(self._up) - 1)
         self.figures["lookups"] = count
         self._told(
             "found",
-            f"every peer was given one address, {SEED}'s; {count} of {count} lookups through the DHT found the others ({seconds:.1f} s)",
+            began,
+            f"every peer was given one address, {SEED}'s; {count} of {count} lookups through the DHT found the others",
         )
 
     async def _find_others(self, client: Client, name: str) -> None:
@@ -108,7 +110,7 @@ class Acts:
 
     async def write_ledger(self, client: Client) -> None:
         """The developer makes the chat's perimeter and its name. Raises FluvialError."""
-        network, ledger = self._network, self._ledger(client, SEED)
+        network, ledger, began = self._network, self._ledger(client, SEED), anyio.current_time()
         members = chat_members(network.members)
         terms = PerimeterTerms(members, NOTHING, (network.developer.public_key,))
         (made,) = await ledger.submit(network.developer, [CreatePerimeter(terms)])
@@ -120,6 +122,7 @@ class Acts:
         inside = ", ".join(f"{one.service}@{network.names[one.peer]}" for one in members)
         self._told(
             "ledger",
+            began,
             f"held by {_listed(VALIDATORS)} ({status['algorithm']}); the others follow it",
             f"block {made['height']}: the perimeter {PERIMETER} = {inside}",
             f"block {named['height']}: the name {NAME} = @{SEED}",
@@ -127,16 +130,19 @@ class Acts:
 
     async def let_in(self, client: Client) -> None:
         """Alice has the developer's certificate, and it is proven that nobody has revoked it. Raises FluvialError."""
+        began = anyio.current_time()
         fact = await self._fact(self._ledger(client, self._witness), REVOCATIONS, self._revocation)
         self.figures["not_revoked_at"] = fact.header.height
         self._told(
             "let in",
+            began,
             f"{INITIATOR} has the developer's certificate for the perimeter, and shows it in the header of her flows",
             f"not revoked as of height {fact.header.height}: {self._proof(fact)}",
         )
 
     async def resolve_name(self) -> PeerId:
         """Alice asks for the chat by its name; returns the peer that knows it. Raises FluvialError."""
+        began = anyio.current_time()
         async with self._as_alice() as client:
             fact = await self._fact(self._ledger(client, self._witness), NAMES, NAME.encode())
         if fact.value is None:
@@ -144,6 +150,7 @@ class Acts:
         target = PeerId.parse(decode(fact.value, NameRecord, what="name").target)
         self._told(
             "name",
+            began,
             f"{NAME} is @{self._network.names[target]}, {INITIATOR} hears from {self._witness}: {self._proof(fact)}",
         )
         return target
@@ -152,7 +159,7 @@ class Acts:
 
     async def revoke(self, client: Client) -> None:
         """The developer revokes alice on the ledger, and that is proven. Raises FluvialError."""
-        began = time.monotonic()
+        began = anyio.current_time()
         await self._network.revoke()
         (statement,) = read_credentials(self._network.revocation)
         done = await self._ledger(client, SEED).revoke(self._network.developer, statement)
@@ -169,16 +176,18 @@ class Acts:
         }
         self._told(
             "revoked",
-            f"the developer takes the certificate back; it is on the ledger ({time.monotonic() - began:.1f} s)",
+            began,
+            "the developer takes the certificate back, on the ledger",
             f"revoked as of height {record.height}: {self._proof(fact)}",
             f"state root {fact.header.state.hex()}",
         )
 
-    def refused(self, refusals: dict[str, str]) -> None:
-        """Tell who did not take alice's next message, and why."""
-        self.figures["refused_by"] = refusals
-        for name, reason in refusals.items():
-            self._told("refused", f"{name} does not take {INITIATOR}'s next message: {reason}")
+    def refused(self, refusals: Mapping[str, str]) -> None:
+        """Note who did not take alice's next message, and why."""
+        self.figures["refused_by"] = dict(refusals)
+        self.lines += [
+            f"refused: {name} does not take {INITIATOR}'s next message: {why}" for name, why in refusals.items()
+        ]
 
     # --- proofs
 

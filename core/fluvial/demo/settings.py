@@ -27,7 +27,7 @@ NAME: Final = "chat"
 """On the ledger, of the peer that knows the chat."""
 CONFIG: Final = "fluvial.toml"
 DELTA_MS: Final = 200
-IDLE_MS: Final = 1_000
+IDLE_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class Show:
 
     async def _refused_message(self) -> bool:
         """Send another one after the revocation; returns whether the first peer refused it."""
+        self._say("\nflow")
         delivered = await self._send("can you still hear me?")
         self._refused_particle = self._teller.particle
         self._acts.refused(self._teller.tally.refused)
@@ -153,8 +154,8 @@ class Show:
         if self._refused_particle:
             refused = await draw(self._network, self._refused_particle, "refused", self._acts.lines)
             self._say(f"and the message that was refused: {refused}")
-        config = self._network.members[SEED].config
-        self._say(f"the same as text: fluvial particle list --config {config}")
+        config = str(self._network.members[SEED].config)
+        self._say(f"the same as text: {_typed(['particle', 'show', self._particle, '--config', config])}")
         self.figures |= {
             **self._acts.figures,
             "folder": str(self._network.folder),
@@ -165,6 +166,7 @@ class Show:
     async def keep(self) -> None:
         """Say what can be done while the network is up, and leave it so until this is cancelled."""
         network = self._network
+        self._teller.tell_all()
         message = network.flow_command("hello again", backend=self._backend, ttl_s=TTL_S, aqua=self._aqua)
         identity = ["--key", str(network.developer_key), "--network", NETWORK]
         out = str(network.revocation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -37,7 +37,7 @@ class Tally:
 
 
 class Teller:
-    """Prints a line per call and hop of one particle at a time and counts them.
+    """Prints a line per call and hop of one particle at a time, and counts them.
 
     Args:
         names: names by peer id.
@@ -56,18 +56,23 @@ class Teller:
         self._say = say
         self._paint = paint
         self._awaits = ""
+        self._tells_all = False
 
     def begin(self, initiator: str) -> None:
         """Tell of the next particle that a peer begins, and of no other."""
         self.tally = Tally()
         self.particle, self._awaits = "", initiator
 
+    def tell_all(self) -> None:
+        """From now on tell of all particles."""
+        self._tells_all = True
+
     async def hear(self, name: str, event: dict[str, Any]) -> None:
         """Take in a log event of a peer."""
         particle = str(event.get("particle", ""))
         if particle and name == self._awaits:
             self.particle, self._awaits = particle, ""
-        if not particle or particle != self.particle:
+        if not particle or (particle != self.particle and not self._tells_all):
             return
         match event.get("event"):
             case "call_values":
@@ -81,15 +86,14 @@ class Teller:
                 came = f"⇐ {self._name(event['sender'])}   hop {event['hop']}, {event['bytes']} bytes, "
                 self._line(event, name, self._paint(f"{came}{event['signatures']} signatures ✓", "bright_black"))
             case "delivery_failed":
-                to = self._name(event["to"])
+                to, error = self._name(event["to"]), named(str(event["error"]), self._names)
                 if to not in self.tally.unreachable:
-                    self._line(
-                        event, name, self._paint(f"✗ cannot reach {to}: {event['error']}; tries again", "yellow")
-                    )
-                self.tally.unreachable[to] = str(event["error"])
+                    self._line(event, name, self._paint(f"✗ cannot reach {to}: {error}; tries again", "yellow"))
+                self.tally.unreachable[to] = error
             case "particle_refused":
-                self.tally.refused[name] = str(event["error"])
-                self._line(event, name, self._paint(f"✗ refused: {event['error']}", "red"))
+                reason = named(str(event["error"]), self._names)
+                self.tally.refused[name] = reason
+                self._line(event, name, self._paint(f"✗ refused: {reason}", "red"))
             case "flow_failed" | "particle_broken" | "storage_failed":
                 self._line(event, name, self._paint(f"✗ {event['event']}: {event.get('error', '')}", "red"))
 
@@ -110,7 +114,12 @@ class Teller:
         return self._names.get(peer_id, peer_id)
 
     def _value(self, value: Any) -> str:
-        text = msgspec.json.encode(value).decode()
-        for peer_id, name in self._names.items():
-            text = text.replace(f'"{peer_id}"', f"@{name}").replace(peer_id, f"@{name}")
+        text = named(msgspec.json.encode(value).decode(), self._names)
         return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+
+
+def named(text: str, names: Mapping[str, str]) -> str:
+    """A text with names in place of peer ids."""
+    for peer_id, name in names.items():
+        text = text.replace(f'"{peer_id}"', f"@{name}").replace(peer_id, f"@{name}")
+    return text

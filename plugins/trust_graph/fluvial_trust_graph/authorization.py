@@ -28,7 +28,7 @@ from fluvial_trust_graph.policy.rules import ANY_FUNCTION, read_policy
 from fluvial_trust_graph.proofs import is_path, prove_path
 from fluvial_trust_graph.service import TrustService
 from fluvial_trust_graph.shown import ShownTrusts
-from fluvial_trust_graph.statements import TrustStatement
+from fluvial_trust_graph.statements import RevocationStatement, TrustStatement
 
 LOOK_S: Final = 1.0
 """How often time passes in the graph, and the file of perimeters is looked at."""
@@ -196,6 +196,10 @@ class TrustGraphAuthorization(Authorization):
     def is_certified(self, flow: AskedFlow, key: PeerId, depth: int, scope: str) -> bool:
         """Whether the initiator holds a certificate, known here or shown."""
         return self.book.trust.is_certified(flow.initiator, key, depth, scope, self._trusts(flow))
+
+    def has_revoked(self, flow: AskedFlow, key: PeerId) -> bool:
+        """Whether a key has revoked the initiator, and has not trusted it since."""
+        return isinstance(self.book.trust.newest(key, flow.initiator), RevocationStatement)
 
     def _trusts(self, flow: AskedFlow) -> Sequence[TrustStatement]:
         return self._shown.holding(flow.credentials, self.book.now())

@@ -28,10 +28,14 @@ class Known:
     """What is known, as a test has it."""
 
     def __init__(
-        self, weights: Mapping[PeerId, int] = {}, certified: Sequence[tuple[PeerId, PeerId, int, str]] = ()
+        self,
+        weights: Mapping[PeerId, int] = {},
+        certified: Sequence[tuple[PeerId, PeerId, int, str]] = (),
+        revoked: Sequence[tuple[PeerId, PeerId]] = (),
     ) -> None:
         self.weights = weights
         self.certified = certified
+        self.revoked = revoked
 
     def weight_of(self, flow: AskedFlow, scope: str) -> int:
         return self.weights.get(flow.initiator, 0)
@@ -41,6 +45,9 @@ class Known:
             (flow.initiator, key, scope) == (who, by, what) and depth >= links
             for who, by, links, what in self.certified
         )
+
+    def has_revoked(self, flow: AskedFlow, key: PeerId) -> bool:
+        return (flow.initiator, key) in self.revoked
 
 
 HOME = checked(
@@ -96,6 +103,12 @@ def test_conditions_about_the_initiator(given: dict[str, Any], known: dict[str, 
     decision = decide([rule(**given)], call(ADA), **known)
     assert (decision.allowed, decision.reason) == (not reason, reason)
     assert bool(decision.explanation) == bool(reason)
+
+
+@pytest.mark.parametrize("given", [{"certificate": {"from": KEY}}, {"perimeter": "home"}])
+def test_a_refusal_says_who_has_revoked_the_initiator(given: dict[str, Any]) -> None:
+    assert f"{KEY} has revoked it" in decide([rule(**given)], call(EVE), revoked=[(EVE, KEY)]).explanation
+    assert "revoked" not in decide([rule(**given)], call(EVE), revoked=[(EVE, BOB), (ADA, KEY)]).explanation
 
 
 def test_members_of_a_perimeter() -> None:

@@ -47,6 +47,10 @@ class InitiatorKnowledge(Protocol):
         """Whether a chain of at most so many links, good for a scope, leads to it from a key."""
         ...
 
+    def has_revoked(self, flow: AskedFlow, key: PeerId) -> bool:
+        """Whether the newest that a key has said of it is a revocation."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Lack:
@@ -100,14 +104,19 @@ class Decider:
             flow, PeerId.parse(wanted.from_), wanted.depth, wanted.scope
         ):
             what = f" for {wanted.scope}" if wanted.scope else ""
-            return Lack(
-                "certificate", f"{one} has no valid certificate{what} of {wanted.from_} within {wanted.depth} links"
-            )
+            text = f"{one} has no valid certificate{what} of {wanted.from_} within {wanted.depth} links"
+            return Lack("certificate", text + self._revoked(flow, [PeerId.parse(wanted.from_)]))
         if rule.perimeter and not self.is_member(rule.perimeter, flow):
             perimeter = self._perimeters.get(rule.perimeter)
             origin = f" ({perimeter.origin})" if perimeter is not None and perimeter.origin else ""
-            return Lack("perimeter", f"the flow of {one} is no member of perimeter {rule.perimeter}{origin}")
+            revoked = self._revoked(flow, perimeter.keys) if perimeter is not None else ""
+            return Lack("perimeter", f"the flow of {one} is no member of perimeter {rule.perimeter}{origin}{revoked}")
         return None
+
+    def _revoked(self, flow: AskedFlow, keys: Iterable[PeerId]) -> str:
+        """Who of those that certify has revoked the initiator, as the end of a sentence."""
+        revokers = [key for key in keys if self._evidence.has_revoked(flow, key)]
+        return f"; {revokers[0]} has revoked it" if revokers else ""
 
     def is_member(self, name: str, flow: AskedFlow) -> bool:
         """Whether a flow is a member of a perimeter: by its author, its script or a certificate."""
