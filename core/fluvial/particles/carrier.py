@@ -101,7 +101,7 @@ class Carrier:
         return receipt
 
     async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Led]:
-        failures: list[Unreachable] = []
+        failures: list[tuple[str, Unreachable]] = []
         ways: list[Address] = []
         for way in DIRECT_WAYS:
             found = [address for address in await self._addresses(way, peer, header) if address not in ways]
@@ -114,28 +114,27 @@ class Carrier:
                 receipt = await self._ask(Contact(peer, direct), protocol, payload)
                 return receipt, Led(way, "" if connected else ",".join(map(_where, direct)))
             except Unreachable as error:
-                failures.append(error.with_traceback(None))
+                failures.append(("", error.with_traceback(None)))
                 if direct:
                     self._routing.failed(Contact(peer, direct))
         for relay in await self._relays_to(peer, ways):
             try:
                 receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
-                failures.append(Unreachable(f"relay {relay.peer}: {error.message}"))
+                failures.append((f"relay {relay.peer}: ", error.with_traceback(None)))
                 continue
             if receipt.reason != "unreachable":
                 return receipt, Led("relay", str(relay.peer))
-            failures.append(Unreachable(f"relay {relay.peer}: {receipt.explanation}"))
+            failures.append((f"relay {relay.peer}: ", Unreachable(receipt.explanation)))
         if not failures:
             raise _no_way(peer)
         try:
             if len(failures) == 1:
-                raise failures[0]
-            raise Unreachable("; ".join(dict.fromkeys(failure.message for failure in failures)))
+                raise failures[0][1]
+            raise Unreachable("; ".join(dict.fromkeys(by + failure.message for by, failure in failures)))
         finally:
-            del (
-                failures
-            )  # in a circle with this frame they would keep all that is being sent, until garbage is collected
+            # In a circle with this frame they would keep all that is being sent, until garbage is collected.
+            del failures
 
     async def _addresses(self, way: Way, peer: PeerId, header: Header) -> Sequence[Address]:
         """The addresses for a way; to the initiator also those that came with the particle."""
