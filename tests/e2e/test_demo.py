@@ -154,16 +154,22 @@ def test_the_paper_s_script_in_aqua_and_the_network_stays_up_until_ctrl_c(
     ):
         assert said in output.read_text(), said
     assert len(peers_of(tmp_path)) == 5
-    message, revoke, submit = (
+    message, revoke, submit, query = (
         shlex.split(line)[1:] for line in output.read_text().splitlines() if line.startswith("  fluvial ")
     )
     sent = fluvial(*message, cwd=tmp_path, variables=variables)
     assert sent.returncode == 0, sent.stderr
     assert "chat.delivered" in sent.stdout
     assert output.read_text().count('chat.message("hello again")') == 2, "told while it happens"
-    for command in (revoke, submit):
+    for command in (query, revoke, submit):
         done = fluvial(*command, cwd=tmp_path, variables=variables)
         assert done.returncode == 0, done.stderr
+        assert ("nothing" in done.stdout) == (command is query), "not revoked as of that height"
+    wait_until(
+        lambda: "statement" in fluvial(*query, cwd=tmp_path, variables=variables).stdout,
+        within_s=60,
+        what="it is proven",
+    )
     refused = fluvial(*message, cwd=tmp_path, variables=variables)
     assert refused.returncode == 3
     assert "has revoked it" in refused.stderr
