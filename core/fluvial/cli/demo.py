@@ -1,4 +1,4 @@
-"""``fluvial demo``: the white paper's chat over six processes, reported while it happens and drawn afterwards."""
+"""``fluvial demo``: the white paper over six processes, told while it happens and drawn afterwards."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ NAMES = ("bob", "carol")
 @common_options
 @pass_invocation
 def demo(invocation: Invocation, message: str, offline: str | None, folder: Path, *, aqua: bool, keep: bool) -> None:
-    """Run the white paper's chat over six processes on this machine.
+    """Run the white paper on this machine: six processes that find each other, their ledger, and the chat.
 
-    alice (a client behind a relay) sends a message to bob and carol; a members service and a history service help. With --json the
-    figures are printed at the end; what happens is told on stderr.
+    alice (a client behind a relay) is let in by a certificate, and sends a message to bob and carol; a members service and a history service help. Then she
+    is revoked on the ledger, and her next message is refused; not with --keep, which says how to do that. With --json the figures are printed at the end;
+    what happens is told on stderr.
     """
     from fluvial.cli import serving
     from fluvial.demo.network import Network

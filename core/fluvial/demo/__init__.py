@@ -1,1 +1,1 @@
-"""The white paper's chat as six processes on this machine: what ``fluvial demo`` starts and shows."""
+"""The white paper as six processes on this machine: what ``fluvial demo`` starts, does and shows."""

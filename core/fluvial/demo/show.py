@@ -174,12 +174,13 @@ class Show:
         bringing = ["consensus", "submit", "revoke", out, "--relay", network.address(SEED), *identity]
         config, pair = str(network.members[SEED].config), f"{network.developer.peer_id}:{network.peer(INITIATOR)}"
         proof = ["consensus", "query", "revocations", pair, "--config", config, *identity]
-        self._say("\nThe network stays up. Send more messages with:\n")
-        self._say(f"  {_typed(message)}")
-        self._say("\nRevoke alice on the ledger, and her next message is refused:\n")
-        self._say(
-            f"  {_typed(revoking)}\n  {_typed(bringing)}\n\nSee what the ledger says of her, with its proof checked:\n\n  {_typed(proof)}\n\nCtrl-C ends it."
-        )
+        for what, commands in (
+            ("The network stays up. Send more messages with", [message]),
+            ("Revoke alice on the ledger, and her next message is refused", [revoking, bringing]),
+            ("See what the ledger says of her, with its proof checked", [proof]),
+        ):
+            self._say("\n".join([f"\n{what}:\n", *(f"  {_typed(one)}" for one in commands)]))
+        self._say("\nCtrl-C ends it.")
         await anyio.sleep_forever()
 
 
