@@ -356,6 +356,14 @@ def test_html_marks_what_the_script_did_and_waits_for() -> None:
     assert '<tr id="line-14"><th' in page
 
 
+def test_html_has_notes_of_the_teller_as_text() -> None:
+    story, names = told()["failed"]
+    assert "What else happened" not in html.render(story, names=names)
+    page = html.render(story, names=names, notes=["ledger: block 1", "<b>refused</b>"])
+    assert "<li>ledger: block 1</li>" in page
+    assert "<li>&lt;b&gt;refused&lt;/b&gt;</li>" in page
+
+
 def test_html_marks_failures() -> None:
     story, names = told()["failed"]
     assert '<mark class="failed" title="failed">(call</mark>' in html.render(story, names=names)
