@@ -43,6 +43,7 @@ from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.slices import Sliced
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
 
@@ -180,8 +181,13 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
         self._log.pop()
         self._in_flight.update(requests)
         self._refusals = Refusals()
-        self._runner.finish(self._restore(self._log))
+        self._runner.finish(_rebuilt(self))
     return effects
+
+
+def _rebuilt(self: machine.Machine) -> Sliced[bool]:
+    yield from self._rebuild()
+    yield True
 
 
 class RegisterOperands(Operands):
