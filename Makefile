@@ -7,6 +7,9 @@ TOOLS  := $(VENV)/.toolchains
 # Two workers: what the build machine has. `make test JOBS=8` where there is more.
 JOBS   ?= 2
 
+# Tests start hundreds of processes: each reads compiled modules, also where the environment asks for none to be written.
+unexport PYTHONDONTWRITEBYTECODE
+
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
