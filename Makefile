@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup toolchains demo test check lint types imports bench attacks attacks-wasm attacks-dht explore-consensus fuzz-air fuzz-aqua fuzz-components fuzz-consensus aqua-realworld constraints clean
+.PHONY: setup toolchains demo test test-long check lint types imports bench attacks attacks-wasm attacks-dht explore-consensus fuzz-air fuzz-aqua fuzz-components fuzz-consensus aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -50,9 +50,13 @@ demo: $(READY)
 
 # In the order of the folders: by number of tests, the few long ones would come last, and one worker would wait for the other.
 test: $(READY) $(if $(CI),$(TOOLS))
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
-check: lint types imports test
+# Those that take many seconds each: stories over many processes, plugins built by pip, liars in a whole network.
+test-long: $(READY) $(if $(CI),$(TOOLS))
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m long
+
+check: lint types imports test test-long
 
 lint: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)

@@ -166,6 +166,7 @@ async def test_programs_run(block: Block, relay: Peer, monkeypatch: pytest.Monke
         assert capsys.readouterr().out == "Hello, Ada!\n"
 
 
+@pytest.mark.long
 def test_test_files_pass(tmp_path: Path) -> None:
     for plugin in ONE_FILE_PLUGINS:
         shutil.copy(EXAMPLES / plugin, tmp_path)

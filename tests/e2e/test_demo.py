@@ -85,6 +85,7 @@ def test_the_peers_know_one_address(tmp_path: Path) -> None:
         assert not any(address in network.members[name].config.read_text() for address in others)
 
 
+@pytest.mark.long
 def test_with_a_member_offline_it_says_what_was_lost_and_goes_on(tmp_path: Path, variables: Mapping[str, str]) -> None:
     done = fluvial("demo", "--offline", "bob", "--json", cwd=tmp_path, variables=variables, timeout_s=DEMO_S)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -134,6 +135,7 @@ def kept(tmp_path: Path, variables: Mapping[str, str]) -> Iterator[tuple[subproc
         process.wait(30)
 
 
+@pytest.mark.long
 def test_the_paper_s_script_in_aqua_and_the_network_stays_up_until_ctrl_c(
     kept: tuple[subprocess.Popen[str], Path], tmp_path: Path, variables: Mapping[str, str]
 ) -> None:

@@ -15,6 +15,7 @@ TRIALS = ("withholds", "victim", "forges", "stale", "owned", "crowd", "records",
 """Those that do not wait for time-outs."""
 
 
+@pytest.mark.long
 async def test_honest_processes_find_what_they_look_for_among_liars(
     tmp_path: Path, variables: Mapping[str, str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_name_resolves_in_a_flow(testnet: LedgerProcesses) -> None:
     assert commanded(testnet, "flow", "run", script)["result"] == ["hi"]
 
 
+@pytest.mark.long
 async def test_nothing_final_is_lost(tmp_path: Path, variables: Mapping[str, str]) -> None:
     with processes(tmp_path, "simplex", variables) as network:
         found = await torment(network, tmp_path, seconds=0, seed=1)

@@ -206,6 +206,7 @@ atexit.register(sys.exit, 5)
 """
 
 
+@pytest.mark.long
 async def test_a_peer_ends_whatever_plugins_leave_behind(tmp_path: Path, variables: Mapping[str, str]) -> None:
     plugins = {"nasty": NASTY, "lingering": LINGERING + ATEXIT}
     peer = PeerProcess(tmp_path / "peer", variables, plugins=plugins, effectors={"nasty": {}}, extras={"lingering": {}})

@@ -145,6 +145,7 @@ def set_extras(peer: PeerProcess, extras: Mapping[str, Any]) -> None:
 GREETINGS = {"greetings": {"word": "good morning"}}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_plugin_with_tables_comes_goes_and_finds_its_data_again(
     storage_url: str, tmp_path: Path, variables: Mapping[str, str]

@@ -117,6 +117,7 @@ async def test_a_module_is_replaced_while_flows_run_and_none_is_lost(
         assert numbers == [4 * n - 1 for n in range(1, len(numbers) + 1)]
 
 
+@pytest.mark.long
 async def test_an_effector_of_a_stranger_is_installed_granted_and_revoked(
     tmp_path: Path, variables: Mapping[str, str]
 ) -> None:
@@ -232,6 +233,7 @@ func paint(c: string) -> string:
     assert command(peer, variables, "aqua", "run", program, "paint", "-a", "c=green")["result"] == "green"
 
 
+@pytest.mark.long
 async def test_hostile_services_cost_their_own_calls_alone() -> None:
     """Some of the attacks; `python -m tests.attacks.wasm` carries out all, and looks at times."""
     found = await carry_out(["loops", "memory-bomb", "host-raises"], seconds=60, seed=7)

@@ -26,6 +26,7 @@ def test_schedules_stay_within_the_bound_and_become_quiet(seed: int, tmp_path: P
     assert read_schedule(tmp_path / "one.json") == schedule
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("algorithm", [SIMPLEX, DAG], ids=lambda one: one.name)
 def test_some_of_them_hold(algorithm: Algorithm) -> None:
     for seed in (2, 5):
@@ -44,6 +45,7 @@ def test_what_does_not_matter_is_left_out() -> None:
     assert (small.faults, small.byzantine) == ([needed], [])
 
 
+@pytest.mark.long
 def test_the_command_writes_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = [
         "fuzz",

@@ -264,6 +264,7 @@ async def test_what_was_to_be_sent_is_sent_after_a_restart_and_is_not_asked_for_
 # --- where all is well
 
 
+@pytest.mark.long
 async def test_an_honest_flow_sends_nothing_twice(tmp_path: Path) -> None:
     """Three branches that all come back to the initiator, one of them late: its peer was asked by the initiator itself."""
     clock, work, late = ManualClock(NOW_MS), Work(), Work()
@@ -303,6 +304,7 @@ def fan(names: Sequence[str]) -> str:
     return f'(seq (call "{id_of("relay")}" ("work" "step") [0] x) {text})'
 
 
+@pytest.mark.long
 async def test_those_of_whom_nobody_hears_again_are_asked_little_and_do_nothing_twice(tmp_path: Path) -> None:
     """Each of them has done its part, and waits for the others as far as it knows."""
     clock, names = ManualClock(NOW_MS), ("b", "c", "d", "e")

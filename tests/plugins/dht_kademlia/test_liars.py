@@ -73,6 +73,7 @@ async def found_by(network: NodeNetwork, name: str, challenge: Challenge = CHAT)
     return [(record.provider, record.fields.value) for _, record in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lie", [silent, slow, withholds, invents, names_accomplices, forges, serves_foreign])
 async def test_records_and_peers_are_found_among_liars(lie: Lie, tmp_path: Path) -> None:
     async with nodes(base_dir=tmp_path, plugins={"liars": Liars(lie)}) as network:
@@ -118,6 +119,7 @@ async def test_a_stranger_that_skips_its_own_checks_is_refused_by_every_replica(
         assert await found_by(network, "h3", challenge) == [(network["h1"].peer_id, b"mine")]
 
 
+@pytest.mark.long
 async def test_a_part_of_the_network_that_was_away_and_returns_finds_everything(tmp_path: Path) -> None:
     async with nodes(base_dir=tmp_path, plugins={"liars": Liars(withholds)}) as network:
         await start_all(network)

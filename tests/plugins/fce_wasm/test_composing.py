@@ -30,6 +30,7 @@ composes = pytest.mark.skipif(
 BOB = str(keys_of("bob").peer_id)
 
 
+@pytest.mark.long
 @composes
 def test_cases_of_several_modules_give_what_they_give_without(tmp_path: Path) -> None:
     cases = [

@@ -31,6 +31,7 @@ def is_installed(language: str) -> bool:
     return find_spec({"python": "componentize_py", "c": "ziglang"}[language]) is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", ["python", "c", "js"])
 async def test_a_template_is_built_and_answers(tmp_path: Path, language: str) -> None:
     if not is_installed(language):

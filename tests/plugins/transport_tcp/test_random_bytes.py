@@ -11,6 +11,7 @@ import resource
 from contextlib import suppress
 
 import anyio
+import pytest
 from fluvial.errors import RemoteProtocolError
 from fluvial.testing.transport import eventually
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
@@ -25,6 +26,7 @@ GROWTH_KB_MAX = 65_536
 ENDS = (anyio.EndOfStream, anyio.BrokenResourceError)
 
 
+@pytest.mark.long
 async def test_random_bytes_at_the_port(start: StartPeer) -> None:
     peer, friend = await start(quiet=True, handshakes_max=2 * AT_ONCE, handshake_timeout_s=5), await start()
     await friend.request(peer, b"before")
