@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.toolchains
-# Two workers: what the build machine has. `make test JOBS=8` where there is more.
-JOBS   ?= 2
+# Three workers for the two cores of the build machine, since many tests wait. `make test JOBS=8` where there are more.
+JOBS   ?= 3
 
 # Tests start hundreds of processes: each reads compiled modules, also where the environment asks for none to be written.
 unexport PYTHONDONTWRITEBYTECODE
