@@ -52,9 +52,9 @@ demo: $(READY)
 test: $(READY) $(if $(CI),$(TOOLS))
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
-# Those that take many seconds each: stories over many processes, plugins built by pip, liars in a whole network.
+# Those that take many seconds each: stories over many processes, plugins built by pip, liars in a whole network; two at a time.
 test-long: $(READY) $(if $(CI),$(TOOLS))
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m long
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 check: lint types imports test test-long
 
