@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fluvial.consensus.engine import EngineSetup, EngineTraits
+from fluvial.consensus.engine import EngineSetup, EngineTraits, MakeEngine
 from fluvial.consensus.following import Following
 from fluvial.consensus.ordering import OutsideOrder
 from fluvial.hosting.settings import HostPlan, LedgerSection
@@ -28,23 +29,7 @@ def hosted(engine: Offer, section: LedgerSection, key_file: Path) -> Offer:
         section: ``[ledger]``.
         key_file: the peer's key.
     """
-    traits = engine.traits or EngineTraits()
-
-    def build(context: Context, options: msgspec.Struct) -> ConsensusHost:
-        return _host(
-            context,
-            HostPlan(
-                section=section,
-                key_file=key_file,
-                algorithm=engine.name,
-                make=engine.factory,
-                options=options,
-                certifies_state=traits.certifies_state,
-                fault_model=traits.fault_model,
-            ),
-        )
-
-    return replace(engine, kind="consensus", factory=build, tables=TABLES)
+    return _candidate(engine, section, key_file, engine.factory, engine.traits or EngineTraits())
 
 
 def over_service(service: Offer, section: LedgerSection, key_file: Path) -> Offer:
@@ -55,27 +40,12 @@ def over_service(service: Offer, section: LedgerSection, key_file: Path) -> Offe
         section: ``[ledger]``.
         key_file: the peer's key.
     """
-    traits = service.traits or EngineTraits(fault_model="crash", certifies_state=False)
 
     def make(setup: EngineSetup, options: Any) -> OutsideOrder:
         return OutsideOrder(setup)
 
-    def build(context: Context, options: msgspec.Struct) -> ConsensusHost:
-        return _host(
-            context,
-            HostPlan(
-                section=section,
-                key_file=key_file,
-                algorithm=service.name,
-                make=make,
-                options=options,
-                certifies_state=traits.certifies_state,
-                fault_model=traits.fault_model,
-                ordering=lambda: service.factory(context, options),
-            ),
-        )
-
-    return replace(service, kind="consensus", factory=build, tables=TABLES)
+    traits = service.traits or EngineTraits(fault_model="crash", certifies_state=False)
+    return _candidate(service, section, key_file, make, traits, outside=True)
 
 
 def following(none: Offer, section: LedgerSection, key_file: Path) -> Offer:
@@ -90,24 +60,34 @@ def following(none: Offer, section: LedgerSection, key_file: Path) -> Offer:
     def make(setup: EngineSetup, options: Any) -> Following:
         return Following(setup)
 
+    return _candidate(none, section, key_file, make, EngineTraits(), algorithm="")
+
+
+def _candidate(
+    offer: Offer,
+    section: LedgerSection,
+    key_file: Path,
+    make: MakeEngine,
+    traits: EngineTraits,
+    *,
+    algorithm: str | None = None,
+    outside: bool = False,
+) -> Offer:
+    """An offer whose factory makes the host; ``outside`` if what it made before is the service that orders."""
+
     def build(context: Context, options: msgspec.Struct) -> ConsensusHost:
-        return _host(
-            context,
-            HostPlan(
-                section=section,
-                key_file=key_file,
-                algorithm="",
-                make=make,
-                options=options,
-                certifies_state=True,
-                fault_model="byzantine",
-            ),
+        from fluvial.hosting.host import ConsensusHost  # SQLAlchemy, which settings do not pay for
+
+        plan = HostPlan(
+            section=section,
+            key_file=key_file,
+            algorithm=offer.name if algorithm is None else algorithm,
+            make=make,
+            options=options,
+            certifies_state=traits.certifies_state,
+            fault_model=traits.fault_model,
+            ordering=partial(offer.factory, context, options) if outside else None,
         )
+        return ConsensusHost(context, plan)
 
-    return replace(none, factory=build, tables=TABLES)
-
-
-def _host(context: Context, plan: HostPlan) -> ConsensusHost:
-    from fluvial.hosting.host import ConsensusHost  # SQLAlchemy, which settings do not pay for
-
-    return ConsensusHost(context, plan)
+    return replace(offer, kind="consensus", factory=build, tables=TABLES)
