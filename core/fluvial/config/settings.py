@@ -108,7 +108,9 @@ class CoreSections(_Section, frozen=True):
     ] = ()
     event_loop: Annotated[
         LoopKind,
-        Meta(description="of `fluvial run`; uvloop takes less time, and must be installed (`fluvial[uvloop]`)"),
+        Meta(
+            description="of `fluvial run`; uvloop must be installed (`fluvial[uvloop]`) and was not clearly faster where it was measured"
+        ),
     ] = "asyncio"
     identity: IdentitySection = IdentitySection()
     plugins: PluginsSection = PluginsSection()

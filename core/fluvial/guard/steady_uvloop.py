@@ -1,4 +1,4 @@
-"""The steady loop over uvloop, which takes about a sixth less processor time; needs the extra ``fluvial[uvloop]``.
+"""The steady loop over uvloop; needs the extra ``fluvial[uvloop]``.
 
 uvloop does not show which callback has raised. So tasks that are begun by a plugin's code are remembered with the plugin: what comes out of one
 of them is told under its name. What a plugin's bare callback raises (``call_soon``, ``call_later``) is told the loop's handler of exceptions.
