@@ -38,9 +38,11 @@ def newest(folder: Path) -> str | None:
 
 def migrate(connection: Connection, where: str, tables: Sequence[Tables] = ()) -> None:
     """Make or update all tables; see :func:`fluvial.storage.schema.migrate`."""
-    if not _up_to_date(connection, tables):
-        from fluvial.storage import schema
+    if _up_to_date(connection, tables):
+        return
+    from fluvial.storage import blueprint, schema
 
+    if not blueprint.build(connection, tables):
         schema.migrate(connection, where, tables)
 
 

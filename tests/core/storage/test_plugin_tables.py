@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from fluvial.errors import PluginError, StorageError
 from fluvial.storage import open_store
+from fluvial.storage.inventory import take_inventory
+from fluvial.storage.schema import migrate
+from fluvial.storage.sqlite import in_memory
 from fluvial.tables import Tables, distinct
 from fluvial.testing.tables import TablesConformance, part_database
 from sqlalchemy import Connection, MetaData, insert, inspect, select, text
@@ -89,6 +92,53 @@ async def test_a_foreign_database_is_not_taken_for_one_with_plugins(url: str, tm
         await store.database.write(lambda connection: connection.execute(text("DROP TABLE fluvial_version")))
     with pytest.raises(StorageError, match="tables of another program"):
         await open_with(url, tmp_path, tables_with(tmp_path, FIRST))
+
+
+# --- a new database, made at once
+
+
+async def made(folder: Path, *tables: Tables) -> object:
+    """What a new database holds."""
+    async with open_store("sqlite://", base_dir=folder, tables=tables) as store:
+        return await store.database.read(take_inventory)
+
+
+async def test_a_new_database_is_what_the_migrations_make_one_by_one(tmp_path: Path) -> None:
+    notes = tables_with(tmp_path, FIRST, SECOND)
+    backend = in_memory(read_only=False)
+    with backend.reader.begin() as connection:
+        migrate(connection, backend.where, [notes])
+        step_by_step = take_inventory(connection)
+    backend.close()
+    assert await made(tmp_path, notes) == step_by_step
+    assert await made(tmp_path, notes) == step_by_step, "the second time, of what was kept"
+
+
+async def test_rows_of_migrations_are_in_each_new_database(tmp_path: Path) -> None:
+    text_ = "it's 100 % :new\\n--"
+    notes = tables_with(
+        tmp_path,
+        upgrading(MAKE_PAGES, f"op.bulk_insert(sa.table('note_pages', sa.column('title')), [{{'title': {text_!r}}}])"),
+    )
+    for _ in range(2):
+        async with open_store("sqlite://", base_dir=tmp_path, tables=[notes]) as store:
+            rows = await store.part("note").read(
+                lambda connection: connection.scalars(text("SELECT title FROM note_pages")).all()
+            )
+        assert rows == [text_]
+
+
+async def test_a_migration_that_does_more_than_make_tables_is_run_each_time(tmp_path: Path) -> None:
+    notes = tables_with(tmp_path, upgrading(MAKE_PAGES, 'op.execute("PRAGMA user_version = 7")'))
+    for _ in range(2):
+        async with open_store("sqlite://", base_dir=tmp_path, tables=[notes]) as store:
+            assert await store.database.read(lambda connection: connection.scalar(text("PRAGMA user_version"))) == 7
+
+
+async def test_a_migration_that_has_changed_makes_other_tables(tmp_path: Path) -> None:
+    before = await made(tmp_path, tables_with(tmp_path, upgrading(MAKE_PAGES)))
+    after = await made(tmp_path, tables_with(tmp_path, upgrading(MAKE_PAGES.replace("title", "name"))))
+    assert before != after
 
 
 # --- what is refused
