@@ -6,7 +6,9 @@ parts contribute to their own node. Implementations are called one by one and di
 
 from __future__ import annotations
 
-from functools import partial
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from itertools import chain, count
 from typing import Any, Final
 
@@ -44,11 +46,9 @@ class Observers:
         self._node = node
         self._log = log
         self._plugins: dict[str, str] = {}
-        self._manager = pluggy.PluginManager(PROJECT)
+        self._of_plugins = plugins.manager
+        self._manager = _Watchers(PROJECT)
         self._manager.add_hookspecs(hooks)
-        for name, plugin in plugins.manager.list_name_plugin():
-            if plugin is not None:
-                self._manager.register(plugin, name)
         self._failures = Counter(
             "fluvial_observer_failures", "Exceptions raised by observer hooks", ["plugin", "hook"], registry=metrics
         )
@@ -109,19 +109,41 @@ class Observers:
         self._tell("fluvial_capabilities_changed")
 
     def _tell(self, hook: str, **facts: Any) -> None:
-        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        for implementation in caller.get_hookimpls():
-            plugin = self._plugins.get(implementation.plugin_name, implementation.plugin_name)
-            token = BLAME.set(partial(self._failed, plugin, hook))
-            try:
-                implementation.function(
-                    *[self._node if name == "node" else facts[name] for name in implementation.argnames]
-                )
-            except BaseException as error:  # noqa: BLE001 - the plugin boundary
-                self._failed(plugin, hook, error)
-            finally:
-                BLAME.reset(token)
+        of_plugins: pluggy.HookCaller = getattr(self._of_plugins.hook, hook)
+        for implementation in of_plugins.get_hookimpls():
+            self._call(implementation, implementation.plugin_name, hook, facts)
+        of_watchers: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        for implementation in of_watchers.get_hookimpls():
+            self._call(implementation, self._plugins[implementation.plugin_name], hook, facts)
+
+    def _call(self, implementation: pluggy.HookImpl, plugin: str, hook: str, facts: Mapping[str, Any]) -> None:
+        token = BLAME.set(partial(self._failed, plugin, hook))
+        try:
+            implementation.function(
+                *[self._node if name == "node" else facts[name] for name in implementation.argnames]
+            )
+        except BaseException as error:  # noqa: BLE001 - the plugin boundary
+            self._failed(plugin, hook, error)
+        finally:
+            BLAME.reset(token)
 
     def _failed(self, plugin: str, hook: str, error: BaseException) -> None:
         self._failures.labels(plugin, hook).inc()
         self._log.warning("observer_failed", plugin=plugin, hook=hook, error=describe(error), exc_info=safe(error))
+
+
+class _Watchers(pluggy.PluginManager):
+    """Looks for the hooks of a watcher once for each class: pluggy asks every attribute of every object whether it is one."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """What an attribute says of itself if it is a hook."""
+        kind: type = type(plugin)
+        if name in _hooks_of(kind) or name in getattr(plugin, "__dict__", ()):
+            return super().parse_hookimpl_opts(plugin, name)
+        return None
+
+
+@lru_cache(maxsize=256)
+def _hooks_of(kind: type) -> frozenset[str]:
+    """The attributes of a class that are marked with ``hookimpl``."""
+    return frozenset(name for name in dir(kind) if hasattr(inspect.getattr_static(kind, name, None), f"{PROJECT}_impl"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -73,7 +74,7 @@ def check(
     if not isinstance(values, Mapping):
         problems.append(Problem(document.where(at), f"`{dotted(at)}` must be a table, not {values!r}"))
         return None
-    fields = {one.encode_name: one for one in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     good: dict[str, Any] = {}
     for key, value in values.items():
         path = (*at, key)
@@ -97,6 +98,12 @@ def check(
     except ValueError as error:
         problems.append(Problem(document.where(at), f"[{dotted(at)}] {error}"))
     return None
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The fields of a Struct by their keys; remembered, since its annotations are texts that are evaluated anew each time."""
+    return {one.encode_name: one for one in msgspec.structs.fields(kind)}
 
 
 def _convert(document: Document, value: Any, kind: Any, *, at: KeyPath, problems: list[Problem]) -> Any:

@@ -22,9 +22,9 @@ import hashlib
 import secrets
 import ssl
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Final, cast
 
 from cryptography import x509
@@ -90,11 +90,14 @@ class Credentials:
                 f"the network's name {network[:80]!r} cannot be used by the tcp transport",
                 hint=f"choose 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters",
             )
-        private_key = cast(Ed25519PrivateKey, serialization.load_pem_private_key(keys.private_pem(), password=None))
-        leaf = _certificate(private_key.public_key(), _LEAF_NAME, is_authority=False)
-        self._server = self._context(ssl.PROTOCOL_TLS_SERVER, private_key, leaf)
+        self._server = self._context(ssl.PROTOCOL_TLS_SERVER)
+        self._server.verify_mode = ssl.CERT_REQUIRED
+        self._server.load_verify_locations(cadata=_authority_der())
         self._server.num_tickets = 0
-        self._client = self._context(ssl.PROTOCOL_TLS_CLIENT, private_key, leaf)
+        self._client = self._context(ssl.PROTOCOL_TLS_CLIENT)
+        # See the module's docstring: the leaf's key and its signature are what counts.
+        self._client.verify_mode = ssl.CERT_NONE
+        _load((self._server, self._client), keys)
 
     def accept(self) -> Session:
         """The session of a connection that was accepted: whoever it is."""
@@ -104,22 +107,20 @@ class Credentials:
         """The session of a connection that was dialled: only this peer will do."""
         return Session(self, self._client, dialled=peer)
 
-    def _context(self, side: int, private_key: Ed25519PrivateKey, leaf: x509.Certificate) -> ssl.SSLContext:
+    def _context(self, side: int) -> ssl.SSLContext:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False
         context.options |= ssl.OP_NO_TICKET
         context.set_alpn_protocols([self.protocol])
-        if side == ssl.PROTOCOL_TLS_SERVER:
-            context.verify_mode = ssl.CERT_REQUIRED
-            authority = _certificate(public_authority().public_key(), _AUTHORITY_NAME, is_authority=True)
-            context.load_verify_locations(cadata=authority.public_bytes(serialization.Encoding.DER))
-        else:
-            context.verify_mode = (
-                ssl.CERT_NONE
-            )  # see the module's docstring: the leaf's key and its signature are what counts
-        _load(context, private_key, leaf)
         return context
+
+
+@lru_cache(maxsize=1)
+def _authority_der() -> bytes:
+    """The certificate of the authority."""
+    authority = _certificate(public_authority().public_key(), _AUTHORITY_NAME, is_authority=True)
+    return authority.public_bytes(serialization.Encoding.DER)
 
 
 def _certificate(public_key: Ed25519PublicKey, name: str, *, is_authority: bool) -> x509.Certificate:
@@ -140,18 +141,21 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _load(context: ssl.SSLContext, private_key: Ed25519PrivateKey, leaf: x509.Certificate) -> None:
-    """Give a context its certificate; ``ssl`` reads them from files only, so the key goes through one, encrypted, for a moment."""
+def _load(contexts: Iterable[ssl.SSLContext], keys: KeyPair) -> None:
+    """Give contexts their certificate; ``ssl`` reads them from files only, so the key goes through one, encrypted, for a moment."""
+    private_key = cast(Ed25519PrivateKey, serialization.load_pem_private_key(keys.private_pem(), password=None))
+    leaf = _certificate(private_key.public_key(), _LEAF_NAME, is_authority=False)
     password = secrets.token_hex(32)
     pem = private_key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(password.encode()),
     )
-    with tempfile.TemporaryDirectory(prefix="fluvial-") as folder:
-        path = Path(folder) / "leaf.pem"
-        path.write_bytes(pem + leaf.public_bytes(serialization.Encoding.PEM))
-        context.load_cert_chain(path, password=password)
+    with tempfile.NamedTemporaryFile(prefix="fluvial-") as file:
+        file.write(pem + leaf.public_bytes(serialization.Encoding.PEM))
+        file.flush()
+        for context in contexts:
+            context.load_cert_chain(file.name, password=password)
 
 
 class Session:
