@@ -1,7 +1,8 @@
 """The queue of writes, and the group commit.
 
 Writes queue up while a commit is on its way to the disk; when it is done, all of them go into the next transaction, in the order of
-their arrival. So the price of a commit is shared by as many callers as wait, and a lone caller waits for nobody.
+their arrival. So the price of a commit is shared by as many callers as wait, and a lone caller waits for nobody. Several wait a little for more
+of them (``gathering.py``).
 
 Where a group is run (``committer.py`` says how):
 
@@ -40,6 +41,7 @@ from fluvial.errors import StorageError
 from fluvial.storage.committer import Committer, Ticket, Work
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import what_work_raised
+from fluvial.storage.gathering import GATHER_S, Gathering
 from fluvial.storage.ownership import BEAT_S, OwnershipLost
 
 T = TypeVar("T")
@@ -119,6 +121,7 @@ class Writer:
         self._deferred: list[_Waiting[Any]] = []
         self._flushing: asyncio.TimerHandle | None = None
         self._scheduled = False
+        self._gathering = Gathering()
         self._watching = False
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
@@ -223,10 +226,17 @@ class Writer:
         """Begin a group soon: what else the loop has to do before may bring further writes."""
         if self._queue and not self._group and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._begin)
+            self._loop.call_soon(self._begin if self._inline else self._gather)
         if not self._watching and not self._inline:
             self._watching = True
             self._loop.call_later(WRITE_DEADLINE_S / 10, self._watch)
+
+    def _gather(self) -> None:
+        """Begin now, or after a little while."""
+        if not self._closed and self._gathering.goes_on(WAITING_MAX - self._room.value):
+            self._loop.call_later(GATHER_S, self._gather)
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         """Take a group out of the queue and run it, here or in the thread."""
