@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from fluvial.consensus.wire import HistoryAnswer
-from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock
+from fluvial.ledger.blocks import LINKS_MAX, Anchor, BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.statements import ValidatorSet, Verify
 
 ANSWER_BLOCKS_MAX: Final = 200
@@ -19,6 +19,10 @@ class BlockStore(Protocol):
 
     def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all; the next block may have any height."""
         ...
 
     def has(self, height: int) -> bool:
@@ -48,6 +52,11 @@ class BlocksInMemory:
     def append(self, block: LedgerBlock) -> None:
         """Keep the next block."""
         self._blocks[block.header.height] = block
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._blocks.clear()
+        self._proofs.clear()
 
     def has(self, height: int) -> bool:
         """Whether a block is there."""
@@ -88,6 +97,11 @@ class RecentBlocks:
             self._proofs.pop(self.first, None)
         self._blocks.append(block)
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._blocks.clear()
+        self._proofs.clear()
+
     def has(self, height: int) -> bool:
         """Whether a block is there."""
         return 0 <= height - self.first < len(self._blocks)
@@ -118,7 +132,7 @@ class BlockChain:
 
     Attributes:
         tip: the last block.
-        base: the height up to which the blocks are not known: 0, or that of a snapshot.
+        base: the height up to which the blocks are not given to others: 0, or that of a snapshot.
     """
 
     def __init__(self, genesis: Anchor, store: BlockStore, name: bytes = b"") -> None:
@@ -126,8 +140,9 @@ class BlockChain:
         self.store = store
 
     def restore(self, header: BlockHeader, proof: FinalityProof) -> None:
-        """Begin behind a block of whose state there is a snapshot; only its header is known."""
-        assert not self.tip.height, "a snapshot comes before all blocks"
+        """Go on behind a later block of whose state there is a snapshot; only its header is known."""
+        assert header.height > self.tip.height, "a snapshot leads further"
+        self.store.clear()
         self.store.append(LedgerBlock(header))
         self.store.put_proof(header.height, proof)
         self.base = header.height
@@ -148,7 +163,18 @@ class BlockChain:
     def answer(self, above: int) -> HistoryAnswer:
         """The blocks above a height; they must be in the store. None, if they are below a snapshot."""
         heights = range(above + 1, self.tip.height + 1) if above >= self.base else range(0)
-        return history_of(((self.store.block(one), self.store.proof(one)) for one in heights), self.tip.height)
+        found = ((self.store.block(one), self.store.proof(one)) for one in heights)
+        return history_of(found, self.tip.height, self.base)
+
+    def proof_by(self, height: int, later: int, proof: FinalityProof) -> FinalityProof | None:
+        """The proof of a block that the proof of a later one gives; None if that is too far away, in another epoch, or not known."""
+        if later - height > LINKS_MAX or not self.store.has(height):
+            return None
+        links = tuple(self.header(one) for one in range(height + 1, later + 1)) + proof.links
+        epoch = self.header(height).epoch
+        if len(links) > LINKS_MAX or any(one.epoch != epoch for one in links):
+            return None
+        return FinalityProof(proof.certificate, links)
 
     def contradicts(self, header: BlockHeader) -> bool:
         """Whether another block is final here at the height of this one, as far as the store reaches back."""
@@ -156,12 +182,13 @@ class BlockChain:
         return known and self.header(header.height).id != header.id
 
 
-def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height: int) -> HistoryAnswer:
+def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height: int, base: int = 0) -> HistoryAnswer:
     """What one message may carry of blocks, up to one with a proof, all of one epoch.
 
     Args:
         found: blocks that follow each other, each with its proof if there is one; no more are taken than are needed.
         height: how many blocks there are in all.
+        base: the height up to which there are none any more.
     """
     blocks: list[LedgerBlock] = []
     proven = 0
@@ -175,7 +202,7 @@ def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height
         blocks.append(block)
         if its_proof is not None:
             proven, proof = len(blocks), its_proof
-    return HistoryAnswer(tuple(blocks[:proven]), proof, height)
+    return HistoryAnswer(tuple(blocks[:proven]), proof, height, base)
 
 
 def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:

@@ -102,8 +102,8 @@ class Executor:
         )
         return LedgerBlock(header, payload), done
 
-    def replay(self, block: LedgerBlock) -> None:
-        """Execute and add a block of the log.
+    def replay(self, block: LedgerBlock) -> Executed:
+        """Execute and add a block of the log; returns what it has become.
 
         Raises:
             RemoteProtocolError: it does not lead to the state that it names.
@@ -116,6 +116,7 @@ class Executor:
         if self._rules.root(done.state) != header.state:
             raise RemoteProtocolError(f"block {header.height} of the log does not lead to the state that it names")
         self.advance(block, done)
+        return done
 
     def advance(self, block: LedgerBlock, done: Executed) -> None:
         """Add a final block."""

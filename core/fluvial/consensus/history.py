@@ -75,6 +75,10 @@ class HistorySync:
         if self._wanted:
             self.want(None, validators)
 
+    def is_asked(self, sender: PeerId) -> bool:
+        """Whether an answer of a peer is waited for."""
+        return sender in self._asked
+
     def accept(
         self, sender: PeerId, answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify
     ) -> bool:

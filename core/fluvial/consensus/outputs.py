@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fluvial.consensus.effects import MessageClass
+from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed
@@ -93,6 +94,61 @@ class Alarmed:
     details: str
 
 
+@dataclass(frozen=True, slots=True)
+class EpochBegan:
+    """An epoch begins here; comes before anything that is signed in it.
+
+    Attributes:
+        votes: whether this peer's key decides in it.
+    """
+
+    epoch: int
+    votes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDue:
+    """The log may begin with this snapshot from now on, in place of all blocks up to its own."""
+
+    snapshot: ProvenState
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFetched:
+    """A snapshot came from others, far ahead of the blocks here: make it durable as the beginning of the log, then call ``installed`` with it."""
+
+    snapshot: ProvenState
+
+
+@dataclass(frozen=True, slots=True)
+class StateInstalled:
+    """The ledger goes on behind a snapshot; the blocks before it are not here."""
+
+    snapshot: ProvenState
+
+
+@dataclass(frozen=True, slots=True)
+class Misled:
+    """A peer has sent what is provably wrong."""
+
+    sender: PeerId
+    why: str
+
+
 Output: TypeAlias = (
-    Append | Sync | Transmit | PublishEntry | StartTimer | StopTimer | BlockFinal | BlockProven | Convicted | Alarmed
+    Append
+    | Sync
+    | Transmit
+    | PublishEntry
+    | StartTimer
+    | StopTimer
+    | BlockFinal
+    | BlockProven
+    | Convicted
+    | Alarmed
+    | EpochBegan
+    | SnapshotDue
+    | SnapshotFetched
+    | StateInstalled
+    | Misled
 )

@@ -7,8 +7,10 @@ from typing import Final
 
 from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.executor import Executor
+from fluvial.consensus.snapshot_shelf import ProvenState, SnapshotShelf
 from fluvial.consensus.wire import (
     BlockEntry,
+    EpochEntry,
     EvidenceEntry,
     LogEntry,
     ProofEntry,
@@ -29,16 +31,17 @@ class LogReplay:
     Args:
         chain: of the replica, as it is at the genesis.
         executor: of the replica.
+        shelf: what others are handed out.
 
     Attributes:
         records: of engines.
         evidence: by the offender's key.
     """
 
-    def __init__(self, chain: BlockChain, executor: Executor) -> None:
+    def __init__(self, chain: BlockChain, executor: Executor, shelf: SnapshotShelf) -> None:
         self.records: list[RecordEntry] = []
         self.evidence: dict[bytes, Evidence] = {}
-        self._chain, self._executor = chain, executor
+        self._chain, self._executor, self._shelf = chain, executor, shelf
         self._snapshot: tuple[BlockHeader, StateAssembly] | None = None
 
     def take(self, data: bytes) -> None:
@@ -51,19 +54,27 @@ class LogReplay:
         match entry:
             case SnapshotEntry():
                 self._restore(entry)
+            case EpochEntry(step):
+                self._shelf.steps[step.header.epoch] = step
             case RecordEntry():
                 if entry.fresh:
                     self.records.clear()
                 self.records.append(entry)
             case BlockEntry(block, proof):
                 if block.header.height > self._chain.tip.height:
-                    self._executor.replay(block)
+                    done = self._executor.replay(block)
+                    self._shelf.note(block.header, done.state, terminal=done.terminal)
                 if proof is not None:
-                    self._chain.store.put_proof(block.header.height, proof)
+                    self._prove(block.header.height, proof)
             case ProofEntry(height, proof):
-                self._chain.store.put_proof(height, proof)
+                self._prove(height, proof)
             case EvidenceEntry(evidence):
                 self.evidence[evidence.offender] = evidence
+
+    def _prove(self, height: int, proof: FinalityProof) -> None:
+        self._chain.store.put_proof(height, proof)
+        if self._chain.store.has(height):
+            self._shelf.prove(height, proof)
 
     def finish(self) -> None:
         """There are no more entries.
@@ -87,6 +98,7 @@ class LogReplay:
             self._snapshot = None
             self._chain.restore(header, entry.proof)
             self._executor.state = assembly.state
+            self._shelf.put(ProvenState(header, entry.proof, assembly.state))
 
 
 def snapshot_entries(
@@ -107,9 +119,9 @@ def snapshot_entries(
         yield SnapshotEntry(header, proof, chunk)
 
 
-def replayed(log: Iterable[bytes], chain: BlockChain, executor: Executor) -> LogReplay:
-    """A log that was read to its end; chain and executor are as they were when it was written."""
-    replay: Final = LogReplay(chain, executor)
+def replayed(log: Iterable[bytes], chain: BlockChain, executor: Executor, shelf: SnapshotShelf) -> LogReplay:
+    """A log that was read to its end; chain, executor and shelf are as they were when it was written."""
+    replay: Final = LogReplay(chain, executor, shelf)
     for data in log:
         replay.take(data)
     replay.finish()

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from fluvial.consensus import payloads, state_sync
+from fluvial.consensus.accusations import Accusations
 from fluvial.consensus.barrier import OutputQueue
 from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.checkpoints import CheckpointGathering
@@ -40,8 +42,6 @@ from fluvial.consensus.events import (
     Event,
     MessageReceived,
     OrderLost,
-    PayloadBuilt,
-    PayloadChecked,
     PayloadOrdered,
     Synced,
     TimerFired,
@@ -52,20 +52,25 @@ from fluvial.consensus.outputs import (
     Alarmed,
     BlockFinal,
     BlockProven,
-    Convicted,
+    EpochBegan,
     Output,
     PublishEntry,
+    SnapshotDue,
     StartTimer,
+    StateInstalled,
     StopTimer,
     Transmit,
 )
+from fluvial.consensus.payloads import PayloadDesk
 from fluvial.consensus.replay import replayed
 from fluvial.consensus.replica_config import ReplicaConfig
+from fluvial.consensus.snapshot_shelf import ProvenState, SnapshotShelf
+from fluvial.consensus.state_sync import StateSync
 from fluvial.consensus.wire import (
     BlockEntry,
     CheckpointVote,
     EngineMessage,
-    EvidenceEntry,
+    EpochEntry,
     EvidenceMessage,
     HistoryAnswer,
     HistoryAsk,
@@ -74,24 +79,19 @@ from fluvial.consensus.wire import (
     LogEntry,
     ProofEntry,
     RecordEntry,
+    SnapshotAnswer,
+    SnapshotAsk,
 )
 from fluvial.encoding import decode, encode
-from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed, Invalid, membership
 from fluvial.ledger.state import State
-from fluvial.ledger.statements import (
-    Evidence,
-    ValidatorSet,
-)
+from fluvial.ledger.statements import Evidence, ValidatorSet
 from fluvial.ledger.transactions import (
     ReportOffence,
     SignedTransaction,
-    decode_payload,
     parse,
-    report,
-    transaction_id,
 )
 
 EARLY_MAX: Final = 64
@@ -110,6 +110,7 @@ class Replica:
         state: after the last of them.
         validators: of the epoch that goes on.
         evidence: what is held against validators, by their key.
+        shelf: what who is far behind is handed out.
         alarmed: why it signs nothing any more; empty if all is well.
     """
 
@@ -120,17 +121,20 @@ class Replica:
         self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
         self.epoch = 0
         self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
-        self.evidence: dict[bytes, Evidence] = {}
         self.alarmed = ""
         self.pool = config.pool
         self._engine: ConsensusEngine | None = None
         self._events: deque[tuple[int, Event]] = deque()
         self._outputs = OutputQueue()
         self._now = self._wall_ms = 0
-        self._in_flight: dict[bytes, None] = {}
         self._early: dict[PeerId, list[tuple[int, bytes]]] = {}
-        self._waiting_build: BuildPayload | None = None
-        self._built_at = -1
+        self._payloads = PayloadDesk(
+            self._executor,
+            config.pool,
+            config.idle_ms,
+            happened=lambda event: self._events.append((self.epoch, event)),
+            put=self._outputs.put_now,
+        )
         self._history = HistorySync(
             config.me,
             self.chain,
@@ -138,8 +142,31 @@ class Replica:
             lambda to, message: self._transmit(to, message, "sync"),
             self._outputs.put_now,
         )
+        self._me, self._sign = config.me, config.sign
+        self._accusations = Accusations(
+            self.chain_id,
+            config.verify,
+            config.pool,
+            write=self._write,
+            broadcast=lambda message: self._transmit(None, message, "evidence"),
+            put=self._outputs.put,
+        )
+        self.evidence: Final = self._accusations.held
         self._checkpoints = CheckpointGathering(
             self.chain_id, self.chain, config.verify, proven=self._proven, convict=self._convict, alarm=self._alarm
+        )
+        self.shelf: Final = SnapshotShelf(self.chain, config.snapshot_blocks)
+        self._state_sync = StateSync(
+            config.me,
+            config.genesis,
+            config.verify,
+            config.delta_ms,
+            self.shelf,
+            transmit=lambda to, message: self._transmit(to, message, "sync"),
+            put=self._outputs.put,
+            put_now=self._outputs.put_now,
+            write=self._write,
+            convicted=self._accusations.hold,
         )
 
     @property
@@ -156,7 +183,7 @@ class Replica:
             RemoteProtocolError: the log is of another version or another ledger, or does not lead to the states that it names.
         """
         self._now, self._wall_ms = now, wall_ms
-        replay = replayed(log, self.chain, self._executor)
+        replay = replayed(log, self.chain, self._executor, self.shelf)
         self.evidence.update(replay.evidence)
         epoch = membership(self.state).epoch
         self._open_epoch([one.record for one in replay.records if one.epoch == epoch])
@@ -184,6 +211,10 @@ class Replica:
                 self._checkpoints.take(message)
             case EvidenceMessage(evidence):
                 self._convict(evidence)
+            case SnapshotAsk():
+                self._transmit(sender, self.shelf.answer(message), "sync")
+            case SnapshotAnswer():
+                self._state_sync.take(sender, message)
         return self._drain()
 
     def fired(self, name: str, now: int, wall_ms: int) -> Sequence[Output]:
@@ -191,8 +222,10 @@ class Replica:
         self._now, self._wall_ms = now, wall_ms
         if name == "history":
             self._history.expired(self.validators)
-        elif name == "build":
-            self._build(due=True)
+        elif name == state_sync.TIMER:
+            self._state_sync.expired()
+        elif name == payloads.TIMER:
+            self._payloads.build(now, wall_ms, due=True)
         else:
             epoch, _, inner = name.partition(":")
             if epoch == str(self.epoch):
@@ -207,8 +240,7 @@ class Replica:
         """
         self._now, self._wall_ms = now, wall_ms
         self.pool.add(transaction, self.state, self.chain.tip.height + 1)
-        if self._waiting_build is not None:
-            self._build(due=False)
+        self._payloads.build(now, wall_ms, due=False)
         return self._drain()
 
     def ordered(self, position: int, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:
@@ -266,9 +298,11 @@ class Replica:
         fresh = tip.height == 0 or self.chain.header(tip.height).epoch != self.epoch
         if not self._config.certifies_state:
             self._checkpoints.open_epoch(self.epoch, self.validators)
+        self._me, self._sign = self._config.name_in(self.epoch)
+        self._outputs.put_now(EpochBegan(self.epoch, self.validators.index(self._me) is not None))
         setup = EngineSetup(
-            me=self._config.me,
-            sign=self._config.sign,
+            me=self._me,
+            sign=self._sign,
             verify=self._config.verify,
             chain=self.chain_id,
             epoch=self.epoch,
@@ -278,8 +312,7 @@ class Replica:
             idle_ms=self._config.idle_ms,
         )
         self._executor.clear()
-        self._in_flight.clear()
-        self._waiting_build = None
+        self._payloads.clear()
         self._engine = self._config.make(setup)
         self._carry_out(self._engine.start(records, self._now))
         early, self._early = self._early, {}
@@ -315,10 +348,9 @@ class Replica:
                 case CancelTimer(name):
                     self._outputs.put_now(StopTimer(f"{self.epoch}:{name}"))
                 case BuildPayload():
-                    self._waiting_build = effect
-                    self._build(due=False)
+                    self._payloads.want(effect, self._now, self._wall_ms)
                 case CheckPayload(block):
-                    self._check(block)
+                    self._payloads.check(block, self._wall_ms)
                 case Commit(blocks, proof):
                     self._commit(blocks, proof)
                 case Order():
@@ -339,37 +371,6 @@ class Replica:
     def _alarm(self, what: str, details: str) -> None:
         self.alarmed = self.alarmed or what
         self._outputs.put(Alarmed(what, details))
-
-    # --- payloads -------------------------------------------------------------------------------------------------------
-
-    def _build(self, *, due: bool) -> None:
-        """Answer the engine's wish for a payload, at most once in a millisecond; an idle ledger waits for a transaction."""
-        wish = self._waiting_build
-        if wish is None:
-            return
-        if self._built_at == self._now:
-            self._outputs.put_now(StartTimer("build", 1))
-            return
-        if not due and not len(self.pool) and self._config.idle_ms:
-            self._outputs.put_now(StartTimer("build", self._config.idle_ms))
-            return
-        self._waiting_build = None
-        self._built_at = self._now
-        if wish.parent is None:
-            payload, transactions = self._executor.gather(self.pool, self._in_flight)
-            self._in_flight.update(dict.fromkeys(map(transaction_id, transactions)))
-            self._events.append((self.epoch, PayloadBuilt(wish.request, payload, b"", self._wall_ms)))
-            return
-        payload, root, time_ms, terminal = self._executor.build(wish.parent, self.pool, self._wall_ms)
-        self._events.append((self.epoch, PayloadBuilt(wish.request, payload, root, time_ms, terminal)))
-
-    def _check(self, block: LedgerBlock) -> None:
-        reason, terminal = "", False
-        try:
-            terminal = self._executor.check(block, self._wall_ms).terminal
-        except (Invalid, KeyError) as error:
-            reason = str(error) or "invalid"
-        self._events.append((self.epoch, PayloadChecked(block.id, reason, terminal)))
 
     # --- final blocks ---------------------------------------------------------------------------------------------------
 
@@ -398,16 +399,8 @@ class Replica:
             return  # known already, from the log or from others
         block, done = self._executor.order(order, self.chain_id, self.epoch, self.validators)
         for skipped in order.payloads:
-            self._release(skipped)
+            self._payloads.release(skipped)
         self._add(block, done, None, order.reference)
-
-    def _release(self, payload: bytes) -> None:
-        """Transactions of an ordered payload may be proposed again, if they still wait."""
-        try:
-            for transaction in decode_payload(payload):
-                self._in_flight.pop(transaction_id(transaction), None)
-        except RemoteProtocolError:
-            return  # of a validator that lies; the rules skip it, too
 
     def _add(self, block: LedgerBlock, done: Executed, proof: FinalityProof | None, reference: bytes) -> bool:
         """Add a final block; returns whether the epoch ended with it."""
@@ -422,11 +415,12 @@ class Replica:
                 case SignedTransaction(sender=sender):
                     senders.append(sender)
                 case ReportOffence(evidence):
-                    self._hold(evidence)
+                    self._accusations.hold(evidence)
         self.pool.forget(self.state, list(dict.fromkeys(senders)), header.height + 1)
         self._outputs.put(BlockFinal(block, done, reference))
+        self.shelf.note(header, done.state, terminal=done.terminal)
         if proof is not None:
-            self._outputs.put(BlockProven(header.height, proof))
+            self._tell_proven(header.height, proof)
         if not self._config.certifies_state:
             self._vote_checkpoint(header)
         if done.terminal:
@@ -437,36 +431,26 @@ class Replica:
     # --- checkpoints ----------------------------------------------------------------------------------------------------
 
     def _vote_checkpoint(self, header: BlockHeader) -> None:
-        signer = self.validators.index(self._config.me)
+        signer = self.validators.index(self._me)
         if signer is not None and not self.alarmed:
-            self._transmit(None, self._checkpoints.vote(header, signer, self._config.sign), "vote")
+            self._transmit(None, self._checkpoints.vote(header, signer, self._sign), "vote")
         self._checkpoints.certify(header.epoch, header.height)
 
     def _proven(self, height: int, proof: FinalityProof) -> None:
         self.chain.store.put_proof(height, proof)
         self._write(ProofEntry(height, proof))
-        self._outputs.put(BlockProven(height, proof))
+        self._tell_proven(height, proof)
 
-    # --- evidence -------------------------------------------------------------------------------------------------------
+    def _tell_proven(self, height: int, proof: FinalityProof) -> None:
+        steps, snapshots = self.shelf.prove(height, proof)
+        for step in steps:
+            self._write(EpochEntry(step))
+        self._outputs.put(BlockProven(height, proof))
+        for snapshot in snapshots:
+            self._outputs.put(SnapshotDue(snapshot))
 
     def _convict(self, evidence: Evidence) -> None:
-        """Take evidence that an engine or a peer brings: keep it, pass it on, and bring it onto the ledger."""
-        if evidence.offender in self.evidence or not self._may_offend(evidence):
-            return
-        if not evidence.convicts(self.chain_id, self._config.verify):
-            return
-        self._hold(evidence)
-        self._transmit(None, EvidenceMessage(evidence), "evidence")
-        self.pool.report(report(evidence), self.state)
-
-    def _may_offend(self, evidence: Evidence) -> bool:
-        return self.validators.index(PeerId.from_public_key(evidence.offender)) is not None
-
-    def _hold(self, evidence: Evidence) -> None:
-        if evidence.offender not in self.evidence:
-            self.evidence[evidence.offender] = evidence
-            self._write(EvidenceEntry(evidence))
-            self._outputs.put(Convicted(evidence))
+        self._accusations.convict(evidence, self.validators, self.state)
 
     # --- history --------------------------------------------------------------------------------------------------------
 
@@ -476,6 +460,8 @@ class Replica:
     def _take_history(self, sender: PeerId, answer: HistoryAnswer) -> None:
         before = (self.epoch, self.chain.tip.height)
         config = self._config
+        if self._history.is_asked(sender) and answer.base > self.chain.tip.height:
+            self._state_sync.begin(sender, self.chain.tip.height, self.epoch, self.validators)
         if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
         assert answer.proof is not None, "is_history has looked"
@@ -484,3 +470,23 @@ class Replica:
             self._events.append((self.epoch, Synced(self.chain.tip)))
         if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:
             self._want_history(sender)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------------
+
+    def installed(self, snapshot: ProvenState, now: int, wall_ms: int) -> Sequence[Output]:
+        """A snapshot that was fetched is durable as the beginning of the log."""
+        self._now, self._wall_ms = now, wall_ms
+        if snapshot.header.height > self.chain.tip.height:
+            self.chain.restore(snapshot.header, snapshot.proof)
+            self._executor.clear()
+            self._executor.state = snapshot.state
+            self.shelf.put(snapshot)
+            self.pool.renew(self.state, self.chain.tip.height + 1)
+            self._outputs.put(StateInstalled(snapshot))
+            if membership(self.state).epoch == self.epoch:
+                self._events.append((self.epoch, Synced(self.chain.tip)))
+            else:
+                self._events.clear()
+                self._open_epoch([])
+            self._want_history(None)
+        return self._drain()

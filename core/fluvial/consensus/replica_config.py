@@ -29,6 +29,10 @@ class ReplicaConfig:
         delta_ms: how long a message takes at most.
         skew_ms: how far a block's time may be ahead of the clock here.
         idle_ms: for how long a payload is held back while nothing waits.
+        store: makes the place of the final blocks.
+        snapshot_blocks: a snapshot is due every so many blocks, and at the end of an epoch; 0 for never.
+        votes_from: the first epoch in which this key may sign.
+        stand_in: before that, the engine works under this name and signature, which nobody counts; needed if ``votes_from`` is not 0.
     """
 
     me: PeerId
@@ -43,3 +47,13 @@ class ReplicaConfig:
     skew_ms: int = 500
     idle_ms: int = 0
     store: Callable[[], BlockStore] = BlocksInMemory
+    snapshot_blocks: int = 0
+    votes_from: int = 0
+    stand_in: tuple[PeerId, Sign] | None = None
+
+    def name_in(self, epoch: int) -> tuple[PeerId, Sign]:
+        """Under which name the engine of an epoch works: one's own, unless that may have signed in it without anybody remembering what."""
+        if epoch >= self.votes_from:
+            return self.me, self.sign
+        assert self.stand_in is not None, "who must not sign has a stand-in"
+        return self.stand_in

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
+from fluvial.ledger.light_client import ProvenFact
 from fluvial.ledger.snapshots import SnapshotChunk
 from fluvial.ledger.statements import Digest, Evidence, Index, Signature, Slot
 
@@ -33,11 +34,42 @@ class HistoryAnswer(msgspec.Struct, frozen=True, array_like=True, tag="history")
         blocks: whose parents are each other; empty if there are none above what was asked.
         proof: for the last one; None if there are none.
         height: how many blocks the answering peer has.
+        base: it has no blocks up to this height any more; who lacks some of them needs a snapshot.
     """
 
     blocks: Annotated[tuple[LedgerBlock, ...], msgspec.Meta(max_length=256)]
     proof: FinalityProof | None
     height: Slot
+    base: Slot = 0
+
+
+class SnapshotAsk(msgspec.Struct, frozen=True, array_like=True, tag="wants"):
+    """Ask for a part of the state.
+
+    Attributes:
+        epoch: the newest one whose validators the asking peer knows.
+        height: of the snapshot; 0 for the newest one.
+        start: the place of the state from which on keys are missing.
+    """
+
+    epoch: Slot
+    height: Slot
+    start: Digest
+
+
+class SnapshotAnswer(msgspec.Struct, frozen=True, array_like=True, tag="part"):
+    """A part of the state, and how its block is reached from the epoch that the asking peer knows.
+
+    Attributes:
+        steps: each shows the validators of the next epoch; if there are more, who asks again names a later epoch.
+        header, proof: the block after which the state was so; None if there is no such snapshot.
+        chunk: that begins where it was asked for.
+    """
+
+    steps: Annotated[tuple[ProvenFact, ...], msgspec.Meta(max_length=16)]
+    header: BlockHeader | None = None
+    proof: FinalityProof | None = None
+    chunk: SnapshotChunk | None = None
 
 
 class LedgerStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
@@ -63,7 +95,16 @@ class EvidenceMessage(msgspec.Struct, frozen=True, array_like=True, tag="evidenc
     evidence: Evidence
 
 
-HostMessage: TypeAlias = EngineMessage | HistoryAsk | HistoryAnswer | LedgerStatus | CheckpointVote | EvidenceMessage
+HostMessage: TypeAlias = (
+    EngineMessage
+    | HistoryAsk
+    | HistoryAnswer
+    | LedgerStatus
+    | CheckpointVote
+    | EvidenceMessage
+    | SnapshotAsk
+    | SnapshotAnswer
+)
 
 # --- the log ------------------------------------------------------------------------------------------------------------
 
@@ -104,7 +145,13 @@ class SnapshotEntry(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"
     chunk: SnapshotChunk
 
 
-LogEntry: TypeAlias = SnapshotEntry | RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
+class EpochEntry(msgspec.Struct, frozen=True, array_like=True, tag="epoch"):
+    """Who validates after an epoch, proven by its own validators: for who comes later, and never pruned."""
+
+    step: ProvenFact
+
+
+LogEntry: TypeAlias = SnapshotEntry | EpochEntry | RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
 
 
 def tag_of(data: bytes) -> bytes:

@@ -76,16 +76,18 @@ class LightClient:
 
     Args:
         genesis: of the ledger, from a source that is trusted.
+        epoch: who has trusted more than the genesis already begins in this epoch,
+        validators: with these; else with those of the genesis.
 
     Attributes:
         epoch: the newest one that is known.
         height: of the newest block that was shown.
     """
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, *, epoch: int = 0, validators: ValidatorSet | None = None) -> None:
         self._chain: Final = genesis.chain
-        self._sets = {0: ValidatorSet(genesis.validators)}
-        self.epoch = 0
+        self._sets = {epoch: validators or ValidatorSet(genesis.validators)}
+        self.epoch = epoch
         self.height = 0
 
     @property
@@ -93,16 +95,17 @@ class LightClient:
         """Of the newest epoch that is known."""
         return self._sets[self.epoch]
 
-    def follow(self, step: ProvenFact) -> None:
+    def follow(self, step: ProvenFact, *, verify: Verify = verify) -> None:
         """Go on to the next epoch.
 
         Args:
+            verify: checks signatures.
             step: the fact about the validators (module ``validators``, empty key) of the last block of the newest epoch.
 
         Raises:
             RemoteProtocolError: it does not show the next validators.
         """
-        value = self.checked(step, VALIDATORS, b"")
+        value = self.checked(step, VALIDATORS, b"", verify=verify)
         if value is None or step.header.epoch != self.epoch:
             raise RemoteProtocolError("this is not the last block of the epoch that is known")
         following = decode(value, Membership, what="membership")
@@ -112,7 +115,13 @@ class LightClient:
         self.epoch = following.epoch
         self._sets.pop(self.epoch - EPOCHS_KEPT, None)
 
-    def checked(self, fact: ProvenFact, module: str, key: bytes, *, height_min: int = 0) -> bytes | None:
+    def set_of(self, epoch: int) -> ValidatorSet | None:
+        """The validators of an epoch, if they are known."""
+        return self._sets.get(epoch)
+
+    def checked(
+        self, fact: ProvenFact, module: str, key: bytes, *, height_min: int = 0, verify: Verify = verify
+    ) -> bytes | None:
         """The value that a fact proves; None if it proves the key's absence.
 
         Args:
@@ -120,6 +129,7 @@ class LightClient:
             module: of the key.
             key: what was asked.
             height_min: how new it must be: an old proof shows only what was.
+            verify: checks signatures.
 
         Raises:
             RemoteProtocolError: it proves nothing, is too old, or is of an epoch that is not known.

@@ -136,6 +136,10 @@ class TransactionPool:
         if len(self._urgent):
             self._urgent.forget(state, height, parameters_of(state).fee_per_byte)
 
+    def renew(self, state: State, height: int) -> None:
+        """Drop all that can never be in a block any more; the state may be any later one. Arguments as for :meth:`forget`."""
+        self.forget(state, list(self._waiting), height)
+
     def _drop(self, sender: bytes, nonce: int) -> None:
         gone = self._waiting[sender].pop(nonce)
         self._bytes -= len(gone)

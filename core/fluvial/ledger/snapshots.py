@@ -22,6 +22,7 @@ from fluvial.ledger.tree import (
     bit_of,
     folded,
     hash_of,
+    joined,
     subtree_of,
 )
 
@@ -80,7 +81,7 @@ def chunk_at(state: State, start: bytes, *, bytes_max: int = CHUNK_BYTES_MAX) ->
 
 
 class StateAssembly:
-    """A state that is put together from chunks.
+    """A state that is put together from chunks. Each costs its own leaves alone, so that a large state stalls nobody.
 
     Args:
         root: of the state, from a block that was proven final.
@@ -88,7 +89,7 @@ class StateAssembly:
 
     def __init__(self, root: bytes) -> None:
         self._root: Final = root
-        self._leaves: list[TreeLeaf] = []
+        self._whole: list[tuple[int, Node]] = []  # (depth, subtree), from left to right; siblings are joined at once
         self._at = 0
 
     @property
@@ -100,7 +101,7 @@ class StateAssembly:
     def state(self) -> State:
         """The state, once nothing is missing."""
         assert self.missing is None, "chunks are missing"
-        return State(subtree_of(self._leaves))
+        return State(self._whole[0][1])
 
     def add(self, chunk: SnapshotChunk) -> None:
         """Take the next chunk.
@@ -121,8 +122,16 @@ class StateAssembly:
         subtree = subtree_of(leaves, depth)
         if any(len(one) != 32 for one in chunk.siblings) or folded(subtree, chunk.start, chunk.siblings) != self._root:
             raise RemoteProtocolError("this chunk is not part of the state")
-        self._leaves += leaves
+        self._put(depth, subtree)
         self.skip(chunk)
+
+    def _put(self, depth: int, node: Node) -> None:
+        """Keep the next subtree, joined with what stands on its left as far as both are halves of one."""
+        index = self._at >> (DEPTH_MAX - depth)
+        while index & 1:
+            node = joined(self._whole.pop()[1], node)
+            index, depth = index >> 1, depth - 1
+        self._whole.append((depth, node))
 
     def skip(self, chunk: SnapshotChunk) -> None:
         """Go on behind a chunk without taking it, for who hands chunks out."""

@@ -124,6 +124,15 @@ def subtree_of(leaves: Iterable[TreeLeaf], depth: int = 0) -> Node:
     return node
 
 
+def joined(left: Node, right: Node) -> Node:
+    """The tree of two neighbouring subtrees; a leaf that is alone stands for both."""
+    if left is None and not isinstance(right, Branch):
+        return right
+    if right is None and not isinstance(left, Branch):
+        return left
+    return Branch(left, right)
+
+
 def folded(node: Node, place: bytes, siblings: Sequence[bytes]) -> bytes:
     """The root of a tree that has a subtree on the way to a place, with these hashes beside the way, from the root down."""
     current = hash_of(node)
@@ -189,11 +198,7 @@ def _without(node: Node, place: bytes, depth: int) -> Node:
         left = _without(left, place, depth + 1)
     if left is node.left and right is node.right:
         return node
-    if left is None and not isinstance(right, Branch):
-        return right
-    if right is None and not isinstance(left, Branch):
-        return left
-    return Branch(left, right)
+    return joined(left, right)
 
 
 def _leaf_hash(place: bytes, value_hash: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from fluvial.consensus.lab.disk import SimulatedDisk
 from fluvial.consensus.lab.network import is_meant
+from fluvial.consensus.lab.pruning import begun_with
 from fluvial.consensus.lab.roles import LyingCopy, Outgoing
 from fluvial.consensus.lab.schedule import ClockFault
 from fluvial.consensus.outputs import (
@@ -16,8 +17,13 @@ from fluvial.consensus.outputs import (
     BlockFinal,
     BlockProven,
     Convicted,
+    EpochBegan,
+    Misled,
     Output,
+    SnapshotDue,
+    SnapshotFetched,
     StartTimer,
+    StateInstalled,
     StopTimer,
     Sync,
     Transmit,
@@ -66,6 +72,8 @@ class CopyFindings:
         failure: what went wrong in its engine; None if nothing.
         view_max: the newest view it was in.
         alarms: (word, details, when in µs).
+        installed: heights of the snapshots that it went on from without a restart.
+        misled_by: peers that it caught at sending wrong parts of snapshots.
     """
 
     commits: list[Committed] = field(default_factory=list)
@@ -75,6 +83,8 @@ class CopyFindings:
     failure: str | None = None
     view_max: int = 0
     alarms: list[tuple[str, str, int]] = field(default_factory=list)
+    installed: list[int] = field(default_factory=list)
+    misled_by: list[PeerId] = field(default_factory=list)
 
 
 class NodeCopy:
@@ -206,7 +216,18 @@ class NodeCopy:
                 self.findings.alarms.append((what, details, self._world.now_us))
                 if what == "execution":
                     self.findings.failure = details
-            case BlockProven():
+            case SnapshotFetched(snapshot):
+                self.disk.rewrite(begun_with(snapshot, self.disk.read()))
+                self._guarded(lambda replica: replica.installed(snapshot, self._now(), self.wall_ms()))
+            case SnapshotDue(snapshot):
+                self.disk.rewrite(begun_with(snapshot, self.disk.read()))
+                if self.replica is not None:
+                    self.replica.chain.base = snapshot.header.height
+            case StateInstalled(snapshot):
+                self.findings.installed.append(snapshot.header.height)
+            case Misled(sender):
+                self.findings.misled_by.append(sender)
+            case BlockProven() | EpochBegan():
                 pass
 
     def _synced(self, number: int, length: int, life: int) -> None:

@@ -44,6 +44,11 @@ class SimulatedDisk:
         self._entries = list(recovered(log)[0])
         self._durable = len(self._entries)
 
+    def rewrite(self, entries: Sequence[bytes]) -> None:
+        """Have other entries, durably."""
+        self._entries = list(entries)
+        self._durable = len(self._entries)
+
     def wipe(self) -> None:
         """Lose everything."""
         self._entries.clear()

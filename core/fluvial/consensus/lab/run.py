@@ -96,6 +96,7 @@ class LaboratoryRun:
         algorithm: what is tried.
         seed: of all randomness.
         watch: hears of each message that will arrive.
+        snapshot_blocks: nodes make a snapshot every so many blocks, and forget those before; 0 for never.
 
     Attributes:
         copies: all copies of all nodes.
@@ -115,9 +116,10 @@ class LaboratoryRun:
         seed: int,
         *,
         watch: Callable[[Passage], None] | None = None,
+        snapshot_blocks: int = 0,
     ) -> None:
         self.schedule, self.algorithm, self.seed = schedule, algorithm, seed
-        self._watch = watch
+        self._watch, self._snapshot_blocks = watch, snapshot_blocks
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -267,6 +269,7 @@ class LaboratoryRun:
                     pool=pool,
                     delta_ms=self.schedule.timeout_hint_ms or self.schedule.delta_ms,
                     skew_ms=self.schedule.max_clock_skew_ms,
+                    snapshot_blocks=self._snapshot_blocks,
                 )
             )
 

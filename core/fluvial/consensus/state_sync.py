@@ -1,0 +1,209 @@
+"""Fetching the state instead of blocks that nobody has any more: from one peer at a time, each chunk verified against a state root that a quorum has signed.
+
+::
+
+    idle ── begin ──> asking ── part, more is missing ──> asking
+                        │ ├──── the last part ───────────> idle, with a snapshot
+                        │ └──── it has a later snapshot ─> asking, from the beginning of that one
+                        ├─────── a lie ──────────────────> asking another peer; this one is never asked again
+                        └─────── no answer in time ──────> asking another peer
+                                 nobody is left ─────────> idle
+
+A liar costs one message: what it says is believed only with signatures, and what was verified before stays. Another peer goes on where it has stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fluvial.consensus.outputs import Misled, Output, SnapshotFetched, StartTimer, StopTimer
+from fluvial.consensus.snapshot_shelf import ProvenState, SnapshotShelf
+from fluvial.consensus.wire import EpochEntry, HostMessage, SnapshotAnswer, SnapshotAsk
+from fluvial.encoding import decode
+from fluvial.errors import RemoteProtocolError
+from fluvial.identity import PeerId
+from fluvial.ledger.blocks import BlockHeader, FinalityProof
+from fluvial.ledger.genesis import Genesis
+from fluvial.ledger.light_client import LightClient
+from fluvial.ledger.offences import OFFENCES
+from fluvial.ledger.snapshots import StateAssembly
+from fluvial.ledger.statements import Evidence, ValidatorSet, Verify
+
+PATIENCE: Final = 4
+"""An answer may take so many Δ."""
+BEGINNINGS_MAX: Final = 8
+"""How often later snapshots may replace what was fetched; then the next peer is asked."""
+LIARS_MAX: Final = 1_024
+
+TIMER: Final = "snapshot"
+
+
+@dataclass(slots=True)
+class _Fetching:
+    """One fetch.
+
+    Attributes:
+        light: knows the validators of the epochs that were walked through.
+        source: who is asked.
+        height: blocks up to this one are of no use.
+        tried: who has had a turn since the last progress.
+    """
+
+    light: LightClient
+    source: PeerId
+    height: int
+    tried: dict[PeerId, None] = field(default_factory=dict)
+    header: BlockHeader | None = None
+    proof: FinalityProof | None = None
+    assembly: StateAssembly | None = None
+    beginnings: int = 0
+
+
+class StateSync:
+    """See the module's docstring.
+
+    Args:
+        me: this peer.
+        genesis: of the ledger.
+        verify: checks signatures.
+        delta_ms: how long a message takes at most.
+        shelf: gets what is proven on the way: who validated in each epoch.
+        transmit: sends a message to a peer.
+        put: gives an output to the shell, behind what must be durable before,
+        put_now: or at once.
+        write: appends to the log.
+        convicted: hears of each offence that the ledger holds.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        genesis: Genesis,
+        verify: Verify,
+        delta_ms: int,
+        shelf: SnapshotShelf,
+        *,
+        transmit: Callable[[PeerId, HostMessage], None],
+        put: Callable[[Output], None],
+        put_now: Callable[[Output], None],
+        write: Callable[[EpochEntry], None],
+        convicted: Callable[[Evidence], None],
+    ) -> None:
+        self._me, self._genesis, self._verify, self._delta_ms = me, genesis, verify, delta_ms
+        self._shelf, self._transmit, self._convicted = shelf, transmit, convicted
+        self._put, self._put_now, self._write = put, put_now, write
+        self._fetching: _Fetching | None = None
+        self._liars: dict[PeerId, None] = {}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a snapshot is being fetched."""
+        return self._fetching is not None
+
+    def begin(self, source: PeerId, height: int, epoch: int, validators: ValidatorSet) -> None:
+        """Fetch a snapshot, unless that goes on already.
+
+        Args:
+            source: seems to have one.
+            height: of the ledger here.
+            epoch: that goes on here.
+            validators: of this epoch.
+        """
+        if self._fetching is None and source != self._me and source not in self._liars:
+            light = LightClient(self._genesis, epoch=epoch, validators=validators)
+            self._fetching = _Fetching(light, source, height)
+            self._ask(self._fetching)
+
+    def expired(self) -> None:
+        """No answer came in time."""
+        if self._fetching is not None:
+            self._turn(self._fetching)
+
+    def take(self, sender: PeerId, answer: SnapshotAnswer) -> None:
+        """Take a part of who was asked; after the last one the shell has the snapshot. If the sender lies, others are asked."""
+        fetching = self._fetching
+        if fetching is None or sender != fetching.source:
+            return
+        try:
+            advanced = self._take(fetching, answer)
+        except RemoteProtocolError as error:
+            self._put(Misled(sender, error.message))
+            if len(self._liars) < LIARS_MAX:
+                self._liars[sender] = None
+            advanced = False
+        if not advanced:
+            self._turn(fetching)
+            return
+        fetching.tried.clear()
+        assembly = fetching.assembly
+        if assembly is None or assembly.missing is not None:
+            self._ask(fetching)
+            return
+        self.end()
+        assert fetching.header is not None, "the assembly was made with it"
+        assert fetching.proof is not None, "the header was proven with it"
+        self._put(SnapshotFetched(ProvenState(fetching.header, fetching.proof, assembly.state)))
+
+    def end(self) -> None:
+        """Fetch nothing any more."""
+        self._fetching = None
+        self._put_now(StopTimer(TIMER))
+
+    def _take(self, fetching: _Fetching, answer: SnapshotAnswer) -> bool:
+        """Take over what is proven; returns whether it leads any further."""
+        light = fetching.light
+        before = light.epoch
+        for step in answer.steps:
+            if step.header.epoch == light.epoch:
+                light.follow(step, verify=self._verify)
+                if step.header.epoch not in self._shelf.steps:
+                    self._shelf.steps[step.header.epoch] = step
+                    self._write(EpochEntry(step))
+        header, proof, chunk = answer.header, answer.proof, answer.chunk
+        if header is None or proof is None or chunk is None:
+            return False
+        validators = light.set_of(header.epoch)
+        if validators is None:
+            return light.epoch > before
+        if header.height <= fetching.height:
+            return False
+        if header != fetching.header:
+            if fetching.header is not None and header.height <= fetching.header.height:
+                return False  # an older one: what is here already is better, and somebody else may go on with it
+            if not proof.proves(header, self._genesis.chain, header.epoch, validators, self._verify):
+                raise RemoteProtocolError("the block of this snapshot is not proven")
+            fetching.beginnings += 1
+            if fetching.beginnings > BEGINNINGS_MAX:
+                fetching.beginnings = 0
+                return False
+            fetching.header, fetching.proof, fetching.assembly = header, proof, StateAssembly(header.state)
+        assert fetching.assembly is not None, "it was made with the header"
+        fetching.assembly.add(chunk)
+        for module, _, value in chunk.leaves:
+            if module == OFFENCES:
+                self._convicted(decode(value, Evidence, what="evidence"))
+        return True
+
+    def _ask(self, fetching: _Fetching) -> None:
+        header, assembly = fetching.header, fetching.assembly
+        missing = assembly.missing if assembly is not None else None
+        height = header.height if header is not None else 0
+        self._transmit(fetching.source, SnapshotAsk(fetching.light.epoch, height, missing or bytes(32)))
+        self._put_now(StartTimer(TIMER, PATIENCE * self._delta_ms))
+
+    def _turn(self, fetching: _Fetching) -> None:
+        """Ask another validator of those that are known; if all had a turn in vain, fetch nothing any more."""
+        fetching.tried[fetching.source] = None
+        following = next(iter(self._candidates(fetching)), None)
+        if following is None:
+            self.end()
+            return
+        fetching.source = following
+        self._ask(fetching)
+
+    def _candidates(self, fetching: _Fetching) -> Iterable[PeerId]:
+        for peer in fetching.light.validators.peers:
+            if peer != self._me and peer not in self._liars and peer not in fetching.tried:
+                yield peer
