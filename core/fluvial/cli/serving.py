@@ -82,7 +82,7 @@ async def serve(node: Node, ending: ProcessEnd) -> None:
 
     async def work() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(tend_garbage)
+            tasks.start_soon(tend_garbage, lambda: node.held_bytes)
             await node.run(task_status=anyio.TASK_STATUS_IGNORED)
             tasks.cancel_scope.cancel()
 
