@@ -49,6 +49,10 @@ ALLOWED_IMPORTS: Final = {
         "asyncio",
     ): "its thread tells the loop without waiting, for which anyio has nothing",
     (
+        "core/fluvial/waiting.py",
+        "asyncio",
+    ): "locks, events and the time: anyio looks for the kind of loop each time, a tenth of what a peer computes",
+    (
         "plugins/fce_wasm/fluvial_fce_wasm/threads.py",
         "asyncio",
     ): "its threads tell the loop without waiting; a hop through anyio costs several times what a short call costs",

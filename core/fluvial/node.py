@@ -131,6 +131,11 @@ class Node:
         return self._in_operation.assembly.blobs.for_part("node")
 
     @property
+    def held_bytes(self) -> int:
+        """Memory that its particles take, estimated from above; 0 while it does not run."""
+        return 0 if self._operation is None else self._operation.particles.keeper.held_bytes
+
+    @property
     def addresses(self) -> Sequence[Address]:
         """Where it can be dialled."""
         return self.transport.addresses

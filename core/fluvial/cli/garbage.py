@@ -4,8 +4,8 @@ The collector looks for objects that refer to each other in a circle and are not
 that there are, and stops everything meanwhile: a quarter of a second for a million, again and again while their number grows. Here few of
 them need that. Machines are taken apart when they leave (``Machine.dismantle``), most other objects are in no circle; so what has lived for some
 time is set aside (``gc.freeze``, which takes no time), and only what is new is looked at. What becomes garbage among the old is found by a full
-collection once in a while: when there is little to go through, after a long time, or as soon as the process has grown: garbage may be few
-objects that are large.
+collection once in a while: when there is little to go through, after a long time, or as soon as the process has grown by more than what its
+particles are known to hold: garbage may be few objects that are large.
 
 Until a peer has started, next to nothing becomes garbage: a tenth of the time of a start went into looking for it. So :func:`no_collecting` comes
 first, and :func:`tend_garbage` ends it.
@@ -16,7 +16,7 @@ This is a matter of the process, so only ``fluvial run`` does it; a program that
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import PAGESIZE
 from typing import Final
@@ -36,7 +36,7 @@ FULL_S: Final = 60.0
 FULL_S_MAX: Final = 900.0
 """Between two full collections in any case."""
 GROWTH_BYTES: Final = 48 * 1024 * 1024
-"""Memory that the process has taken since the last full collection, after which there is another."""
+"""Memory that the process has taken since the last full collection, other than what is known to be held, after which there is another."""
 GROWTH_S: Final = 2.0
 """Between two of these."""
 LITTLE: Final = 300_000
@@ -53,23 +53,31 @@ def no_collecting() -> Iterator[None]:
         gc.enable()
 
 
-async def tend_garbage() -> None:
-    """Until cancelled: set old objects aside. Afterwards the collector is as it was."""
+async def tend_garbage(held_bytes: Callable[[], int]) -> None:
+    """Until cancelled: set old objects aside. Afterwards the collector is as it was.
+
+    Args:
+        held_bytes: how much memory is known to be in use for what comes and goes; rather too much than too little.
+    """
+
+    def unexplained_bytes() -> int:
+        return _resident_bytes() - held_bytes()
+
     before = gc.get_threshold()
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
     gc.freeze()
     gc.enable()
     collected_s = looked_s = anyio.current_time()
-    collected_bytes = _resident_bytes()
+    collected_bytes = unexplained_bytes()
     try:
         while True:
             await anyio.sleep(PAUSE_S)
             now_s = anyio.current_time()
             # What it has given back since then counts as little as what it has taken before.
-            collected_bytes = min(collected_bytes, resident_bytes := _resident_bytes())
-            if resident_bytes > collected_bytes + GROWTH_BYTES and now_s - collected_s > GROWTH_S:
+            collected_bytes = min(collected_bytes, bytes_now := unexplained_bytes())
+            if bytes_now > collected_bytes + GROWTH_BYTES and now_s - collected_s > GROWTH_S:
                 _collect_all()
-                collected_s, collected_bytes = anyio.current_time(), _resident_bytes()
+                collected_s, collected_bytes = anyio.current_time(), unexplained_bytes()
             elif now_s - looked_s > FULL_S:
                 looked_s = now_s
                 if now_s - collected_s > FULL_S_MAX or gc.get_freeze_count() < LITTLE:

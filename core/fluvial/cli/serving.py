@@ -74,8 +74,9 @@ async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signa
     return next(iter(caught), None)
 
 
-async def _run(node: Node, *, task_status: TaskStatus[None]) -> None:
+async def _run(node: Node, around: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
     await node.run(task_status=task_status)
+    around.cancel()
 
 
 async def serve(node: Node, ending: ProcessEnd) -> None:
@@ -87,8 +88,8 @@ async def serve(node: Node, ending: ProcessEnd) -> None:
 
     async def work() -> None:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(_run, node)
-            await tend_garbage()
+            await tasks.start(_run, node, tasks.cancel_scope)
+            await tend_garbage(lambda: node.held_bytes)
 
     try:
         stopped_by = await until_signalled(work)

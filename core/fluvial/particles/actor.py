@@ -7,7 +7,7 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from logging import WARNING
@@ -27,7 +27,7 @@ from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceL
 from fluvial.identity import PeerId
 from fluvial.particles.advance import Advance, Begin
 from fluvial.particles.calling import make_call
-from fluvial.particles.containment import contained
+from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
@@ -36,6 +36,7 @@ from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
 from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
+from fluvial.waiting import Lock
 
 ResultT = TypeVar("ResultT")
 
@@ -44,19 +45,29 @@ IMPOSSIBLE_REPORTED_MAX: Final = 8
 
 
 class _Turn:
-    """The block in which one turn is made."""
+    """The block in which one turn is made, one after another.
 
-    __slots__ = ("_begin", "_end")
+    Args:
+        ended: called after each.
+    """
 
-    def __init__(self, begin: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
-        self._begin = begin
-        self._end = end
+    __slots__ = ("_ended", "_lock")
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._lock = Lock()
+        self._ended = ended
+
+    @property
+    def taken(self) -> bool:
+        """Whether somebody has it."""
+        return self._lock.locked()
 
     async def __aenter__(self) -> None:
-        await self._begin()
+        await self._lock.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        self._end()
+        self._lock.release()
+        self._ended()
 
 
 class ActorOwner(Protocol):
@@ -96,8 +107,8 @@ class Actor:
         self._context = context
         self._owner = owner
         self.was_new = False
-        self._lock = anyio.Lock(fast_acquire=True)
-        self._heavy = anyio.Lock(fast_acquire=True)
+        self._turn = _Turn(partial(owner.rested, self))
+        self._heavy = Lock()
         self._outcomes: dict[Instance, CallOutcome] = {}
         self._waiting = 0
         self._calls: set[anyio.CancelScope] = set()
@@ -127,7 +138,7 @@ class Actor:
     @property
     def waiting(self) -> bool:
         """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
-        return not self._outcomes and not self._lock.locked()
+        return not self._outcomes and not self._turn.taken
 
     @property
     def held(self) -> int:
@@ -156,16 +167,8 @@ class Actor:
         effects = await self._run(lambda: self._session.merging(known, sender=sender, hops=hops))
         return bool(effects.records)
 
-    async def _begin_turn(self) -> None:
-        """One turn after another."""
-        await self._lock.acquire()
-
-    def _end_turn(self) -> None:
-        self._lock.release()
-        self._owner.rested(self)
-
     async def _run(self, begin: Begin) -> Effects:
-        async with _Turn(self._begin_turn, self._end_turn):
+        async with self._turn:
             return await self._run_locked(begin)
 
     async def _run_locked(self, begin: Begin, *, coming: int = 0) -> Effects:
@@ -218,9 +221,14 @@ class Actor:
             since_ms = self._context.clock.now_ms()
         self._context.resender.watch(self.particle, since_ms)
 
+    @property
+    def _is_small(self) -> bool:
+        """Whether the machine has done and holds little."""
+        return self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP
+
     async def _measured(self, work: Callable[[], ResultT]) -> ResultT:
         """Work whose time grows with what the machine has done and holds: on the loop only where that is little."""
-        if self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP:
+        if self._is_small:
             return work()
         return await self._context.processor.off_loop(self.particle.initiator, work)
 
@@ -312,7 +320,9 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        async with _Turn(self._begin_turn, self._end_turn):
+        if self._is_small and not self._turn.taken:
+            return self._session.parcel(to)  # at once: nothing else is done with it meanwhile
+        async with self._turn:
             self._session.check()
             return await self._measured(lambda: self._session.parcel(to))
 
@@ -333,7 +343,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, enough were kept, or the actor is broken.
         """
-        async with _Turn(self._begin_turn, self._end_turn):
+        async with self._turn:
             if not self._session.note(signed):
                 return False
             await self._commit()
@@ -350,8 +360,8 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
-        async with _Turn(self._begin_turn, self._end_turn):
-            with contained(self._log):
+        async with self._turn:
+            with Contained(self._log):
                 look = self._session.look(
                     on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
                     now_ms=self._context.clock.now_ms(),
@@ -393,7 +403,7 @@ class Actor:
 
     async def _answered(self, request: Request, scope: anyio.CancelScope) -> None:
         """Make a call, and hand in how it ended."""
-        with contained(self._log):
+        with Contained(self._log):
             outcome = await make_call(self.particle, request, self._context, self._log)
         self._calls.discard(scope)  # from here on nobody ends it
         self._outcomes[request.instance] = outcome
@@ -404,7 +414,7 @@ class Actor:
 
     async def _resolve(self) -> None:
         """Hand in outcomes that are there: all light ones, and one heavy one. Every call does this once, so none is left over."""
-        async with _Turn(self._begin_turn, self._end_turn):
+        async with self._turn:
             if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
                 return
             outcomes, coming = self._outcomes, 0

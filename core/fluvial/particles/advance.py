@@ -31,10 +31,11 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import CallOutcome, coming_bytes
 from fluvial.particles.calling import make_call
-from fluvial.particles.containment import contained
+from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.sliced import SlicedInput
+from fluvial.waiting import now_s
 
 AT_ONCE_MAX: Final = 64
 """Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
@@ -78,7 +79,7 @@ class Advance:
             coming: bytes of memory that its first slice takes besides, if that is much.
         """
         processor, initiator = self._context.processor, self._session.particle.initiator
-        with contained(self._log):
+        with Contained(self._log):
             return await processor.finish(initiator, self._watched(begin(), coming), heavy=coming > 0)
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
@@ -126,13 +127,13 @@ class Advance:
 
     async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
         outcomes = {}
-        turn_at = anyio.current_time() + AT_ONCE_S
+        turn_at = now_s() + AT_ONCE_S
         for request in requests:
-            with contained(self._log):
+            with Contained(self._log):
                 outcomes[request.instance] = await make_call(self._session.particle, request, self._context, self._log)
-            if anyio.current_time() > turn_at:
+            if now_s() > turn_at:
                 await anyio.lowlevel.checkpoint()
-                turn_at = anyio.current_time() + AT_ONCE_S
+                turn_at = now_s() + AT_ONCE_S
         return outcomes
 
 

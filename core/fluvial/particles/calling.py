@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-import anyio
 import msgspec
 import structlog
 from msgspec.structs import astuple
@@ -24,6 +23,7 @@ from fluvial.errors import ServiceError
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
+from fluvial.waiting import now_s
 
 ARGUMENTS_PART: Final = 2
 """The arguments of one call may take so large a part of what one flow may hold: a half."""
@@ -43,7 +43,7 @@ async def make_call(
         log: a logger bound to the particle.
     """
     call = _call_of(particle, request)
-    began = anyio.current_time()
+    began = now_s()
     outcome: CallOutcome
     in_turn = partial(context.processor.in_turn, particle.initiator)
     try:
@@ -58,7 +58,7 @@ async def make_call(
     except ServiceError as error:
         outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
     status = int(outcome.status) if isinstance(outcome, Failed) else 0
-    seconds = anyio.current_time() - began
+    seconds = now_s() - began
     context.observers.call_done(call, status, seconds)
     log.info("call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6))
     log.debug(

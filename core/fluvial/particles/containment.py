@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import structlog
 
 from fluvial.errors import FluvialError, Refused
 
 
-@contextmanager
-def contained(log: structlog.stdlib.BoundLogger) -> Iterator[None]:
-    """Contain what the block raises.
+class Contained:
+    """For ``with``: contains what the block raises.
+
+    Args:
+        log: a logger bound to the particle.
 
     Raises:
         Refused: ``broken``, in place of any exception that is no FluvialError. That one is logged with its traceback.
     """
-    try:
-        yield
-    except FluvialError:
-        raise
-    except Exception as error:
-        log.exception("particle_broken")
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        self._log = log
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, FluvialError):
+            return
+        self._log.error("particle_broken", exc_info=error)
         raise Refused(
             f"this peer cannot go on with the particle: {type(error).__name__}",
             reason="broken",

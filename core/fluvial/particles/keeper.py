@@ -8,8 +8,7 @@ and ask those services again, as after a restart. What has finished or failed he
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from logging import INFO
 from typing import Any, Final, TypedDict
@@ -25,8 +24,10 @@ from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageEr
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
-from fluvial.particles.containment import contained
+from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
+from fluvial.particles.deadlines import Deadlines
+from fluvial.particles.doors import Doors
 from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
@@ -63,20 +64,6 @@ class _SessionLimits(TypedDict):
     memory_bytes_max: int
 
 
-class _Door:
-    """Whoever wants to open a particle goes through its door, one after another.
-
-    Attributes:
-        guests: how many are in it or before it; without any it is forgotten.
-    """
-
-    __slots__ = ("guests", "lock")
-
-    def __init__(self) -> None:
-        self.lock = anyio.Lock(fast_acquire=True)
-        self.guests = 0
-
-
 class Keeper:
     """See the module's docstring.
 
@@ -110,11 +97,12 @@ class Keeper:
         budget.relieve = self._relieve
         self._scripts = Scripts(budget)
         self._actors: dict[ParticleKey, Actor] = {}
+        self._deadlines = Deadlines()
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
         self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
         self._suspended = Suspended(self._go_on, has_room=self._has_room, budget=budget, log=context.log)
-        self._doors: dict[ParticleKey, _Door] = {}
+        self._doors = Doors()
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
         held = Gauge("fluvial_particles_memory_bytes", "Memory that particles take, estimated", registry=metrics)
@@ -135,30 +123,47 @@ class Keeper:
         """
         if (over := self._over.get(particle.key)) is not None:
             raise Refused(over[0], reason=over[1])
-        async with self._door(particle.key):
-            here = particle.key in self._actors or self._context.store.knows(particle)
+        script = self._scripts.parsed(particle)
+        if script is not None and self._doors.is_free(particle.key) and not self._is_here(particle):
+            return self._new(particle, script, sender, hops)  # nothing to wait for
+        async with self._doors.through(particle.key):
+            here = self._is_here(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None and here and await self._context.store.is_spent(particle.key):
                 raise _refusal(None)
             if actor is None:
                 self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
-                script, me = await self._script(particle), self._context.keys.peer_id
-                self._make_room()
-                session = ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits())
-                return self._keep(session)
+                return self._new(particle, await self._script(particle), sender, hops)
             if actor.finished or actor.failure is not None:
                 raise _refusal(actor.failure)
             return actor
 
+    def _is_here(self, particle: Particle) -> bool:
+        """Whether a particle is perhaps in the store; False is certain."""
+        return particle.key in self._actors or self._context.store.knows(particle)
+
+    def _new(self, particle: Particle, script: Script, sender: PeerId, hops: int) -> Actor:
+        """The actor of a particle that is not here."""
+        self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
+        self._make_room()
+        me = self._context.keys.peer_id
+        return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits()))
+
     async def find(self, key: ParticleKey) -> Actor | None:
         """The actor of a particle that was admitted before; None if it is gone."""
-        async with self._door(key):
+        if (actor := self._actors.get(key)) is not None and self._doors.is_free(key):
+            return actor
+        async with self._doors.through(key):
             return await self._open(key)
 
     async def parcel(self, key: ParticleKey, to: PeerId) -> Parcel | None:
         """What to hand to a peer now; None if the particle is gone."""
-        actor = await self.find(key)
-        return None if actor is None else await actor.parcel(to)
+        if (actor := await self.find(key)) is None:
+            return None
+        parcel = await actor.parcel(to)
+        if actor not in self._resting:  # it came from the store for this
+            self.rested(actor)
+        return parcel
 
     def handed_over(self, key: ParticleKey, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -202,8 +207,8 @@ class Keeper:
                 self._context.log.error("storage_failed", error=error.message)
 
     def _drop_dead(self) -> None:
-        now_ms = self._context.clock.now_ms()
-        for actor in [actor for actor in self._actors.values() if actor.particle.deadline_ms <= now_ms]:
+        for key in self._deadlines.passed(self._context.clock.now_ms()):
+            actor = self._actors[key]
             if not actor.finished:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._leave(actor)
@@ -228,7 +233,12 @@ class Keeper:
         """Until cancelled: put the stories of large particles that have ended in the place of their journals."""
         skew_ms = self._limits.clock_skew_ms_max
         await Shrinker(
-            self._context, skew_ms=skew_ms, condense=self._condense, door=self._door, steps=self._steps, gone=self._gone
+            self._context,
+            skew_ms=skew_ms,
+            condense=self._condense,
+            door=self._doors.through,
+            steps=self._steps,
+            gone=self._gone,
         ).run()
 
     def _gone(self, key: ParticleKey) -> None:
@@ -247,7 +257,7 @@ class Keeper:
 
     async def _go_on(self, key: ParticleKey) -> None:
         """Do what is left to do for a particle: its run, its calls, its deliveries."""
-        async with self._door(key):
+        async with self._doors.through(key):
             stored = await self._context.store.load(key)
             if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
@@ -294,18 +304,10 @@ class Keeper:
 
     # --- memory
 
-    @asynccontextmanager
-    async def _door(self, key: ParticleKey) -> AsyncIterator[None]:
-        """A particle is never opened twice at once."""
-        door = self._doors.setdefault(key, _Door())
-        door.guests += 1
-        try:
-            async with door.lock:
-                yield
-        finally:
-            door.guests -= 1
-            if not door.guests:
-                del self._doors[key]
+    @property
+    def held_bytes(self) -> int:
+        """How much memory all particles take, estimated from above."""
+        return self._budget.total
 
     async def _open(self, key: ParticleKey, *, going_on: bool = False) -> Actor | None:
         """The actor from memory or from the store; the caller holds the particle's door.
@@ -328,7 +330,7 @@ class Keeper:
         waiting = sum(len(entry.payload) for entry in stored.journal)
         try:
             self._count(particle, 0, waiting)
-            with contained(self._context.log.bind(particle=particle.id)):
+            with Contained(self._context.log.bind(particle=particle.id)):
                 script = await self._script(particle)
                 restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
                 session = await self._context.processor.finish(
@@ -385,6 +387,7 @@ class Keeper:
     def _keep(self, session: ParticleSession) -> Actor:
         actor = Actor(session, self._context, owner=self)
         self._actors[actor.particle.key] = actor
+        self._deadlines.put(actor.particle)
         self._budget.charge(actor.particle.key, actor.particle.initiator, session.held)
         return actor
 
@@ -470,6 +473,7 @@ class Keeper:
         if self._actors.get(key) is not actor:
             return False
         del self._actors[key]
+        self._deadlines.remove(actor.particle)
         self._budget.release(key)
         return True
 

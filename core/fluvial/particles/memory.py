@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
@@ -82,12 +81,20 @@ class _Owner:
 
 
 class Reservation:
-    """Memory that is taken while a delivery is being taken in."""
+    """Memory that is taken while a delivery is being taken in, which is the block of a ``with``."""
 
     __slots__ = ("_budget", "_key", "_owner", "_size")
 
     def __init__(self, budget: MemoryBudget, key: Hashable, owner: PeerId, size: int) -> None:
         self._budget, self._key, self._owner, self._size = budget, key, owner, size
+
+    def __enter__(self) -> Self:
+        self._budget.check(self._owner, self._size)
+        self._budget.charge(self._key, self._owner, self._size)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.release(self._key)
 
     def grow(self, more: int) -> None:
         """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryBudget.check`."""
@@ -183,16 +190,9 @@ class MemoryBudget:
         """As :meth:`release`, from any thread."""
         self._gone.append(key)
 
-    @contextmanager
-    def reserved(self, owner: PeerId, size: int) -> Iterator[Reservation]:
-        """Take memory while the block runs; raises Refused, ``memory``, as :meth:`check`."""
-        self.check(owner, size)
-        key = ("delivery", next(self._numbers))
-        self.charge(key, owner, size)
-        try:
-            yield Reservation(self, key, owner, size)
-        finally:
-            self.release(key)
+    def reserved(self, owner: PeerId, size: int) -> Reservation:
+        """For ``with``: take memory while the block runs; raises Refused, ``memory``, as :meth:`check`."""
+        return Reservation(self, ("delivery", next(self._numbers)), owner, size)
 
     # --- too much
 

@@ -37,6 +37,7 @@ from fluvial.particles.session import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
+from fluvial.waiting import now_s
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
@@ -160,7 +161,7 @@ class Outbox:
         """Serve a lane when it is due and has a place."""
         if lane.busy or lane.peer in self._in_line:
             return
-        if lane.due_s > anyio.current_time():
+        if lane.due_s > now_s():
             heappush(self._later, (lane.due_s, next(self._order), lane))
             self._sooner.set()
             return
@@ -186,10 +187,10 @@ class Outbox:
         """Until cancelled: have lanes served whose pause is over."""
         while True:
             self._sooner = anyio.Event()
-            wait_s = self._later[0][0] - anyio.current_time() if self._later else float("inf")
+            wait_s = self._later[0][0] - now_s() if self._later else float("inf")
             with anyio.move_on_after(wait_s):
                 await self._sooner.wait()
-            while self._later and self._later[0][0] <= anyio.current_time():
+            while self._later and self._later[0][0] <= now_s():
                 due_s, _, lane = heappop(self._later)
                 # What was woken, or has been tried since, is there with another time.
                 if lane.due_s == due_s and self._lanes.get(lane.peer) is lane:
@@ -198,12 +199,12 @@ class Outbox:
     async def _serve(self, lane: DeliveryLane, is_knock: bool) -> None:
         """The root of a task: tries a lane until all is delivered, or something is not."""
         try:
-            while lane.has_turns(anyio.current_time()):
-                lane.begin(self._clock.now_ms(), anyio.current_time())
+            while lane.has_turns(now_s()):
+                lane.begin(self._clock.now_ms(), now_s())
                 away = await self._try(lane, 1 if lane.failures else LANE_DELIVERIES_MAX)
                 if away is not None:
                     self._good.pop(lane.peer, None)
-                    lane.failed(anyio.current_time(), self._rng, away=away)
+                    lane.failed(now_s(), self._rng, away=away)
                     break
                 lane.took()
                 self._good[lane.peer] = None
@@ -240,7 +241,7 @@ class Outbox:
                     away = error.message
                 finally:
                     lane.tried(row, done=done)
-                failed = failed or not (done or lane.is_put_off(row, anyio.current_time()))
+                failed = failed or not (done or lane.is_put_off(row, now_s()))
                 if away:
                     return
 
@@ -268,7 +269,7 @@ class Outbox:
             # A particle that is gone is as good as delivered.
             receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
             if receipt.reason in (MEMORY, QUOTA):  # of this initiator it holds enough; others may pass
-                lane.put_off(row, anyio.current_time(), self._rng, retry_s=receipt.retry_ms / 1000)
+                lane.put_off(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
                 return False
             self._store.delivered(row.key, row.peer, row.version, handed)
@@ -279,7 +280,7 @@ class Outbox:
             return False
         except FluvialError as error:
             if isinstance(error, Refused) and error.reason == MEMORY:
-                lane.put_off(row, anyio.current_time(), self._rng)
+                lane.put_off(row, now_s(), self._rng)
                 return False
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
@@ -317,7 +318,7 @@ class Outbox:
     async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> tuple[Receipt, HandOver | None]:
         """What the peer said, and how it was found if it has the particle now."""
         assert self._parcels is not None, "the outbox was not started"
-        began = anyio.current_time()
+        began = now_s()
         delivery = parcel.delivery
         try:
             receipt, led = await self._carrier.carry(delivery)
@@ -335,7 +336,7 @@ class Outbox:
                 way=led.way,
                 via=led.via,
                 bytes=len(delivery.data),
-                seconds=round(anyio.current_time() - began, 6),
+                seconds=round(now_s() - began, 6),
             )
             return receipt, HandOver(row.peer, self._clock.now_ms(), led.way, led.via)
         if receipt.reason == MISSING:

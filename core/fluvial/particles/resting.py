@@ -20,6 +20,10 @@ class RestingActors:
         self._by_age: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._by_size: BySize[ParticleKey] = BySize()
 
+    def __contains__(self, actor: Actor) -> bool:
+        """Whether an actor is among them."""
+        return actor.particle.key in self._by_age
+
     def put(self, actor: Actor, held: int) -> None:
         """An actor is idle, and holds so many bytes."""
         key = actor.particle.key

@@ -47,6 +47,7 @@ from fluvial.services import Services
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import StoredParticle
 from fluvial.throttling import ThrottledLog
+from fluvial.waiting import now_s
 
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
 """Told the outcome of each run of a particle here, with a function that says what waits."""
@@ -195,7 +196,7 @@ class Particles(Part):
             context.disk,
             me=context.keys.peer_id,
             weight=context.authorization.weight,
-            clock=anyio.current_time,
+            clock=now_s,
             metrics=context.metrics,
         )
 
@@ -223,7 +224,7 @@ class Particles(Part):
         processor = Processor(weight=weight, metrics=metrics)
         processor.start(tasks)
         quota = self._quota()
-        throttled = ThrottledLog(log, clock=anyio.current_time)
+        throttled = ThrottledLog(log, clock=now_s)
         tasks.start_soon(_tell, throttled)
         carrier = Carrier(me, context.transport, context.routing, relays=context.relays, hold=context.hold)
         reporter = Reporter(

@@ -29,11 +29,12 @@ from fluvial.services.disclosure import Disclosure
 from fluvial.services.gate import Gate
 from fluvial.services.interface import Interface
 from fluvial.services.limits import ServiceLimits
-from fluvial.services.service import Service, name_of, service_errors
+from fluvial.services.service import Service, ServiceErrors, name_of
 from fluvial.services.status import Status, listed, shortened
 from fluvial.services.threads import Threads
 from fluvial.services.turns import InTurn, at_once
 from fluvial.services.values import to_result
+from fluvial.waiting import now_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ class Services:
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
         """
-        began = anyio.current_time()
+        began = now_s()
         kind = self._kind(call)
         outcome = CANCELLED
         try:
@@ -248,7 +249,7 @@ class Services:
             outcome = OUTCOMES.get(error.status, "error")
             raise
         finally:
-            seconds = anyio.current_time() - began
+            seconds = now_s() - began
             self.accounts.observe(kind, outcome, seconds)
             if self._is_counted(kind, call):
                 self.accounts.count(call.service, call.function, failed=outcome != OUTCOMES[0], seconds=seconds)
@@ -290,7 +291,7 @@ class Services:
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
             if isinstance(handler, Inline):
-                with service_errors(call, timeout_s=timeout_s):
+                with ServiceErrors(call, timeout_s=timeout_s):
                     return self._converted("client", name_of(call), partial(handler.answer, call))
             return await self._foreign("client", call, partial(self._handled, call, handler), timeout_s, in_turn)
         if self._execution is None:
@@ -312,7 +313,7 @@ class Services:
     async def _foreign(
         self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float, in_turn: InTurn
     ) -> Json | EncodedJson:
-        with service_errors(call, timeout_s=timeout_s):
+        with ServiceErrors(call, timeout_s=timeout_s):
             async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
                 value = await work()
             convert = partial(self._converted, plugin, name_of(call), lambda: value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
@@ -143,7 +142,7 @@ class Service:
     def answer(self, call: Call, *, timeout_s: float) -> Json | EncodedJson:
         """The result of a call of an inline function. Args and errors as for :meth:`call`."""
         function, timeout_s = self._declared(call, timeout_s)
-        with service_errors(call, timeout_s=timeout_s):
+        with ServiceErrors(call, timeout_s=timeout_s):
             return self._converted(call, self._quick(call, self._bound(function, call)))
 
     async def call(self, call: Call, *, timeout_s: float, in_turn: InTurn = at_once) -> Json | EncodedJson:
@@ -158,7 +157,7 @@ class Service:
             ServiceError: the function failed on purpose, or status 2 to 6 of :class:`Status`.
         """
         function, timeout_s = self._declared(call, timeout_s)
-        with service_errors(call, timeout_s=timeout_s):
+        with ServiceErrors(call, timeout_s=timeout_s):
             value = await self._run(function, self._bound(function, call), call, timeout_s=timeout_s)
             if is_light((value,)):
                 return self._converted(call, value)
@@ -203,26 +202,38 @@ def name_of(call: Call) -> str:
     return f"{shortened(call.service, 80)}.{shortened(call.function, 80)}"
 
 
-@contextmanager
-def service_errors(call: Call, *, timeout_s: float) -> Iterator[None]:
-    """Translate what the guard raises about a service's code into errors that scripts see.
+class ServiceErrors:
+    """For ``with``: translates what the guard raises about a service's code into errors that scripts see.
 
     Raises:
         ServiceError: as the code raised it; status 3 if its deadline passed; status 5 with an id if it failed in any other way.
     """
-    try:
-        yield
-    except PluginFailed as error:
-        if error.timed_out:
-            raise ServiceError(Status.TIMED_OUT, f"{name_of(call)} took longer than {timeout_s:g} s") from error
-        raise ServiceError(Status.FAILED, error.message) from error
-    except ServiceError as error:
+
+    __slots__ = ("_call", "_timeout_s")
+
+    def __init__(self, call: Call, *, timeout_s: float) -> None:
+        self._call = call
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PluginFailed):
+            if error.timed_out:
+                text = f"{name_of(self._call)} took longer than {self._timeout_s:g} s"
+                raise ServiceError(Status.TIMED_OUT, text) from error
+            raise ServiceError(Status.FAILED, error.message) from error
+        if isinstance(error, ServiceError):
+            self._check(error)
+
+    def _check(self, error: ServiceError) -> None:
+        """Raise another error in the place of one that is not well-formed."""
+        name = name_of(self._call)
         if not (isinstance(error.status, int) and STATUS_MIN <= error.status <= STATUS_MAX):
-            raise ServiceError(
-                Status.FAILED, f"{name_of(call)} failed with the impossible status {shortened(repr(error.status), 80)}"
-            ) from error
+            text = f"{name} failed with the impossible status {shortened(repr(error.status), 80)}"
+            raise ServiceError(Status.FAILED, text) from error
         if not isinstance(error.message, str):
-            raise ServiceError(Status.FAILED, f"{name_of(call)} failed without a text") from error
+            raise ServiceError(Status.FAILED, f"{name} failed without a text") from error
         if len(error.message) > len(short := shortened(error.message)):
             raise ServiceError(error.status, short) from error
-        raise

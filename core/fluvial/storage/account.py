@@ -9,8 +9,7 @@ Initiators are named by their public keys; what is of nobody, such as rows of an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fluvial.encoding import encode
@@ -94,14 +93,9 @@ class DiskAccount:
         for initiator, size in rows:
             self.add(initiator, size)
 
-    @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """So much is being written while the block runs."""
+    def reserve(self, size: int) -> None:
+        """So much is being written from now on; a negative number is not any more."""
         self._reserved += size
-        try:
-            yield
-        finally:
-            self._reserved -= size
 
     def add(self, initiator: bytes, size: int) -> None:
         """So much was written; a negative number was removed."""

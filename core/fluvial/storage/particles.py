@@ -76,10 +76,14 @@ class ParticleStore(ABC):
         self._holdings.known.add(particle.key, particle.deadline_ms)
         wanted = tuple(dict.fromkeys(peers))
         added, script = entries_bytes(entries, len(wanted)), len(particle.script.encode())
-        with self.account.reserved(added + particle_bytes(particle) + script_bytes(script)):
+        reserved = added + particle_bytes(particle) + script_bytes(script)
+        self.account.reserve(reserved)
+        try:
             written = await self._admit(
                 particle, sender=sender, hops=hops, now_ms=now_ms, entries=entries, peers=wanted, finished=finished
             )
+        finally:
+            self.account.reserve(-reserved)
         self._holdings.wrote(particle.key, written, added=added, script=script, finished=finished)
         return Admission(written.is_new, written.version)
 
@@ -111,8 +115,11 @@ class ParticleStore(ABC):
         check_entries(entries)
         wanted = tuple(dict.fromkeys(peers))
         added = entries_bytes(entries, len(wanted))
-        with self.account.reserved(added):
+        self.account.reserve(added)
+        try:
             written = await self._record(key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished)
+        finally:
+            self.account.reserve(-added)
         self._holdings.wrote(key, written, added=added, finished=finished)
         return written.version
 

@@ -1,0 +1,16 @@
+"""Time, locks and events for what is done many times for each particle: asyncio's own, since Fluvial runs on its loops.
+
+anyio finds out with each of its calls on which kind of loop it runs; with a dozen of them for each particle that was a tenth of what a peer
+computes. These do what anyio's do: who waits can be cancelled by a scope, and taking a free lock does not go through the loop.
+"""
+
+from __future__ import annotations
+
+from asyncio import Event as Event
+from asyncio import Lock as Lock
+from asyncio import get_running_loop
+
+
+def now_s() -> float:
+    """Seconds of the running loop's clock, which never goes back; the same as ``anyio.current_time()``."""
+    return get_running_loop().time()
