@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, tend_garbage
 from fluvial.virtual.loop import run
+
+
+@pytest.fixture(autouse=True)
+def nothing_set_aside() -> Iterator[None]:
+    """As in a process of its own: that of the tests has set its modules aside."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 class Knot:
