@@ -7,6 +7,7 @@ shortcoming of the machine; such skips begin with ``not offered:``.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -21,6 +22,12 @@ ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all modules and tests again and again: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

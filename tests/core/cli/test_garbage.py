@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import anyio
 import pytest
 from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, no_collecting, tend_garbage
 from fluvial.virtual.loop import run
+
+
+@pytest.fixture(autouse=True)
+def nothing_set_aside() -> Iterator[None]:
+    """As in a process of its own: that of the tests has set its modules aside."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 class Knot:
@@ -73,7 +82,7 @@ def test_a_start_looks_for_no_garbage_and_a_running_peer_does() -> None:
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
             assert not gc.isenabled()
-            tasks.start_soon(tend_garbage)
+            tasks.start_soon(tend_garbage, lambda: 0)
             await anyio.sleep(PAUSE_S)
             assert gc.isenabled()
             tasks.cancel_scope.cancel()
