@@ -76,6 +76,8 @@ class DeliveryLane:
 
     def put(self, row: OutboxRow, owner: PeerId) -> None:
         """The peer must get a particle of this initiator."""
+        if (before := self.rows.get(row.key)) is not None and before.attempts:
+            self._told.setdefault(row.key, "")
         self.rows[row.key] = row
         self._owners[row.key] = owner
         if row.key in self._later:
@@ -118,6 +120,10 @@ class DeliveryLane:
             return False
         self._told[key] = kind
         return True
+
+    def has_failed(self, row: OutboxRow) -> bool:
+        """Whether the store knows of failures of a row."""
+        return row.attempts > 0 or row.key in self._told
 
     def _forget(self, key: ParticleKey) -> None:
         del self.rows[key]

@@ -272,7 +272,7 @@ class Outbox:
                 lane.put_off(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
             if receipt.temporary:
                 return False
-            self._store.delivered(row.key, row.peer, row.version, handed)
+            self._store.delivered(row.key, row.peer, row.version, handed, failed=lane.has_failed(row))
             return True
         except StorageError as error:
             self._outcomes.labels("storage").inc()

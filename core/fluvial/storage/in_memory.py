@@ -112,7 +112,15 @@ class InMemoryParticles(ParticleStore):
         texts = kept.ways.items() if kept is not None else ()
         return sorted((one for peer, text in texts for one in hand_overs(peer, text)), key=lambda one: one.at_ms)
 
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
+    def delivered(
+        self,
+        key: ParticleKey,
+        peer: PeerId,
+        version: int,
+        handed: HandOver | None = None,
+        *,
+        failed: bool = True,
+    ) -> None:
         """See :class:`ParticleStore`."""
         if (kept := self._table.get(key)) is None:
             return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnClause,
+    Executable,
     Table,
     Text,
     bindparam,
@@ -49,6 +50,8 @@ _ADD_PARTICLE: Final = Statement(
     columns=particles.c.keys(),
     returns=True,
 )
+_FIRST_REVISION: Final = 1
+"""Of a particle that was admitted with something in its journal or outbox; one that was here already has a later one then."""
 _ADD_ENTRY: Final = Statement(insert(journal), columns=journal.c.keys())
 
 _GROWN: Final = particles.c.entries + bindparam("count")
@@ -71,6 +74,26 @@ def _touch(length: Any) -> Statement:
     return Statement(change.returning(*_WRITTEN), returns=True)
 
 
+def _admit(insert: Callable[[Table], Insert]) -> Executable:
+    """Add a particle with its first entries; one that is here grows by them, if it has none yet."""
+    admit = insert(particles)
+    new, here = admit.excluded, particles.c
+    follows = case(
+        (new.entries == literal_column("0"), here.entries), (here.entries == literal_column("0"), new.entries)
+    )
+    admit = admit.on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "state": new.state,
+            "entries": follows,
+            "revision": here.revision + _ONE,
+            "bytes": here.bytes + bindparam("more"),
+        },
+    )
+    return admit.returning(*_WRITTEN)
+
+
+_ADMIT: Final = Statement(per_dialect(_admit), columns=particles.c.keys(), returns=True)
 _TOUCH: Final = _touch(_GROWN)
 _ADVANCE: Final = _touch(_FOLLOWED)
 _LENGTH: Final = Statement(select(particles.c.entries).where(particles.c.key == bindparam("of")), returns=True)
@@ -134,22 +157,55 @@ def admission(
         "bytes": particle_bytes(particle),
     }
     script = particle.script.encode()
-    steps: list[Step] = [
-        (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script, "initiator": initiator}),
-        (_ADD_PARTICLE, row),
-    ]
-    if entries or peers or finished:
-        steps += _appending(particle.key, entries, peers, now_ms, finished=finished)
-    else:
-        steps.append((_AS_IT_IS, {"of": particle.key}))
+    add_script: Step = (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script, "initiator": initiator})
+    steps, finish = _first(particle.key, row, entries, peers, now_ms, finished=finished)
+    size = len(script) + sum(len(entry.payload) for entry in entries)
+    return DirectWrite([add_script, *steps], finish, _blame(particle.key, entries, missing=0), size)
 
-    def finish(results: Sequence[Result]) -> Written:
+
+def _first(
+    key: ParticleKey,
+    row: Mapping[str, Any],
+    entries: Sequence[JournalEntry],
+    peers: Sequence[PeerId],
+    now_ms: int,
+    *,
+    finished: bool,
+) -> tuple[list[Step], Callable[[Sequence[Result]], Written]]:
+    """The steps of an admission after its script, and what comes of their results."""
+    if (entries or peers or finished) and (not entries or entries[0].seq == 0):
+        # What every new particle needs: one statement for its row.
+        more = entries_bytes(entries, len(peers))
+        grown = {
+            "state": _state(finished),
+            "entries": len(entries),
+            "revision": _FIRST_REVISION,
+            "bytes": row["bytes"] + more,
+        }
+        steps = [(_ADMIT, {**row, **grown, "more": more}), *_contents(key, entries, peers, now_ms)]
+
+        def admitted(results: Sequence[Result]) -> Written:
+            version, of, size, deadline_ms = results[1]
+            is_new, new_script = version == _FIRST_REVISION, bool(results[0])
+            return Written(version, of, size, deadline_ms, is_new=is_new, new_script=new_script)
+
+        return steps, admitted
+    steps = [(_ADD_PARTICLE, row)]
+    if entries:
+        steps += _appending(key, entries, peers, now_ms, finished=finished)
+    else:
+        steps.append((_AS_IT_IS, {"of": key}))
+
+    def added(results: Sequence[Result]) -> Written:
         version, of, size, deadline_ms = results[2]
         is_new, new_script = results[1] is not None, bool(results[0])
         return Written(version, of, size, deadline_ms, is_new=is_new, new_script=new_script)
 
-    size = len(script) + sum(len(entry.payload) for entry in entries)
-    return DirectWrite(steps, finish, _blame(particle.key, entries, missing=0), size)
+    return steps, added
+
+
+def _state(finished: bool) -> str:
+    return (ParticleState.FINISHED if finished else ParticleState.LIVE).value
 
 
 def addition(
@@ -172,11 +228,14 @@ def addition(
     return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
 
 
-def delivery(key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None) -> DirectWrite[None]:
+def delivery(
+    key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None, *, failed: bool
+) -> DirectWrite[None]:
     """See ``ParticleStore.delivered``."""
     row = {"of": key, "to": str(peer)}
-    # Asked for again: the failures before this success say nothing about the next attempt.
-    steps: list[Step] = [(_DELIVERED, {**row, "up_to": version}), (_TRIED, {**row, "tries": 0, "why": ""})]
+    steps: list[Step] = [(_DELIVERED, {**row, "up_to": version})]
+    if failed:  # if it was asked for again, the failures before this success say nothing about the next attempt
+        steps.append((_TRIED, {**row, "tries": 0, "why": ""}))
     if handed is not None:
         steps.append((_WAY, {**row, "told": told(handed)}))
     return DirectWrite(steps, lambda _: None)
@@ -196,15 +255,17 @@ def _appending(
     The counter in the particle's row decides whether the entries come next; its update locks the row, so that this holds even
     between several writers.
     """
-    state = ParticleState.FINISHED if finished else ParticleState.LIVE
-    change = {"of": key, "count": len(entries), "to": state.value, "more": entries_bytes(entries, len(peers))}
+    change = {"of": key, "count": len(entries), "to": _state(finished), "more": entries_bytes(entries, len(peers))}
+    step: Step = (_ADVANCE, {**change, "first": entries[0].seq}) if entries else (_TOUCH, change)
+    return [step, *_contents(key, entries, peers, now_ms)]
+
+
+def _contents(key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int) -> list[Step]:
+    """The rows of journal and outbox."""
     steps: list[Step] = []
     if entries:
-        steps.append((_ADVANCE, {**change, "first": entries[0].seq}))
         rows = [{"key": key, "seq": e.seq, "at_ms": e.at_ms, "kind": e.kind, "payload": e.payload} for e in entries]
         steps.append((_ADD_ENTRY, rows if len(rows) > 1 else rows[0]))
-    else:
-        steps.append((_TOUCH, change))
     if peers:
         waiting = [
             {"key": key, "of": key, "peer": str(peer), "since_ms": now_ms, "attempts": 0, "last_error": ""}

@@ -153,7 +153,15 @@ class ParticleStore(ABC):
         """What must still be handed over and has not expired, oldest first; to all peers or to one."""
 
     @abstractmethod
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
+    def delivered(
+        self,
+        key: ParticleKey,
+        peer: PeerId,
+        version: int,
+        handed: HandOver | None = None,
+        *,
+        failed: bool = True,
+    ) -> None:
         """A peer has got the particle as it was when its outbox row had this version; if it was asked for again meanwhile, a row waits on.
 
         Nobody waits for this: it is durable with the next write or a moment later. A peer that ends before delivers once more.
@@ -163,6 +171,7 @@ class ParticleStore(ABC):
             peer: who has it.
             version: of the outbox row.
             handed: how the peer was found, for the story; None if nothing had to be handed over.
+            failed: whether :meth:`attempt_failed` was perhaps called for the row before.
         """
 
     @abstractmethod

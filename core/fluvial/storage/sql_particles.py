@@ -154,9 +154,17 @@ class SqlParticles(ParticleStore):
         query = query.order_by(outbox.c.since_ms, outbox.c.key, outbox.c.peer)
         return await self._database.read(lambda connection: [outbox_row_of(row) for row in connection.execute(query)])
 
-    def delivered(self, key: ParticleKey, peer: PeerId, version: int, handed: HandOver | None = None) -> None:
+    def delivered(
+        self,
+        key: ParticleKey,
+        peer: PeerId,
+        version: int,
+        handed: HandOver | None = None,
+        *,
+        failed: bool = True,
+    ) -> None:
         """See :class:`ParticleStore`."""
-        self._database.defer(delivery(key, peer, version, handed))
+        self._database.defer(delivery(key, peer, version, handed, failed=failed))
 
     async def handed(self, key: ParticleKey) -> list[HandOver]:
         """See :class:`ParticleStore`."""

@@ -331,7 +331,7 @@ class Connection:
 
     async def _write(self) -> None:
         try:
-            await self._writer.run(self._closing)
+            await self._writer.run(self._closing, lambda: self._requests.waiting + self._handler.under_way)
             self.cut(self._reason, self._text)
         except RemoteProtocolError as error:
             self.cut("protocol", error.message)

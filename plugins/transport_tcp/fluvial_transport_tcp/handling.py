@@ -89,6 +89,11 @@ class MessageHandler:
         """Whether a message is not handled yet."""
         return self._workers.busy
 
+    @property
+    def under_way(self) -> int:
+        """How many messages are not handled yet."""
+        return self._workers.jobs
+
     def start(self, group: TaskGroup) -> None:
         """Handle messages from now on; the group ends after :meth:`close`, when the last one is done."""
         self._workers.start(group)

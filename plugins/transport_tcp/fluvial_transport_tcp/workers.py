@@ -70,7 +70,12 @@ class Workers(Generic[JobT]):
     @property
     def busy(self) -> bool:
         """Whether there is a job that is not done."""
-        return bool(self._jobs) or len(self._workers) > len(self._idle)
+        return self.jobs > 0
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are not done."""
+        return len(self._jobs) + len(self._workers) - len(self._idle)
 
     def add(self, job: JobT) -> None:
         """Put a job into the line."""

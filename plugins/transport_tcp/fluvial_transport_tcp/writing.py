@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-import anyio
+from anyio.lowlevel import checkpoint
+from fluvial.waiting import Event, now_s
 
 from fluvial_transport_tcp.closing import Closing, ConnectionPhase
 from fluvial_transport_tcp.credit import CreditWindow
@@ -16,6 +18,12 @@ from fluvial_transport_tcp.waiting import take_credit
 
 WRITE_BYTES: Final = 65_536
 """Encrypted and written at once: four full TLS records; bounds the copies that are made of a long message."""
+
+
+CROWD: Final = 8
+"""With so many messages under way, those that are written wait :data:`GATHER_TURNS` for others: one call of the system has them all."""
+GATHER_TURNS: Final = 2
+"""Turns of the event loop."""
 
 
 class FrameWriter:
@@ -37,7 +45,7 @@ class FrameWriter:
         self._metrics = metrics
         self._room = CreditWindow(queue_bytes_max)
         self._queue = SendQueue()
-        self._wake = anyio.Event()
+        self._wake = Event()
         self._ping = False
         self._pong: int | None = None
         self._credit = 0
@@ -94,8 +102,12 @@ class FrameWriter:
         self._room.close()
         self._wake.set()
 
-    async def run(self, closing: Closing) -> None:
+    async def run(self, closing: Closing, under_way: Callable[[], int]) -> None:
         """Write until the queue is empty and both sides have said goodbye, or until the connection is cut.
+
+        Args:
+            closing: the phases of the connection.
+            under_way: how many messages wait for answers, of either side.
 
         Raises:
             RemoteProtocolError: the other side has ended the session.
@@ -106,7 +118,7 @@ class FrameWriter:
             piece = self._queue.take(WRITE_BYTES)
             sealed = self._session.seal(piece)
             if sealed:
-                self._life.writing_at = anyio.current_time()
+                self._life.writing_at = now_s()
                 await self._stream.send(sealed)
                 self._life.writing_at = None
                 self._metrics.bytes_out += len(sealed)
@@ -114,8 +126,11 @@ class FrameWriter:
             elif closing.phase is ConnectionPhase.DONE:
                 return
             else:
-                self._wake = anyio.Event()
+                self._wake = Event()
                 await self._wake.wait()
+                if under_way() >= CROWD:
+                    for _ in range(GATHER_TURNS):
+                        await checkpoint()
 
     def _put_due_control(self) -> None:
         if self._ping:
