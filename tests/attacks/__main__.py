@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 
 from tests.attacks.attempts import ATTACKS
-from tests.attacks.referee import DISK_BYTES_MAX, HONEST_S_MAX, Match, refereeing
+from tests.attacks.referee import HONEST_S_MAX, STATE_BYTES_MAX, Match, refereeing
 
 FLOW_S_MAX: Final = 2.0
 FLOWS_PERCENT: Final = 95
@@ -48,7 +48,7 @@ def _told(name: str, match: Match) -> tuple[bool, str]:
         *([f"{FLOWS_PERCENT} % of the flows take {slowest:.1f} s"] if slowest > FLOW_S_MAX else []),
         *(["a flow that was under way at the kill did not end"] if pledged > HONEST_S_MAX else []),
         *([f"{match.rss_mb} MB of memory"] if match.rss_mb > RSS_MB_MAX else []),
-        *([f"{match.disk_mb:.0f} MB of disk"] if match.disk_mb > DISK_BYTES_MAX / 1e6 else []),
+        *([f"{match.disk_mb:.0f} MB of disk"] if match.disk_mb > STATE_BYTES_MAX / 1e6 else []),
         *([f"{match.log_mb:.0f} MB of log"] if match.log_mb > LOG_MB_MAX else []),
     ]
     line = (

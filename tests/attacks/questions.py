@@ -47,12 +47,16 @@ from tests.support.processes import NETWORK
 
 TOGETHER: Final = 48
 """Requests that are written in one go: as many as one sender may have at once of the protocol that allows most, nearly."""
+CROWD: Final = 100
+"""Connections of a crowd."""
 AGAIN_S: Final = 0.2
 
 Payloads: TypeAlias = Callable[[Arena, KeyPair], Iterator[bytes]]
 
 
-async def _ask(arena: Arena, protocol: str, payloads: Payloads, *, reads: bool = True) -> None:
+async def _ask(
+    arena: Arena, protocol: str, payloads: Payloads, *, reads: bool = True, connections: int = AT_ONCE
+) -> None:
     """Ask without end on a few connections, and read the answers, or do not."""
 
     async def stay() -> None:
@@ -80,7 +84,7 @@ async def _ask(arena: Arena, protocol: str, payloads: Payloads, *, reads: bool =
             await anyio.sleep(AGAIN_S)
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(AT_ONCE):
+        for _ in range(connections):
             tasks.start_soon(stay)
 
 
@@ -354,6 +358,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     )
 } | {
     "deaf-find": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
+    "path-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
     "clients": crowd_of_clients,
 }
 """By name."""

@@ -50,6 +50,8 @@ DISK_BYTES_MAX: Final = 128 * 2**20
 """The quota of the target; attacks on the disk would write more than this in seconds."""
 VAULTS_BYTES_MAX: Final = 16 * 2**20
 """The quota of the files of particles."""
+STATE_BYTES_MAX: Final = DISK_BYTES_MAX + VAULTS_BYTES_MAX
+"""Of all files of the target."""
 SEATS: Final = {
     "authorization": {"kind": "trust_graph"},
     "execution": {"kind": "wasm", "vaults_bytes_max": VAULTS_BYTES_MAX, "vault_bytes_max": VAULTS_BYTES_MAX // 4},
