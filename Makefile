@@ -91,9 +91,11 @@ explore-consensus: $(READY)
 fuzz-consensus: $(READY)
 	mkdir -p build && $(BIN)/fluvial lab consensus fuzz --algorithm $(or $(ALGORITHM),simplex) --runs $(or $(RUNS),100) --keep build
 
-# Attacks on real peers while honest flows run and the attacked one is killed once, with a report: `make attacks SECONDS=60 SEED=7 ATTACKS="folds pauses"`.
+# Attacks on real peers while honest flows run and the attacked one is killed once, with a report that grows, also in a file:
+# `make attacks SECONDS=60 SEED=7 REPORT=attacks.txt ATTACKS="folds pauses"`.
 attacks: $(READY)
-	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ATTACKS)
+	$(BIN)/python -m tests.attacks $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(REPORT),--report $(REPORT)) $(ATTACKS)
 
 # Hostile services in WebAssembly on a real peer whose other services are called meanwhile: `make attacks-wasm SECONDS=60 SEED=7 ATTACKS="loops disk"`.
 attacks-wasm: $(READY)

@@ -13,7 +13,9 @@ from tests.attacks.claims import CLAIMS
 from tests.attacks.connections import CONNECTIONS
 from tests.attacks.hoards import HOARDS
 from tests.attacks.messages import MESSAGES
+from tests.attacks.questions import QUESTIONS
 from tests.attacks.refusals import REFUSALS
+from tests.attacks.scripts import SCRIPTS
 from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
 
@@ -31,6 +33,11 @@ async def _flood(arena: Arena, script: Callable[[], str]) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(AT_ONCE):
             tasks.start_soon(throw)
+
+
+async def calm(arena: Arena) -> None:
+    """Nothing is attacked: what honest flows take on this machine now."""
+    await anyio.sleep_forever()
 
 
 async def folds(arena: Arena) -> None:
@@ -156,6 +163,7 @@ async def large_scripts(arena: Arena) -> None:
 
 
 ATTACKS: Final[Mapping[str, Attack]] = {
+    "calm": calm,
     "folds": folds,
     "nobodies": nobodies,
     "pauses": pauses,
@@ -171,4 +179,6 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **REFUSALS,
     **WRITES,
     **VALUES,
+    **QUESTIONS,
+    **SCRIPTS,
 }

@@ -48,6 +48,15 @@ TAKEN_S: Final = 1.0
 HONEST_S_MAX: Final = 30.0
 DISK_BYTES_MAX: Final = 128 * 2**20
 """The quota of the target; attacks on the disk would write more than this in seconds."""
+VAULTS_BYTES_MAX: Final = 16 * 2**20
+"""The quota of the files of particles."""
+STATE_BYTES_MAX: Final = DISK_BYTES_MAX + VAULTS_BYTES_MAX
+"""Of all files of the target."""
+SEATS: Final = {
+    "authorization": {"kind": "trust_graph"},
+    "execution": {"kind": "wasm", "vaults_bytes_max": VAULTS_BYTES_MAX, "vault_bytes_max": VAULTS_BYTES_MAX // 4},
+}
+"""Of both peers, which sit as ``fluvial init`` seats them."""
 GAP_S: Final = 0.2
 """Between two honest flows."""
 SETTLED_S: Final = 2.0
@@ -66,6 +75,7 @@ class Match:
         restart_s: the same of those during which the target was restarted.
         pledges_s: the same of those that were begun just before it was killed.
         rss_mb, disk_mb: the most that the target was seen with.
+        cpu_s: what the target used of the processor, its starts included, in seconds.
         receipts: what attackers counted.
         faults: what was against the rules of the match.
         restarts, attackers: how many there were.
@@ -77,6 +87,7 @@ class Match:
     rss_mb: int = 0
     disk_mb: float = 0.0
     log_mb: float = 0.0
+    cpu_s: float = 0.0
     receipts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     restarts: int = 0
@@ -119,6 +130,7 @@ class Referee:
         self._variables = variables
         self._down = False
         self._unsettled_until = float("-inf")
+        self._cpu_s: dict[int, float] = {}
 
     async def run(self) -> Match:
         """Attack for the time of the match; what is found is also in ``match``."""
@@ -195,6 +207,8 @@ class Referee:
         match, folder = self.match, self._target.folder
         if self._target.running:
             match.rss_mb = max(match.rss_mb, _rss_mb(self._target.pid))
+            self._cpu_s[self._target.pid] = _cpu_s(self._target.pid)
+            match.cpu_s = sum(self._cpu_s.values())
         match.disk_mb = max(match.disk_mb, _bytes(folder / "state") / 1e6)
         match.log_mb = max(match.log_mb, _bytes(folder / "log") / 1e6)
 
@@ -265,11 +279,12 @@ async def refereeing(name: str, seed: int, seconds: float) -> AsyncIterator[Refe
     with tempfile.TemporaryDirectory(prefix="fluvial-attack-") as temporary:
         folder = Path(temporary)
         variables = environment(folder / "caches")
-        other = PeerProcess(folder / "other", variables)
+        other = PeerProcess(folder / "other", variables, **SEATS, routing={"kind": "kademlia"})
         target = PeerProcess(
             folder / "target",
             variables,
-            routing={"kind": "static", "peers": [other.address]},
+            **SEATS,
+            routing={"kind": "kademlia", "peers": [other.address]},
             storage={"bytes_max": DISK_BYTES_MAX},
         )
         try:
@@ -296,6 +311,14 @@ def _rss_mb(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
         return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0)
     return 0
+
+
+def _cpu_s(pid: int) -> float:
+    """What a process has used of the processor so far."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _bytes(path: Path) -> int:

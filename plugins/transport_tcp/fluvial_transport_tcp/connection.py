@@ -41,6 +41,7 @@ from fluvial_transport_tcp.pacing import ReadingPace, ReadingRates
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import WORK, FrameReader
 from fluvial_transport_tcp.requests import Requests
+from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.waiting import take_credit
 from fluvial_transport_tcp.writing import FrameWriter
@@ -67,6 +68,7 @@ class Connection:
         options: the limits.
         intake: what all connections of the node hold together.
         rates: how fast this peer reads.
+        rounds: how much of what comes in is begun at once.
         metrics: where things are counted.
         log: bound to this peer.
         throttled: for what the other side can make us log.
@@ -82,6 +84,7 @@ class Connection:
         options: Options,
         intake: Intake,
         rates: ReadingRates,
+        rounds: WorkRounds,
         metrics: Metrics,
         log: structlog.stdlib.BoundLogger,
         throttled: ThrottledLog,
@@ -121,6 +124,7 @@ class Connection:
             receive=receive,
             writer=self._writer,
             share=self._share,
+            rounds=rounds,
             life=self._life,
             options=options,
             frame_bytes_max=self._frame_bytes_max,

@@ -19,6 +19,7 @@ from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.waiting import make_room, take_credit
 from fluvial_transport_tcp.workers import Workers
 from fluvial_transport_tcp.writing import FrameWriter
@@ -44,6 +45,7 @@ class MessageHandler:
         receive: the node.
         writer: takes the answers.
         share: what the connection holds of the node's memory.
+        rounds: how much is begun at once.
         life: marked while the window is full.
         options: the limits.
         frame_bytes_max: the largest frame that both sides take.
@@ -59,6 +61,7 @@ class MessageHandler:
         receive: Receive,
         writer: FrameWriter,
         share: IntakeShare,
+        rounds: WorkRounds,
         life: KeepAlive,
         options: Options,
         frame_bytes_max: int,
@@ -81,7 +84,7 @@ class MessageHandler:
         self._window = CreditWindow(options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
         self._workers: Workers[_Work] = Workers(
-            handle=self._handle, give_up=self._give_up, timeout_s=options.handling_timeout_s
+            handle=self._handle, give_up=self._give_up, timeout_s=options.handling_timeout_s, rounds=rounds
         )
 
     @property

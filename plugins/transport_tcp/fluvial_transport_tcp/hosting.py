@@ -31,6 +31,7 @@ from fluvial_transport_tcp.pacing import ReadingRates
 from fluvial_transport_tcp.pending import PendingHandshakes
 from fluvial_transport_tcp.places import Places
 from fluvial_transport_tcp.prefix import Prefix, prefix_of
+from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.table import ConnectionTable
@@ -88,6 +89,7 @@ class ConnectionHost:
         self._throttled = throttled
         self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
         self._rates = ReadingRates(options)
+        self._rounds = WorkRounds()
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
@@ -301,6 +303,7 @@ class ConnectionHost:
                 options=self._options,
                 intake=self._intake,
                 rates=self._rates,
+                rounds=self._rounds,
                 metrics=self._metrics,
                 log=self._log,
                 throttled=self._throttled,

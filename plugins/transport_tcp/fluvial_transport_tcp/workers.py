@@ -4,7 +4,8 @@ A task per message would cost more than the message: so a few workers take them 
 another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
 nothing to do; if not, the other goes on. So no message waits for another that is slow.
 
-After a few jobs they rest for a turn of the event loop, so that a flood over one connection holds up the others by little.
+After a few jobs they rest for a turn of the event loop, so that a flood over one connection holds up the others by little; and all connections together
+begin jobs for some milliseconds of a turn (``rounds``), so that floods over many hold up nobody for long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Final, Generic, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+
+from fluvial_transport_tcp.rounds import WorkRounds
 
 IDLE_MAX: Final = 4
 """Workers that wait for work, per connection; further ones end when there is none."""
@@ -42,6 +45,7 @@ class Workers(Generic[JobT]):
         handle: does a job.
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
+        rounds: shared with all other connections.
     """
 
     def __init__(
@@ -50,11 +54,14 @@ class Workers(Generic[JobT]):
         handle: Callable[[JobT], Awaitable[None]],
         give_up: Callable[[JobT], Awaitable[None]],
         timeout_s: float,
+        rounds: WorkRounds,
     ) -> None:
         self._group: TaskGroup  # once started
         self._handle = handle
         self._give_up = give_up
         self._timeout_s = timeout_s
+        self._rounds = rounds
+        self._turns = 0  # had since there was nothing to do
         self._jobs: deque[JobT] = deque()
         self._idle: list[anyio.Event] = []
         self._workers: set[_Worker[JobT]] = set()
@@ -133,10 +140,14 @@ class Workers(Generic[JobT]):
                 if self._begun >= JOBS_AT_ONCE:
                     await self._rest()
                     continue
+                if not self._rounds.open():
+                    await self._wait_for_turn()
                 self._begun += 1
                 worker.job, worker.since = self._jobs.popleft(), None
                 if self._jobs:
                     self._call()
+                else:
+                    self._turns = 0
                 await self._handle(worker.job)
                 worker.job = None
             if self._closed or len(self._idle) >= IDLE_MAX:
@@ -148,6 +159,15 @@ class Workers(Generic[JobT]):
             finally:
                 if idle in self._idle:
                     self._idle.remove(idle)
+
+    async def _wait_for_turn(self) -> None:
+        """Other connections have their turns meanwhile; other workers of this one leave the line alone."""
+        self._resting = True
+        try:
+            await self._rounds.turn(self._turns)
+            self._turns += 1
+        finally:
+            self._resting, self._begun = False, 0
 
     async def _rest(self) -> None:
         self._resting = True

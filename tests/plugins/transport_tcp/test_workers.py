@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.workers import JOBS_AT_ONCE, Workers
 
 
@@ -15,7 +16,9 @@ class Jobs:
         self.tasks: set[int] = set()
         self.inside = 0
         self.gate = anyio.Event()
-        self.workers: Workers[int] = Workers(handle=self.handle, give_up=self.give_up, timeout_s=10)
+        self.workers: Workers[int] = Workers(
+            handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=WorkRounds()
+        )
 
     async def handle(self, job: int) -> None:
         """Odd ones wait at the gate."""

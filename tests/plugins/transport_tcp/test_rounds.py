@@ -1,0 +1,81 @@
+"""In one round of the event loop all connections together begin work for a few milliseconds; who has a single message comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from fluvial_transport_tcp.rounds import ROUND_S, TURNS, WorkRounds
+from fluvial_transport_tcp.workers import Workers
+
+JOB_S = 0.002
+
+
+class Flood:
+    """Connections whose jobs take a time that a clock of the test counts."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.rounds = WorkRounds(lambda: self.now)
+        self.done: list[str] = []
+
+    async def handle(self, job: str) -> None:
+        self.now += JOB_S
+        self.done.append(job)
+
+    async def give_up(self, job: str) -> None:
+        raise AssertionError(job)
+
+    def connection(self, *jobs: str) -> Callable[[anyio.abc.TaskGroup], Workers[str]]:
+        def start(group: anyio.abc.TaskGroup) -> Workers[str]:
+            made = Workers(handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=self.rounds)
+            made.start(group)
+            for job in jobs:
+                made.add(job)
+            return made
+
+        return start
+
+
+async def test_many_connections_together_begin_little_in_one_round() -> None:
+    flood = Flood()
+    async with anyio.create_task_group() as group:
+        floods = [flood.connection(*["flood"] * 20)(group) for _ in range(50)]
+        before, most = 0.0, 0.0
+        while any(one.busy for one in floods):
+            await anyio.lowlevel.checkpoint()
+            most, before = max(most, flood.now - before), flood.now
+        assert len(flood.done) == 1_000
+        assert most <= 2 * (ROUND_S + JOB_S)  # the checkpoint of this test may lie between two rounds
+        for one in floods:
+            one.close()
+
+
+async def test_who_has_one_message_is_served_before_those_who_have_had_turns() -> None:
+    flood = Flood()
+    async with anyio.create_task_group() as group:
+        floods = [flood.connection(*["flood"] * 50)(group) for _ in range(100)]
+        while len(flood.done) < 400:
+            await anyio.lowlevel.checkpoint()
+        honest = flood.connection("honest")(group)
+        while "honest" not in flood.done:
+            await anyio.lowlevel.checkpoint()
+        assert flood.done.index("honest") < 400 + 4 * TURNS
+        for one in [*floods, honest]:
+            one.close()
+    assert len(flood.done) == 5_001
+
+
+async def test_a_connection_that_goes_while_it_is_in_line_holds_up_nobody() -> None:
+    flood = Flood()
+    async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as gone:
+            for _ in range(30):
+                flood.connection(*["gone"] * 5)(gone)
+            await anyio.lowlevel.checkpoint()
+            gone.cancel_scope.cancel()
+        honest = flood.connection(*["honest"] * 5)(group)
+        with anyio.fail_after(5):
+            while flood.done.count("honest") < 5:
+                await anyio.lowlevel.checkpoint()
+        honest.close()
