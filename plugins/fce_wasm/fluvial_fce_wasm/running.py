@@ -75,11 +75,6 @@ class RunningService:
         """Whether a call is in progress."""
         return self._turn.is_taken
 
-    def is_inline(self, function: str) -> bool:
-        """Whether the next call of a function may be made in the thread of the event loop."""
-        found = self.functions.get(function)
-        return found is not None and isinstance(self._level, ThreadLevel) and self._level.is_inline(found)
-
     async def start(self) -> None:
         """Make the instances, if there are none.
 
