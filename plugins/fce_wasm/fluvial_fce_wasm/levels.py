@@ -123,8 +123,6 @@ class ThreadLevel(GuestLevel):
                     step, left_s = self._inline(key, work, left_s)
                 else:
                     step = await self._threads.run(partial(_worked, instances, work))
-                if self._threads.is_stretch_over():
-                    await anyio.lowlevel.checkpoint()
                 if step is GuestStep.DONE:
                     break
                 if step is GuestStep.ASKS:
@@ -157,6 +155,8 @@ class ThreadLevel(GuestLevel):
 
     async def _answer(self, instances: LinkedInstances, host: AskHost) -> None:
         question = instances.question
+        if self._threads.is_stretch_over():
+            await anyio.lowlevel.checkpoint()
         with anyio.move_on_after(instances.seconds_left) as scope:
             instances.answer(await host(question.interface, question.function, question.arguments))
         if scope.cancelled_caught:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
@@ -115,9 +116,11 @@ class RunningService:
             value = await self._called(found, arguments, min(self.plan.limits.call_s, max(seconds, 0.001)), host)
             if keep is not None:
                 await keep()
-            return value
         finally:
             self._turn.give()
+        if self._threads.is_stretch_over():  # after the turn was given, or all others would have to queue for it
+            await anyio.lowlevel.checkpoint()
+        return value
 
     async def _waited(self, seconds: float) -> float:
         """Take one's turn; what is left of the time."""
@@ -129,7 +132,9 @@ class RunningService:
         return until - anyio.current_time()
 
     async def _called(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        level = await self._started()
+        level = self._level
+        if level is None or level.dead:
+            level = await self._started()
         try:
             if self.plan.state is None:
                 return await level.call(function, arguments, seconds, host)

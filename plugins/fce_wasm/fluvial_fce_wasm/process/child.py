@@ -18,7 +18,7 @@ OWN_MEMORY_BYTES: Final = 256 * 2**20
 SPARE_BYTES: Final = 65_536
 """So that a file which grows too large is seen to be too large."""
 STACK_BYTES: Final = 64 * 2**20
-"""Of the thread that runs guests: each module of a chain of calls has a stack of its own on it."""
+"""Of the thread that compiles, whatever a component has it do; guests have stacks of their own."""
 
 
 class _Pipe:
