@@ -4,7 +4,7 @@ Joining, provide and lookup of held and of absent keys, 32 lookups at once, and 
 With ``--oracle DIR`` the packages that one could take instead are measured in the same run, by the programs in that folder: ``bench_kademlia.py`` and
 ``bench_libp2p.py dht``. What ``requirements.txt`` there names is installed once into an environment of its own below the cache folder of the user, or
 is taken from that of ``--python``. ``--json`` prints the figures for machines; ``--peers``, ``--processes``, ``--lookups`` change the size. Takes
-about a minute, with the others three.
+about a minute, with the others three; longer on a busy machine, since py-libp2p is limited by the processor (it gets :data:`PEERS_MAX` peers).
 
 The figures depend on the machine and on what else it does: compare only those of one run. Theirs have all peers in one process, so their lookups
 cross no process; the package kademlia neither authenticates nor encrypts, and its datagrams need no connections.
@@ -230,6 +230,9 @@ def measure(peers: int, processes: int, lookups: int) -> dict[str, Any]:
 # --- the packages of others -------------------------------------------------------------------------------------------
 
 OTHERS: Final = {"kademlia": ["bench_kademlia.py"], "libp2p": ["bench_libp2p.py", "dht"]}
+PEERS_MAX: Final = {"libp2p": 20}
+"""py-libp2p introduces every peer to every other one, with a handshake each: 20 peers take 26 s of CPU, 50 take minutes."""
+REMARKS: Final = {"libp2p": "answers from the peer's own table where it can, so its lookups mostly cross no network"}
 OTHERS_S_MAX: Final = 600.0
 """How long the program of a package may take."""
 COMPARED: Final[Sequence[tuple[str, str, str, str]]] = (
@@ -280,12 +283,16 @@ def of_others(command: Sequence[str], folder: Path) -> dict[str, Any]:
 def side_by_side(figures: Mapping[str, Any]) -> list[str]:
     """Ours next to those of the others, as lines."""
     names = ("fluvial", *OTHERS)
-    lines = ["  ".join([f"{'':22}", *(f"{name:>10}" for name in names)])]
+    lines = [
+        "  ".join([f"{'':22}", *(f"{name:>10}" for name in names)]),
+        "  ".join([f"{'peers':22}", *(f"{at_path(figures[name], 'peers'):>10}" for name in names)]),
+    ]
     for label, *paths in COMPARED:
         cells = [at_path(figures[name], path) for name, path in zip(names, paths, strict=True)]
         lines.append("  ".join([f"{label:22}", *(f"{cell:>10}" for cell in cells)]))
     failed = {name: figures[name]["failed"] for name in OTHERS if "failed" in figures[name]}
-    return lines + [f"{name} failed: {why}" for name, why in failed.items()]
+    remarks = [f"{name} {remark}" for name, remark in REMARKS.items() if name not in failed]
+    return lines + remarks + [f"{name} failed: {why}" for name, why in failed.items()]
 
 
 def at_path(figures: Mapping[str, Any], path: str) -> str:
@@ -317,7 +324,8 @@ def main() -> None:
     if given.oracle:
         python = given.python or environment_of(given.oracle)
         for name, program in OTHERS.items():
-            figures[name] = of_others([python, *program, str(given.peers)], given.oracle)
+            peers = min(given.peers, PEERS_MAX.get(name, given.peers))
+            figures[name] = {**of_others([python, *program, str(peers)], given.oracle), "peers": peers}
     if given.json:
         print(json.dumps(figures, indent=1))
         return

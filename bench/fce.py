@@ -1,6 +1,6 @@
 """What a call of a WebAssembly service costs, next to others in the same run.
 
-Our ways: the call alone; through the queue of a service in a thread, stateless or not, and in a process; over the whole way of a particle. Others: stock wasmtime-py,
+Our ways: the call alone; through the queue of a service in a thread, and in a process; over the whole way of a particle. Others: stock wasmtime-py,
 and extism and Marine in Node where these are installed. Short rounds of all ways alternate, and the best one of each counts, so that what else the
 machine does meets none. ``python bench/fce.py``.
 """
@@ -22,6 +22,7 @@ from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.guest.instance import LinkedInstances, LoadedModule
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
+from fluvial_fce_wasm.process.messages import HostAnswer, HostQuestion
 from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import function_of
@@ -38,12 +39,9 @@ CALLS: dict[str, tuple[list[Any], int]] = {
 NAMES = {"add": "(s32, s32) -> s32", "echo": "string of 1 KB", "sum-points": "1000 records in"}
 
 
-class Nobody:
+def no_answer(question: HostQuestion) -> HostAnswer:
     """The host of guests that ask nothing."""
-
-    def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
-        """Nothing."""
-        return None
+    return HostAnswer(trap="there is no host here")
 
 
 async def compiled(folder: Path, *names: str) -> list[tuple[str, CompiledModule]]:
@@ -55,7 +53,7 @@ async def compiled(folder: Path, *names: str) -> list[tuple[str, CompiledModule]
 def instances(engine: GuestEngine, modules: list[tuple[str, CompiledModule]]) -> LinkedInstances:
     loaded = [LoadedModule(name, engine.load(one.path), one.shape, 1 << 24) for name, one in modules]
     plan = link([(one.name, one.shape) for one in loaded])
-    return LinkedInstances(engine, loaded, plan, GuestLimits(), host=Nobody())
+    return LinkedInstances(engine, loaded, plan, GuestLimits())
 
 
 class Direct(Way):
@@ -71,7 +69,7 @@ class Direct(Way):
     def seconds(self, call: str, arguments: list[Any], times: int) -> float | None:
         """As in the base class."""
         function = function_of(self._shape, "", call)
-        return timed(lambda: self._instances.call("", call, function, arguments, 10), call, times)
+        return timed(lambda: self._instances.call("", call, function, arguments, 10, no_answer), call, times)
 
     def close(self) -> None:
         """Drop the instances."""
@@ -87,9 +85,7 @@ async def queued_seconds(service: RunningService, call: str, arguments: list[Any
     return (time.perf_counter() - began) / times
 
 
-async def started(
-    modules: list[tuple[str, CompiledModule]], isolation: str, *, stateless: bool = False
-) -> RunningService:
+async def started(modules: list[tuple[str, CompiledModule]], isolation: str) -> RunningService:
     """A service at a level; says what its start took."""
     service = RunningService(
         ServicePlan(
@@ -97,7 +93,6 @@ async def started(
             link=link([(name, one.shape) for name, one in modules]),
             limits=GuestLimits(),
             isolation=isolation,  # type: ignore[arg-type]
-            stateless=stateless,
         ),
         lambda fuel: GuestEngine(counts_fuel=fuel),
         threads=GuestThreads(),
@@ -112,7 +107,6 @@ async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> No
     """All ways side by side, a round of each in turn: µs of a call in the best round, and how that is to stock wasmtime-py."""
     ways = [Direct(modules), *others(folder)]
     services = {
-        "Fluvial, in a thread, stateless": await started(modules, "thread", stateless=True),
         "Fluvial, in a thread": await started(modules, "thread"),
         "Fluvial, in a process": await started(modules, "process"),
     }
@@ -139,17 +133,22 @@ async def compare(modules: list[tuple[str, CompiledModule]], folder: Path) -> No
 
 
 def density(modules: list[tuple[str, CompiledModule]]) -> None:
-    """What an idle service takes."""
+    """What an idle service takes, before and after its first call, which gives it a stack."""
     engine, count = GuestEngine(), 500
+    add = function_of(modules[-1][1].shape, "", "add")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     kept = [instances(engine, modules) for _ in range(count)]
     for one in kept:
         one.start(10)
     each = (time.perf_counter() - began) / count
+    made = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / count
+    for one in kept:
+        one.call("", "add", add, [2, 3], 10, no_answer)
     size = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / count
     print(
-        f"{count} services of two modules: {each * 1e6:.0f} µs and {size:.0f} KiB each, {2**20 / max(size, 1):,.0f} in a GiB"
+        f"{count} services of two modules: {each * 1e6:.0f} µs and {made:.0f} KiB each, "
+        f"{size:.0f} KiB after a call, {2**20 / max(size, 1):,.0f} in a GiB"
     )
     for one in kept:
         one.close()

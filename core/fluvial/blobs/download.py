@@ -36,6 +36,9 @@ SOURCES_AT_ONCE: Final = 4
 STALLED_AFTER_S: Final = 5.0
 """After so many seconds without a block a source does not count as one of those asked: another one is asked besides it."""
 
+FAR_S: Final = 0.25
+"""A source that takes longer for a block is far: it makes room for one that was not tried yet, or that is at least twice as fast."""
+
 TRIES: Final = 3
 """Failures one after the other until a source that cannot be reached is given up."""
 
@@ -62,6 +65,7 @@ class BlobSource:
         given_up: why nothing is expected of it any more; empty while it is tried.
         working: whether it is being asked now.
         since_s: when the block was asked for that it has not delivered yet, by the clock of the event loop.
+        block_s: seconds that a block takes, of the last ones more than of earlier ones; 0 until it has delivered one.
     """
 
     at: PeerId | Contact
@@ -70,6 +74,19 @@ class BlobSource:
     given_up: str = ""
     working: bool = False
     since_s: float = math.inf
+    block_s: float = 0.0
+
+    def has_delivered(self, took_s: float) -> None:
+        """A block came, and is right."""
+        self.block_s = took_s if not self.delivered else (self.block_s + took_s) / 2
+        self.since_s = math.inf
+        self.failures = 0
+        self.delivered += 1
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Near ones and those that were not tried come before far ones, the fastest first; equals in the order of the directory, heaviest first."""
+        return (True, self.block_s) if self.block_s > FAR_S else (False, 0.0)
 
     @property
     def is_prompt(self) -> bool:
@@ -278,7 +295,8 @@ class Download:
     def _start_sources(self, tasks: TaskGroup, schedule: Schedule[PeerId], accept: Accept) -> None:
         usable = [source for source in self._sources.values() if not source.given_up]
         places = SOURCES_AT_ONCE - sum(source.is_prompt for source in usable)
-        for source in [source for source in usable if not source.working][: max(places, 0)]:
+        idle = sorted((source for source in usable if not source.working), key=lambda source: source.rank)
+        for source in idle[: max(places, 0)]:
             source.working = True
             source.since_s = math.inf
             tasks.start_soon(self._work, source, schedule, accept)
@@ -293,6 +311,8 @@ class Download:
                         await self._change.wait()
                 elif await self._try(source, number, schedule, accept):
                     self._changed()
+                    if self._makes_room(source):
+                        break
                 else:
                     schedule.give_back(number, source.peer)
                     self._changed()
@@ -301,6 +321,14 @@ class Download:
         finally:
             source.working = False
             self._changed()
+
+    def _makes_room(self, source: BlobSource) -> bool:
+        """Whether somebody who has no place now should have that of a source."""
+        return source.block_s > FAR_S and any(
+            other.block_s < source.block_s / 2
+            for other in self._sources.values()
+            if not other.working and not other.given_up
+        )
 
     async def _try(self, source: BlobSource, number: int, schedule: Schedule[PeerId], accept: Accept) -> bool:
         """Fetch one block from one source; whether it came, from whomever."""
@@ -327,9 +355,7 @@ class Download:
         if not right:
             return self._failed(source, "wrong", f"block {number} was not what it should be", tries=1)
         schedule.done(number)
-        source.since_s = math.inf
-        source.failures = 0
-        source.delivered += 1
+        source.has_delivered(anyio.current_time() - source.since_s)
         return True
 
     def _failed(self, source: BlobSource, reason: str, explanation: str, *, tries: int) -> bool:

@@ -46,8 +46,6 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         limits: that it asks for.
         wasi: whether its modules may use WASI (clocks, random numbers, files of the state directory); then it runs in a process of its own.
         state: whether it has a state directory, which guests see as ``/state``.
-        stateless: whether its guests keep nothing from call to call: they may be made anew at any time, and a call may be made again. Short calls are then
-            cheaper.
         isolation: ``process`` to run in a process of its own in any case.
         policy: what those who call it must be; handed to the peer's authorization.
     """
@@ -59,7 +57,6 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     limits: AskedLimits = AskedLimits()
     wasi: bool = False
     state: bool = False
-    stateless: bool = False
     isolation: Literal["auto", "process"] = "auto"
     policy: Any = None
 

@@ -6,27 +6,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
+import anyio
+import anyio.lowlevel
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.guest.arena import BudgetExceeded
 from fluvial_fce_wasm.guest.engine import GuestEngine
-from fluvial_fce_wasm.guest.instance import HostTrap, LinkedInstances, LoadedModule
+from fluvial_fce_wasm.guest.instance import GuestStep, LinkedInstances, LoadedModule
 from fluvial_fce_wasm.process.messages import CallOrder, HostAnswer, LoadOrder, ModuleOrder, OrderDone, OrderFailed
-from fluvial_fce_wasm.process.parent import ChildProcess, no_host
+from fluvial_fce_wasm.process.parent import ChildProcess
 from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import PublicFunction
-from fluvial_fce_wasm.threads import (
-    INLINE_MODULES_MAX,
-    INLINE_RESULT_BYTES,
-    INLINE_S,
-    GuestCall,
-    GuestThreads,
-    LoopLine,
-    Pace,
-    is_small,
-)
-from fluvial_fce_wasm.wit.types import WitPrimitive
+from fluvial_fce_wasm.threads import CALL_INLINE_S, INLINE_RESULT_BYTES, SHORT_S, GuestThreads, Pace, is_small
 
 AskHost: TypeAlias = Callable[[str, str, list[Any]], Coroutine[Any, Any, HostAnswer]]
 """Called on the event loop with interface, function and arguments of a call to the host."""
@@ -61,50 +54,8 @@ class GuestLevel(Protocol):
         ...
 
 
-class _LoopDoor:
-    """Functions of the host, reached from the thread of a guest.
-
-    Attributes:
-        host: answers.
-        call_in_progress: if there is one.
-    """
-
-    def __init__(self) -> None:
-        self.host: AskHost = no_host
-        self.call_in_progress: GuestCall | None = None
-        self._virtual = is_virtual()
-        self._line = LoopLine()
-
-    def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
-        """As :meth:`HostDoor.call`."""
-        if self._virtual:
-            answer = _at_once(self.host(interface, function, arguments))
-        else:
-            if self.call_in_progress is not None:
-                self.call_in_progress.look_away()
-            answer = self._line.ask(self.host(interface, function, arguments))
-        if answer.trap:
-            raise HostTrap(answer.trap)
-        return answer.value
-
-    def cancel(self) -> None:
-        """End the function that a guest waits for; the guest is stopped."""
-        self._line.cancel()
-
-
-def _at_once(work: Coroutine[Any, Any, HostAnswer]) -> HostAnswer:
-    """The result of a function that does not wait; in simulated time a guest runs within one step of the event loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        answer: HostAnswer = done.value
-        return answer
-    work.close()
-    raise HostTrap("it waits, which functions of the host cannot do in simulated time")
-
-
 class ThreadLevel(GuestLevel):
-    """Instances in this process, called in a worker thread. For guests that cannot block: those without WASI.
+    """Instances in this process, called in the thread of the event loop or in worker threads (``threads.py``). For guests that cannot block: those without WASI.
 
     Args:
         plan: of the service.
@@ -117,8 +68,7 @@ class ThreadLevel(GuestLevel):
         self._engine = engine
         self._threads = threads
         self._pace = Pace()
-        self._is_inline = plan.stateless and not plan.link.uses("host") and len(plan.modules) <= INLINE_MODULES_MAX
-        self._door = _LoopDoor()
+        self._is_virtual = is_virtual()
         self._instances: LinkedInstances | None = None
         self.dead = False
         self.fuel_used = 0
@@ -132,61 +82,61 @@ class ThreadLevel(GuestLevel):
             LoadedModule(name, self._engine.load(one.path), one.shape, share) for name, one, share in self._plan.modules
         ]
         plan = self._plan
-        instances = LinkedInstances(self._engine, modules, plan.link, plan.limits, host=self._door, state=plan.state)
+        instances = LinkedInstances(self._engine, modules, plan.link, plan.limits, state=plan.state)
         instances.start(seconds)
         return instances
 
     async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest has ended, at most ``seconds``."""
-        key = (function.interface, function.name)
-        if self._is_inline and self.is_inline(function) and seconds > INLINE_S and is_small(arguments):
-            try:
-                return await self._inline(function, arguments)
-            except GuestError as error:
-                if error.kind not in (FailureKind.TIMEOUT, FailureKind.RESULT):
-                    raise
-            self._pace.was_late(key)
-            await self._renew()
-        return await self._in_a_thread(function, arguments, seconds, host)
-
-    async def _in_a_thread(
-        self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost
-    ) -> Any:
-        instances, door = self._instances, self._door
-        assert instances is not None, "it was not started"
-        work = partial(instances.call, function.interface, function.name, function.type, arguments, seconds)
-        call = GuestCall(work, door.cancel)
-        door.host, door.call_in_progress = host, call
-        try:
-            return await self._threads.run(call, self._pace, (function.interface, function.name))
-        finally:
-            self.dead, self.fuel_used = instances.dead, instances.fuel_used
-            door.host, door.call_in_progress = no_host, None
-
-    def is_inline(self, function: PublicFunction) -> bool:
-        """Whether a call may be made inline: it has proven short, and its result is read without a loop, which nobody could stop."""
-        result = function.type.result
-        is_simple = result is None or isinstance(result, WitPrimitive)
-        return self._is_inline and is_simple and self._pace.is_proven((function.interface, function.name))
-
-    async def _inline(self, function: PublicFunction, arguments: Sequence[Any]) -> Any:
+        """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest asks the host or has ended, at most ``seconds``."""
         instances = self._instances
         assert instances is not None, "it was not started"
+        key = (function.interface, function.name)
+        left_s = CALL_INLINE_S if self._is_virtual or (is_small(arguments) and self._pace.is_quick(key)) else 0.0
+        work: Callable[[], GuestStep] = partial(instances.begin, *key, function.type, arguments, seconds)
         try:
-            value = instances.call(
-                function.interface, function.name, function.type, arguments, INLINE_S, result_bytes=INLINE_RESULT_BYTES
-            )
+            while True:
+                if left_s > 0:
+                    step, left_s = self._inline(key, work, left_s)
+                else:
+                    step = await self._threads.run(partial(_worked, instances, work))
+                if step is GuestStep.DONE:
+                    break
+                if step is GuestStep.ASKS:
+                    await self._answer(instances, host)
+                work = instances.go_on
+            try:
+                return instances.result(INLINE_RESULT_BYTES)
+            except BudgetExceeded:
+                return await self._threads.run(instances.result)
         finally:
+            if instances.runs:
+                await self._threads.run(instances.stop)
             self.dead, self.fuel_used = instances.dead, instances.fuel_used
-        await self._threads.turn()
-        return value
 
-    async def _renew(self) -> None:
-        """New instances in place of those that were stopped in haste."""
-        if self.dead and self._instances is not None:
-            await in_thread(self._instances.close)
-            self._instances = await in_thread(partial(self._make, self._plan.limits.call_s))
-            self.dead = False
+    def _inline(self, key: tuple[str, str], work: Callable[[], GuestStep], left_s: float) -> tuple[GuestStep, float]:
+        """Make a step here and now; it, and how long this call may still hold the event loop."""
+        pace = self._pace
+        clock = pace.clock(key)
+        began = clock()
+        step = work()
+        took = clock() - began
+        if self._is_virtual:
+            return step, left_s
+        left_s -= took
+        if took < SHORT_S and left_s > 0:
+            pace.was_short(key)
+            return step, 0.0 if step is GuestStep.YIELDED else left_s
+        pace.was_late(key)
+        return step, 0.0
+
+    async def _answer(self, instances: LinkedInstances, host: AskHost) -> None:
+        question = instances.question
+        if self._threads.is_stretch_over():
+            await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(instances.seconds_left) as scope:
+            instances.answer(await host(question.interface, question.function, question.arguments))
+        if scope.cancelled_caught:
+            raise instances.stop()
 
     async def close(self) -> None:
         """As :meth:`GuestLevel.close`."""
@@ -194,6 +144,14 @@ class ThreadLevel(GuestLevel):
         if self._instances is not None:
             await in_thread(self._instances.close)
             self._instances = None
+
+
+def _worked(instances: LinkedInstances, work: Callable[[], GuestStep]) -> GuestStep:
+    """Make steps in a worker thread, until the call is over or the host is asked."""
+    step = work()
+    while step is GuestStep.YIELDED:
+        step = instances.go_on()
+    return step
 
 
 class ProcessLevel(GuestLevel):

@@ -39,7 +39,7 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         name: of the service; also its alias on the peer, unless ``alias`` is another.
         module: its modules, in the order of linking.
         alias: by which scripts call it.
-        limits, wasi, state, stateless, isolation, policy: as in a blueprint.
+        limits, wasi, state, isolation, policy: as in a blueprint.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -48,7 +48,6 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     limits: AskedLimits = AskedLimits()
     wasi: bool = False
     state: bool = False
-    stateless: bool = False
     isolation: Literal["auto", "process"] = "auto"
     policy: Any = None
 
@@ -62,7 +61,6 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             limits=self.limits,
             wasi=self.wasi,
             state=self.state,
-            stateless=self.stateless,
             isolation=self.isolation,
             policy=self.policy,
         )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
@@ -72,11 +73,6 @@ class RunningService:
         """Whether a call is in progress."""
         return self._turn.is_taken
 
-    def is_inline(self, function: str) -> bool:
-        """Whether the next call of a function may be made in the thread of the event loop."""
-        found = self.functions.get(function)
-        return found is not None and isinstance(self._level, ThreadLevel) and self._level.is_inline(found)
-
     async def start(self) -> None:
         """Make the instances, if there are none.
 
@@ -117,9 +113,11 @@ class RunningService:
             value = await self._called(found, arguments, min(self.plan.limits.call_s, max(seconds, 0.001)), host)
             if keep is not None:
                 await keep()
-            return value
         finally:
             self._turn.give()
+        if self._threads.is_stretch_over():  # after the turn was given, or all others would have to queue for it
+            await anyio.lowlevel.checkpoint()
+        return value
 
     async def _waited(self, seconds: float) -> float:
         """Take one's turn; what is left of the time."""
@@ -131,7 +129,9 @@ class RunningService:
         return until - anyio.current_time()
 
     async def _called(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        level = await self._started()
+        level = self._level
+        if level is None or level.dead:
+            level = await self._started()
         try:
             if self.plan.state is None:
                 return await level.call(function, arguments, seconds, host)

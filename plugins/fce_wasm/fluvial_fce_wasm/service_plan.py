@@ -24,7 +24,6 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
         limits: of the service.
         isolation: where it runs.
         state: its state directory; None if it has none.
-        stateless: whether its guests keep nothing from call to call, so that a call may be made again by new ones.
     """
 
     modules: Sequence[tuple[str, CompiledModule, int]]
@@ -32,4 +31,3 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
     limits: GuestLimits
     isolation: Isolation
     state: Path | None = None
-    stateless: bool = False

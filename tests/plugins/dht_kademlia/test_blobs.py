@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.memory.network import LinkQuality, Memory
-from fluvial.testing.nodes import NodeNetwork, nodes, until
+from fluvial.testing.nodes import NodeNetwork, keys_of, nodes, until
 from fluvial.virtual.loop import BACKEND
 
 SIZE = 3_000_000
@@ -51,6 +51,45 @@ async def test_a_blob_comes_from_several_that_are_found_and_one_of_them_dies(tmp
             await network.stop(busiest)
         assert got == [content]
         assert all(served(name) for name in keepers)
+
+
+async def served_by(
+    folder: Path, memory: Memory, keepers: tuple[str, ...], *, roots: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """The share of a blob that each of its keepers has served; the first of them has provided it first."""
+    content = Random(3).randbytes(SIZE)
+    trust = {"kind": "trust_graph", "roots": {str(keys_of(name).peer_id): 5 for name in roots}} if roots else {}
+    async with nodes(base_dir=folder, memory=memory) as network:
+        await start(network, *keepers)
+        seeds = [network.address("seed")]
+        far = await network.start(
+            "far", routing={"kind": "kademlia", "peers": seeds}, **({"authorization": trust} if trust else {})
+        )
+        for name in keepers:
+            blob = await network[name].node.blobs.put(content)
+            await anyio.sleep(2)
+        await anyio.sleep(5)
+        await far.node.blobs.get(blob, bytes_max=2 * SIZE)
+        return {name: network[name].metric("fluvial_blobs_served_bytes_total") / SIZE for name in keepers}
+
+
+async def test_those_with_weight_are_asked_first(tmp_path: Path) -> None:
+    keepers = ("heavy", "weighty", "s1", "s2", "s3")
+    memory = Memory(1, quality=LinkQuality(latency_s=0.03))
+    shares = await served_by(tmp_path, memory, keepers, roots=("heavy", "weighty"))
+    assert shares["heavy"] > 0.1
+    assert shares["weighty"] > 0.1
+    assert sum(shares[name] > 0 for name in keepers[2:]) == 2, "four at the same time"
+
+
+async def test_those_that_are_near_serve_most_of_it(tmp_path: Path) -> None:
+    memory = Memory(1, quality=LinkQuality(latency_s=0.01))
+    distant = ("d1", "d2", "d3", "d4")
+    for name in distant:
+        for ends in ({"source": keys_of(name).peer_id}, {"target": keys_of(name).peer_id}):
+            memory.set_quality(LinkQuality(latency_s=0.4), **ends)
+    shares = await served_by(tmp_path, memory, ("near", *distant))  # who has provided it last is asked first
+    assert shares["near"] > 0.5
 
 
 async def test_who_has_fetched_a_blob_provides_it(tmp_path: Path) -> None:

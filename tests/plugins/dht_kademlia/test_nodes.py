@@ -85,6 +85,29 @@ async def test_a_provider_is_found_by_its_service_and_gone_when_it_is_withdrawn(
         assert await network["a"].node.assembly.directory.find(WEATHER) == []
 
 
+async def test_the_seeds_of_a_subnetwork_are_found_by_their_attribute(tmp_path: Path) -> None:
+    async def told(by: RunningNode, at: RunningNode, function: str, *arguments: Any) -> Any:
+        values = {f"v{place}": value for place, value in enumerate(arguments)}
+        script = f'(seq (call at ("dht" "{function}") [{" ".join(values)}] x) (call %init_peer_id% ("return" "") [x]))'
+        async with by.run(script, at=at.peer_id, **values) as flow:
+            (answer,) = await flow.result()
+        return answer
+
+    async with nodes(base_dir=tmp_path) as network:
+        await start(network, "seed")
+        await start(network, "games1", "games2", "other", seed="seed")
+        await until(lambda: joined(network["other"]) == 3)
+        for name in ("games1", "games2"):
+            assert await told(network[name], network[name], "add_provider", "seed:games", "", "") > 0
+        found = await told(network["other"], network["seed"], "providers", "seed:games", 8)
+        assert {one["peer_id"] for one in found} == {str(network[name].peer_id) for name in ("games1", "games2")}
+        assert await told(network["other"], network["seed"], "providers", "seed:chess", 8) == []
+        known = [one["addresses"][0] for one in found]
+        await network.start("player", routing={"kind": "kademlia", "peers": known})
+        await until(lambda: joined(network["player"]) >= 2)
+        assert await identity(network["player"], network["games2"]) == "hi"
+
+
 async def test_a_peer_learns_whether_others_can_dial_it(tmp_path: Path) -> None:
     async with nodes(base_dir=tmp_path) as network:
         await start(network, "seed")

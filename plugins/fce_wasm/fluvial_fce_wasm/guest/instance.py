@@ -3,6 +3,9 @@
 Each module has a store of its own, so that its share of the memory is its own limit. A call from module to module hands wasmtime's values through
 as they are: no Python value is made of them. The types were compared before (``linking.py``).
 
+A call is made in steps, each of which ends when the call is over, when the guest's time slice is, or when the host is asked something
+(``imports.py``). Between steps the guest waits on a stack of its own, so any thread may make the next one.
+
 Rules of wasmtime that are kept here; each was paid for:
 
 - After a trap, an illegal result or an exception of the host an instance must not be entered again: all of them are thrown away.
@@ -15,24 +18,37 @@ Rules of wasmtime that are kept here; each was paid for:
 from __future__ import annotations
 
 import ctypes
+import sys
+import time
 from collections.abc import Callable, Sequence
-from ctypes import byref, cast
-from dataclasses import dataclass, field
+from ctypes import addressof
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from wasmtime import Store, WasiConfig, WasmtimeError, component
+from wasmtime import Store, WasiConfig, component
 from wasmtime import _ffi as ffi
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest import native
 from fluvial_fce_wasm.guest.arena import Arena, Budget, BudgetExceeded, Misfit
 from fluvial_fce_wasm.guest.classify import classify
-from fluvial_fce_wasm.guest.codec import FunctionPlan, plan_of, readers_of
+from fluvial_fce_wasm.guest.codec import FunctionPlan
 from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.guest.imports import (
+    CallState,
+    HostImport,
+    ModuleImport,
+    Unit,
+    add_import,
+    drop_error,
+    text_of,
+)
 from fluvial_fce_wasm.guest.scalars import VALUE_BYTES, BoolPlan, CharPlan, FloatPlan, IntegerPlan, ValuePlan
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import LinkedImport, LinkPlan
+from fluvial_fce_wasm.process.messages import HostAnswer, HostQuestion
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
 
 MEMORIES_MAX: Final = 32
@@ -40,25 +56,23 @@ INSTANCES_MAX: Final = 256
 TABLES_MAX: Final = 64
 STATE_FOLDER: Final = "/state"
 """Where a guest sees its state directory."""
-ARGUMENT_BYTES_MAX: Final = 8 * 1_048_576
-"""What a guest may hand to one function of the host."""
+FUEL_MAX: Final = 2**62
 
-_VALUES: Final = ctypes.POINTER(ffi.wasmtime_component_val_t)
-_Callback = ffi.wasmtime_component_func_callback_t
+CALLS_BACK: Final = sys.version_info < (3, 14)
+"""Whether Python may run on the stack of a guest, as imports from other modules and from the host need; later versions take that for an overflow."""
+
 _NOTHING: Final = bytes(VALUE_BYTES)
-_NO_FINALIZER: Final = cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+_SCALARS: Final = (IntegerPlan, FloatPlan, BoolPlan, CharPlan)
+"""Their values own no memory."""
+_LATE: Final = "it was stopped at its deadline"
 
 
-class HostTrap(Exception):
-    """A function of the host failed in a way that its WIT type has no value for: the guest is stopped. The text is for people."""
+class GuestStep(Enum):
+    """How a step of a call has ended."""
 
-
-class HostDoor(Protocol):
-    """How guests reach functions of the host."""
-
-    def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
-        """The result, as JSON of its WIT type; called in the thread of the guest. Raises HostTrap."""
-        ...
+    DONE = "the result is there"
+    YIELDED = "the time slice is over"
+    ASKS = "the guest waits for an answer of the host"
 
 
 @dataclass(slots=True)
@@ -80,25 +94,6 @@ class LoadedModule:
     memories: int = 1
 
 
-@dataclass(slots=True)
-class _Unit:
-    """The instance of one module."""
-
-    module: LoadedModule
-    store: Store
-    instance: component.Instance
-    linker: component.Linker
-    context: int
-    callbacks: list[Any] = field(default_factory=list)
-
-    def function(self, interface: str, name: str) -> Any:
-        index = self.instance.get_export_index(self.store, interface) if interface else None
-        found = self.instance.get_export_index(self.store, name, index)
-        function = None if found is None else self.instance.get_func(self.store, found)
-        assert function is not None, f"{self.module.name} has no {interface}#{name}, against its own type"
-        return function._func
-
-
 class LinkedInstances:
     """The instances of one service.
 
@@ -107,12 +102,12 @@ class LinkedInstances:
         modules: in the order of the blueprint; the last is the facade.
         plan: how they are linked.
         limits: of the service.
-        host: answers calls of the host's interfaces.
         state: the state directory, for services that may use WASI and have one.
 
     Attributes:
         dead: whether it must be thrown away.
         fuel_used: by the last call.
+        runs: whether a call is in progress.
     """
 
     def __init__(
@@ -122,22 +117,25 @@ class LinkedInstances:
         plan: LinkPlan,
         limits: GuestLimits,
         *,
-        host: HostDoor,
         state: Path | None = None,
     ) -> None:
         self._engine = engine
         self._modules = modules
         self._plan = plan
         self._limits = limits
-        self._host = host
-        self._state = state
-        self._units: dict[int, _Unit] = {}
-        self._functions: dict[tuple[str, str], tuple[Any, FunctionPlan]] = {}
+        self._folder = state
+        self._units: dict[int, Unit] = {}
+        self._facade: Unit
+        self._contexts: list[int] = []
+        self._functions: dict[tuple[str, str], tuple[Any, int, FunctionPlan]] = {}
         self._arena = Arena()
         self._result = (ctypes.c_char * VALUE_BYTES)()
-        self._result_at = ctypes.addressof(self._result)
-        self._first_error = ""
-        self._host_failed = False
+        self._result_at = addressof(self._result)
+        self._call = CallState()
+        self._plan_of_result: ValuePlan | None = None
+        self._until = 0.0
+        self._sliced = -1
+        self.runs = False
         self.dead = False
         self.fuel_used = 0
 
@@ -147,52 +145,80 @@ class LinkedInstances:
         Raises:
             GuestError: it is impossible, or took too long.
         """
-        self._engine.begin()
+        self._engine.begin(self)
+        self._until = time.monotonic() + seconds
         try:
             for place in self._plan.order:
-                self._units[place] = self._make(place, seconds)
+                self._units[place] = self._make(place)
         except GuestError:
             self.close()
             raise
         finally:
-            self._engine.end()
+            self._engine.end(self)
+        self._facade = self._units[len(self._modules) - 1]
+        self._contexts = [unit.context for unit in self._units.values()]
 
     def close(self) -> None:
         """Throw them away."""
         self.dead = True
         self._functions.clear()
+        if self.runs:
+            self._give_up()
         for unit in self._units.values():
-            unit.store.close()
-            unit.linker.close()
-            unit.callbacks.clear()
+            unit.close()
         self._units.clear()
 
     # --- making -------------------------------------------------------------------------------------------------------
 
-    def _make(self, place: int, seconds: float) -> _Unit:
+    def _make(self, place: int) -> Unit:
         module = self._modules[place]
-        linker, callbacks = self._linker(place)
         while True:
-            store = self._store(module, place, seconds)
-            self._first_error = ""
-            try:
-                instance = linker.instantiate(store, module.component)
-            except WasmtimeError as error:
-                store.close()
-                text = self._first_error or str(error)
-                if "memory count too high" in text and module.memories < MEMORIES_MAX:
-                    module.memories += 1  # the share is divided among its memories
-                    continue
-                linker.close()
-                kind, short = classify(text, at_start=True)
-                raise GuestError(kind, f"module {module.name!r} cannot be started: {short}") from None
-            return _Unit(module, store, instance, linker, native.address(store._context()), callbacks)
+            unit = self._unit(module, place)
+            self._call.begin()
+            text = self._instantiated(unit, module)
+            if not text:
+                return unit
+            unit.close()
+            if "memory count too high" in text and module.memories < MEMORIES_MAX:
+                module.memories += 1  # the share is divided among its memories
+                continue
+            kind, short = (FailureKind.TIMEOUT, _LATE) if text == _LATE else classify(text, at_start=True)
+            raise GuestError(kind, f"module {module.name!r} cannot be started: {short}")
 
-    def _store(self, module: LoadedModule, place: int, seconds: float) -> Store:
+    def _instantiated(self, unit: Unit, module: LoadedModule) -> str:
+        """Make the instance of a unit; why that is impossible, or nothing."""
+        made = ffi.wasmtime_component_instance_t()
+        unit.future = native.start_instance(
+            *(native.address(unit.linker.ptr()), unit.context, native.address(module.component.ptr())),
+            *(addressof(made), unit.error_at),
+        )
+        while not native.poll(unit.future):
+            if self._call.question is not None:
+                return "the host cannot be asked anything while instances are made"
+            if self._call.failure:
+                return self._call.first_error
+            if time.monotonic() >= self._until:
+                return _LATE
+        unit.drop_future()
+        if error := unit.taken_error():
+            text = self._call.first_error or text_of(error)
+            drop_error(error)
+            return text
+        unit.instance = component.Instance._from_raw(made)
+        return ""
+
+    def _unit(self, module: LoadedModule, place: int) -> Unit:
+        linker, callbacks = self._linker(place)
+        store = self._store(module, place)
+        unit = Unit(module.name, store, linker, native.address(store._context()), callbacks=callbacks)
+        native.yield_at_deadlines(unit.context, 1)
+        return unit
+
+    def _store(self, module: LoadedModule, place: int) -> Store:
         store = Store(self._engine.native)
-        store.set_epoch_deadline(GuestEngine.ticks(seconds))
+        store.set_epoch_deadline(1)
         if self._engine.counts_fuel:
-            store.set_fuel(self._limits.fuel or 2**62)
+            store.set_fuel(self._limits.fuel or FUEL_MAX)
         store.set_limits(
             memory_size=module.share_bytes // module.memories,
             table_elements=self._limits.table_elements,
@@ -202,8 +228,8 @@ class LinkedInstances:
         )
         if self._uses_wasi(place):
             config = WasiConfig()
-            if self._state is not None:
-                config.preopen_dir(str(self._state), STATE_FOLDER)
+            if self._folder is not None:
+                config.preopen_dir(str(self._folder), STATE_FOLDER)
             store.set_wasi(config)
         return store
 
@@ -221,84 +247,141 @@ class LinkedInstances:
                 wanted = shape.imports[one.name]
                 if one.source == "wasi":
                     continue
+                if not CALLS_BACK:
+                    raise GuestError(FailureKind.LINK, f"import {one.name!r} needs a peer with Python 3.11 to 3.13")
                 if isinstance(wanted, WitInterface):
                     with root.add_instance(one.name) as inner:
                         for name, function in wanted.functions.items():
-                            callbacks.append(_add(inner, name, self._importing(place, one, one.export, name, function)))
+                            callbacks.append(add_import(inner, name, self._importing(one, one.export, name, function)))
                 elif isinstance(wanted, WitFunction):
-                    callbacks.append(_add(root, one.name, self._importing(place, one, "", one.export, wanted)))
+                    callbacks.append(add_import(root, one.name, self._importing(one, "", one.export, wanted)))
         return linker, callbacks
 
     def _importing(
-        self, place: int, one: LinkedImport, interface: str, name: str, function: WitFunction
-    ) -> Callable[..., int]:
+        self, one: LinkedImport, interface: str, name: str, function: WitFunction
+    ) -> ModuleImport | HostImport:
         if one.source == "module":
-            return self._to_module(place, one.provider, interface, name)
-        return self._to_host(interface, name, function)
-
-    def _to_module(self, place: int, provider: int, interface: str, name: str) -> Callable[..., int]:
-        unit = self._units[provider]
-        function, context, call = (
-            unit.function(interface, name),
-            unit.store._context(),
-            ffi.wasmtime_component_func_call,
-        )
-        counts_fuel, units = self._engine.counts_fuel, self._units
-
-        def handed(
-            _data: Any, caller: Any, _type: Any, values: Any, count: int, results: Any, result_count: int
-        ) -> int:
-            try:
-                if counts_fuel:
-                    _move_fuel(caller, context)
-                trapped = call(byref(function), context, values, count, results, result_count)
-                if counts_fuel:
-                    _move_fuel(context, caller)
-                return self._failed(trapped) if trapped else 0
-            except BaseException as error:  # noqa: BLE001 - nothing may pass through the guest's frames
-                return self._refused(f"{units[provider].module.name}: {error}")
-
-        return handed
-
-    def _to_host(self, interface: str, name: str, function: WitFunction) -> Callable[..., int]:
-        readers = readers_of(function)
-        result = None if function.result is None else plan_of(function.result)
-
-        def asked(_data: Any, _caller: Any, _type: Any, values: Any, _count: int, results: Any, _results: int) -> int:
-            try:
-                budget = Budget(ARGUMENT_BYTES_MAX)
-                raw = ctypes.string_at(values, len(readers) * VALUE_BYTES) if readers else b""
-                arguments = [one.decode(raw, at * VALUE_BYTES, budget) for at, one in enumerate(readers)]
-                value = self._host.call(interface, name, arguments)
-                if result is not None:
-                    arena = Arena()
-                    view, at, address = arena.reserve(VALUE_BYTES)
-                    result.encode(value, arena, view, at)
-                    ffi.wasmtime_component_val_clone(cast(address, _VALUES), results)
-                return 0
-            except BudgetExceeded:
-                return self._refused(f"{interface}#{name}: arguments above {ARGUMENT_BYTES_MAX:,} bytes")
-            except Misfit as error:
-                return self._refused(f"{interface}#{name} of the host: {error}")
-            except HostTrap as error:
-                return self._refused(f"{interface}#{name} of the host: {error}")
-            except BaseException as error:  # noqa: BLE001 - nothing may pass through the guest's frames
-                return self._refused(f"{interface}#{name} of the host failed: {type(error).__name__}")
-
-        return asked
-
-    def _refused(self, text: str) -> int:
-        """An error of the host's own, which stops the guest."""
-        self._host_failed = not self._first_error
-        return self._failed(_error(text))
-
-    def _failed(self, error: Any) -> int:
-        """Keep the text of the innermost error, and hand it on."""
-        if not self._first_error:
-            self._first_error = _text_of(error)
-        return cast(error, ctypes.c_void_p).value or 0
+            unit, counts_fuel = self._units[one.provider], self._engine.counts_fuel
+            return ModuleImport(self._call, unit, interface, name, counts_fuel=counts_fuel)
+        return HostImport(self._call, interface, name, function)
 
     # --- calling ------------------------------------------------------------------------------------------------------
+
+    def begin(
+        self, interface: str, name: str, function: WitFunction, arguments: Sequence[Any], seconds: float
+    ) -> GuestStep:
+        """Make the first step of a call of a function of the facade.
+
+        Args:
+            interface: its interface's name; empty for a function at the root.
+            name: of the function.
+            function: its type.
+            arguments: JSON values.
+            seconds: after which the guest is stopped.
+
+        Raises:
+            GuestError: the call failed. If :attr:`dead` is true afterwards, the instances cannot be used any more.
+        """
+        found = self._functions.get((interface, name))
+        _, func_at, plan = found or self._function(interface, name, function)
+        arena = self._arena
+        arena.reset()
+        try:
+            address = plan.encode(arguments, arena)
+        except Misfit as error:
+            raise GuestError(FailureKind.ARGUMENT, str(error)) from None
+        self._until = time.monotonic() + seconds
+        self._plan_of_result = result = plan.result
+        self._call.begin()
+        self._engine.begin(self)
+        self.runs = True
+        if self._sliced != self._engine.epoch:
+            self._slice()
+        if self._engine.counts_fuel:
+            for unit in self._units.values():
+                unit.store.set_fuel((self._limits.fuel or FUEL_MAX) if unit is self._facade else 0)
+        facade = self._facade
+        results = 0 if result is None else 1
+        facade.future = native.start_call(
+            func_at, facade.context, address, plan.arity, self._result_at, results, facade.error_at
+        )
+        return self.go_on()
+
+    def go_on(self) -> GuestStep:
+        """Make the next step. Raises GuestError as :meth:`begin`."""
+        facade, call = self._facade, self._call
+        if native.poll(facade.future):
+            facade.drop_future()
+            self._over()
+            if facade.error.value:
+                raise self._failed(facade.taken_error())
+            return GuestStep.DONE
+        if call.failure:
+            self._give_up()
+            raise self._failed(0)
+        if time.monotonic() >= self._until:
+            raise self.stop()
+        return GuestStep.YIELDED if call.question is None else GuestStep.ASKS
+
+    def _slice(self) -> None:
+        """Let guests run until the next tick."""
+        self._sliced = self._engine.epoch
+        for context in self._contexts:
+            native.set_epoch_deadline(context, 1)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the deadline of the call in progress."""
+        return self._until - time.monotonic()
+
+    @property
+    def question(self) -> HostQuestion:
+        """What the guest asks the host, when a step has ended with that."""
+        assert self._call.question is not None
+        return self._call.question
+
+    def answer(self, answer: HostAnswer) -> None:
+        """What the host answers; the next step hands it over."""
+        self._call.question, self._call.answer = None, answer
+        self._slice()
+
+    def stop(self) -> GuestError:
+        """Give up the call in progress, and the instances with it; the error of a late call."""
+        self._give_up()
+        return GuestError(FailureKind.TIMEOUT, _LATE)
+
+    def _give_up(self) -> None:
+        self.dead = True
+        for unit in reversed(self._units.values()):  # whoever calls before whoever is called
+            unit.drop_future()
+        self._over()
+
+    def result(self, bytes_max: int | None = None) -> Any:
+        """The result of the call that is done, as JSON; to be asked for once, unless it was too large.
+
+        Args:
+            bytes_max: what it may take, if that is less than the limit of the service.
+
+        Raises:
+            BudgetExceeded: it takes more than ``bytes_max``. GuestError: it has no JSON, or takes more than the limit of the service.
+        """
+        plan = self._plan_of_result
+        if plan is None:
+            return None
+        most = self._limits.result_bytes
+        is_kept = isinstance(plan, _SCALARS)
+        try:
+            return plan.decode(self._result.raw, 0, Budget(most if bytes_max is None else min(most, bytes_max)))
+        except BudgetExceeded:
+            if is_kept := bytes_max is not None and bytes_max < most:
+                raise
+            raise GuestError(FailureKind.RESULT, f"it takes more than {most:,} bytes") from None
+        except Misfit as error:
+            raise GuestError(FailureKind.RESULT, str(error)) from None
+        finally:
+            if not is_kept:
+                native.drop_value(self._result_at)
+                self._result.raw = _NOTHING  # the next call drops what it finds here
 
     def call(
         self,
@@ -307,106 +390,30 @@ class LinkedInstances:
         function: WitFunction,
         arguments: Sequence[Any],
         seconds: float,
-        *,
-        result_bytes: int | None = None,
+        host: Callable[[HostQuestion], HostAnswer],
     ) -> Any:
-        """The result of a function of the facade, as JSON.
+        """The result of a call, all steps in this thread, where ``host`` answers; the other arguments and errors are those of :meth:`begin`."""
+        step = self.begin(interface, name, function, arguments, seconds)
+        while step is not GuestStep.DONE:
+            if step is GuestStep.ASKS:
+                self.answer(host(self.question))
+            step = self.go_on()
+        return self.result()
 
-        Args:
-            interface: its interface's name; empty for a function at the root.
-            name: of the function.
-            function: its type.
-            arguments: JSON values.
-            seconds: after which the guest is stopped.
-            result_bytes: what the result may take, if that is less than the limit of the service.
+    def _function(self, interface: str, name: str, function: WitFunction) -> tuple[Any, int, FunctionPlan]:
+        func = self._facade.function(interface, name)
+        self._functions[interface, name] = found = func, addressof(func), FunctionPlan(function)
+        return found
 
-        Raises:
-            GuestError: the call failed. If :attr:`dead` is true afterwards, the instances cannot be used any more.
-        """
-        func, plan = self._function(interface, name, function)
-        arena = self._arena
-        arena.reset()
-        try:
-            address = plan.encode(arguments, arena)
-        except Misfit as error:
-            raise GuestError(FailureKind.ARGUMENT, str(error)) from None
-        wanted = 0 if plan.result is None else 1
-        context = self._prepared(seconds)
-        self._engine.begin()
-        try:
-            failed = native.call(
-                ctypes.addressof(func), context, address, plan.arity, self._result_at if wanted else None, wanted
-            )
-        finally:
-            self._engine.end()
+    def _over(self) -> None:
+        self.runs = False
+        self._engine.end(self)
         if self._engine.counts_fuel:
-            self.fuel_used = (self._limits.fuel or 2**62) - self._units[len(self._modules) - 1].store.get_fuel()
-        if failed:
-            raise self._dead(failed)
-        most = min(self._limits.result_bytes, result_bytes or self._limits.result_bytes)
-        return None if plan.result is None else self._decoded(plan.result, most)
+            self.fuel_used = (self._limits.fuel or FUEL_MAX) - self._facade.store.get_fuel()
 
-    def _prepared(self, seconds: float) -> int:
-        """The facade's context, when all stores have their deadline and their fuel for a call."""
-        facade, ticks = self._units[len(self._modules) - 1], GuestEngine.ticks(seconds)
-        for unit in self._units.values():
-            native.set_epoch_deadline(unit.context, ticks)
-        if self._engine.counts_fuel:
-            for unit in self._units.values():
-                unit.store.set_fuel((self._limits.fuel or 2**62) if unit is facade else 0)
-        self._first_error, self._host_failed = "", False
-        return facade.context
-
-    def _function(self, interface: str, name: str, function: WitFunction) -> tuple[Any, FunctionPlan]:
-        key = (interface, name)
-        if key not in self._functions:
-            facade = self._units[len(self._modules) - 1]
-            self._functions[key] = (facade.function(interface, name), FunctionPlan(function))
-        return self._functions[key]
-
-    def _decoded(self, plan: ValuePlan, most: int) -> Any:
-        try:
-            return plan.decode(self._result.raw, 0, Budget(most))
-        except BudgetExceeded:
-            reason = f"it takes more than {most:,} bytes"
-            raise GuestError(FailureKind.RESULT, reason) from None
-        except Misfit as error:
-            raise GuestError(FailureKind.RESULT, str(error)) from None
-        finally:
-            if not isinstance(plan, IntegerPlan | FloatPlan | BoolPlan | CharPlan):  # those own nothing
-                native.drop_value(self._result_at)
-                self._result.raw = _NOTHING  # the next call drops what it finds here
-
-    def _dead(self, error: int) -> GuestError:
+    def _failed(self, error: int) -> GuestError:
         self.dead = True
-        kind, short = classify(self._first_error or str(native.error_at(error)))
-        return GuestError(FailureKind.TRAP if self._host_failed else kind, short)
-
-
-def _add(where: component.LinkerInstance, name: str, work: Callable[..., int]) -> Any:
-    """Define a function of the host; the callback that is returned must live as long as the linker."""
-    callback, data = _Callback(work), name.encode()
-    error = ffi.wasmtime_component_linker_instance_add_func(
-        where.ptr(), ctypes.create_string_buffer(data, len(data)), len(data), callback, None, _NO_FINALIZER
-    )
-    if error:
-        raise WasmtimeError._from_ptr(error)
-    return callback
-
-
-def _error(text: str) -> Any:
-    return ffi.wasmtime_error_new(text[:500].replace("\0", "").encode(errors="replace"))
-
-
-def _text_of(error: Any) -> str:
-    message = ffi.wasm_byte_vec_t()
-    ffi.wasmtime_error_message(error, byref(message))
-    text = ffi.to_str(message)
-    ffi.wasm_byte_vec_delete(byref(message))
-    return str(text)
-
-
-def _move_fuel(source: Any, target: Any) -> None:
-    left = ctypes.c_uint64(0)
-    ffi.wasmtime_context_get_fuel(source, byref(left))
-    ffi.wasmtime_context_set_fuel(target, left.value)
+        kind, short = classify(self._call.first_error or text_of(error))
+        if error:
+            drop_error(error)
+        return GuestError(FailureKind.TRAP if self._call.host_failed else kind, short)

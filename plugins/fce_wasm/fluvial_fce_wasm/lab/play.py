@@ -58,7 +58,6 @@ class Laboratory:
         *,
         wasi: bool = False,
         has_state: bool = False,
-        stateless: bool = False,
     ) -> RunningService:
         """A service, started; one with WASI in a process of its own. Raises GuestError."""
         for path in files:
@@ -75,7 +74,6 @@ class Laboratory:
                 limits=limits,
                 isolation="process" if wasi else "thread",
                 state=state,
-                stateless=stateless,
             ),
             self.engine,
             threads=self._threads,

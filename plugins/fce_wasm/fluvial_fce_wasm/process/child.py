@@ -18,7 +18,7 @@ OWN_MEMORY_BYTES: Final = 256 * 2**20
 SPARE_BYTES: Final = 65_536
 """So that a file which grows too large is seen to be too large."""
 STACK_BYTES: Final = 64 * 2**20
-"""Of the thread that runs guests: each module of a chain of calls has a stack of its own on it."""
+"""Of the thread that compiles, whatever a component has it do; guests have stacks of their own."""
 
 
 class _Pipe:
@@ -65,23 +65,6 @@ def _compile(pipe: _Pipe) -> None:
             pipe.send(compile_component(order, engines[order.counts_fuel]))
 
 
-class _PipeDoor:
-    """Functions of the host, which the node calls."""
-
-    def __init__(self, pipe: _Pipe) -> None:
-        self._pipe = pipe
-
-    def call(self, interface: str, function: str, arguments: list[Any]) -> Any:
-        from fluvial_fce_wasm.guest.instance import HostTrap
-        from fluvial_fce_wasm.process.messages import HostQuestion
-
-        self._pipe.send(HostQuestion(interface, function, arguments))
-        answer = self._pipe.receive()
-        if answer.trap:
-            raise HostTrap(answer.trap)
-        return answer.value
-
-
 def _serve(pipe: _Pipe) -> None:
     """Be a service: load it, then answer its calls."""
     from wasmtime import component
@@ -89,8 +72,13 @@ def _serve(pipe: _Pipe) -> None:
     from fluvial_fce_wasm.failures import GuestError
     from fluvial_fce_wasm.guest.engine import GuestEngine
     from fluvial_fce_wasm.guest.instance import LinkedInstances, LoadedModule
-    from fluvial_fce_wasm.process.messages import OrderDone, OrderFailed
+    from fluvial_fce_wasm.process.messages import HostAnswer, HostQuestion, OrderDone, OrderFailed
     from fluvial_fce_wasm.shapes import function_of
+
+    def ask(question: HostQuestion) -> HostAnswer:
+        pipe.send(question)
+        answer: HostAnswer = pipe.receive()
+        return answer
 
     order = pipe.receive()
     engine = GuestEngine(counts_fuel=order.limits.counts_fuel)
@@ -104,7 +92,7 @@ def _serve(pipe: _Pipe) -> None:
         for one in order.modules
     ]
     state = Path(order.state) if order.state else None
-    instances = LinkedInstances(engine, modules, order.plan, order.limits, host=_PipeDoor(pipe), state=state)
+    instances = LinkedInstances(engine, modules, order.plan, order.limits, state=state)
     facade = modules[-1].shape
     try:
         instances.start(order.seconds)
@@ -115,9 +103,8 @@ def _serve(pipe: _Pipe) -> None:
     while True:
         call = pipe.receive()
         try:
-            value = instances.call(
-                call.interface, call.name, function_of(facade, call.interface, call.name), call.arguments, call.seconds
-            )
+            function = function_of(facade, call.interface, call.name)
+            value = instances.call(call.interface, call.name, function, call.arguments, call.seconds, ask)
             reply: Any = OrderDone(value, instances.fuel_used)
         except GuestError as error:
             reply = OrderFailed(error.kind.value, error.reason, dead=instances.dead, fuel_used=instances.fuel_used)

@@ -340,7 +340,6 @@ class Deployments:
             limits=limits,
             isolation=self._isolation(entry, blueprint),
             state=await self._state(entry.id) if blueprint.state else None,
-            stateless=blueprint.stateless,
         )
 
     def _hint(self, blueprint: Blueprint) -> str:
