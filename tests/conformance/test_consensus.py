@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from fluvial.cli.lab_consensus import consensus
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import read_schedule
@@ -93,17 +96,16 @@ def test_the_exit_status_says_what_has_happened(tmp_path: Path) -> None:
     values = json.loads((FOLDER / "p01-good-case.json").read_text())
     values["end_ms"] = 300
     (tmp_path / "short.json").write_text(json.dumps(values))
-    done = run_command(
-        str(tmp_path / "short.json"), "--algorithm", "simplex", "--report", str(tmp_path / "report.json")
-    )
-    assert done.returncode == 1
+    short, run = str(tmp_path / "short.json"), partial(CliRunner().invoke, consensus)
+    done = run(["run", short, "--algorithm", "simplex", "--report", str(tmp_path / "report.json")])
+    assert done.exit_code == 1
     assert not json.loads((tmp_path / "report.json").read_text())["passed"]
     values["byzantine"] = [{"node": 1, "role": "rebel", "variant": "sings"}]
     (tmp_path / "short.json").write_text(json.dumps(values))
-    done = run_command(str(tmp_path / "short.json"), "--algorithm", "simplex", "--seeds", "1")
-    assert done.returncode == 2
+    done = run(["run", short, "--algorithm", "simplex", "--seeds", "1"])
+    assert done.exit_code == 2
     assert [one["passed"] for one in json.loads(done.stdout)] == [False]
-    assert run_command(str(tmp_path / "short.json"), "--algorithm", "simple").returncode == 1
+    assert run(["run", short, "--algorithm", "simple"]).exit_code == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 3}', "[]"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fluvial_aqua.model import emitter
 
 from tests.plugins.aqua.support import check, program, run, told
 
@@ -137,7 +138,8 @@ def test_loops_may_have_their_mode_and_a_condition_in_front(mode: str) -> None:
     assert told(run(lines)) == ["@client list()", "@client note(y)"]
 
 
-def test_size_is_bounded_and_told() -> None:
+def test_size_is_bounded_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emitter, "INSTRUCTIONS_MAX", emitter.INSTRUCTIONS_MAX // 20)
     functions = 'func f0():\n  Op.note("x")\n' + "".join(
         f"\nfunc f{number}():\n  f{number - 1}()\n  f{number - 1}()\n" for number in range(1, 40)
     )

@@ -52,7 +52,9 @@ def test_pairs_within_each_other_are_bounded() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_exponential_script_ends() -> None:
+@pytest.mark.parametrize("most", [runtime.WORK_MAX // 10, pytest.param(runtime.WORK_MAX, marks=pytest.mark.long)])
+def test_exponential_script_ends(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "WORK_MAX", most)
     body = "(null)"
     for name in "abcdef":
         body = f"(fold xs {name} (seq {body} (next {name})))"
