@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import anyio
 from fluvial.errors import RemoteProtocolError, Unreachable
+from fluvial.waiting import Event
 
 from fluvial_transport_tcp.framing import Kind, Message
 
@@ -37,7 +37,7 @@ class Pending:
         self.abandoned = False
         self._answer: Message | None = None
         self._broken = ""
-        self._done = anyio.Event()
+        self._done = Event()
 
     def settle(self, answer: Message) -> None:
         """The answer is here."""

@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from fluvial.waiting import Event
 
 from fluvial_transport_tcp.rounds import WorkRounds
 
@@ -63,7 +64,7 @@ class Workers(Generic[JobT]):
         self._rounds = rounds
         self._turns = 0  # had since there was nothing to do
         self._jobs: deque[JobT] = deque()
-        self._idle: list[anyio.Event] = []
+        self._idle: list[Event] = []
         self._workers: set[_Worker[JobT]] = set()
         self._called = False  # a worker is on its way to the line
         self._begun = 0  # jobs since the last rest
@@ -152,7 +153,7 @@ class Workers(Generic[JobT]):
                 worker.job = None
             if self._closed or len(self._idle) >= IDLE_MAX:
                 return False
-            idle = anyio.Event()
+            idle = Event()
             self._idle.append(idle)
             try:
                 await idle.wait()
