@@ -273,8 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--algorithm", default="simplex")
+    parser.add_argument("--snapshot-blocks", type=int, default=20)
     asked = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name, processes(Path(name), asked.algorithm, os.environ) as network:
+    settings = [f"ledger.snapshot_blocks={asked.snapshot_blocks}"]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        processes(Path(name), asked.algorithm, os.environ, settings=settings) as network,
+    ):
         print(json.dumps(anyio.run(run, network, Path(name), asked.seconds, asked.seed)))
 
 

@@ -159,6 +159,7 @@ class Replica:
         self._state_sync = StateSync(
             config.me,
             config.genesis,
+            self.chain,
             config.verify,
             config.delta_ms,
             self.shelf,
@@ -466,7 +467,7 @@ class Replica:
         before = (self.epoch, self.chain.tip.height)
         config = self._config
         if self._history.is_asked(sender) and answer.base > self.chain.tip.height:
-            self._state_sync.begin(sender, self.chain.tip.height, self.epoch, self.validators)
+            self._state_sync.begin(sender, self.epoch, self.validators)
         if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
         assert answer.proof is not None, "is_history has looked"
