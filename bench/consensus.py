@@ -1,9 +1,13 @@
-"""Four validators as processes on this machine, with synced disk writes: blocks a second, how long a block takes, signed transactions a second.
+"""Four validators as processes on this machine, with synced disk writes.
+
+Blocks a second, how long a block takes, signed transactions a second, and how long one of them takes to start again and to catch up.
 
 ::
 
     python -m bench.consensus                        # simplex, 10 s of empty blocks, 10 s of transactions
     python -m bench.consensus --algorithm dag --seconds 20
+    python -m bench.consensus --snapshot-blocks 0    # a restart executes all blocks again
+    python -m bench.consensus --kept-blocks 0        # who was away needs a snapshot, unless others have the blocks in memory
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--keys", type=int, default=128)
     parser.add_argument("--port", type=int, default=29_771)
+    parser.add_argument("--snapshot-blocks", type=int, default=1_000)
+    parser.add_argument("--kept-blocks", type=int, default=100_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         plan = TestnetPlan(
@@ -53,22 +59,60 @@ def main() -> None:
             time_ms=time.time_ns() // 1_000_000,
         )
         made = make_testnet(Path(folder) / "net", plan)
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "fluvial", "run", "--config", home / "fluvial.toml"],
-                stdout=subprocess.DEVNULL,
-                stderr=(home / "log").open("wb"),
-            )
-            for home, _ in made.folders
+        snapshots = [
+            f"--set=ledger.snapshot_blocks={asked.snapshot_blocks}",
+            f"--set=ledger.kept_blocks={asked.kept_blocks}",
         ]
+        processes = [start(home, snapshots) for home, _ in made.folders]
         try:
             pids = [one.pid for one in processes]
-            print(json.dumps(anyio.run(measure, made, plan, asked.seconds, asked.keys, pids)))
+            figures = anyio.run(measure, made, plan, asked.seconds, asked.keys, pids)
+            figures |= anyio.run(comes_back, made, plan, processes, snapshots, asked.seconds)
+            print(json.dumps(figures))
         finally:
             for one in processes:
                 one.terminate()
             for one in processes:
                 one.wait()
+
+
+def start(home: Path, settings: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a validator."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "fluvial", "--config", home / "fluvial.toml", *settings, "run"],
+        stdout=subprocess.DEVNULL,
+        stderr=(home / "log").open("ab"),
+    )
+
+
+async def comes_back(
+    made: MadeTestnet,
+    plan: TestnetPlan,
+    processes: list[subprocess.Popen[bytes]],
+    settings: Sequence[str],
+    away_s: float,
+) -> dict[str, Any]:
+    """Kill the last validator, and start it again at once, and after some time: seconds and CPU until it shows the block that was the newest when it was started."""
+    figures: dict[str, Any] = {}
+    relays = [f"/ip4/127.0.0.1/tcp/{plan.first_port + one}/p2p/{made.folders[one][1]}" for one in (0, 3)]
+    for name, pause_s in (("restart", 0.0), ("catch_up", away_s)):
+        processes[3].kill()
+        processes[3].wait()
+        await anyio.sleep(pause_s)
+        async with connect(relays[0], network="bench") as client:
+            height = (await status(client, made.folders[0][1]))["height"]
+        began = time.perf_counter()
+        processes[3] = start(made.folders[3][0], settings)
+        async with await _connected(relays[1]) as client:
+            while (await status(client, made.folders[3][1]))["height"] < height:  # noqa: ASYNC110 - another process
+                await anyio.sleep(0.05)
+        took = time.perf_counter() - began
+        figures |= {
+            f"{name}_height": height,
+            f"{name}_s": round(took, 2),
+            f"{name}_cpu_s": round(cpu_ms([processes[3].pid]) / 1000, 2),
+        }
+    return figures
 
 
 async def measure(

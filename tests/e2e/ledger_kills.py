@@ -64,14 +64,24 @@ class LedgerProcesses:
         folder: where they are made.
         algorithm: the engine.
         variables: the environment of the processes.
+        validators: how many processes.
+        settings: further ones of all, as ``section.key=value``.
     """
 
-    def __init__(self, folder: Path, algorithm: str, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        algorithm: str,
+        variables: Mapping[str, str],
+        *,
+        validators: int = 4,
+        settings: Sequence[str] = (),
+    ) -> None:
         self.plan: Final = TestnetPlan(
             name=NAME,
-            validators=4,
+            validators=validators,
             algorithm=algorithm,
-            first_port=free_ports(4),
+            first_port=free_ports(validators),
             delta_ms=200,
             idle_ms=200,
             time_ms=time.time_ns() // 1_000_000,
@@ -79,17 +89,22 @@ class LedgerProcesses:
         self.made: Final[MadeTestnet] = make_testnet(folder / "net", self.plan)
         self.genesis: Final = read_genesis(self.made.genesis)
         self.seen: dict[int, bytes] = {}
-        self.heights = [0] * 4
+        self.heights = [0] * validators
         self.transactions: set[bytes] = set()
         self._variables = dict(variables)
-        self._processes: list[subprocess.Popen[bytes] | None] = [None] * 4
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * validators
+        self._settings = tuple(settings)
 
-    def start(self, number: int) -> None:
-        """Start a validator; it is up when :meth:`contact` answers."""
+    def start(self, number: int, *settings: str) -> None:
+        """Start a validator, with further settings; it is up when :meth:`contact` answers."""
         home = self.made.folders[number][0]
         with (home / "log").open("ab") as log:
-            command = [sys.executable, "-m", "fluvial", "run", "--config", str(home / "fluvial.toml")]
+            command = [sys.executable, "-m", "fluvial", *self._words(home, *settings), "run"]
             self._processes[number] = subprocess.Popen(command, stdout=log, stderr=log, env=self._variables)
+
+    def _words(self, home: Path, *settings: str) -> Sequence[str]:
+        words = ["--config", str(home / "fluvial.toml")]
+        return [*words, *(word for one in (*self._settings, *settings) for word in ("--set", one))]
 
     def kill(self, number: int) -> None:
         """``kill -9``."""
@@ -243,9 +258,9 @@ async def torment(network: LedgerProcesses, folder: Path, *, seconds: float, see
 
 
 @contextmanager
-def processes(folder: Path, algorithm: str, variables: Mapping[str, str]) -> Iterator[LedgerProcesses]:
-    """The four, ended in any case."""
-    network = LedgerProcesses(folder, algorithm, variables)
+def processes(folder: Path, algorithm: str, variables: Mapping[str, str], **more: Any) -> Iterator[LedgerProcesses]:
+    """The processes, ended in any case; arguments as of :class:`LedgerProcesses`."""
+    network = LedgerProcesses(folder, algorithm, variables, **more)
     try:
         yield network
     finally:
@@ -258,8 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--algorithm", default="simplex")
+    parser.add_argument("--snapshot-blocks", type=int, default=20)
     asked = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name, processes(Path(name), asked.algorithm, os.environ) as network:
+    settings = [f"ledger.snapshot_blocks={asked.snapshot_blocks}"]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        processes(Path(name), asked.algorithm, os.environ, settings=settings) as network,
+    ):
         print(json.dumps(anyio.run(run, network, Path(name), asked.seconds, asked.seed)))
 
 

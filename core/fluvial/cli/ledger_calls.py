@@ -16,12 +16,12 @@ from fluvial.cli import serving
 from fluvial.cli.context import Invocation
 from fluvial.cli.reaching import Reach, reach
 from fluvial.encoding import decode
-from fluvial.errors import ConfigError
+from fluvial.errors import ConfigError, Refused
 from fluvial.hosting.genesis_file import read_genesis
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Account, Genesis, Membership, Parameters
 from fluvial.ledger.licences import LicenceRecord
-from fluvial.ledger.light_client import LightClient
+from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.names import NameRecord
 from fluvial.ledger.perimeters import (
     CreatePerimeter,
@@ -38,6 +38,10 @@ from fluvial.remote_ledger import RemoteLedger
 
 T = TypeVar("T")
 
+STRANGER: Final = (
+    "a stranger has asked, since the peer's own key cannot connect to the peer itself: with --key FILE the owner of another key signs and asks, "
+    "with --relay ADDRESS another peer is asked"
+)
 _RECORDS: Final[dict[str, type[Any]]] = {
     "accounts": Account,
     "names": NameRecord,
@@ -50,13 +54,21 @@ _RECORDS: Final[dict[str, type[Any]]] = {
 
 
 def through(way: Reach, work: Callable[[RemoteLedger], Awaitable[T]]) -> T:
-    """What some work with the ledger of the relay comes to, in a connection of its own; raises as the work."""
+    """What some work with the ledger of the relay comes to, in a connection of its own; raises as the work.
+
+    A peer that refuses a stranger is no riddle then: the error says that a stranger has asked, and what to do.
+    """
 
     async def connected() -> T:
         async with way.connect() as client:
             return await work(RemoteLedger(client, Contact.parse(way.relay).peer))
 
-    return serving.run(connected)
+    try:
+        return serving.run(connected)
+    except Refused as error:
+        if way.key_file is None and not error.hint and error.reason != "transaction":
+            raise Refused(error.message, reason=error.reason, hint=STRANGER) from error
+        raise
 
 
 def ask(way: Reach, function: str, *given: Any) -> Any:
@@ -119,7 +131,7 @@ def way_of(
 ) -> Reach:
     """The way of a transaction: who signs also brings it, so that a peer that does not serve everybody takes it.
 
-    For the peer's own key that would be a connection to itself; then a stranger brings it.
+    For the peer's own key that would be a connection to itself; then a stranger brings it, and :func:`through` says so if the peer refuses strangers.
     """
     way = reach(invocation, relay=relay, network=network, key_file=None)
     return way if keys.peer_id == Contact.parse(way.relay).peer else replace(way, key_file=key_file)
@@ -131,8 +143,15 @@ def proven(way: Reach, genesis: Genesis, module: str, key: bytes) -> dict[str, A
     Raises:
         RemoteProtocolError: the peer's proof shows something else.
     """
-    fact = through(way, lambda ledger: ledger.fact(module, key))
-    value = LightClient(genesis).checked(fact, module, key)
+    light = LightClient(genesis)
+
+    async def look(ledger: RemoteLedger) -> ProvenFact:
+        found = await ledger.fact(module, key)
+        await ledger.follow(light, epoch=found.header.epoch)
+        return found
+
+    fact = through(way, look)
+    value = light.checked(fact, module, key)
     record = None if value is None else decode(value, _RECORDS[module], what=f"record of {module}")
     return {"height": fact.header.height, "block": fact.header.id.hex(), "value": _plain(record)}
 

@@ -159,6 +159,7 @@ class Replica:
         self._state_sync = StateSync(
             config.me,
             config.genesis,
+            self.chain,
             config.verify,
             config.delta_ms,
             self.shelf,
@@ -173,6 +174,11 @@ class Replica:
     def state(self) -> State:
         """The state after the last final block."""
         return self._executor.state
+
+    @property
+    def decides(self) -> bool:
+        """Whether this peer's votes count in this epoch."""
+        return self.validators.index(self._me) is not None
 
     # --- what the shell calls -------------------------------------------------------------------------------------------
 
@@ -299,7 +305,7 @@ class Replica:
         if not self._config.certifies_state:
             self._checkpoints.open_epoch(self.epoch, self.validators)
         self._me, self._sign = self._config.name_in(self.epoch)
-        self._outputs.put_now(EpochBegan(self.epoch, self.validators.index(self._me) is not None))
+        self._outputs.put_now(EpochBegan(self.epoch, self.decides))
         setup = EngineSetup(
             me=self._me,
             sign=self._sign,
@@ -461,7 +467,7 @@ class Replica:
         before = (self.epoch, self.chain.tip.height)
         config = self._config
         if self._history.is_asked(sender) and answer.base > self.chain.tip.height:
-            self._state_sync.begin(sender, self.chain.tip.height, self.epoch, self.validators)
+            self._state_sync.begin(sender, self.epoch, self.validators)
         if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
         assert answer.proof is not None, "is_history has looked"

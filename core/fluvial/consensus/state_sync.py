@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.outputs import Misled, Output, SnapshotFetched, StartTimer, StopTimer
 from fluvial.consensus.snapshot_shelf import ProvenState, SnapshotShelf
 from fluvial.consensus.wire import EpochEntry, HostMessage, SnapshotAnswer, SnapshotAsk
@@ -47,13 +48,11 @@ class _Fetching:
     Attributes:
         light: knows the validators of the epochs that were walked through.
         source: who is asked.
-        height: blocks up to this one are of no use.
         tried: who has had a turn since the last progress.
     """
 
     light: LightClient
     source: PeerId
-    height: int
     tried: dict[PeerId, None] = field(default_factory=dict)
     header: BlockHeader | None = None
     proof: FinalityProof | None = None
@@ -67,6 +66,7 @@ class StateSync:
     Args:
         me: this peer.
         genesis: of the ledger.
+        chain: the final blocks here: they may catch up with the snapshot meanwhile, which is of no use then.
         verify: checks signatures.
         delta_ms: how long a message takes at most.
         shelf: gets what is proven on the way: who validated in each epoch.
@@ -81,6 +81,7 @@ class StateSync:
         self,
         me: PeerId,
         genesis: Genesis,
+        chain: BlockChain,
         verify: Verify,
         delta_ms: int,
         shelf: SnapshotShelf,
@@ -91,29 +92,23 @@ class StateSync:
         write: Callable[[EpochEntry], None],
         convicted: Callable[[Evidence], None],
     ) -> None:
-        self._me, self._genesis, self._verify, self._delta_ms = me, genesis, verify, delta_ms
+        self._me, self._genesis, self._chain, self._verify, self._delta_ms = me, genesis, chain, verify, delta_ms
         self._shelf, self._transmit, self._convicted = shelf, transmit, convicted
         self._put, self._put_now, self._write = put, put_now, write
         self._fetching: _Fetching | None = None
         self._liars: dict[PeerId, None] = {}
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether a snapshot is being fetched."""
-        return self._fetching is not None
-
-    def begin(self, source: PeerId, height: int, epoch: int, validators: ValidatorSet) -> None:
+    def begin(self, source: PeerId, epoch: int, validators: ValidatorSet) -> None:
         """Fetch a snapshot, unless that goes on already.
 
         Args:
             source: seems to have one.
-            height: of the ledger here.
             epoch: that goes on here.
             validators: of this epoch.
         """
         if self._fetching is None and source != self._me and source not in self._liars:
             light = LightClient(self._genesis, epoch=epoch, validators=validators)
-            self._fetching = _Fetching(light, source, height)
+            self._fetching = _Fetching(light, source)
             self._ask(self._fetching)
 
     def expired(self) -> None:
@@ -125,6 +120,9 @@ class StateSync:
         """Take a part of who was asked; after the last one the shell has the snapshot. If the sender lies, others are asked."""
         fetching = self._fetching
         if fetching is None or sender != fetching.source:
+            return
+        if fetching.header is not None and fetching.header.height <= self._chain.tip.height:
+            self.end()
             return
         try:
             advanced = self._take(fetching, answer)
@@ -167,7 +165,7 @@ class StateSync:
         validators = light.set_of(header.epoch)
         if validators is None:
             return light.epoch > before
-        if header.height <= fetching.height:
+        if header.height <= self._chain.tip.height:
             return False
         if header != fetching.header:
             if fetching.header is not None and header.height <= fetching.header.height:
