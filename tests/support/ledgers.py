@@ -58,13 +58,17 @@ async def start_holder(
 
 @asynccontextmanager
 async def ledger_nodes(
-    base_dir: Path, *, algorithm: str | Mapping[str, Any] = "simplex", more: Mapping[str, Any] = MappingProxyType({})
+    base_dir: Path,
+    *,
+    algorithm: str | Mapping[str, Any] = "simplex",
+    more: Mapping[str, Any] = MappingProxyType({}),
+    **ledger: Any,
 ) -> AsyncIterator[NodeNetwork]:
-    """Four validators, with further sections."""
+    """Four validators, with further sections and options of ``[ledger]``."""
     write_genesis(base_dir / "genesis.json")
     async with nodes(base_dir=base_dir) as network:
         for name in VALIDATORS:
-            await start_holder(network, name, algorithm, more)
+            await start_holder(network, name, algorithm, more, **ledger)
         yield network
 
 

@@ -121,8 +121,9 @@ class CheckpointGathering:
 
     def certify(self, epoch: int, height: int) -> None:
         """Prove a block, if it is here and a quorum has signed it."""
-        if height > self._blocks.tip.height or self._blocks.store.proof(height) is not None:
-            return
+        store = self._blocks.store
+        if height > self._blocks.tip.height or not store.has(height) or store.proof(height) is not None:
+            return  # there is nothing to prove, or the block is below a snapshot
         header = self._blocks.header(height)
         for tally in self._tallies:
             if tally.epoch == epoch == header.epoch and (proof := tally.certified(height)) is not None:

@@ -174,6 +174,11 @@ class Replica:
         """The state after the last final block."""
         return self._executor.state
 
+    @property
+    def decides(self) -> bool:
+        """Whether this peer's votes count in this epoch."""
+        return self.validators.index(self._me) is not None
+
     # --- what the shell calls -------------------------------------------------------------------------------------------
 
     def start(self, log: Iterable[bytes], now: int, wall_ms: int) -> Sequence[Output]:
@@ -299,7 +304,7 @@ class Replica:
         if not self._config.certifies_state:
             self._checkpoints.open_epoch(self.epoch, self.validators)
         self._me, self._sign = self._config.name_in(self.epoch)
-        self._outputs.put_now(EpochBegan(self.epoch, self.validators.index(self._me) is not None))
+        self._outputs.put_now(EpochBegan(self.epoch, self.decides))
         setup = EngineSetup(
             me=self._me,
             sign=self._sign,

@@ -1,25 +1,37 @@
-"""Answers who asks for final blocks: validators as often as they like, all others within a budget; old blocks come from the database."""
+"""Answers who asks for final blocks: validators as often as they like, all others within a budget; old blocks come from the database.
+
+Parts of snapshots are handed out at a rate, to validators as well.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
+from sqlalchemy import Connection
 
 from fluvial.consensus.block_chain import ANSWER_BLOCKS_MAX, RecentBlocks, history_of
-from fluvial.consensus.wire import HistoryAsk
+from fluvial.consensus.wire import HistoryAnswer, HistoryAsk
 from fluvial.encoding import decode, encode
+from fluvial.hosting import snapshot_table
 from fluvial.hosting.log import ConsensusLog
+from fluvial.hosting.paced_answers import PacedAnswers
 from fluvial.identity import PeerId
+from fluvial.ledger.snapshots import CHUNK_BYTES_MAX
 from fluvial.ports import Database
 
 FOLLOWERS_MAX: Final = 256
 STRANGERS_BYTES_PER_S: Final = 4 << 20
 """What all who are no validators get of history in a second, together."""
 OLD_AT_ONCE: Final = 4
+VALIDATORS_BYTES_PER_S: Final = 32 << 20
+"""What all validators get of snapshots in a second, together; all others share the bytes for strangers."""
+PARTS_AT_ONCE: Final = 64
+"""Answers with parts of snapshots that wait for their turn, one for each peer."""
 
 
 class HistoryDesk:
@@ -38,13 +50,17 @@ class HistoryDesk:
         self._followers: OrderedDict[PeerId, None] = OrderedDict()
         self._asking_old: set[PeerId] = set()
         self._budget, self._budget_at = float(STRANGERS_BYTES_PER_S), 0.0
+        self._paces = {False: PacedAnswers(STRANGERS_BYTES_PER_S), True: PacedAnswers(VALIDATORS_BYTES_PER_S)}
+        self._asking_parts: set[PeerId] = set()
 
     @property
     def followers(self) -> Iterable[PeerId]:
         """Those who are no validators and have asked lately: they are told of new blocks."""
         return self._followers
 
-    def admits(self, sender: PeerId, data: bytes, store: RecentBlocks, tasks: TaskGroup, *, known: bool) -> bool:
+    def admits(
+        self, sender: PeerId, data: bytes, store: RecentBlocks, tasks: TaskGroup, *, known: bool, base: int = 0
+    ) -> bool:
         """Whether the replica shall answer a question; if not, it is answered from the database, or not at all.
 
         Args:
@@ -53,6 +69,7 @@ class HistoryDesk:
             store: the blocks in memory.
             tasks: runs what takes its time.
             known: whether a validator asks.
+            base: the height up to which nothing is in memory.
 
         Raises:
             RemoteProtocolError: it is no question.
@@ -65,7 +82,7 @@ class HistoryDesk:
                 self._followers.popitem(last=False)
             if not self._has_budget():
                 return False
-        if above + 1 >= store.first or above >= self._height():
+        if (above >= base and above + 1 >= store.first) or above >= self._height():
             if not known:
                 heights = filter(store.has, range(above + 1, above + 1 + ANSWER_BLOCKS_MAX))
                 self._budget -= sum(len(store.block(one).payload) + 300 for one in heights)
@@ -74,6 +91,25 @@ class HistoryDesk:
             self._asking_old.add(sender)
             tasks.start_soon(self._answer_old, sender, above, known)
         return False
+
+    async def take_turn(self, sender: PeerId, *, known: bool) -> bool:
+        """Wait until a peer may have the next part of a snapshot; returns whether it gets one.
+
+        Args:
+            sender: who asks.
+            known: whether it is a validator.
+        """
+        if sender in self._asking_parts or len(self._asking_parts) >= PARTS_AT_ONCE:
+            return False
+        wait_s = self._paces[known].wait_s(sender, CHUNK_BYTES_MAX, anyio.current_time())
+        if wait_s is None:
+            return False
+        self._asking_parts.add(sender)
+        try:
+            await anyio.sleep(wait_s)
+        finally:
+            self._asking_parts.discard(sender)
+        return True
 
     def _has_budget(self) -> bool:
         now = anyio.current_time()
@@ -85,11 +121,13 @@ class HistoryDesk:
         """Answer with blocks that are not in memory any more."""
         height = self._height()
         try:
-            answer = await self._database.read(
-                lambda connection: history_of(self._log.history(connection, above, 256), height)
-            )
-            data = encode(answer)
+            data = encode(await self._database.read(partial(self._old, above, height)))
             self._budget -= 0 if known else len(data)
             self._send(sender, data)
         finally:
             self._asking_old.discard(sender)
+
+    def _old(self, above: int, height: int, connection: Connection) -> HistoryAnswer:
+        """Blocks of the database; if they are gone, the height up to which they are."""
+        base = 0 if self._log.has_block(connection, above + 1) else snapshot_table.newest(connection)
+        return history_of(self._log.history(connection, above, 256), height, base)

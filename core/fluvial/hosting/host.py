@@ -22,23 +22,29 @@ from fluvial.consensus.outputs import (
     BlockFinal,
     BlockProven,
     Convicted,
+    EpochBegan,
+    Misled,
     Output,
     PublishEntry,
+    SnapshotDue,
+    SnapshotFetched,
     StartTimer,
+    StateInstalled,
     StopTimer,
     Sync,
     Transmit,
 )
 from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
+from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.consensus.wire import LedgerStatus, tag_of
 from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError, Refused
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.genesis_file import read_genesis
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
-from fluvial.hosting.key_mark import KeyMark, may_vote
+from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
@@ -46,6 +52,7 @@ from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
+from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.execution import refusal
@@ -61,6 +68,7 @@ TRANSACTIONS: Final = "/fluvial/transactions/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
 SUBMIT_S: Final = 10.0
+SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 YIELD_EVERY: Final = 16
 """Transactions of others that are looked at before everything else has a turn."""
 
@@ -81,12 +89,14 @@ class ConsensusHost(Consensus):
         self._writer: Final = LogWriter(context.database, self._table, self._on_durable)
         self._store = RecentBlocks(RECENT_BLOCKS)
         self._desk: Final = HistoryDesk(context.database, self._table, self._transmit, lambda: self.view().height)
+        self._keeper: Final = SnapshotKeeper(context.database, plan.section.kept_blocks, context.log)
+        self._mark: KeyMark | None = None
         self._timers: Final = ReplicaTimers(self._fired)
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
         self._began_s = 0.0
-        self._me = context.keys
-        self.silent = False
+        self._stand_in: Final = KeyPair.generate()
+        self._votes_from = 0
         self.replica: Replica | None = None
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
@@ -148,7 +158,12 @@ class ConsensusHost(Consensus):
     def is_validator(self) -> bool:
         """Whether this peer decides about blocks now."""
         replica = self.replica
-        return replica is not None and replica.validators.index(self._me.peer_id) is not None
+        return replica is not None and replica.decides
+
+    @property
+    def silent(self) -> bool:
+        """Whether the key may not vote in this epoch, since a lost database may have held votes of it."""
+        return self.replica is not None and self.replica.epoch < self._votes_from
 
     @property
     def certified(self) -> CertifiedStates:
@@ -184,7 +199,7 @@ class ConsensusHost(Consensus):
         """
         self.genesis = read_genesis(self._context.base_dir / self._plan.section.genesis)
         self._began_s = anyio.current_time()
-        mark = KeyMark(self._context.base_dir / self._plan.key_file)
+        self._mark = mark = KeyMark(self._context.base_dir / self._plan.key_file)
         try:
             await self._take_up_key(mark, self.genesis.chain)
             outputs = await self._context.database.read(partial(self._begin, self._wall()))
@@ -194,6 +209,7 @@ class ConsensusHost(Consensus):
                 self._messages = Messenger(peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX)
                 self._transactions = Messenger(peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
                 tasks.start_soon(self._writer.run)
+                tasks.start_soon(self._keeper.run)
                 tasks.start_soon(self._timers.run)
                 if self._plan.ordering is not None:
                     self._outside = OutsideLog(self._plan.ordering(), self._order_step, self._log)
@@ -209,12 +225,8 @@ class ConsensusHost(Consensus):
     async def _take_up_key(self, mark: KeyMark, chain: bytes) -> None:
         """Find out whether this key may vote with this database."""
         database, me = self._context.database, self._context.keys.public_key
-        if not await may_vote(mark, database, self._table, me, chain, self._plan.section.genesis):
-            # An engine that does not know what it has signed must not sign: it works under a key that nobody counts.
-            self.silent, self._me = True, KeyPair.generate()
-            self._log.error("consensus_silent", why="the database of this key was lost, so it must not vote any more")
-        elif self._plan.algorithm:
-            mark.note(chain)
+        # An engine that does not know what it has signed must not sign: before that epoch it works under a key that nobody counts.
+        self._votes_from = await may_vote_from(mark, database, self._table, me, chain, self._plan.section.genesis)
 
     def _begin(self, wall_ms: int, connection: Connection) -> Sequence[Output]:
         """Make the replica and replay the log; runs where the database is read, which may be a thread of its own."""
@@ -223,8 +235,8 @@ class ConsensusHost(Consensus):
         self._store = RecentBlocks(RECENT_BLOCKS)
         self.replica = Replica(
             ReplicaConfig(
-                me=self._me.peer_id,
-                sign=self._me.sign,
+                me=self._context.keys.peer_id,
+                sign=self._context.keys.sign,
                 verify=verify,
                 genesis=self.genesis,
                 make=lambda setup: plan.make(setup, plan.options),
@@ -234,12 +246,17 @@ class ConsensusHost(Consensus):
                 delta_ms=section.delta_ms,
                 idle_ms=section.idle_ms,
                 store=lambda: self._store,
+                snapshot_blocks=section.snapshot_blocks,
+                votes_from=self._votes_from,
+                stand_in=(self._stand_in.peer_id, self._stand_in.sign),
             )
         )
         outputs = self.replica.start(self._table.entries(connection), 0, wall_ms)
         tip = self.replica.chain.tip
         header = self.replica.chain.header(tip.height) if tip.height else None
         self._shown.open(tip.height, self.replica.state, header, self._store.proof(tip.height))
+        if self.silent:
+            self._log.error("consensus_silent", why=SILENT, votes_from_epoch=self._votes_from)
         self._log.info("ledger_opened", height=tip.height, epoch=self.replica.epoch, chain=chain.hex()[:12])
         return outputs
 
@@ -303,6 +320,19 @@ class ConsensusHost(Consensus):
                     )
                 case Alarmed(what, details):
                     self._log.error("consensus_alarmed", what=what, error=details)
+                case EpochBegan(epoch, votes):
+                    if votes and self._mark is not None:
+                        self._mark.note(self._running().chain_id, epoch)
+                case SnapshotDue(snapshot):
+                    self._writer.then(partial(self._keeper.due, snapshot))
+                case SnapshotFetched(snapshot):
+                    self._writer.then(partial(self._keeper.install, snapshot, partial(self._installed, snapshot)))
+                case StateInstalled(snapshot):
+                    header = snapshot.header
+                    self._log.info("snapshot_installed", height=header.height, epoch=self._running().epoch)
+                    self._writer.then(partial(self._shown.open, header.height, snapshot.state, header, snapshot.proof))
+                case Misled(sender, why):
+                    self._log.warning("snapshot_is_wrong", peer=sender, why=why)
 
     def _transmit(self, to: PeerId | None, data: bytes) -> None:
         assert self._messages is not None, "it is made before the first output"
@@ -312,6 +342,9 @@ class ConsensusHost(Consensus):
                 self._messages.send(to, data)
             return
         self._messages.broadcast((peer for peer in self._running().validators.peers if peer != me), data)
+
+    def _installed(self, snapshot: ProvenState) -> None:
+        self._step(lambda replica: replica.installed(snapshot, self._now(), self._wall()))
 
     def _fired(self, name: str) -> None:
         self._step(lambda replica: replica.fired(name, self._now(), self._wall()))
@@ -338,7 +371,11 @@ class ConsensusHost(Consensus):
             known = replica.validators.index(sender) is not None
             match tag_of(data):
                 case b"ask":
-                    if self._desk.admits(sender, data, self._store, self._tasks, known=known):
+                    base = replica.chain.base
+                    if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
+                        self._take(replica, sender, data)
+                case b"wants":
+                    if await self._desk.take_turn(sender, known=known):
                         self._take(replica, sender, data)
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
@@ -355,6 +392,9 @@ class ConsensusHost(Consensus):
             self._fail(error)
             raise
         self._act(outputs)
+        for output in outputs:
+            if isinstance(output, Misled) and output.sender == sender:
+                raise RemoteProtocolError(f"this is no part of a snapshot: {output.why}")
 
     # --- transactions ---------------------------------------------------------------------------------------------------
 
@@ -407,13 +447,19 @@ class ConsensusHost(Consensus):
             yield Finding(
                 level="warn",
                 subject=subject,
-                text=f"{what}; silent: the database of this key was lost, so it must not vote any more",
-                hint="make a new key, and have the administrators replace the old one among the validators",
+                text=f"{what}; silent: {SILENT}; it votes again {self._again()}",
+                hint="an administrator begins an epoch by changing the validators (`fluvial consensus submit validators`), or replaces this key by a new one",
             )
         else:
             yield Finding(level="ok", subject=subject, text=what)
         if self._plan.fault_model != "byzantine":
             yield Finding(level="warn", subject=subject, text=f"{self._plan.algorithm} tolerates crashes, and no liars")
+
+    def _again(self) -> str:
+        """When a silent key votes again, for people."""
+        if self._votes_from > NEVER:
+            return "never: the mark beside it cannot be read"
+        return f"once epoch {self._votes_from} begins"
 
     def inspect(self) -> dict[str, Any]:
         """What ``fluvial consensus status`` shows."""
@@ -428,4 +474,5 @@ class ConsensusHost(Consensus):
             "transactions": self._shown.transactions,
             "block_ms": self._shown.block_ms,
             "alarmed": replica.alarmed,
+            "votes_from_epoch": self._votes_from if self.silent else replica.epoch,
         }

@@ -1,7 +1,7 @@
-"""The mark beside a peer's key: this key may have voted on these ledgers. It outlives the database, and is locked while the peer runs.
+"""The mark beside a peer's key: up to which epoch this key may have voted on each ledger. It outlives the database, and is locked while the peer runs.
 
-Who has lost the database does not know what it has signed: a fresh database beside a mark must not vote. Two processes with one key would sign twice:
-the second one finds the mark locked.
+Who has lost the database does not know what it has signed: a fresh database beside a mark must not vote in any epoch up to the one that the mark names. In later ones
+the key has signed nothing, since the mark is on the disk before the first vote of an epoch leaves. Two processes with one key would sign twice: the second one finds the mark locked.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
-from fluvial.errors import ConfigError
+from fluvial.errors import ConfigError, StorageError
 from fluvial.hosting.log import ConsensusLog
+from fluvial.ledger.statements import SLOT_MAX
 from fluvial.ports import Database
+
+NEVER: Final = SLOT_MAX
 
 
 class KeyMark:
@@ -45,32 +49,48 @@ class KeyMark:
                 hint="a validator that runs twice signs twice and loses its place; stop the other one",
             ) from error
 
-    def has_voted(self, chain: bytes) -> bool:
-        """Whether the key may have voted on a ledger."""
-        return chain.hex() in os.pread(self._handle, 1 << 20, 0).decode(errors="replace").split()
+    def votes_from(self, chain: bytes) -> int:
+        """The first epoch of a ledger in which the key has certainly signed nothing; 0 if it has never voted on it."""
+        lines = os.pread(self._handle, os.fstat(self._handle).st_size, 0).decode(errors="replace").splitlines()
+        found = [line.split() for line in lines]
+        return max((_epoch(words) + 1 for words in found if words and words[0] == chain.hex()), default=0)
 
-    def note(self, chain: bytes) -> None:
-        """Note that the key votes on a ledger from now on; durable on return."""
-        if self.has_voted(chain):
+    def note(self, chain: bytes, epoch: int) -> None:
+        """Note that the key votes in an epoch of a ledger from now on; durable on return.
+
+        Raises:
+            StorageError: it cannot be written, so the key must not vote.
+        """
+        if self.votes_from(chain) > epoch:
             return
-        end = os.lseek(self._handle, 0, os.SEEK_END)
-        os.pwrite(self._handle, f"{chain.hex()}\n".encode(), end)
-        os.fsync(self._handle)
-        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            end = os.lseek(self._handle, 0, os.SEEK_END)
+            os.pwrite(self._handle, f"{chain.hex()} {epoch}\n".encode(), end)
+            os.fsync(self._handle)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StorageError(
+                f"{self._path}: the mark of a key that votes cannot be written: {error.strerror}"
+            ) from error
 
     def close(self) -> None:
         """Let go."""
         os.close(self._handle)
 
 
-async def may_vote(
+def _epoch(words: list[str]) -> int:
+    """The epoch of a line; what cannot be read may have named any."""
+    return int(words[1]) if len(words) == 2 and words[1].isdecimal() else NEVER
+
+
+async def may_vote_from(
     mark: KeyMark, database: Database, table: ConsensusLog, me: bytes, chain: bytes, genesis: str
-) -> bool:
-    """Whether a key may vote on a ledger with a database, which belongs to both from then on.
+) -> int:
+    """The first epoch of a ledger in which a key may vote with a database, which belongs to both from then on.
 
     Args:
         mark: of the key.
@@ -84,7 +104,7 @@ async def may_vote(
         ConfigError: the database belongs to another ledger or another key.
     """
 
-    def look(connection: Connection) -> tuple[tuple[bytes, bool] | None, bool]:
+    def look(connection: Connection) -> tuple[tuple[bytes, int] | None, bool]:
         return table.voter(connection, me), table.others(connection, me)
 
     known, of_others = await database.read(look)
@@ -99,7 +119,7 @@ async def may_vote(
             hint="a validator's database and key go together",
         )
     if known is not None:
-        return not known[1]
-    silent = mark.has_voted(chain)
-    await database.write(lambda connection: table.register(connection, me, chain, silent=silent))
-    return not silent
+        return known[1]
+    first = mark.votes_from(chain)
+    await database.write(lambda connection: table.register(connection, me, chain, votes_from=first))
+    return first

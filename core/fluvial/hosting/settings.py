@@ -42,6 +42,20 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="transactions of one block that this peer proposes; bounds how long a block takes",
         ),
     ] = 1_000
+    snapshot_blocks: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="a snapshot of the state is written every so many blocks, so that a restart reads that and the blocks since; 0 for never",
+        ),
+    ] = 1_000
+    kept_blocks: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="older blocks than so many below the newest snapshot are removed; others cannot get them here any more",
+        ),
+    ] = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

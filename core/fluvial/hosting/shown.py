@@ -45,7 +45,7 @@ class ShownLedger:
         return int(median(self._delays_ms)) if self._delays_ms else 0
 
     def open(self, height: int, state: State, tip: BlockHeader | None, proof: FinalityProof | None) -> None:
-        """The ledger as the log has it.
+        """The ledger as the log has it, or behind a snapshot that was fetched: everything may be new.
 
         Args:
             height: how many blocks there are.
@@ -53,7 +53,7 @@ class ShownLedger:
             tip: the last of them; None if there is none.
             proof: of the last one, if it is known.
         """
-        self._since = height
+        self._since, self._changes = height, {}
         self.view = StateView(height, state, self._changes, self._since)
         if tip is not None:
             self.certified.put(tip, state)

@@ -13,7 +13,7 @@ def upgrade() -> None:
         "consensus_keys",
         sa.Column("peer", sa.LargeBinary(32), nullable=False),
         sa.Column("chain", sa.LargeBinary(32), nullable=False),
-        sa.Column("silent", sa.BigInteger(), nullable=False),
+        sa.Column("votes_from", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("peer", name="pk_consensus_keys"),
     )
     for table, key in (("consensus_records", "number"), ("consensus_blocks", "height"), ("consensus_proofs", "height")):
