@@ -11,9 +11,9 @@ import anyio
 
 from fluvial.client import Client
 from fluvial.encoding import decode
-from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.errors import Refused, RemoteProtocolError, ServiceError, Unreachable
 from fluvial.identity import KeyPair, PeerId
-from fluvial.ledger.light_client import ProvenFact
+from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.names import CommitName, RevealName, commitment
 from fluvial.ledger.transactions import Body, carry_revocation, sign_transaction, transaction_id
 
@@ -55,6 +55,23 @@ class RemoteLedger:
         """What the ledger says at a key, with the proof. A ``LightClient`` checks it: the peer may lie. Raises as :meth:`ask`."""
         answer = base64.b64decode(await self.ask("prove", module, key.hex()))
         return decode(answer, ProvenFact, what="fact of the ledger")
+
+    async def follow(self, light: LightClient, *, epoch: int) -> None:
+        """Bring a light client to an epoch, with the proofs of who validated in those between.
+
+        Args:
+            light: what it accepts is signed by validators that it knows already.
+            epoch: such as that of a fact.
+
+        Raises:
+            RemoteProtocolError: the peer has no such proofs. ServiceError and others as of :meth:`ask`.
+        """
+        while light.epoch < epoch:
+            steps = await self.ask("epochs", light.epoch)
+            for step in steps:
+                light.follow(decode(base64.b64decode(step), ProvenFact, what="step to the next epoch"))
+            if not steps:
+                raise RemoteProtocolError(f"the peer does not show who validates after epoch {light.epoch}")
 
     async def submit(
         self, keys: KeyPair, bodies: Sequence[Body], *, fee_max: int = 0, wait_s: float = WAIT_S

@@ -21,7 +21,7 @@ from fluvial.hosting.genesis_file import read_genesis
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Account, Genesis, Membership, Parameters
 from fluvial.ledger.licences import LicenceRecord
-from fluvial.ledger.light_client import LightClient
+from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.names import NameRecord
 from fluvial.ledger.perimeters import (
     CreatePerimeter,
@@ -131,8 +131,15 @@ def proven(way: Reach, genesis: Genesis, module: str, key: bytes) -> dict[str, A
     Raises:
         RemoteProtocolError: the peer's proof shows something else.
     """
-    fact = through(way, lambda ledger: ledger.fact(module, key))
-    value = LightClient(genesis).checked(fact, module, key)
+    light = LightClient(genesis)
+
+    async def look(ledger: RemoteLedger) -> ProvenFact:
+        found = await ledger.fact(module, key)
+        await ledger.follow(light, epoch=found.header.epoch)
+        return found
+
+    fact = through(way, look)
+    value = light.checked(fact, module, key)
     record = None if value is None else decode(value, _RECORDS[module], what=f"record of {module}")
     return {"height": fact.header.height, "block": fact.header.id.hex(), "value": _plain(record)}
 

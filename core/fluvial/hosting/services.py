@@ -112,7 +112,8 @@ class LedgerService(Effector[NoConfig]):
         """Where the ledger of this peer stands.
 
         ``role`` is ``validator``, ``follower`` or ``silent``; ``transactions`` counts those executed since the start; ``block_ms`` is the median of how long the
-        last blocks took from their proposal until they were final and durable here; ``alarmed`` says why the peer signs nothing any more.
+        last blocks took from their proposal until they were final and durable here; ``alarmed`` says why the peer signs nothing any more;
+        ``votes_from_epoch`` is the epoch in which a silent peer votes again.
         """
         _ready(self._host)
         return self._host.inspect()
@@ -144,6 +145,11 @@ class LedgerService(Effector[NoConfig]):
         if found is None:
             raise EffectorError(NOT_READY, "the ledger has no block with a proof yet")
         return _text(encode(prove_fact(found.state, found.header, found.proof, module, _hex(key))))
+
+    @function(inline=True)
+    def epochs(self, first: U64) -> list[str]:
+        """The steps from an epoch to later ones, at most 16: each a ``ProvenFact`` (base64) of who validates after that epoch, for ``LightClient.follow``."""
+        return [_text(encode(one)) for one in _ready(self._host).shelf.steps_from(first)]
 
     @function(inline=True)
     def outcome(self, transaction: str) -> OutcomeView | None:

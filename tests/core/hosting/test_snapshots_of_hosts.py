@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fluvial.encoding import decode
 from fluvial.errors import StorageError
 from fluvial.hosting import host
 from fluvial.hosting.paced_answers import WAIT_MAX_S, PacedAnswers
+from fluvial.hosting.services import LedgerService
+from fluvial.ledger.genesis import Genesis
+from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.statements import Validator
 from fluvial.ledger.transactions import TransferUnits, UpdateValidators
 from fluvial.testing.nodes import keys_of, until
@@ -37,6 +42,12 @@ def replica_of(node: Any) -> Any:
 def lose_database(folder: Path) -> None:
     for file in folder.glob("dan.db*"):
         file.unlink()
+
+
+def genesis_of(node: Any) -> Genesis:
+    genesis = host_of(node).genesis
+    assert genesis is not None
+    return genesis
 
 
 def heights(folder: Path, name: str, table: str) -> list[int]:
@@ -108,6 +119,10 @@ async def test_a_key_whose_database_was_lost_votes_again_in_the_next_epoch(tmp_p
         assert not host_of(dan).silent
         assert host_of(dan).is_validator
         assert (tmp_path / "dan.voted").read_text().split()[1::2] == ["0", "1"]
+        light = LightClient(genesis_of(ada))
+        (step,) = LedgerService(host_of(ada)).epochs(0)
+        light.follow(decode(base64.b64decode(step), ProvenFact, what="step"))
+        assert (light.epoch, light.validators.power) == (1, 5)
         await network.stop("cyd")
         # Ada, bob and dan have four of five votes; without dan it would be no quorum.
         await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 1))
