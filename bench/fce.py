@@ -20,10 +20,10 @@ from fluvial.testing.nodes import nodes
 from fluvial_fce_wasm.compiling import CodeCache, CompiledModule
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.guest.instance import LinkedInstances, LoadedModule
-from fluvial_fce_wasm.levels import ServicePlan
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import link
 from fluvial_fce_wasm.running import RunningService
+from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import function_of
 from fluvial_fce_wasm.threads import GuestThreads
 from wasmtime import wat2wasm

@@ -12,6 +12,13 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 @pass_invocation
 def run(invocation: Invocation) -> None:
     """Run the peer until SIGINT or SIGTERM."""
+    from fluvial.cli.garbage import no_collecting
+
+    with no_collecting():
+        _run(invocation)
+
+
+def _run(invocation: Invocation) -> None:
     from fluvial.cli import serving
     from fluvial.cli.process_end import ProcessEnd
     from fluvial.node import Node

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import anyio
+from anyio.abc import TaskStatus
 
 from fluvial.cli.garbage import tend_garbage
 from fluvial.cli.process_end import ProcessEnd
@@ -73,6 +74,10 @@ async def until_signalled(work: Callable[[], Awaitable[object]]) -> signal.Signa
     return next(iter(caught), None)
 
 
+async def _run(node: Node, *, task_status: TaskStatus[None]) -> None:
+    await node.run(task_status=task_status)
+
+
 async def serve(node: Node, ending: ProcessEnd) -> None:
     """Run a peer until it is told to stop, and then begin the end of the process.
 
@@ -82,9 +87,8 @@ async def serve(node: Node, ending: ProcessEnd) -> None:
 
     async def work() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(tend_garbage)
-            await node.run(task_status=anyio.TASK_STATUS_IGNORED)
-            tasks.cancel_scope.cancel()
+            await tasks.start(_run, node)
+            await tend_garbage()
 
     try:
         stopped_by = await until_signalled(work)

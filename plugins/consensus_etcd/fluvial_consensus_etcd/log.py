@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fluvial.consensus.ordering import OrderedEntry, OrderLostError
 from fluvial.errors import RemoteProtocolError, Unreachable
 
-from fluvial_consensus_etcd.gateway import EtcdGateway, EtcdItem
+if TYPE_CHECKING:  # httpx comes with it
+    from fluvial_consensus_etcd.gateway import EtcdGateway, EtcdItem
 
 DIGITS: Final = 16
 READ_AT_ONCE: Final = 16

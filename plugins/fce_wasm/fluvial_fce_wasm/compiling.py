@@ -22,14 +22,11 @@ import msgspec
 from fluvial.identity import PeerId
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
-from wasmtime import wat2wasm
 
 from fluvial_fce_wasm.compile_turns import CompilerPlace, CompileTurns
 from fluvial_fce_wasm.composing import Composer, composition
 from fluvial_fce_wasm.failures import FailureKind, GuestError
-from fluvial_fce_wasm.guest.compiler import compile_component
-from fluvial_fce_wasm.guest.engine import DETERMINISTIC, PLAIN, GuestEngine
-from fluvial_fce_wasm.limits import MODULE_BYTES_MAX
+from fluvial_fce_wasm.limits import DETERMINISTIC, MODULE_BYTES_MAX, PLAIN
 from fluvial_fce_wasm.linking import LinkPlan
 from fluvial_fce_wasm.process.messages import CompileOrder, ComposeOrder, OrderFailed, Reply
 from fluvial_fce_wasm.wit.types import ModuleShape
@@ -179,6 +176,9 @@ class CodeCache:
 
     async def _reply(self, order: CompileOrder, place: CompilerPlace) -> Reply:
         if is_virtual():  # there are no processes in simulated time; simulations compile what is theirs
+            from fluvial_fce_wasm.guest.compiler import compile_component
+            from fluvial_fce_wasm.guest.engine import GuestEngine
+
             return compile_component(order, GuestEngine(counts_fuel=order.counts_fuel))
         return await place.ask(order, timeout_s=self._compile_s)
 
@@ -253,6 +253,8 @@ def _binaries(files: Sequence[Path], scratch: Path, is_text: bool) -> list[Path]
         data = path.read_bytes() if is_text else b""
         if is_text and not data.startswith(b"\0asm"):
             path = scratch / f"part{place}"
+            from wasmtime import wat2wasm
+
             path.write_bytes(wat2wasm(data))
         found.append(path)
     return found

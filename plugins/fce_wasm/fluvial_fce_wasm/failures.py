@@ -52,6 +52,10 @@ STATUSES: Final[dict[FailureKind, int]] = {
 """The status that scripts see, by kind; the first two are those that every service has (``fluvial.services.Status``)."""
 
 
+class UnknownFunction(LookupError):
+    """A service has no function of this name."""
+
+
 class GuestError(ServiceError):
     """A service could not be made, or a call of it failed.
 

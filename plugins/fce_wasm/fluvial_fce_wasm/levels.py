@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
-from fluvial_fce_wasm.compiling import CompiledModule
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.guest.instance import HostTrap, LinkedInstances, LoadedModule
-from fluvial_fce_wasm.limits import GuestLimits
-from fluvial_fce_wasm.linking import LinkPlan
 from fluvial_fce_wasm.process.messages import CallOrder, HostAnswer, LoadOrder, ModuleOrder, OrderDone, OrderFailed
 from fluvial_fce_wasm.process.parent import ChildProcess, no_host
+from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import PublicFunction
 from fluvial_fce_wasm.threads import (
     INLINE_MODULES_MAX,
@@ -32,7 +28,6 @@ from fluvial_fce_wasm.threads import (
 )
 from fluvial_fce_wasm.wit.types import WitPrimitive
 
-Isolation: TypeAlias = Literal["thread", "process"]
 AskHost: TypeAlias = Callable[[str, str, list[Any]], Coroutine[Any, Any, HostAnswer]]
 """Called on the event loop with interface, function and arguments of a call to the host."""
 
@@ -40,27 +35,6 @@ GRACE_S: Final = 0.25
 """After its deadline a process has so long to stop the guest itself; then it is killed."""
 LOAD_S: Final = 30.0
 """How long a process may take to start and to load compiled modules, beside what its guests take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServicePlan:
-    """All that is needed to run a service.
-
-    Attributes:
-        modules: name, compiled code, and share of the memory in bytes of each (``shares.py``).
-        link: how they are linked.
-        limits: of the service.
-        isolation: where it runs.
-        state: its state directory; None if it has none.
-        stateless: whether its guests keep nothing from call to call, so that a call may be made again by new ones.
-    """
-
-    modules: Sequence[tuple[str, CompiledModule, int]]
-    link: LinkPlan
-    limits: GuestLimits
-    isolation: Isolation
-    state: Path | None = None
-    stateless: bool = False
 
 
 class GuestLevel(Protocol):

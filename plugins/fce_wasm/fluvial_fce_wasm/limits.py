@@ -10,6 +10,9 @@ from msgspec import Meta
 MIB: Final = 1_048_576
 MODULE_BYTES_MAX: Final = 32 * MIB
 """The largest component that is taken. Python's have 18 MiB."""
+DETERMINISTIC: Final = "deterministic"
+PLAIN: Final = "plain"
+"""The profiles of code: with fuel, which makes results the same everywhere, and without."""
 
 
 class GuestLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

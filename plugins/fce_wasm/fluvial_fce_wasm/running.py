@@ -12,21 +12,18 @@ from typing import Any, Final
 import anyio
 from fluvial.virtual.threads import in_thread
 
-from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.guest.engine import GuestEngine
-from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ServicePlan, ThreadLevel
+from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ThreadLevel
 from fluvial_fce_wasm.process.parent import no_host
 from fluvial_fce_wasm.quota import used_bytes
+from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import PublicFunction, public_functions
 from fluvial_fce_wasm.threads import GuestThreads
 from fluvial_fce_wasm.turns import Turn
 
 LOOK_S: Final = 0.1
 """How often the state directory is measured during a call."""
-
-
-class UnknownFunction(LookupError):
-    """A service has no function of this name."""
 
 
 class RunningService:

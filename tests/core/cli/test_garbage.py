@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
-from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, tend_garbage
+from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, no_collecting, tend_garbage
 from fluvial.virtual.loop import run
 
 
@@ -62,3 +63,19 @@ def test_old_garbage_is_found_at_once_when_the_process_has_grown() -> None:
 
     assert GROWTH_S + 2 * PAUSE_S < FULL_S
     run(main)
+
+
+def test_a_start_looks_for_no_garbage_and_a_running_peer_does() -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            assert not gc.isenabled()
+            tasks.start_soon(tend_garbage)
+            await anyio.sleep(PAUSE_S)
+            assert gc.isenabled()
+            tasks.cancel_scope.cancel()
+
+    with no_collecting():
+        run(main)
+    with suppress(ZeroDivisionError), no_collecting():
+        raise ZeroDivisionError
+    assert gc.isenabled()

@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 import pytest
 from fluvial_fce_wasm.compiling import CodeCache
-from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.lab.play import Laboratory
 from fluvial_fce_wasm.limits import GuestLimits
-from fluvial_fce_wasm.running import RunningService, UnknownFunction
+from fluvial_fce_wasm.running import RunningService
 
 from tests.plugins.fce_wasm.deploying import WAT
 

@@ -11,12 +11,12 @@ from typing import Final
 
 from wasmtime import Config, Engine, component
 
+from fluvial_fce_wasm.limits import DETERMINISTIC, PLAIN
+
 STACK_BYTES: Final = 512 * 1024
 """Stack of a guest. Threads must have more than that, or a deep recursion ends the process: glibc's have 8 MiB."""
 TICK_S: Final = 0.005
 """How exact deadlines are, in seconds."""
-DETERMINISTIC: Final = "deterministic"
-PLAIN: Final = "plain"
 
 
 class GuestEngine:

@@ -12,13 +12,13 @@ from anyio.abc import TaskStatus
 
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.composing import Composer
-from fluvial_fce_wasm.failures import FailureKind, GuestError
+from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.lab.cases import CaseCall, EngineCase
-from fluvial_fce_wasm.levels import ServicePlan
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.parts import ServiceParts, prepared
-from fluvial_fce_wasm.running import RunningService, UnknownFunction
+from fluvial_fce_wasm.running import RunningService
+from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import listed_names
 from fluvial_fce_wasm.threads import GuestThreads
 

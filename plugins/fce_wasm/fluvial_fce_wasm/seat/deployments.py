@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
@@ -31,14 +30,16 @@ from fluvial_fce_wasm.blueprints import (
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.composing import Composer
 from fluvial_fce_wasm.failures import GuestError
-from fluvial_fce_wasm.guest.engine import GuestEngine
-from fluvial_fce_wasm.levels import Isolation, ServicePlan
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX, GuestLimits
 from fluvial_fce_wasm.parts import ServiceParts, prepared
-from fluvial_fce_wasm.running import RunningService
 from fluvial_fce_wasm.seat.hosting import HostShelf
 from fluvial_fce_wasm.seat.options import WasmOptions
+from fluvial_fce_wasm.service_plan import Isolation, ServicePlan
 from fluvial_fce_wasm.threads import GuestThreads
+
+if TYPE_CHECKING:  # with it comes wasmtime, which a peer pays for when the first service is called
+    from fluvial_fce_wasm.guest.engine import GuestEngine
+    from fluvial_fce_wasm.running import RunningService
 
 ALIAS_CHARACTERS_MAX: Final = 128
 NOT_FOUND: Final = 404
@@ -288,8 +289,7 @@ class Deployments:
             if (found := self._running.get(entry.id)) is None:
                 plan = await self._plan(entry, self.blueprint_of(entry))
                 lost = partial(self._on_lost, entry.id)
-                found = RunningService(plan, self._engine, threads=self._threads, on_lost=lost)
-                self._running[entry.id] = found
+                found = self._running[entry.id] = self._service(plan, on_lost=lost)
         return found
 
     def _lock(self, service: str) -> anyio.Lock:
@@ -378,12 +378,23 @@ class Deployments:
         await in_thread(partial(state.mkdir, parents=True, exist_ok=True, mode=0o700))
         return state
 
+    def _service(
+        self, plan: ServicePlan, *, on_lost: Callable[[GuestError], None] = lambda error: None
+    ) -> RunningService:
+        from fluvial_fce_wasm.running import RunningService
+
+        return RunningService(plan, self._engine, threads=self._threads, on_lost=on_lost)
+
     def _engine(self, counts_fuel: bool) -> GuestEngine:
-        return self._engines.setdefault(counts_fuel, GuestEngine(counts_fuel=counts_fuel))
+        from fluvial_fce_wasm.guest.engine import GuestEngine
+
+        if counts_fuel not in self._engines:
+            self._engines[counts_fuel] = GuestEngine(counts_fuel=counts_fuel)
+        return self._engines[counts_fuel]
 
     async def _tried(self, plan: ServicePlan) -> None:
         """Start a service on trial, without its state directory; raises GuestError."""
-        trial = RunningService(replace(plan, state=None), self._engine, threads=self._threads)
+        trial = self._service(msgspec.structs.replace(plan, state=None))
         try:
             await trial.start()
         finally:

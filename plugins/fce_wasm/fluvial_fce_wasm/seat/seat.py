@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
@@ -19,8 +19,7 @@ from fluvial.services.native import NativeExecution, NativeOptions
 from fluvial.virtual.threads import in_thread
 from prometheus_client import Counter, Gauge
 
-from fluvial_fce_wasm.failures import STATUSES, FailureKind, GuestError
-from fluvial_fce_wasm.running import RunningService, UnknownFunction
+from fluvial_fce_wasm.failures import STATUSES, FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.seat.builtin import Dist, Srv
 from fluvial_fce_wasm.seat.deployments import Deployments
 from fluvial_fce_wasm.seat.hosting import CallContext, HostCalls, HostShelf
@@ -30,6 +29,9 @@ from fluvial_fce_wasm.seat.vault_access import VaultInterface, VaultService
 from fluvial_fce_wasm.seat.vaults import Vaults
 from fluvial_fce_wasm.shapes import completed, listed_names, public_functions
 from fluvial_fce_wasm.tables import ServiceEntry
+
+if TYPE_CHECKING:
+    from fluvial_fce_wasm.running import RunningService
 
 SWEEP_S: Final = 5.0
 """How often the vaults of particles that have ended are deleted."""
