@@ -34,15 +34,15 @@ class RemoteLedger:
     def __init__(self, client: Client, peer: PeerId) -> None:
         self._client, self._peer = client, peer
 
-    async def ask(self, function: str, *given: Any) -> Any:
-        """The result of a function of the service ``ledger``.
+    async def ask(self, function: str, *given: Any, service: str = "ledger") -> Any:
+        """The result of a function of the service ``ledger``, or of another one that the peer has.
 
         Raises:
             ServiceError: it failed. Unreachable: it did not come in time. Refused: the peer does not serve this client.
         """
         values = {f"argument_{number}": value for number, value in enumerate(given)}
         script = (
-            f'(xor (seq (call "{self._peer}" ("ledger" "{function}") [{" ".join(values)}] found)'
+            f'(xor (seq (call "{self._peer}" ("{service}" "{function}") [{" ".join(values)}] found)'
             ' (call %init_peer_id% ("return" "") [found true]))'
             ' (call %init_peer_id% ("return" "") [:error: false]))'
         )

@@ -320,6 +320,10 @@ class Execution(Part, Protocol):
         """What a service's deployment asks of those who call it; handed to the authorization. None if it asks for nothing."""
         return None
 
+    def price(self, service: str) -> int:
+        """Units of the ledger that each call of a service costs its initiator, as its deployment says; 0 for nothing."""
+        return 0
+
 
 # --- consensus --------------------------------------------------------------------------------------------------------
 

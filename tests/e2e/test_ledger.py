@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 @pytest.fixture(scope="module")
 def testnet(tmp_path_factory: pytest.TempPathFactory, variables: Mapping[str, str]) -> Iterator[LedgerProcesses]:
     with processes(tmp_path_factory.mktemp("ledger"), "simplex", variables) as network:
+        with (network.made.folders[0][0] / "fluvial.toml").open("a", encoding="utf-8") as settings:
+            settings.write("\n[ledger.prices]\nmath = 5\n")
         for number in range(4):
             network.start(number)
         wait_until(lambda: network.look(3) > 1, within_s=120, what="the validators decide about blocks")
@@ -70,6 +72,34 @@ def test_a_name_resolves_in_a_flow(testnet: LedgerProcesses) -> None:
         ' (seq (call there ("op" "identity") ["hi"] said) (call %init_peer_id% ("return" "") [said])))'
     )
     assert commanded(testnet, "flow", "run", script)["result"] == ["hi"]
+    assert commanded(testnet, "call", 'op.identity("hi")', "--on", "here") == "hi"
+    assert "nobody has the name" in commanded(testnet, "call", "op.noop()", "--on", "there", code=1)
+
+
+@pytest.mark.long
+def test_a_licence_from_the_command_line(testnet: LedgerProcesses, tmp_path: Path) -> None:
+    home, peer = testnet.made.folders[0]
+    administrator, shown = ("--key", testnet.made.administrator), tmp_path / "paid"
+    call = ("call", "math.add(1, 2)", *administrator)
+    assert "costs 5 units" in commanded(testnet, *call, code=1)
+    made = commanded(testnet, "consensus", "licence", "open", str(peer), "math", "100", *administrator)
+    licence = made["licence"]
+    commanded(testnet, "consensus", "licence", "extend", licence, "--units", "20", *administrator)
+    genesis = ("--genesis", testnet.made.genesis)
+    done = CliRunner().invoke(
+        main, list(map(str, ["consensus", "licence", "voucher", licence, 5, "--out", shown, *genesis, *administrator]))
+    )
+    assert done.exit_code == 0, done.output
+    commanded(testnet, *call, "--credentials", shown)
+    assert "sign a voucher of 10 units" in commanded(testnet, *call, "--credentials", shown, code=1)
+    (held,) = commanded(testnet, "consensus", "licence", "show")
+    assert (held["service"], held["amount"], held["used"]) == ("math", 5, 5)
+    (paid,) = commanded(testnet, "consensus", "licence", "settle")
+    assert (paid["units"], paid["failed"]) == (5, "")
+    assert commanded(testnet, "consensus", "licence", "settle") == []
+    assert commanded(testnet, "consensus", "query", "licences", licence)["value"]["settled"] == 5
+    commanded(testnet, "consensus", "licence", "close", licence)
+    assert commanded(testnet, "consensus", "query", "licences", licence)["value"] is None
 
 
 @pytest.mark.long

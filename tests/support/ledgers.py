@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fluvial.effectors import Effector
 from fluvial.hosting.genesis_file import GenesisDocument, GenesisParameters, GenesisValidator, genesis_text
 from fluvial.hosting.host import ConsensusHost
 from fluvial.identity import KeyPair
@@ -48,10 +49,11 @@ async def start_holder(
     name: str,
     algorithm: str | Mapping[str, Any] = "simplex",
     more: Mapping[str, Any] = MappingProxyType({}),
+    serves: Sequence[Effector[Any]] = (),
     **ledger: Any,
 ) -> RunningNode:
     """Start a node that holds the ledger, perhaps again; all know each other's addresses then. ``more`` are further sections."""
-    node = await network.start(name, **sections_of(name, algorithm, **ledger), **more)
+    node = await network.start(name, serves=serves, **sections_of(name, algorithm, **ledger), **more)
     network.introduce()
     return node
 

@@ -24,7 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
@@ -40,7 +40,7 @@ from fluvial.assembly.switchboard import Switchboard
 from fluvial.blobs.room import BlobRoom
 from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
-from fluvial.effectors import Effector
+from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError
 from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import Guard, PluginFailed
@@ -51,12 +51,14 @@ from fluvial.guard.guarded import (
     GuardedRouting,
     GuardedTransport,
 )
+from fluvial.hosting.tables import TABLES as LEDGER_TABLES
 from fluvial.identity import KeyPair, PeerId
+from fluvial.licensing.tables import TABLES as LICENCE_TABLES
 from fluvial.observers import Observers
-from fluvial.particles.room import OnNotice, OnRun, ParticleContext, Particles
+from fluvial.particles.room import Charge, OnNotice, OnRun, ParticleContext, Particles
 from fluvial.ports import Context
 from fluvial.relaying.room import RelayRoom
-from fluvial.seats import SeatName
+from fluvial.seats import Decision, SeatName
 from fluvial.services import Accounts, Services
 from fluvial.services.accounts import Kind
 from fluvial.services.builtin import Versions, serve_builtins
@@ -64,6 +66,9 @@ from fluvial.services.room import ServiceOffer, ServiceRoom
 from fluvial.storage.opening import Keeping
 from fluvial.story.condensed import condense
 from fluvial.tables import Tables, distinct
+
+if TYPE_CHECKING:
+    from fluvial.licensing.desk import LicenceDesk
 
 AIR_VERSION: Final = "0.62"
 """The version of the language that this peer speaks, as the reference counts."""
@@ -172,7 +177,13 @@ class Assembly:
             PluginError: two of them have different tables of one name.
         """
         offers = [choice.offer for choice in (*self._settings.seats.values(), *self._settings.extras.values())]
-        return distinct((f"{one.kind} {one.name} ({one.distribution})", one.tables) for one in offers if one.tables)
+        owned = [(f"{one.kind} {one.name} ({one.distribution})", one.tables) for one in offers if one.tables]
+        return distinct([*owned, ("core", LICENCE_TABLES)] if self._has_ledger else owned)
+
+    @property
+    def _has_ledger(self) -> bool:
+        """Whether what takes the seat of consensus holds a ledger."""
+        return self._settings.seats["consensus"].offer.tables is LEDGER_TABLES
 
     @asynccontextmanager
     async def running(self, store: Keeping) -> AsyncIterator[Particles]:
@@ -186,7 +197,9 @@ class Assembly:
         """
         BLAME.set(self._guard.blame("unknown", "node"))
         self._build(store)
-        service_room, particles = self._rooms(store)
+        licences = self._licence_desk(store)
+        licensing = [self.parts.add(LICENCE_TABLES.name, licences)] if licences is not None else []
+        service_room, particles = self._rooms(store, licences.charge if licences is not None else _unpaid)
         blobs = self.parts.add("blobs", self.blobs)
         relaying = self.parts.add("relaying", self.relaying)
         named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
@@ -202,7 +215,7 @@ class Assembly:
             await lives.enter_async_context(self.parts.living(relaying))
             await lives.enter_async_context(self.parts.living(self._seated["execution"]))
             await lives.enter_async_context(self.parts.extras())
-            for room in rooms:  # their own work has its own limits
+            for room in (*licensing, *rooms):  # their own work has its own limits
                 await lives.enter_async_context(self.parts.living(room, start_s=inf))
             for relay in self._settings.relays:
                 self.transport.keep(relay)
@@ -275,7 +288,23 @@ class Assembly:
             extensions=self.extensions,
         )
 
-    def _rooms(self, store: Keeping) -> tuple[ServiceRoom, Particles]:
+    def _licence_desk(self, store: Keeping) -> LicenceDesk | None:
+        """Who lets licences pay for calls; nobody where there is no ledger."""
+        if not self._has_ledger:
+            return None
+        from fluvial.licensing.desk import LicenceDesk  # and with it the ledger, which peers without one do not pay for
+
+        section = self._settings.ledger
+        return LicenceDesk(
+            self._owner.keys,
+            self._settings.base_dir / section.genesis,
+            self.consensus,
+            store.part(LICENCE_TABLES.name),
+            prices=section.prices,
+            served=self.services.kinds,
+        )
+
+    def _rooms(self, store: Keeping, charge: Charge) -> tuple[ServiceRoom, Particles]:
         """Core's own rooms."""
         settings, owner = self._settings, self._owner
         services = ServiceRoom(self.services, builtin=self._serve_builtins, offers=list(self._service_offers()))
@@ -293,6 +322,8 @@ class Assembly:
             authorization=self.authorization,
             execution=self.execution,
             services=self.services,
+            prices=settings.ledger.prices,
+            charge=charge,
             on_run=owner.on_run,
             on_notice=owner.on_notice,
             clock=owner.clock,
@@ -367,6 +398,13 @@ class Assembly:
         """Called by the transport."""
         self._owner.log.info("peer_disconnected", other=peer)
         self.observers.peer_disconnected(peer)
+
+
+async def _unpaid(call: Call, price: int) -> Decision:
+    """Refuse a call that costs units."""
+    return Decision(
+        False, "licence", f"a call of {call.service[:80]} costs {price:,} units, and this peer holds no ledger"
+    )
 
 
 def _works(installed: Installed) -> bool:

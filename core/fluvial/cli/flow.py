@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation
+from fluvial.cli.ledger_options import peer_called, peer_or_name
 from fluvial.cli.reaching import TTL_S, Reach, keeping, reach, reach_options, run_options
 
 if TYPE_CHECKING:
@@ -83,18 +84,15 @@ def run(
         click.echo(f"particle {found_id}", err=True)  # what is on stdout is the result, for `| jq`
 
 
-def _peer_id(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    from fluvial.identity import PeerId
-
-    try:
-        return None if value is None else PeerId.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @click.command()
 @click.argument("expression", metavar="CALL")
-@click.option("--on", "peer", metavar="PEER", callback=_peer_id, help="The peer that is called.  [default: the relay]")
+@click.option(
+    "--on",
+    "peer",
+    metavar="PEER",
+    callback=peer_or_name,
+    help="The peer that is called: its id, or a name on the relay's ledger that stands for it.  [default: the relay]",
+)
 @click.option(
     "--ttl", "ttl_s", type=click.FloatRange(min=0.001), default=TTL_S, show_default=True, help="Seconds to live."
 )
@@ -117,9 +115,10 @@ def call(
 
     service, function, given = _parsed(expression)
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
+    called = Contact.parse(way.relay).peer if peer is None else peer_called(invocation, way, peer)
     values: dict[str, Any] = {f"argument_{number}": value for number, value in enumerate(given)}
     script = (
-        f'(xor (seq (call "{peer or Contact.parse(way.relay).peer}" ("{service}" "{function}") [{" ".join(values)}] result)'
+        f'(xor (seq (call "{called}" ("{service}" "{function}") [{" ".join(values)}] result)'
         ' (call %init_peer_id% ("return" "result") [result]))'
         ' (call %init_peer_id% ("return" "error") [:error:]))'
     )

@@ -14,15 +14,15 @@ import msgspec
 from fluvial.addresses import Contact
 from fluvial.cli import serving
 from fluvial.cli.context import Invocation
-from fluvial.cli.reaching import Reach, reach
+from fluvial.cli.reaching import Reach, has_peer, reach
 from fluvial.encoding import decode
-from fluvial.errors import ConfigError
+from fluvial.errors import ConfigError, ServiceError
 from fluvial.hosting.genesis_file import read_genesis
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Account, Genesis, Membership, Parameters
 from fluvial.ledger.licences import LicenceRecord
 from fluvial.ledger.light_client import LightClient, ProvenFact
-from fluvial.ledger.names import NameRecord
+from fluvial.ledger.names import NAMES, NameRecord
 from fluvial.ledger.perimeters import (
     CreatePerimeter,
     LedgerPerimeter,
@@ -142,6 +142,16 @@ def proven(way: Reach, genesis: Genesis, module: str, key: bytes) -> dict[str, A
     value = light.checked(fact, module, key)
     record = None if value is None else decode(value, _RECORDS[module], what=f"record of {module}")
     return {"height": fact.header.height, "block": fact.header.id.hex(), "value": _plain(record)}
+
+
+def target_of(invocation: Invocation, way: Reach, name: str) -> str:
+    """What a name stands for; raises as ``peer_called`` of ``ledger_options.py``."""
+    if not has_peer(invocation) or not invocation.configuration().settings.ledger.genesis:
+        return str(through(way, lambda ledger: ledger.ask("resolve", name, service="name")))
+    found = proven(way, genesis_of(invocation, None), NAMES, name.encode())
+    if found["value"] is None or found["height"] > found["value"]["until"]:
+        raise ServiceError(404, f"nobody has the name {name}, as of height {found['height']}")
+    return str(found["value"]["target"])
 
 
 def _plain(record: Any) -> Any:

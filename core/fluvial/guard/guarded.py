@@ -332,6 +332,14 @@ class GuardedExecution(_Seat[Execution]):
         """
         return self._guard.run(self._plugin, self._what("policy"), lambda: self.part.policy(service))
 
+    def price(self, service: str) -> int:
+        """As :meth:`Execution.price`.
+
+        Raises:
+            PluginFailed: it failed. The service must not be called then, because its price is unknown.
+        """
+        return self._guard.run(self._plugin, self._what("price"), lambda: self.part.price(service))
+
 
 def _functions(services: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
     """Service ids with the names of their functions; raises TypeError if something else stands there."""

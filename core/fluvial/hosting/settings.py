@@ -56,6 +56,13 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="older blocks than so many below the newest snapshot are removed; others cannot get them here any more",
         ),
     ] = 100_000
+    prices: Annotated[
+        dict[str, Annotated[int, Meta(ge=1, le=2**62)]],
+        Meta(
+            max_length=1_000,
+            description="units of the ledger that a call of a service of this peer costs its initiator, by service; needs a ledger",
+        ),
+    ] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

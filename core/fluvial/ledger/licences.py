@@ -12,12 +12,14 @@ Nobody can lose more than the uses since the last voucher: the provider is sure 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Annotated, Final
 
 import msgspec
 
 from fluvial.encoding import decode
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
 from fluvial.ledger.genesis import ACCOUNTS, Account, Amount, Key
 from fluvial.ledger.perimeters import ShortText
@@ -29,6 +31,8 @@ LICENCES: Final = "licences"
 SETTLE_BLOCKS: Final = 10_000
 """How many blocks after its expiry a licence still belongs to the provider alone."""
 _DOMAIN: Final = b"fluvial/voucher/1\0"
+_TAG: Final = b"\x94\xa7voucher"
+"""What the encoding of a voucher begins with: an array of four whose first is its tag."""
 
 PositiveAmount = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 
@@ -74,8 +78,8 @@ class CloseLicence(msgspec.Struct, frozen=True, array_like=True, tag="licence-")
 LicenceBody = OpenLicence | ExtendLicence | SettleLicence | CloseLicence
 
 
-class LicenceVoucher(msgspec.Struct, frozen=True, array_like=True):
-    """What a licensee hands to a provider, off the ledger.
+class LicenceVoucher(msgspec.Struct, frozen=True, array_like=True, tag="voucher"):
+    """What a licensee hands to a provider, off the ledger: in the canonical encoding, a credential of a flow.
 
     Attributes:
         licence: id.
@@ -86,6 +90,10 @@ class LicenceVoucher(msgspec.Struct, frozen=True, array_like=True):
     licence: Key
     amount: PositiveAmount
     signature: Signature
+
+    def is_signed(self, chain: bytes, licensee: bytes) -> bool:
+        """Whether it is the licensee's."""
+        return verify(licensee, self.signature, voucher_bytes(chain, self.licence, self.amount))
 
 
 class LicenceRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -111,11 +119,10 @@ class LicenceRecord(msgspec.Struct, frozen=True, array_like=True):
 
         A provider remembers the highest voucher of each licence, and asks for more than that with each use.
         """
-        signed = voucher_bytes(chain, voucher.licence, voucher.amount)
         return (
             height <= self.expires
             and self.settled < voucher.amount <= self.deposit
-            and verify(self.licensee, voucher.signature, signed)
+            and voucher.is_signed(chain, self.licensee)
         )
 
 
@@ -132,6 +139,16 @@ def voucher_bytes(chain: bytes, licence: bytes, amount: int) -> bytes:
 def sign_voucher(keys: KeyPair, chain: bytes, licence: bytes, amount: int) -> LicenceVoucher:
     """A voucher of the owner of these keys over all that it owes so far."""
     return LicenceVoucher(licence, amount, keys.sign(voucher_bytes(chain, licence, amount)))
+
+
+def vouchers_in(credentials: Iterable[bytes]) -> Iterator[LicenceVoucher]:
+    """The vouchers among the credentials of a flow; what is of another kind, or cannot be read, is left out."""
+    for one in credentials:
+        if one.startswith(_TAG):
+            try:
+                yield decode(one, LicenceVoucher, what="voucher")
+            except RemoteProtocolError:
+                continue
 
 
 def licence_of(state: State, name: bytes) -> LicenceRecord | None:

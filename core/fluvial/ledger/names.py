@@ -98,6 +98,11 @@ def commitment(name: str, salt: bytes, owner: bytes) -> bytes:
     return sha256(b"fluvial/name/1\0" + salt + owner + name.encode()).digest()
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be a name: small ASCII letters, digits, and hyphens within. No peer id is one: they have capitals."""
+    return _NAME.fullmatch(text) is not None
+
+
 def resolve(state: State, name: str, height: int) -> NameRecord | None:
     """The record of a name that is leased at a height; None if it is not."""
     value = state.get(NAMES, name.encode())
@@ -124,7 +129,7 @@ def apply_name(changes: Changes, setting: BlockSetting, sender: bytes, body: Nam
 
 
 def _reveal(changes: Changes, setting: BlockSetting, sender: bytes, body: RevealName) -> None:
-    if not _NAME.fullmatch(body.name):
+    if not is_name(body.name):
         raise BodyFailed("no name")
     key = commitment(body.name, body.salt, sender)
     wish = changes.read(COMMITMENTS, key, NameWish)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -51,6 +51,9 @@ from fluvial.throttling import ThrottledLog
 OnRun: TypeAlias = Callable[[Particle, Effects, Waits], None]
 """Told the outcome of each run of a particle here, with a function that says what waits."""
 
+Charge: TypeAlias = Callable[[Call, int], Awaitable[Decision]]
+"""Called with a permitted call that costs units, and how many; decides whether it is paid for."""
+
 OnNotice: TypeAlias = Callable[[Particle, Notice], None]
 """Told of each new failure notice about a particle of this peer."""
 
@@ -75,6 +78,8 @@ class ParticleContext:
         store: where they are.
         transport, routing, authorization, execution: the seats.
         services: who answers calls.
+        prices: units that a call of a service of this peer costs, by service; what is deployed has its own.
+        charge: lets a licence of the initiator pay for a call.
         on_run: told what each run of a particle here came to.
         on_notice: told of each new failure notice about a particle of this peer.
         clock, rng, observers, metrics, log: as usual.
@@ -93,6 +98,8 @@ class ParticleContext:
     authorization: GuardedAuthorization
     execution: GuardedExecution
     services: Services
+    prices: Mapping[str, int]
+    charge: Charge
     on_run: OnRun
     on_notice: OnNotice
     clock: Clock
@@ -183,10 +190,16 @@ class Particles(Part):
     async def _decided(self, call: Call) -> Decision:
         context = self._context
         try:
-            policy = None if context.services.has(call.service) else context.execution.policy(call.service)
+            if context.services.has(call.service):
+                policy, price = None, context.prices.get(call.service, 0)
+            else:
+                policy, price = context.execution.policy(call.service), context.execution.price(call.service)
         except FluvialError as error:
             return Decision(False, "failed", error.message)
-        return await context.authorization.permit(call, policy)
+        decision = await context.authorization.permit(call, policy)
+        if price and decision.allowed and call.initiator != context.keys.peer_id:
+            return await context.charge(call, price)
+        return decision
 
     def _quota(self) -> DiskQuota:
         context = self._context

@@ -50,6 +50,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             cheaper.
         isolation: ``process`` to run in a process of its own in any case.
         policy: what those who call it must be; handed to the peer's authorization.
+        price: units of the ledger that each call costs its initiator, who pays the peer by a licence; 0 for nothing.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -62,6 +63,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     stateless: bool = False
     isolation: Literal["auto", "process"] = "auto"
     policy: Any = None
+    price: Annotated[int, Meta(ge=0, le=2**62)] = 0
 
     def __post_init__(self) -> None:
         """Refuse module ids that are none, and names that do not fit.

@@ -39,7 +39,7 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         name: of the service; also its alias on the peer, unless ``alias`` is another.
         module: its modules, in the order of linking.
         alias: by which scripts call it.
-        limits, wasi, state, stateless, isolation, policy: as in a blueprint.
+        limits, wasi, state, stateless, isolation, policy, price: as in a blueprint.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -51,6 +51,7 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     stateless: bool = False
     isolation: Literal["auto", "process"] = "auto"
     policy: Any = None
+    price: Annotated[int, Meta(ge=0, le=2**62)] = 0
 
     def blueprint(self, ids: tuple[str, ...]) -> Blueprint:
         """The blueprint of modules that have these ids, in the order of the manifest."""
@@ -65,6 +66,7 @@ class ServiceManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             stateless=self.stateless,
             isolation=self.isolation,
             policy=self.policy,
+            price=self.price,
         )
 
 

@@ -191,6 +191,11 @@ class WasmExecution(Execution):
         entry = self.deployments.find(service)
         return None if entry is None else self.deployments.blueprint_of(entry).policy
 
+    def price(self, service: str) -> int:
+        """Units that a call costs, as the service's blueprint says."""
+        entry = self.deployments.find(service)
+        return 0 if entry is None else self.deployments.blueprint_of(entry).price
+
     def _capabilities(self) -> Iterable[Capability]:
         return [Capability("effector", name) for name in self.shelf.granted_effectors()]
 

@@ -1,0 +1,1 @@
+"""Licences at work: services that cost units of the ledger, and the vouchers that pay for their calls."""

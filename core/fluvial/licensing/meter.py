@@ -1,0 +1,159 @@
+"""Meters the use of licences: which call is paid for by which voucher. Pure: no clock, no disk.
+
+A call that costs units is made if
+
+1. its initiator holds a licence on the ledger, for this provider and the service as the script names it, that has not expired;
+2. it has shown a voucher of this licence, with this flow or before, that the deposit covers;
+3. what was used so far and this call are together no more than the voucher's amount.
+
+So a voucher pays in advance for the calls of a flow, and nobody risks more than what it covers beyond what was used. A call is paid for once it is
+permitted, whether the service then succeeds or not. A voucher that is shown again is worth nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fluvial.effectors import Call
+from fluvial.encoding import decode
+from fluvial.ledger.licences import LICENCES, LicenceRecord, LicenceVoucher, vouchers_in
+from fluvial.ports import View
+
+VOUCHERS_MAX: Final = 4
+"""So many vouchers of a call are looked at; each may cost the verification of a signature."""
+LICENCES_TRIED_MAX: Final = 8
+"""So many licences of one initiator for one service are tried for a call, the newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldVoucher:
+    """What a provider holds of a licence.
+
+    Attributes:
+        voucher: the highest one.
+        licensee: public key of who signed it.
+        service: what may be used.
+        used: units of the calls that were permitted.
+    """
+
+    voucher: LicenceVoucher
+    licensee: bytes
+    service: str
+    used: int
+
+
+class NotLicensedError(Exception):
+    """A call is not paid for; the text says why."""
+
+
+class LicenceMeter:
+    """What is used of the licences of one provider.
+
+    Args:
+        provider: its public key.
+        chain: id of the ledger.
+        held: what was kept of an earlier run.
+    """
+
+    def __init__(self, provider: bytes, chain: bytes, held: Iterable[HeldVoucher] = ()) -> None:
+        self._provider, self._chain = provider, chain
+        self._held: dict[bytes, HeldVoucher] = {}
+        self._of: dict[tuple[bytes, str], list[bytes]] = {}
+        for one in held:
+            self._put(one)
+
+    def held(self) -> Sequence[HeldVoucher]:
+        """What it holds, in the order in which licences were first used."""
+        return list(self._held.values())
+
+    def charge(self, call: Call, price: int, view: View) -> HeldVoucher:
+        """Let a licence pay for a call; returns what is to be made durable before the call is made.
+
+        Args:
+            call: with the vouchers that its initiator shows among its credentials.
+            price: units.
+            view: the ledger.
+
+        Raises:
+            NotLicensedError: no licence pays for it.
+        """
+        what = f"a call of {call.service[:80]} costs {price:,} units, and "
+        problems = [problem for voucher in self._shown(call, view) if (problem := self._take(voucher, call, view))]
+        known = self._of.get((call.initiator.public_key, call.service), [])
+        for name in known[: -LICENCES_TRIED_MAX - 1 : -1]:
+            held = self._held[name]
+            problem = _ended(_record(view, name), name, view.height)
+            if not problem and held.used + price > held.voucher.amount:
+                problem = (
+                    f"vouchers of {held.voucher.amount:,} units were shown for the licence {name.hex()}, of which {held.used:,} are used: "
+                    f"sign a voucher of {held.used + price:,} units or more"
+                )
+            if not problem:
+                self._held[name] = replace(held, used=held.used + price)
+                return self._held[name]
+            problems.append(problem)
+        raise NotLicensedError(
+            what
+            + (
+                problems[0]
+                if problems
+                else "its initiator has shown no voucher of a licence for this service and this peer; `fluvial consensus licence` makes both"
+            )
+        )
+
+    def _shown(self, call: Call, view: View) -> Iterator[LicenceVoucher]:
+        """The highest voucher of each licence of this provider that a call shows."""
+        highest: dict[bytes, LicenceVoucher] = {}
+        for voucher in vouchers_in(call.credentials):
+            known = highest.get(voucher.licence)
+            if known is None or voucher.amount > known.amount:
+                highest[voucher.licence] = voucher
+        mine = (one for one in highest.values() if not self._is_of_another(_record(view, one.licence)))
+        yield from (one for one, _ in zip(mine, range(VOUCHERS_MAX), strict=False))
+
+    def _is_of_another(self, record: LicenceRecord | None) -> bool:
+        """Whether a licence is for another provider: the flow visits that one, too."""
+        return record is not None and record.provider != self._provider
+
+    def _take(self, voucher: LicenceVoucher, call: Call, view: View) -> str:
+        """Hold a voucher if it is good; returns what is wrong with it, or nothing."""
+        name = voucher.licence
+        held, record = self._held.get(name), _record(view, name)
+        if problem := _ended(record, name, view.height):
+            return problem
+        assert record is not None, "it has not ended"
+        if record.licensee != call.initiator.public_key:
+            return f"the licence {name.hex()} is another peer's, and not that of the flow's initiator"
+        if record.service != call.service:
+            return f"the licence {name.hex()} is for the service {record.service[:80]}"
+        if held is not None and voucher.amount <= held.voucher.amount:
+            return ""  # shown before
+        if voucher.amount > record.deposit:
+            return f"the voucher of {voucher.amount:,} units is more than the {record.deposit:,} that the licence {name.hex()} has locked"
+        if not voucher.is_signed(self._chain, record.licensee):
+            return f"the signature of the voucher for the licence {name.hex()} is not its licensee's"
+        used = held.used if held is not None else record.settled
+        self._put(HeldVoucher(voucher=voucher, licensee=record.licensee, service=record.service, used=used))
+        return ""
+
+    def _put(self, held: HeldVoucher) -> None:
+        name = held.voucher.licence
+        if name not in self._held:
+            self._of.setdefault((held.licensee, held.service), []).append(name)
+        self._held[name] = held
+
+
+def _record(view: View, name: bytes) -> LicenceRecord | None:
+    value = view.get(LICENCES, name)
+    return None if value is None else decode(value, LicenceRecord, what="licence of the ledger")
+
+
+def _ended(record: LicenceRecord | None, name: bytes, height: int) -> str:
+    """Why a licence is not good now; empty if it is."""
+    if record is None:
+        return f"the ledger of this peer knows no licence {name.hex()}: it was closed, or is not in a block yet"
+    if height > record.expires:
+        return f"the licence {name.hex()} has expired at height {record.expires:,}; the ledger is at {height:,}"
+    return ""
