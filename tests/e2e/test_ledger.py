@@ -78,7 +78,7 @@ def test_a_name_resolves_in_a_flow(testnet: LedgerProcesses) -> None:
 
 @pytest.mark.long
 def test_a_licence_from_the_command_line(testnet: LedgerProcesses, tmp_path: Path) -> None:
-    home, peer = testnet.made.folders[0]
+    _, peer = testnet.made.folders[0]
     administrator, shown = ("--key", testnet.made.administrator), tmp_path / "paid"
     call = ("call", "math.add(1, 2)", *administrator)
     assert "costs 5 units" in commanded(testnet, *call, code=1)

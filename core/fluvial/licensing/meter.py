@@ -1,4 +1,4 @@
-"""Meters the use of licences: which call is paid for by which voucher. Pure: no clock, no disk.
+"""Meters the use of licences: which call is paid for by which voucher. No clock, no disk.
 
 A call that costs units is made if
 
