@@ -115,6 +115,10 @@ class Peers(Protocol):
         """Send a message without waiting for an answer; raises as :meth:`request`."""
         ...
 
+    def post(self, to: PeerId, protocol: str, payload: bytes) -> bool:
+        """Send a message at once if a connection stands and has room for it; False if not: then :meth:`send`. Quick, and never raises."""
+        ...
+
     def connected(self) -> frozenset[PeerId]:
         """The peers with which a connection stands now."""
         ...

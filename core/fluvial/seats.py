@@ -42,8 +42,10 @@ MESSAGE_BYTES_MAX: Final = 65_536
 AT_ONCE: Final = 64
 PER_SENDER: Final = 16
 
-Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes]]
+Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes] | bytes]
 """Called with (sender, payload) for each message of a protocol; what it returns answers a request and is dropped for a one-way message.
+
+A plain function, which never waits for anything, costs no task; it is for protocols with many short messages.
 
 May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``ResourceLimit`` and ``Unreachable``: the sender's request then fails with code and
 message. Of any other exception the sender sees only an id; the log has its text."""
@@ -179,6 +181,13 @@ class Transport(Protocol):
             LocalProtocolError: the payload is larger than a frame may be.
         """
         ...
+
+    def post(self, peer: PeerId, protocol: str, payload: bytes) -> bool:
+        """Send as :meth:`send` over an open connection that has room for the message now; False if nothing was sent. Quick, and never raises.
+
+        A transport need not have this way: whoever is told False takes the other one.
+        """
+        return False
 
     def dialable(self, address: Address) -> bool:
         """Whether this peer would dial an address that another peer told it; quick, and asks nobody.

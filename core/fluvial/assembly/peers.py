@@ -39,6 +39,10 @@ class DirectPeers:
         """As :meth:`Peers.send`."""
         await self._transport.send(await self._contact(to, SEND_S), protocol, payload)
 
+    def post(self, to: PeerId, protocol: str, payload: bytes) -> bool:
+        """As :meth:`Peers.post`."""
+        return self._ready.is_set() and self._transport.post(to, protocol, payload)
+
     def connected(self) -> frozenset[PeerId]:
         """As :meth:`Peers.connected`."""
         return self._transport.connected() if self._ready.is_set() else frozenset()

@@ -177,8 +177,9 @@ class Switchboard:
         line.answering += 1
         try:
             if not line.foreign:
-                return await answer.by(sender, payload)
-            value = await self._guard.call(
+                found = answer.by(sender, payload)
+                return found if isinstance(found, bytes) else await found
+            value = await self._guard.answer(
                 line.plugin,
                 answer.protocol,
                 lambda: answer.by(sender, payload),

@@ -126,13 +126,21 @@ class Guard:
                 task
             )  # in a circle with this frame it would keep all that its callers work with, until garbage is collected
 
-    async def answer(self, plugin: str, what: str, work: Callable[[], T | Awaitable[T]], *, passes: Passes = ()) -> T:
+    async def answer(
+        self,
+        plugin: str,
+        what: str,
+        work: Callable[[], T | Awaitable[T]],
+        *,
+        timeout_s: float = CALL_S,
+        passes: Passes = (),
+    ) -> T:
         """As :meth:`call`, for work that may also return its result at once, which costs no task."""
         self._check_left_behind(plugin, what)
         found = self.run(plugin, what, work, passes=passes)
         if not hasattr(found, "__await__"):
             return found
-        return await self.call(plugin, what, lambda: cast("Awaitable[T]", found), passes=passes)
+        return await self.call(plugin, what, lambda: cast("Awaitable[T]", found), timeout_s=timeout_s, passes=passes)
 
     def _check_left_behind(self, plugin: str, what: str) -> None:
         if self._left_behind[plugin] >= LEFT_BEHIND_MAX:

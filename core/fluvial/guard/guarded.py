@@ -110,6 +110,12 @@ class GuardedTransport(_Seat[Transport]):
         except PluginFailed as error:
             raise Unreachable(f"{contact.peer}: {error.message}", hint=error.hint) from error
 
+    def post(self, peer: PeerId, protocol: str, payload: bytes) -> bool:
+        """As :meth:`Transport.post`; nothing is sent if it fails."""
+        return self._guard.ask(
+            self._plugin, self._what("post"), lambda: self.part.post(peer, protocol, payload) is True, False
+        )
+
     def dialable(self, address: Address) -> bool:
         """As :meth:`Transport.dialable`; none if it fails."""
         return self._guard.ask(self._plugin, self._what("dialable"), lambda: self.part.dialable(address) is True, False)

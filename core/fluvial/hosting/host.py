@@ -364,7 +364,7 @@ class ConsensusHost(Consensus):
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
-    async def _received(self, sender: PeerId, payload: bytes) -> bytes:
+    def _received(self, sender: PeerId, payload: bytes) -> bytes:
         replica = self._running()
         assert self._tasks is not None, "it runs"
         for data in messages_of(payload):

@@ -1,7 +1,8 @@
-"""Messages to other peers: a bounded queue for each, emptied by one task, several messages in a frame. Delivery is best effort: engines repeat themselves."""
+"""Messages to other peers: a bounded queue for each, several messages in a frame. Delivery is best effort: engines repeat themselves."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -26,34 +27,42 @@ PAUSE_MAX_S: Final = 1.0
 
 
 class _Queue:
-    """What waits for one peer; the oldest goes if there is no room."""
+    """What waits for one peer; the oldest goes if there is no room.
 
-    __slots__ = ("bytes", "messages", "wake")
+    Attributes:
+        sending: whether a task empties it, since something has to be waited for.
+        pause_s: how long that task waits after the next failure.
+    """
+
+    __slots__ = ("bytes", "messages", "pause_s", "sending")
 
     def __init__(self) -> None:
         self.messages: deque[bytes] = deque()
         self.bytes = 0
-        self.wake = anyio.Event()
+        self.sending = False
+        self.pause_s = PAUSE_MIN_S
 
     def put(self, message: bytes) -> None:
         while self.messages and (len(self.messages) >= WAITING_MAX or self.bytes + len(message) > WAITING_BYTES_MAX):
             self.bytes -= len(self.messages.popleft())
         self.messages.append(message)
         self.bytes += len(message)
-        self.wake.set()
 
     def frame(self) -> Sequence[bytes]:
+        """The messages that go next, which stay until they are dropped."""
         taken: list[bytes] = []
         size = 0
-        while (
-            self.messages
-            and len(taken) < FRAME_MESSAGES_MAX
-            and (not taken or size + len(self.messages[0]) <= FRAME_BYTES)
-        ):
-            taken.append(self.messages.popleft())
-            size += len(taken[-1])
-        self.bytes -= size
+        for message in self.messages:
+            size += len(message)
+            if taken and (len(taken) >= FRAME_MESSAGES_MAX or size > FRAME_BYTES):
+                break
+            taken.append(message)
         return taken
+
+    def drop(self, count: int) -> None:
+        """Some of the oldest were sent."""
+        for _ in range(min(count, len(self.messages))):
+            self.bytes -= len(self.messages.popleft())
 
     def clear(self) -> None:
         self.messages.clear()
@@ -63,10 +72,12 @@ class _Queue:
 class Messenger:
     """Sends messages of one protocol.
 
+    What is said in one turn of the event loop leaves at its end, without a task, over connections that have room. Where there is none, a task waits.
+
     Args:
         peers: the port.
         protocol: its name.
-        tasks: runs a task for each peer that is sent to.
+        tasks: runs a task for each peer that has to be waited for.
         peers_max: to so many different ones; messages to further peers are dropped.
     """
 
@@ -74,16 +85,21 @@ class Messenger:
         self._peers, self._protocol, self._tasks = peers, protocol, tasks
         self._peers_max = peers_max
         self._queues: dict[PeerId, _Queue] = {}
+        self._due: dict[PeerId, _Queue] = {}
+        self._loop = asyncio.get_running_loop()
 
     def send(self, to: PeerId, message: bytes) -> None:
         """Send a message when its turn comes; returns at once."""
         queue = self._queues.get(to)
         if queue is None:
-            if len(self._queues) >= self._peers_max:
+            if len(self._queues) >= self._peers_max and not self._forget():
                 return
             queue = self._queues[to] = _Queue()
-            self._tasks.start_soon(self._empty, to, queue)
         queue.put(message)
+        if not queue.sending:
+            if not self._due:
+                self._loop.call_soon(self._post)
+            self._due[to] = queue
 
     def broadcast(self, to: Iterable[PeerId], message: bytes) -> None:
         """Send a message to several peers."""
@@ -95,24 +111,42 @@ class Messenger:
         queue = self._queues.get(to)
         return queue is None or not queue.messages
 
-    async def _empty(self, to: PeerId, queue: _Queue) -> None:
-        pause_s = PAUSE_MIN_S
-        while True:
-            with anyio.move_on_after(60.0):
-                await queue.wake.wait()
-            if not queue.messages:
-                del self._queues[to]  # nothing for a minute: whoever is sent to again gets a new task
-                return
-            try:
-                while queue.messages:
-                    await self._peers.send(to, self._protocol, encode(list(queue.frame())))
-                pause_s = PAUSE_MIN_S
-            except (Unreachable, RemoteProtocolError, LocalProtocolError):
-                queue.clear()  # what is older than the peer's return is of no use to it: engines repeat what matters
-                await anyio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
-            if not queue.messages:
-                queue.wake = anyio.Event()
+    def _forget(self) -> bool:
+        """Make room for another peer; False if all are being sent to."""
+        for peer, queue in self._queues.items():
+            if not queue.messages and not queue.sending:
+                del self._queues[peer]
+                return True
+        return False
+
+    def _post(self) -> None:
+        """Send what was said in this turn of the loop."""
+        due, self._due = self._due, {}
+        for to, queue in due.items():
+            while queue.messages:
+                frame = queue.frame()
+                if not self._peers.post(to, self._protocol, encode(frame)):
+                    queue.sending = True
+                    self._tasks.start_soon(self._send, to, queue)
+                    break
+                queue.drop(len(frame))
+                queue.pause_s = PAUSE_MIN_S
+
+    async def _send(self, to: PeerId, queue: _Queue) -> None:
+        """Empty a queue, and wait for what has to be waited for."""
+        try:
+            while queue.messages:
+                frame = queue.frame()
+                queue.drop(len(frame))
+                try:
+                    await self._peers.send(to, self._protocol, encode(frame))
+                    queue.pause_s = PAUSE_MIN_S
+                except (Unreachable, RemoteProtocolError, LocalProtocolError):
+                    queue.clear()  # what is older than the peer's return is of no use to it: engines repeat what matters
+                    await anyio.sleep(queue.pause_s)
+                    queue.pause_s = min(2 * queue.pause_s, PAUSE_MAX_S)
+        finally:
+            queue.sending = False
 
 
 def messages_of(payload: bytes) -> Sequence[bytes]:

@@ -226,6 +226,19 @@ class Connection:
         self._one_way_charge += await self._admitted(size)
         self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
 
+    def post(self, protocol: str, payload: bytes, *, size: int) -> bool:
+        """As :meth:`send`, if nothing has to be waited for; False if it has, or the connection takes no more messages, or none so large."""
+        charge = MESSAGE_COST_BYTES + size
+        if not self.usable or size > self._frame_bytes_max or not self._credit.free(charge):
+            return False
+        if not self._writer.reserve_now(size):
+            return False
+        self._credit.take(charge)
+        self._life.active = True
+        self._one_way_charge += charge
+        self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
+        return True
+
     def retire(self, reason: str, text: str) -> None:
         """Begin nothing new and close when nothing is under way any more."""
         if not self._reason:

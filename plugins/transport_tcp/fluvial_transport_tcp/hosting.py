@@ -134,6 +134,10 @@ class ConnectionHost:
         """Take over a socket that was accepted."""
         self._group.start_soon(self._accepted, accepted)
 
+    def used(self, peer: PeerId) -> Connection | None:
+        """The connection in use with a peer; None if there is none."""
+        return self._table.used(peer)
+
     async def connection(self, contact: Contact) -> Connection:
         """The connection in use with a peer, dialled if there is none.
 

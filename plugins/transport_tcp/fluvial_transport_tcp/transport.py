@@ -144,6 +144,13 @@ class TcpTransport(Transport):
                 f"{contact.peer}: {protocol} could not be sent within {self._options.send_timeout_s:g} s"
             ) from error
 
+    def post(self, peer: PeerId, protocol: str, payload: bytes) -> bool:
+        """Send at once or not at all; see :class:`fluvial.seats.Transport`."""
+        connection = None if self._host is None else self._host.used(peer)
+        if connection is None or not 1 <= len(protocol.encode()) <= LABEL_BYTES_MAX:
+            return False
+        return connection.post(protocol, payload, size=frame_bytes(protocol, payload))
+
     def keep(self, contact: Contact) -> None:
         """Stay connected to this peer; again for the same one replaces its addresses."""
         if (reconnector := self._reconnectors.get(contact.peer)) is not None:
