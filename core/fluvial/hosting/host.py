@@ -6,9 +6,9 @@ one event at a time. A view is shown once its block is durable here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -46,7 +46,7 @@ from fluvial.hosting.genesis_file import read_genesis
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
-from fluvial.hosting.log_writer import LogWriter
+from fluvial.hosting.log_writer import LogDatabase, LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
@@ -86,7 +86,8 @@ class ConsensusHost(Consensus):
         self._log: Final = context.log
         self._shown: Final = ShownLedger()
         self._table: Final = ConsensusLog()
-        self._writer: Final = LogWriter(context.database, self._table, self._on_durable)
+        # The database of a part of core is more than the port.
+        self._writer: Final = LogWriter(cast("LogDatabase", context.database), self._table, self._on_durable)
         self._store = RecentBlocks(RECENT_BLOCKS)
         self._desk: Final = HistoryDesk(context.database, self._table, self._transmit, lambda: self.view().height)
         self._keeper: Final = SnapshotKeeper(context.database, plan.section.kept_blocks, context.log)
@@ -364,10 +365,11 @@ class ConsensusHost(Consensus):
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
-    def _received(self, sender: PeerId, payload: bytes) -> bytes:
+    def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
         replica = self._running()
         assert self._tasks is not None, "it runs"
-        for data in messages_of(payload):
+        messages = messages_of(payload)
+        for data in messages:
             known = replica.validators.index(sender) is not None
             match tag_of(data):
                 case b"ask":
@@ -375,12 +377,19 @@ class ConsensusHost(Consensus):
                     if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
                         self._take(replica, sender, data)
                 case b"wants":
-                    if await self._desk.take_turn(sender, known=known):
-                        self._take(replica, sender, data)
+                    continue  # in its turn, below
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
                 case _:
                     self._take(replica, sender, data)
+        wishes = [data for data in messages if tag_of(data) == b"wants"]
+        return self._hand_out(replica, sender, wishes) if wishes else b""
+
+    async def _hand_out(self, replica: Replica, sender: PeerId, wishes: Sequence[bytes]) -> bytes:
+        """Answer who wants parts of a snapshot, each in its turn."""
+        for data in wishes:
+            if await self._desk.take_turn(sender, known=replica.validators.index(sender) is not None):
+                self._take(replica, sender, data)
         return b""
 
     def _take(self, replica: Replica, sender: PeerId, data: bytes) -> None:

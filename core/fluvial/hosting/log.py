@@ -6,11 +6,11 @@ gaps: what a disk, or somebody, has damaged is found at the start, and a key of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
 
 from fluvial.consensus.wire import BlockEntry, EpochEntry, EvidenceEntry, LogEntry, ProofEntry, RecordEntry
 from fluvial.encoding import encode
@@ -29,14 +29,28 @@ from fluvial.hosting.log_tables import (
     row_of,
 )
 from fluvial.ledger.blocks import FinalityProof, LedgerBlock
+from fluvial.storage.direct import DirectWrite, Statement, Step
 from fluvial.tables import per_dialect
 
 BATCH: Final = 200
 """Rows that are read at once."""
 
-_ADD_PROOF: Final = per_dialect(lambda made: made(proofs).on_conflict_do_nothing())
-_ADD_EPOCH: Final = per_dialect(lambda made: made(epochs).on_conflict_do_nothing())
-_ADD_OFFENCE: Final = per_dialect(lambda made: made(offences).on_conflict_do_nothing())
+_FORGET: Final = Statement(delete(records).where(records.c.number < bindparam("fresh")))
+
+
+def _adding(table: Table, *, again: bool) -> Statement:
+    """Add rows to a table; rows that are there already stay as they are, if they may come again."""
+    source = per_dialect(lambda made: made(table).on_conflict_do_nothing()) if again else insert(table)
+    return Statement(source, columns=table.c.keys())
+
+
+_ADD: Final[Mapping[Table, Statement]] = {
+    records: _adding(records, again=False),
+    blocks: _adding(blocks, again=False),
+    proofs: _adding(proofs, again=True),
+    offences: _adding(offences, again=True),
+    epochs: _adding(epochs, again=True),
+}
 _ENTRY: Final = msgspec.msgpack.Decoder(LogEntry)
 
 
@@ -131,47 +145,35 @@ class ConsensusLog:
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
-    def append(self, connection: Connection, entries: Sequence[bytes]) -> int:
-        """Write entries; returns the number of the next record, for :meth:`appended` once they are durable."""
+    def append(self, entries: Sequence[bytes]) -> DirectWrite[int]:
+        """Write entries; gives the number of the next record, for :meth:`appended` once they are durable."""
         number, fresh = self._next, None
-        rows: dict[str, list[dict[str, Any]]] = {
-            "records": [],
-            "blocks": [],
-            "proofs": [],
-            "offences": [],
-            "epochs": [],
-        }
+        rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _ADD}
         for data in entries:
             match _ENTRY.decode(data):
                 case RecordEntry(fresh=is_fresh):
                     fresh = number if is_fresh else fresh
-                    rows["records"].append(row_of("number", number, data))
+                    rows[records].append(row_of("number", number, data))
                     number += 1
                 case BlockEntry(block, proof):
                     height = block.header.height
-                    rows["blocks"].append(row_of("height", height, encode(BlockEntry(block))))
+                    alone = data if proof is None else encode(BlockEntry(block))
+                    rows[blocks].append(row_of("height", height, alone))
                     if proof is not None:
-                        rows["proofs"].append(row_of("height", height, encode(ProofEntry(height, proof))))
+                        rows[proofs].append(row_of("height", height, encode(ProofEntry(height, proof))))
                 case ProofEntry(height):
-                    rows["proofs"].append(row_of("height", height, data))
+                    rows[proofs].append(row_of("height", height, data))
                 case EpochEntry(step):
-                    rows["epochs"].append(row_of("epoch", step.header.epoch, data))
+                    rows[epochs].append(row_of("epoch", step.header.epoch, data))
                 case EvidenceEntry(evidence):
                     offender = evidence.offender
-                    rows["offences"].append({"offender": offender, "checksum": checksum(offender, data), "entry": data})
-        dialect = connection.dialect.name
-        for name, statement in (
-            ("records", insert(records)),
-            ("blocks", insert(blocks)),
-            ("proofs", _ADD_PROOF[dialect]),
-            ("offences", _ADD_OFFENCE[dialect]),
-            ("epochs", _ADD_EPOCH[dialect]),
-        ):
-            if rows[name]:
-                connection.execute(statement, rows[name])
+                    rows[offences].append({"offender": offender, "checksum": checksum(offender, data), "entry": data})
+        steps: list[Step] = [
+            (_ADD[table], found if len(found) > 1 else found[0]) for table, found in rows.items() if found
+        ]
         if fresh is not None:
-            connection.execute(delete(records).where(records.c.number < fresh))
-        return number
+            steps.append((_FORGET, {"fresh": fresh}))
+        return DirectWrite(steps, lambda _: number, size=sum(map(len, entries)))
 
     def appended(self, number: int) -> None:
         """The entries are durable."""

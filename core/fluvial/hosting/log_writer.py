@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
-
-import anyio
-from sqlalchemy import Connection
+from typing import Final, Protocol
 
 from fluvial.hosting.log import ConsensusLog
-from fluvial.ports import Database
+from fluvial.storage.direct import DirectWrite
 
 LAZY_S: Final = 0.01
 """How long entries wait that nothing depends on; a barrier takes them along."""
@@ -26,32 +23,40 @@ class _Batch:
     after: list[Callable[[], None]] = field(default_factory=list)
 
 
+class LogDatabase(Protocol):
+    """The port ``Database`` as core's own parts have it: for writes as data, which cost a part of the others."""
+
+    async def write(self, work: DirectWrite[int]) -> int:
+        """What the write gives, once it is durable; raises StorageError."""
+        ...
+
+
 class LogWriter:
     """Writes the log of one host.
 
     Args:
-        database: the port.
+        database: of this part.
         log: knows the tables.
         durable: told the number of a barrier when all before it is durable.
     """
 
-    def __init__(self, database: Database, log: ConsensusLog, durable: Callable[[int], None]) -> None:
+    def __init__(self, database: LogDatabase, log: ConsensusLog, durable: Callable[[int], None]) -> None:
         self._database, self._log, self._durable = database, log, durable
         self._waiting = _Batch()
         self._writing: _Batch | None = None
-        self._wake = anyio.Event()
-        self._hurry = anyio.Event()
+        self._due = asyncio.Event()
+        self._lazy: asyncio.TimerHandle | None = None
 
     def append(self, entry: bytes) -> None:
         """Write an entry at the end."""
         self._waiting.entries.append(entry)
-        self._wake.set()
+        if self._lazy is None:
+            self._lazy = asyncio.get_running_loop().call_later(LAZY_S, self._due.set)
 
     def sync(self, number: int) -> None:
         """Write all that waits now, and tell when it is durable."""
         self._waiting.barrier = number
-        self._wake.set()
-        self._hurry.set()
+        self._due.set()
 
     def then(self, happen: Callable[[], None]) -> None:
         """Call something once all that was appended so far is durable."""
@@ -69,20 +74,17 @@ class LogWriter:
             StorageError: the database failed; nothing may be sent any more.
         """
         while True:
-            await self._wake.wait()
-            with anyio.move_on_after(LAZY_S):
-                await self._hurry.wait()
+            await self._due.wait()
+            self._due.clear()
+            if self._lazy is not None:
+                self._lazy.cancel()
+                self._lazy = None
             batch, self._waiting = self._waiting, _Batch()
-            self._wake, self._hurry = anyio.Event(), anyio.Event()
             self._writing = batch
             if batch.entries:
-                number = await self._database.write(partial(self._append, batch.entries))
-                self._log.appended(number)
+                self._log.appended(await self._database.write(self._log.append(batch.entries)))
             self._writing = None
             for happen in batch.after:
                 happen()
             if batch.barrier:
                 self._durable(batch.barrier)
-
-    def _append(self, entries: Sequence[bytes], connection: Connection) -> int:
-        return self._log.append(connection, entries)
