@@ -188,7 +188,7 @@ class Nasty:
     async def _later(self, *_: Any, **__: Any) -> Any:
         return await self._act_later()
 
-    keep = connected = learn = contacts = weight = prove = proves = services = policy = view = _now
+    keep = post = price = connected = learn = contacts = weight = prove = proves = services = policy = view = _now
     request = send = disconnect = find = providers = admit = permit = call = submit = _later
 
 
@@ -204,6 +204,7 @@ def seats(nasty: Nasty) -> dict[str, Callable[[], Any]]:
         "transport.addresses": lambda: transport.addresses,
         "transport.request": lambda: transport.request(CONTACT, "x", b"", timeout_s=0.01),
         "transport.send": lambda: transport.send(CONTACT, "x", b""),
+        "transport.post": lambda: transport.post(PEER, "x", b""),
         "transport.keep": lambda: transport.keep(CONTACT),
         "transport.connected": transport.connected,
         "transport.disconnect": lambda: transport.disconnect(PEER),
@@ -220,6 +221,7 @@ def seats(nasty: Nasty) -> dict[str, Callable[[], Any]]:
         "execution.call": lambda: execution.call(CALL, timeout_s=0.02),
         "execution.services": execution.services,
         "execution.policy": lambda: execution.policy("tea"),
+        "execution.price": lambda: execution.price("tea"),
         "consensus.view": consensus.view,
         "consensus.submit": lambda: consensus.submit(b""),
     }
@@ -230,6 +232,7 @@ FAILS: dict[str, Any] = {
     "transport.addresses": (),
     "transport.request": Unreachable,
     "transport.send": Unreachable,
+    "transport.post": False,
     "transport.keep": None,
     "transport.connected": frozenset(),
     "transport.disconnect": PluginFailed,
@@ -246,6 +249,7 @@ FAILS: dict[str, Any] = {
     "execution.call": PluginFailed,
     "execution.services": {},
     "execution.policy": PluginFailed,
+    "execution.price": PluginFailed,
     "consensus.view": NO_BLOCKS,
     "consensus.submit": Refused,
 }
@@ -280,7 +284,8 @@ async def test_every_method_may_raise_anything(method: str, make: Callable[[], B
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_that_waits_may_hang(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluvial.guard.guard.Guard.call.__kwdefaults__", {"timeout_s": 0.02, "passes": ()})
+    for how in ("call", "answer"):
+        monkeypatch.setattr(f"fluvial.guard.guard.Guard.{how}.__kwdefaults__", {"timeout_s": 0.02, "passes": ()})
     for name in ("SEND_S", "CALL_S", "TRANSPORT_GRACE_S"):
         monkeypatch.setattr(f"fluvial.guard.guarded.{name}", 0.02)
     ask = seats(Nasty(lambda: None, anyio.sleep_forever))[method]

@@ -344,7 +344,10 @@ class GuardedExecution(_Seat[Execution]):
         Raises:
             PluginFailed: it failed. The service must not be called then, because its price is unknown.
         """
-        return self._guard.run(self._plugin, self._what("price"), lambda: self.part.price(service))
+        price = self._guard.run(self._plugin, self._what("price"), lambda: self.part.price(service))
+        if type(price) is not int or price < 0:
+            raise self._wrong("price", price)
+        return price
 
 
 def _functions(services: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:

@@ -211,6 +211,17 @@ class TransportConformance:
         assert sorted(int(message.payload) for message in other.received) == list(range(50))
         assert {message.protocol for message in other.received} == {"conformance/news"}
 
+    async def test_what_is_posted_arrives_once_or_was_not_sent(self, start: PeerFactory) -> None:
+        """Without a connection nothing is sent; over one, as many messages arrive as were taken, in order."""
+        one, other = await start(), await start()
+        assert not one.transport.post(other.id, "conformance/news", b"lost")
+        await one.request(other, b"first")
+        taken = [
+            b"%d" % number for number in range(50) if one.transport.post(other.id, "conformance/news", b"%d" % number)
+        ]
+        await eventually(lambda: len(other.received) > len(taken), "all that were taken arrive")
+        assert [message.payload for message in other.received[1:]] == taken
+
     async def test_many_requests_at_once_get_their_own_answers(self, start: PeerFactory) -> None:
         """In both directions over what is one connection."""
         one, other = await start(), await start()
