@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import fluvial_here
 from tests.support.third_party import BROKEN, WEATHER, Site, write_distribution
 
 
@@ -25,15 +26,20 @@ def test_it_is_the_one_in_the_readme() -> None:
     assert WEATHER in (Path(__file__).parents[2] / "README.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def listed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Where there are no settings."""
+    return plugins(site, tmp_path_factory.mktemp("empty"))
+
+
 def plugins(site: Site, folder: Path) -> dict[str, dict[str, Any]]:
     done = site.fluvial("plugins", "list", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     return {row["plugin"]: row for row in json.loads(done.stdout)}
 
 
-def test_it_appears_in_the_list(site: Site, tmp_path: Path) -> None:
-    row = plugins(site, tmp_path)["effector_weather"]
-    assert row == {
+def test_it_appears_in_the_list(listed: dict[str, dict[str, Any]]) -> None:
+    assert listed["effector_weather"] == {
         "seat": "effector",
         "name": "weather",
         "plugin": "effector_weather",
@@ -44,17 +50,16 @@ def test_it_appears_in_the_list(site: Site, tmp_path: Path) -> None:
     }
 
 
-def test_a_broken_one_appears_with_its_error_while_the_others_work(site: Site, tmp_path: Path) -> None:
-    rows = plugins(site, tmp_path)
-    assert rows["effector_foo"]["state"] == "failed"
-    assert rows["effector_foo"]["error"] == (
+def test_a_broken_one_appears_with_its_error_while_the_others_work(listed: dict[str, dict[str, Any]]) -> None:
+    assert listed["effector_foo"]["state"] == "failed"
+    assert listed["effector_foo"]["error"] == (
         "ModuleNotFoundError: No module named 'libfoo_that_nobody_has' (fluvial_effector_foo.py:2)"
     )
-    assert rows["core"]["state"] == "in use"
+    assert listed["core"]["state"] == "in use"
 
 
 def test_a_config_switches_it_on_with_its_own_keys(site: Site, tmp_path: Path) -> None:
-    assert site.fluvial("init", cwd=tmp_path).returncode == 0
+    assert fluvial_here("init", cwd=tmp_path).returncode == 0
     with (tmp_path / "fluvial.toml").open("a") as file:
         file.write('[effectors.weather]\nstation_file = "station.json"\n')
     assert plugins(site, tmp_path)["effector_weather"]["state"] == "in use"

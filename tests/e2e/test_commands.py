@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from fluvial import __version__
 from fluvial.cli.main import main
 
+from tests.support.postgres import PostgresServer
 from tests.support.processes import START_S, STOP_S, fluvial, free_port, wait_until
 
 
@@ -55,6 +56,19 @@ class Home:
         assert process.poll() is None, self.log
         return process
 
+    @contextlib.contextmanager
+    def running(self, *arguments: str, ended_by: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+        """``fluvial run`` for the time of a block; a signal ends it cleanly."""
+        process = self.run(*arguments)
+        try:
+            yield
+        finally:
+            process.send_signal(ended_by)
+            code = process.wait(STOP_S)
+        assert code == 0
+        assert "peer_stopped" in self.log
+        assert "Traceback" not in self.log
+
     @property
     def listen(self) -> str:
         return f"/ip4/127.0.0.1/tcp/{self.port}"
@@ -68,10 +82,8 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory, variables: Mapping[str, str]) -> Iterator[Home]:
     home = Home(tmp_path_factory.mktemp("home"), variables)
     assert home.command("init", "--listen", f"/ip4/127.0.0.1/tcp/{home.port}").exit_code == 0
-    process = home.run()
-    yield home
-    process.send_signal(signal.SIGTERM)
-    process.wait(STOP_S)
+    with home.running():
+        yield home
 
 
 def test_call(home: Home) -> None:
@@ -147,8 +159,8 @@ def test_a_peer_that_cannot_go_on_is_told_of_with_the_place(home: Home, tmp_path
         f'(seq (null)\n  (seq (call "{peer_id}" ("no" "tea") [] x)\n  (call %init_peer_id% ("return" "") [x])))'
     )
     who = ("--relay", relay, "--key", "secrets/peer.key", "--store")
-    done = client.fluvial("flow", "run", "flow.air", *who, "--ttl", "60", "--id", "lost-1")
-    assert done.returncode == 1, done.stderr
+    done = client.command("flow", "run", "flow.air", *who, "--ttl", "60", "--id", "lost-1")
+    assert done.exit_code == 1, done.stderr
     *_, error, where, _ = done.stderr.splitlines()
     assert error.startswith("error F601: no service 'no' on this peer")
     assert where.strip() == f'on {peer_id}, line 2:8: call "{peer_id}" ("no" "tea") [] x'
@@ -177,13 +189,9 @@ def test_a_call_on_a_peer_that_only_the_relay_knows(home: Home, tmp_path: Path) 
     hub = Home(tmp_path, home.variables)
     assert hub.command("init", "--listen", hub.listen).exit_code == 0
     peer_id = json.loads(home.command("key", "show", "--json").stdout)["peer_id"]
-    process = hub.run("--set", f'routing.peers=["/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"]')
-    try:
+    with hub.running("--set", f'routing.peers=["/ip4/127.0.0.1/tcp/{home.port}/p2p/{peer_id}"]'):
         done = hub.command("call", 'op.identity("hi")', "--on", peer_id)
         assert (done.exit_code, done.stdout) == (0, '"hi"\n'), done.stderr
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_S)
 
 
 def test_notices_of_a_run_that_has_a_result_are_in_its_report(home: Home) -> None:
@@ -204,31 +212,20 @@ def test_a_port_in_use_is_told(home: Home, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
         assert other.command("init", "--listen", address).exit_code == 0
-        done = other.fluvial("run")
-    assert done.returncode == 1
+        done = other.command("run")
+    assert done.exit_code == 1
     (line,) = [line for line in done.stderr.splitlines() if "error F101" in line]
     assert address in line
     assert "already in use" in line
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(home: Home, tmp_path: Path, how: signal.Signals) -> None:
-    other = Home(tmp_path, home.variables)
-    other.command("init", "--listen", f"/ip4/127.0.0.1/tcp/{other.port}")
-    process = other.run()
-    process.send_signal(how)
-    assert process.wait(STOP_S) == 0
-    assert "peer_stopped" in other.log
-    assert "Traceback" not in other.log
-
-
 def test_the_doctor_of_a_peer_that_runs(home: Home) -> None:
-    done = home.fluvial("doctor")
-    assert done.returncode == 0, done.stdout
+    done = home.command("doctor")
+    assert done.exit_code == 0, done.stdout
     assert f"running at /ip4/127.0.0.1/tcp/{home.port}/p2p/" in done.stdout
     assert f"/ip4/127.0.0.1/tcp/{home.port}: taken by this peer itself, which runs" in done.stdout
-    assert f"{home.folder / 'state' / 'fluvial.db'}: schema " in done.stdout
+    assert re.search(rf"{home.folder / 'state' / 'fluvial.db'}: schema \d{{4}}, ", done.stdout)
 
 
 HEALTH = """
@@ -254,8 +251,7 @@ def test_the_doctor_asks_a_peer_that_runs_how_it_is(home: Home, tmp_path: Path) 
     (tmp_path / "plugins.d" / "ill.py").write_text(HEALTH)
     settings = tmp_path / "fluvial.toml"
     settings.write_text(f'[plugins]\npath = "plugins.d"\n[extras.ill]\n[transport]\nlisten = ["{other.listen}"]\n')
-    process = other.run()
-    try:
+    with other.running(ended_by=signal.SIGINT):
         done = other.command("doctor")
         assert done.exit_code == 1
         assert f"version {__version__}, connected with 0 other peers" in done.output
@@ -263,9 +259,6 @@ def test_the_doctor_asks_a_peer_that_runs_how_it_is(home: Home, tmp_path: Path) 
         ill = next(number for number, line in enumerate(lines) if line.startswith("FAIL  extra ill"))
         assert lines[ill].endswith("I do not feel well")
         assert lines[ill + 1].strip() == "give me tea"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_S)
     assert other.command("doctor").exit_code == 0
 
 
@@ -286,19 +279,15 @@ def test_a_relay_that_is_not_there_is_unreachable(home: Home) -> None:
     assert "does not answer" in done.stderr
 
 
-def test_the_doctor_looks_at_a_database_of_each_kind(
-    storage_url: str, tmp_path: Path, variables: Mapping[str, str]
+def test_the_doctor_looks_at_a_database_of_postgresql(
+    postgres_server: PostgresServer, tmp_path: Path, variables: Mapping[str, str]
 ) -> None:
     other = Home(tmp_path, variables)
     other.command("init", "--listen", other.listen)
-    settings = ("--set", f"storage.url={storage_url}")
-    process = other.run(*settings)
-    try:
-        done = other.command("doctor", "--json", *settings)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_S)
+    with postgres_server.database() as address:
+        settings = ("--set", f"storage.url={address}")
+        with other.running(*settings):
+            done = other.command("doctor", "--json", *settings)
     (store,) = [one for one in json.loads(done.stdout)["findings"] if one["subject"] == "store"]
     assert store["level"] == "ok"
-    assert re.search(r": schema \d{4}, ", store["text"])
-    assert ("PostgreSQL database" in store["text"]) is storage_url.startswith("postgresql")
+    assert re.search(r"PostgreSQL database.*: schema \d{4}, ", store["text"])

@@ -17,7 +17,7 @@ import pytest
 from fluvial.demo.network import Network
 from fluvial.demo.settings import SEED, SERVERS, VALIDATORS
 
-from tests.support.processes import fluvial, wait_until
+from tests.support.processes import fluvial, fluvial_here, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -110,10 +110,10 @@ def test_with_a_member_offline_it_says_what_was_lost_and_goes_on(tmp_path: Path,
     assert peers_of(tmp_path) == []
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path, variables: Mapping[str, str]) -> None:
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    done = fluvial("demo", "--dir", "mine", cwd=tmp_path, variables=variables)
+    done = fluvial_here("demo", "--dir", "mine", cwd=tmp_path)
     assert done.returncode == 1
     assert "was not made by the demo" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from fluvial.client import connect
 
-from tests.support.processes import NETWORK, PeerProcess, fluvial, wait_until
+from tests.support.processes import NETWORK, PeerProcess, fluvial, fluvial_here, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -73,9 +73,9 @@ def peers(tmp_path_factory: pytest.TempPathFactory, variables: Mapping[str, str]
             peer.close()
 
 
-def asked_of(peer: PeerProcess, variables: Mapping[str, str], *arguments: str) -> Any:
+def asked_of(peer: PeerProcess, *arguments: str) -> Any:
     """What a command in the peer's folder prints."""
-    done = fluvial("--json", *arguments, cwd=peer.folder, variables=variables)
+    done = fluvial_here("--json", *arguments, cwd=peer.folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -85,34 +85,33 @@ def ways_told_by(peer: PeerProcess, variables: Mapping[str, str], particle_id: s
     ways: list[Any] = []
 
     def told() -> bool:
-        story = asked_of(peer, variables, "particle", "show", particle_id)
-        ways[:] = [event for event in story["events"] if event.get("way")]
+        done = fluvial("particle", "show", particle_id, "--json", cwd=peer.folder, variables=variables)
+        assert done.returncode == 0, done.stderr
+        ways[:] = [event for event in json.loads(done.stdout)["events"] if event.get("way")]
         return bool(ways)
 
     wait_until(told, within_s=60, what="the story says by which way the answer went")
     return ways
 
 
-def test_commands_find_peers_and_providers_and_change_what_a_peer_provides(
-    peers: dict[str, PeerProcess], variables: Mapping[str, str]
-) -> None:
+def test_commands_find_peers_and_providers_and_change_what_a_peer_provides(peers: dict[str, PeerProcess]) -> None:
     r1, r2 = peers["r1"], peers["r2"]
     wait_until(
-        lambda: len(asked_of(r1, variables, "dht", "table")["peers"]) == 3,
+        lambda: len(asked_of(r1, "dht", "table")["peers"]) == 3,
         within_s=60,
         what="the relay knows everybody",
     )
-    stored = asked_of(r1, variables, "dht", "provide", "topic:chat", "--value", "hello")
+    stored = asked_of(r1, "dht", "provide", "topic:chat", "--value", "hello")
     assert stored["replicas"] >= 3
-    (found,) = asked_of(r2, variables, "dht", "providers", "topic:chat")
+    (found,) = asked_of(r2, "dht", "providers", "topic:chat")
     assert (found["peer_id"], found["value"]) == (r1.peer_id, "hello")
     for command in (("dht", "find"), ("peer", "find")):
-        one = asked_of(r2, variables, *command, str(r1.peer_id))
+        one = asked_of(r2, *command, str(r1.peer_id))
         assert one["addresses"] == [r1.address]
-    near = asked_of(r2, variables, "dht", "near", "anything", "--count", "3")
+    near = asked_of(r2, "dht", "near", "anything", "--count", "3")
     assert len(near) == 3
-    assert asked_of(r1, variables, "dht", "provide", "topic:chat", "--withdraw") == {"removed": True}
-    assert asked_of(r2, variables, "dht", "providers", "topic:chat") == []
+    assert asked_of(r1, "dht", "provide", "topic:chat", "--withdraw") == {"removed": True}
+    assert asked_of(r2, "dht", "providers", "topic:chat") == []
 
 
 async def test_the_answer_comes_through_another_relay_when_one_is_killed(

@@ -18,7 +18,7 @@ from fluvial import __version__
 from fluvial.cli.main import main
 
 from tests.docs.pages import ROOT
-from tests.support.processes import NETWORK, PeerProcess, fluvial
+from tests.support.processes import NETWORK, PeerProcess, fluvial, fluvial_here
 from tests.support.third_party import BROKEN, WEATHER, Environment, Site, write_distribution
 
 FLOW = """
@@ -104,15 +104,15 @@ def test_a_command_and_a_check_come_and_go_with_their_distribution(
     done = fluvial("hello", *reach(station), "--json", cwd=tmp_path, variables=with_it)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"peer": station.peer_id, "version": __version__}
-    fluvial("init", cwd=tmp_path, variables=with_it)
+    assert fluvial_here("init", cwd=tmp_path).returncode == 0
     done = fluvial("doctor", cwd=tmp_path, variables=with_it)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^warn  hello +looked at fluvial\n +look again$", done.stdout, re.MULTILINE)
 
-    done = fluvial("hello", *reach(station), cwd=tmp_path, variables=variables)
+    done = fluvial_here("hello", *reach(station), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "No such command 'hello'" in done.stderr
-    assert "hello" not in fluvial("doctor", cwd=tmp_path, variables=variables).stdout
+    assert "hello" not in fluvial_here("doctor", cwd=tmp_path).stdout
 
 
 @dataclass(frozen=True, slots=True)

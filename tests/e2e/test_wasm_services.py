@@ -20,7 +20,7 @@ from tests.attacks.wasm import NODE_MB_MAX, carry_out
 from tests.docs.pages import ROOT
 from tests.plugins.fce_wasm.deploying import WAT
 from tests.plugins.fce_wasm.stages import LOGIC_2, write_service
-from tests.support.processes import NETWORK, PeerProcess, fluvial, wait_until
+from tests.support.processes import NETWORK, PeerProcess, fluvial, fluvial_here, wait_until
 from tests.support.third_party import Site, write_distribution
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -52,8 +52,12 @@ def peer(tmp_path: Path, variables: Mapping[str, str]) -> Iterator[PeerProcess]:
     made.close()
 
 
-def command(peer: PeerProcess, variables: Mapping[str, str], *arguments: str | Path) -> Any:
-    done = fluvial(*arguments, "--json", cwd=peer.folder, variables=variables)
+def command(peer: PeerProcess, *arguments: str | Path, variables: Mapping[str, str] | None = None) -> Any:
+    """What a command in the peer's folder prints; with variables it is a process of its own."""
+    if variables is None:
+        done = fluvial_here(*arguments, "--json", cwd=peer.folder)
+    else:
+        done = fluvial(*arguments, "--json", cwd=peer.folder, variables=variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if done.stdout.strip() else None
 
@@ -84,7 +88,7 @@ async def test_a_module_is_replaced_while_flows_run_and_none_is_lost(
 ) -> None:
     first = write_service(tmp_path / "first")
     second = write_service(tmp_path / "second", logic=LOGIC_2)
-    assert command(peer, variables, "service", "deploy", first)["replaced"] is False
+    assert command(peer, "service", "deploy", first)["replaced"] is False
     results: dict[int, int] = {}
     sent: list[int] = []
     replaced: list[bool] = []
@@ -106,7 +110,7 @@ async def test_a_module_is_replaced_while_flows_run_and_none_is_lost(
     async with connect(peer.address, network=NETWORK) as client, anyio.create_task_group() as group:
         group.start_soon(sending, client)
         await anyio.sleep(0.5)
-        made = await to_thread.run_sync(lambda: command(peer, variables, "service", "deploy", second))
+        made = await to_thread.run_sync(lambda: command(peer, "service", "deploy", second, variables=variables))
         replaced.append(made["replaced"])
     assert replaced == [True]
     assert sorted(results) == sent
@@ -137,10 +141,10 @@ async def test_an_effector_of_a_stranger_is_installed_granted_and_revoked(
     manifest = write_manifest(tmp_path / "lucky", "lucky", bytes(wat2wasm(guest)))
     try:
         started(peer, "dice")
-        command(peer, variables, "service", "deploy", manifest)
-        assert command(peer, variables, "service", "call", "lucky", "roll", "6")["ok"] in range(1, 7)
-        assert "2 to 20 sides" in command(peer, variables, "service", "call", "lucky", "roll", "100")["err"]
-        shown = command(peer, variables, "module", "interfaces")
+        command(peer, "service", "deploy", manifest, variables=variables)
+        assert command(peer, "service", "call", "lucky", "roll", "6", variables=variables)["ok"] in range(1, 7)
+        assert "2 to 20 sides" in command(peer, "service", "call", "lucky", "roll", "100", variables=variables)["err"]
+        shown = command(peer, "module", "interfaces", variables=variables)
         assert "dice" in [one["effector"] for one in shown]
         peer.stop()
         started(peer)
@@ -153,9 +157,9 @@ async def test_an_effector_of_a_stranger_is_installed_granted_and_revoked(
 
 
 async def test_a_peer_that_is_killed_has_its_services_and_does_not_call_again_what_is_recorded(
-    peer: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
+    peer: PeerProcess, tmp_path: Path
 ) -> None:
-    command(peer, variables, "service", "deploy", write_manifest(tmp_path / "user", "user", "kv_user"))
+    command(peer, "service", "deploy", write_manifest(tmp_path / "user", "user", "kv_user"))
     calls = 30
     chain = '(call %init_peer_id% ("return" "") [])'
     for number in reversed(range(calls)):
@@ -178,10 +182,8 @@ def done(peer: PeerProcess) -> list[dict[str, Any]]:
     return [event for event in peer.events("call_done") if (event["service"], event["function"]) == ("user", "put")]
 
 
-async def test_a_process_of_a_service_that_is_killed_costs_one_call(
-    peer: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
-) -> None:
-    command(peer, variables, "service", "deploy", write_manifest(tmp_path / "nap", "nap", "sleep", "wasi = true"))
+async def test_a_process_of_a_service_that_is_killed_costs_one_call(peer: PeerProcess, tmp_path: Path) -> None:
+    command(peer, "service", "deploy", write_manifest(tmp_path / "nap", "nap", "sleep", "wasi = true"))
     async with connect(peer.address, network=NETWORK) as client:
         assert await ask(client, "nap nap", 1) is None
         (child,) = guests_of(peer.pid)
@@ -201,23 +203,11 @@ async def test_a_process_of_a_service_that_is_killed_costs_one_call(
     assert [event["kind"] for event in peer.events("service_instances_lost")] == ["trap"]
 
 
-def test_an_aqua_program_calls_a_service_by_its_generated_declaration(
-    peer: PeerProcess, tmp_path: Path, variables: Mapping[str, str]
-) -> None:
-    command(peer, variables, "service", "deploy", write_manifest(tmp_path / "kinds", "kinds", "arguments"))
-    shown = command(peer, variables, "service", "show", "kinds")
-    made = fluvial(
-        "aqua",
-        "export",
-        "-",
-        "--name",
-        "Kinds",
-        "--id",
-        "kinds",
-        cwd=tmp_path,
-        variables=variables,
-        stdin=json.dumps(shown),
-    )
+def test_an_aqua_program_calls_a_service_by_its_generated_declaration(peer: PeerProcess, tmp_path: Path) -> None:
+    command(peer, "service", "deploy", write_manifest(tmp_path / "kinds", "kinds", "arguments"))
+    shown = command(peer, "service", "show", "kinds")
+    export = ("aqua", "export", "-", "--name", "Kinds", "--id", "kinds")
+    made = fluvial_here(*export, cwd=tmp_path, stdin=json.dumps(shown))
     assert made.returncode == 0, made.stderr
     (tmp_path / "kinds.aqua").write_text(made.stdout)
     program = tmp_path / "program.aqua"
@@ -230,7 +220,7 @@ func paint(c: string) -> string:
     painted <- Kinds.paint(c)
   <- painted
 """)
-    assert command(peer, variables, "aqua", "run", program, "paint", "-a", "c=green")["result"] == "green"
+    assert command(peer, "aqua", "run", program, "paint", "-a", "c=green")["result"] == "green"
 
 
 @pytest.mark.long
