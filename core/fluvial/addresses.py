@@ -14,6 +14,8 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from fluvial.identity import PeerId
 
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
@@ -89,8 +91,7 @@ def _check_host(text: str, kind: str, host: str) -> None:
         raise ValueError(f"{text!r}: a host name is missing or too long")
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(msgspec.Struct, frozen=True):
     """A peer and the ways to it, best first. Without addresses it can be reached only over a connection that is open already."""
 
     peer: PeerId

@@ -25,7 +25,6 @@ status 4 and a text that names the parameter. Arguments belong to the particle; 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeAlias, TypeVar, get_args, get_origin, overload
 
 import msgspec
@@ -49,8 +48,7 @@ EffectorError = ServiceError
 """Raise it in a function to fail the call in a way that scripts can catch: ``EffectorError(404, "no such city")``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tetraplet:
+class Tetraplet(msgspec.Struct, frozen=True):
     """Where an argument comes from: the call that made it and the path into its result; empty texts for a literal."""
 
     peer: str
@@ -59,8 +57,7 @@ class Tetraplet:
     lens: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One service call, as its function sees it.
 
     Attributes:
@@ -98,8 +95,7 @@ _NO_CONFIG: Final = NoConfig()
 _MARK: Final = "__fluvial_function__"
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(msgspec.Struct, frozen=True):
     """What ``@function`` notes about a method.
 
     Attributes:

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
@@ -36,8 +35,7 @@ from fluvial.effectors import Call, NoConfig
 from fluvial.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks.
 
     Attributes:
@@ -55,8 +53,7 @@ async def _nothing() -> None:
     """What there is to keep of a session that has gathered nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostSession:
+class HostSession(msgspec.Struct, frozen=True):
     """The functions for one call of a service, made when the guest uses the first of them.
 
     Attributes:

@@ -6,11 +6,11 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
@@ -45,8 +45,7 @@ Listen: TypeAlias = Callable[[Notice], None]
 """Called with each failure notice about a particle."""
 
 
-@dataclass(frozen=True, slots=True)
-class _RunningNode:
+class _RunningNode(msgspec.Struct, frozen=True):
     """Objects that exist only while the node runs."""
 
     store: Keeping

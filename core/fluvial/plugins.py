@@ -22,11 +22,12 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 import pluggy
 
 from fluvial import hooks
@@ -42,8 +43,7 @@ REGISTER_HOOK: Final = "fluvial_register"
 _PROJECT: Final = "fluvial"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRecord:
+class PluginRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The result of finding and loading one plugin.
 
     Attributes:
@@ -134,8 +134,7 @@ class Plugins:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
     record: PluginRecord
     load: Callable[[], object]
 
@@ -167,10 +166,12 @@ def load_plugins(
     for candidate in sorted(found, key=lambda one: (one.record.name, one.record.distribution)):
         record = candidate.record
         if record.name in disabled:
-            loader.records.append(replace(record, state="disabled"))
+            loader.records.append(msgspec.structs.replace(record, state="disabled"))
         elif uses[record.name] > 1:
             users = " and ".join(one.record.origin for one in found if one.record.name == record.name)
-            loader.records.append(replace(record, state="failed", error=f"{users} use the same plugin name"))
+            loader.records.append(
+                msgspec.structs.replace(record, state="failed", error=f"{users} use the same plugin name")
+            )
         else:
             loader.admit(candidate)
     return loader.register_all()
@@ -189,7 +190,7 @@ def _installed(entry_point: importlib.metadata.EntryPoint) -> _Candidate:
 def _given(name: str, plugin: object) -> _Candidate:
     if isinstance(plugin, Path):
         of_file = _one_file(plugin)
-        return replace(of_file, record=replace(of_file.record, name=name))
+        return msgspec.structs.replace(of_file, record=msgspec.structs.replace(of_file.record, name=name))
     return _Candidate(
         record=PluginRecord(name=name, distribution=type(plugin).__qualname__, version=""), load=lambda: plugin
     )
@@ -252,7 +253,7 @@ class _Loader:
             self._fail(record, error)
         else:
             version = record.version or str(getattr(plugin, "__version__", ""))
-            self.records.append(replace(record, version=version))
+            self.records.append(msgspec.structs.replace(record, version=version))
 
     def register_all(self) -> Plugins:
         """Round two: let every plugin make its offers."""
@@ -266,7 +267,7 @@ class _Loader:
             except BaseException as error:  # noqa: BLE001 - as above
                 self.records.remove(record)
                 self._fail(record, error)
-        records = [replace(record, offers=self._offers(record)) for record in self.records]
+        records = [msgspec.structs.replace(record, offers=self._offers(record)) for record in self.records]
         records.sort(key=lambda one: (one.name, one.distribution))
         return Plugins(registry=self.registry, records=tuple(records), manager=self.manager)
 
@@ -277,7 +278,7 @@ class _Loader:
         self.registry.withdraw(record.name)
         if self.manager.has_plugin(record.name):
             self.manager.unregister(name=record.name)
-        self.records.append(replace(record, state="failed", error=describe(error)))
+        self.records.append(msgspec.structs.replace(record, state="failed", error=describe(error)))
 
 
 def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class PolicyReader:
+
+class PolicyReader(msgspec.Struct, frozen=True):
     """An extension that an authorization may give: it checks what a deployment asks for before the service is deployed.
 
     The execution finds it with ``context.extensions.all(PolicyReader)``, and refuses a deployment that one of them has a problem with.

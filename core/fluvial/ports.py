@@ -20,11 +20,11 @@ extras          yes           yes      yes            yes    yes       yes   yes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -74,8 +74,7 @@ def is_capability(kind: str, name: str) -> bool:
     return bool(kind and name) and len(kind) + 1 + len(name) <= CAPABILITY_CHARACTERS_MAX
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A peer that has a capability.
 
     Attributes:
@@ -314,8 +313,7 @@ class Extensions(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a part may use of the node it runs in; see the module's docstring.
 
     Attributes:

@@ -51,8 +51,7 @@ May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``Resour
 message. Of any other exception the sender sees only an id; the log has its text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol that a part answers.
 
     Attributes:
@@ -72,8 +71,7 @@ class Answer:
     timeout_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contributions:
+class Contributions(msgspec.Struct, frozen=True, kw_only=True):
     """What a part contributes to its node: data, read once after all parts are built and before anything runs.
 
     Attributes:
@@ -259,8 +257,7 @@ class Routing(Part, Protocol):
 # --- authorization ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Whether something may happen, and if not, why: ``reason`` is a short word for metrics, ``explanation`` for people."""
 
     allowed: bool

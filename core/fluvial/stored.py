@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
@@ -16,8 +17,7 @@ class ParticleState(StrEnum):
     FINISHED = "finished"
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(msgspec.Struct, frozen=True):
     """One thing that happened to a particle.
 
     Attributes:
@@ -33,8 +33,7 @@ class JournalEntry:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     """A particle that must be handed to a peer.
 
     Attributes:
@@ -56,8 +55,7 @@ class OutboxRow:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class HandOver:
+class HandOver(msgspec.Struct, frozen=True):
     """How a particle got to a peer.
 
     Attributes:
@@ -73,8 +71,7 @@ class HandOver:
     via: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """What came of admitting a particle.
 
     Attributes:
@@ -86,8 +83,7 @@ class Admission:
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredParticle:
+class StoredParticle(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored of a particle, in one snapshot.
 
     Attributes:
@@ -109,8 +105,7 @@ class StoredParticle:
     outbox: tuple[OutboxRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParticleSummary:
+class ParticleSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A particle in a list.
 
     Attributes:

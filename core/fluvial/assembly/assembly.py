@@ -21,11 +21,11 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -74,8 +74,7 @@ AIR_VERSION: Final = "0.62"
 """The version of the language that this peer speaks, as the reference counts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner of a node gives it besides the settings.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -50,8 +49,7 @@ class GivenExtensions:
         return [one for _, one in self._given if isinstance(one, kind)]
 
 
-@dataclass(slots=True, eq=False)
-class Installed:
+class Installed(msgspec.Struct, eq=False):
     """A part, its contributions, and its state.
 
     Attributes:
@@ -68,7 +66,7 @@ class Installed:
     name: str
     plugin: str
     part: Any
-    given: Contributions = field(default_factory=Contributions)
+    given: Contributions = msgspec.field(default_factory=Contributions)
     foreign: bool = True
     extra: bool = False
     failed: FluvialError | None = None

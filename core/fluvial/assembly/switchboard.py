@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.errors import (
@@ -42,20 +42,19 @@ ANSWER_ERRORS: Final = (Refused, RemoteProtocolError, LocalProtocolError, Resour
 """What an answer may raise on purpose: the sender sees code and text. The texts of others, such as StorageError, are the operator's."""
 
 
-@dataclass(slots=True, eq=False)
-class _ProtocolQueue:
+class _ProtocolQueue(msgspec.Struct, eq=False):
     """A protocol and the messages that are held or answered now."""
 
     answer: Answer
     owner: str
     plugin: str
     foreign: bool
-    opened: anyio.Event = field(default_factory=anyio.Event)
-    quiet: anyio.Event = field(default_factory=anyio.Event)
+    opened: anyio.Event = msgspec.field(default_factory=anyio.Event)
+    quiet: anyio.Event = msgspec.field(default_factory=anyio.Event)
     closing: bool = False
     answering: int = 0
     messages: int = 0
-    senders: Counts[PeerId] = field(default_factory=Counts)
+    senders: Counts[PeerId] = msgspec.field(default_factory=Counts)
 
 
 class Switchboard:

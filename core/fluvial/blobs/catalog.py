@@ -8,16 +8,16 @@ pinned, the least recently used first.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from fluvial.blob_id import BlobId
 from fluvial.blobs.layout import Layout
 from fluvial.errors import ResourceLimit
 
 
-@dataclass(slots=True, kw_only=True)
-class CatalogEntry:
+class CatalogEntry(msgspec.Struct, kw_only=True):
     """A blob in the folder.
 
     Attributes:
@@ -34,7 +34,7 @@ class CatalogEntry:
     complete: bool = True
     busy: bool = False
     claims: int = 0
-    pins: set[str] = field(default_factory=set)
+    pins: set[str] = msgspec.field(default_factory=set)
 
     @property
     def bytes(self) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup
 
@@ -54,8 +54,7 @@ Accept: TypeAlias = Callable[[int, bytes], Awaitable[bool]]
 """Takes a block; False if it is not the right one."""
 
 
-@dataclass(slots=True, eq=False)
-class BlobSource:
+class BlobSource(msgspec.Struct, eq=False):
     """A peer that may have the blob.
 
     Attributes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+import msgspec
 
 from fluvial.addresses import Contact
 from fluvial.blob_id import BlobId
@@ -26,11 +26,10 @@ PIECES_AT_ONCE: Final = 6
 """Requests to one peer at the same time, over all downloads: a whole chunk; a peer takes 8 from each sender."""
 
 
-@dataclass(slots=True)
-class _Places:
+class _Places(msgspec.Struct):
     """The places for requests to one peer, while somebody uses them."""
 
-    free: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(PIECES_AT_ONCE))
+    free: anyio.Semaphore = msgspec.field(default_factory=lambda: anyio.Semaphore(PIECES_AT_ONCE))
     users: int = 0
 
 

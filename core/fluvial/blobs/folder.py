@@ -23,10 +23,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from fluvial.blob_id import ID_CHARACTERS, BlobId
 from fluvial.blobs.files import disk_errors, set_time, write_all
@@ -38,15 +39,14 @@ PART_NAME_CHARACTERS_MAX: Final = 150
 _TREE, _PARTIAL, _PIN, _TEMPORARY = ".tree", ".part", ".pin.", ".tmp"
 
 
-@dataclass(slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, kw_only=True):
     """A blob that lies in the folder at the start."""
 
     blob: BlobId
     size: int
     used_ms: int
     complete: bool
-    pins: set[str] = field(default_factory=set)
+    pins: set[str] = msgspec.field(default_factory=set)
 
 
 class BlobFolder:

@@ -18,10 +18,11 @@ before data, each with hash, empty name, cumulative size); UnixFS specification 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from fluvial.blob_id import DIGEST_BYTES
 from fluvial.errors import RemoteProtocolError
@@ -41,8 +42,7 @@ _NAME: Final = b"\x12\x00"
 _FILE: Final = b"\x08\x02"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """The shape that follows from a content's size.
 
     Attributes:

@@ -10,9 +10,10 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from fluvial.errors import ConfigError
 
@@ -24,16 +25,14 @@ NOT_SETTINGS: Final = frozenset({"FLUVIAL_CONFIG", "FLUVIAL_CONFORMANCE", "FLUVI
 """Variables with the prefix that are no overrides: where the file or a relay is, how the root is built or tested."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a value comes from; ``text`` is for people, such as ``fluvial.toml:9`` or ``--set network``."""
 
     kind: Literal["file", "env", "set"]
     text: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Document:
+class Document(msgspec.Struct, kw_only=True):
     """The merged, not yet checked values.
 
     Attributes:
@@ -47,8 +46,8 @@ class Document:
     name: str
     base_dir: Path
     values: dict[str, Any]
-    origins: dict[KeyPath, Origin] = field(default_factory=dict)
-    texts: dict[KeyPath, str] = field(default_factory=dict)
+    origins: dict[KeyPath, Origin] = msgspec.field(default_factory=dict)
+    texts: dict[KeyPath, str] = msgspec.field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> Origin | None:
         """Where the value at a path comes from; None if nobody has set it."""

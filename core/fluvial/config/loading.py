@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +33,7 @@ SWITCHED: Final = {"effectors": "effector", "extras": "extra"}
 _KIND: Final = "kind"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Checked settings, the loaded plugins, and the document that the settings come from."""
 
     settings: Settings
@@ -43,8 +41,7 @@ class Configuration:
     document: Document
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveValue:
+class EffectiveValue(msgspec.Struct, frozen=True):
     """One effective value: its key path, the value as JSON types, and where it comes from."""
 
     path: KeyPath

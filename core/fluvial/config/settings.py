@@ -6,7 +6,6 @@ The descriptions are what ``fluvial init`` writes as comments and ``fluvial conf
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -122,8 +121,7 @@ class CoreSections(_Section, frozen=True):
     telemetry: TelemetrySection = TelemetrySection()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """A chosen offer for a seat, an effector or an extra, with its checked options."""
 
     offer: Offer
@@ -141,8 +139,7 @@ class Choice:
         return self.offer.factory(context, self.options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of a node, checked.
 
     Attributes:

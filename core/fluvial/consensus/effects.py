@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import FinalityProof, LedgerBlock
@@ -13,8 +14,7 @@ MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "ev
 """What a message is for; the laboratory counts and disturbs messages by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(msgspec.Struct, frozen=True):
     """A barrier: no message of this batch *or of any later one* leaves before the record is durable. Neighbours share one sync.
 
     Attributes:
@@ -26,16 +26,14 @@ class Persist:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(msgspec.Struct, frozen=True):
     """Send to all other validators, and to followers; never delivered to oneself."""
 
     data: bytes
     kind: MessageClass = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send to one peer."""
 
     to: PeerId
@@ -43,23 +41,20 @@ class Send:
     kind: MessageClass = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True):
     """Ask for ``TimerFired`` after so many milliseconds; replaces a timer of the same name."""
 
     name: str
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(msgspec.Struct, frozen=True):
     """The timer must not fire any more."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPayload:
+class BuildPayload(msgspec.Struct, frozen=True):
     """Ask for ``PayloadBuilt``.
 
     Attributes:
@@ -71,15 +66,13 @@ class BuildPayload:
     parent: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPayload:
+class CheckPayload(msgspec.Struct, frozen=True):
     """Ask for ``PayloadChecked``: execute it on the parent's state, compare the root, judge the time."""
 
     block: LedgerBlock
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """These blocks are final, oldest first; the proof is for the last one. Only of engines that certify state.
 
     Attributes:
@@ -91,8 +84,7 @@ class Commit:
     proof: FinalityProof
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """These payloads are final, in this order; the host makes one block of what is valid in them. Of engines that do not certify state.
 
     Attributes:
@@ -110,22 +102,19 @@ class Order:
     reference: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Put an entry into the log of the ordering service; it comes back as ``PayloadOrdered``. Of engines over a service."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Accuse:
+class Accuse(msgspec.Struct, frozen=True):
     """Proof that a validator has cheated."""
 
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class NeedHistory:
+class NeedHistory(msgspec.Struct, frozen=True):
     """Final blocks are missing: the host fetches them, and says ``Synced``.
 
     Attributes:
@@ -135,8 +124,7 @@ class NeedHistory:
     hint: PeerId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(msgspec.Struct, frozen=True):
     """More than the tolerated number must be faulty, for instance since a fork was seen. The engine signs nothing from now on.
 
     Attributes:

@@ -15,8 +15,9 @@ What an engine promises:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from fluvial.consensus.effects import Effect
 from fluvial.consensus.events import Event
@@ -25,8 +26,7 @@ from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.statements import Sign, ValidatorSet, Verify
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSetup:
+class EngineSetup(msgspec.Struct, frozen=True, kw_only=True):
     """All that an engine knows of its world.
 
     Attributes:
@@ -72,8 +72,7 @@ MakeEngine: TypeAlias = Callable[[EngineSetup, Any], ConsensusEngine]
 """``(setup, options) -> engine``."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDescription:
+class MessageDescription(msgspec.Struct, frozen=True):
     """What an engine says of one of its messages, for the laboratory.
 
     Attributes:
@@ -90,8 +89,7 @@ class MessageDescription:
     value: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineTraits:
+class EngineTraits(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an engine without making one.
 
     Attributes:
@@ -109,4 +107,4 @@ class EngineTraits:
     version: str = "1"
     describe: Callable[[bytes], MessageDescription | None] | None = None
     reseal: Callable[[bytes, int], bytes | None] | None = None
-    rebels: Mapping[str, MakeEngine] = field(default_factory=dict)
+    rebels: Mapping[str, MakeEngine] = msgspec.field(default_factory=dict)

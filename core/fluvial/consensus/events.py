@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import Anchor
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(msgspec.Struct, frozen=True):
     """A message came. The transport has authenticated the sender, who may have passed on what somebody else signed."""
 
     sender: PeerId
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(msgspec.Struct, frozen=True):
     """A timer that was set and not cancelled has run out."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadBuilt:
+class PayloadBuilt(msgspec.Struct, frozen=True):
     """The answer to ``BuildPayload``.
 
     Attributes:
@@ -43,8 +41,7 @@ class PayloadBuilt:
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadChecked:
+class PayloadChecked(msgspec.Struct, frozen=True):
     """The answer to ``CheckPayload``.
 
     Attributes:
@@ -58,23 +55,20 @@ class PayloadChecked:
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(msgspec.Struct, frozen=True):
     """The host has learned, with proof, of blocks that the engine does not know; everything up to the anchor is final."""
 
     anchor: Anchor
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadOrdered:
+class PayloadOrdered(msgspec.Struct, frozen=True):
     """The next entry of the log of the ordering service."""
 
     position: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OrderLost:
+class OrderLost(msgspec.Struct, frozen=True):
     """The ordering service does not have the entries any more that come next."""
 
 

@@ -8,7 +8,6 @@ certificates and light clients as any other, and a wrong execution is noticed. T
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any, Final, Protocol
 
@@ -34,8 +33,7 @@ class OrderLostError(Unreachable):
     """A service does not have entries any more that were asked for: history of other peers must fill the gap."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderedEntry:
+class OrderedEntry(msgspec.Struct, frozen=True):
     """An entry of the log.
 
     Attributes:

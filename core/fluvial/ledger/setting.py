@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from fluvial.ledger.genesis import Parameters
 
@@ -11,8 +11,7 @@ class BodyFailed(Exception):
     """A transaction's body has no effect; its fee and its nonce are used up all the same. The text is a few words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSetting:
+class BlockSetting(msgspec.Struct, frozen=True, kw_only=True):
     """The block in which a transaction is executed.
 
     Attributes:

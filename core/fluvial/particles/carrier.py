@@ -16,8 +16,10 @@ A relay hands over directly, never through further relays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, Protocol, TypeAlias
+
+import msgspec
 
 from fluvial.addresses import Address, Contact
 from fluvial.errors import Unreachable
@@ -31,8 +33,7 @@ Way: TypeAlias = Literal["connection", "known", "found", "relay"]
 """See the module's docstring."""
 
 
-@dataclass(frozen=True, slots=True)
-class Led:
+class Led(msgspec.Struct, frozen=True):
     """How a peer was reached.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import anyio
+import msgspec
 import structlog
 
 from fluvial.air.machine.findings import Waits
@@ -28,8 +28,7 @@ from fluvial.storage.particles import ParticleStore
 from fluvial.throttling import ThrottledLog
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorContext:
+class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
     """What actors work with; the same objects for all particles of a peer.
 
     Attributes:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import Final, Generic, Self, TypeVar
+
+import msgspec
 
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
@@ -71,13 +72,12 @@ class BySize(Generic[ItemT]):
         return chain.from_iterable(reversed(self._levels))
 
 
-@dataclass(slots=True)
-class _Owner:
+class _Owner(msgspec.Struct):
     """What one initiator holds."""
 
     weight: int
     held: int = 0
-    entries: set[Hashable] = field(default_factory=set)
+    entries: set[Hashable] = msgspec.field(default_factory=set)
 
 
 class Reservation:

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.facts import Instance, Sent, Step, instances_of
@@ -37,8 +38,7 @@ DOUBLINGS_MAX: Final = 20
 """How often the time that a promise is given can double."""
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
+class Promise(msgspec.Struct, frozen=True):
     """Somebody else has promised to hand the particle on, and nothing shows that it was done.
 
     Attributes:
@@ -58,8 +58,7 @@ class Promise:
     turn: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What is to be done about a particle's promises.
 
     Attributes:
@@ -71,12 +70,11 @@ class Look:
     again_ms: int | None = None
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(msgspec.Struct):
     """The facts ``sent`` about one instance: the strongest form that was found, and the places of the batches that have it."""
 
     complete: bool = False
-    places: list[int] = field(default_factory=list)
+    places: list[int] = msgspec.field(default_factory=list)
 
     def add(self, place: int, *, complete: bool) -> None:
         if complete and not self.complete:

@@ -8,9 +8,9 @@ back into the list with its next run.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
@@ -44,8 +44,7 @@ Find: TypeAlias = Callable[[ParticleKey], Awaitable[Resendable | None]]
 """Finds a particle; None if it is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, frozen=True):
     """When to look at a particle, and when it dies; milliseconds since 1970."""
 
     look_ms: int

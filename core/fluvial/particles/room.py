@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import CollectorRegistry
@@ -64,8 +64,7 @@ DELIVERIES_AT_ONCE: Final = 1_024
 DELIVERIES_PER_SENDER: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParticleContext:
+class ParticleContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the room works with.
 
     Attributes:

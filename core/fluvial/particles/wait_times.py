@@ -7,8 +7,9 @@ moment, restored from the entries up to it, says whether it waited then. The mom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Final, TypeAlias
+
+import msgspec
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
@@ -72,7 +73,7 @@ class _Bisection:
             self._search(before, middle, names & waiting)
 
     def _waiting(self, moment: int) -> Set[WaitName]:
-        session = self._restore(replace(self._stored, journal=self._stored.journal[:moment]))
+        session = self._restore(msgspec.structs.replace(self._stored, journal=self._stored.journal[:moment]))
         return {name_of(wait) for wait in session.waits()}
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from fluvial.identity import PeerId
 
@@ -18,8 +19,7 @@ BYTES_PER_CLIENT_MAX: Final = 4_194_304
 BYTES_MAX: Final = 67_108_864
 
 
-@dataclass(frozen=True, slots=True)
-class HeldMessage:
+class HeldMessage(msgspec.Struct, frozen=True):
     """A message of a protocol, and until when it is of use."""
 
     protocol: str
@@ -27,12 +27,11 @@ class HeldMessage:
     deadline_ms: int
 
 
-@dataclass(slots=True)
-class HeldMessages:
+class HeldMessages(msgspec.Struct):
     """See the module's docstring."""
 
     bytes_held: int = 0
-    _clients: dict[PeerId, OrderedDict[bytes, HeldMessage]] = field(default_factory=dict)
+    _clients: dict[PeerId, OrderedDict[bytes, HeldMessage]] = msgspec.field(default_factory=dict)
 
     def __len__(self) -> int:
         """How many are held."""

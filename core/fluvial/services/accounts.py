@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from fluvial.clock import Clock
@@ -36,8 +36,7 @@ OUTCOMES: Final[dict[int, str]] = {
 CANCELLED: Final = "cancelled"
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """The calls of one function or service.
 
     Attributes:
@@ -50,8 +49,8 @@ class Counts:
     calls: int = 0
     failures: int = 0
     seconds: float = 0.0
-    series: deque[float] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
-    times_s: deque[int] = field(default_factory=lambda: deque(maxlen=SERIES_MAX))
+    series: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=SERIES_MAX))
+    times_s: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=SERIES_MAX))
 
     def add(self, *, failed: bool, seconds: float, time_s: int) -> None:
         """Count one call."""

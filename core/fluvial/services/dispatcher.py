@@ -8,12 +8,12 @@ asked of the authorization before, by the caller of :meth:`Services.call`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import anyio
+import msgspec
 import structlog
 
 from fluvial.air.data.weight import EncodedJson, is_light
@@ -37,8 +37,7 @@ from fluvial.services.values import to_result
 from fluvial.waiting import now_s
 
 
-@dataclass(frozen=True, slots=True)
-class Inline:
+class Inline(msgspec.Struct, frozen=True):
     """A handler that takes microseconds and waits for nothing; after a crash the same call may come again."""
 
     answer: Callable[[Call], Any]
@@ -51,8 +50,7 @@ BOUND_MAX: Final = 100_000
 """Handlers bound at one time, all particles together."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     service: Service
     kind: Kind
 

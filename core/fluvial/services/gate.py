@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import anyio
+import msgspec
 
 from fluvial.errors import ServiceError
 from fluvial.fairness import FairQueue, equal
@@ -46,8 +46,7 @@ class _Wish:
             await self._news.wait()
 
 
-@dataclass(slots=True, eq=False)
-class _Initiator:
+class _Initiator(msgspec.Struct, eq=False):
     """What an initiator has of some places.
 
     Attributes:
@@ -56,7 +55,7 @@ class _Initiator:
     """
 
     engaged: int = 0
-    parked: deque[_Wish] = field(default_factory=deque)
+    parked: deque[_Wish] = msgspec.field(default_factory=deque)
 
 
 class _Places:
@@ -148,12 +147,11 @@ class _Waiting:
             del self.of[initiator]
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(msgspec.Struct):
     """One service's places, and the calls that have one or wait for one."""
 
     places: _Places
-    calls: _Waiting = field(default_factory=_Waiting)
+    calls: _Waiting = msgspec.field(default_factory=_Waiting)
 
 
 class Gate:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec import inspect
 
 from fluvial.errors import PluginError
@@ -37,8 +37,7 @@ _SIMPLE: Final[dict[type[inspect.Type], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceRecord:
+class InterfaceRecord(msgspec.Struct, frozen=True):
     """An object with named fields, as it appears in an interface."""
 
     name: str

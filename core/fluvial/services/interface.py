@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from fluvial.services.hints import InterfaceRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter of a function; a variadic one is the last and stands for any number of arguments."""
 
     name: str
@@ -24,8 +24,7 @@ class Parameter:
         return f"{'*' if self.variadic else ''}{self.name}: {self.type}{ending}"
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionInterface:
+class FunctionInterface(msgspec.Struct, frozen=True):
     """One function: its parameters, the type of its result, and its docstring."""
 
     name: str
@@ -39,8 +38,7 @@ class FunctionInterface:
         return f"{self.name}({', '.join(map(str, self.parameters))}){arrow}"
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(msgspec.Struct, frozen=True):
     """One service: its functions by name, and the records that their types name."""
 
     service_id: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from fluvial.effectors import Effector
@@ -17,8 +17,7 @@ from fluvial.services.builtin import PING
 from fluvial.services.dispatcher import Services
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceOffer:
+class ServiceOffer(msgspec.Struct, frozen=True, kw_only=True):
     """A service that is going to be started.
 
     Attributes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
+
+import msgspec
 
 from fluvial.air.data.weight import EncodedJson, is_light
 from fluvial.effectors import Call, Declaration, Effector
@@ -29,8 +30,7 @@ START_S_MAX: Final = 30.0
 """How long ``start`` and ``stop`` of an effector may take, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Function:
+class _Function(msgspec.Struct, frozen=True):
     attribute: str
     declaration: Declaration
     signature: Signature

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, get_type_hints
 
 import msgspec
@@ -21,8 +20,7 @@ SHOWN_CHARACTERS_MAX: Final = 60
 """Most characters of a wrong argument that an error shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """How to call a function with a script's arguments.
 
     Attributes:

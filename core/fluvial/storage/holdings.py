@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
+
+import msgspec
 
 from fluvial.particle import ParticleKey
 from fluvial.storage.account import DiskAccount, script_bytes
@@ -15,8 +16,7 @@ LARGE_BYTES: Final = 32_768
 """A particle with more in the account is worth to be shrunk when it has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """What a write came to.
 
     Attributes:
@@ -36,8 +36,7 @@ class Written:
     new_script: bool = False
 
 
-@dataclass(slots=True)
-class Removed:
+class Removed(msgspec.Struct):
     """What one step came to.
 
     Attributes:
@@ -51,8 +50,8 @@ class Removed:
     count: int = 0
     oldest_ms: int = 0
     work_s: float = 0.0
-    keys: list[ParticleKey] = field(default_factory=list)
-    change: list[tuple[bytes, int]] = field(default_factory=list)
+    keys: list[ParticleKey] = msgspec.field(default_factory=list)
+    change: list[tuple[bytes, int]] = msgspec.field(default_factory=list)
 
     @property
     def freed(self) -> int:
@@ -60,8 +59,7 @@ class Removed:
         return -sum(size for _, size in self.change)
 
 
-@dataclass(frozen=True, slots=True)
-class _Large:
+class _Large(msgspec.Struct, frozen=True):
     initiator: bytes
     deadline_ms: int
     finished: bool
@@ -132,7 +130,7 @@ class Holdings:
     def put_off(self, key: ParticleKey) -> None:
         """A large particle is not to be named again before its deadline."""
         if (large := self._large.get(key)) is not None:
-            self._large[key] = replace(large, finished=False)
+            self._large[key] = msgspec.structs.replace(large, finished=False)
 
     def leave(self, key: ParticleKey) -> None:
         """A large particle is not to be named again."""

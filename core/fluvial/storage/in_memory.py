@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio.lowlevel
+import msgspec
 
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
@@ -131,13 +132,13 @@ class InMemoryParticles(ParticleStore):
         if row.version <= version:
             del kept.outbox[peer]
         else:
-            kept.outbox[peer] = replace(row, attempts=0, last_error="")
+            kept.outbox[peer] = msgspec.structs.replace(row, attempts=0, last_error="")
 
     def attempt_failed(self, key: ParticleKey, peer: PeerId, error: str) -> None:
         """See :class:`ParticleStore`."""
         if (kept := self._table.get(key)) is not None and (row := kept.outbox.get(peer)) is not None:
             why = plain_text(error, ERROR_CHARACTERS_MAX)
-            kept.outbox[peer] = replace(row, attempts=row.attempts + 1, last_error=why)
+            kept.outbox[peer] = msgspec.structs.replace(row, attempts=row.attempts + 1, last_error=why)
 
     async def find(self, id_prefix: str, *, limit: int = LISTED_MAX) -> list[ParticleSummary]:
         """See :class:`ParticleStore`."""
@@ -242,7 +243,7 @@ class _InMemoryRetention(Retention):
         self._table[key] = replace(
             kept, particle=short, journal=kept.journal, outbox={}, ways={}, size=size, story=story
         )
-        self._table[key].journal = [replace(entry, payload=b"") for entry in kept.journal]
+        self._table[key].journal = [msgspec.structs.replace(entry, payload=b"") for entry in kept.journal]
         removed.change.append((kept.particle.header.initiator, size))
         return removed
 

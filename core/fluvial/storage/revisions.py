@@ -40,9 +40,9 @@ def migrate(connection: Connection, where: str, tables: Sequence[Tables] = ()) -
     """Make or update all tables; see :func:`fluvial.storage.schema.migrate`."""
     if _up_to_date(connection, tables):
         return
-    from fluvial.storage import blueprint, schema
+    from fluvial.storage import new_database, schema
 
-    if not blueprint.build(connection, tables):
+    if not new_database.make_tables(connection, tables):
         schema.migrate(connection, where, tables)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -176,8 +175,7 @@ OWN: Final = "own"
 VERIFIED: Final = "verified"
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
+class _Noted(msgspec.Struct, frozen=True):
     """A fact on its way into the story."""
 
     signer: str

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 import anyio
+import msgspec
 import pytest
 
 from fluvial.effectors import Call, Tetraplet
@@ -117,7 +117,7 @@ class AuthorizationConformance(PartConformance):
                 bare.allowed or not admitted.allowed,
                 "credentials without meaning admit a particle that is else refused",
             )
-            permitted = await decided(running.part.permit(replace(CALL, credentials=shown), None))
+            permitted = await decided(running.part.permit(msgspec.structs.replace(CALL, credentials=shown), None))
             check_decision(permitted)
             check(
                 free.allowed or not permitted.allowed, "credentials without meaning permit a call that is else refused"
@@ -127,7 +127,7 @@ class AuthorizationConformance(PartConformance):
         """Also where it does not fit the arguments: services and peers are named by scripts, so these are whatever texts."""
         for origins in ORIGINS:
             for name in ("weather", "", "x" * 10_000):
-                call = replace(CALL, tetraplets=origins, service=name, function=name)
+                call = msgspec.structs.replace(CALL, tetraplets=origins, service=name, function=name)
                 check_decision(await decided(running.part.permit(call, None)))
 
     async def test_what_it_says_of_policies_is_what_it_does(self, running: Solo[Authorization]) -> None:

@@ -13,9 +13,9 @@ Source: Babel et al., "Mysticeti: Reaching the Limits of Latency with Uncertifie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from fluvial.ledger.statements import ValidatorSet
 
 from fluvial_consensus_dag.graph import Graph
@@ -24,8 +24,7 @@ WAVE: Final = 3
 """Rounds from a slot to the first one that can be its anchor."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotDecision:
+class SlotDecision(msgspec.Struct, frozen=True):
     """A slot's outcome: the committed vertex, or None if it is skipped."""
 
     vertex: bytes | None

@@ -16,10 +16,10 @@ anybody else              5 s, four times as long each time up to five minutes  
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
+import msgspec
 from fluvial.address_scope import destination
 from fluvial.identity import PeerId
 
@@ -71,8 +71,7 @@ class Paused(OSError):
     """An address is not tried now; the message says why and for how long."""
 
 
-@dataclass(slots=True)
-class _Endpoint:
+class _Endpoint(msgspec.Struct):
     """What is known of a host and port."""
 
     owner: PeerId | None = None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -72,8 +71,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     window_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A stream whose other end has proven to be ``peer``; ``decoder`` and ``session`` may hold what it sent behind its Hello.
 
     ``prefix`` is the network that it came from, None if this side dialled it.

@@ -17,8 +17,9 @@ standing from then on, and is before all who come later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from fluvial_transport_tcp.standing import Rank, Standing
 
@@ -36,8 +37,7 @@ class Occupant(NamedTuple):
     age_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """The places of a node, or of one network prefix.
 
     Attributes:

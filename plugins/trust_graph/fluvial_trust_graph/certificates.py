@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
@@ -17,8 +17,7 @@ LINKS_MAX: Final = EXPONENT_MAX + 1
 """The root's trust in itself, and as many links as any root may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrustCertificate:
+class TrustCertificate(msgspec.Struct, frozen=True):
     """A chain of trusts: the first by a root in itself, each next one by the subject of the one before.
 
     Args:

@@ -7,9 +7,9 @@ can then be kept up with further statements and with time, and gives at each mom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
@@ -30,8 +30,7 @@ NARROWED_MAX: Final = 16
 """How many of those are kept until something changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     """The result of a search.
 
     Args:
@@ -45,8 +44,7 @@ class _Found:
     gave_up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationLimits:
+class EvaluationLimits(msgspec.Struct, frozen=True):
     """What one evaluation may cost; beyond, peers have no weight.
 
     Args:

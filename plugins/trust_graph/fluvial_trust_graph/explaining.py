@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
@@ -18,8 +18,7 @@ LOOKED_AT_MAX: Final = 2_000
 """How many peers behind the asked one an explanation looks at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to "how much does this peer count, and why?".
 
     Args:

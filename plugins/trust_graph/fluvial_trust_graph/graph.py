@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
 from fluvial.identity import PeerId
 
 from fluvial_trust_graph.numbering import NumberedLinks
@@ -42,8 +43,7 @@ class TrustRoot:
             raise ValueError(f"the exponent of root {self.peer} is negative: {self.exponent}")
 
 
-@dataclass(slots=True)
-class TrustGraph:
+class TrustGraph(msgspec.Struct):
     """Links by both ends, bans, and peers that signed themselves, kept up with statements and time.
 
     Statements are taken as authentic: verify them before. Any order of the same statements gives the same graph, as long as none is dated in the
@@ -56,19 +56,19 @@ class TrustGraph:
 
     now: int
     scope: str | None = None
-    newest: dict[PeerId, dict[PeerId, Statement]] = field(default_factory=dict)
+    newest: dict[PeerId, dict[PeerId, Statement]] = msgspec.field(default_factory=dict)
     """By subject, then by issuer."""
-    following: dict[PeerId, dict[PeerId, int]] = field(default_factory=dict)
+    following: dict[PeerId, dict[PeerId, int]] = msgspec.field(default_factory=dict)
     """By issuer: whom it trusts, and the delegation depth."""
-    preceding: dict[PeerId, dict[PeerId, int]] = field(default_factory=dict)
+    preceding: dict[PeerId, dict[PeerId, int]] = msgspec.field(default_factory=dict)
     """By subject: who trusts it, and the delegation depth."""
-    banners: dict[PeerId, set[PeerId]] = field(default_factory=dict)
+    banners: dict[PeerId, set[PeerId]] = msgspec.field(default_factory=dict)
     """By subject: who bans it; nobody here bans itself."""
-    anchored: dict[PeerId, int] = field(default_factory=dict)
+    anchored: dict[PeerId, int] = msgspec.field(default_factory=dict)
     """Who signed itself, and the delegation depth."""
-    links: NumberedLinks = field(default_factory=lambda: NumberedLinks(EXPONENT_MAX))
+    links: NumberedLinks = msgspec.field(default_factory=lambda: NumberedLinks(EXPONENT_MAX))
     """The same links by number."""
-    _ends: list[tuple[int, PeerId, PeerId]] = field(default_factory=list)
+    _ends: list[tuple[int, PeerId, PeerId]] = msgspec.field(default_factory=list)
     _ends_max: int = ENDS_MIN
 
     def put(self, statement: Statement) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter as Counted
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
+import msgspec
 from fluvial.identity import PeerId
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -27,8 +27,7 @@ STRANGERS_SHARE: Final = 4.0
 """The tokens of all strangers together, as a multiple of those of one sender."""
 
 
-@dataclass(frozen=True, slots=True)
-class IntakeReport:
+class IntakeReport(msgspec.Struct, frozen=True):
     """What became of each statement, in their order.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import anyio
+import msgspec
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.perimeters import PERIMETERS, LedgerPerimeter
@@ -47,10 +47,10 @@ class LedgerPerimeters(ListedPerimeters):
 def _filled(listed: Perimeter, record: bytes | None) -> Perimeter:
     """A perimeter with the members that the ledger names: whose flows are members, and which services are inside on which peers."""
     if record is None:
-        return replace(listed, origin="the ledger does not know it")
+        return msgspec.structs.replace(listed, origin="the ledger does not know it")
     found = decode(record, LedgerPerimeter, what="perimeter of the ledger")
     members = found.terms.members
-    return replace(
+    return msgspec.structs.replace(
         listed,
         peers=frozenset(one.peer for one in members),
         authors=listed.authors | {one.peer for one in members},

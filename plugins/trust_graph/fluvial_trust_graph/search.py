@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
 
@@ -70,8 +70,7 @@ class ReachBound(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FoundChain:
+class FoundChain(msgspec.Struct, frozen=True):
     """A valid chain.
 
     Args:
@@ -83,8 +82,7 @@ class FoundChain:
     peers: Chain
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
+class _Visit(msgspec.Struct, frozen=True):
     """A state of the search for the heaviest chain; ``after`` leads to the asked peer."""
 
     head: PeerId

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -70,7 +69,7 @@ def test_measures_are_what_happens() -> None:
 
 
 def test_what_cannot_be_run_is_said() -> None:
-    traits = replace(SIMPLEX.traits, reseal=None)
+    traits = msgspec.structs.replace(SIMPLEX.traits, reseal=None)
     bare = Algorithm(name="bare", make=SIMPLEX.make, options=SIMPLEX.options, traits=traits)
     found = over_seeds(SPLIT, bare, 1)
     assert (found.runs, "reseal" in found.skipped) == (0, True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import structlog
 from anyio.abc import TaskStatus
@@ -462,6 +462,6 @@ async def test_pauses_are_bounded_for_each_initiator_and_keep_nobody_else_waitin
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
         assert busy == [6, 6]
-        other = dataclasses.replace(call("peer.timeout", 1, "m"), initiator=ERIN)
+        other = msgspec.structs.replace(call("peer.timeout", 1, "m"), initiator=ERIN)
         assert await services.call(other) == "m"
         tasks.cancel_scope.cancel()

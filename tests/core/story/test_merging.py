@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace as changed
 from itertools import permutations
 
+import msgspec
 import pytest
 from fluvial.story.merging import merge_stories
 from fluvial.story.story import Story, tell
@@ -90,8 +90,8 @@ def test_merged_stories_can_be_merged() -> None:
 def test_causes_come_first_even_if_clocks_differ() -> None:
     flow = chat()
     stored = flow.stored("relay")
-    early = tuple(changed(entry, at_ms=entry.at_ms - 5_000) for entry in stored.journal)
-    stories = [flow.story("alice"), tell(changed(stored, journal=early), flow.key("relay").peer_id)]
+    early = tuple(msgspec.structs.replace(entry, at_ms=entry.at_ms - 5_000) for entry in stored.journal)
+    stories = [flow.story("alice"), tell(msgspec.structs.replace(stored, journal=early), flow.key("relay").peer_id)]
     for order in permutations(stories):
         assert told(merge_stories(order), flow)[:3] == ["alice call message", "alice hop resolve", "relay call resolve"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.outcomes import Failed
@@ -261,7 +259,7 @@ def test_waits_began_when_they_are_first_seen_in_the_journal(data: st.DataObject
         for end in range(1, len(stored.journal) + 1):
             if end < len(stored.journal) and stored.journal[end].at_ms == stored.journal[end - 1].at_ms:
                 continue
-            now = tell(replace(stored, journal=stored.journal[:end]), flow.key(name).peer_id)
+            now = tell(msgspec.structs.replace(stored, journal=stored.journal[:end]), flow.key(name).peer_id)
             for waiting in now.waits:
                 first.setdefault((waiting.instance, waiting.reason), stored.journal[end - 1].at_ms)
         for waiting in flow.story(name).waits:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from operator import ge
 from typing import Final, NewType, cast
 
@@ -266,8 +265,7 @@ def _id(message: bytes) -> BatchId:
     return BatchId(hashlib.sha256(message).digest())
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What travels with a particle, checked: every batch and every content id is right.
 
     Attributes:

@@ -8,8 +8,9 @@ them. To the machine only the first one counts (``machine.knowledge``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.content import merkle_root
@@ -21,8 +22,7 @@ Answer: TypeAlias = Result | CallFailure | CanonFact
 """What there is at most one of for an instance and a signer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Equivocation:
+class Equivocation(msgspec.Struct, frozen=True):
     """Two answers of one peer to one question.
 
     Attributes:

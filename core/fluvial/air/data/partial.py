@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from fluvial.air.data.content import (
     ContentId,
@@ -57,8 +58,7 @@ Tree: TypeAlias = bytes | Leaf | Fork
 """A subtree; 32 bytes are the hash of one of which nothing is shown."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Partial:
+class Partial(msgspec.Struct, frozen=True, eq=False):
     """See the module's docstring.
 
     Attributes:
@@ -127,12 +127,11 @@ class Level(IntEnum):
     WHOLE = 2
 
 
-@dataclass(slots=True)
-class Mask:
+class Mask(msgspec.Struct):
     """Which parts of a value are asked for; grows."""
 
     level: Level = Level.EXISTENCE
-    parts: dict[Step, Mask] = field(default_factory=dict)
+    parts: dict[Step, Mask] = msgspec.field(default_factory=dict)
 
     def add(self, path: tuple[Step, ...], level: Level) -> None:
         """Ask for the part to which a path leads."""

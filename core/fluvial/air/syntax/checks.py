@@ -8,8 +8,9 @@ Source: AquaVM's validator; where it refuses by mistake (an iterator's name used
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
+
+import msgspec
 
 from fluvial.air.syntax.errors import (
     AfterNext,
@@ -29,8 +30,7 @@ _NAMES_COMPARED_MAX = 500
 _NAME_COMPARED_CHARS = 60
 
 
-@dataclass(slots=True)
-class _OpenFold:
+class _OpenFold(msgspec.Struct):
     """A fold whose body is being read."""
 
     start: int

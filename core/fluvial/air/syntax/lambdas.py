@@ -13,8 +13,8 @@ from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Leng
 
 INDEX_MAX = 2**32 - 1
 
-NAME_CHARS = r"0-9A-Za-z_\-\u0080-\U0010ffff"
-"""Letters, digits, ``_``, ``-`` as the inside of a character class; letters beyond ASCII are looked at by ``is_name``."""
+NAME_CHAR = r"[^\x00-,./:-@\[-\^`{-\x7f]"
+"""A letter, a digit, ``_`` or ``-``; written as what it is not, since a range beyond ASCII takes long to compile. Letters there are looked at by ``is_name``."""
 
 _ENCLOSED_LETTERS = frozenset(
     chr(code)
@@ -24,7 +24,7 @@ _ENCLOSED_LETTERS = frozenset(
 """Letters in circles and squares: symbols to Python, alphabetic to Unicode and AquaVM."""
 
 _ACCESSOR = re.compile(
-    rf"(?: \.?\[ (?: ([0-9]+) | ((?![0-9])[{NAME_CHARS}]+) ) \] | \.((?![0-9])[{NAME_CHARS}]+) ) !?", re.VERBOSE
+    rf"(?: \.?\[ (?: ([0-9]+) | ((?![0-9]){NAME_CHAR}+) ) \] | \.((?![0-9]){NAME_CHAR}+) ) !?", re.VERBOSE
 )
 _INDEX, _BY_NAME, _FIELD = range(1, 4)
 

@@ -23,8 +23,9 @@ Set text is set to itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from fluvial.air.syntax.reader import Comment, Group, Node, Word
 from fluvial.air.syntax.words import INSTRUCTIONS
@@ -40,8 +41,7 @@ _NEVER_FITS = 10**9
 _CLOSING = {"(": ")", "[": "]"}
 
 
-@dataclass(frozen=True, slots=True)
-class _LayoutNode:
+class _LayoutNode(msgspec.Struct, frozen=True):
     """A node to be set.
 
     Attributes:
@@ -57,8 +57,7 @@ class _LayoutNode:
     chained: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Close:
+class _Close(msgspec.Struct, frozen=True):
     """A closing bracket to be set."""
 
     bracket: str

@@ -49,7 +49,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from fluvial.air.syntax.tree import (
     Ap,
@@ -75,8 +76,7 @@ from fluvial.air.syntax.tree import (
 UNCLOSED_INIT_PEER_ID = "%init_peer_id"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRead:
+class StreamRead(msgspec.Struct, frozen=True):
     """A stream whose content an instruction reads, with the fresh names for it.
 
     Attributes:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from fluvial.air.syntax.errors import AirSyntaxError, BadLambda, BadNumber, BadWord, SourceText, WrongOperand, shown
-from fluvial.air.syntax.lambdas import NAME_CHARS, LambdaError, is_name, parse_lambda
+from fluvial.air.syntax.lambdas import NAME_CHAR, LambdaError, is_name, parse_lambda
 from fluvial.air.syntax.reader import Word
 from fluvial.air.syntax.tree import (
     CanonMap,
@@ -68,7 +68,7 @@ _ERRORS: tuple[tuple[str, type[Error] | type[LastError]], ...] = ((":error:", Er
 
 _NUMERIC_START = "+-0123456789"
 _NUMERIC = re.compile(r"[+-]?[0-9]*")
-_VARIABLE = re.compile(rf"([$%] | \#[$%]? | \+)? ([{NAME_CHARS}]+) (\..*)?", re.VERBOSE | re.DOTALL)
+_VARIABLE = re.compile(rf"([$%] | \#[$%]? | \+)? ({NAME_CHAR}+) (\..*)?", re.VERBOSE | re.DOTALL)
 _WITH_PARTS: Mapping[str, type[Scalar] | type[CanonStream] | type[CanonMap]] = MappingProxyType(
     {"": Scalar, "+": Scalar, "#": CanonStream, "#$": CanonStream, "#%": CanonMap}
 )
@@ -165,7 +165,7 @@ def _name_error(word: Word, source: SourceText) -> AirSyntaxError:
         return source.error(BadWord, "a name is missing before the dot", word.start, len(text))
     if text in ("$", "%", "#", "#$", "#%") or text.partition(".")[0] in ("$", "%", "#", "#$", "#%"):
         return source.error(BadWord, f"a name is missing after `{text.partition('.')[0]}`", word.start, len(text))
-    allowed = re.compile(rf"(?:[$%]|#[$%]?|\+)?[{NAME_CHARS}]*")
+    allowed = re.compile(rf"(?:[$%]|#[$%]?|\+)?{NAME_CHAR}*")
     stop = allowed.match(text)
     end = stop.end() if stop else 0
     if end == len(text):  # a character beyond ASCII that is no letter

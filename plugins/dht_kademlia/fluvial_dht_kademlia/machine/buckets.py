@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Key, Weigh
 
 
-@dataclass(slots=True)
-class BucketMember:
+class BucketMember(msgspec.Struct):
     """A contact in a bucket; ``failures`` counts requests that it has not answered since it last did."""
 
     contact: Contact
@@ -36,8 +35,7 @@ class BucketMember:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class KBucket:
+class KBucket(msgspec.Struct):
     """At most ``size`` members and as many replacements; both ordered from not seen for longest to seen last.
 
     Attributes:
@@ -49,8 +47,8 @@ class KBucket:
     size: int
     reserve: int
     looked_up_at: int = 0
-    _members: OrderedDict[PeerId, BucketMember] = field(default_factory=OrderedDict)
-    _waiting: OrderedDict[PeerId, BucketMember] = field(default_factory=OrderedDict)
+    _members: OrderedDict[PeerId, BucketMember] = msgspec.field(default_factory=OrderedDict)
+    _waiting: OrderedDict[PeerId, BucketMember] = msgspec.field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         """How many members it has."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
@@ -13,8 +12,7 @@ from fluvial_dht_kademlia.machine.provider_search import ProviderSearch
 from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
-@dataclass(slots=True)
-class OutstandingRequest:
+class OutstandingRequest(msgspec.Struct):
     """A request on its way; ``operation`` is the lookup or the offer it belongs to, None for a ping."""
 
     contact: Contact
@@ -22,8 +20,7 @@ class OutstandingRequest:
     sent_at: int
 
 
-@dataclass(slots=True)
-class LookupRun:
+class LookupRun(msgspec.Struct):
     """A lookup in progress: of peers, of one peer (``wanted``), of providers (``search``) or of replicas for a record (``offer``).
 
     Upkeep is not ``reported``.

@@ -15,11 +15,11 @@ nearest with weight, so that whoever makes ids around a key hides only a part of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import chain, islice
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.errors import ResourceLimit
 from fluvial.identity import PeerId
@@ -167,7 +167,7 @@ class Kademlia:
         Raises:
             ResourceLimit: too many lookups are in progress.
         """
-        shape = replace(self._shape, k=width or self._limits.k)
+        shape = msgspec.structs.replace(self._shape, k=width or self._limits.k)
         return self._start(self._new_run(self.key, now, shape), seeds, now)
 
     def fill(self, now: int) -> list[DhtEffect]:
@@ -175,7 +175,7 @@ class Kademlia:
 
         Source: Kademlia, section 2.3: a new node refreshes all buckets farther away than its closest neighbour.
         """
-        shape = replace(self._shape, k=max(1, self._limits.k // 2))
+        shape = msgspec.structs.replace(self._shape, k=max(1, self._limits.k // 2))
         return [effect for index in self.table.sparse() for effect in self._refresh(index, now, shape)]
 
     # --- inputs -------------------------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ class Kademlia:
         foreign = self.store.due(now, limits.replicate_ms) if limits.replicate_ms else ()
         room = max(0, limits.lookups_max // 2 - len(self._lookups))  # the other half is for whoever uses this peer
         for challenge, record in list(islice(chain(publications, foreign), min(room, OFFERED_MAX))):
-            run = replace(self._new_run(challenge.key, now), reported=False, offer=(challenge, record))
+            run = msgspec.structs.replace(self._new_run(challenge.key, now), reported=False, offer=(challenge, record))
             effects += self._start(run, (), now)[1]
         return effects
 
@@ -366,7 +366,7 @@ class Kademlia:
         if len(self._lookups) >= self._limits.lookups_max:
             return []
         target = random_key_in_bucket(self.key, index, self._rng)
-        return self._start(replace(self._new_run(target, now, shape), reported=False), (), now)[1]
+        return self._start(msgspec.structs.replace(self._new_run(target, now, shape), reported=False), (), now)[1]
 
     # --- requests and contacts ----------------------------------------------------------------------------------------
 

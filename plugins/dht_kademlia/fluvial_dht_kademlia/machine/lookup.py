@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 from heapq import nsmallest
 from itertools import chain
 
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
@@ -47,8 +47,7 @@ class CandidateState(Enum):
 _OUTSTANDING = (CandidateState.ASKED, CandidateState.SLOW)
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(msgspec.Struct):
     """A peer that a lookup has heard of.
 
     Attributes:
@@ -68,8 +67,7 @@ class Candidate:
     state: CandidateState = CandidateState.NEW
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookupShape:
+class LookupShape(msgspec.Struct, frozen=True, kw_only=True):
     """How wide a lookup is.
 
     Attributes:
@@ -85,8 +83,7 @@ class LookupShape:
     requests_max: int = 256
 
 
-@dataclass(slots=True)
-class Lookup:
+class Lookup(msgspec.Struct):
     """A lookup of the peers nearest to a key.
 
     Args:
@@ -103,10 +100,10 @@ class Lookup:
     place: PlaceOf
     weigh: Weigh
     requests: int = 0
-    _candidates: dict[PeerId, Candidate] = field(default_factory=dict)
-    _paths: list[list[Candidate]] = field(default_factory=list)
-    _weighted: list[list[Candidate]] = field(default_factory=list)
-    _seeds: list[list[Candidate]] = field(default_factory=list)
+    _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)
+    _paths: list[list[Candidate]] = msgspec.field(default_factory=list)
+    _weighted: list[list[Candidate]] = msgspec.field(default_factory=list)
+    _seeds: list[list[Candidate]] = msgspec.field(default_factory=list)
     _turn: int = 0
     _asked: int = 0
 

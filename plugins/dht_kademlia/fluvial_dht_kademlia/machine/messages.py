@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from fluvial.addresses import Contact
 
 from fluvial_dht_kademlia.machine.challenges import Challenge
@@ -12,56 +12,48 @@ from fluvial_dht_kademlia.machine.keyspace import Key
 from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """Are you there?"""
 
 
-@dataclass(frozen=True, slots=True)
-class FindPeers:
+class FindPeers(msgspec.Struct, frozen=True):
     """Who is nearest to a key?"""
 
     target: Key
 
 
-@dataclass(frozen=True, slots=True)
-class FindProviders:
+class FindProviders(msgspec.Struct, frozen=True):
     """Which records are at a key, and who is nearest to it?"""
 
     key: Key
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddProvider:
+class AddProvider(msgspec.Struct, frozen=True):
     """Keep this record."""
 
     challenge: Challenge
     record: ProviderRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """I am here."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeersFound:
+class PeersFound(msgspec.Struct, frozen=True):
     """The nearest contacts, then the nearest with weight."""
 
     contacts: tuple[Contact, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ProvidersFound:
+class ProvidersFound(msgspec.Struct, frozen=True):
     """The records at a key, in the replica's order; and contacts as in :class:`PeersFound`."""
 
     records: tuple[ProviderRecord, ...]
     contacts: tuple[Contact, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordStored:
+class RecordStored(msgspec.Struct, frozen=True):
     """Whether the replica has the record now; if not, the reason of the refusal, or ``older``."""
 
     accepted: bool

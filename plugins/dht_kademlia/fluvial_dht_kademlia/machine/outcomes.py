@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from fluvial.addresses import Contact
 
 from fluvial_dht_kademlia.machine.keyspace import Key
@@ -13,8 +13,7 @@ from fluvial_dht_kademlia.machine.messages import DhtRequest
 from fluvial_dht_kademlia.machine.records import ProviderRecord
 
 
-@dataclass(frozen=True, slots=True)
-class AskPeer:
+class AskPeer(msgspec.Struct, frozen=True):
     """Send a request; report the answer or the failure under the same ticket."""
 
     ticket: int
@@ -22,8 +21,7 @@ class AskPeer:
     request: DhtRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookupEnded:
+class LookupEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A lookup has ended.
 
     Attributes:
@@ -47,8 +45,7 @@ class LookupEnded:
     took_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvideEnded:
+class ProvideEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A record was offered to its replicas.
 
     Attributes:

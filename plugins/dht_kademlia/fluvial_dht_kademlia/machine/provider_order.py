@@ -12,9 +12,9 @@ Source: Fluence white paper, "DHT": providers ordered by trust weight, limited i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Weigh
@@ -34,8 +34,7 @@ class ProviderRow(NamedTuple):
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptProviders:
+class KeptProviders(msgspec.Struct, frozen=True):
     """The providers of a key that are kept, in order."""
 
     weighted: tuple[PeerId, ...]

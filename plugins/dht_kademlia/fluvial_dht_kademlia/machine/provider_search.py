@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 
@@ -14,8 +14,7 @@ from fluvial_dht_kademlia.machine.record_store import TOMBSTONES_PER_KEY_MAX
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, merge_records
 
 
-@dataclass(slots=True)
-class ProviderSearch:
+class ProviderSearch(msgspec.Struct):
     """What was found so far.
 
     Args:
@@ -31,7 +30,7 @@ class ProviderSearch:
     providers_max: int
     hops: int = 0
     _replicas: int = 0
-    _records: dict[PeerId, ProviderRecord] = field(default_factory=dict)
+    _records: dict[PeerId, ProviderRecord] = msgspec.field(default_factory=dict)
 
     @property
     def satisfied(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -19,8 +18,7 @@ SignFields: TypeAlias = Callable[[RecordFields], ProviderRecord]
 """Signs fields with the peer's key."""
 
 
-@dataclass(slots=True)
-class Publication:
+class Publication(msgspec.Struct):
     """A challenge and this peer's newest record at it."""
 
     challenge: Challenge

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from fluvial.addresses import Contact
 from fluvial.errors import Refused, RemoteProtocolError
 
@@ -44,8 +44,7 @@ def keep_record(store: RecordStore, challenge: Challenge, record: ProviderRecord
     return RecordStored(taken, "" if taken else "older")
 
 
-@dataclass(slots=True)
-class RecordOffer:
+class RecordOffer(msgspec.Struct):
     """A record that was sent to replicas.
 
     Attributes:
@@ -60,7 +59,7 @@ class RecordOffer:
     key: Key
     waiting: int
     stored: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
 
     def settle(self, answer: DhtAnswer | None) -> None:
         """A replica has answered; None if it did not."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final
 
+import msgspec
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
 
@@ -27,8 +27,7 @@ ROOM_TRIES: Final = 16
 """Keys that are looked at to make room for another one."""
 
 
-@dataclass(slots=True)
-class KeptRecord:
+class KeptRecord(msgspec.Struct):
     """A record as this replica has it: since when it knows the provider, and when the record was last sent to it."""
 
     record: ProviderRecord
@@ -36,12 +35,11 @@ class KeptRecord:
     sent_at: int
 
 
-@dataclass(slots=True)
-class KeyRecords:
+class KeyRecords(msgspec.Struct):
     """A challenge with the records at its key."""
 
     challenge: Challenge
-    records: dict[PeerId, KeptRecord] = field(default_factory=dict)
+    records: dict[PeerId, KeptRecord] = msgspec.field(default_factory=dict)
 
 
 class RecordStore:

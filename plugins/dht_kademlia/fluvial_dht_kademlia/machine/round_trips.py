@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 PATIENCE_MIN_MS: Final = 50
 
 
-@dataclass(slots=True)
-class RoundTripEstimator:
+class RoundTripEstimator(msgspec.Struct):
     """Smoothed round-trip time and its deviation, in milliseconds.
 
     Source: RFC 6298, section 2 (its constants and its formula).

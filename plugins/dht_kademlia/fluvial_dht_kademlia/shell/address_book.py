@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+import msgspec
 from fluvial.addresses import Address, Contact
 from fluvial.identity import PeerId
 
@@ -28,8 +28,7 @@ PAUSE_MS_FIRST: Final = 1_000
 PAUSE_MS_MAX: Final = 600_000
 
 
-@dataclass(slots=True)
-class BookEntry:
+class BookEntry(msgspec.Struct):
     """A peer.
 
     Attributes:
@@ -59,8 +58,7 @@ class BookEntry:
         return tuple(dict.fromkeys((*self.fixed, *self.proven, *self.said)))
 
 
-@dataclass(slots=True)
-class AddressBook:
+class AddressBook(msgspec.Struct):
     """See the module's docstring.
 
     Args:
@@ -72,9 +70,9 @@ class AddressBook:
     own: PeerId
     entries_max: int
     weigh: Weigh
-    _entries: OrderedDict[PeerId, BookEntry] = field(default_factory=OrderedDict)
-    _fixed: dict[PeerId, BookEntry] = field(default_factory=dict)
-    _changed: set[PeerId] = field(default_factory=set)
+    _entries: OrderedDict[PeerId, BookEntry] = msgspec.field(default_factory=OrderedDict)
+    _fixed: dict[PeerId, BookEntry] = msgspec.field(default_factory=dict)
+    _changed: set[PeerId] = msgspec.field(default_factory=set)
     evicted: int = 0
 
     def __len__(self) -> int:

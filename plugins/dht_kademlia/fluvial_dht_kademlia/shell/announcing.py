@@ -8,11 +8,11 @@ publications are in the database. The machine itself publishes again what does n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
 
 import anyio
+import msgspec
 import structlog
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit
@@ -34,8 +34,7 @@ OfferToReplicas: TypeAlias = Callable[[Challenge, ProviderRecord], Awaitable[Pro
 """Offers a record to its replicas and returns what became of it; raises FluvialError."""
 
 
-@dataclass(frozen=True, slots=True)
-class WantedRecord:
+class WantedRecord(msgspec.Struct, frozen=True):
     """A record that this peer should have in the DHT."""
 
     challenge: Challenge

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.clock import Clock
@@ -30,11 +30,10 @@ NAP_S: Final = 5.0
 """The clock is looked at so often at least: it may be set."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """A caller that waits for the end of an operation."""
 
-    ended: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = msgspec.field(default_factory=anyio.Event)
     end: LookupEnded | ProvideEnded | None = None
 
 

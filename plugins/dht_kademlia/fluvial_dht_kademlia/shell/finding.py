@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.clock import Clock
@@ -35,11 +35,10 @@ SEARCHES_MAX: Final = 64
 """Peers that are looked up at the same time."""
 
 
-@dataclass(slots=True)
-class PeerSearch:
+class PeerSearch(msgspec.Struct):
     """A lookup that somebody waits for."""
 
-    ended: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = msgspec.field(default_factory=anyio.Event)
 
 
 class PeerFinder:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
+import msgspec
 from fluvial.address_scope import AddressScope, destination, scope_of
 from fluvial.addresses import Address, Contact
 
@@ -29,11 +29,10 @@ def is_everywhere(address: Address) -> bool:
     return address.host_kind.startswith("ip") and ip_address(address.host).is_unspecified
 
 
-@dataclass(slots=True)
-class ObservedAddresses:
+class ObservedAddresses(msgspec.Struct):
     """See the module's docstring."""
 
-    _votes: OrderedDict[str, frozenset[Address]] = field(default_factory=OrderedDict)
+    _votes: OrderedDict[str, frozenset[Address]] = msgspec.field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         """How many networks have been heard."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from fluvial.addresses import Address, Contact
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
@@ -76,8 +76,7 @@ _put_provided = per_dialect(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Provided:
+class Provided(msgspec.Struct, frozen=True):
     """What this peer was told to provide, beside its capabilities."""
 
     challenge: Challenge

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -89,8 +88,7 @@ def _tetraplet(one: Any) -> dict[str, str]:
     return {"peer": one.peer, "service": one.service, "function": one.function, "lens": one.lens}
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedInterface:
+class OfferedInterface(msgspec.Struct, frozen=True):
     """A host interface with its WIT read."""
 
     interface: HostInterface

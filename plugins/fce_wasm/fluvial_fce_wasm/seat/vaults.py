@@ -12,7 +12,6 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -44,8 +43,7 @@ class VaultAbout(msgspec.Struct, frozen=True):
     ends_ms: int
 
 
-@dataclass(slots=True)
-class Vault:
+class Vault(msgspec.Struct):
     """The files of one particle.
 
     Attributes:
@@ -57,8 +55,8 @@ class Vault:
 
     folder: Path
     about: VaultAbout
-    sizes: dict[str, int] = field(default_factory=dict)
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    sizes: dict[str, int] = msgspec.field(default_factory=dict)
+    turn: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
 
     @property
     def takes(self) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 from fluvial.effectors import Call, Tetraplet
 from fluvial.identity import PeerId
 from fluvial.seats import ALLOWED, Decision
@@ -21,8 +21,7 @@ SHOWN_MAX: Final = 4
 """Rules that an explanation names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedFlow:
+class AskedFlow(msgspec.Struct, frozen=True, kw_only=True):
     """What is decided about, as far as it is known at once.
 
     Args:
@@ -52,8 +51,7 @@ class InitiatorKnowledge(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(msgspec.Struct, frozen=True):
     """A condition that is not met: its name, and a sentence."""
 
     condition: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -53,8 +52,7 @@ class PerimeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Perimeter:
+class Perimeter(msgspec.Struct, frozen=True, kw_only=True):
     """A perimeter, checked.
 
     Args:
@@ -74,7 +72,7 @@ class Perimeter:
     services: frozenset[str] = frozenset()
     scripts: frozenset[bytes] = frozenset()
     authors: frozenset[str] = frozenset()
-    keys: Mapping[PeerId, int] = field(default_factory=dict)
+    keys: Mapping[PeerId, int] = msgspec.field(default_factory=dict)
     ledger: bytes = b""
     pairs: frozenset[tuple[str, str]] = frozenset()
     origin: str = ""

@@ -23,7 +23,7 @@ from fluvial.tables import Tables
 _MADE_OF: Final = ("CREATE ", "INSERT ")
 
 
-def build(connection: Connection, tables: Sequence[Tables]) -> bool:
+def make_tables(connection: Connection, tables: Sequence[Tables]) -> bool:
     """Make all tables, if the database is of SQLite and empty, and if the migrations do nothing but make tables and rows.
 
     Args:
