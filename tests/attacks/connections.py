@@ -23,6 +23,7 @@ FRESH_KEYS: Final = 1_100
 SILENT: Final = 500
 UNFINISHED: Final = 80
 DEAF: Final = 60
+TRICKLES: Final = 200
 LONG_BYTES: Final = 8_000_000
 LINGER_NOT: Final = b"\1\0\0\0\0\0\0\0"
 """SO_LINGER for a reset in place of an end."""
@@ -138,6 +139,25 @@ async def unfinished(arena: Arena) -> None:
             tasks.start_soon(stay)
 
 
+async def trickles(arena: Arena) -> None:
+    """Frames that come byte by byte, on many connections, so that each is alive."""
+
+    async def stay() -> None:
+        while True:
+            with suppress(*GONE, TimeoutError):
+                async with arena.link() as link:
+                    arena.receipts["begun"] += 1
+                    for byte in b"".join(encode_frame(Message(Kind.REQUEST, 1, PROTOCOL, bytes(60_000)))):
+                        await link.say_bytes(bytes([byte]))
+                        await anyio.sleep(0.05)
+            await anyio.sleep(0.5)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(TRICKLES):
+            tasks.start_soon(stay)
+            await anyio.sleep(0.005)
+
+
 async def deaf(arena: Arena) -> None:
     """Requests without end on connections whose answers are never read."""
 
@@ -191,6 +211,7 @@ CONNECTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "fresh-keys": fresh_keys,
     "silence": silence,
     "unfinished": unfinished,
+    "trickles": trickles,
     "deaf": deaf,
     "deaf-receivers": deaf_receivers,
 }

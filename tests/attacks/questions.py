@@ -21,6 +21,8 @@ from fluvial.blobs.wire import PROTOCOL as BLOBS
 from fluvial.encoding import encode
 from fluvial.health import PROTOCOL as HEALTH
 from fluvial.identity import KeyPair, PeerId
+from fluvial.particle import Delivery, encode_delivery
+from fluvial.particles.receipt import PROTOCOL as PARTICLES
 from fluvial.particles.refusals import PROTOCOL as REFUSALS
 from fluvial.relaying.lease import make_lease
 from fluvial.relaying.room import PROTOCOL as LEASES
@@ -309,6 +311,20 @@ def fetches(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
         yield encode([arena.rng.randbytes(ID_BYTES) for _ in range(400)])
 
 
+# --- particles
+
+
+def deliveries(arena: Arena, keys: KeyPair) -> Sequence[bytes]:
+    """Particles that are well formed, with credentials; one in two is signed by somebody else."""
+    made = []
+    for number in range(8):
+        particle = arena.particle(keys, "(null)", ttl_ms=60_000, credentials=(arena.rng.randbytes(4_000),) * 2)
+        signature = particle.signature if number % 2 else arena.rng.randbytes(64)
+        to = arena.target.peer_id.public_key
+        made.append(encode_delivery(Delivery(to, 1, particle.header, signature, particle.script, b"")))
+    return made
+
+
 # --- blobs, ledger, owners
 
 
@@ -359,6 +375,9 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
 } | {
     "deaf-find": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
     "path-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
+    "delivery-crowd": partial(_ask, protocol=PARTICLES, payloads=_again(deliveries), connections=CROWD),
+    "push-crowd": partial(_ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
+    "find-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
     "clients": crowd_of_clients,
 }
 """By name."""

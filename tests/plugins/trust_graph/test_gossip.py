@@ -17,7 +17,7 @@ from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.clock import EPOCH_MS
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
-from fluvial_trust_graph.gossip.digest import StatementIndex
+from fluvial_trust_graph.gossip.digest import BUCKETS, StatementIndex
 from fluvial_trust_graph.gossip.exchange import DELAY_S, PUSH, decode_outcomes, encode_push
 from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
@@ -303,3 +303,14 @@ def test_senders_have_rates() -> None:
     assert rates.take(c, 50, 0.0, weight=1) == 50, "who has weight does not"
     assert rates.take(a, 50, 1.0) == 10
     assert rates.take(b, 50, 1.0) == 30
+
+
+def test_a_list_of_ids_looks_at_no_more_buckets_than_it_needs() -> None:
+    """Whoever asks for all buckets of a large graph must not have each of them sorted."""
+    index = StatementIndex()
+    for subject in (ADA, BOB, EVE):
+        index.put(ban(ROOT, subject.peer_id))
+    first = min(at for at in range(BUCKETS) if index.ids([at], limit=1))
+    buckets = iter(range(BUCKETS))
+    assert len(index.ids(buckets, limit=1)) == 1
+    assert next(buckets) == first + 2

@@ -108,7 +108,7 @@ def content_id(value: Json, known: KnownIds | None = None, *, in_large: bool = F
     """
     if known is not None and (found := known.get(id(value))) is not None:
         return found[1]
-    if not (in_large and isinstance(value, (list, dict)) and _surely_large(value)):
+    if not (in_large and isinstance(value, (list, dict)) and is_surely_large(value)):
         encoded = encode(value)
         if len(encoded) <= LEAF_BYTES_MAX or not isinstance(value, (list, dict)):
             return ContentId(hashlib.sha256(_LEAF + encoded).digest())
@@ -120,7 +120,7 @@ def content_id(value: Json, known: KnownIds | None = None, *, in_large: bool = F
     return key
 
 
-def _surely_large(value: list[Json] | dict[str, Json]) -> bool:
+def is_surely_large(value: list[Json] | dict[str, Json]) -> bool:
     """Whether a value is certainly longer than a leaf; looks at few of its items.
 
     Else a value that is nested a hundred times would be encoded a hundred times, to find that out at each level.

@@ -5,13 +5,14 @@ The order of stream elements is not a function of the set of facts alone: it dep
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from typing import TypeAlias
 
 import msgspec
 
 from fluvial.air.data.batch import Signed
-from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.content import ContentId, Json
+from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.facts import CallFailure, CanonFact, Result, Sent, Taken
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
@@ -60,9 +61,11 @@ def split_contents(contents: Collection[Content]) -> tuple[tuple[Json, ...], tup
     return tuple(whole), tuple(map(write_proof, partial))
 
 
-def contents_of(record: Merged | Stepped) -> dict[ContentId, Content]:
-    """The values in a record, by id."""
-    contents: dict[ContentId, Content] = {content_id(json): json for json in record.contents}
+def contents_of(record: Merged | Stepped) -> Generator[None, None, dict[ContentId, Content]]:
+    """The values in a record, by id, in slices."""
+    contents: dict[ContentId, Content] = {}
+    for json in record.contents:
+        contents[(yield from sliced_content_id(json))] = json
     for part in map(read_proof, record.parts):
         assert part.id is not None, "it follows from the proof"
         contents[part.id] = part

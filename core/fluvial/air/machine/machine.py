@@ -219,9 +219,9 @@ class Machine:
     def _resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Sliced[Effects]:
         contents: dict[ContentId, Content] = {}
         knowledge = self._state.knowledge
-        facts = [
-            fact_of(self._in_flight[instance], outcome, knowledge, contents) for instance, outcome in outcomes.items()
-        ]
+        facts = []
+        for instance, outcome in outcomes.items():
+            facts.append((yield from fact_of(self._in_flight[instance], outcome, knowledge, contents)))
         for instance in outcomes:
             del self._in_flight[instance]
         yield from self._learn(contents)
@@ -462,7 +462,7 @@ class Machine:
 
     def _repeat_record(self, record: Record) -> Iterator[None]:
         if not isinstance(record, Sealed):
-            contents = contents_of(record)
+            contents = yield from contents_of(record)
             yield from self._learn(contents)
             record = self._state.knowledge.shared(record, contents)
         self._log.append(record)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fluvial.air.data.content import ContentId, Json, content_id
+from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.facts import CallFailure, Outcome, Result
 from fluvial.air.data.partial import ABSENT, Content, Partial
 from fluvial.air.data.weight import EncodedJson
@@ -45,15 +47,19 @@ def coming_bytes(outcome: CallOutcome) -> int:
 
 def fact_of(
     request: Request, outcome: CallOutcome, knowledge: Knowledge, contents: dict[ContentId, Content]
-) -> Outcome:
-    """The fact that a request was answered so; its value is added to ``contents``."""
+) -> Generator[None, None, Outcome]:
+    """The fact that a request was answered so, in slices; its value is added to ``contents``."""
     frame, node = request.instance
     if isinstance(outcome, Failed):
         return CallFailure(
             frame, node, request.service, request.function, request.names, outcome.status, outcome.message
         )
-    json = outcome.value.json if type(outcome.value) is EncodedJson else outcome.value
-    key = content_id(json)
+    if type(outcome.value) is EncodedJson:
+        json = outcome.value.json
+        key = yield from sliced_content_id(json)
+    else:
+        json = outcome.value
+        key = content_id(json)
     # Equal values are in memory once, in the log as well.
     here = contents.get(key, knowledge.contents.get(key, ABSENT))
     contents[key] = json if isinstance(here, Partial) else here

@@ -75,9 +75,11 @@ class StatementIndex:
         ]
 
     def ids(self, buckets: Iterable[int], *, limit: int) -> list[bytes]:
-        """The ids in some buckets, at most so many."""
+        """The ids in some buckets, at most so many; looks at no bucket beyond these."""
         found: list[bytes] = []
         for at in buckets:
+            if len(found) >= limit:
+                break
             found += sorted(self._buckets[at])[: limit - len(found)]
         return found
 
