@@ -1,10 +1,12 @@
-"""For authors of authorizations: how a policy of a deployment is checked before the service is deployed."""
+"""For authors of authorizations: how a policy of a deployment is checked before the service is deployed, and who acts for the owner of the peer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from fluvial.identity import PeerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +20,16 @@ class PolicyReader:
     """
 
     problem_with: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerDelegate:
+    """An extension that a part may give: it has made a key for commands which act for the owner of the peer.
+
+    An authorization finds it with ``context.extensions.all(OwnerDelegate)`` and allows what it allows the owner.
+
+    Attributes:
+        peer: whose key that is; None as long as there is none.
+    """
+
+    peer: Callable[[], PeerId | None]
