@@ -1,4 +1,4 @@
-"""For authors of authorizations: how a policy of a deployment is checked before the service is deployed."""
+"""For authors of authorizations: how a policy of a deployment is checked before the service is deployed, and who acts for the owner of the peer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
+from fluvial.identity import PeerId
 
 
 class PolicyReader(msgspec.Struct, frozen=True):
@@ -18,3 +20,16 @@ class PolicyReader(msgspec.Struct, frozen=True):
     """
 
     problem_with: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerDelegate:
+    """An extension that a part may give: it has made a key for commands which act for the owner of the peer.
+
+    An authorization finds it with ``context.extensions.all(OwnerDelegate)`` and allows what it allows the owner.
+
+    Attributes:
+        peer: whose key that is; None as long as there is none.
+    """
+
+    peer: Callable[[], PeerId | None]

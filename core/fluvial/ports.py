@@ -11,7 +11,7 @@ part            peers         database trust          ledger directory blobs ext
 =============== ============= ======== ============== ====== ========= ===== ==========
 transport       –             –        weight         –      –         –     –
 routing         Contact only  yes      all            –      own       –     yes
-authorization   yes           yes      (is it)        view   –         –     –
+authorization   yes           yes      (is it)        view   –         –     yes
 execution       yes           yes      –              view   yes       yes   yes
 extras          yes           yes      yes            yes    yes       yes   yes
 =============== ============= ======== ============== ====== ========= ===== ==========

@@ -176,7 +176,10 @@ def reach(invocation: Invocation, *, relay: str | None, network: str | None, key
 
     listen = getattr(settings.seats["transport"].options, "listen", ())
     if not listen:
-        raise ConfigError(f"the peer of {here} listens nowhere", hint="give --relay ADDRESS")
+        raise ConfigError(
+            f"the peer of {here} listens nowhere",
+            hint='give --relay ADDRESS, or let it listen: [transport] listen = ["/ip4/127.0.0.1/tcp/7771"]',
+        )
     address = Address.parse(str(listen[0]))
     if not address.port:
         raise ConfigError(f"the peer of {here} listens on whatever port it gets", hint="give --relay ADDRESS")

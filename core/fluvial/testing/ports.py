@@ -33,7 +33,7 @@ ALLOWED: Final[Mapping[PartKind, Mapping[str, frozenset[str]]]] = {
         "directory": frozenset({"own"}),
         "extensions": ALL,
     },
-    "authorization": {"peers": ALL, "database": ALL, "ledger": frozenset({"view"})},
+    "authorization": {"peers": ALL, "database": ALL, "ledger": frozenset({"view"}), "extensions": ALL},
     "execution": {
         "peers": ALL,
         "database": ALL,

@@ -14,7 +14,7 @@ from fluvial.errors import ConfigError, StorageError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
-from fluvial.policies import PolicyReader
+from fluvial.policies import OwnerDelegate, PolicyReader
 from fluvial.ports import Context
 from fluvial.seats import ALLOWED, Authorization, Contributions, Deciding, Decision, Json
 
@@ -132,15 +132,23 @@ class TrustGraphAuthorization(Authorization):
     def _admit(self, particle: Particle) -> Decision:
         header = particle.header
         flow = AskedFlow(initiator=particle.initiator, script_hash=header.script_hash, credentials=header.credentials)
-        return self._decider.flow(self._options.admit, flow, what="authorization.admit")
+        decision = self._decider.flow(self._options.admit, flow, what="authorization.admit")
+        return decision if decision.allowed or not self._is_delegate(particle.initiator) else ALLOWED
 
     def _permit(self, call: Call, policy: Json | None) -> Decision:
         decision = self._by_settings(call)
         return self._by_deployment(call, policy) if decision.allowed and policy is not None else decision
 
+    def _is_delegate(self, peer: PeerId) -> bool:
+        return any(one.peer() == peer for one in self._context.extensions.all(OwnerDelegate))
+
     def _by_settings(self, call: Call) -> Decision:
         if call.initiator in self._owners:
             return ALLOWED
+        decision = self._by_rules(call)
+        return decision if decision.allowed or not self._is_delegate(call.initiator) else ALLOWED
+
+    def _by_rules(self, call: Call) -> Decision:
         found = self._options.rules_for(call.service, call.function)
         if found is None and is_closed(call.service, call.function):
             what = f"authorization.services.{call.service}.{call.function[:80]}"

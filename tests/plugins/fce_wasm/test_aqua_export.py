@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from fluvial.errors import ConfigError
 from fluvial_aqua.exporting import declarations
 from fluvial_aqua.files import compile_file
-from fluvial_fce_wasm.cli.inspection import inspected
+from fluvial_fce_wasm.cli.inspection import inspected, inspection_lines
+from fluvial_fce_wasm.limits import GuestLimits
 
 from tests.plugins.fce_wasm.deploying import WAT
 
@@ -119,3 +120,12 @@ def test_the_command_reads_stdin() -> None:
 
     done = CliRunner().invoke(aqua, ["export", "-", "--name", "S", "--id", "s"], input=described(function("f")))
     assert (done.exit_code, done.output) == (0, HEADER_S + 'service S("s"):\n  f()\n')
+
+
+def test_an_inspection_says_which_effectors_a_peer_can_grant_and_its_limits() -> None:
+    kv = {"fluvial:kv/store@0.1.0": "kv"}
+    about = inspected(WAT / "kv_user.wat", effectors=kv, limits=GuestLimits(call_s=3))
+    text = "\n".join(inspection_lines(about))
+    assert "store@0.1.0  (from another module of the service, or the effector 'kv', which this peer can grant)" in text
+    assert "context@0.1.0  (from the peer, always)" in text
+    assert "call_s 3" in text

@@ -76,6 +76,18 @@ async def test_what_changes_the_node_is_closed(tmp_path: Path, function: str) ->
         assert one.metric("fluvial_trust_statements_kept") == 1
 
 
+async def test_commands_that_deploy_act_for_the_owner_with_the_key_that_the_execution_has_made(tmp_path: Path) -> None:
+    closed = {"kind": "trust_graph", "admit": []}
+    async with peer("one", tmp_path, authorization=closed, execution={"kind": "wasm"}) as one:
+        operator = KeyPair.load(tmp_path / "state" / "wasm" / "operator.key")
+        made = await call(
+            one, operator, "dist.make_blueprint", "x", ["bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"]
+        )
+        assert made["name"] == "x"
+        with pytest.raises(Refused, match="lets only the owners in"):
+            await call(one, EVE, "dist.list_modules")
+
+
 async def test_who_is_not_admitted_is_told_and_nothing_is_called(tmp_path: Path) -> None:
     closed = {**SEAT, "admit": [{"weight": 8}], "own_exponent": 4}
     async with peer("one", tmp_path, authorization=closed) as one:

@@ -11,6 +11,9 @@ from fluvial.commands import Invocation, reach
 if TYPE_CHECKING:
     from fluvial.client import Client
 
+    from fluvial_fce_wasm.limits import GuestLimits
+    from fluvial_fce_wasm.seat.options import WasmOptions
+
 T = TypeVar("T")
 
 
@@ -46,14 +49,26 @@ def with_client(
     return anyio.run(connected)
 
 
-def _operator_key(invocation: Invocation) -> Path | None:
-    from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
+def own_limits(invocation: Invocation) -> GuestLimits | None:
+    """The limits that the settings at hand give services; None if there are no such settings."""
+    options = _options(invocation)
+    return None if options is None else options.limits
+
+
+def _options(invocation: Invocation) -> WasmOptions | None:
+    from fluvial_fce_wasm.seat.options import WasmOptions
 
     if invocation.config is None and not Path("fluvial.toml").exists():
         return None
-    settings = invocation.configuration().settings
-    options = settings.seats["execution"].options
-    if not isinstance(options, WasmOptions):
+    options = invocation.configuration().settings.seats["execution"].options
+    return options if isinstance(options, WasmOptions) else None
+
+
+def _operator_key(invocation: Invocation) -> Path | None:
+    from fluvial_fce_wasm.seat.options import OPERATOR_KEY
+
+    options = _options(invocation)
+    if options is None:
         return None
-    path = settings.base_dir / options.folder / OPERATOR_KEY
+    path = invocation.configuration().settings.base_dir / options.folder / OPERATOR_KEY
     return path if path.exists() else None

@@ -34,6 +34,7 @@ def build_modules(manifest: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _run(command: tuple[str, ...], module: ManifestModule, folder: Path) -> None:
+    hint = "docs/fce.md says what each language needs"
     words = [sys.executable if word == "{python}" else word for word in command]
     scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     try:
@@ -41,9 +42,9 @@ def _run(command: tuple[str, ...], module: ManifestModule, folder: Path) -> None
             words, cwd=folder, env={**os.environ, "PATH": scripts}, check=False
         )
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"module {module.name!r}: there is no command {words[0]!r}",
-            hint="docs/fce.md says what each language needs",
-        ) from error
+        raise ConfigError(f"module {module.name!r}: there is no command {words[0]!r}", hint=hint) from error
     if done.returncode:
-        raise ConfigError(f"module {module.name!r}: {' '.join(words)} failed with {done.returncode}")
+        raise ConfigError(
+            f"module {module.name!r}: {' '.join(words)} failed with {done.returncode}; what it says stands above",
+            hint=hint,
+        )

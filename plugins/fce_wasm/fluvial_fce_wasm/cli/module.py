@@ -21,13 +21,31 @@ def module() -> None:
 
 @module.command()
 @_FILE
+@reach_options
 @common_options
 @pass_invocation
-def inspect(invocation: Invocation, file: Path) -> None:
-    """Show what the component FILE exports, and what it needs others to give it."""
-    from fluvial_fce_wasm.cli.inspection import inspected, inspection_lines
+def inspect(invocation: Invocation, file: Path, relay: str | None, network: str | None, key_file: Path | None) -> None:
+    """Show what the component FILE exports, and what it needs others to give it.
 
-    about = inspected(file)
+    In the folder of a peer that runs, or with --relay, also which of that the peer can grant.
+    """
+    from fluvial.errors import FluvialError
+
+    from fluvial_fce_wasm.cli.asking import own_limits, with_client
+    from fluvial_fce_wasm.cli.inspection import inspected, inspection_lines
+    from fluvial_fce_wasm.remote import ask
+
+    async def work(client: Client) -> Any:
+        return {one["interface"]: one["effector"] for one in await ask(client, "dist", "list_interfaces")}
+
+    limits = own_limits(invocation) if relay is None else None
+    effectors = None
+    if relay is not None or limits is not None:
+        try:
+            effectors = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
+        except FluvialError as error:
+            click.echo(f"what the peer can grant is not known: {error.message}", err=True)
+    about = inspected(file, effectors=effectors, limits=limits)
     invocation.print(about, lambda: inspection_lines(about))
 
 

@@ -12,6 +12,7 @@ from fluvial.errors import FluvialError, ServiceError
 from fluvial.findings import Finding
 from fluvial.host_interfaces import Guest, HostInterface
 from fluvial.identity import KeyPair, PeerId
+from fluvial.policies import OwnerDelegate
 from fluvial.ports import Capability, Context
 from fluvial.seats import Contributions, Execution, Json
 from fluvial.services import Status
@@ -87,6 +88,7 @@ class WasmExecution(Execution):
             ),
             capabilities=self._capabilities,
             health=self._health,
+            extensions=(OwnerDelegate(lambda: self._permissions.operator),),
         )
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
