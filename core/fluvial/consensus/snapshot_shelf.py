@@ -21,6 +21,8 @@ SNAPSHOTS_MAX: Final = 3
 """Snapshots that are handed out; which nobody asks for goes first, so that who is in the middle of one can end it."""
 UNPROVEN_MAX: Final = 64
 """Blocks whose snapshot or epoch step waits for a proof."""
+STEPS_BYTES: Final = 32_768
+"""No further step is added to an answer that is as large."""
 STEPS_MAX: Final = 16
 """Epoch steps in one answer."""
 
@@ -84,8 +86,11 @@ class SnapshotShelf:
     def steps_from(self, epoch: int) -> tuple[ProvenFact, ...]:
         """The steps from an epoch on, as many as an answer takes."""
         found: list[ProvenFact] = []
-        while epoch in self.steps and len(found) < STEPS_MAX:
-            found.append(self.steps[epoch])
+        size = 0
+        while epoch in self.steps and len(found) < STEPS_MAX and size < STEPS_BYTES:
+            step = self.steps[epoch]
+            found.append(step)
+            size += 70 * len(step.finality.certificate.signatures) + len(step.value or b"")
             epoch += 1
         return tuple(found)
 

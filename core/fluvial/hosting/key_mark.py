@@ -32,7 +32,7 @@ class KeyMark:
     """
 
     def __init__(self, key_file: Path) -> None:
-        self._path = key_file.with_suffix(".voted")
+        self._path = mark_of(key_file)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -51,9 +51,7 @@ class KeyMark:
 
     def votes_from(self, chain: bytes) -> int:
         """The first epoch of a ledger in which the key has certainly signed nothing; 0 if it has never voted on it."""
-        lines = os.pread(self._handle, os.fstat(self._handle).st_size, 0).decode(errors="replace").splitlines()
-        found = [line.split() for line in lines]
-        return max((_epoch(words) + 1 for words in found if words and words[0] == chain.hex()), default=0)
+        return first_epoch(os.pread(self._handle, os.fstat(self._handle).st_size, 0), chain)
 
     def note(self, chain: bytes, epoch: int) -> None:
         """Note that the key votes in an epoch of a ledger from now on; durable on return.
@@ -65,7 +63,8 @@ class KeyMark:
             return
         try:
             end = os.lseek(self._handle, 0, os.SEEK_END)
-            os.pwrite(self._handle, f"{chain.hex()} {epoch}\n".encode(), end)
+            # A crash may have torn the line before, whose epoch nothing was signed in then.
+            os.pwrite(self._handle, f"\n{chain.hex()} {epoch}\n".encode(), end)
             os.fsync(self._handle)
             folder = os.open(self._path.parent, os.O_RDONLY)
             try:
@@ -80,6 +79,17 @@ class KeyMark:
     def close(self) -> None:
         """Let go."""
         os.close(self._handle)
+
+
+def mark_of(key_file: Path) -> Path:
+    """Where the mark of a key is."""
+    return key_file.with_suffix(".voted")
+
+
+def first_epoch(mark: bytes, chain: bytes) -> int:
+    """The first epoch of a ledger in which a key has certainly signed nothing, by the bytes of its mark."""
+    found = [line.split() for line in mark.decode(errors="replace").splitlines()]
+    return max((_epoch(words) + 1 for words in found if words and words[0] == chain.hex()), default=0)
 
 
 def _epoch(words: list[str]) -> int:

@@ -18,6 +18,7 @@ from fluvial.cli.doctor.containment import FINDINGS_MAX, contained
 from fluvial.cli.main import main
 from fluvial.errors import ConfigError
 from fluvial.findings import Finding
+from fluvial.hosting.genesis_file import read_genesis
 from fluvial.storage import open_store
 
 PLUGIN = """
@@ -338,6 +339,12 @@ def test_the_ledger_is_looked_at(here: Path) -> None:
     assert "begun by 4 validators" in found[0]["text"]
     assert "none of the first validators" in found[1]["text"]
     assert findings(*ledger, "--set", "storage.url=memory://", exit_code=1)["ledger"][1]["level"] == "fail"
+    chain = read_genesis(Path("net/genesis.json")).chain.hex()
+    Path("secrets/peer.voted").write_text(f"{chain} 0\n\n{chain} 3\n{'00' * 32} 9\n")
+    assert "its database is gone: it will be silent until epoch 4 begins" in findings(*ledger)["ledger"][2]["text"]
+    Path("secrets/peer.voted").write_text(f"{chain} 0\n{chain}")
+    assert "for good" in findings(*ledger)["ledger"][2]["text"]
+    Path("secrets/peer.voted").unlink()
     Path("net/genesis.json").write_text('{"name": "x"}')
     (one,) = findings(*ledger, exit_code=1)["ledger"]
     assert (one["level"], one["code"]) == ("fail", "F101")

@@ -40,6 +40,7 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding(level="ok", subject="ledger", text=text)
     if seat.kind != "none":
         yield from _check_voter(settings, first)
+        yield from _check_mark(settings, genesis.chain)
 
 
 def _check_voter(settings: Settings, first: ValidatorSet) -> Iterator[Finding]:
@@ -58,3 +59,24 @@ def _check_voter(settings: Settings, first: ValidatorSet) -> Iterator[Finding]:
     if first.index(me) is None:
         text = "this key is none of the first validators: it follows until it is made one"
         yield Finding(level="ok", subject="ledger", text=text)
+
+
+def _check_mark(settings: Settings, chain: bytes) -> Iterator[Finding]:
+    """Whether the key has voted with a database that is gone."""
+    from fluvial.hosting.key_mark import NEVER, first_epoch, mark_of  # SQLAlchemy: what looks at no ledger does not pay
+    from fluvial.storage.connecting import parse_url
+
+    url = parse_url(settings.storage_url) if settings.storage_url != IN_MEMORY else None
+    gone = (
+        url is not None and url.get_backend_name() == "sqlite" and not (settings.base_dir / str(url.database)).exists()
+    )
+    mark = mark_of(settings.key_file)
+    epoch = first_epoch(mark.read_bytes(), chain) if mark.exists() else 0
+    if gone and epoch:
+        when = f"until epoch {epoch} begins" if epoch <= NEVER else "for good, since its mark cannot be read"
+        yield Finding(
+            level="warn",
+            subject="ledger",
+            text=f"this key has voted, and its database is gone: it will be silent {when}",
+            hint="an administrator begins an epoch by changing the validators (`fluvial consensus submit validators`), or replaces this key by a new one",
+        )
