@@ -44,6 +44,8 @@ ALLOWED_IMPORTS: Final = {
     ("core/fluvial/guard/detached.py", "asyncio"): "a task that nobody must wait for, for which anyio has nothing",
     ("core/fluvial/guard/steady_loop.py", "asyncio"): "it is an event loop; anyio runs on one",
     ("core/fluvial/guard/steady_uvloop.py", "asyncio"): "it is an event loop; anyio runs on one",
+    ("core/fluvial/hosting/log_writer.py", "asyncio"): "a timer and a turn of the loop without a task for each entry",
+    ("core/fluvial/hosting/messenger.py", "asyncio"): "what is said in one turn of the loop leaves at its end",
     (
         "core/fluvial/storage/writer.py",
         "asyncio",

@@ -44,8 +44,7 @@ PER_SENDER: Final = 16
 
 Handle: TypeAlias = Callable[[PeerId, bytes], Awaitable[bytes] | bytes]
 """Called with (sender, payload) for each message of a protocol; what it returns answers a request and is dropped for a one-way message.
-
-A plain function, which never waits for anything, costs no task; it is for protocols with many short messages.
+A plain function, which never waits for anything, costs no task.
 
 May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``ResourceLimit`` and ``Unreachable``: the sender's request then fails with code and
 message. Of any other exception the sender sees only an id; the log has its text."""
@@ -181,10 +180,7 @@ class Transport(Protocol):
         ...
 
     def post(self, peer: PeerId, protocol: str, payload: bytes) -> bool:
-        """Send as :meth:`send` over an open connection that has room for the message now; False if nothing was sent. Quick, and never raises.
-
-        A transport need not have this way: whoever is told False takes the other one.
-        """
+        """Send as :meth:`send` over an open connection that has room now; False if nothing was sent, perhaps as the transport has no such way. Quick, and never raises."""
         return False
 
     def dialable(self, address: Address) -> bool:
@@ -425,17 +421,11 @@ class Registry:
         self._add("engine", name, make, options, None, traits or EngineTraits())
 
     def ordering(
-        self,
-        name: str,
-        factory: Factory[OrderingService],
-        *,
-        options: type[Any],
-        fault_model: str = "crash",
+        self, name: str, factory: Factory[OrderingService], *, options: type[Any], fault_model: str = "crash"
     ) -> None:
         """Offer an ordering service outside; ``[consensus] kind`` puts core's host over it into the seat."""
-        self._add(
-            "ordering", name, factory, options, None, EngineTraits(fault_model=fault_model, certifies_state=False)
-        )
+        traits = EngineTraits(fault_model=fault_model, certifies_state=False)
+        self._add("ordering", name, factory, options, None, traits)
 
     def effector(self, name: str, effector: type[Effector[Any]]) -> None:
         """Offer an effector; ``[effectors.NAME]`` in the config switches it on and gives it its options."""

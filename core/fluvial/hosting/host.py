@@ -70,7 +70,7 @@ RECENT_BLOCKS: Final = 1_024
 SUBMIT_S: Final = 10.0
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 YIELD_EVERY: Final = 16
-"""Transactions of others that are looked at before everything else has a turn."""
+"""Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
 
 
 class ConsensusHost(Consensus):
@@ -95,6 +95,7 @@ class ConsensusHost(Consensus):
         self._timers: Final = ReplicaTimers(self._fired)
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
+        self._admitting: Final = anyio.Lock()
         self._began_s = 0.0
         self._stand_in: Final = KeyPair.generate()
         self._votes_from = 0
@@ -414,10 +415,21 @@ class ConsensusHost(Consensus):
             raise Refused(
                 "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
             )
-        reasons, taken = [], []
-        for number, transaction in enumerate(messages_of(payload), 1):
-            if not number % YIELD_EVERY:
+        reasons: list[str] = []
+        taken: list[bytes] = []
+        waiting = list(messages_of(payload))
+        while waiting:
+            some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
+            async with self._admitting:
+                self._admit(replica, some, reasons, taken)
                 await anyio.lowlevel.checkpoint()
+        if replica.validators.index(sender) is None:
+            self._gossip(taken)
+        return encode(reasons)
+
+    def _admit(self, replica: Replica, transactions: Iterable[bytes], reasons: list[str], taken: list[bytes]) -> None:
+        """Let transactions wait; a reason is added for each, empty for those that are added to the taken ones."""
+        for transaction in transactions:
             try:
                 self._act(replica.submit(transaction, self._now(), self._wall()))
             except Refused as error:
@@ -425,9 +437,6 @@ class ConsensusHost(Consensus):
             else:
                 reasons.append("")
                 taken.append(transaction)
-        if replica.validators.index(sender) is None:
-            self._gossip(taken)
-        return encode(reasons)
 
     def _gossip(self, transactions: Sequence[bytes]) -> None:
         """Tell the other validators of new transactions, so that whose turn it is has them; where each validator proposes its own, that would double them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import Final
 
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
@@ -12,13 +13,16 @@ from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
 
+TRANSACTIONS_MAX: Final = 5_000
+"""Of any payload: the same at all peers of all ledgers, since what counts must not depend on anybody's settings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadLimits:
-    """How large a payload may be: bytes, and transactions."""
+    """How large a payload may be that this peer proposes: bytes, and transactions."""
 
     bytes_max: int = PAYLOAD_BYTES_MAX - 4096
-    transactions_max: int = 5_000
+    transactions_max: int = TRANSACTIONS_MAX
 
 
 class LedgerRules:
@@ -26,7 +30,7 @@ class LedgerRules:
 
     Args:
         chain: id of the ledger.
-        limits: of a payload.
+        limits: of the payloads that this peer makes.
     """
 
     def __init__(self, chain: bytes, limits: PayloadLimits) -> None:
@@ -60,7 +64,7 @@ class LedgerRules:
             transactions = decode_payload(payload)
         except RemoteProtocolError as error:
             raise Invalid("payload") from error
-        if len(transactions) > self.limits.transactions_max:
+        if len(transactions) > TRANSACTIONS_MAX:
             raise Invalid("too many transactions")
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
 
@@ -69,7 +73,7 @@ class LedgerRules:
         transactions: list[bytes] = []
         for payload in payloads:
             try:
-                transactions += decode_payload(payload)[: self.limits.transactions_max]
+                transactions += decode_payload(payload)[:TRANSACTIONS_MAX]
             except RemoteProtocolError:
                 continue  # of a validator that lies; the same for everybody
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=False)

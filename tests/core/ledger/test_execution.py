@@ -14,6 +14,7 @@ from fluvial.ledger.execution import Executed, Invalid, execute, membership, par
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, Account, Genesis, Parameters
 from fluvial.ledger.offences import OFFENCES
 from fluvial.ledger.pool import TransactionPool
+from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.state import Changes, State
 from fluvial.ledger.statements import FINALIZE, NOTHING, NULLIFY, Evidence, Validator, signed_bytes
 from fluvial.ledger.transactions import (
@@ -21,6 +22,7 @@ from fluvial.ledger.transactions import (
     TransferUnits,
     UpdateParameters,
     UpdateValidators,
+    encode_payload,
     report,
     sign_transaction,
 )
@@ -229,3 +231,18 @@ def test_a_pool_is_bounded_for_each_sender() -> None:
 def test_a_pool_refuses_what_can_never_be_executed(bad: bytes) -> None:
     with pytest.raises(Refused):
         pool_with(bad)
+
+
+def test_what_a_payload_makes_does_not_depend_on_the_settings_of_who_executes_it() -> None:
+    payload = encode_payload([signed(USERS[0], nonce, TransferUnits(USERS[1].public_key, 1)) for nonce in range(3)])
+    roots = set()
+    for most in (1, 5_000):
+        rules = LedgerRules(GENESIS.chain, PayloadLimits(transactions_max=most))
+        state = GENESIS.state()
+        roots.add(rules.root(rules.check(state, payload, height=1, time_ms=1).state))
+        roots.add(rules.root(rules.order(state, (payload,), height=1, time_ms=1).state))
+        pool = TransactionPool(GENESIS.chain)
+        for nonce in range(2):
+            pool.add(signed(USERS[0], nonce, TransferUnits(USERS[1].public_key, 1)), state, 1)
+        assert len(rules.build(state, pool, height=1, time_ms=1)[1].transactions) == min(most, 2)
+    assert len(roots) == 1
