@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from asyncio import Event as Event
 from asyncio import Lock as Lock
+from asyncio import TimerHandle as TimerHandle
 from asyncio import get_running_loop
+from collections.abc import Callable
 
 
 def now_s() -> float:
     """Seconds of the running loop's clock, which never goes back; the same as ``anyio.current_time()``."""
     return get_running_loop().time()
+
+
+def soon(happen: Callable[[], object]) -> None:
+    """Call something in the next turn of the running loop."""
+    get_running_loop().call_soon(happen)
+
+
+def later(seconds: float, happen: Callable[[], object]) -> TimerHandle:
+    """Call something after a while, unless what this gives is cancelled before."""
+    return get_running_loop().call_later(seconds, happen)

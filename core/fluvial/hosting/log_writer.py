@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from fluvial import waiting
 from fluvial.hosting.log import ConsensusLog
 from fluvial.storage.direct import DirectWrite
 
@@ -44,14 +44,14 @@ class LogWriter:
         self._database, self._log, self._durable = database, log, durable
         self._waiting = _Batch()
         self._writing: _Batch | None = None
-        self._due = asyncio.Event()
-        self._lazy: asyncio.TimerHandle | None = None
+        self._due = waiting.Event()
+        self._lazy: waiting.TimerHandle | None = None
 
     def append(self, entry: bytes) -> None:
         """Write an entry at the end."""
         self._waiting.entries.append(entry)
         if self._lazy is None:
-            self._lazy = asyncio.get_running_loop().call_later(LAZY_S, self._due.set)
+            self._lazy = waiting.later(LAZY_S, self._due.set)
 
     def sync(self, number: int) -> None:
         """Write all that waits now, and tell when it is durable."""

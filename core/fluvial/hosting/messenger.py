@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from fluvial import waiting
 from fluvial.encoding import decode, encode
 from fluvial.errors import LocalProtocolError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
@@ -86,7 +86,6 @@ class Messenger:
         self._peers_max = peers_max
         self._queues: dict[PeerId, _Queue] = {}
         self._due: dict[PeerId, _Queue] = {}
-        self._loop = asyncio.get_running_loop()
 
     def send(self, to: PeerId, message: bytes) -> None:
         """Send a message when its turn comes; returns at once."""
@@ -98,7 +97,7 @@ class Messenger:
         queue.put(message)
         if not queue.sending:
             if not self._due:
-                self._loop.call_soon(self._post)
+                waiting.soon(self._post)
             self._due[to] = queue
 
     def broadcast(self, to: Iterable[PeerId], message: bytes) -> None:

@@ -8,7 +8,6 @@ had nothing to do. So a flood waits for itself, and who comes with a single mess
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -16,6 +15,7 @@ from itertools import count
 from typing import Final
 
 import anyio
+from fluvial import waiting
 
 ROUND_S: Final = 0.005
 """For how much of this thread's time jobs begin in a round, in seconds."""
@@ -41,7 +41,7 @@ class WorkRounds:
         """Whether a job may begin at once: nobody is in line, and this round has time left."""
         if self._until is None:
             self._until = self._now() + ROUND_S
-            asyncio.get_running_loop().call_soon(self._next)
+            waiting.soon(self._next)
             return True
         return not self._line and not self._called and self._now() < self._until
 
@@ -65,7 +65,7 @@ class WorkRounds:
             self._until = None
             return
         self._until = self._now() + ROUND_S
-        asyncio.get_running_loop().call_soon(self._next)  # first, so that those who are called find a new round
+        waiting.soon(self._next)  # first, so that those who are called find a new round
         self._called = min(TURNS, len(self._line))
         for _ in range(self._called):
             heappop(self._line)[2].set()
