@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -100,9 +100,9 @@ def name(path: Path) -> str:
     return path.resolve().relative_to(ROOT).as_posix()
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in PACKAGES:
-        yield name(path), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def trees() -> list[tuple[str, ast.Module]]:
+    return [(name(path), ast.parse(path.read_text(encoding="utf-8"))) for path in PACKAGES]
 
 
 def table(path: Path) -> dict[str, object]:

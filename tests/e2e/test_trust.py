@@ -23,7 +23,7 @@ from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
 from fluvial_trust_graph.statements import TrustStatement, encode_statement, sign_trust
 
 from tests.support.deliveries import answered, make_particle
-from tests.support.processes import NETWORK, PeerProcess, fluvial, wait_until
+from tests.support.processes import NETWORK, PeerProcess, fluvial_here, wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -245,7 +245,7 @@ async def test_a_revoked_member_is_refused_everywhere(room: Room) -> None:
     if not key_file.exists():
         room.developer.save(key_file)
     arguments = ("--network", NETWORK, "--key", key_file, "--relay", room.peers[2].address, "--json")
-    done = fluvial("trust", "revoke", user.peer_id, *arguments, cwd=room.folder, variables=room.variables)
+    done = fluvial_here("trust", "revoke", user.peer_id, *arguments, cwd=room.folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["outcome"] == "accepted"
 
@@ -324,16 +324,7 @@ async def test_the_peer_says_which_rule_refused_what(room: Room) -> None:
         with pytest.raises(Refused):
             async with flow as running:
                 await running.result()
-    done = fluvial(
-        "particle",
-        "why",
-        "who-is",
-        "--config",
-        room.peers[0].config,
-        "--json",
-        cwd=room.folder,
-        variables=room.variables,
-    )
+    done = fluvial_here("particle", "why", "who-is", "--config", room.peers[0].config, "--json", cwd=room.folder)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert (row["what"], row["reason"]) == ("particle", "perimeter")
