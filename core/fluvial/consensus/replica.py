@@ -481,6 +481,7 @@ class Replica:
 
     def installed(self, snapshot: ProvenState, now: int, wall_ms: int) -> Sequence[Output]:
         """A snapshot that was fetched is durable as the beginning of the log."""
+        self._state_sync.installed()
         self._now, self._wall_ms = now, wall_ms
         if snapshot.header.height > self.chain.tip.height:
             self.chain.restore(snapshot.header, snapshot.proof)

@@ -3,7 +3,7 @@
 ::
 
     idle ── begin ──> asking ── part, more is missing ──> asking
-                        │ ├──── the last part ───────────> idle, with a snapshot
+                        │ ├──── the last part ───────────> installing ── installed ──> idle
                         │ └──── it has a later snapshot ─> asking, from the beginning of that one
                         ├─────── a lie ──────────────────> asking another peer; this one is never asked again
                         └─────── no answer in time ──────> asking another peer
@@ -59,6 +59,12 @@ class _Fetching:
     assembly: StateAssembly | None = None
     beginnings: int = 0
 
+    def is_late(self, answer: SnapshotAnswer) -> bool:
+        """Whether an answer is to an earlier question, whose part came from somebody else meanwhile; that is no lie."""
+        same = answer.header is not None and answer.header == self.header
+        missing = self.assembly.missing if self.assembly is not None else None
+        return same and answer.chunk is not None and answer.chunk.start != missing
+
 
 class StateSync:
     """See the module's docstring.
@@ -96,6 +102,7 @@ class StateSync:
         self._shelf, self._transmit, self._convicted = shelf, transmit, convicted
         self._put, self._put_now, self._write = put, put_now, write
         self._fetching: _Fetching | None = None
+        self._installing = False
         self._liars: dict[PeerId, None] = {}
 
     def begin(self, source: PeerId, epoch: int, validators: ValidatorSet) -> None:
@@ -106,7 +113,7 @@ class StateSync:
             epoch: that goes on here.
             validators: of this epoch.
         """
-        if self._fetching is None and source != self._me and source not in self._liars:
+        if self._fetching is None and not self._installing and source != self._me and source not in self._liars:
             light = LightClient(self._genesis, epoch=epoch, validators=validators)
             self._fetching = _Fetching(light, source)
             self._ask(self._fetching)
@@ -124,6 +131,8 @@ class StateSync:
         if fetching.header is not None and fetching.header.height <= self._chain.tip.height:
             self.end()
             return
+        if fetching.is_late(answer):
+            return
         try:
             advanced = self._take(fetching, answer)
         except RemoteProtocolError as error:
@@ -140,9 +149,14 @@ class StateSync:
             self._ask(fetching)
             return
         self.end()
+        self._installing = True
         assert fetching.header is not None, "the assembly was made with it"
         assert fetching.proof is not None, "the header was proven with it"
         self._put(SnapshotFetched(ProvenState(fetching.header, fetching.proof, assembly.state)))
+
+    def installed(self) -> None:
+        """The shell is done with the snapshot that it got."""
+        self._installing = False
 
     def end(self) -> None:
         """Fetch nothing any more."""
