@@ -22,8 +22,7 @@ class PolicyReader(msgspec.Struct, frozen=True):
     problem_with: Callable[[Any], str]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerDelegate:
+class OwnerDelegate(msgspec.Struct, frozen=True):
     """An extension that a part may give: it has made a key for commands which act for the owner of the peer.
 
     An authorization finds it with ``context.extensions.all(OwnerDelegate)`` and allows what it allows the owner.
