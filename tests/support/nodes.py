@@ -25,7 +25,7 @@ from fluvial.telemetry import make_logger
 
 NETWORK: Final = "test"
 LISTEN: Final = "/ip4/127.0.0.1/tcp/0"
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 """Longer than anything here takes on a busy machine."""
 
 
