@@ -388,7 +388,8 @@ class Actor:
         with anyio.CancelScope() as scope:
             self._calls.add(scope)
             try:
-                if is_light(request.arguments):
+                light = partial(is_light, request.arguments)
+                if await self._context.processor.in_turn(self.particle.initiator, light, light=True):
                     await self._answered(request, scope)
                 else:
                     async with self._heavy:

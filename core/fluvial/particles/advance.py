@@ -102,10 +102,13 @@ class Advance:
 
         Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
         """
-        left = AT_ONCE_MAX
-        while (quick := self._quick(effects.requests)[:left]) and self._has_room():
+        left, heavy = AT_ONCE_MAX, set[Instance]()
+        while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room():
             left -= len(quick)
             outcomes = await self._outcomes_of(quick)
+            heavy.update(one.instance for one in quick if one.instance not in outcomes)
+            if not outcomes:
+                continue
             coming = sum(map(coming_bytes, outcomes.values()))
             more = await self.run(partial(self._session.resolving, outcomes), coming=coming)
             effects = _joined(effects, more, outcomes)
@@ -117,20 +120,25 @@ class Advance:
             return False
         return self._context.quota.may_go_on(session.particle, journal=session.journal_bytes)
 
-    def _quick(self, requests: Sequence[Request]) -> list[Request]:
+    def _inline(self, requests: Sequence[Request], heavy: Collection[Instance]) -> list[Request]:
+        """Those that inline functions answer, but for those with heavy arguments."""
         particle, is_inline = self._session.particle, self._context.services.is_inline
         return [
             one
             for one in requests
-            if is_inline(particle.id, particle.initiator, one.service, one.function) and is_light(one.arguments)
+            if is_inline(particle.id, particle.initiator, one.service, one.function) and one.instance not in heavy
         ]
 
     async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
+        """How those with light arguments ended; weighing some hundred takes its time, too."""
         outcomes = {}
         turn_at = now_s() + AT_ONCE_S
         for request in requests:
             with Contained(self._log):
-                outcomes[request.instance] = await make_call(self._session.particle, request, self._context, self._log)
+                if is_light(request.arguments):
+                    outcomes[request.instance] = await make_call(
+                        self._session.particle, request, self._context, self._log
+                    )
             if now_s() > turn_at:
                 await anyio.lowlevel.checkpoint()
                 turn_at = now_s() + AT_ONCE_S

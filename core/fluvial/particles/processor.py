@@ -10,6 +10,8 @@ the same fair order: Python lets only one thread work at a time, and the loop ge
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -36,6 +38,8 @@ SHORT_STEPS: Final = 100
 """Steps that are made at once though others are in line; most runs need fewer."""
 ROUNDS_BETWEEN: Final = 4
 """Rounds of the loop between two slices: whoever else is ready has so many turns for each of them."""
+LIGHT_S: Final = 0.005
+"""For how much of this thread's time light work is done at once in a round of the loop, in seconds."""
 LONG_S: Final = 0.01
 """After a turn that took longer than this everything else of the peer has as much time as it took, in seconds."""
 
@@ -137,6 +141,23 @@ class _Line:
             job.fail(_stopping())
 
 
+class _Round:
+    """How long light work takes in one round of the event loop, that of all particles together."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def has_time(self) -> bool:
+        if self._until is None:
+            self._until = time.thread_time() + LIGHT_S
+            asyncio.get_running_loop().call_soon(self._end)
+            return True
+        return time.thread_time() < self._until
+
+    def _end(self) -> None:
+        self._until = None
+
+
 class Processor:
     """See the module's docstring.
 
@@ -148,6 +169,7 @@ class Processor:
     def __init__(self, *, weight: Callable[[PeerId], int], metrics: CollectorRegistry) -> None:
         self._sliced = _Line(weight)
         self._whole = _Line(weight)
+        self._round = _Round()
         self._turns = Counter("fluvial_machine_slices", "Slices of runs that took more than one", registry=metrics)
         gauge = Gauge("fluvial_machine_runs_waiting", "Runs that wait for their next slice", registry=metrics)
         gauge.set_function(lambda: len(self._sliced.queue))
@@ -157,8 +179,13 @@ class Processor:
         tasks.start_soon(self._give_turns)
         tasks.start_soon(self._work_off)
 
-    async def in_turn(self, initiator: PeerId, work: Callable[[], ResultT]) -> ResultT:
-        """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`."""
+    async def in_turn(self, initiator: PeerId, work: Callable[[], ResultT], *, light: bool = False) -> ResultT:
+        """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`.
+
+        What is light is done at once, as long as all that is light takes a few milliseconds of a round of the loop: a script may ask for hundreds of such calls.
+        """
+        if light and self._round.has_time():
+            return work()
         return (await self._sliced.work(initiator, lambda: (work(),)))[0]
 
     async def finish(

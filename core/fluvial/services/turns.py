@@ -11,11 +11,11 @@ ResultT = TypeVar("ResultT")
 class InTurn(Protocol):
     """Does a piece of work when its turn has come."""
 
-    async def __call__(self, work: Callable[[], ResultT], /) -> ResultT:
-        """The result of the work; raises as it does."""
+    async def __call__(self, work: Callable[[], ResultT], /, *, light: bool = False) -> ResultT:
+        """The result of the work; raises as it does. What is light needs no turn, unless much of it comes together."""
         ...
 
 
-async def at_once(work: Callable[[], ResultT], /) -> ResultT:
+async def at_once(work: Callable[[], ResultT], /, *, light: bool = False) -> ResultT:
     """Where nobody else has to be protected, the turn has always come."""
     return work()

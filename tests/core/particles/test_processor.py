@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import equal
 from fluvial.identity import PeerId
-from fluvial.particles.processor import ROUNDS_BETWEEN, SHORT_STEPS, Processor
+from fluvial.particles.processor import LIGHT_S, ROUNDS_BETWEEN, SHORT_STEPS, Processor
 from prometheus_client import CollectorRegistry
 
 from tests.support.nodes import Work, chain, id_of, peer, until
@@ -184,3 +185,34 @@ async def test_a_flow_ends_while_a_strangers_folds_have_hardly_begun(tmp_path: P
         await until(lambda: len(work.done) == 1)
         assert b.metric("fluvial_machine_runs_waiting") == 1
         tasks.cancel_scope.cancel()
+
+
+async def test_light_work_that_takes_long_together_leaves_others_their_turns() -> None:
+    """Hundreds of calls are asked for in one go, each of which takes a millisecond or more."""
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    done: list[int] = []
+    most = before = 0
+
+    def work() -> None:
+        until_s = time.thread_time() + LIGHT_S / 4
+        while time.thread_time() < until_s:
+            pass
+        done.append(1)
+
+    async def ask() -> None:
+        await processor.in_turn(GREEDY, work, light=True)
+
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        for _ in range(60):
+            tasks.start_soon(ask)
+        while len(done) < 60:
+            await checkpoint()
+            most, before = max(most, len(done) - before), len(done)
+        tasks.cancel_scope.cancel()
+    assert most <= 6, "four in the time of a round, one that began before its end, one in turn"
+
+
+async def test_a_little_light_work_is_done_at_once() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
+    assert await processor.in_turn(GREEDY, lambda: "done", light=True) == "done"
