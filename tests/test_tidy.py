@@ -59,10 +59,6 @@ ALLOWED_IMPORTS: Final = {
         "asyncio",
     ): "its threads tell the loop without waiting; a hop through anyio costs several times what a short call costs",
     (
-        "plugins/transport_tcp/fluvial_transport_tcp/rounds.py",
-        "asyncio",
-    ): "it counts the rounds of the loop, for which anyio has no word",
-    (
         "plugins/transport_tcp/fluvial_transport_tcp/wire.py",
         "asyncio",
     ): "anyio's stream goes through the loop once more for each send and receive: a quarter of what a request costs",

@@ -10,7 +10,6 @@ the same fair order: Python lets only one thread work at a time, and the loop ge
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +19,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from fluvial import waiting
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import FairQueue
@@ -150,7 +150,7 @@ class _Round:
     def has_time(self) -> bool:
         if self._until is None:
             self._until = time.thread_time() + LIGHT_S
-            asyncio.get_running_loop().call_soon(self._end)
+            waiting.soon(self._end)
             return True
         return time.thread_time() < self._until
 
