@@ -45,6 +45,7 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         int,
         Meta(
             ge=0,
+            le=10**12,
             description="a snapshot of the state is written every so many blocks, so that a restart reads that and the blocks since; 0 for never",
         ),
     ] = 1_000
@@ -52,6 +53,7 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         int,
         Meta(
             ge=0,
+            le=10**12,
             description="older blocks than so many below the newest snapshot are removed; others cannot get them here any more",
         ),
     ] = 100_000
