@@ -52,7 +52,7 @@ RELIEF: Final = 0.7
 LOOKED_AT_MAX: Final = 64
 """Machines of one initiator among which the heaviest is looked for."""
 SMALL: Final = 65_536
-"""Bytes of a machine that stays though memory is short, if its initiator has no more than their part."""
+"""Bytes of a machine that stays though memory is short, if its initiator has little of their part."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
 """Bytes of a machine that is taken apart at once; a larger one is in slices."""
 
@@ -417,7 +417,7 @@ class Keeper:
             self._scripts.forget_unused()
         while budget.total > enough and (actor := self._resting.heaviest()) is not None:
             owner = actor.particle.initiator
-            if actor.held <= SMALL and budget.held(owner) <= budget.part(owner):
+            if actor.held <= SMALL and budget.held(owner) <= RELIEF * budget.part(owner):
                 break  # little would come of it, and those who hold little would have to wait until it is back
             self._put_off.inc()
             self._leave(actor)

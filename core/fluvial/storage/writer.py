@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -233,7 +234,7 @@ class Writer:
 
     def _gather(self) -> None:
         """Begin now, or after a little while."""
-        if not self._closed and self._gathering.goes_on(WAITING_MAX - self._room.value):
+        if not self._closed and self._gathering.goes_on(WAITING_MAX - self._room.value, time.thread_time()):
             self._loop.call_later(GATHER_S, self._gather)
         else:
             self._begin()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fluvial.storage.gathering import ENOUGH, GROUPS_WITHOUT, WAITS_MAX, Gathering
+from fluvial.storage.gathering import BUSY_S, ENOUGH, GROUPS_WITHOUT, WAITS_MAX, Gathering
 
 
-def waits(gathering: Gathering, callers: Sequence[int]) -> int:
-    """How often a group waits, for which so many callers are there each time when it asks."""
-    return next((number for number, each in enumerate(callers) if not gathering.goes_on(each)), len(callers))
+def waits(gathering: Gathering, callers: Sequence[int], work_s: float = 0.0) -> int:
+    """How often a group waits, for which so many callers are there each time when it asks; the loop works so long meanwhile."""
+    asked = enumerate(callers)
+    return next((number for number, each in asked if not gathering.goes_on(each, number * work_s)), len(callers))
 
 
 def test_a_lone_caller_never_waits() -> None:
@@ -36,3 +37,11 @@ def test_where_waiting_brought_nothing_it_is_seldom_tried_again() -> None:
     gathering = Gathering()
     tried = [waits(gathering, [2, 2]) for _ in range(1 + GROUPS_WITHOUT + 1)]
     assert tried == [1, *[0] * GROUPS_WITHOUT, 1]
+
+
+def test_while_the_loop_has_other_work_it_waits_for_what_that_brings() -> None:
+    gathering = Gathering()
+    assert waits(gathering, [2] * 10, BUSY_S) == WAITS_MAX
+    assert waits(gathering, [2] * 10, BUSY_S) == WAITS_MAX, "it has not given up"
+    assert waits(gathering, [1] * 10, BUSY_S) == 0
+    assert waits(gathering, [2] * 10, BUSY_S / 2) == 1
