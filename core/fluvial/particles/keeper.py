@@ -415,12 +415,12 @@ class Keeper:
         enough = int(RELIEF * budget.bytes_max)
         if budget.total > enough:
             self._scripts.forget_unused()
-        while budget.total > enough and (actor := self._resting.heaviest()) is not None:
-            owner = actor.particle.initiator
-            if actor.held <= SMALL and budget.held(owner) <= RELIEF * budget.part(owner):
-                break  # little would come of it, and those who hold little would have to wait until it is back
-            self._put_off.inc()
-            self._leave(actor)
+        while budget.total > enough and (actor := self._resting.heaviest()) is not None and actor.held > SMALL:
+            self._put_off_idle(actor)
+        # Small ones of those who hold little stay: little would come of it, and they would have to wait until theirs is back.
+        for owner in budget.above(RELIEF) if budget.total > enough else ():
+            while budget.held(owner) > RELIEF * budget.part(owner) and (actor := self._resting.of(owner)) is not None:
+                self._put_off_idle(actor)
         while budget.over and (actor := self._heavy()) is not None:
             self._put_off.inc()
             self._context.throttled.note(
@@ -428,6 +428,10 @@ class Keeper:
             )
             self._suspended.put(actor.particle.key, actor.particle.initiator, actor.held)
             self._leave(actor)
+
+    def _put_off_idle(self, actor: Actor) -> None:
+        self._put_off.inc()
+        self._leave(actor)
 
     def _heavy(self) -> Actor | None:
         """One of the heaviest machines of whoever holds most, if it is only waiting for services."""

@@ -11,7 +11,7 @@ The figures are estimates in bytes (``fluvial.air.machine.memory``, ``fluvial.ai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Final, Generic, Self, TypeVar
 
@@ -224,8 +224,18 @@ class MemoryBudget:
 
     def heaviest(self) -> PeerId | None:
         """One of those who hold most for their weight, if it is more than their part."""
-        candidates = (owner for owner in islice(self._heavy.descending(), OWNERS_LOOKED_AT) if owner != self._me)
-        return next((owner for owner in candidates if self.held(owner) > self.part(owner)), None)
+        return next(iter(self.above(1.0)), None)
+
+    def above(self, share: float) -> Sequence[PeerId]:
+        """Those who hold more than a share of their part, heavier ones mostly first; some of them, if there are very many."""
+        found = []
+        for owner in islice(self._heavy.descending(), OWNERS_LOOKED_AT):
+            held, enough = self.held(owner), share * self.part(owner)
+            if held <= enough / 2:
+                break  # those that follow hold less than twice as much for their weight
+            if held > enough and owner != self._me:
+                found.append(owner)
+        return found
 
     def entries(self, owner: PeerId) -> Iterator[Hashable]:
         """The entries of an initiator; nothing may be changed meanwhile."""

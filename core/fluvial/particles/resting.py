@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.actor import Actor
 from fluvial.particles.memory import BySize
@@ -19,6 +20,7 @@ class RestingActors:
     def __init__(self) -> None:
         self._by_age: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._by_size: BySize[ParticleKey] = BySize()
+        self._by_owner: dict[PeerId, dict[ParticleKey, Actor]] = {}
 
     def __contains__(self, actor: Actor) -> bool:
         """Whether an actor is among them."""
@@ -30,16 +32,32 @@ class RestingActors:
         self._by_age[key] = actor
         self._by_age.move_to_end(key)
         self._by_size.put(key, held)
+        self._by_owner.setdefault(actor.particle.initiator, {})[key] = actor
 
     def remove(self, actor: Actor) -> None:
         """An actor has left the memory."""
-        self._by_age.pop(actor.particle.key, None)
-        self._by_size.remove(actor.particle.key)
+        key, owner = actor.particle.key, actor.particle.initiator
+        if self._by_age.pop(key, None) is None:
+            return
+        self._by_size.remove(key)
+        of_owner = self._by_owner[owner]
+        del of_owner[key]
+        if not of_owner:
+            del self._by_owner[owner]
 
     def longest(self) -> Actor | None:
         """The idle actor that was unused for the longest time; None if none is idle."""
         while self._by_age:
             actor = next(iter(self._by_age.values()))
+            if actor.idle:
+                return actor
+            self.remove(actor)
+        return None
+
+    def of(self, initiator: PeerId) -> Actor | None:
+        """An idle actor of one initiator, of those that came first; None if none is idle."""
+        while of_owner := self._by_owner.get(initiator):
+            actor = next(iter(of_owner.values()))
             if actor.idle:
                 return actor
             self.remove(actor)

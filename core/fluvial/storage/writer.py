@@ -234,7 +234,8 @@ class Writer:
 
     def _gather(self) -> None:
         """Begin now, or after a little while."""
-        if not self._closed and self._gathering.goes_on(WAITING_MAX - self._room.value, time.thread_time()):
+        callers = WAITING_MAX - self._room.value
+        if not self._closed and self._gathering.goes_on(callers, self._loop.time(), time.thread_time()):
             self._loop.call_later(GATHER_S, self._gather)
         else:
             self._begin()
