@@ -25,6 +25,7 @@ FLOWS_PERCENT: Final = 95
 RSS_MB_MAX: Final = 512
 LOG_MB_MAX: Final = 16
 SECONDS: Final = 12.0
+ERRORS_SHOWN: Final = 3
 
 
 async def attack(name: str, seconds: float, seed: int) -> tuple[bool, str]:
@@ -57,7 +58,8 @@ def _told(name: str, match: Match) -> tuple[bool, str]:
         f"memory {match.rss_mb} MB, disk {match.disk_mb:.1f} MB, log {match.log_mb:.1f} MB, CPU {match.cpu_s:.1f} s; "
         f"{match.attackers} attackers {dict(match.receipts)}"
     )
-    return not faults, "\n    ".join([line, *faults])
+    said = [f"an honest flow: {error}" for error in match.errors[:ERRORS_SHOWN]]
+    return not faults, "\n    ".join([line, *faults, *said])
 
 
 def main() -> int:

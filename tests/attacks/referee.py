@@ -77,6 +77,7 @@ class Match:
         rss_mb, disk_mb: the most that the target was seen with.
         cpu_s: what the target used of the processor, its starts included, in seconds.
         receipts: what attackers counted.
+        errors: of honest flows.
         faults: what was against the rules of the match.
         restarts, attackers: how many there were.
     """
@@ -89,6 +90,7 @@ class Match:
     log_mb: float = 0.0
     cpu_s: float = 0.0
     receipts: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     restarts: int = 0
     attackers: int = 0
@@ -166,10 +168,12 @@ class Referee:
     async def _flow(self, pause_ms: int) -> float:
         began = anyio.current_time()
         values = {"relay": self._honest.relay_id, "other": str(self._other.peer_id), "pause": pause_ms}
-        with suppress(FluvialError):
+        try:
             async with self._honest.run(HONEST, ttl_s=HONEST_S_MAX, **values) as flow:
                 if await flow.result() == ("abc",):
                     return anyio.current_time() - began
+        except FluvialError as error:
+            self.match.errors.append(error.message)
         return float("inf")
 
     # --- the target

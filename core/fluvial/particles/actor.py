@@ -7,8 +7,9 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from logging import WARNING
 from typing import Final, Protocol, TypeVar
@@ -18,14 +19,13 @@ import anyio.lowlevel
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.facts import Instance
 from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
-from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
-from fluvial.particles.advance import Advance, Begin
+from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX, Advance, Begin
+from fluvial.particles.answers import Answers
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
@@ -42,6 +42,10 @@ ResultT = TypeVar("ResultT")
 
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
+CALL_BYTES: Final = 10_000
+"""What a call that is under way takes, about: its task, and what that waits for."""
+ANSWERS_BYTES: Final = 65_536
+"""If how calls ended takes more than that, the budget is asked before they wait for the machine."""
 
 
 class _Turn:
@@ -109,8 +113,10 @@ class Actor:
         self.was_new = False
         self._turn = _Turn(partial(owner.rested, self))
         self._heavy = Lock()
-        self._outcomes: dict[Instance, CallOutcome] = {}
-        self._waiting = 0
+        self._quick: deque[Request] = deque()
+        self._is_answering = False
+        self._stopped = False
+        self._answers = Answers()
         self._calls: set[anyio.CancelScope] = set()
         self._log = context.log.bind(particle=self.particle.id)
         self._advance = Advance(session, context, grown=partial(owner.grown, self), log=self._log)
@@ -133,17 +139,17 @@ class Actor:
     @property
     def idle(self) -> bool:
         """Whether it can be dropped from memory without a loss: no call is in flight, and nobody waits for it."""
-        return not self._calls and self.waiting
+        return not self._calls and not self._quick and self.waiting
 
     @property
     def waiting(self) -> bool:
         """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
-        return not self._outcomes and not self._turn.taken
+        return not self._answers and not self._turn.taken
 
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._session.held + self._waiting
+        return self._session.held + self._answers.held + CALL_BYTES * len(self._calls)
 
     # --- runs
 
@@ -208,7 +214,13 @@ class Actor:
         if effects.equivocations:
             self._context.evidence.found(self.particle, effects.equivocations)
         for request in effects.requests:
-            self._context.tasks.start_soon(self._call, request)
+            if self._is_inline(request):
+                self._quick.append(request)
+            else:
+                self._context.tasks.start_soon(self._call, request)
+        if self._quick and not self._is_answering:
+            self._is_answering = True
+            self._context.tasks.start_soon(self._answer_quick)
         if effects.error is not None:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
@@ -375,7 +387,8 @@ class Actor:
     # --- calls
 
     def stop(self) -> None:
-        """End the calls in flight."""
+        """End the calls in flight, and begin none."""
+        self._stopped = True
         for scope in tuple(self._calls):
             scope.cancel()
 
@@ -388,41 +401,67 @@ class Actor:
         with anyio.CancelScope() as scope:
             self._calls.add(scope)
             try:
-                light = partial(is_light, request.arguments)
-                if await self._context.processor.in_turn(self.particle.initiator, light, light=True):
-                    await self._answered(request, scope)
-                else:
-                    async with self._heavy:
-                        await self._answered(request, scope)
-            except FluvialError as error:
-                if isinstance(error, StorageError):
-                    self._log.error("storage_failed", error=error.message)
-                self._break(error)
+                with self._breaking():
+                    await self._make(request)
+                    self._calls.discard(scope)  # from here on nobody ends it
+                    await self._resolve()
             finally:
                 self._calls.discard(scope)
                 self._owner.rested(self)
 
-    async def _answered(self, request: Request, scope: anyio.CancelScope) -> None:
-        """Make a call, and hand in how it ended."""
+    async def _answer_quick(self) -> None:
+        """The root of the one task for calls of inline functions: nothing is won by making hundreds of them side by side."""
+        with anyio.CancelScope() as scope:
+            try:
+                with self._breaking():
+                    while self._quick and not self._stopped:
+                        self._calls.add(scope)
+                        made = 0
+                        while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
+                            await self._make(self._quick.popleft())
+                            made += 1
+                        self._calls.discard(scope)
+                        while self._answers and not self._stopped:
+                            await self._resolve()
+            finally:
+                self._is_answering = False
+                self._calls.discard(scope)
+                self._owner.rested(self)
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """What goes wrong in the block breaks the session."""
+        try:
+            yield
+        except FluvialError as error:
+            if isinstance(error, StorageError):
+                self._log.error("storage_failed", error=error.message)
+            self._break(error)
+
+    def _is_inline(self, request: Request) -> bool:
+        particle = self.particle
+        return self._context.services.is_inline(particle.id, particle.initiator, request.service, request.function)
+
+    async def _make(self, request: Request) -> None:
+        """Make a call, those with heavy arguments one after another; how it ended is there for the machine then."""
+        light = partial(is_light, request.arguments)
+        if await self._context.processor.in_turn(self.particle.initiator, light, light=True):
+            await self._end_of(request)
+        else:
+            async with self._heavy:
+                await self._end_of(request)
+
+    async def _end_of(self, request: Request) -> None:
         with Contained(self._log):
             outcome = await make_call(self.particle, request, self._context, self._log)
-        self._calls.discard(scope)  # from here on nobody ends it
-        self._outcomes[request.instance] = outcome
-        if more := waiting_bytes(outcome):
-            self._waiting += more
+        self._answers.put(request.instance, outcome)
+        if self._answers.held > ANSWERS_BYTES:
             self._owner.grown(self, self.held)
-        await self._resolve()
 
     async def _resolve(self) -> None:
-        """Hand in outcomes that are there: all light ones, and one heavy one. Every call does this once, so none is left over."""
+        """Hand in outcomes that are there: all light ones, and one heavy one. Each call in a task of its own does this once, so none is left over."""
         async with self._turn:
-            if self._session.phase is ParticlePhase.BROKEN or not self._outcomes:
+            if self._session.phase is ParticlePhase.BROKEN or not self._answers:
                 return
-            outcomes, coming = self._outcomes, 0
-            if self._waiting:
-                heavy = [one for one, outcome in outcomes.items() if waiting_bytes(outcome)]
-                outcomes = {one: outcome for one, outcome in outcomes.items() if one not in heavy[1:]}
-                coming = coming_bytes(outcomes[heavy[0]])
-                self._waiting -= waiting_bytes(outcomes[heavy[0]])
-            self._outcomes = {one: outcome for one, outcome in self._outcomes.items() if one not in outcomes}
+            outcomes, coming = self._answers.take()
             await self._run_locked(partial(self._session.resolving, outcomes), coming=coming)

@@ -8,8 +8,9 @@ step  what is done                        what is asked, in this order          
 2     calls of inline functions with      disk, number of calls, memory                  they are made after the transaction
       light arguments, then again 1       permission, for each call                      the call fails
 3     the transaction                     disk                                           the particle ends here
-4     all other calls, each in a task     weight of the arguments, permission            the call fails
-      of its own, then again 1
+4     all other calls; those of inline    weight of the arguments, permission, then      the call fails; or the actor
+      functions in one task, each other  memory for how they ended; then again 1        leaves, and goes on later
+      one in a task of its own
 ====  ==================================  =============================================  =====================================
 
 Step 3 is the actor's (``actor.py``); what a call asks for is in ``calling.py``; at the door, the inbox asks before there is an actor.
@@ -29,7 +30,7 @@ from fluvial.air.data.facts import Instance
 from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
-from fluvial.air.machine.outcomes import CallOutcome, coming_bytes
+from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
@@ -130,15 +131,17 @@ class Advance:
         ]
 
     async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
-        """How those with light arguments ended; weighing some hundred takes its time, too."""
-        outcomes = {}
+        """How those with light arguments ended, or the first of them, if that takes much memory; weighing some hundred takes its time, too."""
+        outcomes, held = {}, 0
         turn_at = now_s() + AT_ONCE_S
         for request in requests:
             with Contained(self._log):
                 if is_light(request.arguments):
-                    outcomes[request.instance] = await make_call(
-                        self._session.particle, request, self._context, self._log
-                    )
+                    outcome = await make_call(self._session.particle, request, self._context, self._log)
+                    outcomes[request.instance] = outcome
+                    held += waiting_bytes(outcome)
+            if held > AT_ONCE_BYTES:
+                break
             if now_s() > turn_at:
                 await anyio.lowlevel.checkpoint()
                 turn_at = now_s() + AT_ONCE_S

@@ -157,6 +157,22 @@ async def test_idle_machines_leave_when_memory_is_short_and_come_back(tmp_path: 
         assert b.outcomes("repeated") == 1
 
 
+async def test_who_sends_many_small_particles_is_never_refused_for_those_that_are_idle(tmp_path: Path) -> None:
+    async with (
+        peer("b", tmp_path, particles=small_node(node_memory_bytes_max=4_000_000)) as b,
+        peer("a", tmp_path) as a,
+    ):
+        script = f'(seq (call "{b.peer_id}" ("op" "noop") []) (call "{NOBODY}" ("a" "b") []))'
+        assert (
+            await give(a, b, LIGHT, script, "light")
+        ).reason == ""  # one of somebody else, as small and idle for longer
+        for number in range(400):
+            assert (await give(a, b, HEAVY, script, f"p{number}")).reason == ""
+        assert b.metric("fluvial_particles_put_off_total") > 0
+        assert b.metric(HELD) <= 4_000_000
+        assert 0 < b.metric(IN_MEMORY) < 400
+
+
 async def test_a_heavy_stranger_is_refused_and_others_are_served(tmp_path: Path) -> None:
     work = Work()
     async with peer("b", tmp_path, serves=[work], particles=small_node()) as b, peer("a", tmp_path) as a:

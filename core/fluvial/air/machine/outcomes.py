@@ -10,7 +10,7 @@ from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.facts import CallFailure, Outcome, Result
 from fluvial.air.data.partial import ABSENT, Content, Partial
-from fluvial.air.data.weight import EncodedJson
+from fluvial.air.data.weight import LIGHT_BYTES, EncodedJson, weight_within
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.knowledge import Knowledge
 
@@ -34,9 +34,12 @@ CallOutcome: TypeAlias = Answered | Failed
 
 
 def waiting_bytes(outcome: CallOutcome) -> int:
-    """What an outcome takes in memory until the machine takes it in, as far as that is much."""
-    value = outcome.value if type(outcome) is Answered else None
-    return len(value.data) if type(value) is EncodedJson else 0
+    """What an outcome takes in memory until the machine takes it in."""
+    if isinstance(outcome, Failed):
+        return len(outcome.message)
+    return (
+        len(outcome.value.data) if type(outcome.value) is EncodedJson else weight_within((outcome.value,), LIGHT_BYTES)
+    )
 
 
 def coming_bytes(outcome: CallOutcome) -> int:
