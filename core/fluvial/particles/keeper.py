@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from logging import INFO
 from typing import Any, Final, TypedDict
 
@@ -31,6 +30,7 @@ from fluvial.particles.doors import Doors
 from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
+from fluvial.particles.present import PresentActors
 from fluvial.particles.processor import BYTES_ON_LOOP
 from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
@@ -49,8 +49,6 @@ OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
 RELIEF: Final = 0.7
 """When memory is short, so much of the limit may stay in use: less than what lets something new in."""
-LOOKED_AT_MAX: Final = 64
-"""Machines of one initiator among which the heaviest is looked for."""
 SMALL: Final = 65_536
 """Bytes of a machine that stays though memory is short, if its initiator has little of their part."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
@@ -96,7 +94,7 @@ class Keeper:
         self._budget = budget
         budget.relieve = self._relieve
         self._scripts = Scripts(budget)
-        self._actors: dict[ParticleKey, Actor] = {}
+        self._actors = PresentActors()
         self._deadlines = Deadlines()
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
@@ -140,7 +138,7 @@ class Keeper:
 
     def _is_here(self, particle: Particle) -> bool:
         """Whether a particle is perhaps in the store; False is certain."""
-        return particle.key in self._actors or self._context.store.knows(particle)
+        return self._actors.get(particle.key) is not None or self._context.store.knows(particle)
 
     def _new(self, particle: Particle, script: Script, sender: PeerId, hops: int) -> Actor:
         """The actor of a particle that is not here."""
@@ -208,7 +206,8 @@ class Keeper:
 
     def _drop_dead(self) -> None:
         for key in self._deadlines.passed(self._context.clock.now_ms()):
-            actor = self._actors[key]
+            actor = self._actors.get(key)
+            assert actor is not None, "what leaves the memory leaves the deadlines"
             if not actor.finished:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._leave(actor)
@@ -269,7 +268,9 @@ class Keeper:
     def broken(self, actor: Actor, error: BaseException) -> None:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
-        if isinstance(error, StorageError) or (_short_of_memory(error) and not actor.was_new):
+        if isinstance(error, StorageError):
+            self._suspended.put_back_all(particle.key, particle.initiator, actor.held)
+        elif _short_of_memory(error) and not actor.was_new:
             self._suspended.put_back(particle.key, particle.initiator, actor.held)
         elif (
             isinstance(error, FluvialError)
@@ -386,7 +387,7 @@ class Keeper:
 
     def _keep(self, session: ParticleSession) -> Actor:
         actor = Actor(session, self._context, owner=self)
-        self._actors[actor.particle.key] = actor
+        self._actors.put(actor)
         self._deadlines.put(actor.particle)
         self._budget.charge(actor.particle.key, actor.particle.initiator, session.held)
         return actor
@@ -437,12 +438,7 @@ class Keeper:
         """One of the heaviest machines of whoever holds most, if it is only waiting for services."""
         if (initiator := self._budget.heaviest()) is None:
             return None
-        found: Actor | None = None
-        for key in islice(self._budget.entries(initiator), LOOKED_AT_MAX):
-            actor = self._actors.get(key)  # type: ignore[call-overload]  # other entries have other keys
-            if actor is not None and actor.waiting and (found is None or actor.held > found.held):
-                found = actor
-        return found
+        return self._actors.heavy(initiator)
 
     def _end(self, actor: Actor) -> None:
         """The flow has failed here: nothing more comes of it, nor of its calls."""
@@ -474,9 +470,8 @@ class Keeper:
         key = actor.particle.key
         self._resting.remove(actor)
         self._leaving.pop(key, None)
-        if self._actors.get(key) is not actor:
+        if not self._actors.remove(actor):
             return False
-        del self._actors[key]
         self._deadlines.remove(actor.particle)
         self._budget.release(key)
         return True

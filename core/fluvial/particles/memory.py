@@ -77,7 +77,7 @@ class _Owner(msgspec.Struct):
 
     weight: int
     held: int = 0
-    entries: set[Hashable] = msgspec.field(default_factory=set)
+    entries: int = 0
 
 
 class Reservation:
@@ -160,12 +160,14 @@ class MemoryBudget:
 
     def charge(self, key: Hashable, owner: PeerId, size: int) -> None:
         """An entry has this size now."""
-        _, before = self._entries.get(key, (owner, 0))
+        known = self._entries.get(key)
+        before = 0 if known is None else known[1]
         self._entries[key] = owner, size
         if (found := self._owners.get(owner)) is None:
             found = self._owners[owner] = _Owner(1 + self.weight(owner))
             self._weights += found.weight
-        found.entries.add(key)
+        if known is None:
+            found.entries += 1
         found.held += size - before
         self._total += size - before
         self._heavy.put(owner, found.held / found.weight)
@@ -176,7 +178,7 @@ class MemoryBudget:
         if owner is None:
             return
         found = self._owners[owner]
-        found.entries.discard(key)
+        found.entries -= 1
         found.held -= size
         self._total -= size
         if found.entries:
@@ -236,8 +238,3 @@ class MemoryBudget:
             if held > enough and owner != self._me:
                 found.append(owner)
         return found
-
-    def entries(self, owner: PeerId) -> Iterator[Hashable]:
-        """The entries of an initiator; nothing may be changed meanwhile."""
-        found = self._owners.get(owner)
-        return iter(() if found is None else found.entries)

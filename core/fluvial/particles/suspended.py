@@ -1,6 +1,7 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
-They go on a few at a time, fairly by initiator, as long as memory is left for others. So a peer answers at once after a restart, however
+They go on a few at a time, fairly by initiator, as long as memory is left for others. Where there is no room for one of them, the others of its
+initiator wait a little, and nobody else: whoever fills the memory again and again would hold up all. So a peer answers at once after a restart, however
 many particles it has; one that is needed before its turn is restored then. As they were accepted, each of them keeps a place in the budget
 of memory: nothing new is let in for which they would have to wait.
 """
@@ -8,6 +9,7 @@ of memory: nothing new is let in for which they would have to wait.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Final
 
 import anyio
@@ -20,6 +22,7 @@ from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MEMORY, MemoryBudget
+from fluvial.waiting import later, now_s
 
 AT_ONCE: Final = 4
 """Particles with whose restoring is begun at the same time."""
@@ -29,6 +32,8 @@ LONG_MAX: Final = 256
 """Particles that are being restored at the same time, the long ones included."""
 PAUSE_S: Final = 0.5
 """Before it is looked again whether there is room, and before the store is tried again."""
+PAUSE_NO_ROOM_S: Final = 0.005
+"""Between two looks whether there is room for one."""
 PAUSE_STOPPED_S: Final = 1.0
 """After the store has failed, or a run was stopped for want of memory."""
 
@@ -59,6 +64,7 @@ class Suspended:
         self._lined: dict[ParticleKey, int] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0
+        self._paused: dict[PeerId, list[ParticleKey]] = {}
 
     def __len__(self) -> int:
         """How many are in line."""
@@ -73,12 +79,28 @@ class Suspended:
             self._news.set()
 
     def put_back(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
-        """As :meth:`put`, for one that has just been stopped by a failing store or for want of memory: nobody goes on before a pause.
+        """As :meth:`put`, for one that has just been stopped for want of memory: its initiator's go on after a pause.
 
         What stopped it may still be there, and the calls that it makes would be made again and again.
         """
-        self._not_before_s = anyio.current_time() + PAUSE_STOPPED_S
+        self._pause(initiator, PAUSE_STOPPED_S)
         self.put(key, initiator, held)
+
+    def put_back_all(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
+        """As :meth:`put_back`, for one that was stopped by a failing store: nobody goes on before a pause."""
+        self._not_before_s = now_s() + PAUSE_STOPPED_S
+        self.put(key, initiator, held)
+
+    def _pause(self, initiator: PeerId, seconds: float) -> None:
+        """Those of an initiator have no turns for a while."""
+        if initiator not in self._paused:
+            self._paused[initiator] = []
+            later(seconds, partial(self._end_pause, initiator))
+
+    def _end_pause(self, initiator: PeerId) -> None:
+        for key in self._paused.pop(initiator):
+            self._line.push(initiator, key)
+            self._news.set()
 
     async def run(self) -> None:
         """Until cancelled: have them go on."""
@@ -93,8 +115,9 @@ class Suspended:
             initiator, key, held = await self._next()
             if not self._has_room(held):
                 under_way.release()
+                self._pause(initiator, PAUSE_S)
                 self.put(key, initiator, held)
-                await anyio.sleep(PAUSE_S)
+                await anyio.sleep(PAUSE_NO_ROOM_S)
                 continue
             ended = anyio.Event()
             tasks.start_soon(self._try, key, initiator, held, under_way, ended)
@@ -107,10 +130,13 @@ class Suspended:
             if not self._line:
                 self._news = self._news if not self._news.is_set() else anyio.Event()
                 await self._news.wait()
-            elif (left_s := self._not_before_s - anyio.current_time()) > 0:
+            elif (left_s := self._not_before_s - now_s()) > 0:
                 await anyio.sleep(left_s)
             else:
                 initiator, key = self._line.pop()
+                if (paused := self._paused.get(initiator)) is not None:
+                    paused.append(key)
+                    continue
                 self._budget.release(_place(key))
                 return initiator, key, self._lined.pop(key)
 
@@ -120,8 +146,8 @@ class Suspended:
         """The root of a task."""
         try:
             if not await self._tried(key):
+                self._pause(initiator, PAUSE_S)
                 self.put(key, initiator, held)
-                await anyio.sleep(PAUSE_S)
         finally:
             under_way.release()
             ended.set()
@@ -132,6 +158,7 @@ class Suspended:
             await self._go_on(key)
         except StorageError as error:
             self._log.error("storage_failed", error=error.message)
+            self._not_before_s = now_s() + PAUSE_STOPPED_S
             return False
         except FluvialError as error:
             again = isinstance(error, Refused) and error.reason in (MEMORY, "busy")

@@ -314,8 +314,9 @@ class Services:
         with ServiceErrors(call, timeout_s=timeout_s):
             async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
                 value = await work()
-            convert = partial(self._converted, plugin, name_of(call), lambda: value)
-            return convert() if is_light((value,)) else await in_turn(convert)
+                convert = partial(self._converted, plugin, name_of(call), lambda: value)
+                # A heavy one keeps its place until it is converted: those that wait for that have no other bound.
+                return convert() if is_light((value,)) else await in_turn(convert)
 
     def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json | EncodedJson:
         """A result as JSON. Converting it may run code of its author, too: of mappings, say."""

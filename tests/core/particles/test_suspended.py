@@ -12,7 +12,8 @@ from fluvial.errors import Refused
 from fluvial.fairness import equal
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MemoryBudget
-from fluvial.particles.suspended import AT_ONCE, Suspended
+from fluvial.particles.suspended import AT_ONCE, LONG_S, Suspended
+from fluvial.virtual.loop import run
 
 from tests.support.nodes import id_of, until
 
@@ -68,3 +69,29 @@ async def test_what_waits_has_a_place_that_newcomers_do_not_get() -> None:
         tasks.cancel_scope.cancel()
     assert budget.total == 0
     budget.check(STRANGER, MACHINE_BYTES)
+
+
+def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else() -> None:
+    gone_on: list[ParticleKey] = []
+
+    async def go_on(key: ParticleKey) -> None:
+        gone_on.append(key)
+        if key != key_of(99):
+            await anyio.sleep(2 * LONG_S)
+            suspended.put_back(key, STRANGER, MACHINE_BYTES)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(suspended.run)
+            for number in range(20):
+                suspended.put(key_of(number), STRANGER)
+            await anyio.sleep(10)
+            suspended.put(key_of(99), FRIEND)
+            await anyio.sleep(2 * LONG_S)
+            assert key_of(99) in gone_on
+            assert len(gone_on) > 20, "those that were stopped are tried again"
+            tasks.cancel_scope.cancel()
+
+    budget = MemoryBudget(10**9, weight=equal, me=ME)
+    suspended = Suspended(go_on, has_room=lambda held: True, budget=budget, log=structlog.get_logger())
+    run(main)

@@ -103,6 +103,7 @@ class VaultService(Effector[NoConfig]):
     """
 
     service_id = "vault"
+    calls_max = 4  # a file that is read may be large, and waits until it is a value
 
     def __init__(self, context: Context, vaults: Vaults, permissions: Permissions) -> None:
         super().__init__()
