@@ -47,8 +47,8 @@ def test_more_own_records_than_one_round_publishes_again_all_get_their_turn() ->
     assert len(machine.store) == 150  # alone in its network, it is its own replica
 
 
-def test_a_request_that_nobody_reports_on_fails_by_itself() -> None:
-    machine = machine_of("me")
+def test_a_lookup_ends_before_a_request_that_nobody_reports_on_fails_by_itself() -> None:
+    machine, limits = machine_of("me"), KademliaLimits()
     _, effects = machine.find_peers(CHAT.key, NOW, seeds=[contact_of("a")])
     (ask,) = asks(effects)
     moment = NOW
@@ -56,11 +56,12 @@ def test_a_request_that_nobody_reports_on_fails_by_itself() -> None:
     while not ended:
         moment = machine.wake_at
         ended = machine.tick(moment)
-    assert moment == NOW + KademliaLimits().request_timeout_ms
+    assert NOW + limits.patience_max_ms < moment < NOW + limits.request_timeout_ms
     (end,) = ended
     assert isinstance(end, LookupEnded)
     assert end.nearest == ()
-    assert machine.answered(ask.ticket, messages.PeersFound(()), moment) == []
+    assert machine.tick(NOW + limits.request_timeout_ms) == []
+    assert machine.answered(ask.ticket, messages.PeersFound(()), NOW + limits.request_timeout_ms) == []
 
 
 def test_a_slow_peer_is_joined_by_another_before_it_fails() -> None:

@@ -51,12 +51,26 @@ def test_it_ends_when_the_k_nearest_have_answered() -> None:
 def test_a_slow_peer_does_not_hold_it_up_and_its_answer_still_counts() -> None:
     lookup = lookup_of(NEAREST_FIRST[30:36])
     slow, *others = lookup.next()
-    lookup.slow(slow.peer)
+    lookup.slow(slow.peer, 0)
     assert lookup.next() == [NEAREST_FIRST[33]]
     lookup.answered(slow.peer, NEAREST_FIRST[:1])
     for contact in others:
         lookup.answered(contact.peer)
     assert NEAREST_FIRST[0] in lookup.next()
+
+
+def test_slow_peers_that_name_each_other_hold_it_up_for_a_bounded_time() -> None:
+    lookup = lookup_of(NEAREST_FIRST[30:33])
+    until = 0
+    for round_, contact in enumerate(lookup.next()):
+        until = lookup.slow(contact.peer, 500 * round_)
+    assert until == lookup.shape.slow_ms, "from the first one on"
+    assert not lookup.done
+    for contact in NEAREST_FIRST[30:33]:
+        lookup.lose_patience(contact.peer)
+        lookup.answered(contact.peer, NEAREST_FIRST[:3])
+    assert lookup.done, "what comes later does not count"
+    assert lookup.slow(NEAREST_FIRST[0].peer, 5_000) == 5_000
 
 
 def test_many_slow_peers_among_the_nearest_do_not_hold_it_up_either() -> None:
@@ -66,7 +80,7 @@ def test_many_slow_peers_among_the_nearest_do_not_hold_it_up_either() -> None:
         for contact in contacts:
             asked.append(contact)
             if contact in NEAREST_FIRST[:12]:
-                lookup.slow(contact.peer)
+                lookup.slow(contact.peer, 0)
             else:
                 lookup.answered(contact.peer)
     assert asked == NEAREST_FIRST[:16]
@@ -111,7 +125,7 @@ def test_liars_that_answer_first_do_not_keep_it_from_the_peers_it_knew_itself() 
     first, *others = lookup.next()
     lookup.answered(first.peer, NEAREST_FIRST[:4])  # all of them accomplices
     for contact in others:
-        lookup.slow(contact.peer)
+        lookup.slow(contact.peer, 0)
     asked: list[Contact] = [first, *others]
     while contacts := lookup.next():
         asked += contacts

@@ -49,7 +49,7 @@ SILENT_PINGED_MAX: Final = 8
 OFFERED_MAX: Final = 64
 """Records published again or handed on in one round; the others wait for the next."""
 
-_Timer: TypeAlias = Literal["slow", "expired", "upkeep"]
+_Timer: TypeAlias = Literal["slow", "too slow", "expired", "upkeep"]
 
 
 class Kademlia:
@@ -241,7 +241,11 @@ class Kademlia:
             elif what == "expired":
                 effects += self.failed(ticket, now)
             elif (request := self._outstanding.get(ticket)) is not None and request.operation in self._lookups:
-                self._lookups[request.operation].lookup.slow(request.contact.peer)
+                lookup = self._lookups[request.operation].lookup
+                if what == "slow":
+                    self._set_timer(lookup.slow(request.contact.peer, now), ticket, "too slow")
+                else:
+                    lookup.lose_patience(request.contact.peer)
                 effects += self._go_on(request.operation, now)
         return effects
 

@@ -11,7 +11,8 @@ by two paths, so a liar can spoil only the path that met it. The states of a can
                    ▼
                  failed
 
-A slow candidate holds up nothing: the next one is asked in its place, also beyond the ring, and its answer still counts. Two *rings* are looked at: the ``k`` nearest
+A slow candidate holds up nothing: the next one is asked in its place, also beyond the ring, and its answer still counts; but only for ``slow_ms``
+from the first slow one on. Then all that are slow have failed, or each answer of a slow liar could name the next one. Two *rings* are looked at: the ``k`` nearest
 candidates that have not failed, and the nearest ``k / 2`` among those with weight. Whoever makes ids nearest to a key owns the first ring, not the
 second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
 liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
@@ -75,12 +76,14 @@ class LookupShape(msgspec.Struct, frozen=True, kw_only=True):
         alpha: requests in flight that are not slow.
         paths: disjoint paths.
         requests_max: requests in total; then it ends with what it has.
+        slow_ms: how long it is waited for slow candidates, from the first one on, in milliseconds.
     """
 
     k: int
     alpha: int
     paths: int = 1
     requests_max: int = 256
+    slow_ms: int = 1_500
 
 
 class Lookup(msgspec.Struct):
@@ -100,6 +103,7 @@ class Lookup(msgspec.Struct):
     place: PlaceOf
     weigh: Weigh
     requests: int = 0
+    _slow_until: int | None = None
     _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)
     _paths: list[list[Candidate]] = msgspec.field(default_factory=list)
     _weighted: list[list[Candidate]] = msgspec.field(default_factory=list)
@@ -147,11 +151,20 @@ class Lookup(msgspec.Struct):
             self._add(contact, path=candidate.path, hops=candidate.hops + 1)
         self._forget(candidate.path)
 
-    def slow(self, peer: PeerId) -> None:
-        """A peer takes long: it no longer holds a place among the ``alpha``."""
+    def slow(self, peer: PeerId, now: int) -> int:
+        """A peer takes long: it no longer holds a place among the ``alpha``. Gives the time at which :meth:`lose_patience` is to be called."""
+        if self._slow_until is None:
+            self._slow_until = now + self.shape.slow_ms
         candidate = self._candidates.get(peer)
         if candidate is not None and candidate.state is CandidateState.ASKED:
             self._leave(peer, CandidateState.SLOW)
+        return max(self._slow_until, now)
+
+    def lose_patience(self, peer: PeerId) -> None:
+        """It was waited long enough: a peer that is still slow has failed."""
+        candidate = self._candidates.get(peer)
+        if candidate is not None and candidate.state is CandidateState.SLOW:
+            self._leave(peer, CandidateState.FAILED)
 
     def failed(self, peer: PeerId) -> None:
         """A peer has not answered in time, or with rubbish."""
