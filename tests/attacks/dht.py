@@ -24,6 +24,7 @@ import anyio
 import msgspec
 import structlog
 from anyio import to_thread
+from anyio.streams.buffered import BufferedByteReceiveStream
 from fluvial.addresses import Contact
 from fluvial.client import Client, connect
 from fluvial.config import from_values, load
@@ -377,9 +378,10 @@ async def crowd(arena: LyingGround) -> None:
         try:
             assert joining.stdout is not None
             with anyio.fail_after(CROWD_S):
-                assert await joining.stdout.receive() == b"joined\n"
+                said = await BufferedByteReceiveStream(joining.stdout).receive_until(b"\n", 100)
+                assert said == b"joined", f"the crowd says {said!r}"
             heavy = arena.honest[0]
-            assert await heavy.order("add_provider", key, "heavy", "") > 0
+            assert await heavy.order("add_provider", key, "heavy", "") > 0, "nobody keeps the record"
             for one in arena.honest:
                 await one.finds(key, heavy.record("heavy"))
         finally:
@@ -438,7 +440,7 @@ async def carry_out(names: Sequence[str], size: Size, folder: Path, variables: M
                 outcome = "holds"
             except (AssertionError, FluvialError) as error:
                 failed.append(name)
-                outcome = f"DOES NOT HOLD: {error}"
+                outcome = f"DOES NOT HOLD: {error!r}"
             print(f"{name:10} {time.monotonic() - began:6.1f} s  {outcome}", flush=True)
     return failed
 
