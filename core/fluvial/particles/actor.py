@@ -115,6 +115,7 @@ class Actor:
         self._heavy = Lock()
         self._quick: deque[Request] = deque()
         self._is_answering = False
+        self._under_way = 0
         self._stopped = False
         self._answers = Answers()
         self._calls: set[anyio.CancelScope] = set()
@@ -149,7 +150,7 @@ class Actor:
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._session.held + self._answers.held + CALL_BYTES * len(self._calls)
+        return self._session.held + self._answers.held + CALL_BYTES * self._under_way
 
     # --- runs
 
@@ -217,6 +218,7 @@ class Actor:
             if self._is_inline(request):
                 self._quick.append(request)
             else:
+                self._under_way += 1  # at once: the turn ends before the task begins
                 self._context.tasks.start_soon(self._call, request)
         if self._quick and not self._is_answering:
             self._is_answering = True
@@ -406,6 +408,7 @@ class Actor:
                     self._calls.discard(scope)  # from here on nobody ends it
                     await self._resolve()
             finally:
+                self._under_way -= 1
                 self._calls.discard(scope)
                 self._owner.rested(self)
 
