@@ -6,7 +6,6 @@ value at its key, tables included. Values of overrides are written as in TOML; w
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,11 +168,6 @@ def parse_value(text: str) -> Any:
     except (ValueError, RecursionError):  # no TOML, or TOML that is too long or too deep to be parsed
         return text
     return table["value"] if len(table) == 1 else text
-
-
-def quoted(text: str) -> str:
-    """A text as a basic string of TOML."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def key_lines(text: str) -> Iterator[tuple[KeyPath, int]]:

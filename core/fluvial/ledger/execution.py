@@ -14,7 +14,6 @@ from fluvial.ledger.offences import punish
 from fluvial.ledger.revocations import record_revocation
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes, State
-from fluvial.ledger.statements import ValidatorSet
 from fluvial.ledger.transactions import (
     CarryRevocation,
     ReportOffence,
@@ -56,11 +55,6 @@ def membership(state: State) -> Membership:
     value = state.get(VALIDATORS, b"")
     assert value is not None, "every state that begins with a genesis has validators"
     return decode(value, Membership, what="membership")
-
-
-def validators_of(state: State) -> ValidatorSet:
-    """The validators of a state."""
-    return ValidatorSet(membership(state).validators)
 
 
 def parameters_of(state: State) -> Parameters:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError
-from fluvial.identity import PeerId
 
 from fluvial_trust_graph.statements import (
     SIGNING_TAG,
@@ -53,12 +52,3 @@ class ShownTrusts:
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
         return found
-
-
-def reason_against(trusts: Sequence[TrustStatement], peer: PeerId) -> str:
-    """A sentence about credentials that do not help: what is shown, and about whom."""
-    if not trusts:
-        return "it shows no credential that holds"
-    if all(one.subject != peer for one in trusts):
-        return f"none of the {len(trusts)} trusts that it shows is about it"
-    return f"the {len(trusts)} trusts that it shows do not lead there"

@@ -22,8 +22,6 @@ DICT_BYTES: Final = 200
 """An object with few fields, with the collector's header."""
 ITEM_BYTES: Final = 8
 """The place of an element."""
-FIELD_BYTES: Final = 24
-"""The place of a field in a large object."""
 ATOM_BYTES: Final = 32
 """A number."""
 TEXT_BYTES: Final = 60

@@ -139,7 +139,6 @@ class LaboratoryRun:
         self.genesis = self._genesis()
         self._junk = junk_transaction(keys_of("junk"), self.genesis.chain)
         self.copies = [copy for node in range(schedule.nodes) for copy in self._copies(node)]
-        self._by_peer = {peer: [one for one in self.copies if one.peer == peer] for peer in self.peers}
         self._plan()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec import Struct
 
@@ -92,8 +92,6 @@ class ArrowType(AquaType, frozen=True):
     results: tuple[AquaType, ...]
     abilities: int = 0
 
-
-CollectionTypes: TypeAlias = ArrayType | OptionType | StreamType
 
 TOP: Final = TopType()
 BOTTOM: Final = BottomType()

@@ -192,8 +192,6 @@ Instruction: TypeAlias = (
     | Nothing
 )
 
-STREAM_SIGILS = ("$", "%")
-
 
 def names_read(op: ModelOp) -> list[str]:
     """The names that an instruction itself reads, not those inside of it."""

@@ -22,7 +22,6 @@ from fluvial_fce_wasm.process.messages import (
     HostAnswer,
     HostQuestion,
     Order,
-    OrderFailed,
     Reply,
     frame,
     reply_of,
@@ -143,8 +142,3 @@ def _answer(answer: HostAnswer) -> bytes:
         return frame(answer)
     except (OverflowError, TypeError, ValueError) as error:
         return frame(HostAnswer(trap=f"its result cannot be handed over: {type(error).__name__}"))
-
-
-def raise_failure(reply: OrderFailed) -> None:
-    """Raise what a child says has failed. Raises GuestError, always."""
-    raise GuestError(FailureKind(reply.kind), reply.reason)
