@@ -1,8 +1,8 @@
 """All tables of a new SQLite database at once, instead of migration after migration.
 
-Where all migrations lead to from an empty database is always the same. So a process runs them once, in a database in memory, and keeps the
-statements that make the same tables; each further new database costs a hundredth of that. What fails there is left to the way of every other
-database (``schema.py``), which says what went wrong.
+Where all migrations lead to from an empty database is always the same. Each chain may keep that beside its migrations (``snapshots.py``). If one
+does not, a process runs all migrations once, in a database in memory, and keeps the statements that make the same tables; each further new
+database costs a hundredth of that. What fails there is left to the way of every other database (``schema.py``), which says what went wrong.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
+from itertools import chain
 from typing import Final
 
 from sqlalchemy import Connection
 
 from fluvial.errors import PluginError
-from fluvial.storage import schema, sqlite
+from fluvial.storage.snapshots import read_snapshot
 from fluvial.storage.tables import MIGRATIONS
 from fluvial.tables import Tables
 
+_CORE_VERSIONS: Final = MIGRATIONS / "versions"
 _MADE_OF: Final = ("CREATE ", "INSERT ")
 
 
@@ -36,19 +37,40 @@ def make_tables(connection: Connection, tables: Sequence[Tables]) -> bool:
     if connection.dialect.name != "sqlite" or connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first():
         return False
     chains = tuple(sorted(tables, key=lambda one: one.name))
-    texts = tuple(_texts(folder) for folder in (MIGRATIONS / "versions", *(one.migrations for one in chains)))
-    try:
-        statements = _statements(chains, texts)
-    except PluginError:
-        return False
-    for statement in statements:
+    for statement in (statements := _kept(chains) or _made_once(chains)):
         connection.exec_driver_sql(statement)
     return bool(statements)
 
 
-def _texts(folder: Path) -> tuple[bytes, ...]:
-    """The migrations of a chain: when one of them changes, so may the tables."""
-    return tuple(path.read_bytes() for path in sorted(folder.glob("*.py")))
+def statements_of(tables: Tables | None) -> tuple[str, ...]:
+    """What makes all tables of a plugin, or those of core, as its migrations do; for its snapshot.
+
+    Raises:
+        PluginError: see :func:`fluvial.storage.schema.migrate`.
+    """
+    core = _statements((), _texts(()))
+    if tables is None:
+        return core
+    return tuple(one for one in _statements((tables,), _texts((tables,))) if one not in core)
+
+
+def _kept(chains: tuple[Tables, ...]) -> tuple[str, ...]:
+    """The statements of all snapshots, core's first; empty if a chain has none."""
+    found = [read_snapshot(_CORE_VERSIONS), *(read_snapshot(one.migrations, one.prefix) for one in chains)]
+    return tuple(chain.from_iterable(found)) if all(found) else ()
+
+
+def _made_once(chains: tuple[Tables, ...]) -> tuple[str, ...]:
+    try:
+        return _statements(chains, _texts(chains))
+    except PluginError:
+        return ()
+
+
+def _texts(chains: tuple[Tables, ...]) -> tuple[tuple[bytes, ...], ...]:
+    """All migrations, by chain: when one of them changes, so may the tables."""
+    folders = (_CORE_VERSIONS, *(one.migrations for one in chains))
+    return tuple(tuple(path.read_bytes() for path in sorted(folder.glob("*.py"))) for folder in folders)
 
 
 @lru_cache(maxsize=16)
@@ -58,6 +80,8 @@ def _statements(chains: tuple[Tables, ...], texts: tuple[tuple[bytes, ...], ...]
     Raises:
         PluginError: see :func:`fluvial.storage.schema.migrate`.
     """
+    from fluvial.storage import schema, sqlite  # Alembic takes as long to import as the rest of opening
+
     backend = sqlite.in_memory(read_only=False)
     try:
         with backend.reader.begin() as connection:

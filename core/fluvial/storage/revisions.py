@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, column, inspect, select, table
 
+from fluvial.storage.new_database import make_tables
 from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE
 from fluvial.tables import Tables
 
@@ -40,9 +41,9 @@ def migrate(connection: Connection, where: str, tables: Sequence[Tables] = ()) -
     """Make or update all tables; see :func:`fluvial.storage.schema.migrate`."""
     if _up_to_date(connection, tables):
         return
-    from fluvial.storage import new_database, schema
+    if not make_tables(connection, tables):
+        from fluvial.storage import schema
 
-    if not new_database.make_tables(connection, tables):
         schema.migrate(connection, where, tables)
 
 
