@@ -22,7 +22,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -35,17 +35,19 @@ from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.air.syntax import Script, UndefinedName, parse, tree
+from fluvial.air.syntax import Script, parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
 from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
 from fluvial.node import Node, running
 from fluvial.particle import Particle
-from fluvial.particles.notice import Notice, reason_of_refusal
+from fluvial.particles.notice import Notice, bare_reason, reason_of_refusal
 from fluvial.plugins import Plugins
 from fluvial.prospects import hopeless
 from fluvial.relaying.reaching import reach_one
+from fluvial.script_values import LOAD, Wrapping, wrapping_of
 from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.storage.opening import IN_MEMORY
@@ -54,13 +56,10 @@ from fluvial.story.wording import cut, duration, printable
 from fluvial.telemetry import make_logger
 
 TTL_S: Final = 30.0
-LOAD: Final = "load"
 RETURN: Final = "return"
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
-WRAPPINGS_MAX: Final = 64
-"""Scripts of which it is remembered what they read."""
 _NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
@@ -109,11 +108,11 @@ class ComposedFlow(Protocol):
 class Flow:
     """A particle of this client while it runs; an asynchronous context manager. To await it is to run it and have its result."""
 
-    def __init__(self, node: Node, particle: Particle, run: PreparedRun, wrapping: _Wrapping | None = None) -> None:
+    def __init__(self, node: Node, particle: Particle, run: PreparedRun, wrapping: Wrapping | None = None) -> None:
         self._run = run
         values, until = run.values, run.until
         self._node = node
-        self._wrapping = wrapping or _Wrapping()
+        self._wrapping = wrapping or Wrapping()
         self._notices: list[Notice] = []
         self._news = anyio.Event()
         self._values = values
@@ -140,6 +139,11 @@ class Flow:
     def notices(self) -> Sequence[Notice]:
         """The failure notices of peers that cannot go on because of an error, in the order of their arrival."""
         return tuple(self._notices)
+
+    @property
+    def stopped_by(self) -> Notice | None:
+        """The notice after which nothing that the run waits for can come any more; None as long as a result is possible."""
+        return None if self._stopped_by is None else self._notices[self._heard_of.index(self._stopped_by)]
 
     async def listen(self) -> AsyncIterator[Notice]:
         """All notices: those that have arrived, then each further one as it arrives; goes on until it is cancelled."""
@@ -224,7 +228,9 @@ class Flow:
             return [], [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
         story = tell(stored, self._node.peer_id)
         undelivered = [
-            f"{one.peer} could not be reached: {one.error}" for one in story.undelivered[:WAITS_SHOWN] if one.error
+            f"{one.peer} could not be reached: {bare_reason(one.peer, one.error)}"
+            for one in story.undelivered[:WAITS_SHOWN]
+            if one.error
         ]
         texts = []
         for waiting in story.waits[:WAITS_SHOWN]:
@@ -354,7 +360,7 @@ class Client:
             run = PreparedRun(script=script, values=values, until=until)
         else:
             run = script.prepare(values, relay=self.relay_id)
-        wrapping = _wrapping(run.script, frozenset(run.values))
+        wrapping = wrapping_of(run.script, frozenset(run.values))
         air = wrapping.around(run.script)
         particle = self.node.particle(
             air, ttl_ms=math.ceil(ttl_s * 1000), particle_id=particle_id, credentials=self._credentials
@@ -369,6 +375,19 @@ class Client:
     async def serve(self, effector: Effector[Any]) -> None:
         """Answer calls of any particle that comes here with a native service."""
         await self.node.serve(effector)
+
+
+class _LostRelay:
+    """Tells a client's flows at once when no relay is connected any more: no answer can come until one is."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @hookimpl
+    def fluvial_peer_disconnected(self, peer: PeerId) -> None:
+        relays = {relay.peer for relay in self._node.assembly.relaying.relays}
+        if peer in relays and not relays & self._node.transport.connected():
+            self._node.tell_flows(f"the connection to the relay {peer} was lost")
 
 
 def notice_text(notice: Notice) -> str:
@@ -388,54 +407,6 @@ def _error_of(notice: Notice, loads: int) -> ServiceError | Refused:
 
 def _place(error: AirError) -> str:
     return f" at line {error.instruction.at.line}" if error.instruction is not None else ""
-
-
-def with_values(script: str, values: Mapping[str, Any], *, name: str = "script.air") -> str:
-    """The script with a call of ``load`` in front for every value whose name it reads and does not define.
-
-    Args:
-        script: AIR text.
-        values: by name.
-        name: the script's name in errors.
-
-    Raises:
-        AirSyntaxError: the script is wrong, or reads a name that has no value.
-    """
-    return _wrapping(script, frozenset(values), name=name).around(script)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrapping:
-    """What :func:`with_values` puts around a script; in one line, so that the lines of the script stay what they are.
-
-    Attributes:
-        before, behind: texts.
-        names: those that are loaded.
-    """
-
-    before: str = ""
-    behind: str = ""
-    names: tuple[str, ...] = ()
-
-    def around(self, script: str) -> str:
-        """The whole text."""
-        return self.before + script + self.behind
-
-
-@lru_cache(maxsize=WRAPPINGS_MAX)
-def _wrapping(script: str, values: frozenset[str], *, name: str = "script.air") -> _Wrapping:
-    """See :func:`with_values`; ``values`` are their names. Remembered, since most clients run one script again and again."""
-    loaded: list[str] = []
-    while True:
-        try:
-            parse(script, name=name, given=loaded)
-        except UndefinedName as error:
-            if error.undefined not in values:
-                raise
-            loaded.append(error.undefined)
-        else:
-            calls = [f'(seq (call %init_peer_id% ("{LOAD}" "{one}") [] {one}) ' for one in reversed(loaded)]
-            return _Wrapping("".join(calls), ")" * len(calls), tuple(loaded))
 
 
 def _in_script(notice: Notice, loads: int) -> Notice:
@@ -491,4 +462,5 @@ async def connect(
     log = log or make_logger(log_format="console", log_level="warning")
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
         await reach_one(node.transport, configuration.settings.relays, PING_PROTOCOL)
+        node.assembly.observers.add(_LostRelay(node), owner="client", plugin="fluvial")
         yield Client(node, credentials)

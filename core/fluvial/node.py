@@ -28,7 +28,7 @@ from fluvial.errors import ConfigError, FluvialError, root_cause
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
-from fluvial.particles.notice import Notice
+from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
@@ -218,6 +218,11 @@ class Node:
         """Undo :meth:`bind`."""
         self.services.release(particle.id)
         self._watches.pop(particle.key, None)
+
+    def tell_flows(self, message: str) -> None:
+        """Give each particle that :meth:`bind` was called for a failure notice of this peer: something that all of them need is away, and is tried further."""
+        for key, (_, listen) in tuple(self._watches.items()):
+            listen(make_notice(key, self.peer_id, "unreachable", message, at_ms=self._clock.now_ms()))
 
     def _ran(self, particle: Particle, effects: Effects, waits: Waits) -> None:
         if (found := self._watches.get(particle.key)) is not None:

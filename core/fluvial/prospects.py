@@ -19,7 +19,7 @@ from typing import TypeAlias
 from fluvial.air.machine.findings import Wait
 from fluvial.air.syntax import Script, tree
 from fluvial.identity import PeerId
-from fluvial.particles.notice import Notice, refused_by
+from fluvial.particles.notice import Notice, refused_to
 
 KnownPeer: TypeAlias = Callable[[tree.CallInstruction | tree.Canon], str | None]
 """The peer of an instruction, if the initiator knows it without the flow."""
@@ -45,7 +45,7 @@ def hopeless(
 
 def _ends(script: Script, wait: Wait, notice: Notice, me: PeerId, known_peer: KnownPeer) -> bool:
     if notice.kind == "refused":
-        return notice.peer_id == me and refused_by(notice) == wait.peer
+        return notice.peer_id == me and refused_to(notice) == wait.peer
     if notice.kind == "broken":
         return notice.peer_id == wait.peer
     way = _way_to(script.root, notice)

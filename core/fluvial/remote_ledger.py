@@ -16,6 +16,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.names import CommitName, RevealName, commitment
 from fluvial.ledger.transactions import Body, carry_revocation, sign_transaction, transaction_id
+from fluvial.single_call import SingleCall
 
 LOOK_S: Final = 0.1
 WAIT_S: Final = 30.0
@@ -40,16 +41,10 @@ class RemoteLedger:
         Raises:
             ServiceError: it failed. Unreachable: it did not come in time. Refused: the peer does not serve this client.
         """
-        values = {f"argument_{number}": value for number, value in enumerate(given)}
-        script = (
-            f'(xor (seq (call "{self._peer}" ("{service}" "{function}") [{" ".join(values)}] found)'
-            ' (call %init_peer_id% ("return" "") [found true]))'
-            ' (call %init_peer_id% ("return" "") [:error: false]))'
-        )
-        found, well = await self._client.run(script, ttl_s=30, **values)
-        if not well:
-            raise ServiceError(int(found["error_code"]), str(found["message"]), peer=self._peer)
-        return found
+        call = SingleCall(self._peer, service, function, given)
+        async with self._client.run(call.script, ttl_s=30, **call.values) as flow:
+            ending = await flow.ending()
+        return call.result(ending.function, ending.arguments)
 
     async def fact(self, module: str, key: bytes) -> ProvenFact:
         """What the ledger says at a key, with the proof. A ``LightClient`` checks it: the peer may lie. Raises as :meth:`ask`."""

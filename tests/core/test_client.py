@@ -11,9 +11,10 @@ import anyio
 import pytest
 from fluvial.air.syntax import AirSyntaxError, UndefinedName
 from fluvial.air.syntax.errors import UnknownInstruction
-from fluvial.client import Client, connect, with_values
+from fluvial.client import Client, connect
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ConfigError, Refused, ServiceError, Unreachable
+from fluvial.script_values import with_values
 from fluvial.storage import open_store
 
 from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer

@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.addresses import Contact
-from fluvial.client import Flow, PreparedRun, with_values
+from fluvial.client import Flow, PreparedRun
 from fluvial.config import from_values, load
 from fluvial.errors import ConfigError, Refused, StorageError
 from fluvial.identity import KeyPair
 from fluvial.node import root_cause, running
+from fluvial.script_values import with_values
 
 from tests.support.deliveries import make_delivery
 from tests.support.nodes import WAIT_S, Peer, Work, chain, id_of, keys_of, peer, until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from fluvial.air.machine.findings import Wait
 from fluvial.air.syntax import parse, tree
@@ -96,10 +97,12 @@ def test_a_peer_that_refuses_for_good_ends_what_waits_for_it(signer: str, refuse
     """If this peer was refused itself; what others say of others is their word."""
     parsed = parse(A.replace("@p", f'"{P}"'))
     assert isinstance(parsed.root, tree.CallInstruction)
-    text = refusal_text(id_of(refuses), "ttl: it is too long")
+    text = refusal_text(id_of(refuses), id_of(refuses), "ttl: it is too long")
     notice = Notice(KEY, id_of(signer).public_key, "refused", 0, text)
     waits = [Wait(parsed.root, (b"", 0), "", P)]
     assert (hopeless(parsed, waits, [notice], ME, peer_of) is not None) is ends
+    relayed = msgspec.structs.replace(notice, message=refusal_text(id_of(refuses), id_of("relay"), "ttl: too long"))
+    assert (hopeless(parsed, waits, [relayed], ME, peer_of) is not None) is ends, "also if a relay refuses"
 
 
 def test_without_waits_or_notices_there_is_nothing_to_judge() -> None:

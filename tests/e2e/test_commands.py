@@ -126,7 +126,11 @@ def test_a_log_where_there_are_no_settings(home: Home, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("call", "nobody.at_home()"), 1, "no service 'nobody'"),
+        (("call", "nobody.at_home()"), 1, "error F601: no service 'nobody' on this peer"),
+        (("call", "math.div(1, 0)"), 1, "error F601: 1 / 0: division by zero"),
+        (("call", "op.identity(1)", "--on", "chat"), 1, "the relay holds no ledger on which 'chat' could be looked up"),
+        (("call", "op.identity(1)", "--network", "other"), 4, "is not in the network 'other'"),
+        (("call", "op.identity(1)", "--key", "no.key"), 1, "no.key: the peer's key cannot be read"),
         (("call", "op.identity(x)"), 2, "is no call"),
         (("call", "op.identity()", "--relay", "nonsense"), 2, "is no address"),
         (("call", "op.identity()", "--on", "12D3KooW"), 2, "is no peer id"),
@@ -176,7 +180,9 @@ def test_the_true_reason_comes_at_once(home: Home, tmp_path: Path) -> None:
     nobody = "12D3KooWJcqAmKbLJkJ8sZZH2xoVxn8NY7QNxJJgFgu9JeVCexSe"
     done = home.command("call", "op.identity(1)", "--ttl", "1000")
     assert (done.exit_code, done.stdout) == (3, "")
-    assert "does not take the particle: ttl: its ttl of 1000000 ms is longer than 120000 ms" in done.stderr
+    (error, *_) = done.stderr.splitlines()
+    assert error.startswith("error F401: ")
+    assert error.endswith("does not take the particle: ttl: its ttl of 1000000 ms is longer than 120000 ms")
     done = home.command("call", "op.identity(1)", "--on", nobody, "--ttl", "1.5")
     assert done.exit_code == 4
     notice, error, *_ = done.stderr.splitlines()

@@ -65,7 +65,7 @@ def run(
     A script hands its results back with (call %init_peer_id% ("return" "") [...]).
     """
     from fluvial.air.syntax import decode
-    from fluvial.client import with_values
+    from fluvial.script_values import with_values
 
     script = decode(file.read(), name=file.name)
     values = dict(_argument(text) for text in arguments)
@@ -112,29 +112,21 @@ def call(
     import msgspec
 
     from fluvial.addresses import Contact
+    from fluvial.single_call import SingleCall
 
     service, function, given = _parsed(expression)
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
     called = Contact.parse(way.relay).peer if peer is None else peer_called(invocation, way, peer)
-    values: dict[str, Any] = {f"argument_{number}": value for number, value in enumerate(given)}
-    script = (
-        f'(xor (seq (call "{called}" ("{service}" "{function}") [{" ".join(values)}] result)'
-        ' (call %init_peer_id% ("return" "result") [result]))'
-        ' (call %init_peer_id% ("return" "error") [:error:]))'
-    )
-    ending, _ = _run(way, script, values, ("return",), ttl_s, None)
-    (answer,) = ending.arguments
-    if ending.function == "error":
-        from fluvial.errors import ServiceError
-
-        raise ServiceError(int(answer["error_code"]), str(answer["message"]))
+    asked = SingleCall(called, service, function, tuple(given))
+    ending, _ = _run(way, asked.script, asked.values, ("return",), ttl_s, None)
+    answer = asked.result(ending.function, ending.arguments)
     invocation.print(answer, lambda: [msgspec.json.encode(answer).decode()])
 
 
 def _run(
     way: Reach, script: str, values: dict[str, Any], until: tuple[str, ...], ttl_s: float, particle_id: str | None
 ) -> tuple[Ending, Flow]:
-    """Run the flow and return the call that ended it; failure notices are printed to stderr as they arrive."""
+    """Run the flow and return the call that ended it; failure notices are printed to stderr as they arrive, but for the one that ends it."""
     import anyio
 
     from fluvial.cli import serving
@@ -142,7 +134,8 @@ def _run(
 
     async def say(running: Flow) -> None:
         async for notice in running.listen():
-            click.echo(f"notice: {notice_text(notice)}", err=True)
+            if notice is not running.stopped_by:  # the error says what it says
+                click.echo(f"notice: {notice_text(notice)}", err=True)
 
     async def work() -> tuple[Ending, Flow]:
         async with (

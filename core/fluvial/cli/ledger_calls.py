@@ -35,6 +35,7 @@ from fluvial.ledger.revocations import RevocationRecord, revocation_key
 from fluvial.ledger.statements import KIND_NAMES, NOTHING, Evidence, Validator
 from fluvial.ledger.transactions import Body, UpdateValidators
 from fluvial.remote_ledger import RemoteLedger
+from fluvial.services import Status
 
 T = TypeVar("T")
 
@@ -159,7 +160,17 @@ def proven(way: Reach, genesis: Genesis, module: str, key: bytes) -> dict[str, A
 def target_of(invocation: Invocation, way: Reach, name: str) -> str:
     """What a name stands for; raises as ``peer_called`` of ``ledger_options.py``."""
     if not has_peer(invocation) or not invocation.configuration().settings.ledger.genesis:
-        return str(through(way, lambda ledger: ledger.ask("resolve", name, service="name")))
+        try:
+            return str(through(way, lambda ledger: ledger.ask("resolve", name, service="name")))
+        except ServiceError as error:
+            if error.status != Status.UNKNOWN_SERVICE:
+                raise
+            raise ServiceError(
+                error.status,
+                f"the relay holds no ledger on which {name!r} could be looked up",
+                peer=error.peer,
+                hint="give the peer's id, 12D3KooW…: `fluvial key show` prints it there",
+            ) from error
     found = proven(way, genesis_of(invocation, None), NAMES, name.encode())
     if found["value"] is None or found["height"] > found["value"]["until"]:
         raise ServiceError(404, f"nobody has the name {name}, as of height {found['height']}")

@@ -41,6 +41,7 @@ class Reach:
         """A client that is connected while its block runs; raises as ``fluvial.client.connect``."""
         from fluvial.client import connect
         from fluvial.identity import KeyPair
+        from fluvial.telemetry import make_logger
 
         keys = KeyPair.load(self.key_file) if self.key_file is not None else None
         return connect(
@@ -49,7 +50,8 @@ class Reach:
             keys=keys,
             storage_url=self.storage_url,
             credentials=self.credentials,
-            log=self.log,
+            # What a command has to say of its flow it says once, as a notice or an error.
+            log=self.log or make_logger(log_format="console", log_level="error"),
         )
 
 

@@ -10,7 +10,8 @@ The ways are tried in this order:
                 peer does not, as a client knows nobody but its relay
 =============== ==========================================================================================================
 
-A relay hands over directly, never through further relays.
+A relay hands over directly, never through further relays. One that refuses to do so is a way that failed, and says nothing about the peer: the next
+relay is tried. Only if nothing else is left its refusal is the answer.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ class Carrier:
 
     async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Led]:
         failures: list[tuple[str, Unreachable]] = []
+        refusals: list[tuple[Receipt, Led]] = []
         ways: list[Address] = []
         for way in DIRECT_WAYS:
             found = [address for address in await self._addresses(way, peer, header) if address not in ways]
@@ -124,9 +126,14 @@ class Carrier:
             except Unreachable as error:
                 failures.append((f"relay {relay.peer}: ", error.with_traceback(None)))
                 continue
+            led = Led("relay", str(relay.peer))
+            if receipt.reason != "unreachable" and not receipt.at_relay:
+                return receipt, led
             if receipt.reason != "unreachable":
-                return receipt, Led("relay", str(relay.peer))
+                refusals.append((receipt, led))
             failures.append((f"relay {relay.peer}: ", Unreachable(receipt.explanation)))
+        if refusals and len(refusals) == len(failures):
+            return next((one for one in refusals if one[0].temporary), refusals[0])
         if not failures:
             raise _no_way(peer)
         try:

@@ -34,6 +34,10 @@ OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
 
 
+class _RefusedThere(Refused):
+    """The receiver has refused what this peer, its relay, passed on."""
+
+
 class Inbox:
     """See the module's docstring.
 
@@ -92,13 +96,21 @@ class Inbox:
 
     async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
         """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""
-        particle_id = ""
+        particle_id, passing_on = "", False
         try:
             delivery = decode_delivery(payload)
-            particle_id = delivery.header.id
+            particle_id, passing_on = delivery.header.id, delivery.to != self._me.public_key
             outcome = await self._take_in(sender, delivery, payload)
         except Refused as error:
-            return self._refused(sender, particle_id, error.reason, error, retry_ms=error.retry_ms)
+            return self._refused(
+                sender,
+                particle_id,
+                error.reason,
+                error,
+                retry_ms=error.retry_ms,
+                at_relay=passing_on and not isinstance(error, _RefusedThere),
+                foreign=isinstance(error, _RefusedThere),
+            )
         except MissingError as error:
             return self._refused(sender, particle_id, MISSING, error, error.contents)
         except RemoteProtocolError as error:
@@ -171,11 +183,11 @@ class Inbox:
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:
-            raise Refused(error.message, reason="size") from error
+            raise _RefusedThere(error.message, reason="size") from error
         if receipt.reason == MISSING:
             raise MissingError(receipt.explanation, contents=tuple(map(ContentId, receipt.lacks)))
         if not receipt.settled:
-            raise Refused(receipt.explanation, reason=receipt.label, retry_ms=receipt.retry_ms)
+            raise _RefusedThere(receipt.explanation, reason=receipt.reason, retry_ms=receipt.retry_ms)
         self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
         return "relayed"
 
@@ -187,20 +199,25 @@ class Inbox:
         error: FluvialError,
         lacks: Sequence[bytes] = (),
         retry_ms: int = 0,
+        *,
+        at_relay: bool = False,
+        foreign: bool = False,
     ) -> Receipt:
-        self._outcomes.labels(self._label(reason)).inc()
-        self._observers.particle_refused(sender, particle_id, reason)
+        """A refusal, noted; ``foreign`` is a reason in the words of somebody else, which do not become labels."""
+        label = Receipt(reason).label if foreign else self._label(reason)
+        self._outcomes.labels(label).inc()
+        self._observers.particle_refused(sender, particle_id, label if foreign else reason)
         self._refusals.note(particle_id, "particle", sender, reason, error.message, self._clock.now_ms())
         self._throttled.note(
             "particle_refused",
-            self._label(reason),
+            label,
             cause=sender,
             level=DEBUG if reason == "replay" else WARNING,
             particle=particle_id,
             sender=sender,
             error=error.message,
         )
-        return Receipt.refusal(reason, error.message, lacks, retry_ms)
+        return Receipt.refusal(reason, error.message, lacks, retry_ms, at_relay=at_relay)
 
     def _label(self, reason: str) -> str:
         """The reason as a metric's label: an authorization's own words are so many, and then ``other``."""

@@ -37,6 +37,7 @@ KEPT_OF_PEER_MAX: Final = 4
 """How many of them may be of one peer."""
 
 _REFUSES: Final = " does not take the particle: "
+_ON_THE_WAY: Final = ", a relay on the way to "
 
 REASONS: Final = frozenset(
     {"off", "busy", "malformed", "signature", "unknown", "expired", "storage", "broken", "unreachable"}
@@ -158,14 +159,27 @@ def make_notice(
     )
 
 
-def refusal_text(peer: PeerId, why: str) -> str:
-    """What a notice of the kind ``refused`` says; ``why`` is ``reason: explanation``."""
-    return f"{peer}{_REFUSES}{why}"
+def refusal_text(peer: PeerId, by: PeerId, why: str) -> str:
+    """What a notice of the kind ``refused`` says.
+
+    Args:
+        peer: who does not get the particle.
+        by: who refuses it: that peer, or a relay on the way.
+        why: ``reason: explanation``.
+    """
+    return f"{by}{_REFUSES}{why}" if by == peer else f"{by}{_ON_THE_WAY}{peer},{_REFUSES}{why}"
 
 
-def refused_by(notice: Notice) -> str:
-    """Who does not take the particle, as :func:`refusal_text` says it."""
-    return notice.message.partition(_REFUSES)[0]
+def bare_reason(peer: str, error: str) -> str:
+    """Why a peer could not be reached, for a sentence that has said already that it could not be."""
+    return error.removeprefix(f"{peer} cannot be reached: ")
+
+
+def refused_to(notice: Notice) -> str:
+    """Who does not get the particle, as :func:`refusal_text` says it."""
+    by, _, _ = notice.message.partition(_REFUSES)
+    _, on_the_way, peer = by.partition(_ON_THE_WAY)
+    return peer.removesuffix(",") if on_the_way else by
 
 
 def reason_of_refusal(notice: Notice) -> str:

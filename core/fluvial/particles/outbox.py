@@ -342,6 +342,7 @@ class Outbox:
         if receipt.reason == MISSING:
             self._parcels.lacks(row.key, row.peer, tuple(map(ContentId, receipt.lacks)))
         why = f"{receipt.reason}: {receipt.explanation}"
+        by = PeerId.parse(led.via) if receipt.at_relay and led.way == "relay" else row.peer
         self._throttled.note(
             "delivery_refused",
             receipt.label,
@@ -349,11 +350,12 @@ class Outbox:
             level=WARNING,
             particle=delivery.header.id,
             to=row.peer,
+            by=by,
             error=receipt.explanation,
         )
         self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
-            self._reporter.refused(delivery.particle, row.peer, why)
+            self._reporter.refused(delivery.particle, row.peer, why, by=by)
         return receipt, None
 
     def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:

@@ -50,21 +50,26 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         explanation: for people.
         lacks: content ids of values that are asked for.
         retry_ms: after how many milliseconds the receiver may take it, if it knows that; 0 otherwise.
+        at_relay: whether a relay on the way has refused it, and the receiver was not asked.
     """
 
     reason: str = ACCEPTED
     explanation: str = ""
     lacks: tuple[bytes, ...] = ()
     retry_ms: int = 0
+    at_relay: bool = False
 
     @classmethod
-    def refusal(cls, reason: str, explanation: str, lacks: Sequence[bytes] = (), retry_ms: int = 0) -> Receipt:
+    def refusal(
+        cls, reason: str, explanation: str, lacks: Sequence[bytes] = (), retry_ms: int = 0, *, at_relay: bool = False
+    ) -> Receipt:
         """The receipt of a refused delivery, cut to the lengths that a sender accepts. What was cut from ``lacks`` is asked for the next time."""
         return cls(
             reason[:REASON_CHARACTERS_MAX],
             explanation[:EXPLANATION_CHARACTERS_MAX],
             tuple(lacks[:LACKS_MAX]),
             min(retry_ms, RETRY_MS_MAX),
+            at_relay,
         )
 
     @property

@@ -29,6 +29,7 @@ from fluvial.particles.notice import (
     Kind,
     Notice,
     SignedNotice,
+    bare_reason,
     encode_notice,
     kind_of_error,
     make_notice,
@@ -100,15 +101,15 @@ class Reporter:
         """The peer's own state of a particle cannot be used any more, or has come to a limit."""
         self._report(particle, "broken", error.message)
 
-    def refused(self, particle: Particle, peer: PeerId, why: str) -> None:
-        """A peer does not take a particle and will not take it later either."""
+    def refused(self, particle: Particle, peer: PeerId, why: str, *, by: PeerId | None = None) -> None:
+        """A peer does not get a particle, and will not get it later either, since it or a relay on the way (``by``) refuses it."""
         if particle.initiator != peer:
-            self._report(particle, "refused", refusal_text(peer, why))
+            self._report(particle, "refused", refusal_text(peer, by or peer, why))
 
     def unreachable(self, particle: Particle, peer: PeerId, why: str) -> None:
         """A peer cannot be reached so far; it is tried further."""
         if particle.initiator != peer:
-            self._report(particle, "unreachable", f"{peer} cannot be reached so far: {why}")
+            self._report(particle, "unreachable", f"{peer} cannot be reached so far: {bare_reason(peer, why)}")
 
     def impossible(self, particle: Particle, name: str) -> None:
         """A particle must go to a peer whose name is no peer id."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from fluvial.errors import ConfigError, ServiceError
+from fluvial.errors import ConfigError
+from fluvial.single_call import SingleCall
 
 from fluvial_fce_wasm.blueprints import blueprint_bytes
 from fluvial_fce_wasm.manifest import read_manifest
@@ -27,18 +28,10 @@ TTL_S: Final = 120.0
 
 async def ask(client: Client, service: str, function: str, *arguments: Any, peer: str = "") -> Any:
     """What a service of the relay, or of another peer, gives; raises ServiceError."""
-    values = {f"argument_{place}": value for place, value in enumerate(arguments)}
-    script = (
-        f'(xor (seq (call "{peer or client.relay_id}" ("{service}" "{function}") [{" ".join(values)}] result)'
-        ' (call %init_peer_id% ("return" "result") [result]))'
-        ' (call %init_peer_id% ("return" "error") [:error:]))'
-    )
-    async with client.run(script, ttl_s=TTL_S, until=("return",), **values) as flow:
+    call = SingleCall(peer or client.relay_id, service, function, arguments)
+    async with client.run(call.script, ttl_s=TTL_S, **call.values) as flow:
         ending = await flow.ending()
-    (answer,) = ending.arguments
-    if ending.function == "error":
-        raise ServiceError(int(answer["error_code"]), str(answer["message"]))
-    return answer
+    return call.result(ending.function, ending.arguments)
 
 
 async def deploy(client: Client, manifest: Path) -> dict[str, Any]:

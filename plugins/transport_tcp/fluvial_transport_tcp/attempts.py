@@ -34,9 +34,10 @@ CLAIM_PAUSE_S_MAX: Final = 300.0
 CLAIMS_FORGOTTEN_S: Final = 600.0
 """An endpoint that nobody tried for so long after its last pause begins anew."""
 ENDPOINTS_MAX: Final = 32_768
-"""Endpoints that are remembered, about 8 MB; with the rate for all it takes longer than the longest pause to have one forgotten."""
+"""Endpoints that are remembered, about 8 MB, and 7 MB more with all their errors; with the rate for all it takes longer than the longest pause to have one forgotten."""
 COUNTED_MAX: Final = 16_384
 """Peers, hosts and networks that are counted at one time; the one that was counted longest ago is forgotten."""
+ERROR_CHARACTERS_MAX: Final = 160
 HOST_BITS: Final = {"ipv4_bits": 32, "ipv6_bits": 64}
 NETWORK_BITS: Final = {"ipv4_bits": 24, "ipv6_bits": 48}
 
@@ -80,6 +81,8 @@ class _Endpoint(msgspec.Struct):
     owner_until: float = 0.0
     failures: int = 0
     until: float = 0.0
+    failed_for: PeerId | None = None
+    error: str = ""
 
 
 class _Buckets:
@@ -112,7 +115,11 @@ class DialAttempts:
         if endpoint is None:
             return ""
         until = endpoint.owner_until if endpoint.owner == peer else endpoint.until
-        return f"it did not answer as this peer; it is tried again in {until - now:.0f} s" if now < until else ""
+        if now >= until:
+            return ""
+        # The same words as after the failure itself, without the time that is left: else it would be news again and again.
+        error = endpoint.error if endpoint.failed_for == peer else ""
+        return error or "it did not answer as this peer; it is tried again later"
 
     def name_pause(self, peer: PeerId, name: str, now: float) -> str:
         """Why :meth:`look_up` would raise; empty if it would not."""
@@ -165,9 +172,11 @@ class DialAttempts:
         endpoint.proven_at = now
         endpoint.owner_failures, endpoint.owner_until = 0, 0.0
 
-    def failed(self, peer: PeerId, host: str, port: int, now: float) -> None:
+    def failed(self, peer: PeerId, host: str, port: int, now: float, error: str = "") -> None:
         """The endpoint did not answer as this peer; for those who do not own it, :meth:`begin` has counted that already."""
         endpoint = self._endpoint(host, port)
+        if error or endpoint.failed_for != peer:
+            endpoint.failed_for, endpoint.error = peer, error[:ERROR_CHARACTERS_MAX]
         if endpoint.owner != peer:
             return
         pause_s = min(OWNER_PAUSE_S * 2**endpoint.owner_failures, OWNER_PAUSE_S_MAX)

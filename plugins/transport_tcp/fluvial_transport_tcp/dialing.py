@@ -110,7 +110,7 @@ async def dial(peer: PeerId, addresses: Sequence[Address], gate: DialGate, shake
             failures[address] = error.message
             if error.found is not None:
                 gate.answered(wire, address, error.found)
-            gate.failed(wire, address, peer)
+            gate.failed(wire, address, peer, error.message)
         else:
             gate.answered(wire, address, peer)
             return address, shaken

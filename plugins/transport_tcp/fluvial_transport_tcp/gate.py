@@ -107,10 +107,10 @@ class DialGate:
         if wire.remote_host is not None:
             self._attempts.answered(peer, wire.remote_host, address.port, anyio.current_time())
 
-    def failed(self, wire: Wire, address: Address, peer: PeerId) -> None:
-        """Over a wire to this address the peer that was expected has proven nothing."""
+    def failed(self, wire: Wire, address: Address, peer: PeerId, error: str) -> None:
+        """Over a wire to this address the peer that was expected has proven nothing; ``error`` says what happened instead."""
         if wire.remote_host is not None:
-            self._attempts.failed(peer, wire.remote_host, address.port, anyio.current_time())
+            self._attempts.failed(peer, wire.remote_host, address.port, anyio.current_time(), error)
 
     def proven(self, peer: PeerId, address: Address) -> bool:
         """Whether a peer has answered at a numeric address lately; a name may lead elsewhere by now."""
@@ -144,6 +144,7 @@ class DialGate:
 
     async def _try(self, peer: PeerId, host: str, port: int, *, only: bool) -> Wire:
         answered = given_up = False
+        why = ""
         try:
             wire = await _first((host,), port)
             answered = True
@@ -151,9 +152,12 @@ class DialGate:
         except anyio.get_cancelled_exc_class():
             given_up = not only  # another address may have answered first
             raise
+        except OSError as error:
+            why = str(error)
+            raise
         finally:
             if not (answered or given_up):
-                self._attempts.failed(peer, host, port, anyio.current_time())
+                self._attempts.failed(peer, host, port, anyio.current_time(), why)
 
 
 async def _first(hosts: Sequence[str], port: int) -> Wire:

@@ -96,7 +96,7 @@ async def test_a_refusal_is_handed_back(tmp_path: Path, reason: str) -> None:
 
 async def test_words_of_a_clients_own_do_not_become_labels(tmp_path: Path) -> None:
     relay, receipt = await relayed(tmp_path, always(encode_receipt(Receipt("x" * 32, "because"))))
-    assert receipt == Receipt("other", "because")
+    assert receipt == Receipt("x" * 32, "because"), "the sender hears them"
     assert relay.outcomes("other") == 1
 
 
@@ -137,7 +137,13 @@ async def test_a_relay_passes_on_only_what_it_would_take(tmp_path: Path) -> None
         peer("sender", tmp_path) as sender,
         client(relay, tmp_path, always(encode_receipt(Receipt()))),
     ):
-        assert (await sender.deliver(make_delivery(id_of("stranger")), relay)).reason == "ttl"
+        receipt = await sender.deliver(make_delivery(id_of("stranger")), relay)
+        assert (receipt.reason, receipt.at_relay) == ("ttl", True)
+
+
+async def test_what_a_receiver_refuses_is_not_the_relays_word(tmp_path: Path) -> None:
+    _, receipt = await relayed(tmp_path, always(encode_receipt(Receipt("ttl", "because", at_relay=True))))
+    assert receipt == Receipt("ttl", "because"), "a receiver cannot put its refusal down to the relay"
 
 
 # --- receipts

@@ -46,6 +46,18 @@ def test_claims_of_one_endpoint_share_its_pauses() -> None:
     assert [round(time) for time in times] == [0, 5, 25, 105]
 
 
+def test_a_pause_says_what_happened_the_last_time() -> None:
+    """To whoever asks for the same peer, in the same words all the time; others do not hear it."""
+    attempts = DialAttempts()
+    attempts.begin(peer(1), VICTIM, PORT, 0.0)
+    assert "it did not answer" in attempts.pause(peer(1), VICTIM, PORT, 0.1)
+    attempts.failed(peer(1), VICTIM, PORT, 0.2, "Connection refused")
+    attempts.failed(peer(1), VICTIM, PORT, 0.3)
+    assert {attempts.pause(peer(1), VICTIM, PORT, now) for now in (0.5, 4.0)} == {"Connection refused"}
+    assert "it did not answer" in attempts.pause(peer(2), VICTIM, PORT, 0.5)
+    assert attempts.pause(peer(1), VICTIM, PORT, 6.0) == ""
+
+
 def test_a_host_is_not_flooded_port_by_port() -> None:
     attempts = DialAttempts()
     count = sum(knocks(attempts, peer(port), VICTIM, port, 60 * port / 60_000) for port in range(1024, 60_000, 19))

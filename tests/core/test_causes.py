@@ -1,0 +1,180 @@
+"""Why a flow of a client has no result: who is to blame is named, while the flow runs.
+
+Everywhere the client calls a peer that only its relay knows. Flows could live for a minute; no cause needs that long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fluvial.client import Client, connect
+from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.particles.notice import Notice
+
+from tests.support.nodes import NETWORK, Peer, Work, id_of, peer, until
+
+pytestmark = pytest.mark.anyio
+
+SCRIPT = '(seq (call there ("work" "fail") ["no tea"] x) (call %init_peer_id% ("return" "") [x]))'
+HOLDING = '(seq (call there ("work" "hold") [1] x) (call %init_peer_id% ("return" "") [x]))'
+TTL_S = 60.0
+SHORT: dict[str, Any] = {"particles": {"ttl_ms_max": 1000}}
+
+
+@asynccontextmanager
+async def network(
+    tmp_path: Path, *, relay: dict[str, Any] | None = None, there: dict[str, Any] | None = None
+) -> AsyncIterator[tuple[Client, Peer, Peer]]:
+    """A client, its relay, and a peer that the relay knows, with sections of their settings."""
+    async with (
+        peer("there", tmp_path, serves=[Work()], **(there or {})) as called,
+        peer("relay", tmp_path, knows=[called], **(relay or {})) as hub,
+        connect(hub.address, network=NETWORK) as client,
+    ):
+        yield client, hub, called
+
+
+async def no_result(client: Client, there: Peer) -> Exception:
+    """With which error the flow ends before its time."""
+    async with client.run(SCRIPT, there=there.peer_id, ttl_s=TTL_S) as flow:
+        with anyio.fail_after(TTL_S / 2), pytest.raises((Refused, ServiceError)) as caught:
+            await flow.result()
+    return caught.value
+
+
+async def first_notice(client: Client, there: str) -> Notice:
+    """What is reported first, long before the flow ends."""
+    async with client.run(SCRIPT, there=there, ttl_s=TTL_S) as flow:
+        with anyio.fail_after(TTL_S / 2):
+            return await anext(flow.listen())
+
+
+async def test_a_service_that_fails(tmp_path: Path) -> None:
+    async with network(tmp_path) as (client, _, there):
+        error = await no_result(client, there)
+    assert isinstance(error, ServiceError)
+    assert (error.peer, error.status, error.message) == (there.peer_id, 418, "no tea")
+
+
+async def test_a_peer_that_refuses_behind_a_relay(tmp_path: Path) -> None:
+    async with network(tmp_path, there=SHORT) as (client, _, there):
+        error = await no_result(client, there)
+    assert isinstance(error, Refused)
+    assert error.reason == "ttl"
+    assert error.message.startswith(f"{there.peer_id} does not take the particle: ttl: ")
+
+
+async def test_a_relay_that_refuses_is_not_mistaken_for_the_peer_behind_it(tmp_path: Path) -> None:
+    async with network(tmp_path, relay=SHORT) as (client, relay, there):
+        error = await no_result(client, there)
+        assert isinstance(error, Refused)
+        way = f"{relay.peer_id}, a relay on the way to {there.peer_id}, does not take the particle: ttl: "
+        assert (error.reason, error.message[: len(way)]) == ("ttl", way)
+
+
+async def test_a_relay_that_refuses_is_no_reason_if_another_one_does_not(tmp_path: Path) -> None:
+    async with (
+        peer("there", tmp_path, serves=[Work()]) as there,
+        peer("strict", tmp_path, knows=[there], **SHORT) as strict,
+        peer("relay", tmp_path, knows=[there]) as relay,
+        connect([strict.address, relay.address], network=NETWORK) as client,
+    ):
+        await until(lambda: client.node.transport.connected() == {strict.peer_id, relay.peer_id})
+        error = await no_result(client, there)
+    assert isinstance(error, ServiceError), "it came to the service"
+
+
+async def test_a_peer_of_which_nobody_knows(tmp_path: Path) -> None:
+    nobody = id_of("nobody")
+    async with network(tmp_path) as (client, _, _):
+        notice = await first_notice(client, nobody)
+    assert notice.kind == "unreachable"
+    assert notice.message == f"{nobody} cannot be reached so far: no way to {nobody} is known"
+
+
+@pytest.mark.parametrize("case", ["down", "another network", "another key"])
+async def test_what_is_at_the_address_of_a_peer(tmp_path: Path, case: str) -> None:
+    name, options = {
+        "down": ("", {}),
+        "another network": ("there", {"network": "others"}),
+        "another key": ("stranger", {}),
+    }[case]
+    says = {
+        "down": "Connection refused",
+        "another network": f"{id_of('there')} is not in the network '{NETWORK}'",
+        "another key": f"{id_of('stranger')} answers there, not {id_of('there')}",
+    }[case]
+    address = await where_it_was(tmp_path)
+    if name:
+        listen = address.partition("/p2p/")[0]
+        async with peer(name, tmp_path, listen=listen, **options), client_of(tmp_path, address) as client:
+            notice = await first_notice(client, id_of("there"))
+    else:
+        async with client_of(tmp_path, address) as client:
+            notice = await first_notice(client, id_of("there"))
+    assert (notice.kind, notice.peer_id) == ("unreachable", client.peer_id)
+    assert notice.message.startswith(f"{id_of('there')} cannot be reached so far: {address}: ")
+    assert notice.message.endswith(says)
+
+
+async def where_it_was(tmp_path: Path) -> str:
+    """The address of the peer that is called; it is gone."""
+    async with peer("there", tmp_path) as there:
+        return there.address
+
+
+@asynccontextmanager
+async def client_of(tmp_path: Path, known: str) -> AsyncIterator[Client]:
+    """A client of a relay that knows an address."""
+    routing = {"kind": "static", "peers": [known]}
+    async with peer("relay", tmp_path, routing=routing) as relay, connect(relay.address, network=NETWORK) as client:
+        yield client
+
+
+async def test_a_relay_of_another_network(tmp_path: Path) -> None:
+    """The other wrong addresses of a relay are in ``test_client.py``."""
+    async with peer("relay", tmp_path) as relay:
+        with pytest.raises(Unreachable, match=f"{relay.peer_id} is not in the network 'others'"):
+            async with connect(relay.address, network="others"):
+                raise AssertionError("it is connected")
+
+
+async def test_a_relay_that_is_lost_while_a_flow_runs(tmp_path: Path) -> None:
+    work = Work()
+    async with peer("there", tmp_path, serves=[work]) as there, anyio.create_task_group() as tasks:
+        relay_is_up, relay_goes = anyio.Event(), anyio.Event()
+        address: list[str] = []
+
+        async def relay() -> None:
+            async with peer("relay", tmp_path, knows=[there]) as hub:
+                address.append(hub.address)
+                relay_is_up.set()
+                await relay_goes.wait()
+
+        tasks.start_soon(relay)
+        await relay_is_up.wait()
+        async with (
+            connect(address[0], network=NETWORK) as client,
+            client.run(HOLDING, there=there.peer_id, ttl_s=TTL_S) as flow,
+        ):
+            await until(lambda: work.held)
+            relay_goes.set()
+            with anyio.fail_after(TTL_S / 2):
+                notice = await anext(flow.listen())
+        work.open.set()
+    assert notice.message == f"the connection to the relay {id_of('relay')} was lost"
+
+
+async def test_a_peer_that_goes_on_failing_is_reported_once(tmp_path: Path) -> None:
+    address = await where_it_was(tmp_path)
+    async with client_of(tmp_path, address) as client:
+        async with client.run(SCRIPT, there=id_of("there"), ttl_s=1.5) as flow:
+            with pytest.raises(Unreachable, match="Connection refused") as caught:
+                await flow.result()
+        assert len(flow.notices) == 1
+    assert caught.value.message.count(address) == 1
