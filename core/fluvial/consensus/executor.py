@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, MutableMapping
-from typing import Final, TypeVar
+from collections.abc import Container
+from typing import Final
 
 from fluvial.consensus.block_chain import BlockChain
+from fluvial.consensus.bounded import remember
 from fluvial.consensus.effects import Order
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock, payload_hash
@@ -15,9 +16,6 @@ from fluvial.ledger.rules import LedgerRules
 from fluvial.ledger.state import State
 from fluvial.ledger.statements import ValidatorSet
 from fluvial.ledger.transactions import encode_payload
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 TENTATIVE_MAX: Final = 256
 """Blocks that are executed and not final."""
@@ -142,16 +140,8 @@ class Executor:
             self._remember(key, done)
         if self._rules.root(done.state) != header.state:
             raise Invalid("state root")
-        self._blocks[header.id] = (header, done)
-        _bound(self._blocks)
+        remember(self._blocks, header.id, (header, done), most=TENTATIVE_MAX)
         return done
 
     def _remember(self, key: tuple[bytes, bytes, int], done: Executed) -> None:
-        self._results[key] = done
-        _bound(self._results)
-
-
-def _bound(known: MutableMapping[K, V]) -> None:
-    """Forget the oldest entries."""
-    while len(known) > TENTATIVE_MAX:
-        del known[next(iter(known))]
+        remember(self._results, key, done, most=TENTATIVE_MAX)

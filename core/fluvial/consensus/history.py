@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fluvial.consensus.block_chain import BlockChain, is_history
+from fluvial.consensus.bounded import remember
 from fluvial.consensus.outputs import Output, StartTimer, StopTimer
 from fluvial.consensus.wire import HistoryAnswer, HistoryAsk, HostMessage, LedgerStatus
 from fluvial.identity import PeerId
@@ -16,6 +17,9 @@ ANSWER_PAUSE_MS: Final = 5
 
 PAUSE_MAX: Final = 32
 """The pause between two questions grows to so many times Δ."""
+
+PEERS_MAX: Final = 1_024
+"""So many peers are remembered as asked, and as answered; anybody can ask, and can say that there is something to ask for."""
 
 
 class HistorySync:
@@ -64,7 +68,7 @@ class HistorySync:
         if hint not in (None, self._me):
             assert hint is not None, "nobody is asked otherwise"
             self._waits = True
-            self._asked[hint] = None
+            remember(self._asked, hint, None, most=PEERS_MAX)
             self._transmit(hint, HistoryAsk(self._chain.tip.height))
             self._put(StartTimer("history", self._pause_ms))
 
@@ -96,11 +100,11 @@ class HistorySync:
     def answer(self, sender: PeerId, above: int, now: int) -> None:
         """Tell a peer what is above a height; an empty answer says that there is nothing."""
         if now - self._answered.get(sender, -ANSWER_PAUSE_MS) >= ANSWER_PAUSE_MS:
-            self._answered[sender] = now
+            remember(self._answered, sender, now, most=PEERS_MAX)
             self._transmit(sender, self._chain.answer(above))
 
     def tell_behind(self, sender: PeerId, epoch: int, now: int) -> None:
         """Tell a peer that speaks of an epoch that is over how far the ledger is."""
         if now - self._told.get(sender, -self._delta_ms) >= self._delta_ms:
-            self._told[sender] = now
+            remember(self._told, sender, now, most=PEERS_MAX)
             self._transmit(sender, LedgerStatus(epoch, self._chain.tip.height))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from fluvial.consensus.effects import MessageClass
 from fluvial.consensus.snapshot_shelf import ProvenState
@@ -13,22 +14,19 @@ from fluvial.ledger.execution import Executed
 from fluvial.ledger.statements import Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """Write an entry at the end of the log; it need not be durable yet."""
 
     entry: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(msgspec.Struct, frozen=True):
     """Make all entries so far durable, then call ``synced`` with this number."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """Send to a peer, or to all validators and followers if ``to`` is None."""
 
     to: PeerId | None
@@ -36,30 +34,26 @@ class Transmit:
     kind: MessageClass
 
 
-@dataclass(frozen=True, slots=True)
-class PublishEntry:
+class PublishEntry(msgspec.Struct, frozen=True):
     """Put an entry into the log of the ordering service."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer:
+class StartTimer(msgspec.Struct, frozen=True):
     """Call ``fired`` with this name after so many milliseconds; replaces a timer of the same name."""
 
     name: str
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopTimer:
+class StopTimer(msgspec.Struct, frozen=True):
     """The timer must not fire any more."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFinal:
+class BlockFinal(msgspec.Struct, frozen=True):
     """A block was added to the ledger.
 
     Attributes:
@@ -71,31 +65,27 @@ class BlockFinal:
     reference: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlockProven:
+class BlockProven(msgspec.Struct, frozen=True):
     """A proof of a block's finality is known."""
 
     height: int
     proof: FinalityProof
 
 
-@dataclass(frozen=True, slots=True)
-class Convicted:
+class Convicted(msgspec.Struct, frozen=True):
     """Evidence against a validator is held."""
 
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Alarmed:
+class Alarmed(msgspec.Struct, frozen=True):
     """Something happened that must not; this peer signs nothing any more."""
 
     what: str
     details: str
 
 
-@dataclass(frozen=True, slots=True)
-class EpochBegan:
+class EpochBegan(msgspec.Struct, frozen=True):
     """An epoch begins here; comes before anything that is signed in it.
 
     Attributes:
@@ -106,29 +96,25 @@ class EpochBegan:
     votes: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotDue:
+class SnapshotDue(msgspec.Struct, frozen=True):
     """The log may begin with this snapshot from now on, in place of all blocks up to its own."""
 
     snapshot: ProvenState
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotFetched:
+class SnapshotFetched(msgspec.Struct, frozen=True):
     """A snapshot came from others, far ahead of the blocks here: make it durable as the beginning of the log, then call ``installed`` with it."""
 
     snapshot: ProvenState
 
 
-@dataclass(frozen=True, slots=True)
-class StateInstalled:
+class StateInstalled(msgspec.Struct, frozen=True):
     """The ledger goes on behind a snapshot; the blocks before it are not here."""
 
     snapshot: ProvenState
 
 
-@dataclass(frozen=True, slots=True)
-class Misled:
+class Misled(msgspec.Struct, frozen=True):
     """A peer has sent what is provably wrong."""
 
     sender: PeerId

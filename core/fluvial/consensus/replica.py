@@ -10,7 +10,6 @@ The replica keeps the two promises that engines rely on:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -37,10 +36,10 @@ from fluvial.consensus.effects import (
     Send,
     SetTimer,
 )
-from fluvial.consensus.engine import ConsensusEngine, EngineSetup
+from fluvial.consensus.engine import EngineSetup
+from fluvial.consensus.epoch_engine import EpochEngine
 from fluvial.consensus.events import (
     Event,
-    MessageReceived,
     OrderLost,
     PayloadOrdered,
     Synced,
@@ -94,9 +93,6 @@ from fluvial.ledger.transactions import (
     parse,
 )
 
-EARLY_MAX: Final = 64
-"""Messages of the next epoch that are kept for each sender until it begins here."""
-
 
 class Replica:
     """One peer's consensus and ledger.
@@ -119,20 +115,17 @@ class Replica:
         self.chain_id: Final = config.genesis.chain
         self.chain = BlockChain(config.genesis.anchor(), config.store(), config.genesis.chain)
         self._executor = Executor(self.chain, config.genesis.state(), config.rules, config.skew_ms)
-        self.epoch = 0
         self.validators: ValidatorSet = ValidatorSet(config.genesis.validators)
         self.alarmed = ""
         self.pool = config.pool
-        self._engine: ConsensusEngine | None = None
-        self._events: deque[tuple[int, Event]] = deque()
+        self._engine: Final = EpochEngine()
         self._outputs = OutputQueue()
         self._now = self._wall_ms = 0
-        self._early: dict[PeerId, list[tuple[int, bytes]]] = {}
         self._payloads = PayloadDesk(
             self._executor,
             config.pool,
             config.idle_ms,
-            happened=lambda event: self._events.append((self.epoch, event)),
+            happened=self._engine.happened,
             put=self._outputs.put_now,
         )
         self._history = HistorySync(
@@ -174,6 +167,11 @@ class Replica:
     def state(self) -> State:
         """The state after the last final block."""
         return self._executor.state
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that goes on."""
+        return self._engine.epoch
 
     @property
     def decides(self) -> bool:
@@ -235,7 +233,7 @@ class Replica:
         else:
             epoch, _, inner = name.partition(":")
             if epoch == str(self.epoch):
-                self._events.append((self.epoch, TimerFired(inner)))
+                self._engine.happened(TimerFired(inner))
         return self._drain()
 
     def submit(self, transaction: bytes, now: int, wall_ms: int) -> Sequence[Output]:
@@ -261,7 +259,7 @@ class Replica:
     def _happened(self, event: Event | None, now: int, wall_ms: int) -> Sequence[Output]:
         self._now, self._wall_ms = now, wall_ms
         if event is not None:
-            self._events.append((self.epoch, event))
+            self._engine.happened(event)
         return self._drain()
 
     def synced(self, number: int) -> Sequence[Output]:
@@ -275,7 +273,7 @@ class Replica:
             "height": self.chain.tip.height,
             "epoch": self.epoch,
             "waiting": len(self.pool),
-            "engine": dict(self._engine.inspect()) if self._engine is not None else {},
+            "engine": self._engine.inspect(),
         }
 
     # --- outputs and the barrier ----------------------------------------------------------------------------------------
@@ -288,10 +286,8 @@ class Replica:
 
     def _drain(self) -> Sequence[Output]:
         """Handle the events that are due, and hand out the outputs."""
-        while self._events:
-            epoch, event = self._events.popleft()
-            if epoch == self.epoch and self._engine is not None:
-                self._carry_out(self._engine.handle(event, self._now))
+        while (effects := self._engine.next_effects(self._now)) is not None:
+            self._carry_out(effects)
         return self._outputs.taken()
 
     # --- the engine -----------------------------------------------------------------------------------------------------
@@ -299,19 +295,19 @@ class Replica:
     def _open_epoch(self, records: Sequence[bytes]) -> None:
         """Make the engine of the epoch that the state is in."""
         now = membership(self.state)
-        self.epoch, self.validators = now.epoch, ValidatorSet(now.validators)
+        epoch, self.validators = now.epoch, ValidatorSet(now.validators)
         tip = self.chain.tip
-        fresh = tip.height == 0 or self.chain.header(tip.height).epoch != self.epoch
+        fresh = tip.height == 0 or self.chain.header(tip.height).epoch != epoch
         if not self._config.certifies_state:
-            self._checkpoints.open_epoch(self.epoch, self.validators)
-        self._me, self._sign = self._config.name_in(self.epoch)
-        self._outputs.put_now(EpochBegan(self.epoch, self.decides))
+            self._checkpoints.open_epoch(epoch, self.validators)
+        self._me, self._sign = self._config.name_in(epoch)
+        self._outputs.put_now(EpochBegan(epoch, self.decides))
         setup = EngineSetup(
             me=self._me,
             sign=self._sign,
             verify=self._config.verify,
             chain=self.chain_id,
-            epoch=self.epoch,
+            epoch=epoch,
             validators=self.validators,
             anchor=msgspec.structs.replace(tip, slot=0) if fresh else tip,
             delta_ms=self._config.delta_ms,
@@ -319,29 +315,20 @@ class Replica:
         )
         self._executor.clear()
         self._payloads.clear()
-        self._engine = self._config.make(setup)
-        self._carry_out(self._engine.start(records, self._now))
-        early, self._early = self._early, {}
-        for sender, messages in early.items():
-            for epoch, data in messages:
-                self._engine_message(sender, epoch, data)
+        self._carry_out(self._engine.begin(epoch, self._config.make(setup), records, self._now))
+        self._engine.hear_early()
 
     def _engine_message(self, sender: PeerId, epoch: int, data: bytes) -> None:
-        if epoch == self.epoch:
-            self._events.append((epoch, MessageReceived(sender, data)))
-        elif epoch < self.epoch:
+        if epoch < self.epoch:
             self._history.tell_behind(sender, self.epoch, self._now)
-        else:
-            kept = self._early.setdefault(sender, [])
-            if epoch == self.epoch + 1 and len(kept) < EARLY_MAX:
-                kept.append((epoch, data))
+        elif not self._engine.hear(sender, epoch, data):
             self._want_history(sender)
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
-        engine = self._engine
+        epoch = self.epoch
         for effect in effects:
-            if self._engine is not engine:
-                return  # the epoch is over
+            if self.epoch != epoch:
+                return  # what its engine wanted is of no use any more
             match effect:
                 case Persist(record, fresh):
                     self._write(RecordEntry(self.epoch, record, fresh), barrier=True)
@@ -430,7 +417,6 @@ class Replica:
         if not self._config.certifies_state:
             self._vote_checkpoint(header)
         if done.terminal:
-            self._events.clear()
             self._open_epoch([])
         return done.terminal
 
@@ -473,7 +459,7 @@ class Replica:
         assert answer.proof is not None, "is_history has looked"
         self._commit(answer.blocks, answer.proof)
         if self.epoch == before[0] and self.chain.tip.height > before[1]:
-            self._events.append((self.epoch, Synced(self.chain.tip)))
+            self._engine.happened(Synced(self.chain.tip))
         if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:
             self._want_history(sender)
 
@@ -491,9 +477,8 @@ class Replica:
             self.pool.renew(self.state, self.chain.tip.height + 1)
             self._outputs.put(StateInstalled(snapshot))
             if membership(self.state).epoch == self.epoch:
-                self._events.append((self.epoch, Synced(self.chain.tip)))
+                self._engine.happened(Synced(self.chain.tip))
             else:
-                self._events.clear()
                 self._open_epoch([])
             self._want_history(None)
         return self._drain()
