@@ -140,7 +140,7 @@ class Actor:
     @property
     def idle(self) -> bool:
         """Whether it can be dropped from memory without a loss: no call is in flight, and nobody waits for it."""
-        return not self._calls and not self._quick and self.waiting
+        return not self._under_way and not self._calls and not self._quick and self.waiting
 
     @property
     def waiting(self) -> bool:
@@ -176,18 +176,21 @@ class Actor:
 
     async def _run(self, begin: Begin) -> Effects:
         async with self._turn:
-            return await self._run_locked(begin)
+            effects, calls = await self._run_locked(begin)
+            self._begin_calls(calls)
+            return effects
 
-    async def _run_locked(self, begin: Begin, *, coming: int = 0) -> Effects:
+    async def _run_locked(self, begin: Begin, *, coming: int = 0) -> tuple[Effects, Sequence[Request]]:
+        """What a run came to, and the calls that its caller must begin."""
         was_finished = self.finished
         effects = await self._advanced(begin, coming)
         await self._commit()
-        self._carry_out(effects)
+        calls = self._carry_out(effects)
         if effects.finished and not was_finished:
             self._log.info("particle_finished")
         self._watch_promises(news=bool(effects.records))
         self._context.on_run(self.particle, effects, self._session.waits)
-        return effects
+        return effects, calls
 
     async def _advanced(self, begin: Begin, coming: int) -> Effects:
         try:
@@ -211,15 +214,17 @@ class Actor:
             self._session.fail()
             self._owner.broken(self, error)
 
-    def _carry_out(self, effects: Effects) -> None:
+    def _carry_out(self, effects: Effects) -> Sequence[Request]:
+        """Do what follows from a run that is durable, but for the calls that are no inline functions', which are returned."""
         if effects.equivocations:
             self._context.evidence.found(self.particle, effects.equivocations)
+        calls = []
         for request in effects.requests:
             if self._is_inline(request):
                 self._quick.append(request)
             else:
-                self._under_way += 1  # at once: the turn ends before the task begins
-                self._context.tasks.start_soon(self._call, request)
+                calls.append(request)
+        self._under_way += len(calls)  # at once: the turn ends before they begin
         if self._quick and not self._is_answering:
             self._is_answering = True
             self._context.tasks.start_soon(self._answer_quick)
@@ -228,6 +233,11 @@ class Actor:
             at = str(error.instruction.at) if error.instruction is not None else ""
             self._log.info("flow_failed", code=error.code, error=error.message, at=at)
             self._context.reporter.failed(self.particle, error)
+        return calls
+
+    def _begin_calls(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            self._context.tasks.start_soon(self._call, request)
 
     def _watch_promises(self, *, news: bool) -> None:
         since_ms = self._session.relies_since_ms
@@ -240,9 +250,9 @@ class Actor:
         """Whether the machine has done and holds little."""
         return self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP
 
-    async def _measured(self, work: Callable[[], ResultT]) -> ResultT:
+    async def _measured(self, work: Callable[[], ResultT], *, small: bool) -> ResultT:
         """Work whose time grows with what the machine has done and holds: on the loop only where that is little."""
-        if self._is_small:
+        if small:
             return work()
         return await self._context.processor.off_loop(self.particle.initiator, work)
 
@@ -250,9 +260,9 @@ class Actor:
 
     async def _commit(self) -> None:
         """Make durable what the session asks for, then let the outbox deliver it."""
-        now_ms = self._context.clock.now_ms()
+        now_ms, small = self._context.clock.now_ms(), self._is_small
         try:
-            writes = await self._measured(lambda: self._session.commit(now_ms, self._context.keys.sign))
+            writes = await self._measured(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
@@ -262,7 +272,7 @@ class Actor:
         try:
             # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
             with anyio.CancelScope(shield=True):
-                version = await self._store(writes)
+                version = await self._store(writes, small=small)
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
@@ -288,10 +298,10 @@ class Actor:
             context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
             context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
 
-    async def _store(self, writes: Writes) -> int:
+    async def _store(self, writes: Writes, *, small: bool) -> int:
         """One transaction; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
-        entries, now_ms, peers = await self._measured(writes.entries), writes.at_ms, writes.peers
+        entries, now_ms, peers = await self._measured(writes.entries, small=small), writes.at_ms, writes.peers
         more = entries_bytes(entries, len(peers))
         size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
         self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
@@ -338,7 +348,7 @@ class Actor:
             return self._session.parcel(to)  # at once: nothing else is done with it meanwhile
         async with self._turn:
             self._session.check()
-            return await self._measured(lambda: self._session.parcel(to))
+            return await self._measured(lambda: self._session.parcel(to), small=self._is_small)
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -399,18 +409,25 @@ class Actor:
         return self._session.release()
 
     async def _call(self, request: Request) -> None:
-        """The root of a call's task."""
+        """The root of a task. It makes a call, then the first of those that follow from it: a task for each costs more than a step of a flow."""
+        following: Sequence[Request] = (request,)
         with anyio.CancelScope() as scope:
+            while following and not self._stopped:
+                self._begin_calls(following[1:])
+                following = await self._answered(following[0], scope)
+            self._under_way -= len(following)
+
+    async def _answered(self, request: Request, scope: anyio.CancelScope) -> Sequence[Request]:
+        """Make a call and hand in how it ended; the calls that follow from that."""
+        with self._breaking():
             self._calls.add(scope)
             try:
-                with self._breaking():
-                    await self._make(request)
-                    self._calls.discard(scope)  # from here on nobody ends it
-                    await self._resolve()
+                await self._make(request)
             finally:
                 self._under_way -= 1
-                self._calls.discard(scope)
-                self._owner.rested(self)
+                self._calls.discard(scope)  # from here on nobody ends it
+            return await self._resolve()
+        return ()
 
     async def _answer_quick(self) -> None:
         """The root of the one task for calls of inline functions: nothing is won by making hundreds of them side by side."""
@@ -425,7 +442,7 @@ class Actor:
                             made += 1
                         self._calls.discard(scope)
                         while self._answers and not self._stopped:
-                            await self._resolve()
+                            self._begin_calls(await self._resolve())
             finally:
                 self._is_answering = False
                 self._calls.discard(scope)
@@ -461,10 +478,14 @@ class Actor:
         if self._answers.held > ANSWERS_BYTES:
             self._owner.grown(self, self.held)
 
-    async def _resolve(self) -> None:
-        """Hand in outcomes that are there: all light ones, and one heavy one. Each call in a task of its own does this once, so none is left over."""
+    async def _resolve(self) -> Sequence[Request]:
+        """Hand in outcomes that are there: all light ones, and one heavy one. Each call does this once, so none is left over.
+
+        Returns:
+            The calls that the caller must begin.
+        """
         async with self._turn:
             if self._session.phase is ParticlePhase.BROKEN or not self._answers:
-                return
+                return ()
             outcomes, coming = self._answers.take()
-            await self._run_locked(partial(self._session.resolving, outcomes), coming=coming)
+            return (await self._run_locked(partial(self._session.resolving, outcomes), coming=coming))[1]

@@ -9,8 +9,9 @@ step  what is done                        what is asked, in this order          
       light arguments, then again 1       permission, for each call                      the call fails
 3     the transaction                     disk                                           the particle ends here
 4     all other calls; those of inline    weight of the arguments, permission, then      the call fails; or the actor
-      functions in one task, each other  memory for how they ended; then again 1        leaves, and goes on later
-      one in a task of its own
+      functions in one task, others in   memory for how they ended; then again 1        leaves, and goes on later
+      one each, or in that of the call
+      from which they follow
 ====  ==================================  =============================================  =====================================
 
 Step 3 is the actor's (``actor.py``); what a call asks for is in ``calling.py``; at the door, the inbox asks before there is an actor.

@@ -7,8 +7,7 @@ gets the next free place in turns with other initiators (``fairness``), not behi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
@@ -17,6 +16,7 @@ from fluvial.errors import ServiceError
 from fluvial.fairness import FairQueue, equal
 from fluvial.identity import PeerId
 from fluvial.services.status import Status
+from fluvial.waiting import now_s
 
 
 def share_of(most: int) -> int:
@@ -178,9 +178,8 @@ class Gate:
         self._lines: dict[str, _Line] = {}
         self._all = _Line(_Places(calls_max, weight))
 
-    @asynccontextmanager
-    async def place(self, service: str, most: int, initiator: PeerId) -> AsyncIterator[None]:
-        """A place for one call of a service, of which at most ``most`` are in progress at once.
+    def place(self, service: str, most: int, initiator: PeerId) -> _Place:
+        """For ``async with``: a place for one call of a service, of which at most ``most`` are in progress at once.
 
         Args:
             service: which.
@@ -190,6 +189,10 @@ class Gate:
         Raises:
             ServiceError: status 6; too many wait already, or this one has waited too long.
         """
+        return _Place(self, service, most, initiator)
+
+    def enter(self, service: str, most: int, initiator: PeerId) -> Sequence[_Places]:
+        """Count a call; the places that it needs, in the order in which it asks for them. Args and errors as for :meth:`place`."""
         line = self._lines.get(service) or _Line(_Places(most, self._weight))
         places, everything = line.places, self._all
         if line.calls.full(initiator, places=places.most, waiting=self._waiting_max):
@@ -199,22 +202,53 @@ class Gate:
         self._lines[service] = line
         line.calls.enter(initiator)
         everything.calls.enter(initiator)
-        held: list[tuple[_Places, _Wish]] = []
+        # First the service's own place: who waits for a slow service must not keep others from a general place.
+        return places, everything.places
+
+    def leave(self, service: str, initiator: PeerId) -> None:
+        """A call that was counted is over."""
+        line = self._lines[service]
+        self._all.calls.leave(initiator)
+        line.calls.leave(initiator)
+        if not line.calls.calls:
+            del self._lines[service]
+
+    def deadline(self) -> float:
+        """Until when a call that comes now may wait, on the loop's clock."""
+        return now_s() + self._waiting_s_max
+
+
+class _Place:
+    """See :meth:`Gate.place`."""
+
+    __slots__ = ("_gate", "_held", "_initiator", "_most", "_service")
+
+    def __init__(self, gate: Gate, service: str, most: int, initiator: PeerId) -> None:
+        self._gate = gate
+        self._service = service
+        self._most = most
+        self._initiator = initiator
+        self._held: list[tuple[_Places, _Wish]] = []
+
+    async def __aenter__(self) -> None:
+        places = self._gate.enter(self._service, self._most, self._initiator)
+        deadline = self._gate.deadline()
         try:
-            deadline = anyio.current_time() + self._waiting_s_max
-            # First the service's own place: who waits for a slow service must not keep others from a general place.
-            for of in (places, everything.places):
-                if (wish := await of.take(initiator, deadline)) is None:
-                    raise _busy(f"service {service!r}: no place became free in time")
-                held.append((of, wish))
-            yield
-        finally:
-            for of, wish in reversed(held):
-                of.leave(initiator, wish)
-            everything.calls.leave(initiator)
-            line.calls.leave(initiator)
-            if not line.calls.calls:
-                self._lines.pop(service, None)
+            for of in places:
+                if (wish := await of.take(self._initiator, deadline)) is None:
+                    raise _busy(f"service {self._service!r}: no place became free in time")
+                self._held.append((of, wish))
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        for of, wish in reversed(self._held):
+            of.leave(self._initiator, wish)
+        self._gate.leave(self._service, self._initiator)
 
 
 def _busy(what: str) -> ServiceError:

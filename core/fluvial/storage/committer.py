@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
+from fluvial.errors import StorageError
 from fluvial.storage.backend import Backend
 from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
 from fluvial.storage.failures import concerns_all, what_work_raised
@@ -31,6 +32,11 @@ T = TypeVar("T")
 
 LOG_BYTES: Final = 64 * 2**20
 """SQLite's log is cut when it is larger, unless told otherwise."""
+LOG_PAGES: Final = 1_000
+"""Pages in the log after which they are brought into the file, about; as SQLite does by itself in the midst of a COMMIT, unless it is told not to."""
+PAGE_BYTES: Final = 4_096
+CHANGE_PAGES: Final = 2
+"""Pages that the change of a row writes, about, without large values: its own and one of an index; some are shared, some rows have more indexes."""
 CUT_MS: Final = 500
 """How long cutting it waits for those who read, who take some milliseconds each."""
 
@@ -63,6 +69,11 @@ class Committer(Protocol):
         """Whether :meth:`commit` waits for nobody, too."""
         ...
 
+    @property
+    def upkeep_due(self) -> bool:
+        """Whether :meth:`keep_up` has something to do."""
+        ...
+
     def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """Run quick writes, as many as there is time for; :meth:`commit` must follow. 0: it has to be :meth:`run` in place of both."""
         ...
@@ -73,6 +84,10 @@ class Committer(Protocol):
 
     def run(self, tickets: Sequence[Ticket[Any]]) -> None:
         """Run and commit; takes its time."""
+        ...
+
+    def keep_up(self) -> None:
+        """What the database needs after some commits, if it is due; takes its time."""
         ...
 
     def beat(self) -> Work[None]:
@@ -106,6 +121,14 @@ class BaseCommitter:
         """See :class:`Committer`."""
         if not self._attempt(tickets, careful=False):
             self._attempt(tickets, careful=True)
+
+    @property
+    def upkeep_due(self) -> bool:
+        """See :class:`Committer`; nothing of a server's."""
+        return False
+
+    def keep_up(self) -> None:
+        """See :class:`Committer`; nothing of a server's."""
 
     def beat(self) -> Work[None]:
         """See :class:`Committer`."""
@@ -224,6 +247,17 @@ class SqliteCommitter(BaseCommitter):
         self.instant: Final = backend.path is None
         self._log = None if backend.path is None else f"{backend.path}-wal"
         self._log_bytes = log_bytes
+        self._log_grown = (
+            0  # of how many bytes the file of the log was when its pages were last brought into the database
+        )
+        self._pages = 0.0
+        self._changes = 0
+        self._upkeep_due = False
+
+    @property
+    def upkeep_due(self) -> bool:
+        """See :class:`Committer`."""
+        return self._upkeep_due
 
     def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See :class:`Committer`; 0 also if another program holds a lock, or a write is refused."""
@@ -246,9 +280,10 @@ class SqliteCommitter(BaseCommitter):
     def commit(self, tickets: Sequence[Ticket[Any]]) -> None:
         """See :class:`Committer`."""
         try:
-            self._driver().execute("COMMIT")
+            driver = self._driver()
+            driver.execute("COMMIT")
             self._verify()
-            self._cut_log()
+            self._count(driver, tickets)
         except BaseException as error:  # noqa: BLE001 - told to the callers
             self._undo()
             self._fail(tickets, error)
@@ -256,23 +291,47 @@ class SqliteCommitter(BaseCommitter):
     def run(self, tickets: Sequence[Ticket[Any]]) -> None:
         """See :class:`Committer`."""
         super().run(tickets)
-        self._cut_log()
+        with suppress(sqlite3.Error, StorageError):  # the callers have been told
+            self._count(self._driver(), tickets)
 
-    def _cut_log(self) -> None:
-        """SQLite itself writes on at the end of its log as long as somebody reads, and never makes it shorter.
+    def _count(self, driver: sqlite3.Connection, tickets: Sequence[Ticket[Any]]) -> None:
+        """Find out whether upkeep is due: how many pages the log has is not told, but about how many were written is known."""
+        if self._log is None:
+            return
+        changes = driver.total_changes
+        self._pages += max(changes - self._changes, 0) * CHANGE_PAGES + sum(one.size for one in tickets) / PAGE_BYTES
+        self._changes = changes
+        log_max = min(self._log_bytes, self._log_grown + LOG_PAGES * PAGE_BYTES)
+        self._upkeep_due = self._pages >= LOG_PAGES or self._log_size() > log_max
 
-        Source: SQLite documentation, "Write-Ahead Logging", section 6, "Avoiding Excessively Large WAL Files".
+    def _log_size(self) -> int:
+        try:
+            return os.stat(self._log or "").st_size
+        except OSError:  # what is wrong with the file is told to the next write
+            return 0
+
+    def keep_up(self) -> None:
+        """See :class:`Committer`: bring the log into the file, and cut it to nothing if it is large.
+
+        SQLite itself writes on at the end of its log as long as somebody reads, and never makes it shorter.
+
+        Source: SQLite documentation, "Write-Ahead Logging", section 3.1, "Ckpt", and section 6, "Avoiding Excessively Large WAL Files".
         """
-        # Where it cannot be done it is larger until the next commit; what is wrong with the file is told to the next write.
-        with suppress(OSError, sqlite3.Error):
-            if self._log is None or os.stat(self._log).st_size <= self._log_bytes:
-                return
+        if not self._upkeep_due:
+            return
+        self._upkeep_due, self._pages = False, 0.0
+        # Where it cannot be done it is larger until the next time; what is wrong with the file is told to the next write.
+        with suppress(sqlite3.Error, StorageError):
             driver = self._driver()
-            driver.execute(f"PRAGMA busy_timeout = {CUT_MS}")  # for those who read from it now
-            try:
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                driver.execute("PRAGMA busy_timeout = 0")
+            if self._log_size() <= self._log_bytes:
+                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            else:
+                driver.execute(f"PRAGMA busy_timeout = {CUT_MS}")  # for those who read from it now
+                try:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    driver.execute("PRAGMA busy_timeout = 0")
+        self._log_grown = self._log_size()
 
     def _driver(self) -> sqlite3.Connection:
         driver = self._linked().connection.dbapi_connection

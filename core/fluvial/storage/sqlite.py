@@ -82,6 +82,7 @@ def in_file(path: Path, *, read_only: bool, busy_timeout_s: float) -> Backend:
         "PRAGMA synchronous = FULL",
         "PRAGMA fullfsync = ON",  # macOS: without it the disk's cache may still lose what was synced
         "PRAGMA foreign_keys = ON",
+        "PRAGMA wal_autocheckpoint = 0",  # no COMMIT does it, which may be on the event loop; see SqliteCommitter.keep_up
         # What is removed is overwritten where its page is written anyhow; some builds would write all of it once more.
         "PRAGMA secure_delete = FAST",
         "PRAGMA busy_timeout = 0",  # the driver waits for no lock: the event loop may have to; see _begin_patiently

@@ -2,7 +2,7 @@
 
 Writes queue up while a commit is on its way to the disk; when it is done, all of them go into the next transaction, in the order of
 their arrival. So the price of a commit is shared by as many callers as wait, and a lone caller waits for nobody. Several wait a little for more
-of them (``gathering.py``).
+of them (``gathering.py``); one who is alone with a quick disk has no change of thread (``lone_writes.py``).
 
 Where a group is run (``committer.py`` says how):
 
@@ -10,12 +10,13 @@ Where a group is run (``committer.py`` says how):
 group                               statements                   COMMIT
 =================================== ============================ ===================================
 direct writes, SQLite in a file     on the event loop, ≤ 5 ms    in the writing thread
+one direct write alone, the same    on the event loop, ≤ 5 ms    on the event loop, if the disk is quick
 direct writes, SQLite in memory     on the event loop, ≤ 5 ms    on the event loop: there is no disk
 all others                          in the writing thread        in the writing thread
 any, of an inline store             on the event loop            on the event loop
 =================================== ============================ ===================================
 
-Nothing on the event loop waits: if another program holds a lock on the file, the group goes to the thread, which does.
+Nothing on the event loop waits for others: if another program holds a lock on the file, the group goes to the thread, which does.
 
 Writes for which nobody waits are *deferred*: they go along with the next group, and begin one of their own only after a while.
 
@@ -43,6 +44,7 @@ from fluvial.storage.committer import Committer, Ticket, Work
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import what_work_raised
 from fluvial.storage.gathering import GATHER_S, Gathering
+from fluvial.storage.lone_writes import LoneWrites
 from fluvial.storage.ownership import BEAT_S, OwnershipLost
 
 T = TypeVar("T")
@@ -123,6 +125,9 @@ class Writer:
         self._flushing: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._gathering = Gathering()
+        self._lone = LoneWrites()
+        self._wrote_at_once = False
+        self._committed_s: float | None = None
         self._watching = False
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
@@ -157,8 +162,12 @@ class Writer:
             raise self._refusal()
         done: asyncio.Future[T] = self._loop.create_future()
         self._queue_deferred()
-        self._queue.append(_Waiting(work, done, self._loop.time()))
-        self._schedule()
+        ticket = _Waiting(work, done, self._loop.time())
+        self._queue.append(ticket)
+        if ticket.quick and self._goes_at_once(ticket.since):
+            self._begin(at_once=True)
+        else:
+            self._schedule()
         return await done
 
     def defer(self, work: DirectWrite[Any]) -> None:
@@ -240,7 +249,23 @@ class Writer:
         else:
             self._begin()
 
-    def _begin(self) -> None:
+    def _goes_at_once(self, now_s: float) -> bool:
+        """Whether the write that has just come is committed here and now; at most one in a turn of the loop."""
+        if self._inline or self._group or self._scheduled or not self._committer.quick:
+            return False
+        if self._wrote_at_once:
+            self._lone.seen(alone=False)
+            return False
+        if self._committer.upkeep_due or not self._lone.goes_at_once(now_s):
+            return False
+        self._wrote_at_once = True
+        self._loop.call_soon(self._next_turn)
+        return True
+
+    def _next_turn(self) -> None:
+        self._wrote_at_once = False
+
+    def _begin(self, *, at_once: bool = False) -> None:
         """Take a group out of the queue and run it, here or in the thread."""
         self._scheduled = False
         committer, queue = self._committer, self._queue
@@ -253,9 +278,11 @@ class Writer:
                 queue.extendleft(reversed(group[done:]))
                 group = self._group = group[:done]
                 work = committer.commit
-        if self._inline or (committer.instant and work == committer.commit):
+        if self._inline or ((at_once or committer.instant) and work == committer.commit):
             self._bring_to_end(work)
-            self._settle()
+            if self._inline:
+                committer.keep_up()
+            self._settle(at_once=at_once)
         else:
             self._jobs.put(work)
 
@@ -270,9 +297,15 @@ class Writer:
             group.append(queue.popleft())
         return group
 
-    def _settle(self) -> None:
+    def _settle(self, *, at_once: bool = False) -> None:
         """The group has come to its end."""
         group, self._group = self._group, ()
+        if self._committed_s is not None:
+            self._lone.committed(self._committed_s, self._loop.time())
+            self._committed_s = None
+        callers = sum(not ticket.own for ticket in group)
+        if callers and not at_once:
+            self._lone.seen(alone=callers == 1 and not self._queue)
         for ticket in group:
             if isinstance(ticket.error, OwnershipLost):
                 self._lose(ticket.error)
@@ -343,6 +376,7 @@ class Writer:
         """One group after the other, until the mark that :meth:`close` leaves."""
         while (work := self._jobs.get()) is not None:
             self._bring_to_end(work)
+            self._committer.keep_up()
             try:
                 self._loop.call_soon_threadsafe(self._settle)
             except RuntimeError:  # the loop was closed under us: nobody is left who could be told
@@ -351,8 +385,11 @@ class Writer:
 
     def _bring_to_end(self, work: Callable[[Sequence[Ticket[Any]]], None]) -> None:
         """Run or commit the group; whatever else happens, its callers get an answer, and the thread goes on."""
+        began = time.perf_counter()
         try:
             work(self._group)
+            if work == self._committer.commit:
+                self._committed_s = time.perf_counter() - began
         except BaseException as error:  # noqa: BLE001 - told to the callers
             for ticket in self._group:
                 ticket.error = what_work_raised(error, self._where)
