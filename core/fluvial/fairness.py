@@ -13,8 +13,8 @@ Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996;
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, TypeVar
@@ -22,7 +22,10 @@ from typing import Final, Generic, TypeVar
 from fluvial.identity import PeerId
 
 ItemT = TypeVar("ItemT")
+OwnerT = TypeVar("OwnerT", bound=Hashable)
 
+FEW: Final = 16
+"""Of shared places: who has so many takes further ones only while the half is free."""
 IDLE_MAX: Final = 1_024
 """Owners with nothing in line that are remembered, before those are forgotten to whom it makes no difference."""
 
@@ -125,3 +128,44 @@ class FairQueue(Generic[ItemT]):
         del self._lines[owner]
         if len(self._ends) > IDLE_MAX + 2 * len(self._lines):
             self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}
+
+
+class SharedPlaces(Generic[OwnerT]):
+    """Places that are taken for a while and given back: the more of them an owner has, the more must be free for it to take another one.
+
+    Whoever has ``n`` takes a further one as long as fewer than ``total / (1 + n / FEW)`` are taken by all: who has none takes any that is free, who has
+    ``FEW`` takes from the first half, who has three times as many from the first quarter. So one owner alone has many, two dozen greedy ones leave the
+    half free, and well over a hundred are needed to leave none to the next.
+
+    Source: after A. K. Choudhury, E. L. Hahne, *Dynamic Queue Length Thresholds for Shared-Memory Packet Switches*, IEEE/ACM Transactions on Networking
+    6 (2), 1998. Their threshold is in proportion to what is free, and its first users leave little to later ones where places are given back slowly.
+
+    Args:
+        total: how many there are.
+        each: how many one owner may have at most.
+    """
+
+    def __init__(self, total: int, each: int) -> None:
+        self.taken = 0
+        self._total, self._each = total, each
+        self._of: Counter[OwnerT] = Counter()
+
+    def has(self, owner: OwnerT) -> int:
+        """How many an owner has."""
+        return self._of[owner]
+
+    def take(self, owner: OwnerT) -> bool:
+        """Take a place; False if there is none for this owner now."""
+        mine = self._of[owner]
+        if mine >= self._each or self.taken * (FEW + mine) >= self._total * FEW:
+            return False
+        self._of[owner] = mine + 1
+        self.taken += 1
+        return True
+
+    def give(self, owner: OwnerT) -> None:
+        """Give a place back."""
+        self.taken -= 1
+        self._of[owner] -= 1
+        if not self._of[owner]:
+            del self._of[owner]

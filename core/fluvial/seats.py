@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         by: the function that answers.
         bytes_max: largest payload that is taken, in bytes.
         at_once: messages that are answered at the same time; further ones are refused as ``busy``.
-        per_sender: of these, messages of one sender.
+        per_sender: of these, messages of one sender, which never has more of them than are free.
         timeout_s: how long an answer may take, in seconds.
     """
 

@@ -96,8 +96,12 @@ class Arena:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Hand a delivery to the target as it is, and count its receipt."""
+        await self.hand_over(PROTOCOL, encode_delivery(delivery))
+
+    async def hand_over(self, protocol: str, payload: bytes) -> None:
+        """Send an encoded delivery or notice to the target, and count its receipt."""
         try:
-            answer = await self.request(PROTOCOL, encode_delivery(delivery))
+            answer = await self.request(protocol, payload)
             reason = decode_receipt(answer).reason or "accepted"
         except FluvialError as error:
             reason = type(error).__name__

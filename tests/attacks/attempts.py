@@ -15,6 +15,7 @@ from tests.attacks.hoards import HOARDS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.questions import QUESTIONS
 from tests.attacks.refusals import REFUSALS
+from tests.attacks.relays import RELAYS
 from tests.attacks.scripts import SCRIPTS
 from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
@@ -181,4 +182,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **VALUES,
     **QUESTIONS,
     **SCRIPTS,
+    **RELAYS,
 }

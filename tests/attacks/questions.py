@@ -101,7 +101,8 @@ def _again(make: Callable[[Arena, KeyPair], Sequence[bytes]]) -> Payloads:
     return payloads
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """The time of now."""
     return time.time_ns() // 1_000_000
 
 
@@ -124,13 +125,13 @@ def _revocation(issuer: KeyPair, subject: PeerId) -> RevocationStatement:
 def _record(
     arena: Arena, keys: KeyPair, challenge: Challenge, *, solution: bytes = b"", value: bytes = b"", signed: bool = True
 ) -> bytes:
-    now_ms = _now_ms()
+    begin_ms = now_ms()
     fields = RecordFields(
         key=key_bytes(challenge.key),
         provider=str(keys.peer_id),
-        sequence=now_ms,
-        issued_at_ms=now_ms,
-        expires_at_ms=now_ms + 3_600_000,
+        sequence=begin_ms,
+        issued_at_ms=begin_ms,
+        expires_at_ms=begin_ms + 3_600_000,
         value=value,
         addresses=(),
         solution=solution,
@@ -170,13 +171,13 @@ def renewed_records(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
     """One record at one key, newer each time: each has to be written."""
     challenge = open_challenge("renewed")
     for number in count():
-        now_ms = _now_ms()
+        begin_ms = now_ms()
         fields = RecordFields(
             key=key_bytes(challenge.key),
             provider=str(keys.peer_id),
             sequence=number,
-            issued_at_ms=now_ms,
-            expires_at_ms=now_ms + 3_600_000,
+            issued_at_ms=begin_ms,
+            expires_at_ms=begin_ms + 3_600_000,
             value=arena.rng.randbytes(1_000),
         )
         yield wire.encode_request(messages.AddProvider(challenge, sign_record(keys, NETWORK, fields)))
@@ -228,7 +229,7 @@ def reach(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
 def leases(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
     """Leases of one client, each a moment newer, and badly signed ones."""
     for number in count():
-        lease = make_lease(keys, arena.target.peer_id, network=NETWORK, now_ms=_now_ms() - 50_000 + number)
+        lease = make_lease(keys, arena.target.peer_id, network=NETWORK, now_ms=now_ms() - 50_000 + number)
         data = encode(lease)
         yield data if number % 3 else data[:-1] + bytes([data[-1] ^ 1])
 
@@ -241,7 +242,7 @@ async def crowd_of_clients(arena: Arena) -> None:
             keys = arena.stranger()
             with suppress(*GONE, TimeoutError):
                 async with arena.link(keys) as link:
-                    lease = make_lease(keys, arena.target.peer_id, network=NETWORK, now_ms=_now_ms())
+                    lease = make_lease(keys, arena.target.peer_id, network=NETWORK, now_ms=now_ms())
                     await link.say(Message(Kind.REQUEST, 1, LEASES, encode(lease)))
                     while (message := await link.hear()) is not None and message.kind is not Kind.ANSWER:
                         if message.kind is Kind.ERROR:
@@ -340,7 +341,7 @@ def absent_blobs(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
 def owners_questions(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
     """Questions of an owner with the signature of somebody else."""
     while True:
-        yield encode([_now_ms(), arena.rng.randbytes(64)])
+        yield encode([now_ms(), arena.rng.randbytes(64)])
 
 
 def pushed_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from fluvial.fairness import FairQueue, share_of
+from fluvial.fairness import FairQueue, SharedPlaces, share_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,3 +106,32 @@ def test_between_two_turns_of_one_owner_every_other_one_in_line_has_a_turn() -> 
             queue.push(owner, number)
     order = [owner for owner, _ in islice(iter(queue.pop, None), 150)]
     assert all(set(order[at : at + 3]) == {GREEDY, MODEST, THIRD} for at in range(0, 150, 3))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=200), st.integers(1, 60), st.integers(1, 30))
+def test_places_are_neither_lost_nor_invented(steps: list[tuple[bool, int]], total: int, each: int) -> None:
+    places: SharedPlaces[int] = SharedPlaces(total, each)
+    has: Counter[int] = Counter()
+    for takes, who in steps:
+        if takes:
+            was_free = has.total() < total
+            took = places.take(who)
+            assert took or has[who] or not was_free, "who has none takes any that is free"
+            has[who] += took
+        elif has[who]:
+            places.give(who)
+            has[who] -= 1
+        assert places.taken == has.total() <= total
+        assert places.has(who) == has[who] <= each
+
+
+def test_who_is_alone_has_many_places_and_greedy_ones_leave_some() -> None:
+    alone: SharedPlaces[str] = SharedPlaces(1_024, 256)
+    while alone.take("alone"):
+        pass
+    assert alone.taken > 100
+    places: SharedPlaces[str] = SharedPlaces(1_024, 256)
+    for greedy in map(str, range(100)):
+        while places.take(greedy):
+            pass
+    assert places.take("newcomer")

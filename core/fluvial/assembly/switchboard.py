@@ -1,4 +1,4 @@
-"""Brings each message that the transport receives to the part that answers its protocol, with limits per protocol and per sender.
+"""Brings each message that the transport receives to the part that answers its protocol, with places per protocol that its senders share.
 
 ::
 
@@ -15,7 +15,6 @@ sender has to try again, and then finds out that the peer is away or has restart
 
 from __future__ import annotations
 
-from collections import Counter as Counts
 from collections.abc import Iterable
 from typing import Final
 
@@ -31,6 +30,7 @@ from fluvial.errors import (
     ResourceLimit,
     Unreachable,
 )
+from fluvial.fairness import SharedPlaces
 from fluvial.guard.guard import Guard
 from fluvial.identity import PeerId
 from fluvial.seats import Answer
@@ -49,12 +49,11 @@ class _ProtocolQueue(msgspec.Struct, eq=False):
     owner: str
     plugin: str
     foreign: bool
+    places: SharedPlaces[PeerId]
     opened: anyio.Event = msgspec.field(default_factory=anyio.Event)
     quiet: anyio.Event = msgspec.field(default_factory=anyio.Event)
     closing: bool = False
     answering: int = 0
-    messages: int = 0
-    senders: Counts[PeerId] = msgspec.field(default_factory=Counts)
 
 
 class Switchboard:
@@ -94,7 +93,9 @@ class Switchboard:
                 raise PluginError(f"the protocol {answer.protocol!r} is answered by {taken.owner} and by {owner}")
         if len({answer.protocol for answer in answers}) < len(answers):
             raise PluginError(f"{owner} answers a protocol twice")
-        self._lines.update({answer.protocol: _ProtocolQueue(answer, owner, plugin, foreign) for answer in answers})
+        for answer in answers:
+            places = SharedPlaces[PeerId](answer.at_once, answer.per_sender)
+            self._lines[answer.protocol] = _ProtocolQueue(answer, owner, plugin, foreign, places)
 
     def open(self, answers: Iterable[Answer]) -> None:
         """Their part has started: answer the messages that are held, and all further ones."""
@@ -140,10 +141,7 @@ class Switchboard:
             try:
                 answer = await self._answered(line, sender, payload)
             finally:
-                line.messages -= 1
-                line.senders[sender] -= 1
-                if not line.senders[sender]:
-                    del line.senders[sender]
+                line.places.give(sender)
             outcome = "answered"
             return answer
         except (Refused, RemoteProtocolError):
@@ -156,14 +154,10 @@ class Switchboard:
         answer = line.answer
         if len(payload) > answer.bytes_max:
             raise RemoteProtocolError(f"{answer.protocol}: {len(payload)} bytes, {answer.bytes_max} are allowed")
-        if line.messages >= answer.at_once:
-            raise Refused(f"{answer.protocol}: {answer.at_once} messages are being answered, try again", reason="busy")
-        if line.senders[sender] >= answer.per_sender:
-            raise Refused(
-                f"{answer.protocol}: {answer.per_sender} messages of yours are being answered, try again", reason="busy"
-            )
-        line.messages += 1
-        line.senders[sender] += 1
+        if not line.places.take(sender):
+            mine = line.places.has(sender)
+            whose = f"{mine} messages of yours" if mine else f"{line.places.taken} messages"
+            raise Refused(f"{answer.protocol}: {whose} are being answered, try again", reason="busy")
 
     async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
         answer = line.answer

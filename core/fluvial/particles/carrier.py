@@ -23,7 +23,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 import msgspec
 
 from fluvial.addresses import Address, Contact
-from fluvial.errors import Unreachable
+from fluvial.errors import Refused, Unreachable
+from fluvial.fairness import SharedPlaces
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
@@ -51,6 +52,12 @@ RELAYS_TOLD_MAX: Final = 3
 """Relays of one peer that are tried because somebody named them."""
 ANSWER_TIMEOUT_S: Final = 15.0
 """For the receiver to check, store and answer."""
+PASSED_ON_MAX: Final = 512
+"""Messages that are passed on to connected peers at the same time; they wait for answers of others, and leave room for what is meant for this peer."""
+PASSED_ON_TO_ONE_MAX: Final = 128
+SOUGHT_MAX: Final = 64
+"""Messages for which a way is sought before they are passed on."""
+SOUGHT_FOR_ONE_MAX: Final = 16
 
 
 class Hold(Protocol):
@@ -85,6 +92,8 @@ class Carrier:
         self._routing = routing
         self._relays = relays
         self._hold = hold
+        self._passed_on: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_TO_ONE_MAX)
+        self._sought: Final = SharedPlaces[PeerId](SOUGHT_MAX, SOUGHT_FOR_ONE_MAX)
 
     async def carry(self, delivery: Delivery) -> tuple[Receipt, Led]:
         """Deliver to ``delivery.to``; returns what it said, and by which way it was reached.
@@ -177,18 +186,29 @@ class Carrier:
             relays.append(Contact(relay, (*known, *told[relay])))
         return [*[own[relay] for relay in told if relay in own], *relays, *[own[one] for one in own if one not in told]]
 
-    async def pass_on(self, peer: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> Receipt:
-        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`.
+    async def pass_on(
+        self, peer: PeerId, protocol: str, payload: bytes, *, sender: PeerId, deadline_ms: int
+    ) -> Receipt:
+        """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`, and Refused, ``busy``.
+
+        Places for this are shared: by the receivers, of which some never answer, and where a way is sought by the senders.
 
         If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
         peer could not be reached, and tries again.
         """
+        connected = peer in self._transport.connected()
+        places, owner = (self._passed_on, peer) if connected else (self._sought, sender)
+        if not places.take(owner):
+            why = f"for {peer}" if connected else f"of {sender} for peers that are not connected"
+            raise Refused(f"{places.has(owner)} messages {why} are being passed on, try again", reason="busy")
         try:
             return await self._pass_on(peer, protocol, payload)
         except Unreachable as error:
             if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
+        finally:
+            places.give(owner)
 
     async def _pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
         if peer in self._transport.connected():

@@ -138,7 +138,7 @@ class Inbox:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             with self._budget.reserved(particle.initiator, COPIES * len(payload)):
-                return await self._pass_on(delivery, payload)
+                return await self._pass_on(sender, delivery, payload)
         self._quota.check(particle.initiator)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved)
@@ -175,11 +175,13 @@ class Inbox:
         reserved.grow(weight)
         return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
-    async def _pass_on(self, delivery: Delivery, payload: bytes) -> str:
+    async def _pass_on(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
         to = PeerId.from_public_key(delivery.to)
         try:
-            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, deadline_ms=delivery.particle.deadline_ms)
+            receipt = await self._carrier.pass_on(
+                to, PROTOCOL, payload, sender=sender, deadline_ms=delivery.particle.deadline_ms
+            )
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:

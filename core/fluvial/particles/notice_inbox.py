@@ -82,7 +82,7 @@ class NoticeInbox:
         try:
             signed = self._inspected(sender, payload)
             if signed.to != self._me.public_key:
-                return self._counted("relayed", await self._pass_on(signed, payload))
+                return self._counted("relayed", await self._pass_on(sender, signed, payload))
             if signed.notice.peer_id != sender:
                 self._allow(signed.notice.peer_id)  # through a relay, which was counted already
         except FluvialError as error:
@@ -130,11 +130,12 @@ class NoticeInbox:
         if not self._rate_limiter.take(peer, anyio.current_time()):
             raise Refused(f"{peer} has sent too many failure notices", reason="busy")
 
-    async def _pass_on(self, signed: SignedNotice, payload: bytes) -> Receipt:
+    async def _pass_on(self, sender: PeerId, signed: SignedNotice, payload: bytes) -> Receipt:
         """As a relay, hand a notice to a client that is connected; its receipt is the answer."""
         to = PeerId.from_public_key(signed.to)
         try:
-            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, deadline_ms=self._clock.now_ms() + HELD_MS)
+            deadline_ms = self._clock.now_ms() + HELD_MS
+            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, sender=sender, deadline_ms=deadline_ms)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         if not receipt.settled:

@@ -41,7 +41,7 @@ class HeldMessages(msgspec.Struct):
         """Hold a message; whether it is held now. One that is held already takes no further room."""
         waiting = self._clients.get(client, OrderedDict())
         self._expire(client, now_ms)
-        digest = hashlib.sha256(message.payload).digest()
+        digest = _digest(message)
         if digest in waiting:
             return True
         size = len(message.payload)
@@ -57,12 +57,27 @@ class HeldMessages(msgspec.Struct):
         self.bytes_held += size
         return True
 
-    def take(self, client: PeerId, now_ms: int) -> list[HeldMessage]:
-        """What is held for a client, which is there again; it is held no more."""
+    def oldest(self, client: PeerId, now_ms: int) -> HeldMessage | None:
+        """What was held first for a client; it counts until it is dropped, so also while it is handed over."""
         self._expire(client, now_ms)
-        taken = list(self._clients.pop(client, OrderedDict()).values())
-        self.bytes_held -= sum(len(one.payload) for one in taken)
-        return taken
+        return next(iter(self._clients.get(client, OrderedDict()).values()), None)
+
+    def put_last(self, client: PeerId, message: HeldMessage) -> None:
+        """A message was not taken: the others go first the next time."""
+        digest = _digest(message)
+        if digest in self._clients.get(client, ()):
+            self._clients[client].move_to_end(digest)
+
+    def drop(self, client: PeerId, message: HeldMessage) -> None:
+        """A message is held no more, if it was."""
+        if (waiting := self._clients.get(client)) is not None and waiting.pop(_digest(message), None) is not None:
+            self.bytes_held -= len(message.payload)
+            if not waiting:
+                del self._clients[client]
+
+    def forget(self, client: PeerId) -> None:
+        """Drop all that is held for a client."""
+        self.bytes_held -= sum(len(one.payload) for one in self._clients.pop(client, OrderedDict()).values())
 
     def expire(self, now_ms: int) -> None:
         """Drop what is of no use any more."""
@@ -75,3 +90,7 @@ class HeldMessages(msgspec.Struct):
             self.bytes_held -= len(waiting.pop(digest).payload)
         if not waiting:
             self._clients.pop(client, None)
+
+
+def _digest(message: HeldMessage) -> bytes:
+    return hashlib.sha256(message.payload).digest()

@@ -102,6 +102,7 @@ class RelayRoom(Part):
         self._seen_s: dict[PeerId, float] = {}
         self._named: frozenset[PeerId] = frozenset()
         self._held = HeldMessages()
+        self._handing_over: dict[PeerId, anyio.CancelScope] = {}
         self._newcomers = 0.0
         self._newcomers_s = 0.0
         self._kind = RelayKind(network, clock.now_ms, self._leases.get)
@@ -210,7 +211,7 @@ class RelayRoom(Part):
             self._leases[sender] = lease
             self._on_change()  # the record of this client at its key shows the new lease
         self._look_at_clients()
-        if self._tasks is not None:
+        if self._tasks is not None and sender not in self._handing_over:
             self._tasks.start_soon(self._hand_over, sender)
         return encode(LeaseTaken(self._others(sender)))
 
@@ -253,15 +254,32 @@ class RelayRoom(Part):
         return tuple(self._rng.sample(fitting, min(OTHERS_MAX, len(fitting))))
 
     async def _hand_over(self, client: PeerId) -> None:
-        for message in self._held.take(client, self._clock.now_ms()):
+        """Hand over what waits for a client, one message after the other, as long as it takes them; in place of whoever does so already."""
+        if (before := self._handing_over.get(client)) is not None:
+            before.cancel()
+        with anyio.CancelScope() as scope:
+            self._handing_over[client] = scope
             try:
-                await self._transport.request(Contact(client), message.protocol, message.payload, timeout_s=HAND_OVER_S)
-                self._outcomes.labels(outcome="handed_over").inc()
-            except RemoteProtocolError:  # the client's matter; the sender tries again and learns of it
-                self._outcomes.labels(outcome="failed").inc()
-            except FluvialError:  # away again
-                if not self.hold(client, message.protocol, message.payload, deadline_ms=message.deadline_ms):
-                    self._outcomes.labels(outcome="failed").inc()
+                while (message := self._held.oldest(client, self._clock.now_ms())) is not None:
+                    if not await self._handed_over(client, message):
+                        return
+            finally:
+                if self._handing_over.get(client) is scope:
+                    del self._handing_over[client]
+
+    async def _handed_over(self, client: PeerId, message: HeldMessage) -> bool:
+        """Hand over one message, which is held until then; whether the client is still there."""
+        outcome = "handed_over"
+        try:
+            await self._transport.request(Contact(client), message.protocol, message.payload, timeout_s=HAND_OVER_S)
+        except RemoteProtocolError:  # the client's matter; the sender tries again and learns of it
+            outcome = "failed"
+        except FluvialError:  # away again, or it does not answer
+            self._held.put_last(client, message)
+            return False
+        self._held.drop(client, message)
+        self._outcomes.labels(outcome=outcome).inc()
+        return True
 
     # --- from time to time --------------------------------------------------------------------------------------------
 
@@ -285,4 +303,4 @@ class RelayRoom(Part):
     def _forget(self, client: PeerId) -> None:
         del self._leases[client]
         del self._seen_s[client]
-        self._held.take(client, self._clock.now_ms())
+        self._held.forget(client)

@@ -125,6 +125,33 @@ async def test_a_client_that_is_not_connected_is_unreachable(tmp_path: Path) -> 
         assert (receipt.reason, receipt.temporary) == ("unreachable", True)
 
 
+async def test_a_client_that_never_answers_takes_few_places(tmp_path: Path) -> None:
+    busy: list[Receipt] = []
+
+    async def never(payload: bytes) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def hand_over(sender: Peer, relay: Peer, number: int) -> None:
+        busy.append(await sender.deliver(make_delivery(id_of("stranger"), value=f"{number}"), relay))
+
+    async with (
+        peer("relay", tmp_path) as relay,
+        peer("sender", tmp_path) as sender,
+        client(relay, tmp_path, never),
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(100):
+            tasks.start_soon(hand_over, sender, relay, number)
+        await until(lambda: len(busy) >= 10)
+        assert {(one.reason, one.temporary) for one in busy} == {("busy", True)}
+        assert "are being passed on" in busy[0].explanation
+        assert (await sender.deliver(make_delivery(id_of("relay")), relay)).settled, (
+            "there is room for what is the peer's own"
+        )
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_client_with_small_frames_gets_no_large_particles(tmp_path: Path) -> None:
     relay, receipt = await relayed(tmp_path, always(b""), value="v" * 100_000, **SMALL)
     assert (receipt.reason, receipt.temporary) == ("size", False)

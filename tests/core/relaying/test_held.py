@@ -25,9 +25,16 @@ def test_it_goes_out_once_in_order_and_repetitions_take_no_room() -> None:
         assert waiting.put(ADA, message(text), 0)
     assert waiting.put(BOB, message("three"), 0)
     assert len(waiting) == 3
-    assert waiting.take(ADA, 0) == [message("one"), message("two")]
-    assert waiting.take(ADA, 0) == []
-    assert len(waiting) == 1
+    assert waiting.oldest(ADA, 0) == message("one")
+    waiting.put_last(ADA, message("one"))
+    assert waiting.oldest(ADA, 0) == message("two")
+    assert len(waiting) == 3, "what is being handed over counts"
+    for text in ("two", "one", "one"):
+        waiting.drop(ADA, message(text))
+    assert waiting.oldest(ADA, 0) is None
+    assert (len(waiting), waiting.bytes_held) == (1, len("three"))
+    waiting.forget(BOB)
+    assert (len(waiting), waiting.bytes_held) == (0, 0)
 
 
 def test_what_is_late_is_dropped() -> None:
@@ -63,6 +70,13 @@ def test_the_bytes_are_those_that_wait(steps: list[tuple[str, int, int, int]]) -
             if waiting.put(peer, one, now):
                 there.setdefault(peer, {}).setdefault(one.payload, one)
         elif what == "t":
-            assert waiting.take(peer, now) == list(there.pop(peer, {}).values())
+            mine = there.get(peer, {})
+            assert waiting.oldest(peer, now) == next(iter(mine.values()), None)
+            if mine and size % 2:
+                waiting.drop(peer, mine.pop(next(iter(mine))))
+            elif mine:
+                waiting.put_last(peer, next(iter(mine.values())))
+                first = next(iter(mine))
+                mine[first] = mine.pop(first)
         assert waiting.bytes_held == sum(len(one) for mine in there.values() for one in mine)
         assert len(waiting) == sum(map(len, there.values()))
