@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence, Set
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
 from fluvial.air.data.content import JSON_DEPTH_MAX
-from fluvial.air.data.weight import LIGHT_BYTES, EncodedJson, weight_within
+from fluvial.air.data.weight import LIGHT_BYTES, EncodedJson, chunk_weight, in_chunks
 from fluvial.encoding import encode
 from fluvial.errors import ServiceError
 from fluvial.seats import Json
@@ -22,6 +21,9 @@ RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 RESULT_WEIGHT: Final = 8
 """A result may take so many times as much memory as bytes; texts and long arrays of numbers take less, arrays of small arrays more."""
+
+DEPTH_MAX: Final = JSON_DEPTH_MAX + 1
+"""How deep an item can lie: arrays and objects within each other, and what is in the innermost."""
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
@@ -50,12 +52,14 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
     """
     weight_max = max(RESULT_WEIGHT * bytes_max, LIGHT_BYTES)
     try:
-        if not _is_plain(value, items_max=bytes_max):
+        weight, plain = _survey(value, weight_max)
+        if not plain and weight <= weight_max:
             value = msgspec.to_builtins(value, order="deterministic", enc_hook=_plain_base)
             if problem := why_not_json(value):
                 raise _unusable(of, problem)
+            weight, _ = _survey(value, weight_max)
         # A few references to one large text are little here, and gigabytes once they are encoded.
-        if (weight := weight_within((value,), weight_max)) > weight_max:
+        if weight > weight_max:
             raise _unusable(of, f"it would take more than {weight_max:,} bytes of memory, which is the limit")
         data = encode(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -72,55 +76,39 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
 
 def why_not_json(value: Any) -> str:
     """Why a value of Python's own types is no JSON value, naming the place; empty if it is one."""
-    level: list[Any] = [value]
-    for _ in range(JSON_DEPTH_MAX + 1):
-        kinds = set(map(type, level))
-        if _has_problem(level, kinds):
+    for chunk, kinds, depth in in_chunks((value,)):
+        if depth > DEPTH_MAX:
+            return f"it is nested deeper than {JSON_DEPTH_MAX} levels"
+        if _has_problem(chunk, kinds):
             return _located(value)
-        if not (level := _below(level, kinds)):
-            return ""
-    return f"it is nested deeper than {JSON_DEPTH_MAX} levels"
+    return ""
 
 
-def _is_plain(value: Any, *, items_max: int) -> bool:
-    """Whether a value is made of JSON's own types and has no problem. Raises ValueError: it has more items than ``items_max``."""
-    level: list[Any] = [value]
-    items = 0
-    for _ in range(JSON_DEPTH_MAX + 1):
-        kinds = set(map(type, level))
-        if not kinds <= _PLAIN or _has_problem(level, kinds):
-            return False
-        level = _below(level, kinds)
-        items += len(level)
-        if items > items_max:
-            raise ValueError(f"its more than {items_max:,} items are more than the limit of {items_max:,} bytes")
-        if not level:
-            return True
-    return False
+def _survey(value: Any, most: int) -> tuple[int, bool]:
+    """What a value takes in memory, and whether it is made of JSON's own types and has no problem; goes on until it is more than ``most``."""
+    size, plain = 0, True
+    for chunk, kinds, depth in in_chunks((value,)):
+        if depth > DEPTH_MAX:
+            return size, False
+        size += chunk_weight(chunk, kinds)
+        plain = plain and kinds <= _PLAIN and not _has_problem(chunk, kinds)
+        if size > most:
+            break
+    return size, plain
 
 
-# A level of a large value has millions of items: what is asked of each of them is asked without a step of Python.
+# A large value has millions of items: what is asked of each of them is asked without a step of Python.
 
 
-def _has_problem(level: Sequence[Any], kinds: Collection[type]) -> bool:
+def _has_problem(chunk: Sequence[Any], kinds: Collection[type]) -> bool:
     """Whether an item has one, regardless of its children."""
-    if float in kinds and not all(map(math.isfinite, [item for item in level if type(item) is float])):
+    if float in kinds and not all(map(math.isfinite, [item for item in chunk if type(item) is float])):
         return True
     if int in kinds:
-        integers = [item for item in level if type(item) is int]
+        integers = chunk if len(kinds) == 1 else [item for item in chunk if type(item) is int]
         if min(integers) < INTEGER_MIN or max(integers) > INTEGER_MAX:
             return True
-    return dict in kinds and not all(_TEXT.issuperset(map(type, item)) for item in level if type(item) is dict)
-
-
-def _below(level: Sequence[Any], kinds: Collection[type]) -> list[Any]:
-    """The children of all items."""
-    below: list[Any] = []
-    if list in kinds or tuple in kinds:
-        below += chain.from_iterable(item for item in level if type(item) is list or type(item) is tuple)
-    if dict in kinds:
-        below += chain.from_iterable(item.values() for item in level if type(item) is dict)
-    return below
+    return dict in kinds and not all(_TEXT.issuperset(map(type, item)) for item in chunk if type(item) is dict)
 
 
 def _problem(item: Any) -> str:

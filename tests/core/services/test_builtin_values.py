@@ -23,6 +23,7 @@ LEAST, MOST = -(2**63), 2**63 - 1
 HELLO = hashlib.sha256(b"hello, world!").digest()
 
 RESULTS: list[tuple[str, list[Any], Any]] = [
+    ("json.parse", ['"' + '[\\"' * 700_000 + '"'], '["' * 700_000),
     ("op.noop", [], ""),
     ("op.noop", [1, 2], ""),
     ("op.identity", [], ""),
@@ -114,6 +115,8 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
 ]
 
 FAILURES: list[tuple[str, list[Any], int, str]] = [
+    ("json.parse", ["[" + "[]," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
+    ("json.stringify", [["\x01" * 1_000_000] * 5], 7, "more than 4,194,304 characters"),
     ("op.identity", [1, 2], 4, "must be 0 to 1; 2 given"),
     ("op.array_length", [], 4, "must be 1; 0 given"),
     ("op.array_length", ["abc"], 4, "'array', must be"),

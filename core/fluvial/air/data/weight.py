@@ -5,9 +5,8 @@ An estimate is never much below the truth, and usually at most twice as much. Th
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +34,12 @@ QUICK_MAX: Final = 262_144
 LIGHT_BYTES: Final = 262_144
 """Values of this weight are gone through, encoded and decoded in about a millisecond."""
 
+CHUNK: Final = 4_096
+"""Items that are looked at together: without a step of Python for each, and without a copy of a whole level of a large value."""
+CHUNKS: Final = 8
+"""Chunks that are weighed without handing control back: some milliseconds."""
+
+_ATOMS: Final = frozenset((type(None), bool, int, float))
 _json = msgspec.json.Encoder()
 
 
@@ -55,50 +60,94 @@ class EncodedJson(NamedTuple):
         return msgspec.msgpack.decode(self.data)
 
 
+def in_chunks(values: Iterable[Any]) -> Iterator[tuple[Sequence[Any], set[type], int]]:
+    """All that values are made of, keys of objects included, in chunks: the items, their types, and how deep they lie, the values themselves at 1.
+
+    What is used twice comes twice.
+    """
+    pending: list[Iterator[Any]] = [iter(values)]
+    while pending:
+        chunk = list(islice(pending[-1], CHUNK))
+        if not chunk:
+            pending.pop()
+            continue
+        kinds = set(map(type, chunk))
+        yield chunk, kinds, len(pending)
+        if not kinds.isdisjoint(_CONTAINER_TYPES):
+            pending.append(_members(chunk, kinds))
+
+
+def _members(chunk: Sequence[Any], kinds: set[type]) -> Iterator[Any]:
+    """What stands in the arrays and objects of a chunk, keys of objects included."""
+    arrays = chain.from_iterable([item for item in chunk if type(item) is list or type(item) is tuple])
+    if dict not in kinds:
+        return arrays
+    objects = [item for item in chunk if type(item) is dict]
+    fields = chain(chain.from_iterable(objects), chain.from_iterable(item.values() for item in objects))
+    return chain(arrays, fields)
+
+
+_CONTAINER_TYPES: Final = frozenset((list, tuple, dict))
+
+
+def chunk_weight(chunk: Sequence[Any], kinds: set[type]) -> int:
+    """What the items of a chunk take, without what they are made of."""
+    return ATOM_BYTES * len(chunk) if kinds <= _ATOMS else sum(map(getsizeof, chunk))
+
+
 def weight_within(values: Sequence[Any], most: int) -> int:
     """What values take together, counted only until it is more than ``most``; what is used twice counts twice.
 
     Never goes through more than ``most`` bytes' worth of them, however often they refer to one large value.
     """
+    if most <= LIGHT_BYTES:
+        return _light_weight(values, most)
     size = 0
-    level: Sequence[Any] = values
+    for chunk, kinds, _ in in_chunks(values):
+        size += chunk_weight(chunk, kinds)
+        if size > most:
+            break
+    return size
+
+
+def _light_weight(values: Sequence[Any], most: int) -> int:
+    """As :func:`weight_within`, level by level: each service call asks this several times, mostly about a few short values."""
+    size = 0
+    level = values
     while level:
         size += sum(map(getsizeof, level))
         if size > most:
             break
-        level = _members(level)
+        kinds = set(map(type, level))
+        level = () if kinds.isdisjoint(_CONTAINER_TYPES) else list(_members(level, kinds))
     return size
-
-
-def _members(level: Sequence[Any]) -> list[Any]:
-    """What stands in the arrays and objects of a level, keys of objects included."""
-    kinds = set(map(type, level))
-    below: list[Any] = []
-    if list in kinds or tuple in kinds:
-        below += chain.from_iterable(item for item in level if type(item) is list or type(item) is tuple)
-    if dict in kinds:
-        objects = [item for item in level if type(item) is dict]
-        below += chain.from_iterable(objects)
-        below += chain.from_iterable(item.values() for item in objects)
-    return below
 
 
 def is_light(values: Sequence[Any]) -> bool:
     """Whether values can be worked with at once; costs next to nothing whatever they are."""
-    return weight_within(values, LIGHT_BYTES) <= LIGHT_BYTES
+    return _light_weight(values, LIGHT_BYTES) <= LIGHT_BYTES
 
 
 def weight_of(content: Content) -> int:
     """What a value takes, whole or in part; a value that is used twice inside of it counts twice."""
+    for weight in weighing(content):
+        if weight is not None:
+            return weight
+    raise AssertionError("weighing ends with the weight")
+
+
+def weighing(content: Content) -> Iterator[int | None]:
+    """As :func:`weight_of`, in slices: None at the end of each, and the weight at last."""
     kind = type(content)
     if kind is str:
-        return getsizeof(content)
-    if kind is list or kind is dict:
-        quick = _quick(content)
-        return quick if quick <= QUICK_MAX else _exact(content)
-    if kind is Partial:
-        return _of_partial(content)
-    return ATOM_BYTES
+        yield getsizeof(content)
+    elif kind is list or kind is dict:
+        quick = _quick(content) if is_light((content,)) else QUICK_MAX + 1
+        yield quick if quick <= QUICK_MAX else (yield from _exact(content))
+    elif kind is Partial:
+        yield (yield from _of_partial(content))
+    else:
+        yield ATOM_BYTES
 
 
 def _quick(value: Json) -> int:
@@ -116,12 +165,19 @@ def _quick(value: Json) -> int:
     )
 
 
-def _exact(value: Json) -> int:
-    return weight_within([value], sys.maxsize)
+def _exact(value: Json) -> Generator[None, None, int]:
+    size, left = 0, CHUNKS
+    for chunk, kinds, _ in in_chunks((value,)):
+        size += chunk_weight(chunk, kinds)
+        left -= 1
+        if not left:
+            left = CHUNKS
+            yield
+    return size
 
 
-def _of_partial(partial: Partial) -> int:
-    size = NODE_BYTES
+def _of_partial(partial: Partial) -> Generator[None, None, int]:
+    size, left = NODE_BYTES, CHUNK
     trees: list[Tree] = [] if partial.tree is None else [partial.tree]
     while trees:
         tree = trees.pop()
@@ -129,7 +185,15 @@ def _of_partial(partial: Partial) -> int:
         if isinstance(tree, Fork):
             trees += (tree.left, tree.right)
         elif isinstance(tree, Leaf):
-            size += weight_of(tree.value)
+            for weight in weighing(tree.value):
+                if weight is None:
+                    yield
+                else:
+                    size += weight
+        left -= 1
+        if not left:
+            left = CHUNK
+            yield
     return size
 
 

@@ -48,7 +48,8 @@ class Array(Effector[NoConfig]):
     @function(inline=True)
     def sdiff(self, xs: list[str], ys: list[str]) -> list[str]:
         """The strings that are in one of the two only, those of `xs` first."""
-        return [*self.diff(xs, ys), *self.diff(ys, xs)]
+        here, there = dict.fromkeys(xs), dict.fromkeys(ys)
+        return [*(x for x in here if x not in there), *(y for y in there if y not in here)]
 
     @function(inline=True)
     def slice(self, array: list[Any], from_: U64, to: U64) -> list[Any]:

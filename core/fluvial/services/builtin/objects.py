@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from fluvial.air.data.weight import ITEM_BYTES, in_chunks
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.services.status import Status, shortened
-from fluvial.services.values import why_not_json
+from fluvial.services.values import RESULT_BYTES_MAX, RESULT_WEIGHT, why_not_json
 
 NO_ARGUMENTS: Final = "<empty argument list>"
 
 
+WEIGHT_MAX: Final = RESULT_WEIGHT * RESULT_BYTES_MAX
+"""Memory of a value that is read from a text: what a result may take by default."""
+ARRAY_BYTES: Final = 56
+OBJECT_BYTES: Final = 64
+"""What an array and an object take without anything in them."""
+_TEXTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
 def text_of(value: Any) -> str:
-    """The JSON text of a value: compact, keys in ascending order, so that equal values have equal texts."""
+    """The JSON text of a value: compact, keys in ascending order, so that equal values have equal texts.
+
+    Raises:
+        ServiceError: status 7, the text would be longer than a result may be. A text in it may be there a thousand times, and a character of it take
+            six, so this is found out before any of it is made.
+    """
+    if _least_length(value) > RESULT_BYTES_MAX:
+        raise ServiceError(Status.NO_RESULT, f"the JSON of this would have more than {RESULT_BYTES_MAX:,} characters")
     return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _least_length(value: Any) -> int:
+    """How long the JSON text of a value is at least; goes on until that is more than a result may have."""
+    length = 0
+    for chunk, kinds, _ in in_chunks((value,)):
+        length += len(chunk)
+        if str in kinds:
+            length += sum(map(len, [item for item in chunk if type(item) is str]))
+        if length > RESULT_BYTES_MAX:
+            break
+    return length
+
+
+def is_too_heavy(json: str) -> bool:
+    """Whether the value of a JSON text takes more memory than one may, found without making it."""
+    return _least_weight(json) > WEIGHT_MAX and _least_weight(_TEXTS.sub("", json)) > WEIGHT_MAX
+
+
+def _least_weight(json: str) -> int:
+    """What the value takes at least, if no sign of it is inside of a text."""
+    return ARRAY_BYTES * json.count("[") + OBJECT_BYTES * json.count("{") + ITEM_BYTES * json.count(",")
 
 
 class JsonService(Effector[NoConfig]):
@@ -54,6 +93,8 @@ class JsonService(Effector[NoConfig]):
     def parse(self, json: str) -> Any:
         """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts."""
         # Deviation: an integer beyond 64 bits is an error; the reference makes a rounded floating-point number of it.
+        if is_too_heavy(json):
+            raise ServiceError(Status.NO_RESULT, f"the JSON stands for more than {WEIGHT_MAX:,} bytes of memory")
         try:
             value = msgspec.json.decode(json)
         except (msgspec.MsgspecError, UnicodeError) as error:
