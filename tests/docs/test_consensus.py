@@ -18,7 +18,7 @@ from fluvial.ledger.genesis import ACCOUNTS
 from fluvial.ledger.light_client import LightClient
 from fluvial.ledger.revocations import revocation_key
 from fluvial.ledger.transactions import Body, TransferUnits, UrgentTransaction
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial.testing.nodes import nodes, until
 from fluvial.virtual.loop import BACKEND
 
