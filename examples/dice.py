@@ -6,8 +6,9 @@ import msgspec
 from fluvial import hookimpl
 from fluvial.effectors import EffectorError, NoConfig
 from fluvial.host_interfaces import Guest, HostInterface, HostSession
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Contributions, Part, Registry
+from fluvial.seats import Contributions, Part
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,9 +6,10 @@ import msgspec
 from fluvial import hookimpl
 from fluvial.effectors import Call
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.particle import Particle
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Authorization, Decision, Json, Registry
+from fluvial.seats import ALLOWED, Authorization, Decision, Json
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,8 +12,9 @@ from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Answer, Contributions, Part, Registry
+from fluvial.seats import Answer, Contributions, Part
 
 PROTOCOL = "/neighbours/motto/1"
 MOTTO_BYTES_MAX = 200

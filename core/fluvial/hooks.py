@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from fluvial.addresses import Contact
     from fluvial.effectors import Call
     from fluvial.identity import PeerId
+    from fluvial.offers import Registry
     from fluvial.particle import Particle
-    from fluvial.seats import Registry
 
 GROUP: Final = "fluvial"
 """The entry-point group in which plugins announce themselves."""

@@ -34,7 +34,7 @@ from fluvial import hooks
 from fluvial.errors import PluginError
 from fluvial.faults import describe
 from fluvial.hooks import GROUP
-from fluvial.seats import Offer, Registry
+from fluvial.offers import Offer, Registry
 from fluvial.suggestions import did_you_mean
 
 PluginState: TypeAlias = Literal["loaded", "failed", "disabled"]

@@ -18,15 +18,11 @@ from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import read_schedule
 from fluvial.errors import ConfigError
-from fluvial_consensus_bft import plugin as bft
-from fluvial_consensus_dag import plugin as dag
 
 from tests.conformance.consensus.check_report import check
+from tests.support.algorithms import DAG, SCHEDULES, SIMPLEX
 
 FOLDER = Path(__file__).parent / "consensus"
-SCHEDULES = sorted(FOLDER.glob("*.json"))
-SIMPLEX = Algorithm(name="simplex", make=bft.make, options=bft.SimplexOptions(), traits=bft.TRAITS)
-DAG = Algorithm(name="dag", make=dag.make, options=dag.DagOptions(), traits=dag.TRAITS)
 SEEDS = (3,)
 """One of 25 that are run now and then: `fluvial lab consensus run … --seeds 25`."""
 

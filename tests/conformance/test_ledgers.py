@@ -17,7 +17,6 @@ from fluvial.ledger.revocations import REVOCATIONS, RevocationRecord, revocation
 from fluvial.ledger.transactions import TransferUnits, carry_revocation
 from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, until
 
-from tests.core.ledger.test_revocations import ANN, BOB, revocation
 from tests.support.etcd import EtcdServer, etcd_server
 from tests.support.ledger_story import member_is_removed
 from tests.support.ledgers import (
@@ -29,6 +28,7 @@ from tests.support.ledgers import (
     transaction,
     write_genesis,
 )
+from tests.support.revocations import ANN, BOB, revocation
 
 pytestmark = pytest.mark.anyio
 PAYEE = keys_of("payee").public_key

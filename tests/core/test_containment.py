@@ -17,7 +17,8 @@ from fluvial.effectors import Effector, EffectorError, NoConfig, function
 from fluvial.node import Node
 from fluvial.services.builtin import PING_PROTOCOL
 
-from tests.core.test_assembly import World, call, node_of
+from tests.support.nodes import WAIT_S, until
+from tests.support.worlds import World, call, node_of
 
 pytestmark = pytest.mark.usefixtures("plain_logs")
 
@@ -61,7 +62,6 @@ class Nasty(Effector[NoConfig]):
 
     service_id = "nasty"
     make: Callable[[], BaseException] = KeyError
-    timeout_s = 0.3
 
     @function
     async def later(self) -> int:
@@ -80,19 +80,6 @@ class Nasty(Effector[NoConfig]):
         raise self.make()
 
     @function
-    async def hang(self) -> int:
-        """Ends when it is cancelled."""
-        await anyio.sleep_forever()
-        return 0
-
-    @function
-    async def stubborn(self) -> int:
-        """Ignores its cancellation for a while."""
-        with anyio.CancelScope(shield=True):
-            await anyio.sleep(1.5)
-        return 0
-
-    @function
     async def mapping(self) -> Any:
         """Returns what cannot be read."""
         return BadMapping()
@@ -103,9 +90,33 @@ class Nasty(Effector[NoConfig]):
         return 0
 
 
+class Endless(Effector[NoConfig]):
+    """Does not answer in time."""
+
+    service_id = "nasty"
+    timeout_s = 0.3
+    broken = 0
+
+    @function
+    async def hang(self) -> int:
+        """Ends when it is cancelled."""
+        await anyio.sleep_forever()
+        return 0
+
+    @function
+    async def stubborn(self) -> int:
+        """Ignores its cancellation, until it is broken off."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep_forever()
+        finally:
+            type(self).broken += 1
+        return 0
+
+
 @asynccontextmanager
-async def attentive(world: World, folder: Path, kind: str, nasty: type[Nasty]) -> AsyncIterator[Node]:
-    """A node with the service, which is pinged by another peer all the while; each ping is answered within a second."""
+async def attentive(world: World, folder: Path, kind: str, nasty: type[Effector[NoConfig]]) -> AsyncIterator[Node]:
+    """A node with the service; at the end another peer finds that the node still answers."""
     if kind == "effector":
         world.plugins.registry.offering("nasty-plugin", "fluvial-nasty 1.0")
         world.plugins.registry.effector("nasty", nasty)
@@ -113,23 +124,15 @@ async def attentive(world: World, folder: Path, kind: str, nasty: type[Nasty]) -
     async with (
         node_of(world, folder, name="host", **sections) as host,
         node_of(World(), folder, name="guest", relays=[str(host.addresses[0])]) as guest,
-        anyio.create_task_group() as tasks,
     ):
         if kind == "native":
             await host.serve(nasty())
-
-        async def ping() -> None:
-            contact = Contact(host.peer_id, tuple(host.addresses))
-            while True:
-                await guest.transport.request(contact, PING_PROTOCOL, b"", timeout_s=1.0)
-                await anyio.sleep(0.02)
-
-        tasks.start_soon(ping)
         yield host
-        tasks.cancel_scope.cancel()
+        contact = Contact(host.peer_id, tuple(host.addresses))
+        await guest.transport.request(contact, PING_PROTOCOL, b"", timeout_s=WAIT_S)
 
 
-def plugin_of(kind: str, nasty: type[Nasty]) -> str:
+def plugin_of(kind: str, nasty: type[Effector[NoConfig]]) -> str:
     return "nasty-plugin" if kind == "effector" else f"{nasty.__module__}:{nasty.__qualname__}"
 
 
@@ -154,13 +157,15 @@ async def test_what_comes_out_of_a_service_costs_its_call(outburst: str, kind: s
 @pytest.mark.parametrize("kind", ["effector", "native"])
 async def test_a_service_that_hangs_costs_its_call(kind: str, tmp_path: Path) -> None:
     world = World()
-    async with attentive(world, tmp_path, kind, Nasty) as host:
+    endless = type("Endless", (Endless,), {"__module__": __name__})
+    async with attentive(world, tmp_path, kind, endless) as host:
         for name in ("hang", "stubborn"):
             how, message = await call(host, "nasty", name)
             assert how == "badly"
             assert f"nasty.{name} took longer than 0.3 s" in str(message)
-        late = {"plugin": plugin_of(kind, Nasty), "cause": "timeout"}
+        late = {"plugin": plugin_of(kind, endless), "cause": "timeout"}
         assert host.metrics.get_sample_value("fluvial_plugin_failures_total", late) == 2
+        await until(lambda: endless.broken == 1)
 
 
 @pytest.mark.parametrize("kind", ["effector", "native"])

@@ -16,8 +16,8 @@ from fluvial.defaults.static_routing import StaticOptions, StaticRouting
 from fluvial.errors import PluginError
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
+from fluvial.offers import Registry
 from fluvial.plugins import PluginRecord, Plugins, load_plugins
-from fluvial.seats import Registry
 from prometheus_client import CollectorRegistry
 
 PEER = KeyPair.from_secret(b"\x01" * 32).peer_id

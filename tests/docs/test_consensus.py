@@ -18,14 +18,14 @@ from fluvial.ledger.genesis import ACCOUNTS
 from fluvial.ledger.light_client import LightClient
 from fluvial.ledger.revocations import revocation_key
 from fluvial.ledger.transactions import Body, TransferUnits, UrgentTransaction
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial.testing.nodes import nodes, until
 from fluvial.virtual.loop import BACKEND
 
 from tests.core.ledger.test_light_client import GENESIS, fact
-from tests.core.ledger.test_revocations import ANN, BOB
 from tests.docs.pages import blocks, rows, section, words
 from tests.support.ledgers import VALIDATORS, chain_of, host_of, start_holder, transaction, write_genesis
+from tests.support.revocations import ANN, BOB
 
 SCHEDULES = Path(__file__).parents[1] / "conformance" / "consensus"
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(180)
 PLUGIN = '''
 from fluvial import hookimpl
 from fluvial.effectors import Call, Effector, NoConfig, function
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 
 
 class Auth(Effector[NoConfig]):

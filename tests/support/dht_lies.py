@@ -15,8 +15,8 @@ import anyio
 from fluvial.addresses import Address, Contact
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Registry
 from fluvial_dht_kademlia import wire
 from fluvial_dht_kademlia.machine import messages
 from fluvial_dht_kademlia.machine.challenges import Challenge, open_challenge

@@ -26,7 +26,7 @@ import anyio
 import msgspec
 from fluvial import hookimpl
 from fluvial.effectors import Call, Effector, EffectorError, function
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,8 +11,9 @@ from fluvial import hookimpl
 from fluvial.addresses import Address, Contact
 from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Answer, Contributions, Registry, Routing
+from fluvial.seats import Answer, Contributions, Routing
 
 PROTOCOL = "/asking/1"
 KNOWN_MAX = 256

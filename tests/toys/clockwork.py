@@ -13,8 +13,9 @@ from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import FluvialError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Capability, Context
-from fluvial.seats import Answer, Contributions, Part, Registry
+from fluvial.seats import Answer, Contributions, Part
 
 from tests.toys.host import HostFunctions
 

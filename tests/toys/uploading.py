@@ -13,8 +13,9 @@ from fluvial import hookimpl
 from fluvial.blob_id import BlobId
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import FluvialError, ServiceError
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Contributions, Execution, Json, Registry
+from fluvial.seats import Contributions, Execution, Json
 from fluvial.services import Status
 from fluvial.virtual.threads import in_thread
 

@@ -18,9 +18,10 @@ from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.identity import PeerId, verify
+from fluvial.offers import Registry
 from fluvial.particle import Particle
 from fluvial.ports import Context
-from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json, Registry
+from fluvial.seats import ALLOWED, Answer, Authorization, Contributions, Decision, Json
 from fluvial.tables import SortedText, Tables, new_metadata, per_dialect
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Table, select
 

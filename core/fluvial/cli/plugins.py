@@ -11,8 +11,8 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation, tab
 
 if TYPE_CHECKING:
     from fluvial.config import Document
+    from fluvial.offers import Offer
     from fluvial.plugins import PluginRecord, Plugins
-    from fluvial.seats import Offer
 
 
 @click.group()

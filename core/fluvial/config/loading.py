@@ -23,9 +23,10 @@ from fluvial.config.settings import SEAT_DEFAULTS, Choice, CoreSections, Plugins
 from fluvial.errors import ConfigError, PluginError
 from fluvial.hosting.offering import following, hosted, over_service
 from fluvial.hosting.settings import LedgerSection
+from fluvial.offers import Offer
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 from fluvial.plugins import Plugins, load_plugins
-from fluvial.seats import SEATS, Offer, SeatName
+from fluvial.seats import SEATS, SeatName
 from fluvial.suggestions import did_you_mean
 
 SWITCHED: Final = {"effectors": "effector", "extras": "extra"}

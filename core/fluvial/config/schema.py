@@ -8,8 +8,9 @@ import msgspec
 
 from fluvial.config.loading import SWITCHED
 from fluvial.config.settings import SEAT_DEFAULTS, CoreSections
+from fluvial.offers import Offer
 from fluvial.plugins import Plugins
-from fluvial.seats import SEATS, Offer
+from fluvial.seats import SEATS
 
 _REFERENCE = "#/$defs/{name}"
 

@@ -15,9 +15,10 @@ from msgspec import Meta
 from fluvial.addresses import Contact
 from fluvial.blobs.settings import BlobsSection
 from fluvial.hosting.settings import LedgerSection
+from fluvial.offers import Offer
 from fluvial.particle import NETWORK_PATTERN
 from fluvial.particles.limits import DiskLimits, ParticleLimits
-from fluvial.seats import Offer, SeatName
+from fluvial.seats import SeatName
 from fluvial.services.limits import ServiceLimits
 from fluvial.telemetry import LINES_PER_S
 

@@ -7,7 +7,7 @@ from fluvial.defaults.signatures import SignatureAuthorization
 from fluvial.defaults.static_routing import StaticOptions, StaticRouting
 from fluvial.effectors import NoConfig
 from fluvial.hooks import hookimpl
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial.services.native import NativeExecution, NativeOptions
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from fluvial import hookimpl
 from fluvial.effectors import Effector, EffectorError, NoConfig, function
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The host: runs a replica in a peer, and is the peer's port ``ledger``.
 
-The replica decides everything; here are its disk (``log_writer.py``), its network (``messenger.py``), its timers and its clock. All of it happens on the event loop,
-one event at a time. A view is shown once its block is durable here.
+The replica decides everything; here are its disk (``log_writer.py``), its network (``messenger.py``), its timers and its clock. All of it happens on the
+event loop, one event at a time. A view is shown once its block is durable here. Transactions come in through ``transaction_desk.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.consensus.wire import LedgerStatus, tag_of
-from fluvial.encoding import decode, encode
+from fluvial.encoding import encode
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
@@ -54,8 +54,8 @@ from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
+from fluvial.hosting.transaction_desk import TRANSACTIONS, TransactionDesk
 from fluvial.identity import KeyPair, PeerId, verify
-from fluvial.ledger.execution import refusal
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
@@ -64,13 +64,9 @@ from fluvial.ports import Context, View
 from fluvial.seats import Answer, Consensus, Contributions
 
 PROTOCOL: Final = "/fluvial/consensus/1"
-TRANSACTIONS: Final = "/fluvial/transactions/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
-SUBMIT_S: Final = 10.0
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
-YIELD_EVERY: Final = 16
-"""Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
 
 
 class ConsensusHost(Consensus):
@@ -95,14 +91,15 @@ class ConsensusHost(Consensus):
         self._timers: Final = ReplicaTimers(self._fired)
         self._failure: BaseException | None = None
         self._failed = anyio.Event()
-        self._admitting: Final = anyio.Lock()
+        self._transactions: Final = TransactionDesk(
+            context, gossips=plan.certifies_state, running=self._running, take=self._let_wait
+        )
         self._began_s = 0.0
         self._stand_in: Final = KeyPair.generate()
         self._votes_from = 0
         self.replica: Replica | None = None
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
-        self._transactions: Messenger | None = None
         self._outside: OutsideLog | None = None
         self._tasks: TaskGroup | None = None
         self._measure(context)
@@ -126,33 +123,7 @@ class ConsensusHost(Consensus):
         Raises:
             Refused: it can never be in a block, or there is no room, or no validator can be reached.
         """
-        replica = self._running()
-        if self.is_validator:
-            self._act(replica.submit(transaction, self._now(), self._wall()))
-            self._gossip([transaction])
-            return
-        if why := refusal(replica.state, transaction, chain=replica.chain_id, height=replica.chain.tip.height + 1):
-            raise Refused(f"the ledger does not take this transaction: {why}", reason="transaction")
-        await self._hand_over(replica, transaction)
-
-    async def _hand_over(self, replica: Replica, transaction: bytes) -> None:
-        """Give a transaction to a validator, the first that answers."""
-        validators = [peer for peer in replica.validators.peers if peer != self._context.keys.peer_id]
-        connected = self._context.peers.connected()
-        self._context.rng.shuffle(validators)
-        for peer in sorted(validators, key=lambda one: one not in connected):
-            try:
-                answer = await self._context.peers.request(
-                    peer, TRANSACTIONS, encode([transaction]), timeout_s=SUBMIT_S / 2
-                )
-                reasons = decode(answer, list[str], what="answer of a validator")
-            except FluvialError as error:
-                self._log.info("validator_does_not_answer", validator=peer, error=error.message)
-                continue
-            if reasons and reasons[0]:
-                raise Refused(f"a validator does not take this transaction: {reasons[0]}", reason="transaction")
-            return
-        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+        await self._transactions.submit(transaction)
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -187,7 +158,13 @@ class ConsensusHost(Consensus):
         return Contributions(
             answers=(
                 Answer(protocol=PROTOCOL, by=self._received, bytes_max=FRAME_BYTES_MAX, at_once=512, per_sender=32),
-                Answer(protocol=TRANSACTIONS, by=self._offered, bytes_max=FRAME_BYTES_MAX, at_once=64, per_sender=4),
+                Answer(
+                    protocol=TRANSACTIONS,
+                    by=self._transactions.answer,
+                    bytes_max=FRAME_BYTES_MAX,
+                    at_once=64,
+                    per_sender=4,
+                ),
             ),
             services=(LedgerService(self), NameService(self)),
             health=self._health,
@@ -209,7 +186,7 @@ class ConsensusHost(Consensus):
                 peers = self._context.peers
                 self._tasks = tasks
                 self._messages = Messenger(peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX)
-                self._transactions = Messenger(peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
+                self._transactions.open(tasks)
                 tasks.start_soon(self._writer.run)
                 tasks.start_soon(self._keeper.run)
                 tasks.start_soon(self._timers.run)
@@ -287,6 +264,9 @@ class ConsensusHost(Consensus):
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._failed.set()
+
+    def _let_wait(self, transaction: bytes) -> None:
+        self._act(self._running().submit(transaction, self._now(), self._wall()))
 
     def _order_step(self, work: OrderWork) -> int:
         self._step(lambda replica: work(replica, self._now(), self._wall()))
@@ -405,46 +385,6 @@ class ConsensusHost(Consensus):
         for output in outputs:
             if isinstance(output, Misled) and output.sender == sender:
                 raise RemoteProtocolError(f"this is no part of a snapshot: {output.why}")
-
-    # --- transactions ---------------------------------------------------------------------------------------------------
-
-    async def _offered(self, sender: PeerId, payload: bytes) -> bytes:
-        """Transactions of a validator, a follower or a client; answers with a reason for each that is refused."""
-        replica = self._running()
-        if not self.is_validator:
-            raise Refused(
-                "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
-            )
-        reasons: list[str] = []
-        taken: list[bytes] = []
-        waiting = list(messages_of(payload))
-        while waiting:
-            some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
-            async with self._admitting:
-                self._admit(replica, some, reasons, taken)
-                await anyio.lowlevel.checkpoint()
-        if replica.validators.index(sender) is None:
-            self._gossip(taken)
-        return encode(reasons)
-
-    def _admit(self, replica: Replica, transactions: Iterable[bytes], reasons: list[str], taken: list[bytes]) -> None:
-        """Let transactions wait; a reason is added for each, empty for those that are added to the taken ones."""
-        for transaction in transactions:
-            try:
-                self._act(replica.submit(transaction, self._now(), self._wall()))
-            except Refused as error:
-                reasons.append(error.message)
-            else:
-                reasons.append("")
-                taken.append(transaction)
-
-    def _gossip(self, transactions: Sequence[bytes]) -> None:
-        """Tell the other validators of new transactions, so that whose turn it is has them; where each validator proposes its own, that would double them."""
-        if self._plan.certifies_state and self._transactions is not None:
-            me = self._context.keys.peer_id
-            others = [peer for peer in self._running().validators.peers if peer != me]
-            for transaction in transactions:
-                self._transactions.broadcast(others, transaction)
 
     # --- health ---------------------------------------------------------------------------------------------------------
 

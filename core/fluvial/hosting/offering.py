@@ -14,8 +14,8 @@ from fluvial.consensus.following import Following
 from fluvial.consensus.ordering import OutsideOrder
 from fluvial.hosting.settings import HostPlan, LedgerSection
 from fluvial.hosting.tables import TABLES
+from fluvial.offers import Offer
 from fluvial.ports import Context
-from fluvial.seats import Offer
 
 if TYPE_CHECKING:
     from fluvial.hosting.host import ConsensusHost

@@ -19,8 +19,9 @@ from fluvial.identity import PeerId
 from fluvial.memory.connection import HEADER_BYTES, ConnectionEnd, EndClosed
 from fluvial.memory.network import Memory
 from fluvial.memory.options import MemoryOptions
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import PeerWatcher, Receive, Registry, Transport
+from fluvial.seats import PeerWatcher, Receive, Transport
 
 GROWTH_MAX: Final = 16
 """Doublings after which a pause grows no more."""

@@ -22,7 +22,7 @@ import pytest
 from fluvial.effectors import Call, Effector, NoConfig
 from fluvial.errors import ServiceError
 from fluvial.identity import KeyPair, PeerId
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial.services import Interface, Service, Status, describe
 from fluvial.services.threads import Threads
 from fluvial.testing.solo import Surrounding

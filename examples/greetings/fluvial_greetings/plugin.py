@@ -14,8 +14,9 @@ from fluvial.effectors import Effector, EffectorError, NoConfig, function
 from fluvial.errors import FluvialError, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Capability, Context
-from fluvial.seats import Answer, Contributions, Part, Registry
+from fluvial.seats import Answer, Contributions, Part
 
 from fluvial_greetings import tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from fluvial import hookimpl
 from fluvial.consensus.engine import EngineSetup, EngineTraits
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 
 from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.messages import describe, reseal

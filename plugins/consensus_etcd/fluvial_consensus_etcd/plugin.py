@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 from fluvial import hookimpl
 from fluvial.errors import ConfigError
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Registry
 
 from fluvial_consensus_etcd.log import EtcdLog
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from fluvial.hooks import hookimpl
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Registry, Routing
+from fluvial.seats import Routing
 from fluvial.tables import Tables
 
 from fluvial_dht_kademlia.shell.options import KademliaOptions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fluvial import hookimpl
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Part, Registry
+from fluvial.seats import Part
 
 from fluvial_effector_kv.settings import TABLES, KeyValueOptions
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fluvial import hookimpl
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Execution, Registry
+from fluvial.seats import Execution
 from fluvial.tables import Tables
 
 from fluvial_fce_wasm.seat.options import WasmOptions

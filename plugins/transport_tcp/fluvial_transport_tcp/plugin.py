@@ -9,8 +9,9 @@ from fluvial.hooks import hookimpl
 from fluvial_transport_tcp.options import Options
 
 if TYPE_CHECKING:
+    from fluvial.offers import Registry
     from fluvial.ports import Context
-    from fluvial.seats import Registry, Transport
+    from fluvial.seats import Transport
 
 
 @hookimpl

@@ -11,8 +11,9 @@ from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.tables import TABLES
 
 if TYPE_CHECKING:
+    from fluvial.offers import Registry
     from fluvial.ports import Context
-    from fluvial.seats import Authorization, Registry
+    from fluvial.seats import Authorization
 
 
 def build(context: Context, options: Any) -> Authorization:

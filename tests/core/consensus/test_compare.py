@@ -16,7 +16,7 @@ from fluvial.consensus.lab.comparison_page import page, text
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import Partition, Role
 
-from tests.conformance.test_consensus import DAG, SCHEDULES, SIMPLEX
+from tests.support.algorithms import DAG, SCHEDULES, SIMPLEX
 
 CALM = good_case("calm & <good>", 4, end_ms=300)
 SPLIT = msgspec.structs.replace(

@@ -13,7 +13,7 @@ from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import FaultSchedule, read_schedule
 
-from tests.conformance.test_consensus import DAG, SIMPLEX
+from tests.support.algorithms import DAG, SIMPLEX
 
 
 @pytest.mark.parametrize("seed", range(30))

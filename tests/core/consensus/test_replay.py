@@ -18,7 +18,7 @@ from fluvial.consensus.wire import BlockEntry, LogEntry, ProofEntry, SnapshotEnt
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 
-from tests.conformance.test_consensus import DAG, SIMPLEX
+from tests.support.algorithms import DAG, SIMPLEX
 
 SCHEDULE = msgspec.structs.replace(
     good_case("snapshots", 4, end_ms=1_500),

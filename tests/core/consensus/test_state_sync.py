@@ -18,7 +18,7 @@ from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
 from fluvial.ledger.snapshots import SnapshotChunk, chunk_at
 
-from tests.conformance.test_consensus import DAG, SIMPLEX
+from tests.support.algorithms import DAG, SIMPLEX
 
 END_MS = 1_500
 AWAY = msgspec.structs.replace(

@@ -11,7 +11,8 @@ import pytest
 from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
-from fluvial.hosting.host import PROTOCOL, TRANSACTIONS
+from fluvial.hosting.host import PROTOCOL
+from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account

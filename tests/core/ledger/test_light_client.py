@@ -17,7 +17,7 @@ from fluvial.ledger.state import State
 from fluvial.ledger.statements import CHECKPOINT, NOTHING, Certificate, Validator, ValidatorSet, signed_bytes
 from fluvial.ledger.transactions import UpdateValidators, carry_revocation, sign_transaction
 
-from tests.core.ledger.test_revocations import ANN, BOB, EVE, revocation
+from tests.support.revocations import ANN, BOB, EVE, revocation
 
 NODES = [keys_of(f"node {number}") for number in range(31)]
 GENESIS = Genesis(

@@ -15,16 +15,15 @@ from fluvial.ledger.statements import Validator
 from fluvial.ledger.transactions import TransferUnits, carry_revocation, sign_transaction, transaction_id
 from fluvial.ledger.urgent import PER_PAYER_MAX, REVOCATIONS_MAX
 from fluvial_trust_graph.statements import (
-    RevocationStatement,
     TrustStatement,
     encode_statement,
-    sign_revocation,
     sign_trust,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ANN, BOB, EVE = (keys_of(name) for name in ("ann", "bob", "eve"))
+from tests.support.revocations import ANN, BOB, EVE, revocation
+
 GENESIS = Genesis(
     name="test",
     time_ms=0,
@@ -32,11 +31,6 @@ GENESIS = Genesis(
     balances=tuple((keys.public_key, 10_000) for keys in (ANN, EVE)),
     parameters=Parameters(fee_per_byte=1),
 )
-
-
-def revocation(issuer: KeyPair = ANN, subject: KeyPair = BOB, *, at: int = 100, network: str = "fluvial") -> bytes:
-    one = RevocationStatement(network=network, issuer=issuer.peer_id, subject=subject.peer_id, issued_at=at)
-    return encode_statement(sign_revocation(one, issuer))
 
 
 def trust() -> bytes:

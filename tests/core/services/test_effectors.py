@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import PluginError, ServiceError
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial.services import Services, describe
 
 WEATHER = '''
@@ -22,7 +22,7 @@ import anyio
 import msgspec
 from fluvial import hookimpl
 from fluvial.effectors import Call, Effector, EffectorError, function
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     station_file: str

@@ -12,8 +12,9 @@ from fluvial.defaults.signatures import SignatureAuthorization
 from fluvial.effectors import NoConfig
 from fluvial.hooks import hookimpl
 from fluvial.identity import PeerId
+from fluvial.offers import Registry
 from fluvial.ports import Capability, Context
-from fluvial.seats import Contributions, Part, Registry
+from fluvial.seats import Contributions, Part
 from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, until
 from fluvial.virtual.loop import BACKEND
 from fluvial_dht_kademlia.machine.challenges import open_challenge, owned_challenge

@@ -11,8 +11,9 @@ from fluvial import hookimpl
 from fluvial.effectors import EffectorError
 from fluvial.errors import ConfigError
 from fluvial.host_interfaces import Guest, HostInterface, HostSession
+from fluvial.offers import Registry
 from fluvial.ports import Context
-from fluvial.seats import Contributions, Part, Registry
+from fluvial.seats import Contributions, Part
 from fluvial.testing.nodes import keys_of, nodes
 from fluvial_fce_wasm.wit.parsing import WitSyntaxError, parse_interface
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
-from fluvial.seats import Registry
+from fluvial.offers import Registry
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.reconnecting import pause_s
 

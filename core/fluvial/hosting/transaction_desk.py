@@ -1,0 +1,117 @@
+"""Transactions on their way into blocks: a validator takes them and tells the others of them, a follower hands them to a validator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from fluvial.consensus.replica import Replica
+from fluvial.encoding import decode, encode
+from fluvial.errors import FluvialError, Refused
+from fluvial.hosting.messenger import Messenger, messages_of
+from fluvial.identity import PeerId
+from fluvial.ledger.execution import refusal
+from fluvial.ledger.statements import VALIDATORS_MAX
+from fluvial.ports import Context
+
+TRANSACTIONS: Final = "/fluvial/transactions/1"
+SUBMIT_S: Final = 10.0
+YIELD_EVERY: Final = 16
+"""Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
+
+
+class TransactionDesk:
+    """See the module's docstring.
+
+    Args:
+        context: of the host.
+        gossips: whether the validators tell each other of transactions, so that whose turn it is has them; where each proposes its own, that would
+            double them.
+        running: the replica; raises Refused before the start.
+        take: lets a transaction wait for a block in the replica; raises Refused.
+    """
+
+    def __init__(
+        self, context: Context, *, gossips: bool, running: Callable[[], Replica], take: Callable[[bytes], None]
+    ) -> None:
+        self._me: Final = context.keys.peer_id
+        self._peers, self._rng, self._log = context.peers, context.rng, context.log
+        self._gossips, self._running, self._take = gossips, running, take
+        self._admitting: Final = anyio.Lock()
+        self._messages: Messenger | None = None
+
+    def open(self, tasks: TaskGroup) -> None:
+        """From now on other validators can be told; the tasks are for those who have to be waited for."""
+        self._messages = Messenger(self._peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
+
+    async def submit(self, transaction: bytes) -> None:
+        """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to a validator.
+
+        Raises:
+            Refused: it can never be in a block, or there is no room, or no validator can be reached.
+        """
+        replica = self._running()
+        if replica.decides:
+            self._take(transaction)
+            self._tell_others([transaction])
+            return
+        if why := refusal(replica.state, transaction, chain=replica.chain_id, height=replica.chain.tip.height + 1):
+            raise Refused(f"the ledger does not take this transaction: {why}", reason="transaction")
+        await self._hand_over(replica, transaction)
+
+    async def _hand_over(self, replica: Replica, transaction: bytes) -> None:
+        """Give a transaction to a validator, the first that answers."""
+        validators = [peer for peer in replica.validators.peers if peer != self._me]
+        connected = self._peers.connected()
+        self._rng.shuffle(validators)
+        for peer in sorted(validators, key=lambda one: one not in connected):
+            try:
+                answer = await self._peers.request(peer, TRANSACTIONS, encode([transaction]), timeout_s=SUBMIT_S / 2)
+                reasons = decode(answer, list[str], what="answer of a validator")
+            except FluvialError as error:
+                self._log.info("validator_does_not_answer", validator=peer, error=error.message)
+                continue
+            if reasons and reasons[0]:
+                raise Refused(f"a validator does not take this transaction: {reasons[0]}", reason="transaction")
+            return
+        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+
+    async def answer(self, sender: PeerId, payload: bytes) -> bytes:
+        """Transactions of a validator, a follower or a client; answers with a reason for each that is refused."""
+        replica = self._running()
+        if not replica.decides:
+            raise Refused(
+                "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
+            )
+        reasons: list[str] = []
+        taken: list[bytes] = []
+        waiting = list(messages_of(payload))
+        while waiting:
+            some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
+            async with self._admitting:
+                self._admit(some, reasons, taken)
+                await anyio.lowlevel.checkpoint()
+        if replica.validators.index(sender) is None:
+            self._tell_others(taken)
+        return encode(reasons)
+
+    def _admit(self, transactions: Iterable[bytes], reasons: list[str], taken: list[bytes]) -> None:
+        """Let transactions wait; a reason is added for each, empty for those that are added to the taken ones."""
+        for transaction in transactions:
+            try:
+                self._take(transaction)
+            except Refused as error:
+                reasons.append(error.message)
+            else:
+                reasons.append("")
+                taken.append(transaction)
+
+    def _tell_others(self, transactions: Sequence[bytes]) -> None:
+        if self._gossips and self._messages is not None:
+            others = [peer for peer in self._running().validators.peers if peer != self._me]
+            for transaction in transactions:
+                self._messages.broadcast(others, transaction)
