@@ -7,10 +7,12 @@ computes. These do what anyio's do: who waits can be cancelled by a scope, and t
 from __future__ import annotations
 
 from asyncio import Event as Event
+from asyncio import Future as Future
 from asyncio import Lock as Lock
 from asyncio import TimerHandle as TimerHandle
 from asyncio import get_running_loop
 from collections.abc import Callable
+from typing import Any
 
 
 def now_s() -> float:
@@ -26,3 +28,13 @@ def soon(happen: Callable[[], object]) -> None:
 def later(seconds: float, happen: Callable[[], object]) -> TimerHandle:
     """Call something after a while, unless what this gives is cancelled before."""
     return get_running_loop().call_later(seconds, happen)
+
+
+def at(when_s: float, happen: Callable[[], object]) -> TimerHandle:
+    """Call something at a time of the running loop's clock, unless what this gives is cancelled before."""
+    return get_running_loop().call_at(when_s, happen)
+
+
+def future() -> Future[Any]:
+    """A result that is not there yet, of the running loop; whoever awaits it can be cancelled, and it is cancelled with them."""
+    return get_running_loop().create_future()

@@ -20,4 +20,9 @@ def contained(what: str, log: ThrottledLog) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the boundary: everything expected was caught inside
-        log.note("connection_failed", what, level=ERROR, error=type(error).__name__, exc_info=error)
+        note_failure(what, log, error)
+
+
+def note_failure(what: str, log: ThrottledLog, error: Exception) -> None:
+    """Log an unexpected exception; arguments as for :func:`contained`."""
+    log.note("connection_failed", what, level=ERROR, error=type(error).__name__, exc_info=error)

@@ -12,44 +12,44 @@ What waits where, and for what:
 - *Pace.* From peers without weight no more is read than their rate allows (``pacing.py``).
 - *Queue.* What is to be written waits in a queue (``writing.py``); when it is full, senders wait.
 - *Goodbye.* ``closing.py`` has the phases of a connection, and how it ends.
+
+A connection has no task. It is called by its wire when bytes have come or gone, by those who grant it room, and by the upkeep of the node every
+second; messages are handled by workers that all connections share. So one that is idle costs its encryption and little else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import anyio
-import structlog
-from anyio import CancelScope
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.seats import Receive
-from fluvial.throttling import ThrottledLog
+from fluvial.waiting import Event, TimerHandle, later, now_s
 
-from fluvial_transport_tcp.closing import Closing
+from fluvial_transport_tcp.boundary import note_failure
+from fluvial_transport_tcp.closing import Closing, ConnectionPhase
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.handling import MESSAGE_COST_BYTES, TEXT_BYTES_MAX, MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
-from fluvial_transport_tcp.intake import Intake, IntakeShare
+from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
-from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.pacing import ReadingPace, ReadingRates
+from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
-from fluvial_transport_tcp.reading import WORK, FrameReader
+from fluvial_transport_tcp.reading import WORK, FrameReader, Withdraw
 from fluvial_transport_tcp.requests import Requests
-from fluvial_transport_tcp.rounds import WorkRounds
+from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.waiting import take_credit
+from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
 DRAIN_SLACK_S: Final = 5.0
 """A leaving connection is given the time that handling a message may take, and this."""
 ENDED_BY_US: Final = frozenset(
-    {"protocol", "silent", "slow", "crowded", "stalled", "stopping", "disconnected", "evicted"}
+    {"protocol", "silent", "slow", "crowded", "stalled", "stopping", "disconnected", "evicted", "failed"}
 )
 """Reasons of which the other side is told when a connection is cut."""
 TOLD_TO_THE_OPERATOR: Final = frozenset({"protocol", "silent", "slow", "crowded", "stalled", "evicted"})
@@ -65,80 +65,111 @@ class Connection:
 
     Args:
         link: what the handshake made.
-        options: the limits.
-        intake: what all connections of the node hold together.
-        rates: how fast this peer reads.
-        rounds: how much of what comes in is begun at once.
-        metrics: where things are counted.
-        log: bound to this peer.
-        throttled: for what the other side can make us log.
-        receive: handles what comes in.
+        shared: what all connections of the node have in common.
         rank: of the peer, now.
         on_left: called once when the connection takes no more messages, because it ended or is about to.
+        on_gone: called once when it has ended, is closed, and everything that it received is handled.
     """
+
+    __slots__ = (
+        "_answered",
+        "_closed",
+        "_closing",
+        "_credit",
+        "_end",
+        "_farewell",
+        "_frame_bytes_max",
+        "_handled",
+        "_handler",
+        "_left",
+        "_life",
+        "_on_gone",
+        "_on_left",
+        "_one_way_charge",
+        "_rank",
+        "_reader",
+        "_reason",
+        "_requests",
+        "_session",
+        "_share",
+        "_shared",
+        "_text",
+        "_wire",
+        "_writer",
+        "addresses",
+        "dialled",
+        "ended",
+        "opened_at",
+        "peer",
+        "prefix",
+    )
 
     def __init__(
         self,
-        link: Link,
+        link: Link[Wire],
+        shared: Shared,
         *,
-        options: Options,
-        intake: Intake,
-        rates: ReadingRates,
-        rounds: WorkRounds,
-        metrics: Metrics,
-        log: structlog.stdlib.BoundLogger,
-        throttled: ThrottledLog,
-        receive: Receive,
         rank: Callable[[Connection], Rank],
         on_left: Callable[[Connection], None],
+        on_gone: Callable[[Connection], None],
     ) -> None:
         self.peer: Final[PeerId] = link.peer
         self.prefix: Final[Prefix | None] = link.prefix
         self.dialled: Final = link.dialled
         self.addresses: Final = link.addresses
-        self.opened_at: Final = anyio.current_time()
-        self.left: Final = anyio.Event()
-        self.ended: Final = anyio.Event()
-        self._link = link
-        self._metrics = metrics
-        self._log = log
-        self._throttled = throttled
+        self.opened_at: Final = now_s()
+        self.ended = False
+        self._wire = link.stream
+        self._session = link.session
+        self._shared = shared
         self._rank = rank
         self._on_left = on_left
-        self._frame_bytes_max = min(options.frame_bytes_max, link.hello.frame_bytes_max)
+        self._on_gone = on_gone
+        self._frame_bytes_max = min(shared.options.frame_bytes_max, link.hello.frame_bytes_max)
         self._credit = CreditWindow(link.hello.window_bytes)
-        self._share = IntakeShare(intake, self)
         self._requests = Requests()
-        self._life = KeepAlive(
-            self.opened_at,
-            keepalive_s=options.keepalive_s,
-            silence_max_s=options.silence_max_s,
-            frame_max_s=options.frame_timeout_s,
-            leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
+        self._life = _life(shared.options, self.opened_at)
+        self._share = IntakeShare(shared.intake, self)
+        self._writer = FrameWriter(
+            self._wire,
+            self._session,
+            queue_bytes_max=shared.options.queue_bytes_max,
+            life=self._life,
+            metrics=shared.metrics,
+            under_way=lambda: self._requests.waiting + self._handler.under_way,
+            on_empty=self._written,
+            on_error=self._broken,
         )
-        self._writer = FrameWriter(link, queue_bytes_max=options.queue_bytes_max, life=self._life, metrics=metrics)
-        pace = ReadingPace(rates.buckets(link.prefix, self.opened_at))
-        self._reader = FrameReader(link, share=self._share, life=self._life, metrics=metrics, pace=pace)
+        self._reader = FrameReader(
+            self._wire,
+            self._session,
+            link.decoder,
+            share=self._share,
+            life=self._life,
+            metrics=shared.metrics,
+            pace=ReadingPace(shared.rates.buckets(link.prefix, self.opened_at)),
+            take=self._take,
+            resume=self.read,
+        )
         self._handler = MessageHandler(
             link.peer,
-            receive=receive,
+            shared,
             writer=self._writer,
             share=self._share,
-            rounds=rounds,
             life=self._life,
-            options=options,
             frame_bytes_max=self._frame_bytes_max,
-            metrics=metrics,
-            log=log,
-            throttled=throttled,
+            on_done=self._all_handled,
         )
-        self._reading = CancelScope()
-        self._written = anyio.Event()
         self._one_way_charge = 0  # sent and not credited yet
         self._answered = False
         self._closing = Closing()
         self._reason = self._text = ""
-        self._tell = False  # the other side, why it was cut
+        self._left: Event | None = None  # made for those who wait, as the next
+        self._end: Event | None = None
+        self._farewell: TimerHandle | None = None  # closes the wire if the other side does not take it
+        self._closed = False
+        self._handled = False
+        self._wire.attend(self.read, self._wrote)
 
     @property
     def usable(self) -> bool:
@@ -184,61 +215,50 @@ class Connection:
         busy = self._requests.waiting or self._handler.busy or self._writer.queued_bytes
         return 0.0 if busy else self._life.idle_s(now)
 
-    async def run(self) -> None:
-        """Read and write until the connection ends, and then until everything received is handled; never raises for the other side."""
-        async with anyio.create_task_group() as group:
-            self._handler.start(group)
-            group.start_soon(self._write)
-            try:
-                await self._read()
-            finally:
-                self.cut("stopping", "this peer stops")
-                self._handler.close()
-                if not self._written.is_set():
-                    with CancelScope(shield=True):
-                        await self._written.wait()
-                await self._farewell()
-
-    async def request(self, protocol: str, payload: bytes, *, size: int) -> bytes:
-        """Send and wait for the answer; the caller sets the deadline.
+    async def request(self, protocol: str, payload: bytes, *, size: int, until: float) -> bytes:
+        """Send and wait for the answer.
 
         Args:
             protocol: at most 255 bytes.
             payload: what to send.
             size: of the frame, at most ``frame_bytes_max``.
+            until: the deadline, of the loop's clock.
 
         Raises:
             NotSent: the connection takes no more messages.
             RemoteProtocolError: the answer is an error.
             Unreachable: the connection broke before the answer.
+            TimeoutError: there was none in time.
         """
-        charge = await self._admitted(size)
+        charge = self._admitted_now(size)
+        if charge is None:
+            with anyio.fail_after(until - now_s()):
+                charge = await self._admitted(size)
         pending = self._requests.open(protocol, charge)
         self._writer.put(Message(Kind.REQUEST, pending.id, protocol, payload))
         try:
-            return await pending.wait(self.peer)
+            return await pending.wait(self.peer, until)
         finally:
             self._requests.abandon(pending)
             self._say_goodbye_if_due()
 
     async def send(self, protocol: str, payload: bytes, *, size: int) -> None:
-        """Put a one-way message into the queue; arguments and deadline as for :meth:`request`.
+        """Put a one-way message into the queue; arguments as for :meth:`request`, and the caller sets the deadline.
 
         Raises:
             NotSent: the connection takes no more messages.
         """
-        self._one_way_charge += await self._admitted(size)
+        charge = self._admitted_now(size)
+        self._one_way_charge += await self._admitted(size) if charge is None else charge
         self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
 
     def post(self, protocol: str, payload: bytes, *, size: int) -> bool:
         """As :meth:`send`, if nothing has to be waited for; False if it has, or the connection takes no more messages, or none so large."""
-        charge = MESSAGE_COST_BYTES + size
-        if not self.usable or size > self._frame_bytes_max or not self._credit.free(charge):
+        if not self.usable or size > self._frame_bytes_max:
             return False
-        if not self._writer.reserve_now(size):
+        charge = self._admitted_now(size)
+        if charge is None:
             return False
-        self._credit.take(charge)
-        self._life.active = True
         self._one_way_charge += charge
         self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
         return True
@@ -252,9 +272,17 @@ class Connection:
     async def close(self, reason: str, text: str, *, within_s: float) -> None:
         """Retire, and cut the connection if that takes too long."""
         self.retire(reason, text)
-        with anyio.move_on_after(within_s):
-            await self.ended.wait()
-        self.cut(reason, text)
+        if not self.ended:
+            self._end = self._end or Event()
+            with anyio.move_on_after(within_s):
+                await self._end.wait()
+            self.cut(reason, text)
+
+    async def until_left(self) -> None:
+        """Wait until the connection takes no more messages."""
+        if self.usable:
+            self._left = self._left or Event()
+            await self._left.wait()
 
     def tick(self, now: float) -> None:
         """Look after the connection: signs of life and deadlines.
@@ -271,26 +299,27 @@ class Connection:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
+    def read(self) -> None:
+        """Take what has come; for the host when the connection is welcome, and for the wire; never raises for the other side."""
         try:
-            with self._reading:
-                while True:
-                    message, counted = self._reader.ready_message(), 0
-                    if message is None:
-                        message, counted = await self._reader.next_message()
-                    if message.kind not in WORK:
-                        self._take(message)
-                    elif self._closing.goodbye_heard:
-                        self._share.give(counted)
-                        raise RemoteProtocolError("it begins something new after its goodbye")
-                    elif counted or not self._handler.take_now(message):
-                        await self._handler.take(message, counted)
+            self._reader.read()
         except RemoteProtocolError as error:
             self.cut("protocol", error.message)
         except GONE:
             self.cut("lost", "the connection broke")
+        except Exception as error:  # noqa: BLE001 - the boundary: a bug costs this connection
+            self._fail(error)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, counted: int, then: Callable[[], None]) -> Withdraw | None:
+        if message.kind in WORK:
+            if self._closing.goodbye_heard:
+                self._share.give(counted)
+                raise RemoteProtocolError("it begins something new after its goodbye")
+            return self._handler.take(message, counted, then)
+        self._take_control(message)
+        return None
+
+    def _take_control(self, message: Message) -> None:
         match message.kind:
             case Kind.ANSWER | Kind.ERROR:
                 self._take_answer(message)
@@ -313,12 +342,12 @@ class Connection:
         self._credit.give(pending.charge)
         self._life.active = self._answered = True
         if pending.abandoned:
-            self._metrics.dropped["late"] += 1
+            self._shared.metrics.dropped["late"] += 1
 
     def _take_goodbye(self, message: Message) -> None:
         self._closing.hear()
         text = message.body[:TEXT_BYTES_MAX].decode(errors="replace")
-        self._log.debug("the other side says goodbye", remote=self.peer, reason=message.label, text=text)
+        self._shared.log.debug("the other side says goodbye", remote=self.peer, reason=message.label, text=text)
         if not self._reason:
             self._reason, self._text = "goodbye", f"the other side said goodbye: {text}"
         self._leave()
@@ -326,15 +355,27 @@ class Connection:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
+    def _admitted_now(self, size: int) -> int | None:
+        """The charge of a message, if there is credit for it and room in the queue; None if either has to be waited for."""
+        charge = MESSAGE_COST_BYTES + size
+        try:
+            if not self._credit.take(charge):
+                return None
+            if not self._writer.reserve_now(size):
+                self._credit.give(charge)
+                return None
+        except CreditClosed:
+            raise NotSent from None
+        self._life.active = True
+        return charge
+
     async def _admitted(self, size: int) -> int:
         """Wait for credit and for room in the queue; the charge."""
         charge = MESSAGE_COST_BYTES + size
         try:
-            if not self._credit.take(charge):
-                await take_credit(self._credit, charge)
+            await take_credit(self._credit, charge)
             try:
-                if not self._writer.reserve_now(size):
-                    await self._writer.reserve(size)
+                await self._writer.reserve(size)
             except BaseException:
                 self._credit.give(charge)
                 raise
@@ -346,25 +387,36 @@ class Connection:
         self._life.active = True
         return charge
 
-    async def _write(self) -> None:
+    def _wrote(self) -> None:
+        """For the wire: the system has taken what was written, or never will."""
+        if self.ended:
+            self.drop()
+            return
         try:
-            await self._writer.run(self._closing, lambda: self._requests.waiting + self._handler.under_way)
+            self._writer.go_on()
+        except Exception as error:  # noqa: BLE001 - the boundary: a bug costs this connection
+            self._fail(error)
+
+    def _written(self) -> None:
+        """All that was to be written is."""
+        if self._closing.phase is ConnectionPhase.DONE:
             self.cut(self._reason, self._text)
-        except RemoteProtocolError as error:
+
+    def _broken(self, error: Exception) -> None:
+        if isinstance(error, RemoteProtocolError):
             self.cut("protocol", error.message)
-        except GONE:
+        else:
             self.cut("lost", "the connection broke")
-        finally:
-            self._written.set()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
         self._closing.retire()
-        if not self.left.is_set():
-            self._life.leaving_at = anyio.current_time()
+        if self._life.leaving_at is None:
+            self._life.leaving_at = now_s()
             self._credit.close()
-            self.left.set()
+            if self._left is not None:
+                self._left.set()
             self._on_left(self)
         self._say_goodbye_if_due()
 
@@ -378,32 +430,68 @@ class Connection:
 
     def cut(self, reason: str, text: str) -> None:
         """Cut the connection; the first call counts."""
-        if self.ended.is_set():
+        if self.ended:
             return
-        self.ended.set()
-        between_records = self._life.writing_at is None
-        self._tell = reason in ENDED_BY_US and between_records and not self._closing.goodbye_said
+        self.ended = True
+        between_records = not self._wire.full
+        tell = reason in ENDED_BY_US and between_records and not self._closing.goodbye_said
         self._reason, self._text = reason, text
         self._closing.end()
         self._leave()
         self._writer.close()
-        self._requests.fail_all(text)
-        self._metrics.closed[reason] += 1
-        self._log.debug("connection ended", remote=self.peer, reason=reason, text=text)
+        self._reader.end()
+        self._requests.fail_all(self.peer, text)
+        self._shared.metrics.closed[reason] += 1
+        self._shared.log.debug("connection ended", remote=self.peer, reason=reason, text=text)
         if reason in TOLD_TO_THE_OPERATOR:
-            self._throttled.note("connections_cut", reason, remote=self.peer, error=text)
-        if not self._tell:
-            self._link.stream.close()  # whoever reads or writes finds out
-        if self._tell or self._life.paused:
-            self._reading.cancel()
+            self._shared.throttled.note("connections_cut", reason, remote=self.peer, error=text)
+        if self._end is not None:
+            self._end.set()
+        if not tell or self._told():
+            self.drop()
+        self._handler.close()
 
-    async def _farewell(self) -> None:
-        """Say why, if this side cut the connection and the stream is between two records, and close it."""
+    def drop(self) -> None:
+        """Close the wire of a connection that was cut."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._farewell is not None:
+            self._farewell.cancel()
+        self._wire.detach()
+        self._wire.close()
+        self._look_whether_gone()
+
+    def _told(self) -> bool:
+        """Say why this side cut the connection; whether the system has taken it, or never will."""
         try:
-            if self._tell:
-                with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
-                    if alert := self._link.session.outgoing():
-                        await self._link.stream.send(alert)
-                    await self._link.stream.send(self._link.session.seal(b"".join(encode_frame(self._goodbye()))))
-        finally:
-            self._link.stream.close()
+            if alert := self._session.outgoing():  # first: after it nothing may be sealed
+                self._wire.write(alert)
+            taken = self._wire.write(self._session.seal(b"".join(encode_frame(self._goodbye()))))
+        except (RemoteProtocolError, *GONE):
+            return True
+        if not taken:
+            self._farewell = later(FAREWELL_S, self.drop)
+        return taken
+
+    def _all_handled(self) -> None:
+        self._handled = True
+        self._look_whether_gone()
+
+    def _look_whether_gone(self) -> None:
+        if self._closed and self._handled:
+            self._on_gone(self)
+
+    def _fail(self, error: Exception) -> None:
+        note_failure("connection", self._shared.throttled, error)
+        self.cut("failed", "a bug of this side; its log says more")
+
+
+def _life(options: Options, now: float) -> KeepAlive:
+    return KeepAlive(
+        now,
+        keepalive_s=options.keepalive_s,
+        silence_max_s=options.silence_max_s,
+        frame_max_s=options.frame_timeout_s,
+        leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
+    )

@@ -28,10 +28,12 @@ class CreditWindow:
         total: what there is at first; who asks for more than that gets it when all of it is left.
     """
 
+    __slots__ = ("_closed", "_left", "_line", "_total")
+
     def __init__(self, total: int) -> None:
         self._total = total
         self._left = total
-        self._line: deque[CreditClaim] = deque()
+        self._line: deque[CreditClaim] | None = None  # made when somebody waits; each connection has several windows
         self._closed = False
 
     def free(self, amount: int) -> bool:
@@ -59,6 +61,8 @@ class CreditWindow:
             on_turn: called once, when the amount has been taken for the claim or will never be.
         """
         claim = CreditClaim(amount, on_turn)
+        if self._line is None:
+            self._line = deque()
         self._line.append(claim)
         return claim
 
@@ -66,7 +70,7 @@ class CreditWindow:
         """Leave the line, or give back what was granted meanwhile."""
         if claim.granted:
             self.give(claim.amount)
-        elif claim in self._line:
+        elif self._line and claim in self._line:
             self._line.remove(claim)
             self._serve()
 

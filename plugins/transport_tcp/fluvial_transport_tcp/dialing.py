@@ -55,7 +55,9 @@ class Dial:
         self.over: Final = anyio.Event()
         self.error = "the dial was given up"
 
-    async def link(self, gate: DialGate, shake: Shake[Link], *, timeout_s: float) -> tuple[Address, Link] | None:
+    async def link(
+        self, gate: DialGate, shake: Shake[Link[Wire]], *, timeout_s: float
+    ) -> tuple[Address, Link[Wire]] | None:
         """The link that it leads to, and where it was found; None if there is none: ``error`` says why.
 
         Args:

@@ -230,8 +230,12 @@ def _message(buffer: bytearray, start: int, kind: Kind, message_id: int, label_b
 class SendQueue:
     """Frames that wait to be written, in order; ``size`` is theirs in bytes, and the bound is the user's."""
 
+    __slots__ = ("_pieces", "size")
+
     def __init__(self) -> None:
-        self._pieces: deque[bytes | memoryview] = deque()
+        self._pieces: deque[bytes | memoryview] | None = (
+            None  # made anew when something waits: most connections are idle
+        )
         self.size = 0
 
     def __bool__(self) -> bool:
@@ -239,22 +243,28 @@ class SendQueue:
 
     def put(self, message: Message) -> None:
         """Add a message."""
+        if self._pieces is None:
+            self._pieces = deque()
         for piece in encode_frame(message):
             self._pieces.append(piece)
             self.size += len(piece)
 
     def take(self, bytes_max: int) -> bytes | memoryview:
         """The next bytes: small pieces together, a long one slice by slice and never copied; empty if there are none."""
+        pieces = self._pieces
+        if not pieces:
+            self._pieces = None
+            return b""
         parts: list[bytes | memoryview] = []
         room = bytes_max
-        while self._pieces and room:
-            piece = self._pieces.popleft()
+        while pieces and room:
+            piece = pieces.popleft()
             if len(piece) > room:
                 if parts:
-                    self._pieces.appendleft(piece)
+                    pieces.appendleft(piece)
                     break
                 view = memoryview(piece)
-                self._pieces.appendleft(view[room:])
+                pieces.appendleft(view[room:])
                 piece = view[:room]
             parts.append(piece)
             room -= len(piece)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from logging import ERROR
 from typing import Final, NamedTuple
 
-import structlog
-from anyio.abc import TaskGroup
 from fluvial.errors import FluvialError, ResourceLimit
 from fluvial.identity import PeerId
-from fluvial.seats import Receive
-from fluvial.throttling import ThrottledLog
 
+from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, frame_bytes
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
-from fluvial_transport_tcp.metrics import Metrics
-from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.rounds import WorkRounds
-from fluvial_transport_tcp.waiting import make_room, take_credit
+from fluvial_transport_tcp.reading import Withdraw
+from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.workers import Workers
 from fluvial_transport_tcp.writing import FrameWriter
 
@@ -42,49 +39,54 @@ class MessageHandler:
 
     Args:
         peer: whose messages.
-        receive: the node.
+        shared: what all connections of the node have in common.
         writer: takes the answers.
         share: what the connection holds of the node's memory.
-        rounds: how much is begun at once.
-        life: marked while the window is full.
-        options: the limits.
+        life: marked when there is a message.
         frame_bytes_max: the largest frame that both sides take.
-        metrics: counts what came to nothing.
-        log: for what the sender is told anyway.
-        throttled: for bugs of the node, which others may know how to cause.
+        on_done: called when all is handled after :meth:`close`.
     """
+
+    __slots__ = (
+        "_credit_owed",
+        "_frame_bytes_max",
+        "_life",
+        "_peer",
+        "_share",
+        "_shared",
+        "_window",
+        "_workers",
+        "_writer",
+        "answered",
+    )
 
     def __init__(
         self,
         peer: PeerId,
+        shared: Shared,
         *,
-        receive: Receive,
         writer: FrameWriter,
         share: IntakeShare,
-        rounds: WorkRounds,
         life: KeepAlive,
-        options: Options,
         frame_bytes_max: int,
-        metrics: Metrics,
-        log: structlog.stdlib.BoundLogger,
-        throttled: ThrottledLog,
+        on_done: Callable[[], None],
     ) -> None:
         self.answered = False
         self._peer = peer
-        self._receive = receive
+        self._shared = shared
         self._writer = writer
         self._share = share
         self._life = life
-        self._timeout_s = options.handling_timeout_s
-        self._window_bytes = options.window_bytes
         self._frame_bytes_max = frame_bytes_max
-        self._metrics = metrics
-        self._log = log
-        self._throttled = throttled
-        self._window = CreditWindow(options.window_bytes)
+        self._window = CreditWindow(shared.options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
         self._workers: Workers[_Work] = Workers(
-            handle=self._handle, give_up=self._give_up, timeout_s=options.handling_timeout_s, rounds=rounds
+            shared.pool,
+            handle=self._handle,
+            give_up=self._give_up,
+            timeout_s=shared.options.handling_timeout_s,
+            rounds=shared.rounds,
+            on_done=on_done,
         )
 
     @property
@@ -97,10 +99,6 @@ class MessageHandler:
         """How many messages are not handled yet."""
         return self._workers.jobs
 
-    def start(self, group: TaskGroup) -> None:
-        """Handle messages from now on; the group ends after :meth:`close`, when the last one is done."""
-        self._workers.start(group)
-
     def close(self) -> None:
         """No more messages will come; those that are here are handled."""
         self._workers.close()
@@ -109,42 +107,42 @@ class MessageHandler:
         """Give up what takes too long; call it every second or so."""
         self._workers.tick(now)
 
-    def take_now(self, message: Message) -> bool:
-        """Take over a short request or one-way message if there is room for it; if not: :meth:`take`."""
-        size = frame_bytes(message.label, message.body)
-        if not self._share.take(size, solicited=False):
-            return False
-        if not self._window.take(MESSAGE_COST_BYTES + size):
-            self._share.give(size)
-            return False
-        self._life.active = True
-        self._workers.add(_Work(message, size))
-        return True
-
-    async def take(self, message: Message, counted: int) -> None:
-        """Take over a message as soon as there is room for it in the window and among what the node holds.
+    def take(self, message: Message, counted: int, then: Callable[[], None]) -> Withdraw | None:
+        """Take over a message as soon as there is room for it among what the node holds and in the window.
 
         Args:
             message: a request or one-way message.
             counted: what of the share is already counted for it: nothing or all.
+            then: called when it has been taken over, if that was not possible at once.
+
+        Returns:
+            None if it has been taken over, else what must be called if it is not to be any more.
         """
-        size = frame_bytes(message.label, message.body)
-        if not counted:
-            await make_room(self._share, size, solicited=False, life=self._life)
-        try:
-            with self._life.pause():
-                await take_credit(self._window, MESSAGE_COST_BYTES + size)
-        except BaseException:
-            self._share.give(size)
-            raise
+        work = _Work(message, frame_bytes(message.label, message.body))
+        if not counted and not self._share.take(work.frame_bytes, solicited=False):
+            return _Entrance(self, work, self._share, self._window, then).wait_for_room()
+        if not self._window.take(MESSAGE_COST_BYTES + work.frame_bytes):
+            return _Entrance(self, work, self._share, self._window, then).wait_for_window()
+        self.begin(work)
+        return None
+
+    def begin(self, work: _Work) -> None:
+        """Handle a message for which there is room."""
         self._life.active = True
-        self._workers.add(_Work(message, size))
+        self._workers.add(work)
 
     async def _handle(self, work: _Work) -> None:
-        await self._finish(work, await self._reply(work.message))
+        with contained("handling", self._shared.throttled):
+            await self._finish(work, await self._reply(work.message))
 
     async def _give_up(self, work: _Work) -> None:
-        await self._finish(work, self._error(work.message, ResourceLimit(f"not done within {self._timeout_s:g} s")))
+        with contained("handling", self._shared.throttled):
+            await self._finish(
+                work,
+                self._error(
+                    work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
+                ),
+            )
 
     async def _finish(self, work: _Work, reply: Message) -> None:
         charge = MESSAGE_COST_BYTES + work.frame_bytes
@@ -152,10 +150,10 @@ class MessageHandler:
             if work.message.kind is Kind.REQUEST:
                 await self._answer(reply)
             else:
-                self._metrics.dropped["refused"] += reply.kind is Kind.ERROR
+                self._shared.metrics.dropped["refused"] += reply.kind is Kind.ERROR
                 self._credit_owed += charge
                 # Credit below a quarter of the window can wait: what is left admits the largest frame.
-                if self._credit_owed * 4 >= self._window_bytes:
+                if self._credit_owed * 4 >= self._shared.options.window_bytes:
                     self._writer.give_credit(self._credit_owed)
                     self._credit_owed = 0
         finally:
@@ -175,12 +173,14 @@ class MessageHandler:
 
     async def _reply(self, message: Message) -> Message:
         try:
-            body = await self._receive(self._peer, message.label, message.body)
+            body = await self._shared.receive(self._peer, message.label, message.body)
             too_large = frame_bytes("", body) > self._frame_bytes_max
         except FluvialError as error:
             return self._error(message, error)
         except Exception as error:  # noqa: BLE001 - a bug of whoever handles it costs this message, not the node
-            self._throttled.note("message_failed", type(error).__name__, level=ERROR, remote=self._peer, exc_info=error)
+            self._shared.throttled.note(
+                "message_failed", type(error).__name__, level=ERROR, remote=self._peer, exc_info=error
+            )
             text = b"it could not be handled; the log over there says why"
             return Message(Kind.ERROR, message.id, FluvialError.code, text)
         if too_large:
@@ -189,7 +189,72 @@ class MessageHandler:
         return Message(Kind.ANSWER, message.id, body=body)
 
     def _error(self, message: Message, error: FluvialError) -> Message:
-        self._log.debug(
+        self._shared.log.debug(
             "a message failed", remote=self._peer, protocol=message.label, code=error.code, error=error.message
         )
         return Message(Kind.ERROR, message.id, error.code, error.message.encode()[:TEXT_BYTES_MAX])
+
+
+class _Entrance:
+    """A message that waits: for room among what the node holds, then for the window."""
+
+    __slots__ = ("_handler", "_share", "_then", "_waits", "_window", "_withdraw", "_work")
+
+    def __init__(
+        self,
+        handler: MessageHandler,
+        work: _Work,
+        share: IntakeShare,
+        window: CreditWindow,
+        then: Callable[[], None],
+    ) -> None:
+        self._handler = handler
+        self._work = work
+        self._share = share
+        self._window = window
+        self._then = then
+        self._waits = False
+        self._withdraw: Withdraw = _nothing
+
+    def wait_for_room(self) -> Withdraw | None:
+        """As :meth:`MessageHandler.take`."""
+        claim = self._share.queue(self._work.frame_bytes, solicited=False, on_turn=self._has_room)
+        if claim.granted:
+            return self.wait_for_window()
+        self._waits = True
+        self._withdraw = partial(self._share.withdraw, claim)
+        return self.withdraw
+
+    def wait_for_window(self) -> Withdraw | None:
+        """As :meth:`MessageHandler.take`; room is taken for it."""
+        size = MESSAGE_COST_BYTES + self._work.frame_bytes
+        if self._window.take(size):
+            self._enter()
+            return None
+        claim = self._window.queue(size, self._enter)
+        self._waits = True
+
+        def withdraw() -> None:
+            self._window.withdraw(claim)
+            self._share.give(self._work.frame_bytes)
+
+        self._withdraw = withdraw
+        return self.withdraw
+
+    def withdraw(self) -> None:
+        """It is not to be handled."""
+        self._withdraw()
+
+    def _has_room(self) -> None:
+        if self._waits:  # else it was granted at once
+            self.wait_for_window()
+
+    def _enter(self) -> None:
+        self._withdraw = _nothing
+        self._handler.begin(self._work)
+        if self._waits:
+            self._then()
+
+
+def _nothing() -> None:
+    """It is being handled, or was never counted."""

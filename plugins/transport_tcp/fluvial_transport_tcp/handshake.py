@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -71,13 +71,16 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     window_bytes: int
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+StreamT = TypeVar("StreamT", bound=DuplexStream)
+
+
+class Link(msgspec.Struct, Generic[StreamT], frozen=True, kw_only=True):
     """A stream whose other end has proven to be ``peer``; ``decoder`` and ``session`` may hold what it sent behind its Hello.
 
     ``prefix`` is the network that it came from, None if this side dialled it.
     """
 
-    stream: DuplexStream
+    stream: StreamT
     session: Session
     decoder: Decoder
     peer: PeerId
@@ -88,7 +91,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def shake_hands(
-    stream: DuplexStream,
+    stream: StreamT,
     session: Session,
     hello: Hello,
     *,
@@ -98,7 +101,7 @@ async def shake_hands(
     refuse: Callable[[PeerId], str] = lambda peer: "",
     admit: Callable[[PeerId], str] = lambda peer: "",
     on_bytes: Callable[[], None] = lambda: None,
-) -> Link:
+) -> Link[StreamT]:
     """Authenticate the other end of a stream; the stream stays the caller's to close.
 
     Args:

@@ -33,9 +33,11 @@ from fluvial_transport_tcp.places import Places
 from fluvial_transport_tcp.prefix import Prefix, prefix_of
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
+from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.table import ConnectionTable
 from fluvial_transport_tcp.wire import Wire
+from fluvial_transport_tcp.workers import WorkerPool
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
@@ -82,14 +84,22 @@ class ConnectionHost:
         self._hello = Hello(tuple(map(str, addresses)), options.frame_bytes_max, options.window_bytes)
         self._kept = kept
         self._gate = gate
-        self._receive = receive
         self._watcher = watcher
         self._metrics = metrics
         self._log = log
         self._throttled = throttled
-        self._intake = Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max)
-        self._rates = ReadingRates(options)
-        self._rounds = WorkRounds()
+        self._shared = Shared(
+            options=options,
+            receive=receive,
+            intake=Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max),
+            rates=ReadingRates(options),
+            pool=WorkerPool(),
+            rounds=WorkRounds(),
+            metrics=metrics,
+            log=log,
+            throttled=throttled,
+        )
+        self._standing: set[Connection] = set()  # until they are gone
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
@@ -109,7 +119,7 @@ class ConnectionHost:
         )
         metrics.connections = self._table.__len__
         metrics.queued_bytes = lambda: self._table.queued_bytes
-        metrics.intake_bytes = lambda: self._intake.used
+        metrics.intake_bytes = lambda: self._shared.intake.used
 
     @property
     def peers(self) -> frozenset[PeerId]:
@@ -120,6 +130,7 @@ class ConnectionHost:
         """Host connections until :meth:`stop`, and until they have said goodbye; not cancelled by others before that."""
         with CancelScope(shield=True):
             async with self._group:
+                self._shared.pool.start(self._group)
                 task_status.started()
                 await self._stopping.wait()
                 self._pending.cancel_all()
@@ -127,6 +138,9 @@ class ConnectionHost:
                     dialling.scope.cancel()
                 await _close_all(tuple(self._table), "stopping", "this peer stops", within_s=STOP_S)
                 self._group.cancel_scope.cancel()
+            for connection in tuple(self._standing):
+                connection.cut("stopping", "this peer stops")
+                connection.drop()
 
     def stop(self) -> None:
         """Begin nothing new, and end."""
@@ -185,7 +199,7 @@ class ConnectionHost:
             if needless and connection.idle_s(now) > idle_s:
                 connection.retire("idle", f"no messages for {idle_s:g} s")
         self._table.look(now)
-        self._intake.look(now)
+        self._shared.intake.look(now)
         self._throttled.look()
 
     # --- from a stream to a link --------------------------------------------------------------------------------------
@@ -211,7 +225,7 @@ class ConnectionHost:
                 if wire is not None and link is None:
                     wire.close()
         if link is not None:
-            await self._serve(link)
+            self._serve(link)
 
     async def _dialled(self, contact: Contact) -> None:
         """Wait for the dial of a peer, or begin it; a dial that others began counts if it covers the same addresses."""
@@ -250,7 +264,7 @@ class ConnectionHost:
                 dialling.over.set()
         if found is not None:
             self._proven(peer, found[0])
-            await self._serve(found[1], dialling.over)
+            self._serve(found[1], dialling.over)
 
     def _dials_of(self, peer: PeerId) -> Iterable[Dial]:
         return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]
@@ -259,7 +273,7 @@ class ConnectionHost:
         with contained("watcher", self._throttled):
             self._watcher.address_proven(peer, address.with_peer(peer))
 
-    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link:
+    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link[Wire]:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
         link = None
         try:
@@ -275,7 +289,7 @@ class ConnectionHost:
 
     async def _shake(
         self, wire: Wire, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
-    ) -> Link:
+    ) -> Link[Wire]:
         link = await shake_hands(
             wire,
             session,
@@ -299,29 +313,30 @@ class ConnectionHost:
 
     # --- from a link to its end ---------------------------------------------------------------------------------------
 
-    async def _serve(self, link: Link, over: anyio.Event | None = None) -> None:
-        """A connection until it has ended; ``over`` is set as soon as it can be used."""
+    def _serve(self, link: Link[Wire], over: anyio.Event | None = None) -> None:
+        """Let a connection stand; ``over`` is set as soon as it can be used."""
         with contained("connection", self._throttled):
             connection = Connection(
                 link,
-                options=self._options,
-                intake=self._intake,
-                rates=self._rates,
-                rounds=self._rounds,
-                metrics=self._metrics,
-                log=self._log,
-                throttled=self._throttled,
-                receive=self._receive,
-                rank=lambda connection: self._table.rank(connection, anyio.current_time()),
+                self._shared,
+                rank=self._rank,
                 on_left=self._left,
+                on_gone=self._gone,
             )
+            self._standing.add(connection)
             try:
                 self._welcome(connection)
+            finally:
                 if over is not None:
                     over.set()
-                await connection.run()
-            finally:
-                self._table.remove(connection, anyio.current_time())
+            connection.read()
+
+    def _rank(self, connection: Connection) -> Rank:
+        return self._table.rank(connection, anyio.current_time())
+
+    def _gone(self, connection: Connection) -> None:
+        self._standing.discard(connection)
+        self._table.remove(connection, anyio.current_time())
 
     def _welcome(self, connection: Connection) -> None:
         first = self._table.add(connection)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 
 class Verdict(NamedTuple):
@@ -34,6 +32,24 @@ class KeepAlive:
         leaving_at: when the connection began to take no more messages, else None.
     """
 
+    __slots__ = (
+        "_active_at",
+        "_asked",
+        "_frame_at",
+        "_frame_max_s",
+        "_frame_seen",
+        "_heard_at",
+        "_keepalive_s",
+        "_leaving_max_s",
+        "_silence_max_s",
+        "active",
+        "frame",
+        "heard",
+        "leaving_at",
+        "paused",
+        "writing_at",
+    )
+
     def __init__(
         self, now: float, *, keepalive_s: float, silence_max_s: float, frame_max_s: float, leaving_max_s: float
     ) -> None:
@@ -41,23 +57,22 @@ class KeepAlive:
         self.frame = 0
         self.writing_at: float | None = None
         self.leaving_at: float | None = None
-        self._keepalive_s: Final = keepalive_s
-        self._silence_max_s: Final = silence_max_s
-        self._frame_max_s: Final = frame_max_s
-        self._leaving_max_s: Final = leaving_max_s
+        self._keepalive_s = keepalive_s
+        self._silence_max_s = silence_max_s
+        self._frame_max_s = frame_max_s
+        self._leaving_max_s = leaving_max_s
         self._heard_at = self._active_at = self._frame_at = now
         self._frame_seen = 0
         self._asked = False
 
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """While the block waits, this side does not read; then it is as if it had just heard something."""
+    def pause(self) -> None:
+        """This side does not read."""
         self.paused = True
-        try:
-            yield
-        finally:
-            self.paused = False
-            self.heard = True
+
+    def resume(self) -> None:
+        """This side reads again, and it is as if it had just heard something: the other side may have said a lot that was not read."""
+        self.paused = False
+        self.heard = True
 
     def idle_s(self, now: float) -> float:
         """Seconds since the last message, as of the last judgement."""

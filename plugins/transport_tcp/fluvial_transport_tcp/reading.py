@@ -1,18 +1,24 @@
-"""The reading half of a connection: bytes from the socket to messages, counted among what the node holds."""
+"""The reading half of a connection: bytes from the wire to messages, counted among what the node holds.
+
+There is no task for it: :meth:`FrameReader.read` takes what has come until nothing is left, or until something has to be waited for; then the
+connection is not read any further, and whoever grants it calls back.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
-from anyio.lowlevel import checkpoint
+from fluvial.waiting import later, now_s, soon
 
-from fluvial_transport_tcp.framing import FrameHead, Kind, Message
-from fluvial_transport_tcp.handshake import Link
+from fluvial_transport_tcp.framing import Decoder, Kind, Message
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.pacing import ReadingPace
-from fluvial_transport_tcp.waiting import keep_pace, make_room
+from fluvial_transport_tcp.secure import Session
+from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.wire import Wire
 
 READ_BYTES: Final = 262_144
 """What the event loop reads at once at most; asking for less would make it copy."""
@@ -24,88 +30,191 @@ WORK: Final = frozenset({Kind.REQUEST, Kind.ONE_WAY})
 """Kinds of messages that are held until they have been handled."""
 _ANSWERS: Final = frozenset({Kind.ANSWER, Kind.ERROR})
 
+Withdraw: TypeAlias = Callable[[], None]
+"""Ends a wait: what was waited for is not wanted any more, or given back."""
+Take: TypeAlias = Callable[[Message, int, Callable[[], None]], Withdraw | None]
+"""Takes over a message, of which so many bytes are counted already: at once (None), or when it calls the third."""
+
 
 class FrameReader:
-    """Yields the other side's messages.
+    """Hands the other side's messages over, one after the other.
 
     Args:
-        link: where from.
-        share: long frames are counted there while they arrive; those of ``WORK`` until whoever gets the message gives it back.
+        wire: where from.
+        session: decrypts.
+        decoder: may hold what came with the handshake, as may ``session`` and ``wire``.
+        share: long frames are counted there while they arrive; those of ``WORK`` until whoever takes the message gives it back.
         life: marked while a frame is incomplete and while this side does not read.
         metrics: counts bytes and messages.
         pace: how fast this side reads.
+        take: takes the messages.
+        resume: calls :meth:`read` again; called in a turn of the loop of its own.
     """
 
-    def __init__(self, link: Link, *, share: IntakeShare, life: KeepAlive, metrics: Metrics, pace: ReadingPace) -> None:
-        self._stream = link.stream
-        self._session = link.session
-        self._decoder = link.decoder
+    __slots__ = (
+        "_decoder",
+        "_ended",
+        "_frame_bytes",
+        "_frames",
+        "_life",
+        "_metrics",
+        "_pace",
+        "_received",
+        "_resume",
+        "_session",
+        "_share",
+        "_take",
+        "_waits",
+        "_wire",
+        "_withdraw",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        session: Session,
+        decoder: Decoder,
+        *,
+        share: IntakeShare,
+        life: KeepAlive,
+        metrics: Metrics,
+        pace: ReadingPace,
+        take: Take,
+        resume: Callable[[], None],
+    ) -> None:
+        self._wire = wire
+        self._session = session
+        self._decoder = decoder
         self._share = share
         self._life = life
         self._metrics = metrics
         self._pace = pace
-        self._received = memoryview(b"")  # read from the socket, not decrypted yet
+        self._take = take
+        self._resume = resume
+        self._received: memoryview | None = None  # read from the wire, not decrypted yet
         self._frames = 0
-        self._in_a_row = 0
+        self._frame_bytes = 0  # of the share, for a frame that is not complete
+        self._waits = False
+        self._withdraw: Withdraw | None = None
+        self._ended = False
 
-    def ready_message(self) -> Message | None:
-        """The next message if all of it is here; None if :meth:`next_message` is to be asked. It is short, and not counted."""
-        if self._in_a_row >= MESSAGES_AT_ONCE or (message := self._decoder.next_message()) is None:
-            return None
-        self._in_a_row += 1
-        self._metrics.messages_in[message.kind] += 1
-        return message
-
-    async def next_message(self) -> tuple[Message, int]:
-        """The next message, and what of the share is counted for it.
+    def read(self) -> None:
+        """Take what is here, if nothing is waited for.
 
         Raises:
-            RemoteProtocolError: the bytes are no frame, or no TLS.
+            RemoteProtocolError: the bytes are no frame, or no TLS; or what ``take`` raises.
             OSError, anyio's errors of streams: the connection broke.
         """
-        if self._in_a_row >= MESSAGES_AT_ONCE:
-            self._in_a_row = 0
-            await checkpoint()
-        while (message := self.ready_message()) is None:
-            if (head := self._decoder.head) is not None:
-                return await self._rest_of_message(head)
-            await self._more()
-        return message, 0
+        for _ in range(MESSAGES_AT_ONCE):
+            if self._waits or self._ended:
+                return
+            message = self._decoder.next_message()
+            while message is None:
+                if not self._more():
+                    return
+                message = self._decoder.next_message()
+            self._metrics.messages_in[message.kind] += 1
+            counted = self._frame_is_complete(message.kind) if self._frame_bytes else 0
+            if (withdraw := self._take(message, counted, self._granted)) is not None:
+                self._wait(withdraw)
+        if not (self._waits or self._ended):
+            self._waits = True
+            soon(self._continue)
 
-    async def _rest_of_message(self, head: FrameHead) -> tuple[Message, int]:
-        """A message of which only a part is here; there is room for all of it before more of it is read."""
-        size, counted = head.frame_bytes, 0
-        await make_room(self._share, size, solicited=head.kind in _ANSWERS, life=self._life)
-        self._frames += 1
-        self._life.frame = self._frames
-        try:
-            while (message := self._decoder.next_message()) is None:
-                await self._more()
-            counted = size if message.kind in WORK else 0
-        except BaseException:
-            self._decoder.discard()  # at once: whoever still refers to this connection must not hold on to megabytes
-            self._received = memoryview(b"")
-            raise
-        finally:
-            self._life.frame = 0
-            self._share.give(size - counted)
-        self._metrics.messages_in[message.kind] += 1
-        return message, counted
+    def end(self) -> None:
+        """Read nothing more and hold nothing more; at once: whoever still refers to this connection must not hold on to megabytes."""
+        self._ended = True
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw is not None:
+            withdraw()
+        self._decoder.discard()
+        self._received = None
+        if self._frame_bytes:
+            self._frame_is_complete(Kind.PONG)
 
-    async def _more(self) -> None:
-        """Feed the decoder with at least one byte."""
+    def _more(self) -> bool:
+        """Feed the decoder with at least one byte; False if there is none now, or something has to be waited for."""
+        head = self._decoder.head
+        if head is not None and not self._frame_bytes and not self._has_room(head.frame_bytes, head.kind in _ANSWERS):
+            return False
         while not (data := self._session.read()):
-            if not self._received:
-                self._in_a_row = 0
-                chunk = await self._stream.receive(READ_BYTES)
+            if self._received is None:
+                if not (chunk := self._wire.take(READ_BYTES)):
+                    return False
                 self._life.heard = True
                 self._metrics.bytes_in += len(chunk)
-                if self._pace.spend(len(chunk)):
-                    await keep_pace(self._pace, self._share, life=self._life)
-                if len(chunk) <= DECRYPT_BYTES:
-                    self._session.feed(chunk)
-                    continue
                 self._received = memoryview(chunk)
-            self._session.feed(self._received[:DECRYPT_BYTES])
-            self._received = self._received[DECRYPT_BYTES:]
+                if self._pace.spend(len(chunk)) and self._must_rest(self._pace.settle):
+                    return False
+            rest = self._received
+            self._received = rest[DECRYPT_BYTES:] if len(rest) > DECRYPT_BYTES else None
+            self._session.feed(rest[:DECRYPT_BYTES])
         self._decoder.feed(data)
+        return True
+
+    def _has_room(self, size: int, solicited: bool) -> bool:
+        """Whether there is room for all of a frame of which a part is here; no more of it is read before there is."""
+        if not self._share.take(size, solicited=solicited):
+
+            def on_turn() -> None:
+                if self._waits:  # else it was granted at once
+                    self._begin_frame(size)
+                    self._granted()
+
+            claim = self._share.queue(size, solicited=solicited, on_turn=on_turn)
+            if self._ended or not claim.granted:
+                self._wait(lambda: self._share.withdraw(claim))
+                return False
+        self._begin_frame(size)
+        return True
+
+    def _begin_frame(self, size: int) -> None:
+        self._frame_bytes = size
+        self._frames += 1
+        self._life.frame = self._frames
+
+    def _frame_is_complete(self, kind: Kind) -> int:
+        """What of the share stays counted."""
+        size, self._frame_bytes, self._life.frame = self._frame_bytes, 0, 0
+        counted = size if kind in WORK else 0
+        self._share.give(size - counted)
+        return counted
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _wait(self, withdraw: Withdraw) -> None:
+        """This side does not read until something is granted."""
+        if self._ended:  # while it was asked for
+            withdraw()
+            return
+        self._waits, self._withdraw = True, withdraw
+        self._life.pause()
+
+    def _granted(self) -> None:
+        """For whoever grants what was waited for, perhaps in the middle of another connection's work: this one goes on in a turn of its own."""
+        self._withdraw = None
+        soon(self._heard)
+
+    def _heard(self) -> None:
+        self._life.resume()
+        self._continue()
+
+    def _continue(self) -> None:
+        self._waits = False
+        if not self._ended:
+            self._resume()
+
+    def _must_rest(self, owed_s: Callable[..., float]) -> bool:
+        """Account for what was read, and rest until more may be. A frame that arrives meanwhile is still under way: its time goes on."""
+        wait_s = owed_s(vouched=self._share.holder.rank >= Rank.TRUSTED, now=now_s())
+        if wait_s <= 0:
+            return False
+        self._waits = True
+        self._withdraw = later(wait_s, self._rested).cancel
+        return True
+
+    def _rested(self) -> None:
+        self._life.heard = True
+        if not self._must_rest(self._pace.owed_s):
+            self._withdraw = None
+            self._continue()

@@ -67,7 +67,7 @@ class Reconnector:
                     self._log.info("kept_peer_unreachable", error=error.message, next_try_s=round(pause, 2))
                     await anyio.sleep(pause)
                     continue
-                await connection.left.wait()
+                await connection.until_left()
                 if connection.superseded:
                     continue
                 failures = 0 if anyio.current_time() - connection.opened_at > STABLE_S else failures + 1

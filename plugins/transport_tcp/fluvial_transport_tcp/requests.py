@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError, Unreachable
-from fluvial.waiting import Event
+from fluvial.waiting import Future, at, future
 
 from fluvial_transport_tcp.framing import Kind, Message
 
@@ -28,45 +28,52 @@ _ID_MAX: Final = 2**32 - 1
 class Pending:
     """One request; ``charge`` is the share of the other side's window that it takes until it is answered."""
 
-    __slots__ = ("_answer", "_broken", "_done", "abandoned", "charge", "id", "protocol")
+    __slots__ = ("_answer", "abandoned", "charge", "id", "protocol")
 
     def __init__(self, request_id: int, protocol: str, charge: int) -> None:
         self.id = request_id
         self.protocol = protocol
         self.charge = charge
         self.abandoned = False
-        self._answer: Message | None = None
-        self._broken = ""
-        self._done = Event()
+        self._answer: Future[Message | Exception] = future()
 
-    def settle(self, answer: Message) -> None:
-        """The answer is here."""
-        self._answer = answer
-        self._done.set()
+    def settle(self, answer: Message | Exception) -> None:
+        """The answer is here, or why there will be none."""
+        if not self._answer.done():
+            self._answer.set_result(answer)
 
-    def fail(self, why: str) -> None:
-        """No answer will come."""
-        self._broken = why
-        self._done.set()
-
-    async def wait(self, peer: str) -> bytes:
+    async def wait(self, peer: str, until: float) -> bytes:
         """The answer's payload.
+
+        Args:
+            peer: who is asked.
+            until: the deadline, of the loop's clock.
 
         Raises:
             RemoteProtocolError: the other side answered with an error.
             Unreachable: no answer will come.
+            TimeoutError: none came in time.
         """
-        await self._done.wait()
-        if self._answer is None:
-            raise Unreachable(f"{peer}: no answer to {self.protocol}: {self._broken}")
-        if self._answer.kind is Kind.ERROR:
-            text = self._answer.body.decode(errors="replace")
-            raise RemoteProtocolError(f"{peer} answered {self.protocol} with {self._answer.label}: {text}")
-        return self._answer.body
+        timer = at(until, self._expire)
+        try:
+            answer = await self._answer
+        finally:
+            timer.cancel()
+        if isinstance(answer, Exception):
+            raise answer
+        if answer.kind is Kind.ERROR:
+            text = answer.body.decode(errors="replace")
+            raise RemoteProtocolError(f"{peer} answered {self.protocol} with {answer.label}: {text}")
+        return answer.body
+
+    def _expire(self) -> None:
+        self.settle(TimeoutError())
 
 
 class Requests:
     """All pending requests of a connection, by id."""
+
+    __slots__ = ("_last_id", "_pending", "_waiting")
 
     def __init__(self) -> None:
         self._pending: dict[int, Pending] = {}
@@ -107,9 +114,9 @@ class Requests:
             pending.settle(answer)
         return pending
 
-    def fail_all(self, why: str) -> None:
+    def fail_all(self, peer: str, why: str) -> None:
         """The connection is no more."""
         for pending in self._pending.values():
-            pending.fail(why)
+            pending.settle(Unreachable(f"{peer}: no answer to {pending.protocol}: {why}"))
         self._pending.clear()
         self._waiting = 0

@@ -173,8 +173,8 @@ class ConnectionTable(Generic[ConnectionT]):
             if len(self._evicted) >= EVICTED_MAX:
                 return "too many connections are being closed"
             self._evicted.add(displaced)
-            displaced.cut("evicted", "room was needed for another connection")
             del self._all[displaced]
+            displaced.cut("evicted", "room was needed for another connection")
         return why
 
     def look(self, now: float) -> None:

@@ -16,6 +16,7 @@ from fluvial.identity import PeerId
 from fluvial.ports import Context
 from fluvial.seats import PeerWatcher, Receive, Transport
 from fluvial.throttling import ThrottledLog
+from fluvial.waiting import now_s
 
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection, NotSent
@@ -118,14 +119,16 @@ class TcpTransport(Transport):
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """Send and wait for the answer; see :class:`fluvial.seats.Transport`."""
-        size = self._checked_size(protocol, payload)
+        size, until = self._checked_size(protocol, payload), now_s() + timeout_s
         try:
-            with anyio.fail_after(timeout_s):
-                while True:
-                    connection = await self._connection(contact)
-                    self._check_fits(connection, size)
-                    with suppress(NotSent):
-                        return await connection.request(protocol, payload, size=size)
+            while True:
+                connection = self._used(contact.peer)
+                if connection is None:
+                    with anyio.fail_after(until - now_s()):
+                        connection = await self._connection(contact)
+                self._check_fits(connection, size)
+                with suppress(NotSent):
+                    return await connection.request(protocol, payload, size=size, until=until)
         except TimeoutError as error:
             raise Unreachable(f"{contact.peer}: no answer to {protocol} within {timeout_s:g} s") from error
 
@@ -146,7 +149,7 @@ class TcpTransport(Transport):
 
     def post(self, peer: PeerId, protocol: str, payload: bytes) -> bool:
         """Send at once or not at all; see :class:`fluvial.seats.Transport`."""
-        connection = None if self._host is None else self._host.used(peer)
+        connection = self._used(peer)
         if connection is None or not 1 <= len(protocol.encode()) <= LABEL_BYTES_MAX:
             return False
         return connection.post(protocol, payload, size=frame_bytes(protocol, payload))
@@ -216,6 +219,9 @@ class TcpTransport(Transport):
             await anyio.sleep(period_s)
             with contained("upkeep", self._throttled):
                 host.look(anyio.current_time())
+
+    def _used(self, peer: PeerId) -> Connection | None:
+        return None if self._host is None else self._host.used(peer)
 
     async def _connection(self, contact: Contact) -> Connection:
         if self._host is None:

@@ -3,6 +3,9 @@
 The only module that uses asyncio directly. ``anyio.SocketStream`` passes through the event loop once more for every send, and tells the
 selector twice for every receive; that was a fifth of what a request costs. The contract is the same: one reader and one writer at a
 time, the errors of anyio's streams, and nothing is lost by a cancelled ``receive``.
+
+A handshake waits for bytes with :meth:`Wire.receive` and :meth:`Wire.send`. A connection that stands has no task to wait: it is called when there
+is something to :meth:`Wire.take`, and when the system has taken what was left of a :meth:`Wire.write`; see :meth:`Wire.attend`.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections import deque
+from collections.abc import Callable
 from typing import Final, cast
 
 import anyio
@@ -24,10 +27,27 @@ _CONNECTING: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINT
 class Wire(asyncio.Protocol):
     """One end of a TCP connection; made by :meth:`accepted` and :meth:`connect`."""
 
+    __slots__ = (
+        "_broken",
+        "_closed",
+        "_data",
+        "_ended",
+        "_error",
+        "_full",
+        "_on_readable",
+        "_on_writable",
+        "_paused",
+        "_reader",
+        "_transport",
+        "_writer",
+        "remote_host",
+    )
+
     def __init__(self) -> None:
         self._transport: asyncio.Transport
-        self._chunks: deque[bytes] = deque()
-        self._buffered = 0
+        self._data: bytes | bytearray = b""  # received and not taken; a bytearray if it came in several pieces
+        self._on_readable: Callable[[], None] | None = None
+        self._on_writable: Callable[[], None] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._paused = False  # this side does not read
@@ -70,7 +90,57 @@ class Wire(asyncio.Protocol):
     @property
     def buffered(self) -> int:
         """Bytes that have been received and not taken."""
-        return self._buffered
+        return len(self._data)
+
+    @property
+    def full(self) -> bool:
+        """Whether the system has not taken all of what was written."""
+        return self._full
+
+    def attend(self, on_readable: Callable[[], None], on_writable: Callable[[], None]) -> None:
+        """From now on nobody waits in :meth:`receive` or :meth:`send`.
+
+        Args:
+            on_readable: called when there may be something to :meth:`take`, or its end.
+            on_writable: called when the system has taken what was left of a :meth:`write`, or will never do so.
+        """
+        self._on_readable, self._on_writable = on_readable, on_writable
+
+    def detach(self) -> None:
+        """Call nobody any more."""
+        self._on_readable = self._on_writable = None
+
+    def take(self, max_bytes: int) -> bytes:
+        """The next bytes, at most ``max_bytes``; empty if none are here now.
+
+        Raises:
+            EndOfStream, BrokenResourceError, ClosedResourceError: there will be none, as for :meth:`receive`.
+        """
+        if not self._data:
+            if self._ended:
+                raise anyio.EndOfStream if self._error is None and not self._closed else self._failure()
+            return b""
+        taken = bytes(self._data[:max_bytes])
+        if isinstance(self._data, bytes):
+            self._data = self._data[max_bytes:]
+        else:
+            del self._data[:max_bytes]
+        if self._paused and len(self._data) < BUFFERED_BYTES_MAX:
+            self._paused = False
+            self._transport.resume_reading()
+        return taken
+
+    def write(self, data: bytes) -> bool:
+        """Hand bytes to the system; whether it has taken them all.
+
+        Raises:
+            BrokenResourceError: the connection broke.
+            ClosedResourceError: this side has closed it.
+        """
+        if self._broken:
+            raise self._failure()
+        self._transport.write(data)
+        return not self._full
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """The next bytes, at most ``max_bytes``; whatever has arrived, without going through the event loop if something has.
@@ -80,23 +150,13 @@ class Wire(asyncio.Protocol):
             BrokenResourceError: the connection broke.
             ClosedResourceError: this side has closed it.
         """
-        while not self._chunks:
-            if self._ended:
-                raise anyio.EndOfStream if self._error is None and not self._closed else self._failure()
+        while not (data := self.take(max_bytes)):
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        chunk = self._chunks.popleft()
-        if len(chunk) > max_bytes:
-            self._chunks.appendleft(chunk[max_bytes:])
-            chunk = chunk[:max_bytes]
-        self._buffered -= len(chunk)
-        if self._paused and self._buffered < BUFFERED_BYTES_MAX:
-            self._paused = False
-            self._transport.resume_reading()
-        return chunk
+        return data
 
     async def send(self, item: bytes) -> None:
         """Hand bytes to the system; waits as long as it does not take them all.
@@ -107,19 +167,16 @@ class Wire(asyncio.Protocol):
             BrokenResourceError: the connection broke.
             ClosedResourceError: this side has closed it.
         """
-        while True:
-            if self._broken:
-                raise self._failure()
-            if item:
-                self._transport.write(item)
-                item = b""
-            if not self._full:
-                return
+        taken = self.write(item)
+        while not taken:
             self._writer = asyncio.get_running_loop().create_future()
             try:
                 await self._writer
             finally:
                 self._writer = None
+            if self._broken:
+                raise self._failure()
+            taken = not self._full
 
     async def send_eof(self) -> None:
         """Say that no more will be sent."""
@@ -136,10 +193,21 @@ class Wire(asyncio.Protocol):
         failure.__cause__ = self._error
         return failure
 
+    def _readable(self) -> None:
+        if self._on_readable is not None:
+            self._on_readable()
+        elif self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _writable(self) -> None:
+        if self._on_writable is not None:
+            self._on_writable()
+        elif self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
     def _wake(self) -> None:
-        for waiting in (self._reader, self._writer):
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+        self._readable()
+        self._writable()
 
     # --- what asyncio calls ---
 
@@ -152,18 +220,21 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        self._chunks.append(data)
-        self._buffered += len(data)
-        if self._buffered >= BUFFERED_BYTES_MAX:
+        if not self._data:
+            self._data = data
+        elif isinstance(self._data, bytes):
+            self._data = bytearray(self._data) + data
+        else:
+            self._data += data
+        if len(self._data) >= BUFFERED_BYTES_MAX and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        self._readable()
 
     def eof_received(self) -> bool:
         """The other side sends no more; what this side sends may still arrive."""
         self._ended = True
-        self._wake()
+        self._readable()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -179,8 +250,7 @@ class Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The system has taken all."""
         self._full = False
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._writable()
 
 
 def _prepare(sock: socket.socket) -> None:

@@ -1,7 +1,8 @@
-"""Tasks that handle what comes in, many messages each.
+"""Tasks that handle what comes in, many messages each, for all connections of a node.
 
-A task per message would cost more than the message: so a few workers take them from a line. Whoever takes one while others wait calls
-another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
+A task per message would cost more than the message, and tasks that wait for each connection would be most of what an idle one costs: so a few
+workers wait for any. The messages of a connection are in a line; a worker that is called takes them from there. Whoever takes one while others wait
+calls another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
 nothing to do; if not, the other goes on. So no message waits for another that is slow.
 
 After a few jobs they rest for a turn of the event loop, so that a flood over one connection holds up the others by little; and all connections together
@@ -12,17 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
-from fluvial.waiting import Event
+from fluvial.waiting import Future, future
 
 from fluvial_transport_tcp.rounds import WorkRounds
 
-IDLE_MAX: Final = 4
-"""Workers that wait for work, per connection; further ones end when there is none."""
+IDLE_MAX: Final = 16
+"""Workers that wait for work, of all connections; further ones end when there is none."""
 
 JOBS_AT_ONCE: Final = 16
 """Begun one after the other before other connections get their turn."""
@@ -30,50 +31,127 @@ JOBS_AT_ONCE: Final = 16
 JobT = TypeVar("JobT")
 
 
-class _Worker(Generic[JobT]):
-    __slots__ = ("job", "scope", "since")
+class _Worker:
+    """What a task does now; its scope is cancelled to end the job, and then it gets another one."""
 
-    def __init__(self) -> None:
-        self.job: JobT | None = None
+    __slots__ = ("job", "line", "scope", "since", "wake")
+
+    def __init__(self, line: Workers[Any]) -> None:
+        self.line: Workers[Any] | None = line
+        self.job: Any = None
         self.since: float | None = None
         self.scope = anyio.CancelScope()
+        self.wake: Future[None] | None = None
+
+
+class WorkerPool:
+    """The workers of all connections."""
+
+    def __init__(self) -> None:
+        self._group: TaskGroup  # once started
+        self._idle: list[_Worker] = []
+        self._closed = False
+
+    def start(self, group: TaskGroup) -> None:
+        """Begin tasks in this group from now on; after :meth:`close` they end when there is nothing to do."""
+        self._group = group
+
+    def close(self) -> None:
+        """Nobody waits for work any more."""
+        self._closed = True
+        for worker in self._idle:
+            _wake(worker)
+        self._idle.clear()
+
+    def call(self, line: Workers[Any]) -> None:
+        """Send a worker to a line."""
+        if self._idle:
+            worker = self._idle.pop()
+            worker.line = line
+            _wake(worker)
+        else:
+            self._group.start_soon(self._run, _Worker(line))
+
+    async def _run(self, worker: _Worker) -> None:
+        while worker.line is not None:
+            with anyio.CancelScope() as worker.scope:
+                await self._work(worker)
+            if worker.job is not None and worker.line is not None:
+                await worker.line.give_up(worker)
+
+    async def _work(self, worker: _Worker) -> None:
+        """Do the jobs of one line after the other, until there are none or the scope was cancelled."""
+        while worker.line is not None and not worker.scope.cancel_called:
+            await worker.line.work(worker)
+            worker.line = None
+            if self._closed or len(self._idle) >= IDLE_MAX or worker.scope.cancel_called:
+                return
+            worker.wake = future()
+            self._idle.append(worker)
+            try:
+                await worker.wake
+            except BaseException:
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                raise
+
+
+def _wake(worker: _Worker) -> None:
+    if worker.wake is not None and not worker.wake.done():
+        worker.wake.set_result(None)
 
 
 class Workers(Generic[JobT]):
-    """The workers of one connection; who adds jobs bounds their number.
+    """The line of one connection, and who works on it; who adds jobs bounds their number.
 
     Args:
+        pool: of the node.
         handle: does a job.
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
+        on_done: called when the last job is done after :meth:`close`.
     """
+
+    __slots__ = (
+        "_begun",
+        "_called",
+        "_closed",
+        "_give_up",
+        "_handle",
+        "_jobs",
+        "_on_done",
+        "_pool",
+        "_resting",
+        "_rounds",
+        "_timeout_s",
+        "_turns",
+        "_workers",
+    )
 
     def __init__(
         self,
+        pool: WorkerPool,
         *,
         handle: Callable[[JobT], Awaitable[None]],
         give_up: Callable[[JobT], Awaitable[None]],
         timeout_s: float,
         rounds: WorkRounds,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
-        self._group: TaskGroup  # once started
+        self._pool = pool
         self._handle = handle
         self._give_up = give_up
         self._timeout_s = timeout_s
         self._rounds = rounds
+        self._on_done = on_done
         self._turns = 0  # had since there was nothing to do
-        self._jobs: deque[JobT] = deque()
-        self._idle: list[Event] = []
-        self._workers: set[_Worker[JobT]] = set()
+        self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
+        self._workers: set[_Worker] | None = None
         self._called = False  # a worker is on its way to the line
         self._begun = 0  # jobs since the last rest
         self._resting = False  # a worker lets others have their turn, and goes on then
         self._closed = False
-
-    def start(self, group: TaskGroup) -> None:
-        """Take jobs from now on; the group ends after :meth:`close`, when the last job is done."""
-        self._group = group
 
     @property
     def busy(self) -> bool:
@@ -83,10 +161,12 @@ class Workers(Generic[JobT]):
     @property
     def jobs(self) -> int:
         """How many jobs are not done."""
-        return len(self._jobs) + len(self._workers) - len(self._idle)
+        return (len(self._jobs) if self._jobs else 0) + (len(self._workers) if self._workers else 0)
 
     def add(self, job: JobT) -> None:
         """Put a job into the line."""
+        if self._jobs is None:
+            self._jobs = deque()
         self._jobs.append(job)
         self._call()
 
@@ -96,7 +176,7 @@ class Workers(Generic[JobT]):
         Args:
             now: ``anyio.current_time()``.
         """
-        for worker in self._workers:
+        for worker in self._workers or ():
             if worker.job is None:
                 continue
             if worker.since is None:
@@ -107,59 +187,60 @@ class Workers(Generic[JobT]):
     def close(self) -> None:
         """No more jobs will come; those in the line are done."""
         self._closed = True
-        for idle in self._idle:
-            idle.set()
+        if not self.busy:
+            self._on_done()
 
-    def _call(self) -> None:
-        if self._called:
-            return
-        self._called = True
-        if self._idle:
-            self._idle.pop().set()
-        else:
-            self._group.start_soon(self._run)
-
-    async def _run(self) -> None:
-        worker = _Worker[JobT]()
+    async def work(self, worker: _Worker) -> None:
+        """For the pool: do jobs until there is nothing for this worker to do any more."""
+        self._called = False
+        if self._workers is None:
+            self._workers = set()
         self._workers.add(worker)
         try:
-            staying = True
-            while staying:
-                with anyio.CancelScope() as worker.scope:
-                    staying = await self._work(worker)
-                if worker.job is not None:
-                    await self._give_up(worker.job)
-                    worker.job = None
-        finally:
-            self._workers.discard(worker)
-
-    async def _work(self, worker: _Worker[JobT]) -> bool:
-        """Do jobs until there is nothing for this worker to do any more; False then."""
-        while True:
-            self._called = False
-            while self._jobs and not self._resting:
+            while self._jobs and not self._resting and not worker.scope.cancel_called:
                 if self._begun >= JOBS_AT_ONCE:
                     await self._rest()
                     continue
                 if not self._rounds.open():
                     await self._wait_for_turn()
-                self._begun += 1
-                worker.job, worker.since = self._jobs.popleft(), None
-                if self._jobs:
-                    self._call()
-                else:
-                    self._turns = 0
+                worker.job, worker.since = self._next(self._jobs), None
                 await self._handle(worker.job)
                 worker.job = None
-            if self._closed or len(self._idle) >= IDLE_MAX:
-                return False
-            idle = Event()
-            self._idle.append(idle)
-            try:
-                await idle.wait()
-            finally:
-                if idle in self._idle:
-                    self._idle.remove(idle)
+            if self._jobs and not self._resting:  # the scope was cancelled when the job was just done
+                self._call()
+        finally:
+            if worker.job is None:
+                self._leave(worker)
+
+    async def give_up(self, worker: _Worker) -> None:
+        """For the pool: the worker's job was cancelled."""
+        try:
+            await self._give_up(worker.job)
+        finally:
+            worker.job = None
+            self._leave(worker)
+
+    def _leave(self, worker: _Worker) -> None:
+        if self._workers is not None:
+            self._workers.discard(worker)
+            if not self._workers:
+                self._workers = None
+        if self._closed and not self.busy:
+            self._on_done()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            self._pool.call(self)
+
+    def _next(self, jobs: deque[JobT]) -> JobT:
+        job = jobs.popleft()
+        self._begun += 1
+        if jobs:
+            self._call()
+        else:
+            self._turns, self._jobs = 0, None
+        return job
 
     async def _wait_for_turn(self) -> None:
         """Other connections have their turns meanwhile; other workers of this one leave the line alone."""

@@ -1,25 +1,28 @@
-"""The writing half of a connection: a bounded queue of frames, encrypted piece by piece."""
+"""The writing half of a connection: a bounded queue of frames, encrypted piece by piece.
+
+There is no task for it. A message that is put into the queue is written at once if little is under way; else in a turn or two of the event loop,
+together with what comes until then; and if the system does not take it all, what remains follows when it has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from anyio.lowlevel import checkpoint
-from fluvial.waiting import Event, now_s
+from fluvial.errors import RemoteProtocolError
+from fluvial.waiting import now_s, soon
 
-from fluvial_transport_tcp.closing import Closing, ConnectionPhase
 from fluvial_transport_tcp.credit import CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, SendQueue, frame_bytes
-from fluvial_transport_tcp.handshake import Link
+from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.secure import Session
 from fluvial_transport_tcp.waiting import take_credit
+from fluvial_transport_tcp.wire import Wire
 
 WRITE_BYTES: Final = 65_536
 """Encrypted and written at once: four full TLS records; bounds the copies that are made of a long message."""
-
-
 CROWD: Final = 8
 """With so many messages under way, those that are written wait :data:`GATHER_TURNS` for others: one call of the system has them all."""
 GATHER_TURNS: Final = 2
@@ -32,23 +35,63 @@ class FrameWriter:
     Signs of life and credit have one slot each, so that no flood of pings fills the queue.
 
     Args:
-        link: where to.
+        wire: where to; its ``on_writable`` is to be :meth:`go_on`.
+        session: encrypts.
         queue_bytes_max: what waits before senders wait.
         life: marked while a write takes time.
         metrics: counts bytes and messages.
+        under_way: how many messages wait for answers, of either side.
+        on_empty: called whenever all is written.
+        on_error: called with what ended the writing: the session, or the connection.
     """
 
-    def __init__(self, link: Link, *, queue_bytes_max: int, life: KeepAlive, metrics: Metrics) -> None:
-        self._stream = link.stream
-        self._session = link.session
+    __slots__ = (
+        "_closed",
+        "_credit",
+        "_in_hand",
+        "_life",
+        "_metrics",
+        "_on_empty",
+        "_on_error",
+        "_ping",
+        "_pong",
+        "_queue",
+        "_room",
+        "_session",
+        "_turns",
+        "_under_way",
+        "_wire",
+        "_writing",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        session: Session,
+        *,
+        queue_bytes_max: int,
+        life: KeepAlive,
+        metrics: Metrics,
+        under_way: Callable[[], int],
+        on_empty: Callable[[], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._wire = wire
+        self._session = session
         self._life = life
         self._metrics = metrics
+        self._under_way = under_way
+        self._on_empty = on_empty
+        self._on_error = on_error
         self._room = CreditWindow(queue_bytes_max)
         self._queue = SendQueue()
-        self._wake = Event()
         self._ping = False
         self._pong: int | None = None
         self._credit = 0
+        self._turns = 0  # until what is in the queue is written; 0 if that is not to come by itself
+        self._writing = False
+        self._in_hand = 0  # bytes of the queue that the system has not taken yet
+        self._closed = False
 
     @property
     def queued_bytes(self) -> int:
@@ -71,7 +114,7 @@ class FrameWriter:
         """Into the queue, in which room for it was reserved."""
         self._queue.put(message)
         self._metrics.messages_out[message.kind] += 1
-        self._wake.set()
+        self.wake()
 
     def put_control(self, message: Message) -> None:
         """Into the queue without waiting for room; for small messages of which there are few."""
@@ -81,56 +124,75 @@ class FrameWriter:
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._ping = True
-        self._wake.set()
+        self._wake_later()
 
     def pong(self, number: int) -> None:
         """Give a sign of life; of several that are due only the last is given."""
         self._pong = number
-        self._wake.set()
+        self._wake_later()
 
     def give_credit(self, size: int) -> None:
         """Give credit back to the other side; what is due is added up."""
         self._credit += size
-        self._wake.set()
+        self._wake_later()
 
     def wake(self) -> None:
-        """Look whether writing is over; see :meth:`run`."""
-        self._wake.set()
+        """See to it that what is due is written, or that ``on_empty`` is called."""
+        under_way = self._under_way()
+        if under_way > 1:
+            self._wake_later(GATHER_TURNS if under_way >= CROWD else 1)
+        elif not (self._turns or self._writing or self._wire.full or self._closed):
+            self._write()
+
+    def go_on(self) -> None:
+        """The system has taken what was written, or the connection broke."""
+        self._life.writing_at = None
+        in_hand, self._in_hand = self._in_hand, 0
+        if in_hand:
+            self._room.give(in_hand)
+        if not (self._turns or self._writing or self._closed):
+            self._write()
 
     def close(self) -> None:
-        """Refuse all who wait for room and all who will ask; :meth:`run` returns."""
+        """Write nothing more; refuse all who wait for room and all who will ask."""
+        self._closed = True
         self._room.close()
-        self._wake.set()
 
-    async def run(self, closing: Closing, under_way: Callable[[], int]) -> None:
-        """Write until the queue is empty and both sides have said goodbye, or until the connection is cut.
+    def _wake_later(self, turns: int = 1) -> None:
+        """As :meth:`wake`, together with what is due until then."""
+        if not (self._turns or self._writing or self._wire.full or self._closed):
+            self._turns = turns
+            soon(self._turn)
 
-        Args:
-            closing: the phases of the connection.
-            under_way: how many messages wait for answers, of either side.
+    def _turn(self) -> None:
+        self._turns -= 1
+        if self._turns:
+            soon(self._turn)
+        elif not (self._wire.full or self._closed):
+            self._write()
 
-        Raises:
-            RemoteProtocolError: the other side has ended the session.
-            OSError, anyio's errors of streams: the connection broke.
-        """
-        while closing.phase is not ConnectionPhase.ENDED:
-            self._put_due_control()
-            piece = self._queue.take(WRITE_BYTES)
-            sealed = self._session.seal(piece)
-            if sealed:
-                self._life.writing_at = now_s()
-                await self._stream.send(sealed)
-                self._life.writing_at = None
+    def _write(self) -> None:
+        self._writing = True
+        try:
+            while not (self._wire.full or self._closed):
+                self._put_due_control()
+                piece = self._queue.take(WRITE_BYTES)
+                sealed = self._session.seal(piece)
+                if not sealed:
+                    break
+                taken = self._wire.write(sealed)
                 self._metrics.bytes_out += len(sealed)
-                self._room.give(len(piece))
-            elif closing.phase is ConnectionPhase.DONE:
-                return
-            else:
-                self._wake = Event()
-                await self._wake.wait()
-                if under_way() >= CROWD:
-                    for _ in range(GATHER_TURNS):
-                        await checkpoint()
+                if taken:
+                    self._room.give(len(piece))
+                else:
+                    self._in_hand, self._life.writing_at = len(piece), now_s()
+        except (RemoteProtocolError, *GONE) as error:
+            self._on_error(error)
+            return
+        finally:
+            self._writing = False
+        if not (self._wire.full or self._closed):
+            self._on_empty()
 
     def _put_due_control(self) -> None:
         if self._ping:

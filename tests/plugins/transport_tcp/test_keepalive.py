@@ -27,8 +27,9 @@ def test_any_sign_of_life_begins_anew() -> None:
 
 def test_who_is_not_read_is_not_silent() -> None:
     life = keepalive()
-    with life.pause():
-        assert life.judge(1000.0) == Verdict()
+    life.pause()
+    assert life.judge(1000.0) == Verdict()
+    life.resume()
     assert life.judge(1001.0) == Verdict(), "it is as if something had just been heard"
 
 
@@ -66,8 +67,9 @@ def test_each_message_has_time_of_its_own_and_waiting_for_room_does_not_count() 
     for number in range(1, 10):
         life.heard, life.frame = True, number
         assert life.judge(number * 50.0) == Verdict()
-    with life.pause():
-        life.judge(1000.0)
+    life.pause()
+    life.judge(1000.0)
+    life.resume()
     assert life.judge(1050.0) == Verdict()
     assert life.frame_s(1050.0) == 50.0
 

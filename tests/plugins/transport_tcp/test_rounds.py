@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 from fluvial_transport_tcp.rounds import ROUND_S, TURNS, WorkRounds
-from fluvial_transport_tcp.workers import Workers
+from fluvial_transport_tcp.workers import WorkerPool, Workers
 
 JOB_S = 0.002
 
@@ -26,21 +27,27 @@ class Flood:
     async def give_up(self, job: str) -> None:
         raise AssertionError(job)
 
-    def connection(self, *jobs: str) -> Callable[[anyio.abc.TaskGroup], Workers[str]]:
-        def start(group: anyio.abc.TaskGroup) -> Workers[str]:
-            made = Workers(handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=self.rounds)
-            made.start(group)
-            for job in jobs:
-                made.add(job)
-            return made
+    def connection(self, pool: WorkerPool, *jobs: str) -> Workers[str]:
+        made = Workers(pool, handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=self.rounds)
+        for job in jobs:
+            made.add(job)
+        return made
 
-        return start
+
+@asynccontextmanager
+async def working() -> AsyncIterator[WorkerPool]:
+    """A pool whose tasks are all done at the end."""
+    pool = WorkerPool()
+    async with anyio.create_task_group() as group:
+        pool.start(group)
+        yield pool
+        pool.close()
 
 
 async def test_many_connections_together_begin_little_in_one_round() -> None:
     flood = Flood()
-    async with anyio.create_task_group() as group:
-        floods = [flood.connection(*["flood"] * 20)(group) for _ in range(50)]
+    async with working() as pool:
+        floods = [flood.connection(pool, *["flood"] * 20) for _ in range(50)]
         before, most = 0.0, 0.0
         while any(one.busy for one in floods):
             await anyio.lowlevel.checkpoint()
@@ -53,11 +60,11 @@ async def test_many_connections_together_begin_little_in_one_round() -> None:
 
 async def test_who_has_one_message_is_served_before_those_who_have_had_turns() -> None:
     flood = Flood()
-    async with anyio.create_task_group() as group:
-        floods = [flood.connection(*["flood"] * 50)(group) for _ in range(100)]
+    async with working() as pool:
+        floods = [flood.connection(pool, *["flood"] * 50) for _ in range(100)]
         while len(flood.done) < 400:
             await anyio.lowlevel.checkpoint()
-        honest = flood.connection("honest")(group)
+        honest = flood.connection(pool, "honest")
         while "honest" not in flood.done:
             await anyio.lowlevel.checkpoint()
         assert flood.done.index("honest") < 400 + 4 * TURNS
@@ -66,15 +73,17 @@ async def test_who_has_one_message_is_served_before_those_who_have_had_turns() -
     assert len(flood.done) == 5_001
 
 
-async def test_a_connection_that_goes_while_it_is_in_line_holds_up_nobody() -> None:
+async def test_workers_that_go_while_they_are_in_line_hold_up_nobody() -> None:
     flood = Flood()
-    async with anyio.create_task_group() as group:
-        async with anyio.create_task_group() as gone:
+    gone = WorkerPool()
+    async with working() as pool:
+        async with anyio.create_task_group() as group:
+            gone.start(group)
             for _ in range(30):
-                flood.connection(*["gone"] * 5)(gone)
+                flood.connection(gone, *["gone"] * 5)
             await anyio.lowlevel.checkpoint()
-            gone.cancel_scope.cancel()
-        honest = flood.connection(*["honest"] * 5)(group)
+            group.cancel_scope.cancel()
+        honest = flood.connection(pool, *["honest"] * 5)
         with anyio.fail_after(5):
             while flood.done.count("honest") < 5:
                 await anyio.lowlevel.checkpoint()

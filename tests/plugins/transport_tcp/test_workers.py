@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 from fluvial_transport_tcp.rounds import WorkRounds
-from fluvial_transport_tcp.workers import JOBS_AT_ONCE, Workers
+from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, WorkerPool, Workers
 
 
 class Jobs:
     """Notes which task does what."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self.done: list[int] = []
         self.late: list[int] = []
         self.tasks: set[int] = set()
         self.inside = 0
+        self.over = 0
         self.gate = anyio.Event()
         self.workers: Workers[int] = Workers(
-            handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=WorkRounds()
+            pool,
+            handle=self.handle,
+            give_up=self.give_up,
+            timeout_s=10,
+            rounds=WorkRounds(),
+            on_done=self.note_end,
         )
 
     async def handle(self, job: int) -> None:
@@ -31,6 +40,20 @@ class Jobs:
     async def give_up(self, job: int) -> None:
         self.late.append(job)
 
+    def note_end(self) -> None:
+        self.over += 1
+
+
+@asynccontextmanager
+async def working() -> AsyncIterator[WorkerPool]:
+    """A pool whose tasks are all done at the end."""
+    pool = WorkerPool()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            pool.start(group)
+            yield pool
+            pool.close()
+
 
 async def turn() -> None:
     for _ in range(20):
@@ -38,9 +61,8 @@ async def turn() -> None:
 
 
 async def test_jobs_that_wait_for_nothing_need_few_tasks_and_keep_their_order() -> None:
-    jobs = Jobs()
-    async with anyio.create_task_group() as group:
-        jobs.workers.start(group)
+    async with working() as pool:
+        jobs = Jobs(pool)
         for number in range(0, 2000, 2):
             jobs.workers.add(number)
         while jobs.workers.busy:
@@ -53,9 +75,8 @@ async def test_jobs_that_wait_for_nothing_need_few_tasks_and_keep_their_order() 
 
 async def test_a_flood_of_jobs_holds_up_others_by_few() -> None:
     """Whoever else has something to do gets a turn after a few jobs."""
-    jobs = Jobs()
-    async with anyio.create_task_group() as group:
-        jobs.workers.start(group)
+    async with working() as pool:
+        jobs = Jobs(pool)
         for number in range(0, 2000, 2):
             jobs.workers.add(number)
         before = 0
@@ -68,9 +89,8 @@ async def test_a_flood_of_jobs_holds_up_others_by_few() -> None:
 
 
 async def test_jobs_that_wait_hold_no_others() -> None:
-    jobs = Jobs()
-    async with anyio.create_task_group() as group:
-        jobs.workers.start(group)
+    async with working() as pool:
+        jobs = Jobs(pool)
         for number in range(100):
             jobs.workers.add(number)
         with anyio.fail_after(5):
@@ -81,13 +101,14 @@ async def test_jobs_that_wait_hold_no_others() -> None:
         assert jobs.workers.busy
         jobs.gate.set()
         jobs.workers.close()
+        assert jobs.over == 0
     assert sorted(jobs.done) == list(range(100))
+    assert jobs.over == 1
 
 
 async def test_jobs_that_take_too_long_are_given_up_and_the_next_are_done() -> None:
-    jobs = Jobs()
-    async with anyio.create_task_group() as group:
-        jobs.workers.start(group)
+    async with working() as pool:
+        jobs = Jobs(pool)
         jobs.workers.add(1)
         await turn()
         jobs.workers.tick(100.0)
@@ -104,11 +125,64 @@ async def test_jobs_that_take_too_long_are_given_up_and_the_next_are_done() -> N
 
 
 async def test_what_is_in_the_line_is_done_after_closing() -> None:
-    jobs = Jobs()
-    async with anyio.create_task_group() as group:
-        jobs.workers.start(group)
+    async with working() as pool:
+        jobs = Jobs(pool)
         for number in range(1, 200, 2):
             jobs.workers.add(number)
         jobs.workers.close()
         jobs.gate.set()
     assert sorted(jobs.done) == list(range(1, 200, 2))
+
+
+async def test_a_line_that_is_closed_while_it_is_empty_is_done_at_once() -> None:
+    async with working() as pool:
+        jobs = Jobs(pool)
+        jobs.workers.close()
+        assert jobs.over == 1
+
+
+async def test_idle_workers_serve_whichever_connection_has_something() -> None:
+    """A thousand connections with a message each, one after the other: a few tasks, and none waits for any of them in particular."""
+    async with working() as pool:
+        lines = [Jobs(pool) for _ in range(1000)]
+        for jobs in lines:
+            jobs.workers.add(0)
+            await turn()
+        assert all(jobs.done == [0] for jobs in lines)
+        assert len(set[int]().union(*(jobs.tasks for jobs in lines))) == 1
+
+
+async def test_after_a_crowd_few_workers_stay() -> None:
+    async with working() as pool:
+        lines = [Jobs(pool) for _ in range(10 * IDLE_MAX)]
+        for jobs in lines:
+            jobs.workers.add(1)
+        await turn()
+        assert sum(jobs.inside for jobs in lines) == len(lines)
+        for jobs in lines:
+            jobs.gate.set()
+        await turn()
+        before = {task.id for task in anyio.get_running_tasks()}
+        again = [Jobs(pool) for _ in range(10 * IDLE_MAX)]
+        for jobs in again:
+            jobs.workers.add(0)
+        await turn()
+        used = set[int]().union(*(jobs.tasks for jobs in again))
+        assert len(used & before) == IDLE_MAX
+
+
+async def test_a_job_that_ends_just_when_it_is_given_up_takes_none_with_it() -> None:
+    """The worker leaves its cancelled scope before it takes another one."""
+    async with working() as pool:
+        jobs = Jobs(pool)
+        jobs.workers.add(1)
+        await turn()
+        jobs.workers.tick(100.0)
+        jobs.gate.set()
+        jobs.workers.add(2)
+        jobs.workers.add(4)
+        jobs.workers.tick(111.0)
+        await turn()
+        assert sorted([*jobs.done, *jobs.late]) == [1, 2, 4]
+        assert set(jobs.late) <= {1}
+        assert not jobs.workers.busy

@@ -1,0 +1,41 @@
+"""What all connections of a node have in common."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+from fluvial.seats import Receive
+from fluvial.throttling import ThrottledLog
+
+from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.pacing import ReadingRates
+from fluvial_transport_tcp.rounds import WorkRounds
+from fluvial_transport_tcp.workers import WorkerPool
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """One for all connections.
+
+    Attributes:
+        options: the limits.
+        receive: handles what comes in.
+        intake: what they hold of others' messages together.
+        rates: how fast they are read.
+        pool: whose tasks handle what comes in.
+        rounds: how much of it is begun at once.
+        metrics: where things are counted.
+        log: for what this node does itself.
+        throttled: for what others can make it log.
+    """
+
+    options: Options
+    receive: Receive
+    intake: Intake
+    rates: ReadingRates
+    pool: WorkerPool
+    rounds: WorkRounds
+    metrics: Metrics
+    log: structlog.stdlib.BoundLogger
+    throttled: ThrottledLog
