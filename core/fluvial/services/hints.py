@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Hashable
+from functools import lru_cache, wraps
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from fluvial.errors import PluginError
 from fluvial.identity import PeerId
+
+T = TypeVar("T")
 
 ANY: Final = "⊤"
 """Any value at all."""
@@ -37,11 +41,36 @@ _SIMPLE: Final[dict[type[inspect.Type], str]] = {
 }
 
 
+def cached_by_hints(function: Callable[..., T]) -> Callable[..., T]:
+    """Keep what a function returns for type hints: most functions of services have the same few.
+
+    Unions with other orders of the same types are equal, but not shown alike, so the texts count as well. Hints that cannot be hashed, since
+    the metadata of ``Annotated`` may be anything, are not kept.
+    """
+
+    @lru_cache(maxsize=256)
+    def kept(arguments: tuple[Hashable, ...], texts: str) -> T:
+        return function(*arguments)
+
+    @wraps(function)
+    def found(*arguments: Any) -> T:
+        try:
+            hash(arguments)
+        except TypeError:
+            return function(*arguments)
+        return kept(arguments, repr(arguments))
+
+    return found
+
+
 class InterfaceRecord(msgspec.Struct, frozen=True):
     """An object with named fields, as it appears in an interface."""
 
     name: str
     fields: tuple[tuple[str, str], ...]
+
+
+_type_info: Final = cached_by_hints(inspect.type_info)
 
 
 class Texts:
@@ -62,7 +91,7 @@ class Texts:
             PluginError: no JSON value can have such a type.
         """
         try:
-            return self._of(inspect.type_info(hint))
+            return self._of(_type_info(hint))
         except TypeError as error:
             raise PluginError(f"cannot read or write a value of type {hint!r}: {error}") from error
 

@@ -12,7 +12,7 @@ import msgspec
 from fluvial.effectors import Call
 from fluvial.errors import PluginError, ServiceError
 from fluvial.identity import PeerId
-from fluvial.services.hints import Texts
+from fluvial.services.hints import Texts, cached_by_hints
 from fluvial.services.interface import Parameter
 from fluvial.services.status import Status, shortened
 
@@ -56,7 +56,8 @@ class Signature(msgspec.Struct, frozen=True):
         wants_call = bool(declared) and types.get(declared[0].name) is Call
         read = [_parameter(each, types, texts, where) for each in declared[wants_call:]]
         hints = tuple(types[each.name] for each in declared[wants_call:])
-        return cls(tuple(read), hints, texts.text(types["return"]), wants_call, _record_of(read, hints))
+        variadic = bool(read) and read[-1].variadic
+        return cls(tuple(read), hints, texts.text(types["return"]), wants_call, _record_of(hints, variadic))
 
     def read(self, call: Call) -> list[Any]:
         """The arguments with which to call the function.
@@ -123,12 +124,16 @@ def _parameter(each: inspect.Parameter, types: dict[str, Any], texts: Texts, whe
     )
 
 
-def _record_of(parameters: list[Parameter], hints: tuple[Any, ...]) -> type[msgspec.Struct]:
-    """All parameters as one array-like Struct, which msgspec compiles once. An argument that is not given stays UNSET and is not passed on."""
-    fields: list[tuple[str, Any, Any]] = [
-        (f"p{index}", list[hint] if parameter.variadic else hint, msgspec.UNSET)  # type: ignore[valid-type]  # made at run time
-        for index, (parameter, hint) in enumerate(zip(parameters, hints, strict=True))
-    ]
+@cached_by_hints
+def _record_of(hints: tuple[Any, ...], variadic: bool) -> type[msgspec.Struct]:
+    """All parameters as one array-like Struct, which msgspec compiles once. An argument that is not given stays UNSET and is not passed on.
+
+    Args:
+        hints: the types of the parameters. Functions with the same ones share a Struct.
+        variadic: whether the last parameter takes any number of arguments.
+    """
+    kinds = [*hints[:-1], list[hints[-1]]] if variadic else hints  # type: ignore[valid-type]  # made at run time
+    fields: list[tuple[str, Any, Any]] = [(f"p{index}", kind, msgspec.UNSET) for index, kind in enumerate(kinds)]
     return msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
 
 

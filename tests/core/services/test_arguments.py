@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 
 import msgspec
 import pytest
@@ -70,6 +70,8 @@ ACCEPTED: list[tuple[Any, str, Any, Any]] = [
     (list[str] | None, "?[]string", ["a"], ["a"]),
     (list[str] | None, "?[]string", [["a"]], ["a"]),
     (int | str, "i64 | string", "a", "a"),
+    (str | int, "string | i64", "a", "a"),
+    (Annotated[int, {"what": "it is for"}], "i64", 1, 1),
     (int | str | None, "?(i64 | string)", 1, 1),
     (list[int], "[]i64", [1, 2], [1, 2]),
     (list[Any], "[]⊤", [1, "a"], [1, "a"]),
