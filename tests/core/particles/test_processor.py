@@ -114,6 +114,23 @@ async def test_everything_else_goes_on_between_slices() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_short_runs_in_line_share_a_turn() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(until_the_end, processor, steps(1 if number else 2, done, f"short {number}"))
+        await checkpoint()
+        await checkpoint()
+        processor.start(tasks)
+        rounds = 0
+        while len(done) < 101:
+            await checkpoint()
+            rounds += 1
+        assert rounds < 50 * ROUNDS_BETWEEN, "and not four for each"
+        tasks.cancel_scope.cancel()
+
+
 async def test_whoever_gives_up_waits_for_the_run_and_its_error_is_told_to_who_waits() -> None:
     done: list[str] = []
 
