@@ -164,6 +164,29 @@ class Transport(Protocol):
         """
         ...
 
+    def ask(
+        self,
+        peer: PeerId,
+        protocol: str,
+        payload: bytes,
+        tell: Callable[[bytes | Exception], object],
+        *,
+        timeout_s: float,
+    ) -> Callable[[], None] | None:
+        """Send as :meth:`request` over an open connection that has room now, and return at once. Quick, and never raises.
+
+        Args:
+            peer: whom.
+            protocol: as for :meth:`request`, as the next.
+            payload: what to send.
+            tell: to be called once, in a later turn of the loop or in this one: with the answer, or with what :meth:`request` would raise.
+            timeout_s: from now until that must be known.
+
+        Returns:
+            What is called if nobody wants the answer any more; None if nothing was sent, perhaps as the transport has no such way.
+        """
+        return None
+
     async def send(self, contact: Contact, protocol: str, payload: bytes) -> None:
         """Send without waiting for an answer; returns when the bytes are in the connection's queue (back-pressure).
 

@@ -26,6 +26,7 @@ from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider, View
 from fluvial.seats import ALLOWED, Authorization, Consensus, Decision, Execution, Json, Routing, Transport
+from fluvial.waiting import Future, future, later
 
 PartT = TypeVar("PartT")
 T = TypeVar("T")
@@ -82,7 +83,42 @@ class GuardedTransport(_Seat[Transport]):
         return self._guard.ask(self._plugin, self._what("addresses"), lambda: _all(Address, self.part.addresses), ())
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """As :meth:`Transport.request`."""
+        """As :meth:`Transport.request`; over a connection that has room it costs no task."""
+        answered: Future[object] = future()
+
+        def tell(found: object) -> None:
+            if not answered.done():
+                answered.set_result(found)
+
+        what = self._what("request")
+        take_back = self._guard.ask(
+            self._plugin,
+            what,
+            lambda: self.part.ask(contact.peer, protocol, payload, tell, timeout_s=timeout_s),
+            None,
+        )
+        if take_back is None:
+            return await self._request(contact, protocol, payload, timeout_s=timeout_s)
+        timer = later(timeout_s + TRANSPORT_GRACE_S, lambda: tell(TimeoutError("it told no answer in time")))
+        try:
+            found = await answered
+        except BaseException:
+            self._guard.ask(self._plugin, what, take_back, None)
+            raise
+        finally:
+            timer.cancel()
+        if isinstance(found, bytes):
+            return found
+        try:
+            if isinstance(found, WAYS):
+                raise found
+            failed = self._guard.failure(self._plugin, what, found) if isinstance(found, Exception) else None
+            failed = failed or self._wrong("request", found)
+            raise Unreachable(f"{contact.peer}: {failed.message}", hint=failed.hint)
+        finally:
+            del found  # in a circle with this frame it would keep all that was sent, until garbage is collected
+
+    async def _request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         try:
             answer = await self._guard.call(
                 self._plugin,

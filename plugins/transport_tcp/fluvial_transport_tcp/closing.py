@@ -10,7 +10,7 @@ OPEN    LEAVING HEARD          not yet     takes messages
 LEAVING LEAVING HEARD          SAID        begins nothing new, is still owed answers
 HEARD   HEARD   error          DONE        the same, and the other side begins nothing new either
 SAID    SAID    DONE           never again waits for the other side's goodbye
-DONE    DONE    error          never again closes when all that waits is written
+DONE    DONE    error          never again closes when all that came is handled and all that waits is written
 ENDED   ENDED   ENDED          never again is closed
 ======= ======= ============== =========== =======================================================
 

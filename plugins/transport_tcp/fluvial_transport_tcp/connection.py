@@ -25,13 +25,13 @@ from typing import Final
 import anyio
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.waiting import Event, TimerHandle, later, now_s
+from fluvial.waiting import Event, Future, TimerHandle, future, later, now_s
 
+from fluvial_transport_tcp.admission import MessageAdmission, NotSent
 from fluvial_transport_tcp.boundary import note_failure
 from fluvial_transport_tcp.closing import Closing, ConnectionPhase
-from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from fluvial_transport_tcp.handling import MESSAGE_COST_BYTES, TEXT_BYTES_MAX, MessageHandler
+from fluvial_transport_tcp.handling import TEXT_BYTES_MAX, MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
@@ -39,10 +39,9 @@ from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import WORK, FrameReader, Withdraw
-from fluvial_transport_tcp.requests import Requests
+from fluvial_transport_tcp.requests import Found, Pending, Requests
 from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.waiting import take_credit
 from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
@@ -56,10 +55,6 @@ TOLD_TO_THE_OPERATOR: Final = frozenset({"protocol", "silent", "slow", "crowded"
 """Reasons that are logged."""
 
 
-class NotSent(Exception):
-    """The connection took no more messages before this one was in its queue: use another connection."""
-
-
 class Connection:
     """A link in use; the holder of its share of the intake, and an entry of the table of connections.
 
@@ -70,39 +65,6 @@ class Connection:
         on_left: called once when the connection takes no more messages, because it ended or is about to.
         on_gone: called once when it has ended, is closed, and everything that it received is handled.
     """
-
-    __slots__ = (
-        "_answered",
-        "_closed",
-        "_closing",
-        "_credit",
-        "_end",
-        "_farewell",
-        "_frame_bytes_max",
-        "_handled",
-        "_handler",
-        "_left",
-        "_life",
-        "_on_gone",
-        "_on_left",
-        "_one_way_charge",
-        "_rank",
-        "_reader",
-        "_reason",
-        "_requests",
-        "_session",
-        "_share",
-        "_shared",
-        "_text",
-        "_wire",
-        "_writer",
-        "addresses",
-        "dialled",
-        "ended",
-        "opened_at",
-        "peer",
-        "prefix",
-    )
 
     def __init__(
         self,
@@ -126,7 +88,6 @@ class Connection:
         self._on_left = on_left
         self._on_gone = on_gone
         self._frame_bytes_max = min(shared.options.frame_bytes_max, link.hello.frame_bytes_max)
-        self._credit = CreditWindow(link.hello.window_bytes)
         self._requests = Requests()
         self._life = _life(shared.options, self.opened_at)
         self._share = IntakeShare(shared.intake, self)
@@ -140,6 +101,7 @@ class Connection:
             on_empty=self._written,
             on_error=self._broken,
         )
+        self._admission = MessageAdmission(link.hello.window_bytes, self._writer, self._life)
         self._reader = FrameReader(
             self._wire,
             self._session,
@@ -158,7 +120,7 @@ class Connection:
             share=self._share,
             life=self._life,
             frame_bytes_max=self._frame_bytes_max,
-            on_done=self._all_handled,
+            on_idle=self._all_handled,
         )
         self._one_way_charge = 0  # sent and not credited yet
         self._answered = False
@@ -230,17 +192,60 @@ class Connection:
             Unreachable: the connection broke before the answer.
             TimeoutError: there was none in time.
         """
-        charge = self._admitted_now(size)
+        charge = self._admission.at_once(size)
         if charge is None:
             with anyio.fail_after(until - now_s()):
                 charge = await self._admitted(size)
-        pending = self._requests.open(protocol, charge)
-        self._writer.put(Message(Kind.REQUEST, pending.id, protocol, payload))
+        answered: Future[Found] = future()
+
+        def tell(found: Found) -> None:
+            if not answered.done():
+                answered.set_result(found)
+
+        take_back = self._ask(protocol, payload, charge, until, tell)
         try:
-            return await pending.wait(self.peer, until)
+            found = await answered
+        except BaseException:
+            take_back()
+            raise
+        if isinstance(found, bytes):
+            return found
+        try:
+            raise found
         finally:
-            self._requests.abandon(pending)
-            self._say_goodbye_if_due()
+            del found  # in a circle with this frame it would keep all that was sent, until garbage is collected
+
+    def ask(
+        self, protocol: str, payload: bytes, *, size: int, until: float, tell: Callable[[Found], object]
+    ) -> Callable[[], None] | None:
+        """As :meth:`request`, if nothing has to be waited for before it is sent; None if it has, or it cannot be sent.
+
+        Args:
+            protocol: as for :meth:`request`, as the next.
+            payload: what to send.
+            size: of the frame.
+            until: the deadline.
+            tell: called once with the answer, or with what :meth:`request` would raise.
+
+        Returns:
+            What is to be called if nobody wants the answer any more.
+        """
+        if not self.usable or size > self._frame_bytes_max:
+            return None
+        charge = self._admission.at_once(size)
+        return None if charge is None else self._ask(protocol, payload, charge, until, tell)
+
+    def _ask(
+        self, protocol: str, payload: bytes, charge: int, until: float, tell: Callable[[Found], object]
+    ) -> Callable[[], None]:
+        pending = self._requests.open(self.peer, protocol, charge, tell)
+        pending.expire_at(until, lambda: self._abandon(pending, TimeoutError()))
+        self._writer.put(Message(Kind.REQUEST, pending.id, protocol, payload))
+        return lambda: self._abandon(pending, None)
+
+    def _abandon(self, pending: Pending, found: Found | None) -> None:
+        self._requests.abandon(pending, found)
+        self._say_goodbye_if_due()
 
     async def send(self, protocol: str, payload: bytes, *, size: int) -> None:
         """Put a one-way message into the queue; arguments as for :meth:`request`, and the caller sets the deadline.
@@ -248,7 +253,7 @@ class Connection:
         Raises:
             NotSent: the connection takes no more messages.
         """
-        charge = self._admitted_now(size)
+        charge = self._admission.at_once(size)
         self._one_way_charge += await self._admitted(size) if charge is None else charge
         self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
 
@@ -256,7 +261,7 @@ class Connection:
         """As :meth:`send`, if nothing has to be waited for; False if it has, or the connection takes no more messages, or none so large."""
         if not self.usable or size > self._frame_bytes_max:
             return False
-        charge = self._admitted_now(size)
+        charge = self._admission.at_once(size)
         if charge is None:
             return False
         self._one_way_charge += charge
@@ -327,7 +332,7 @@ class Connection:
                 if not 0 < message.id <= self._one_way_charge:
                     raise RemoteProtocolError("it gives back more credit than was used")
                 self._one_way_charge -= message.id
-                self._credit.give(message.id)
+                self._admission.give(message.id)
             case Kind.PING:
                 self._writer.pong(message.id)
             case Kind.PONG:
@@ -339,10 +344,11 @@ class Connection:
 
     def _take_answer(self, message: Message) -> None:
         pending = self._requests.settle(message)
-        self._credit.give(pending.charge)
+        self._admission.give(pending.charge)
         self._life.active = self._answered = True
         if pending.abandoned:
             self._shared.metrics.dropped["late"] += 1
+        self._say_goodbye_if_due()
 
     def _take_goodbye(self, message: Message) -> None:
         self._closing.hear()
@@ -355,36 +361,12 @@ class Connection:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def _admitted_now(self, size: int) -> int | None:
-        """The charge of a message, if there is credit for it and room in the queue; None if either has to be waited for."""
-        charge = MESSAGE_COST_BYTES + size
-        try:
-            if not self._credit.take(charge):
-                return None
-            if not self._writer.reserve_now(size):
-                self._credit.give(charge)
-                return None
-        except CreditClosed:
-            raise NotSent from None
-        self._life.active = True
-        return charge
-
     async def _admitted(self, size: int) -> int:
-        """Wait for credit and for room in the queue; the charge."""
-        charge = MESSAGE_COST_BYTES + size
-        try:
-            await take_credit(self._credit, charge)
-            try:
-                await self._writer.reserve(size)
-            except BaseException:
-                self._credit.give(charge)
-                raise
-        except CreditClosed:
-            raise NotSent from None
+        """Wait until a frame may go into the queue; its charge."""
+        charge = await self._admission.wait(size)
         if not self.usable:
             self._writer.unreserve(size)
             raise NotSent
-        self._life.active = True
         return charge
 
     def _wrote(self) -> None:
@@ -398,8 +380,8 @@ class Connection:
             self._fail(error)
 
     def _written(self) -> None:
-        """All that was to be written is."""
-        if self._closing.phase is ConnectionPhase.DONE:
+        """All that was to be written is; after both goodbyes that is the end, unless there are answers to come."""
+        if self._closing.phase is ConnectionPhase.DONE and not self._handler.busy:
             self.cut(self._reason, self._text)
 
     def _broken(self, error: Exception) -> None:
@@ -414,7 +396,7 @@ class Connection:
         self._closing.retire()
         if self._life.leaving_at is None:
             self._life.leaving_at = now_s()
-            self._credit.close()
+            self._admission.close()
             if self._left is not None:
                 self._left.set()
             self._on_left(self)
@@ -440,7 +422,7 @@ class Connection:
         self._leave()
         self._writer.close()
         self._reader.end()
-        self._requests.fail_all(self.peer, text)
+        self._requests.fail_all(text)
         self._shared.metrics.closed[reason] += 1
         self._shared.log.debug("connection ended", remote=self.peer, reason=reason, text=text)
         if reason in TOLD_TO_THE_OPERATOR:
@@ -475,8 +457,11 @@ class Connection:
         return taken
 
     def _all_handled(self) -> None:
-        self._handled = True
-        self._look_whether_gone()
+        if self.ended:
+            self._handled = True
+            self._look_whether_gone()
+        elif self._closing.phase is ConnectionPhase.DONE:
+            self._writer.wake()
 
     def _look_whether_gone(self) -> None:
         if self._closed and self._handled:

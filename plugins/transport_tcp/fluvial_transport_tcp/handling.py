@@ -44,7 +44,7 @@ class MessageHandler:
         share: what the connection holds of the node's memory.
         life: marked when there is a message.
         frame_bytes_max: the largest frame that both sides take.
-        on_done: called when all is handled after :meth:`close`.
+        on_idle: called whenever all is handled, and by :meth:`close` if it is.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class MessageHandler:
         share: IntakeShare,
         life: KeepAlive,
         frame_bytes_max: int,
-        on_done: Callable[[], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self.answered = False
         self._peer = peer
@@ -86,7 +86,7 @@ class MessageHandler:
             give_up=self._give_up,
             timeout_s=shared.options.handling_timeout_s,
             rounds=shared.rounds,
-            on_done=on_done,
+            on_idle=on_idle,
         )
 
     @property

@@ -15,59 +15,70 @@ An answer to anything else is an error of the other side.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from fluvial.errors import RemoteProtocolError, Unreachable
-from fluvial.waiting import Future, at, future
+from fluvial.identity import PeerId
+from fluvial.waiting import TimerHandle, at
 
 from fluvial_transport_tcp.framing import Kind, Message
 
 _ID_MAX: Final = 2**32 - 1
 
 
+Found: TypeAlias = bytes | Exception
+"""The answer's payload, or why there is none."""
+
+
 class Pending:
-    """One request; ``charge`` is the share of the other side's window that it takes until it is answered."""
+    """One request; ``charge`` is the share of the other side's window that it takes until it is answered.
 
-    __slots__ = ("_answer", "abandoned", "charge", "id", "protocol")
+    Args:
+        request_id: its id.
+        peer: who is asked, for messages.
+        protocol: its label.
+        charge: see above.
+        tell: called once with what was found: RemoteProtocolError if the other side answers with an error, Unreachable if no answer will come.
+    """
 
-    def __init__(self, request_id: int, protocol: str, charge: int) -> None:
+    __slots__ = ("_tell", "_timer", "abandoned", "charge", "id", "peer", "protocol")
+
+    def __init__(
+        self, request_id: int, peer: PeerId, protocol: str, charge: int, tell: Callable[[Found], object]
+    ) -> None:
         self.id = request_id
+        self.peer = peer
         self.protocol = protocol
         self.charge = charge
         self.abandoned = False
-        self._answer: Future[Message | Exception] = future()
+        self._tell: Callable[[Found], object] | None = tell
+        self._timer: TimerHandle | None = None
 
-    def settle(self, answer: Message | Exception) -> None:
-        """The answer is here, or why there will be none."""
-        if not self._answer.done():
-            self._answer.set_result(answer)
+    def expire_at(self, until: float, expire: Callable[[], None]) -> None:
+        """Call ``expire`` at a time of the loop's clock, unless somebody is told before."""
+        self._timer = at(until, expire)
 
-    async def wait(self, peer: str, until: float) -> bytes:
-        """The answer's payload.
-
-        Args:
-            peer: who is asked.
-            until: the deadline, of the loop's clock.
-
-        Raises:
-            RemoteProtocolError: the other side answered with an error.
-            Unreachable: no answer will come.
-            TimeoutError: none came in time.
-        """
-        timer = at(until, self._expire)
-        try:
-            answer = await self._answer
-        finally:
-            timer.cancel()
-        if isinstance(answer, Exception):
-            raise answer
+    def answer(self, answer: Message) -> None:
+        """The answer is here."""
         if answer.kind is Kind.ERROR:
             text = answer.body.decode(errors="replace")
-            raise RemoteProtocolError(f"{peer} answered {self.protocol} with {answer.label}: {text}")
-        return answer.body
+            self.tell(RemoteProtocolError(f"{self.peer} answered {self.protocol} with {answer.label}: {text}"))
+        else:
+            self.tell(answer.body)
 
-    def _expire(self) -> None:
-        self.settle(TimeoutError())
+    def fail(self, why: str) -> None:
+        """No answer will come."""
+        self.tell(Unreachable(f"{self.peer}: no answer to {self.protocol}: {why}"))
+
+    def tell(self, found: Found | None) -> None:
+        """Tell whoever waits, once; nobody, if it is None, and nobody later."""
+        tell, self._tell = self._tell, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if tell is not None and found is not None:
+            tell(found)
 
 
 class Requests:
@@ -85,20 +96,21 @@ class Requests:
         """How many somebody waits for."""
         return self._waiting
 
-    def open(self, protocol: str, charge: int) -> Pending:
-        """A new request with an id that no other pending one has."""
+    def open(self, peer: PeerId, protocol: str, charge: int, tell: Callable[[Found], object]) -> Pending:
+        """A new request with an id that no other pending one has; arguments as for :class:`Pending`."""
         self._last_id = self._last_id % _ID_MAX + 1
         while self._last_id in self._pending:
             self._last_id = self._last_id % _ID_MAX + 1
-        pending = self._pending[self._last_id] = Pending(self._last_id, protocol, charge)
+        pending = self._pending[self._last_id] = Pending(self._last_id, peer, protocol, charge, tell)
         self._waiting += 1
         return pending
 
-    def abandon(self, pending: Pending) -> None:
-        """Nobody waits for it any more; it stays known, for its answer is still to come and frees its share of the window."""
+    def abandon(self, pending: Pending, found: Found | None = None) -> None:
+        """Nobody waits for it any more, which whoever does is told if there is something to tell; it stays known, for its answer is still to come and frees its share of the window."""
         if self._pending.get(pending.id) is pending and not pending.abandoned:
             pending.abandoned = True
             self._waiting -= 1
+            pending.tell(found)
 
     def settle(self, answer: Message) -> Pending:
         """Hand an answer to whom it is for.
@@ -111,12 +123,11 @@ class Requests:
             raise RemoteProtocolError(f"it answers request {answer.id}, which was not made")
         if not pending.abandoned:
             self._waiting -= 1
-            pending.settle(answer)
+            pending.answer(answer)
         return pending
 
-    def fail_all(self, peer: str, why: str) -> None:
+    def fail_all(self, why: str) -> None:
         """The connection is no more."""
-        for pending in self._pending.values():
-            pending.settle(Unreachable(f"{peer}: no answer to {pending.protocol}: {why}"))
-        self._pending.clear()
-        self._waiting = 0
+        pending, self._pending, self._waiting = self._pending, {}, 0
+        for one in pending.values():
+            one.fail(why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -18,8 +18,9 @@ from fluvial.seats import PeerWatcher, Receive, Transport
 from fluvial.throttling import ThrottledLog
 from fluvial.waiting import now_s
 
+from fluvial_transport_tcp.admission import NotSent
 from fluvial_transport_tcp.boundary import contained
-from fluvial_transport_tcp.connection import Connection, NotSent
+from fluvial_transport_tcp.connection import Connection
 from fluvial_transport_tcp.descriptors import connections_allowed
 from fluvial_transport_tcp.dialing import ATTEMPTS_AT_ONCE, DIALS_MAX
 from fluvial_transport_tcp.framing import LABEL_BYTES_MAX, frame_bytes
@@ -131,6 +132,27 @@ class TcpTransport(Transport):
                     return await connection.request(protocol, payload, size=size, until=until)
         except TimeoutError as error:
             raise Unreachable(f"{contact.peer}: no answer to {protocol} within {timeout_s:g} s") from error
+
+    def ask(
+        self,
+        peer: PeerId,
+        protocol: str,
+        payload: bytes,
+        tell: Callable[[bytes | Exception], object],
+        *,
+        timeout_s: float,
+    ) -> Callable[[], None] | None:
+        """Send at once or not at all, and tell the answer; see :class:`fluvial.seats.Transport`."""
+        connection = self._used(peer)
+        if connection is None or not 1 <= len(protocol.encode()) <= LABEL_BYTES_MAX:
+            return None
+
+        def heard(found: bytes | Exception) -> None:
+            late = isinstance(found, TimeoutError)
+            tell(Unreachable(f"{peer}: no answer to {protocol} within {timeout_s:g} s") if late else found)
+
+        size = frame_bytes(protocol, payload)
+        return connection.ask(protocol, payload, size=size, until=now_s() + timeout_s, tell=heard)
 
     async def send(self, contact: Contact, protocol: str, payload: bytes) -> None:
         """Send without waiting for an answer; see :class:`fluvial.seats.Transport`."""

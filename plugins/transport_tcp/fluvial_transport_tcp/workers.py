@@ -110,17 +110,16 @@ class Workers(Generic[JobT]):
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
-        on_done: called when the last job is done after :meth:`close`.
+        on_idle: called whenever the last job is done, and by :meth:`close` if there is none.
     """
 
     __slots__ = (
         "_begun",
         "_called",
-        "_closed",
         "_give_up",
         "_handle",
         "_jobs",
-        "_on_done",
+        "_on_idle",
         "_pool",
         "_resting",
         "_rounds",
@@ -137,21 +136,20 @@ class Workers(Generic[JobT]):
         give_up: Callable[[JobT], Awaitable[None]],
         timeout_s: float,
         rounds: WorkRounds,
-        on_done: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._handle = handle
         self._give_up = give_up
         self._timeout_s = timeout_s
         self._rounds = rounds
-        self._on_done = on_done
+        self._on_idle = on_idle
         self._turns = 0  # had since there was nothing to do
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
         self._called = False  # a worker is on its way to the line
         self._begun = 0  # jobs since the last rest
         self._resting = False  # a worker lets others have their turn, and goes on then
-        self._closed = False
 
     @property
     def busy(self) -> bool:
@@ -186,9 +184,8 @@ class Workers(Generic[JobT]):
 
     def close(self) -> None:
         """No more jobs will come; those in the line are done."""
-        self._closed = True
         if not self.busy:
-            self._on_done()
+            self._on_idle()
 
     async def work(self, worker: _Worker) -> None:
         """For the pool: do jobs until there is nothing for this worker to do any more."""
@@ -225,8 +222,8 @@ class Workers(Generic[JobT]):
             self._workers.discard(worker)
             if not self._workers:
                 self._workers = None
-        if self._closed and not self.busy:
-            self._on_done()
+        if not self.busy:
+            self._on_idle()
 
     def _call(self) -> None:
         if not self._called:

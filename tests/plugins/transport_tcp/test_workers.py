@@ -18,7 +18,7 @@ class Jobs:
         self.late: list[int] = []
         self.tasks: set[int] = set()
         self.inside = 0
-        self.over = 0
+        self.idle = 0
         self.gate = anyio.Event()
         self.workers: Workers[int] = Workers(
             pool,
@@ -26,7 +26,7 @@ class Jobs:
             give_up=self.give_up,
             timeout_s=10,
             rounds=WorkRounds(),
-            on_done=self.note_end,
+            on_idle=self.note_idle,
         )
 
     async def handle(self, job: int) -> None:
@@ -40,8 +40,8 @@ class Jobs:
     async def give_up(self, job: int) -> None:
         self.late.append(job)
 
-    def note_end(self) -> None:
-        self.over += 1
+    def note_idle(self) -> None:
+        self.idle += 1
 
 
 @asynccontextmanager
@@ -101,9 +101,9 @@ async def test_jobs_that_wait_hold_no_others() -> None:
         assert jobs.workers.busy
         jobs.gate.set()
         jobs.workers.close()
-        assert jobs.over == 0
+        assert jobs.idle == 0
     assert sorted(jobs.done) == list(range(100))
-    assert jobs.over == 1
+    assert jobs.idle == 1
 
 
 async def test_jobs_that_take_too_long_are_given_up_and_the_next_are_done() -> None:
@@ -134,11 +134,11 @@ async def test_what_is_in_the_line_is_done_after_closing() -> None:
     assert sorted(jobs.done) == list(range(1, 200, 2))
 
 
-async def test_a_line_that_is_closed_while_it_is_empty_is_done_at_once() -> None:
+async def test_a_line_that_is_closed_while_it_is_empty_says_so_at_once() -> None:
     async with working() as pool:
         jobs = Jobs(pool)
         jobs.workers.close()
-        assert jobs.over == 1
+        assert jobs.idle == 1
 
 
 async def test_idle_workers_serve_whichever_connection_has_something() -> None:
