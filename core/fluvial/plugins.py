@@ -178,11 +178,11 @@ def load_plugins(
 
 
 def _installed(entry_point: importlib.metadata.EntryPoint) -> _Candidate:
-    distribution = entry_point.dist
+    known = entry_point.dist.metadata if entry_point.dist else None  # parsed each time that it is asked for
     record = PluginRecord(
         name=entry_point.name,
-        distribution=distribution.name if distribution else entry_point.value,
-        version=distribution.version if distribution else "",
+        distribution=known["Name"] if known else entry_point.value,
+        version=known["Version"] if known else "",
     )
     return _Candidate(record=record, load=entry_point.load)
 

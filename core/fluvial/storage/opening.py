@@ -12,7 +12,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from fluvial.ports import Database
-from fluvial.storage.in_memory import InMemoryParticles
 from fluvial.storage.particles import ParticleStore
 from fluvial.tables import Tables
 
@@ -82,6 +81,8 @@ class _InMemory:
     """Nothing on the disk; parts that ask for a database get one in memory, which is opened when the first of them uses it."""
 
     def __init__(self, stack: AsyncExitStack, opened: Callable[[], AbstractAsyncContextManager[Store]]) -> None:
+        from fluvial.storage.in_memory import InMemoryParticles  # most peers have a database
+
         self.particles: ParticleStore = InMemoryParticles()
         self._stack = stack
         self._opened = opened
