@@ -35,8 +35,10 @@ LOG_BYTES: Final = 64 * 2**20
 LOG_PAGES: Final = 1_000
 """Pages in the log after which they are brought into the file, about; as SQLite does by itself in the midst of a COMMIT, unless it is told not to."""
 PAGE_BYTES: Final = 4_096
-CHANGE_PAGES: Final = 2
-"""Pages that the change of a row writes, about, without large values: its own and one of an index; some are shared, some rows have more indexes."""
+CHANGE_PAGES: Final = 2.0
+"""Pages that the change of a row writes, about, without large values, before it was seen how many: its own and one of an index."""
+CHANGE_PAGES_MIN: Final = 0.1
+"""Rows of one transaction share pages; but not more than this is counted on."""
 CUT_MS: Final = 500
 """How long cutting it waits for those who read, who take some milliseconds each."""
 
@@ -251,6 +253,7 @@ class SqliteCommitter(BaseCommitter):
             0  # of how many bytes the file of the log was when its pages were last brought into the database
         )
         self._pages = 0.0
+        self._change_pages = CHANGE_PAGES
         self._changes = 0
         self._upkeep_due = False
 
@@ -295,11 +298,12 @@ class SqliteCommitter(BaseCommitter):
             self._count(self._driver(), tickets)
 
     def _count(self, driver: sqlite3.Connection, tickets: Sequence[Ticket[Any]]) -> None:
-        """Find out whether upkeep is due: how many pages the log has is not told, but about how many were written is known."""
+        """Find out whether upkeep is due: how many pages the log has is told only by upkeep, but about how many were written is known."""
         if self._log is None:
             return
         changes = driver.total_changes
-        self._pages += max(changes - self._changes, 0) * CHANGE_PAGES + sum(one.size for one in tickets) / PAGE_BYTES
+        values = sum(ticket.size for ticket in tickets) / PAGE_BYTES
+        self._pages += max(changes - self._changes, 0) * self._change_pages + values
         self._changes = changes
         log_max = min(self._log_bytes, self._log_grown + LOG_PAGES * PAGE_BYTES)
         self._upkeep_due = self._pages >= LOG_PAGES or self._log_size() > log_max
@@ -319,12 +323,15 @@ class SqliteCommitter(BaseCommitter):
         """
         if not self._upkeep_due:
             return
-        self._upkeep_due, self._pages = False, 0.0
+        expected, self._upkeep_due, self._pages = self._pages, False, 0.0
         # Where it cannot be done it is larger until the next time; what is wrong with the file is told to the next write.
         with suppress(sqlite3.Error, StorageError):
             driver = self._driver()
             if self._log_size() <= self._log_bytes:
-                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                _, pages, _ = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages > 0:  # all since the last time, or more, if somebody reads: then it is done more often
+                    learned = self._change_pages * pages / max(expected, 1.0)
+                    self._change_pages = min(max(learned, CHANGE_PAGES_MIN), CHANGE_PAGES)
             else:
                 driver.execute(f"PRAGMA busy_timeout = {CUT_MS}")  # for those who read from it now
                 try:
