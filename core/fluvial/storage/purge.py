@@ -18,13 +18,13 @@ from fluvial.errors import StorageError
 from fluvial.storage.holdings import Removed
 from fluvial.storage.retention import Retention
 
-STEP_MIN: Final = 20
-STEP: Final = 100
+STEP_MIN: Final = 10
+STEP: Final = 20
 STEP_MAX: Final = 1000
 """Particles removed in one transaction: at least, to begin with, at most."""
 
-STEP_S: Final = 0.01
-"""A transaction that takes longer holds up others for too long."""
+STEP_S: Final = 0.004
+"""A transaction that takes longer holds up others for too long: a flow of one step takes 3 ms."""
 
 PAUSE: Final = 2.0
 """Times what a step took."""
