@@ -154,8 +154,9 @@ async def stranger(to: PeerProcess) -> AsyncIterator[TcpTransport]:
 
 
 def grow(url: str, rows: int, *, age_ms: int) -> None:
-    """Repeat the particle that a database has, until there are so many rows of particles and journal, so long dead."""
+    """Repeat the particle that a database has, until there are so many rows of particles and journal, so long dead, from one day."""
     count = rows // (1 + ENTRIES)
+    each_ms = DAY_MS // count
     columns = "id, header, signature, script_hash, received_at_ms, sender, hops, state, revision, initiator, bytes"
     if url.startswith("sqlite"):
         numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
@@ -173,7 +174,7 @@ def grow(url: str, rows: int, *, age_ms: int) -> None:
         connection.execute(
             text(
                 f"INSERT INTO particles (key, deadline_ms, entries, {columns}) {numbers} "
-                f"SELECT {key}, deadline_ms - {age_ms} - {count} + i, {ENTRIES}, {columns} FROM {one} AS one, n"
+                f"SELECT {key}, deadline_ms - {age_ms} - {each_ms} * ({count} - i), {ENTRIES}, {columns} FROM {one} AS one, n"
             )
         )
         connection.execute(
@@ -249,7 +250,7 @@ class Bench:
 
     async def rows(self) -> list[Pair]:
         """Rows that are kept."""
-        async with self._two({"keep_ms": 2 * DAY_MS}, rows=self._options.rows, age_ms=DAY_MS) as (plain, loaded):
+        async with self._two({"keep_ms": 3 * DAY_MS}, rows=self._options.rows, age_ms=DAY_MS) as (plain, loaded):
             await in_turns(plain, loaded, self._options.seconds)
             return pairs(self._database, f"{self._options.rows:,} rows", plain, loaded)
 
@@ -301,7 +302,7 @@ class Bench:
                     peer.stop()
                     grow(url, more, age_ms=age_ms)
                 peer.start()
-                stack.callback(peer.stop)
+                stack.callback(peer.stop, signal.SIGKILL)
                 made.append(Measured(peer, await stack.enter_async_context(connect(peer.address, network=NETWORK))))
             yield made[0], made[1]
 
@@ -373,7 +374,7 @@ def databases(folder: Path) -> Iterator[dict[str, Callable[[Path], str]]]:
 
 
 def table(found: Sequence[Pair]) -> str:
-    lines = [f"{'':<11} {'':<44} {'without':>10} {'with':>10} {'times':>6}"]
+    lines = []
     for one in found:
         values = (f"{value:,.2f} {one.unit}" if one.unit else f"{value:,.0f}" for value in (one.without, one.loaded))
         without, loaded = values
@@ -392,7 +393,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=CASES, default=[], help="one case; repeatable")
     parser.add_argument("--database", action="append", default=[], help="SQLite or PostgreSQL; repeatable")
     options = parser.parse_args()
-    found: list[Pair] = []
+    if not options.json:
+        print(f"{'':<11} {'':<44} {'without':>10} {'with':>10} {'times':>6}")
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         for database, maker in urls.items():
             if options.database and database not in options.database:
@@ -403,8 +405,13 @@ def main() -> None:
             # What is not in the database is the same over all of them.
             cases = [case for case in options.only or CASES if database == "SQLite" or case in ("purge", "rows")]
             for case in cases:
-                found += anyio.run(getattr(bench, case))
-    print("\n".join(json.dumps({**asdict(one), "ratio": one.ratio}) for one in found) if options.json else table(found))
+                found = anyio.run(getattr(bench, case))
+                print(
+                    "\n".join(json.dumps({**asdict(one), "ratio": one.ratio}) for one in found)
+                    if options.json
+                    else table(found),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
