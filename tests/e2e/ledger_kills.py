@@ -41,6 +41,9 @@ from fluvial.node import Node, running
 
 NAME: Final = "kills"
 CATCH_UP_S: Final = 120.0
+PENDING_MAX: Final = 50
+"""Transactions that are handed over and in no block yet."""
+AGAIN_S: Final = 3.0
 
 
 def free_ports(count: int) -> int:
@@ -191,27 +194,37 @@ async def stranger(folder: Path) -> Any:
 
 
 async def keep_submitting(node: Node, network: LedgerProcesses, accepted: list[bytes]) -> None:
-    """Hand over transfers of the administrator to whichever validator answers, in the order of their nonces, until cancelled."""
+    """Hand over transfers of the administrator to whichever validator answers, in the order of their nonces, until cancelled.
+
+    What a validator has accepted and is in no block yet goes with it when it is killed: as any client has to, hand it over again then.
+    """
     keys = KeyPair.load(network.made.administrator)
-    nonce = 0
+    pending: dict[bytes, float] = {}
+    turn = nonce = 0
     while True:
-        signed = sign_transaction(keys, network.genesis.chain, nonce, TransferUnits(bytes(31) + b"\1", 1))
-        for number in range(4):
-            try:
-                answer = await node.assembly.peers.request(
-                    network.contact((nonce + number) % 4), TRANSACTIONS, encode([signed]), timeout_s=2
-                )
-            except FluvialError:
-                continue
-            (reason,) = decode(answer, list[str], what="answer")
-            if not reason:
-                accepted.append(signed)
-                nonce += 1
-                break
-            if "nonce" in reason and signed in network.transactions:
-                nonce += 1
-                break
+        now = time.monotonic()
+        pending = {signed: at for signed, at in pending.items() if signed not in network.transactions}
+        late = next((signed for signed, at in pending.items() if now - at > AGAIN_S), None)
+        if late is None and len(pending) < PENDING_MAX:
+            late = sign_transaction(keys, network.genesis.chain, nonce, TransferUnits(bytes(31) + b"\1", 1))
+            nonce += 1
+        if late is not None:
+            turn += 1
+            taken = await _handed_over(node, network.contact(turn % 4), late)
+            if taken and late not in accepted:
+                accepted.append(late)
+            pending[late] = now if taken else 0.0
         await anyio.sleep(0.05)
+
+
+async def _handed_over(node: Node, validator: Contact, signed: bytes) -> bool:
+    """Whether a validator takes a transaction."""
+    try:
+        answer = await node.assembly.peers.request(validator, TRANSACTIONS, encode([signed]), timeout_s=2)
+    except FluvialError:
+        return False
+    (reason,) = decode(answer, list[str], what="answer")
+    return not reason
 
 
 async def torment(network: LedgerProcesses, folder: Path, *, seconds: float, seed: int) -> dict[str, Any]:
@@ -219,7 +232,7 @@ async def torment(network: LedgerProcesses, folder: Path, *, seconds: float, see
     rng = random.Random(seed)
     accepted: list[bytes] = []
     caught_up: list[float] = []
-    kills = 0
+    kills, stood_still = 0, 0.0
     for number in range(4):
         network.start(number)
     for number in range(4):
@@ -239,6 +252,8 @@ async def torment(network: LedgerProcesses, folder: Path, *, seconds: float, see
             for number in victims:
                 network.start(number)
             caught_up += [await network.until(number, height) for number in victims]
+            # Only a ledger that goes on in between takes transactions: else the next kill would meet one that has not come to itself.
+            stood_still = max(stood_still, await network.until(victims[0], max(map(network.look, range(4))) + 1))
         tasks.cancel_scope.cancel()
     height = max(map(network.look, range(4)))
     for number in range(4):
@@ -254,6 +269,9 @@ async def torment(network: LedgerProcesses, folder: Path, *, seconds: float, see
         "transactions": len(network.transactions),
         "caught_up_s_median": round(median(caught_up), 2),
         "caught_up_s_max": round(max(caught_up), 2),
+        "next_block_s_max": round(stood_still, 2),
+        "accepted": len(accepted),
+        "accepted_and_done": done,
     }
 
 

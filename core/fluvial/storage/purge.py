@@ -2,7 +2,7 @@
 
 How it goes: some particles are removed in one transaction, then follows a pause of twice the time that took. So the purge has at most a third of
 the database, and less the busier it is. It removes more at a time while it falls behind (the oldest of what should be gone gets older),
-and fewer when a transaction takes longer than ``STEP_S``. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
+and fewer when a transaction takes longer than ``STEP_S``, or ``STEP_S_BEHIND``. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
 what may be kept, which costs no query, and every ``REST_S`` whether something has become old.
 """
 
@@ -18,13 +18,16 @@ from fluvial.errors import StorageError
 from fluvial.storage.holdings import Removed
 from fluvial.storage.retention import Retention
 
-STEP_MIN: Final = 20
-STEP: Final = 100
+STEP_MIN: Final = 10
+STEP: Final = 20
 STEP_MAX: Final = 1000
 """Particles removed in one transaction: at least, to begin with, at most."""
 
-STEP_S: Final = 0.01
-"""A transaction that takes longer holds up others for too long."""
+STEP_S: Final = 0.004
+"""A transaction that takes longer holds up others for too long: a flow of one step takes 3 ms."""
+
+STEP_S_BEHIND: Final = 0.02
+"""The same while more dies than is removed: who writes so much waits rather than fill the disk."""
 
 PAUSE: Final = 2.0
 """Times what a step took."""
@@ -105,7 +108,7 @@ class Purge:
             return False
         falls_behind = removed.oldest_ms > self._behind_ms > 0
         self._behind_ms = removed.oldest_ms
-        if removed.work_s > STEP_S:
+        if removed.work_s > (STEP_S_BEHIND if falls_behind else STEP_S):
             self._step = max(STEP_MIN, step // 2)
         elif falls_behind:
             self._step = min(STEP_MAX, step + STEP)

@@ -15,7 +15,9 @@ import anyio
 import pytest
 from click.testing import CliRunner, Result
 from fluvial.cli.doctor.containment import FINDINGS_MAX, contained
+from fluvial.cli.doctor.machine import check_store
 from fluvial.cli.main import main
+from fluvial.config import from_values, load
 from fluvial.errors import ConfigError
 from fluvial.findings import Finding
 from fluvial.hosting.genesis_file import read_genesis
@@ -178,6 +180,15 @@ def test_the_database_is_looked_at(here: Path) -> None:
     (here / "state/fluvial.db").write_bytes(b"something else")
     (found,) = findings(exit_code=1)["store"]
     assert (found["level"], found["code"]) == ("fail", "F701")
+
+
+def test_a_database_that_a_running_peer_has_lost_is_found(here: Path) -> None:
+    settings = load(from_values({}, base_dir=here)).settings
+    (found,) = check_store(settings, running=False)
+    assert found.level == "ok"
+    (found,) = check_store(settings, running=True)
+    assert (found.level, found.code) == ("fail", "F701")
+    assert "was deleted or moved" in found.text
 
 
 def test_failed_plugins_and_odd_names_are_found(here: Path) -> None:

@@ -43,7 +43,7 @@ def examine(invocation: Invocation, *, fix: bool) -> Iterator[Finding]:
     yield from _look("transport", partial(machine.check_ports, settings, running=peer.running))
     yield from _look("descriptors", partial(machine.check_descriptors, settings))
     yield from _look("clock", partial(running.check_clock, configuration, peer), timeout_s=PEER_S)
-    yield from _look("store", partial(machine.check_store, settings))
+    yield from _look("store", partial(machine.check_store, settings, running=peer.running))
     yield from _look("ledger", partial(check_ledger, settings))
     yield from plugin_findings(configuration, running=bool(peer.running))
 

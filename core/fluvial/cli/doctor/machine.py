@@ -106,8 +106,8 @@ def _bind(address: Address) -> None:
             one.bind(where)
 
 
-def check_store(settings: Settings) -> Iterator[Finding]:
-    """Whether the database can be used, its schema and its size."""
+def check_store(settings: Settings, *, running: bool | None) -> Iterator[Finding]:
+    """Whether the database can be used, its schema and its size; ``running`` as of :func:`check_ports`."""
     url = parse_url(settings.storage_url)
     if url.get_backend_name() != "sqlite":
         with reading(settings.storage_url, base_dir=settings.base_dir) as connection:
@@ -118,6 +118,11 @@ def check_store(settings: Settings) -> Iterator[Finding]:
         return
     path = settings.base_dir / str(url.database)
     yield from _check_disk(path)
+    if not path.exists() and running:
+        gone = f"the peer runs, and its database {path} was deleted or moved: it takes nothing in any more"
+        hint = "stop the peer; put the file back if you have it, or a copy of it; then start the peer again"
+        yield Finding(level="fail", subject="store", text=gone, hint=hint, code=StorageError.code)
+        return
     if not path.exists():
         yield Finding(level="ok", subject="store", text=f"{path} is not there yet; `fluvial run` makes it")
         return
