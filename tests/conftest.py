@@ -21,7 +21,7 @@ NOT_OFFERED = "not offered:"
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 

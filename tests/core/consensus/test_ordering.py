@@ -172,12 +172,6 @@ class Shuffled(MemoryLog):
         self.entries.insert(len(self.entries) // 2, data)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.mark.anyio
 class TestMemoryLog(OrderingConformance):
     @pytest.fixture
     def open_service(self) -> Callable[[], OrderingService]:
@@ -185,7 +179,6 @@ class TestMemoryLog(OrderingConformance):
         return lambda: MemoryLog(entries)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("kind", "test"),
     [

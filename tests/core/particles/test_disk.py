@@ -27,8 +27,6 @@ from fluvial.virtual.loop import BACKEND
 from tests.support.deliveries import SENDER, answered, make_particle, script_for, without_contents
 from tests.support.nodes import Peer, Work, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 BYTES_MAX = 16 * 2**20
 BYTES = "fluvial_disk_bytes"
 
