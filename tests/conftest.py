@@ -15,11 +15,13 @@ from typing import TypeVar
 import pytest
 import structlog
 
+from tests.support.postgres import PostgresServer, server_for_session
+
 NOT_OFFERED = "not offered:"
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
@@ -68,3 +70,20 @@ def plain_logs() -> Iterator[None]:
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A private server, started once for all tests of a worker."""
+    yield from server_for_session()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of each kind that lasts."""
+    if request.param == "sqlite":
+        yield "sqlite:///peer.db"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        with server.database() as address:
+            yield address

@@ -30,16 +30,10 @@ from tests.support.ledgers import (
 )
 from tests.support.revocations import ANN, BOB, revocation
 
-pytestmark = pytest.mark.anyio
 PAYEE = keys_of("payee").public_key
 REVOKED = revocation_key("fluvial", ANN.public_key, BOB.public_key)
 FREE = revocation_key("fluvial", BOB.public_key, ANN.public_key)
 EVERYBODY = (*VALIDATORS, "eve")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ from fluvial.particles.notice import Notice
 
 from tests.support.nodes import NETWORK, Peer, Work, id_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 SCRIPT = '(seq (call there ("work" "fail") ["no tea"] x) (call %init_peer_id% ("return" "") [x]))'
 HOLDING = '(seq (call there ("work" "hold") [1] x) (call %init_peer_id% ("return" "") [x]))'
 TTL_S = 60.0

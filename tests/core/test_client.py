@@ -19,14 +19,7 @@ from fluvial.storage import open_store
 
 from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer
 
-pytestmark = pytest.mark.anyio
-
 RETURN_X = '(call %init_peer_id% ("return" "") [x])'
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.nodes import id_of
 from tests.support.services import make_guard
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("uncollected")]
+pytestmark = pytest.mark.usefixtures("uncollected")
 
 
 class Large:

@@ -21,8 +21,6 @@ from fluvial.script_values import with_values
 from tests.support.deliveries import make_delivery
 from tests.support.nodes import WAIT_S, Peer, Work, chain, id_of, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 
 def flow(initiator: Peer, script: str, *, ttl_s: float = 30, **values: Any) -> Flow:
     """A run of a script as a client makes it, on any peer."""

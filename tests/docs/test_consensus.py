@@ -83,7 +83,6 @@ def test_the_commands_of_the_page_find_the_engine(tmp_path: Path, monkeypatch: p
     assert "first-decides" in (tmp_path / "comparison.html").read_text()
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", [BACKEND])
 async def test_the_engine_of_the_page_holds_a_ledger(tmp_path: Path, anyio_backend: object) -> None:
     kind = tomllib.loads(settings_of("[consensus]"))["consensus"]["kind"]

@@ -145,17 +145,11 @@ def test_tables_about_settings_are_marked_as_such() -> None:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def relay(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peer]:
     async with peer("relay", tmp_path_factory.mktemp("relay"), network="fluvial") as running:
         yield running
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("block", blocks("python", "run"), ids=str)
 async def test_programs_run(block: Block, relay: Peer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("FLUVIAL_RELAY", relay.address)

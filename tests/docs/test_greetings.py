@@ -16,7 +16,7 @@ from fluvial.testing.tables import TablesConformance
 from sqlalchemy import MetaData
 
 from tests.docs.pages import ROOT
-from tests.support.postgres import PostgresServer, server_for_session
+from tests.support.postgres import PostgresServer
 
 FOLDER = ROOT / "examples" / "greetings"
 
@@ -28,11 +28,6 @@ def example(name: str) -> Any:
         return importlib.import_module(f"fluvial_greetings.{name}")
     finally:
         sys.path.remove(str(FOLDER))
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
 
 
 class TestGreetings(ExtraConformance):

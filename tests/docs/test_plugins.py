@@ -25,8 +25,6 @@ from fluvial.testing.effector import EffectorConformance
 from tests.docs.pages import ROOT, section, words
 from tests.support.nodes import LISTEN, id_of, keys_of, until
 
-pytestmark = pytest.mark.anyio
-
 ASK = """
 (xor
   (seq

@@ -23,7 +23,6 @@ TRANSPORTS = (ROOT / "plugins/transport_tcp", ROOT / "core/fluvial/memory")
 # --- metrics
 
 
-@pytest.mark.anyio
 async def test_metrics_are_those_of_a_running_node(tmp_path: Path) -> None:
     listed = {words(row[0])[0]: row for row in rows(section("operate.md", "## Metrics"))}
     async with peer("a", tmp_path, serves=[Work()]) as one, peer("b", tmp_path, knows=[one], serves=[Work()]) as other:

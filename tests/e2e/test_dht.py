@@ -12,7 +12,7 @@ from fluvial.client import connect
 
 from tests.support.processes import NETWORK, PeerProcess, fluvial, fluvial_here, wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 PLUGIN: Final = '''
 """A thermometer that takes its time."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks.dht import Size, carry_out
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 TRIALS = ("withholds", "victim", "forges", "stale", "owned", "crowd", "records", "keys")
 """Those that do not wait for time-outs."""

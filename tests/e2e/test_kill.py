@@ -28,7 +28,7 @@ from fluvial.storage import open_store
 from tests.support.nodes import until
 from tests.support.processes import NETWORK, PeerProcess, wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 CALLS: Final = 30
 """Of each of the two chains of calls that run side by side."""

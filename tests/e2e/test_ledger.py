@@ -14,7 +14,7 @@ from fluvial.cli.main import main
 from tests.e2e.ledger_kills import LedgerProcesses, processes, torment
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")

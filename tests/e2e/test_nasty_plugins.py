@@ -14,8 +14,6 @@ from fluvial.client import Client, connect
 
 from tests.support.processes import NETWORK, PeerProcess, wait_until
 
-pytestmark = pytest.mark.anyio
-
 ANSWER_S: Final = 60.0
 """A deadline and no measurement: it answers in a few milliseconds or never."""
 

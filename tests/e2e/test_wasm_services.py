@@ -23,7 +23,7 @@ from tests.plugins.fce_wasm.stages import LOGIC_2, write_service
 from tests.support.processes import NETWORK, PeerProcess, fluvial, fluvial_here, wait_until
 from tests.support.third_party import Site, write_distribution
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 MORE = 10
 """Flows that begin after the replacement."""

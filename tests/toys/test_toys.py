@@ -24,13 +24,8 @@ from fluvial.virtual.loop import BACKEND
 from sqlalchemy import MetaData
 
 from tests.docs.pages import ROOT
-from tests.support.postgres import PostgresServer, server_for_session
+from tests.support.postgres import PostgresServer
 from tests.toys import asking, clockwork, story, uploading, vouching
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
 
 
 class TestAsking(RoutingConformance):

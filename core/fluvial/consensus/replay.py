@@ -12,12 +12,11 @@ from fluvial.consensus.wire import (
     BlockEntry,
     EpochEntry,
     EvidenceEntry,
-    LogEntry,
     ProofEntry,
     RecordEntry,
     SnapshotEntry,
+    decode_entry,
 )
-from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import BlockHeader, FinalityProof
 from fluvial.ledger.snapshots import CHUNK_BYTES_MAX, StateAssembly, chunk_at
@@ -50,7 +49,7 @@ class LogReplay:
         Raises:
             RemoteProtocolError: it is of another version or another ledger, or does not fit to those before.
         """
-        entry: LogEntry = decode(data, LogEntry, what="log entry")  # type: ignore[arg-type]  # a union
+        entry = decode_entry(data)
         match entry:
             case SnapshotEntry():
                 self._restore(entry)

@@ -29,6 +29,7 @@ from fluvial.consensus.effects import (
     CheckPayload,
     Commit,
     Effect,
+    MessageClass,
     NeedHistory,
     Order,
     Persist,
@@ -80,8 +81,9 @@ from fluvial.consensus.wire import (
     RecordEntry,
     SnapshotAnswer,
     SnapshotAsk,
+    decode_message,
 )
-from fluvial.encoding import decode, encode
+from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.execution import Executed, Invalid, membership
@@ -200,7 +202,7 @@ class Replica:
             RemoteProtocolError: it is none.
         """
         self._now, self._wall_ms = now, wall_ms
-        message: HostMessage = decode(data, HostMessage, what="message of the consensus")  # type: ignore[arg-type]
+        message = decode_message(data)
         match message:
             case EngineMessage(epoch, inner):
                 self._engine_message(sender, epoch, inner)
@@ -278,7 +280,7 @@ class Replica:
 
     # --- outputs and the barrier ----------------------------------------------------------------------------------------
 
-    def _transmit(self, to: PeerId | None, message: HostMessage, kind: Any) -> None:
+    def _transmit(self, to: PeerId | None, message: HostMessage, kind: MessageClass) -> None:
         self._outputs.put(Transmit(to, encode(message), kind))
 
     def _write(self, entry: LogEntry, *, barrier: bool = False) -> None:
@@ -357,7 +359,7 @@ class Replica:
                 case Alarm(what, details):
                     self._alarm(what, details)
 
-    def _say(self, to: PeerId | None, data: bytes, kind: Any) -> None:
+    def _say(self, to: PeerId | None, data: bytes, kind: MessageClass) -> None:
         if not self.alarmed or kind not in ("proposal", "vote"):
             self._transmit(to, EngineMessage(self.epoch, data), kind)
 

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from fluvial.encoding import decode
 from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.light_client import ProvenFact
 from fluvial.ledger.snapshots import SnapshotChunk
@@ -106,6 +107,12 @@ HostMessage: TypeAlias = (
     | SnapshotAnswer
 )
 
+
+def decode_message(data: bytes) -> HostMessage:
+    """The message that bytes stand for; raises RemoteProtocolError if they are none."""
+    return decode(data, HostMessage, what="message of the consensus")  # type: ignore[arg-type]  # a union
+
+
 # --- the log ------------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +159,11 @@ class EpochEntry(msgspec.Struct, frozen=True, array_like=True, tag="epoch"):
 
 
 LogEntry: TypeAlias = SnapshotEntry | EpochEntry | RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
+
+
+def decode_entry(data: bytes) -> LogEntry:
+    """The entry of a log that bytes stand for; raises RemoteProtocolError if they are none."""
+    return decode(data, LogEntry, what="log entry")  # type: ignore[arg-type]  # a union
 
 
 def tag_of(data: bytes) -> bytes:

@@ -24,7 +24,7 @@ from fluvial.identity import KeyPair, verify
 from fluvial.ledger.genesis import ACCOUNTS, Account, Amount, Key
 from fluvial.ledger.perimeters import ShortText
 from fluvial.ledger.setting import BlockSetting, BodyFailed
-from fluvial.ledger.state import Changes, State
+from fluvial.ledger.state import Changes, Readable
 from fluvial.ledger.statements import Signature, Slot
 
 LICENCES: Final = "licences"
@@ -114,17 +114,6 @@ class LicenceRecord(msgspec.Struct, frozen=True, array_like=True):
     settled: int
     expires: int
 
-    def honours(self, chain: bytes, voucher: LicenceVoucher, height: int) -> bool:
-        """Whether a provider can rely on a voucher: it is the licensee's, covered, more than was settled, and the licence has not expired.
-
-        A provider remembers the highest voucher of each licence, and asks for more than that with each use.
-        """
-        return (
-            height <= self.expires
-            and self.settled < voucher.amount <= self.deposit
-            and voucher.is_signed(chain, self.licensee)
-        )
-
 
 def licence_id(sender: bytes, nonce: int) -> bytes:
     """The id of a licence that this transaction opens."""
@@ -151,7 +140,7 @@ def vouchers_in(credentials: Iterable[bytes]) -> Iterator[LicenceVoucher]:
                 continue
 
 
-def licence_of(state: State, name: bytes) -> LicenceRecord | None:
+def licence_of(state: Readable, name: bytes) -> LicenceRecord | None:
     """The licence of an id; None if it was never opened, or is closed."""
     value = state.get(LICENCES, name)
     return None if value is None else decode(value, LicenceRecord, what="licence")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from fluvial.encoding import decode, encode
 from fluvial.ledger.tree import Node, TreeProof, changed, find, hash_of, leaves, prove
 
 T = TypeVar("T")
+
+
+class Readable(Protocol):
+    """A state, or a view of the ledger: what gives the value of a key."""
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        """The value of a key; None if it has none."""
+        ...
 
 
 class State:

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fluvial.effectors import Call
-from fluvial.encoding import decode
-from fluvial.ledger.licences import LICENCES, LicenceRecord, LicenceVoucher, vouchers_in
+from fluvial.ledger.licences import LicenceRecord, LicenceVoucher, licence_of, vouchers_in
 from fluvial.ports import View
 
 VOUCHERS_MAX: Final = 4
@@ -84,7 +83,7 @@ class LicenceMeter:
         known = self._of.get((call.initiator.public_key, call.service), [])
         for name in known[: -LICENCES_TRIED_MAX - 1 : -1]:
             held = self._held[name]
-            problem = _ended(_record(view, name), name, view.height)
+            problem = _ended(licence_of(view, name), name, view.height)
             if not problem and held.used + price > held.voucher.amount:
                 problem = (
                     f"vouchers of {held.voucher.amount:,} units were shown for the licence {name.hex()}, of which {held.used:,} are used: "
@@ -110,7 +109,7 @@ class LicenceMeter:
             known = highest.get(voucher.licence)
             if known is None or voucher.amount > known.amount:
                 highest[voucher.licence] = voucher
-        mine = (one for one in highest.values() if not self._is_of_another(_record(view, one.licence)))
+        mine = (one for one in highest.values() if not self._is_of_another(licence_of(view, one.licence)))
         yield from (one for one, _ in zip(mine, range(VOUCHERS_MAX), strict=False))
 
     def _is_of_another(self, record: LicenceRecord | None) -> bool:
@@ -120,7 +119,7 @@ class LicenceMeter:
     def _take(self, voucher: LicenceVoucher, call: Call, view: View) -> str:
         """Hold a voucher if it is good; returns what is wrong with it, or nothing."""
         name = voucher.licence
-        held, record = self._held.get(name), _record(view, name)
+        held, record = self._held.get(name), licence_of(view, name)
         if problem := _ended(record, name, view.height):
             return problem
         assert record is not None, "it has not ended"
@@ -143,11 +142,6 @@ class LicenceMeter:
         if name not in self._held:
             self._of.setdefault((held.licensee, held.service), []).append(name)
         self._held[name] = held
-
-
-def _record(view: View, name: bytes) -> LicenceRecord | None:
-    value = view.get(LICENCES, name)
-    return None if value is None else decode(value, LicenceRecord, what="licence of the ledger")
 
 
 def _ended(record: LicenceRecord | None, name: bytes, height: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -100,21 +100,3 @@ def decode_certificate(data: bytes) -> TrustCertificate:
     if len(trusts) < 2:
         raise RemoteProtocolError("a certificate has two trusts or more")
     return TrustCertificate(tuple(trusts))
-
-
-def scopes_of(trusts: Sequence[TrustStatement]) -> frozenset[str] | None:
-    """What a chain of trusts is good for: what each of them is good for. None means everything, an empty set nothing."""
-    good: frozenset[str] | None = None
-    for trust in trusts:
-        if not trust.scopes:
-            continue
-        if good is None:
-            good = frozenset(trust.scopes)
-        else:
-            narrower = {scope for scope in good if trust.covers(scope)}
-            good = frozenset(narrower | {scope for scope in trust.scopes if _is_covered(scope, good)})
-    return good
-
-
-def _is_covered(scope: str, by: Collection[str]) -> bool:
-    return any(scope == one or scope.startswith(one + ":") for one in by)

@@ -12,8 +12,7 @@ from fluvial.consensus.ordering import OrderedEntry, OrderingService, OutsideOrd
 from fluvial.consensus.outputs import Output, PublishEntry, StartTimer, Transmit
 from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
-from fluvial.consensus.wire import CheckpointVote, HistoryAnswer, HostMessage
-from fluvial.encoding import decode
+from fluvial.consensus.wire import CheckpointVote, HistoryAnswer, HostMessage, decode_message
 from fluvial.ledger.genesis import Genesis, Parameters
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
@@ -55,7 +54,7 @@ def published(outputs: Sequence[Output]) -> list[bytes]:
 
 def messages(outputs: Sequence[Output]) -> list[HostMessage]:
     found = [one.data for one in outputs if isinstance(one, Transmit)]
-    return [decode(one, HostMessage, what="message") for one in found]  # type: ignore[arg-type]  # a union
+    return [decode_message(one) for one in found]
 
 
 def entry(replica: Replica, transaction: bytes, now: int) -> bytes:
@@ -173,12 +172,6 @@ class Shuffled(MemoryLog):
         self.entries.insert(len(self.entries) // 2, data)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.mark.anyio
 class TestMemoryLog(OrderingConformance):
     @pytest.fixture
     def open_service(self) -> Callable[[], OrderingService]:
@@ -186,7 +179,6 @@ class TestMemoryLog(OrderingConformance):
         return lambda: MemoryLog(entries)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("kind", "test"),
     [

@@ -14,8 +14,8 @@ from fluvial.consensus.lab.run import Algorithm, LaboratoryRun
 from fluvial.consensus.lab.schedule import Action
 from fluvial.consensus.replay import snapshot_entries
 from fluvial.consensus.replica import Replica
-from fluvial.consensus.wire import BlockEntry, LogEntry, ProofEntry, SnapshotEntry
-from fluvial.encoding import decode, encode
+from fluvial.consensus.wire import BlockEntry, LogEntry, ProofEntry, SnapshotEntry, decode_entry
+from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 
 from tests.support.algorithms import DAG, SIMPLEX
@@ -26,10 +26,6 @@ SCHEDULE = msgspec.structs.replace(
     actions=[Action("validator_update", 300, 0, add=[4])],
     expect={"progress": [{"after": 1_000, "commits": 5, "within_deltas": 5}], "validators_at_end": [0, 1, 2, 3, 4]},
 )
-
-
-def entry_of(data: bytes) -> LogEntry:
-    return decode(data, LogEntry, what="entry")  # type: ignore[arg-type]  # a union
 
 
 def started(copy: NodeCopy, log: Sequence[bytes]) -> Replica:
@@ -46,7 +42,7 @@ def shortened(copy: NodeCopy, log: Sequence[bytes], *, below: int = 10**9) -> li
     """The log with a snapshot in place of the blocks up to the newest one below a height that is proven."""
     whole = started(copy, log)
     height = max(one for one in range(1, min(below, whole.chain.tip.height + 1)) if whole.chain.store.proof(one))
-    entries = [(data, entry_of(data)) for data in log]
+    entries = [(data, decode_entry(data)) for data in log]
 
     def is_old(one: LogEntry) -> bool:
         return isinstance(one, SnapshotEntry) or (isinstance(one, BlockEntry | ProofEntry) and height_of(one) <= height)
@@ -96,7 +92,7 @@ def test_a_damaged_snapshot_is_refused() -> None:
     run.play()
     copy = run.copies[0]
     log = shortened(copy, copy.disk.read(), below=20)
-    parts = [data for data in log if isinstance(entry_of(data), SnapshotEntry)]
+    parts = [data for data in log if isinstance(decode_entry(data), SnapshotEntry)]
     rest = log[len(parts) :]
     other = shortened(copy, copy.disk.read(), below=10)[0]
     assert started(copy, log).chain.tip.height > 20

@@ -13,8 +13,8 @@ from fluvial.consensus.lab.compare import good_case
 from fluvial.consensus.lab.copies import NodeCopy
 from fluvial.consensus.lab.run import Algorithm, LaboratoryRun
 from fluvial.consensus.lab.schedule import Action, Crash
-from fluvial.consensus.wire import HistoryAnswer, HostMessage, SnapshotAnswer
-from fluvial.encoding import decode, encode
+from fluvial.consensus.wire import HistoryAnswer, SnapshotAnswer, decode_message
+from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.ledger.snapshots import SnapshotChunk, chunk_at
 
@@ -106,7 +106,7 @@ class LyingRun(LaboratoryRun):
     def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
         """Twist what the liars say."""
         if sender.node < 2 and kind == "sync":
-            message: HostMessage = decode(data, HostMessage, what="message")  # type: ignore[arg-type]  # a union
+            message = decode_message(data)
             if isinstance(message, SnapshotAnswer):
                 twisted = self.lie(message)
                 if twisted is None:
@@ -123,7 +123,7 @@ class DoublingRun(LaboratoryRun):
     def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
         """Send the same again."""
         super().post(sender, to, data, kind)
-        if kind == "sync" and isinstance(decode(data, HostMessage, what="message"), SnapshotAnswer):  # type: ignore[arg-type]  # a union
+        if kind == "sync" and isinstance(decode_message(data), SnapshotAnswer):
             self.parts += 1
             super().post(sender, to, data, kind)
 

@@ -17,7 +17,6 @@ from fluvial.ledger.statements import NOTHING
 from fluvial.testing.nodes import keys_of
 from fluvial.virtual.loop import BACKEND
 
-pytestmark = pytest.mark.anyio
 BLOCK_BYTES = 100_000
 EVE = keys_of("eve").peer_id
 

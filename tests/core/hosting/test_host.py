@@ -31,7 +31,6 @@ from tests.support.ledgers import (
     until_height,
 )
 
-pytestmark = pytest.mark.anyio
 PAYEE = keys_of("payee").public_key
 
 

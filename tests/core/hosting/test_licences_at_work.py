@@ -20,7 +20,6 @@ from fluvial.virtual.loop import BACKEND
 
 from tests.support.ledgers import ADMINISTRATOR, host_of, start_holder, transaction, write_genesis
 
-pytestmark = pytest.mark.anyio
 EVE = keys_of("eve")
 ID = licence_id(EVE.public_key, 0)
 DEPOSIT = 12

@@ -23,7 +23,6 @@ from fluvial.virtual.loop import BACKEND
 
 from tests.support.ledgers import VALIDATORS, host_of, ledger_nodes, start_holder, transaction, until_height
 
-pytestmark = pytest.mark.anyio
 PAYEE = keys_of("payee").public_key
 SMALL = {"snapshot_blocks": 3, "kept_blocks": 4}
 

@@ -13,7 +13,6 @@ from fluvial.ledger.licences import (
     CloseLicence,
     ExtendLicence,
     LicenceRecord,
-    LicenceVoucher,
     OpenLicence,
     SettleLicence,
     licence_id,
@@ -122,17 +121,6 @@ def test_only_the_licensee_extends_and_never_shortens() -> None:
     assert ledger.run(USER, ExtendLicence(ID, 10_000)) == "balance"
     assert ledger.run(EVE, OpenLicence(PROVIDER.public_key, "chat", 2_000, 10)) == "balance"
     assert ledger.run(EVE, OpenLicence(PROVIDER.public_key, "chat", 1, 1)) == "expired"
-
-
-def test_a_provider_knows_which_vouchers_are_good() -> None:
-    record = LicenceRecord(USER.public_key, PROVIDER.public_key, "chat", 100, 30, 10)
-    good = sign_voucher(USER, GENESIS.chain, ID, 31)
-    assert record.honours(GENESIS.chain, good, 10)
-    assert not record.honours(GENESIS.chain, good, 11)
-    assert not record.honours(bytes(32), good, 10)
-    assert not record.honours(GENESIS.chain, LicenceVoucher(ID, 32, good.signature), 10)
-    for amount in (30, 101):
-        assert not record.honours(GENESIS.chain, sign_voucher(USER, GENESIS.chain, ID, amount), 10)
 
 
 MOVES = st.lists(

@@ -6,13 +6,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.particles.advance import AT_ONCE_MAX
 
 from tests.support.nodes import peer, until
-
-pytestmark = pytest.mark.anyio
 
 
 class Looker(Effector[NoConfig]):

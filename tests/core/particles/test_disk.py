@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,18 @@ from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
+from fluvial.memory.network import LinkQuality, Memory
 from fluvial.particle import Delivery, Particle
 from fluvial.storage import open_store
 from fluvial.story.condensed import read_condensed
+from fluvial.testing.nodes import nodes
+from fluvial.virtual.loop import BACKEND
 
 from tests.support.deliveries import SENDER, answered, make_particle, script_for, without_contents
-from tests.support.nodes import Peer, Work, chain, keys_of, peer, until
-from tests.support.postgres import PostgresServer, server_for_session
-
-pytestmark = pytest.mark.anyio
+from tests.support.nodes import Peer, Work, keys_of, peer, until
 
 BYTES_MAX = 16 * 2**20
 BYTES = "fluvial_disk_bytes"
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield "sqlite:///b.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.database() as address:
-        yield address
 
 
 def delivery(particle: Particle, to: Peer, data: bytes = b"") -> Delivery:
@@ -69,8 +54,8 @@ def large(name: str) -> str:
 # --- rate
 
 
-async def test_whoever_writes_too_fast_waits_and_nobody_else_does(tmp_path: Path, url: str) -> None:
-    storage = {"url": url, "initiator_burst_bytes": 200_000, "initiator_bytes_per_s": 20_000}
+async def test_whoever_writes_too_fast_waits_and_nobody_else_does(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url, "initiator_burst_bytes": 200_000, "initiator_bytes_per_s": 20_000}
     async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
         receipts = [
             await a.deliver(delivery(make_particle(large(f"{n}"), particle_id=f"p{n}"), b), b) for n in range(4)
@@ -85,33 +70,36 @@ async def test_whoever_writes_too_fast_waits_and_nobody_else_does(tmp_path: Path
         assert b.watcher.refused[-1][2] == "quota"
 
 
+@pytest.mark.parametrize("anyio_backend", [BACKEND], ids=["virtual"])
 async def test_a_sender_tries_again_when_it_was_told_to_and_hands_over_the_rest_at_once(tmp_path: Path) -> None:
+    """From two initiators through one peer: the first one's particles overdraw what it may write, and wait there."""
     storage = {"url": "sqlite:///b.db", "initiator_burst_bytes": 1_000, "initiator_bytes_per_s": 4_000}
-    work = Work()
-    async with (
-        peer("b", tmp_path, storage=storage, serves=[work]) as b,
-        peer("a", tmp_path, knows=[b]) as a,
-        peer("from", tmp_path) as sender,
-    ):
-        for number in range(3):  # the first overdraws what this initiator may write
-            particle = make_particle(chain([b.peer_id]), keys=keys_of("fast"), particle_id=f"fast {number}")
-            await sender.deliver(delivery(particle, a), a)
-        await until(lambda: b.outcomes("quota") >= 1)
-        slow = make_particle(chain([b.peer_id]), keys=keys_of("slow"), particle_id="slow")
-        await sender.deliver(delivery(slow, a), a)
-        await until(lambda: "slow" in [event["particle"] for event in a.events("particle_sent")])
+    memory = Memory(quality=LinkQuality(latency_s=0.001))
+    async with nodes("a", "fast", "slow", base_dir=tmp_path, memory=memory) as network:
+        work = Work()
+        b = await network.start("b", storage=storage, serves=[work])
+        network.introduce()
+        a, fast, slow = (network[name] for name in ("a", "fast", "slow"))
+        script = f'(seq (call "{a.peer_id}" ("op" "noop") []) (call "{b.peer_id}" ("work" "step") [0] x))'
+        began = anyio.current_time()
+        for _ in range(3):
+            await fast.node.submit(fast.node.particle(script, ttl_ms=60_000))
+        refused = partial(b.metric, "fluvial_particles_total", outcome="quota")
+        await until(refused)
+        other = slow.node.particle(script, ttl_ms=60_000)
+        await slow.node.submit(other)
         await until(lambda: len(work.done) == 4)
-        sent = [event["particle"] for event in a.events("particle_sent") if event["to"] == b.peer_id]
-        assert sorted(sent) == ["fast 0", "fast 1", "fast 2", "slow"]
-        assert sent.index("slow") < 3, "it did not wait for what was put off"
-        assert b.outcomes("quota") <= 8, "it was not tried all the time"
+        came = [event["particle"] for event in b.events("particle_accepted")]
+        assert came.index(other.header.id) < 3, "it did not wait for what was put off"
+        assert anyio.current_time() - began < 5, "the rest followed as soon as it might"
+        assert refused() <= 4, "it was not tried all the time"
 
 
 # --- share and room
 
 
-async def test_one_stranger_leaves_room_for_others(tmp_path: Path, url: str) -> None:
-    storage = {"url": url, "bytes_max": BYTES_MAX, "initiator_burst_bytes": 2**40, "keep_bytes_max": BYTES_MAX}
+async def test_one_stranger_leaves_room_for_others(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url, "bytes_max": BYTES_MAX, "initiator_burst_bytes": 2**40, "keep_bytes_max": BYTES_MAX}
     async with peer("b", tmp_path, serves=[Work()], storage=storage) as b, peer("a", tmp_path) as a:
         reasons = []
         for number in range(8):
@@ -127,8 +115,8 @@ async def test_one_stranger_leaves_room_for_others(tmp_path: Path, url: str) -> 
             assert (await a.deliver(delivery(particle, b, data), b)).reason == ""
 
 
-async def test_a_flow_that_writes_without_end_ends_and_its_initiator_is_told(tmp_path: Path, url: str) -> None:
-    storage = {"url": url, "particle_bytes_max": 300_000}
+async def test_a_flow_that_writes_without_end_ends_and_its_initiator_is_told(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url, "particle_bytes_max": 300_000}
     work = Work()
     async with peer("b", tmp_path, serves=[work], storage=storage) as b, peer("from", tmp_path, knows=[b]) as sender:
         # Behind a call that takes its time, so that it is accepted before it grows.
@@ -159,8 +147,8 @@ def open_own(sender: Peer, particle: Particle) -> Any:
     return Opened()
 
 
-async def test_what_is_too_large_at_once_is_refused_and_nothing_is_left_of_it(tmp_path: Path, url: str) -> None:
-    storage = {"url": url, "particle_bytes_max": 100_000}
+async def test_what_is_too_large_at_once_is_refused_and_nothing_is_left_of_it(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url, "particle_bytes_max": 100_000}
     async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
         particle = make_particle(doubling(b.peer_id, "x" * 64, 12))
         receipt = await a.deliver(delivery(particle, b), b)
@@ -172,8 +160,8 @@ async def test_what_is_too_large_at_once_is_refused_and_nothing_is_left_of_it(tm
 # --- what has ended
 
 
-async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path: Path, url: str) -> None:
-    storage = {"url": url}
+async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url}
     async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
         particle = make_particle(doubling(b.peer_id, "x" * 64, 11), particle_id="large")
         assert (await a.deliver(delivery(particle, b), b)).reason == ""
@@ -181,7 +169,7 @@ async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path
         assert before > 250_000
         await until(lambda: b.metric(BYTES) < 40_000)
         assert (await a.deliver(delivery(particle, b), b)).reason == "replay"
-    async with open_store(url, base_dir=tmp_path, read_only=True) as store:
+    async with open_store(storage_url, base_dir=tmp_path, read_only=True) as store:
         assert [one.id for one in await store.particles.recent()] == ["large"]
         story = await store.particles.story(particle.key)
         assert story is not None
@@ -206,8 +194,8 @@ async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -
         assert story.left_out > 0
 
 
-async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, url: str) -> None:
-    storage = {"url": url, "keep_bytes_max": 0}
+async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, storage_url: str) -> None:
+    storage = {"url": storage_url, "keep_bytes_max": 0}
     work = Work()
     script = '(call "{}" ("work" "step") [1] x)'
     async with peer("b", tmp_path, serves=[work], storage=storage) as b, peer("a", tmp_path) as a:

@@ -32,8 +32,6 @@ from fluvial.story.story import tell
 from tests.support.deliveries import make_particle
 from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 OFF = {"failure_notices": False}
 
 

@@ -28,8 +28,6 @@ from fluvial.particles.receipt import PROTOCOL, REASONS, decode_receipt
 from tests.support.deliveries import SENDER, answered, make_delivery, make_particle
 from tests.support.nodes import WAIT_S, Peer, id_of, peer
 
-pytestmark = pytest.mark.anyio
-
 INPUTS: Final = {"with changed bytes": 8_000, "signed again": 2_000}
 SEED: Final = 20_250_101
 LIVE_MAX: Final = 50
@@ -65,11 +63,6 @@ SCRIPTS: Final[Sequence[tuple[str, tuple[Any, ...]]]] = (
     ),
 )
 """Scripts in which the sender makes calls and fixes streams before the receiver's turn, and the values of these calls."""
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

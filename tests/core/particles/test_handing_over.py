@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
-import pytest
 from fluvial.identity import PeerId
 from fluvial.storage import open_store
 
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
 from tests.support.processes import free_port
-
-pytestmark = pytest.mark.anyio
 
 MANY = 50
 

@@ -14,8 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.nodes import Peer, id_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 HELD = "fluvial_particles_memory_bytes"
 LIMITS = {"memory_bytes_max": 4_000_000}
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
-import pytest
 from fluvial.addresses import Contact
 from fluvial.clock import ManualClock
 from fluvial.particle import Delivery, Particle
@@ -17,8 +16,6 @@ from fluvial.storage.writer import DEFERRED_S
 
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
-
-pytestmark = pytest.mark.anyio
 
 NOW_MS = 1_700_000_000_000
 IN_MEMORY = "fluvial_particles_in_memory"

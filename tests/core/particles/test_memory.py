@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
-import pytest
 from fluvial.addresses import Contact
 from fluvial.air.data.content import Json
 from fluvial.air.data.wire import WireData
@@ -20,8 +19,6 @@ from fluvial.story.story import tell
 from tests.plugins.transport_tcp.peers import stranger
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, Work, id_of, keys_of, peer, until
-
-pytestmark = pytest.mark.anyio
 
 IN_MEMORY = "fluvial_particles_in_memory"
 HELD = "fluvial_particles_memory_bytes"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import Json, content_id
 from fluvial.air.data.facts import CanonFact, Element, Fact, Instance, Result, Step
@@ -20,8 +19,6 @@ from fluvial.story.story import tell
 
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, id_of, keys_of, peer, until
-
-pytestmark = pytest.mark.anyio
 
 CHOSEN: Final = list(b"I owe Mallory a million")
 TRUE: Final = [1, 2, 3]

@@ -19,8 +19,6 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.nodes import Work, chain, id_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 GREEDY, MODEST = id_of("greedy"), id_of("modest")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import pytest
 from fluvial.addresses import Contact
 from fluvial.air.data.content import content_id
 from fluvial.effectors import Effector, NoConfig, function
@@ -14,8 +13,6 @@ from msgspec.structs import replace
 
 from tests.support.deliveries import make_delivery, without_contents
 from tests.support.nodes import id_of, peer, until
-
-pytestmark = pytest.mark.anyio
 
 LARGE: Final = {"name": "Ada", "picture": "x" * 1_000_000}
 

@@ -18,8 +18,6 @@ from msgspec.structs import replace
 from tests.support.deliveries import SENDER, answered, make_delivery, make_particle, script_for, with_contents
 from tests.support.nodes import Peer, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 LIMITS = {
     "ttl_ms_max": 60_000,
     "clock_skew_ms_max": 5_000,
@@ -27,11 +25,6 @@ LIMITS = {
     "script_bytes_max": 2_000,
     "data_bytes_max": 3_000,
 }
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,6 @@ from tests.plugins.transport_tcp.peers import SMALL, StartPeer
 from tests.support.deliveries import make_delivery
 from tests.support.nodes import NETWORK, Peer, id_of, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 Answer = Callable[[bytes], Awaitable[bytes]]
 
 

@@ -29,8 +29,6 @@ from tests.plugins.transport_tcp.peers import StartPeer
 from tests.support.deliveries import make_particle
 from tests.support.nodes import NETWORK, WAIT_S, Peer, Work, id_of, keys_of, peer, until
 
-pytestmark = pytest.mark.anyio
-
 NOW_MS = 1_700_000_000_000
 AFTER_MS = 10_000
 SWEPT_S = 1.3

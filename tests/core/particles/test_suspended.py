@@ -17,8 +17,6 @@ from fluvial.virtual.loop import run
 
 from tests.support.nodes import id_of, until
 
-pytestmark = pytest.mark.anyio
-
 ME, STRANGER, FRIEND = id_of("me"), id_of("stranger"), id_of("friend")
 
 

@@ -17,8 +17,6 @@ from fluvial_aqua import AquaError, AquaFlows, AquaValueError
 
 from tests.support.nodes import NETWORK, peer
 
-pytestmark = pytest.mark.anyio
-
 PROGRAM = """aqua Shop declares *
 
 export price, nothing, told, maybe, broken, quiet, lies
@@ -84,11 +82,6 @@ class Store(Effector[NoConfig]):
     @function
     async def lie(self) -> str:
         return "no number"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

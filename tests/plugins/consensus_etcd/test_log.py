@@ -16,13 +16,6 @@ from fluvial_consensus_etcd.plugin import EtcdOptions, _tls
 
 from tests.support.etcd import EtcdServer, etcd_server
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
 
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:

@@ -15,12 +15,7 @@ from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.routing import KademliaRouting
 from sqlalchemy import MetaData
 
-from tests.support.postgres import PostgresServer, server_for_session
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
+from tests.support.postgres import PostgresServer
 
 
 class TestKademlia(RoutingConformance):

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fluvial.testing.nodes import nodes, until
 
 pytest.importorskip("zeroconf")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return "asyncio"
 
 
 async def test_two_peers_find_each_other_without_a_seed(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from random import Random
 from typing import cast
 
-import pytest
 from fluvial.addresses import Address, Contact
 from fluvial.encoding import encode
 from fluvial.errors import Unreachable
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 
 from tests.plugins.dht_kademlia.peers import peer_of
 
-pytestmark = pytest.mark.anyio
 SEEN = Address.parse("/ip4/8.8.4.4/tcp/7771")
 LIE = Address.parse("/ip4/9.9.9.9/tcp/7771")
 EVERYWHERE = Address.parse("/ip4/0.0.0.0/tcp/7771")

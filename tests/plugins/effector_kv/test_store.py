@@ -22,12 +22,7 @@ from hypothesis import strategies as st
 from sqlalchemy import MetaData
 
 from tests.plugins.fce_wasm.deploying import OWNER
-from tests.support.postgres import PostgresServer, server_for_session
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
+from tests.support.postgres import PostgresServer
 
 
 class TestPart(ExtraConformance):

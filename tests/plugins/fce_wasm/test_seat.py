@@ -21,12 +21,7 @@ from fluvial_fce_wasm.tables import TABLES, metadata
 from sqlalchemy import MetaData
 
 from tests.plugins.fce_wasm.deploying import ask, deployed, refusal, wasm
-from tests.support.postgres import PostgresServer, server_for_session
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> AsyncIterator[PostgresServer]:
-    yield from server_for_session()
+from tests.support.postgres import PostgresServer
 
 
 class Deployed(WasmExecution):

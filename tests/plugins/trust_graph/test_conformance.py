@@ -14,12 +14,7 @@ from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.storage.store import metadata
 from fluvial_trust_graph.tables import TABLES
 
-from tests.support.postgres import PostgresServer, server_for_session
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[PostgresServer]:
-    yield from server_for_session()
+from tests.support.postgres import PostgresServer
 
 
 class TestTrustGraph(AuthorizationConformance):

@@ -26,8 +26,6 @@ from fluvial_trust_graph.statements import (
 from tests.support.ledger_story import HOME, SERVING, member_is_removed, on_ledger, said
 from tests.support.ledgers import ADMINISTRATOR, host_of, ledger_nodes, start_holder, until_height
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 def anyio_backend() -> object:

@@ -12,7 +12,6 @@ from fluvial_trust_graph.certificates import (
     decode_certificate,
     encode_certificate,
     flaw_in,
-    scopes_of,
 )
 from fluvial_trust_graph.statements import (
     SCOPES_MAX,
@@ -158,18 +157,3 @@ def test_bytes_that_are_no_certificate_are_refused() -> None:
     for data in (b"", good[:-1], good[: len(good) // 2], len(ban).to_bytes(2, "big") + ban):
         with pytest.raises(RemoteProtocolError):
             decode_certificate(data)
-
-
-def test_scopes_shrink_along_a_chain() -> None:
-    assert scopes_of([trusts(A, A), trusts(A, B)]) is None
-    assert scopes_of([trusts(A, B, scopes=("dht", "service")), trusts(B, C)]) == {"dht", "service"}
-    assert scopes_of([trusts(A, B, scopes=("dht", "service")), trusts(B, C, scopes=("service:a",))]) == {"service:a"}
-    assert scopes_of([trusts(A, B, scopes=("service:a",)), trusts(B, C, scopes=("service",))]) == {"service:a"}
-    assert scopes_of([trusts(A, B, scopes=("dht",)), trusts(B, C, scopes=("service",))]) == frozenset()
-
-
-@given(chain=st.lists(trust_statements, max_size=4), scope=st.sampled_from(("dht", "service", "service:chat", "x")))
-def test_a_chain_is_good_for_what_each_link_is_good_for(chain: list[TrustStatement], scope: str) -> None:
-    good = scopes_of(chain)
-    covered = good is None or any(scope == one or scope.startswith(one + ":") for one in good)
-    assert covered == all(one.covers(scope) for one in chain)

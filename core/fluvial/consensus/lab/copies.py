@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from fluvial.consensus.effects import MessageClass
 from fluvial.consensus.lab.disk import SimulatedDisk
 from fluvial.consensus.lab.network import is_meant
 from fluvial.consensus.lab.pruning import begun_with
@@ -43,7 +44,7 @@ class World(Protocol):
         """Do something at a time."""
         ...
 
-    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
+    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: MessageClass) -> None:
         """Send a message; None means all."""
         ...
 
@@ -251,7 +252,9 @@ class NodeCopy:
         self._world.block_final(self, final)
 
 
-def outgoing(copy: NodeCopy, targets: list[tuple[int, str]], data: bytes, kind: Any, at_ms: float) -> list[Outgoing]:
+def outgoing(
+    copy: NodeCopy, targets: list[tuple[int, str]], data: bytes, kind: MessageClass, at_ms: float
+) -> list[Outgoing]:
     """What really leaves a copy, for each target."""
     messages = [Outgoing(to, data, kind) for to in targets]
     if copy.liar is None:

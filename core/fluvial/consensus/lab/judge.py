@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fluvial.consensus.lab.copies import NodeCopy
 from fluvial.consensus.lab.run import LaboratoryRun
 from fluvial.consensus.lab.schedule import Crash, FaultSchedule
 from fluvial.errors import RemoteProtocolError
@@ -61,7 +62,7 @@ def _always(run: LaboratoryRun, correct: list[Any], *, may_fork: bool) -> Iterat
     yield _verdict("transactions submitted, once, in order", not wrong, wrong[:2])
 
 
-def _wrong_transactions(run: LaboratoryRun, copy: Any) -> Iterator[str]:
+def _wrong_transactions(run: LaboratoryRun, copy: NodeCopy) -> Iterator[str]:
     """What stands in the blocks of a copy and must not; judged without the ledger's own execution."""
     seen: set[bytes] = set()
     nonces: Counter[bytes] = Counter()

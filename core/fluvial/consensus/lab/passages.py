@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fluvial.consensus.engine import MessageDescription
 from fluvial.consensus.lab.run import LaboratoryRun, Passage
-from fluvial.consensus.wire import CheckpointVote, EngineMessage, HostMessage
-from fluvial.encoding import decode
+from fluvial.consensus.wire import CheckpointVote, EngineMessage, decode_message
 from fluvial.errors import RemoteProtocolError
 
 
@@ -78,14 +77,13 @@ class Passages:
                 self.commits.append(DrawnCommit(copy.node, commit.at_us / 1000, height, value))
 
 
-def _about(data: bytes, describe: Any) -> MessageDescription | None:
+def _about(data: bytes, describe: Callable[[bytes], MessageDescription | None] | None) -> MessageDescription | None:
     try:
-        message: HostMessage = decode(data, HostMessage, what="message")  # type: ignore[arg-type]  # a union
+        message = decode_message(data)
     except RemoteProtocolError:
         return None
     if isinstance(message, CheckpointVote):
         return MessageDescription("checkpoint", message.epoch, message.height, message.signer)
     if describe is None or not isinstance(message, EngineMessage):
         return None
-    about: MessageDescription | None = describe(message.data)
-    return about
+    return describe(message.data)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from fluvial.consensus.replay import snapshot_entries
 from fluvial.consensus.snapshot_shelf import ProvenState
-from fluvial.consensus.wire import BlockEntry, LogEntry, ProofEntry, SnapshotEntry
-from fluvial.encoding import decode, encode
+from fluvial.consensus.wire import BlockEntry, ProofEntry, SnapshotEntry, decode_entry
+from fluvial.encoding import encode
 
 
 def begun_with(snapshot: ProvenState, log: Iterable[bytes]) -> Sequence[bytes]:
@@ -17,7 +17,7 @@ def begun_with(snapshot: ProvenState, log: Iterable[bytes]) -> Sequence[bytes]:
 
 
 def _is_before(data: bytes, height: int) -> bool:
-    entry: LogEntry = decode(data, LogEntry, what="log entry")  # type: ignore[arg-type]  # a union
+    entry = decode_entry(data)
     match entry:
         case SnapshotEntry():
             return True

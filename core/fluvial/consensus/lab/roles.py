@@ -13,8 +13,8 @@ from fluvial.consensus.effects import MessageClass
 from fluvial.consensus.engine import EngineTraits
 from fluvial.consensus.lab.network import is_meant
 from fluvial.consensus.lab.schedule import Role
-from fluvial.consensus.wire import EngineMessage, HostMessage
-from fluvial.encoding import decode, encode
+from fluvial.consensus.wire import EngineMessage, decode_message
+from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair
 from fluvial.ledger.execution import Executed
@@ -200,7 +200,7 @@ def _of_class(role: Role, message: Outgoing) -> bool:
 
 def _engine_message(data: bytes) -> EngineMessage | None:
     try:
-        message: HostMessage = decode(data, HostMessage, what="message")  # type: ignore[arg-type]  # a union
+        message = decode_message(data)
     except RemoteProtocolError:
         return None
     return message if isinstance(message, EngineMessage) else None

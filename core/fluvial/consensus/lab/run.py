@@ -11,6 +11,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from fluvial.consensus.effects import MessageClass
 from fluvial.consensus.engine import ConsensusEngine, EngineSetup, EngineTraits, MakeEngine
 from fluvial.consensus.lab.copies import NodeCopy, outgoing
 from fluvial.consensus.lab.keys import keys_of, verify_once
@@ -20,8 +21,7 @@ from fluvial.consensus.lab.schedule import Action, ClockFault, Crash, FaultSched
 from fluvial.consensus.outputs import BlockFinal
 from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
-from fluvial.consensus.wire import EngineMessage, HostMessage
-from fluvial.encoding import decode
+from fluvial.consensus.wire import EngineMessage, decode_message
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.ledger.genesis import Genesis, Parameters
@@ -163,7 +163,7 @@ class LaboratoryRun:
         """Do something at a time; at the same time in the order in which it was asked for."""
         heapq.heappush(self._heap, (at_us, next(self._order), happen))
 
-    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: Any) -> None:
+    def post(self, sender: NodeCopy, to: PeerId | None, data: bytes, kind: MessageClass) -> None:
         """Send a message to all other nodes, or to all copies of one."""
         self._note_proposal(data, kind)
         others = [one for one in self.copies if one.node != sender.node and to in (None, one.peer)]
@@ -350,12 +350,12 @@ class LaboratoryRun:
 
         return act
 
-    def _note_proposal(self, data: bytes, kind: Any) -> None:
+    def _note_proposal(self, data: bytes, kind: MessageClass) -> None:
         describe = self.algorithm.traits.describe
         if kind != "proposal" or describe is None:
             return
         try:
-            message: HostMessage = decode(data, HostMessage, what="message")  # type: ignore[arg-type]  # a union
+            message = decode_message(data)
         except RemoteProtocolError:
             return
         if isinstance(message, EngineMessage) and (about := describe(message.data)) is not None and about.value:
