@@ -52,6 +52,8 @@ TOGETHER: Final = 48
 CROWD: Final = 100
 """Connections of a crowd."""
 AGAIN_S: Final = 0.2
+PROVIDERS: Final = 40
+"""More than a key keeps."""
 
 Payloads: TypeAlias = Callable[[Arena, KeyPair], Iterator[bytes]]
 
@@ -195,6 +197,19 @@ def path_records(arena: Arena, keys: KeyPair) -> Sequence[bytes]:
     trusts = [_trust(issuer, subject.peer_id) for issuer, subject in itertools.pairwise(people)]
     challenge = owned_challenge(chain[0].peer_id, 16)
     return [_record(arena, keys, challenge, solution=encode_path(trusts), signed=False)]
+
+
+def owned_providers(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
+    """A key with an owner, filled with as many providers as it takes, each with a good path of sixteen trusts; then who provides there?"""
+    chain = [arena.stranger() for _ in range(16)]
+    challenge = owned_challenge(chain[0].peer_id, 16)
+    links = [_trust(issuer, subject.peer_id) for issuer, subject in itertools.pairwise(chain)]
+    for _ in range(PROVIDERS):
+        provider = arena.stranger()
+        path = encode_path([*links, _trust(chain[-1], provider.peer_id)])
+        yield _record(arena, provider, challenge, solution=path)
+    while True:
+        yield wire.encode_request(messages.FindProviders(challenge.key, 1_024))
 
 
 def table_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
@@ -359,6 +374,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         ("renewed-records", wire.PROTOCOL, renewed_records),
         ("unsigned-records", wire.PROTOCOL, _again(unsigned_records)),
         ("path-records", wire.PROTOCOL, _again(path_records)),
+        ("owned-providers", wire.PROTOCOL, owned_providers),
         ("table-noise", wire.PROTOCOL, table_noise),
         ("reach", REACH, reach),
         ("leases", LEASES, leases),
