@@ -92,6 +92,24 @@ async def _ask(
             tasks.start_soon(stay)
 
 
+async def _hit_and_run(arena: Arena, protocol: str, payloads: Payloads) -> None:
+    """Ask for much over one connection after the other, and go before a question is answered."""
+
+    async def hit() -> None:
+        while True:
+            keys = arena.stranger()
+            with suppress(*GONE, TimeoutError):
+                async with arena.link(keys) as link:
+                    made = itertools.islice(payloads(arena, keys), 8 * TOGETHER)
+                    for number, payload in enumerate(made):
+                        await link.say_bytes(b"".join(encode_frame(Message(Kind.REQUEST, number, protocol, payload))))
+                    arena.receipts["hit"] += 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5 * AT_ONCE):
+            tasks.start_soon(hit)
+
+
 def _again(make: Callable[[Arena, KeyPair], Sequence[bytes]]) -> Payloads:
     """The same payloads again and again, made once for each connection."""
 
@@ -396,5 +414,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "push-crowd": partial(_ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
     "find-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
     "clients": crowd_of_clients,
+    "path-hits": partial(_hit_and_run, protocol=wire.PROTOCOL, payloads=_again(path_records)),
+    "delivery-hits": partial(_hit_and_run, protocol=PARTICLES, payloads=_again(deliveries)),
 }
 """By name."""
