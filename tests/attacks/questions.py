@@ -58,8 +58,14 @@ PROVIDERS: Final = 40
 Payloads: TypeAlias = Callable[[Arena, KeyPair], Iterator[bytes]]
 
 
-async def _ask(
-    arena: Arena, protocol: str, payloads: Payloads, *, reads: bool = True, connections: int = AT_ONCE
+async def ask(
+    arena: Arena,
+    protocol: str,
+    payloads: Payloads,
+    *,
+    reads: bool = True,
+    connections: int = AT_ONCE,
+    together: int = TOGETHER,
 ) -> None:
     """Ask without end on a few connections, and read the answers, or do not."""
 
@@ -78,10 +84,10 @@ async def _ask(
                         both.start_soon(read)
                     numbered = zip(count(), payloads(arena, keys), strict=False)
                     while True:
-                        together = [next(numbered) for _ in range(TOGETHER)]
+                        next_ones = itertools.islice(numbered, together)
                         frames = [
                             b"".join(encode_frame(Message(Kind.REQUEST, number & 0xFFFFFFFF, protocol, payload)))
-                            for number, payload in together
+                            for number, payload in next_ones
                         ]
                         await link.say_bytes(b"".join(frames))
                         await anyio.lowlevel.checkpoint()
@@ -384,7 +390,7 @@ def pushed_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
 
 
 QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
-    name: partial(_ask, protocol=protocol, payloads=payloads)
+    name: partial(ask, protocol=protocol, payloads=payloads)
     for name, protocol, payloads in (
         ("find-peers", wire.PROTOCOL, find_peers),
         ("find-providers", wire.PROTOCOL, find_providers),
@@ -408,11 +414,11 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         ("refusals", REFUSALS, pushed_noise),
     )
 } | {
-    "deaf-find": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
-    "path-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
-    "delivery-crowd": partial(_ask, protocol=PARTICLES, payloads=_again(deliveries), connections=CROWD),
-    "push-crowd": partial(_ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
-    "find-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
+    "deaf-find": partial(ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
+    "path-crowd": partial(ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
+    "delivery-crowd": partial(ask, protocol=PARTICLES, payloads=_again(deliveries), connections=CROWD),
+    "push-crowd": partial(ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
+    "find-crowd": partial(ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
     "clients": crowd_of_clients,
     "path-hits": partial(_hit_and_run, protocol=wire.PROTOCOL, payloads=_again(path_records)),
     "delivery-hits": partial(_hit_and_run, protocol=PARTICLES, payloads=_again(deliveries)),
