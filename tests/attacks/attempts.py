@@ -12,6 +12,7 @@ from tests.attacks.arena import AT_ONCE, Arena
 from tests.attacks.claims import CLAIMS
 from tests.attacks.connections import CONNECTIONS
 from tests.attacks.hoards import HOARDS
+from tests.attacks.ledgers import LEDGERS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.questions import QUESTIONS
 from tests.attacks.refusals import REFUSALS
@@ -183,4 +184,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **QUESTIONS,
     **SCRIPTS,
     **RELAYS,
+    **LEDGERS,
 }

@@ -52,12 +52,20 @@ TOGETHER: Final = 48
 CROWD: Final = 100
 """Connections of a crowd."""
 AGAIN_S: Final = 0.2
+PROVIDERS: Final = 40
+"""More than a key keeps."""
 
 Payloads: TypeAlias = Callable[[Arena, KeyPair], Iterator[bytes]]
 
 
-async def _ask(
-    arena: Arena, protocol: str, payloads: Payloads, *, reads: bool = True, connections: int = AT_ONCE
+async def ask(
+    arena: Arena,
+    protocol: str,
+    payloads: Payloads,
+    *,
+    reads: bool = True,
+    connections: int = AT_ONCE,
+    together: int = TOGETHER,
 ) -> None:
     """Ask without end on a few connections, and read the answers, or do not."""
 
@@ -76,10 +84,10 @@ async def _ask(
                         both.start_soon(read)
                     numbered = zip(count(), payloads(arena, keys), strict=False)
                     while True:
-                        together = [next(numbered) for _ in range(TOGETHER)]
+                        next_ones = itertools.islice(numbered, together)
                         frames = [
                             b"".join(encode_frame(Message(Kind.REQUEST, number & 0xFFFFFFFF, protocol, payload)))
-                            for number, payload in together
+                            for number, payload in next_ones
                         ]
                         await link.say_bytes(b"".join(frames))
                         await anyio.lowlevel.checkpoint()
@@ -88,6 +96,24 @@ async def _ask(
     async with anyio.create_task_group() as tasks:
         for _ in range(connections):
             tasks.start_soon(stay)
+
+
+async def _hit_and_run(arena: Arena, protocol: str, payloads: Payloads) -> None:
+    """Ask for much over one connection after the other, and go before a question is answered."""
+
+    async def hit() -> None:
+        while True:
+            keys = arena.stranger()
+            with suppress(*GONE, TimeoutError):
+                async with arena.link(keys) as link:
+                    made = itertools.islice(payloads(arena, keys), 8 * TOGETHER)
+                    for number, payload in enumerate(made):
+                        await link.say_bytes(b"".join(encode_frame(Message(Kind.REQUEST, number, protocol, payload))))
+                    arena.receipts["hit"] += 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5 * AT_ONCE):
+            tasks.start_soon(hit)
 
 
 def _again(make: Callable[[Arena, KeyPair], Sequence[bytes]]) -> Payloads:
@@ -195,6 +221,19 @@ def path_records(arena: Arena, keys: KeyPair) -> Sequence[bytes]:
     trusts = [_trust(issuer, subject.peer_id) for issuer, subject in itertools.pairwise(people)]
     challenge = owned_challenge(chain[0].peer_id, 16)
     return [_record(arena, keys, challenge, solution=encode_path(trusts), signed=False)]
+
+
+def owned_providers(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
+    """A key with an owner, filled with as many providers as it takes, each with a good path of sixteen trusts; then who provides there?"""
+    chain = [arena.stranger() for _ in range(16)]
+    challenge = owned_challenge(chain[0].peer_id, 16)
+    links = [_trust(issuer, subject.peer_id) for issuer, subject in itertools.pairwise(chain)]
+    for _ in range(PROVIDERS):
+        provider = arena.stranger()
+        path = encode_path([*links, _trust(chain[-1], provider.peer_id)])
+        yield _record(arena, provider, challenge, solution=path)
+    while True:
+        yield wire.encode_request(messages.FindProviders(challenge.key, 1_024))
 
 
 def table_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
@@ -351,7 +390,7 @@ def pushed_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
 
 
 QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
-    name: partial(_ask, protocol=protocol, payloads=payloads)
+    name: partial(ask, protocol=protocol, payloads=payloads)
     for name, protocol, payloads in (
         ("find-peers", wire.PROTOCOL, find_peers),
         ("find-providers", wire.PROTOCOL, find_providers),
@@ -359,6 +398,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         ("renewed-records", wire.PROTOCOL, renewed_records),
         ("unsigned-records", wire.PROTOCOL, _again(unsigned_records)),
         ("path-records", wire.PROTOCOL, _again(path_records)),
+        ("owned-providers", wire.PROTOCOL, owned_providers),
         ("table-noise", wire.PROTOCOL, table_noise),
         ("reach", REACH, reach),
         ("leases", LEASES, leases),
@@ -374,11 +414,13 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         ("refusals", REFUSALS, pushed_noise),
     )
 } | {
-    "deaf-find": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
-    "path-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
-    "delivery-crowd": partial(_ask, protocol=PARTICLES, payloads=_again(deliveries), connections=CROWD),
-    "push-crowd": partial(_ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
-    "find-crowd": partial(_ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
+    "deaf-find": partial(ask, protocol=wire.PROTOCOL, payloads=find_providers, reads=False),
+    "path-crowd": partial(ask, protocol=wire.PROTOCOL, payloads=_again(path_records), connections=CROWD),
+    "delivery-crowd": partial(ask, protocol=PARTICLES, payloads=_again(deliveries), connections=CROWD),
+    "push-crowd": partial(ask, protocol=PUSH, payloads=_again(forged_statements), connections=CROWD),
+    "find-crowd": partial(ask, protocol=wire.PROTOCOL, payloads=find_providers, connections=CROWD),
     "clients": crowd_of_clients,
+    "path-hits": partial(_hit_and_run, protocol=wire.PROTOCOL, payloads=_again(path_records)),
+    "delivery-hits": partial(_hit_and_run, protocol=PARTICLES, payloads=_again(deliveries)),
 }
 """By name."""

@@ -23,14 +23,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
 from fluvial.client import Client, connect
 from fluvial.errors import FluvialError
+from fluvial.identity import KeyPair
 
+from tests.attacks.ledgers import LEDGERS, ON_VALIDATORS, ledger_seats
 from tests.support.processes import NETWORK, START_S, STOP_S, PeerProcess, environment
 
 HONEST: Final = """
@@ -283,11 +285,16 @@ async def refereeing(name: str, seed: int, seconds: float) -> AsyncIterator[Refe
     with tempfile.TemporaryDirectory(prefix="fluvial-attack-") as temporary:
         folder = Path(temporary)
         variables = environment(folder / "caches")
-        other = PeerProcess(folder / "other", variables, **SEATS, routing={"kind": "kademlia"})
+        seats, keys = _ledgers(name, folder)
+        other = PeerProcess(
+            folder / "other", variables, **SEATS, **seats[0], keys=keys[0], routing={"kind": "kademlia"}
+        )
         target = PeerProcess(
             folder / "target",
             variables,
             **SEATS,
+            **seats[1],
+            keys=keys[1],
             routing={"kind": "kademlia", "peers": [other.address]},
             storage={"bytes_max": DISK_BYTES_MAX},
         )
@@ -308,6 +315,15 @@ async def refereeing(name: str, seed: int, seconds: float) -> AsyncIterator[Refe
         finally:
             target.close()
             other.close()
+
+
+def _ledgers(name: str, folder: Path) -> tuple[Sequence[Mapping[str, Mapping[str, Any]]], Sequence[KeyPair]]:
+    """What the settings of the other peer and of the target have for a ledger, if the attack is on one; and their keys."""
+    keys = KeyPair.generate(), KeyPair.generate()
+    if name not in LEDGERS:
+        return ({}, {}), keys
+    validator = keys[name in ON_VALIDATORS].peer_id
+    return [ledger_seats(folder, validator, validates=one.peer_id == validator) for one in keys], keys
 
 
 def _rss_mb(pid: int) -> int:

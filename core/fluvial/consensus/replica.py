@@ -180,6 +180,10 @@ class Replica:
         """Whether this peer's votes count in this epoch."""
         return self.validators.index(self._me) is not None
 
+    def is_asked(self, peer: PeerId) -> bool:
+        """Whether blocks or a part of a snapshot are waited for from this peer."""
+        return self._history.is_asked(peer) or self._state_sync.is_asked(peer)
+
     # --- what the shell calls -------------------------------------------------------------------------------------------
 
     def start(self, log: Iterable[bytes], now: int, wall_ms: int) -> Sequence[Output]:

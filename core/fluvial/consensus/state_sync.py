@@ -118,6 +118,10 @@ class StateSync:
             self._fetching = _Fetching(light, source)
             self._ask(self._fetching)
 
+    def is_asked(self, peer: PeerId) -> bool:
+        """Whether a part of a snapshot is waited for from this peer."""
+        return self._fetching is not None and self._fetching.source == peer
+
     def expired(self) -> None:
         """No answer came in time."""
         if self._fetching is not None:

@@ -47,7 +47,7 @@ from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogDatabase, LogWriter
-from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of
+from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of, of_stranger
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
@@ -350,6 +350,8 @@ class ConsensusHost(Consensus):
         replica = self._running()
         assert self._tasks is not None, "it runs"
         messages = messages_of(payload)
+        if replica.validators.index(sender) is None:
+            messages = of_stranger(messages, asked=replica.is_asked(sender))
         for data in messages:
             known = replica.validators.index(sender) is not None
             match tag_of(data):

@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from fluvial import waiting
+from fluvial.consensus.wire import tag_of
 from fluvial.encoding import decode, encode
 from fluvial.errors import LocalProtocolError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
@@ -20,6 +21,12 @@ FRAME_BYTES: Final = 262_144
 FRAME_BYTES_MAX: Final = 4 << 20
 """What is taken of others: a history, or a proposal with what justifies it."""
 FRAME_MESSAGES_MAX: Final = 256
+STRANGERS_MESSAGES_MAX: Final = 16
+"""Of a frame of somebody who is no validator."""
+VALIDATORS_TAGS: Final = frozenset({b"engine", b"checkpoint"})
+"""Messages that only validators have something to say with."""
+ANSWERS_TAGS: Final = frozenset({b"history", b"part"})
+"""Answers: up to a whole frame each, which is read and written again before it can be judged."""
 WAITING_MAX: Final = 1_024
 WAITING_BYTES_MAX: Final = 8 << 20
 PAUSE_MIN_S: Final = 0.05
@@ -158,3 +165,14 @@ def messages_of(payload: bytes) -> Sequence[bytes]:
     if len(found) > FRAME_MESSAGES_MAX:
         raise RemoteProtocolError(f"a frame has at most {FRAME_MESSAGES_MAX} messages")
     return found
+
+
+def of_stranger(messages: Sequence[bytes], *, asked: bool) -> Sequence[bytes]:
+    """What is looked at of a frame of somebody who is no validator: a few messages, and answers only if some were asked for.
+
+    Args:
+        messages: of the frame.
+        asked: whether this peer waits for an answer of the sender.
+    """
+    dropped = VALIDATORS_TAGS if asked else VALIDATORS_TAGS | ANSWERS_TAGS
+    return [one for one in messages if tag_of(one) not in dropped][:STRANGERS_MESSAGES_MAX]

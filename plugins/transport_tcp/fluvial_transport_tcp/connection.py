@@ -431,6 +431,10 @@ class Connection:
             self._end.set()
         if not tell or self._told():
             self.drop()
+        if (
+            reason == "lost" or reason in TOLD_TO_THE_OPERATOR
+        ):  # a crowd that asks for much and goes leaves no work behind
+            self._handler.drop()
         self._handler.close()
 
     def drop(self) -> None:

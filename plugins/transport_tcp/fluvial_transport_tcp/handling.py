@@ -99,6 +99,12 @@ class MessageHandler:
         """How many messages are not handled yet."""
         return self._workers.jobs
 
+    def drop(self) -> None:
+        """Forget what has not begun: the sender has gone, and what it did not see answered it has to say again."""
+        for work in self._workers.drop():
+            self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
+            self._share.give(work.frame_bytes)
+
     def close(self) -> None:
         """No more messages will come; those that are here are handled."""
         self._workers.close()

@@ -12,7 +12,7 @@ begin jobs for some milliseconds of a turn (``rounds``), so that floods over man
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -182,6 +182,11 @@ class Workers(Generic[JobT]):
             elif now - worker.since > self._timeout_s:
                 worker.scope.cancel()
 
+    def drop(self) -> Iterable[JobT]:
+        """Take the jobs out of the line that have not begun: nobody waits for them any more."""
+        dropped, self._jobs = self._jobs or (), None
+        return dropped
+
     def close(self) -> None:
         """No more jobs will come; those in the line are done."""
         if not self.busy:
@@ -200,7 +205,9 @@ class Workers(Generic[JobT]):
                     continue
                 if not self._rounds.open():
                     await self._wait_for_turn()
-                worker.job, worker.since = self._next(self._jobs), None
+                if (jobs := self._jobs) is None:
+                    break  # dropped meanwhile
+                worker.job, worker.since = self._next(jobs), None
                 await self._handle(worker.job)
                 worker.job = None
             if self._jobs and not self._resting:  # the scope was cancelled when the job was just done

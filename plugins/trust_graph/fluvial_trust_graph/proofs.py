@@ -1,9 +1,14 @@
-"""Proofs of trust paths for others: the trusts themselves, one after the other."""
+"""Proofs of trust paths for others: the trusts themselves, one after the other.
+
+A proof is looked at often: with each record that it came with, each time that this is read, and by whoever repeats it. So what does not change is
+remembered, both for whole proofs and for their trusts, of which another proof may have all but one in common.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError
@@ -16,6 +21,9 @@ from fluvial_trust_graph.statements import TrustStatement, decode_statement, enc
 VERSION: Final = b"\x01"
 PROOF_BYTES_MAX: Final = 16_384
 """Sixteen trusts with a few scopes each."""
+
+PROOFS_REMEMBERED: Final = 256
+TRUSTS_REMEMBERED: Final = 4_096
 
 
 def encode_path(trusts: Sequence[TrustStatement]) -> bytes:
@@ -62,7 +70,7 @@ def is_path(
 ) -> bool:
     """Whether a proof shows a path, as far as this peer knows: it also looks at the revocations that it knows."""
     try:
-        trusts = decode_path(proof)
+        trusts = _trusts_of(proof)
     except RemoteProtocolError:
         return False
     peers = (owner, *(one.subject for one in trusts))
@@ -71,10 +79,23 @@ def is_path(
         return False
     if any(len(trusts) - 1 - at > one.depth for at, one in enumerate(trusts)):
         return False
-    return all(
-        one.issued_at <= now < one.expires_at
-        and one.covers(DHT)
-        and not trust.overrules(one)
-        and is_authentic(one, network)
-        for one in trusts
-    ) and not trust.bans_along(peers, DHT)
+    still_true = all(
+        one.issued_at <= now < one.expires_at and one.covers(DHT) and not trust.overrules(one) for one in trusts
+    )
+    return still_true and _is_signed(proof, network) and not trust.bans_along(peers, DHT)
+
+
+@lru_cache(maxsize=PROOFS_REMEMBERED)
+def _trusts_of(proof: bytes) -> tuple[TrustStatement, ...]:
+    return decode_path(proof)
+
+
+@lru_cache(maxsize=PROOFS_REMEMBERED)
+def _is_signed(proof: bytes, network: str) -> bool:
+    """Whether each trust of a proof, which can be decoded, is its issuer's."""
+    return all(_is_authentic(one, network) for one in _trusts_of(proof))
+
+
+@lru_cache(maxsize=TRUSTS_REMEMBERED)
+def _is_authentic(trust: TrustStatement, network: str) -> bool:
+    return is_authentic(trust, network)

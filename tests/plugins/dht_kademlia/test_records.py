@@ -6,11 +6,12 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from fluvial.errors import Refused, ResourceLimit
+from fluvial.identity import verify
 from fluvial_dht_kademlia.machine.challenges import ChallengeKinds, open_challenge
 from fluvial_dht_kademlia.machine.keyspace import key_bytes, peer_key
 from fluvial_dht_kademlia.machine.limits import HOUR_MS, KademliaLimits
 from fluvial_dht_kademlia.machine.publications import Publications
-from fluvial_dht_kademlia.machine.record_store import TOMBSTONES_PER_KEY_MAX
+from fluvial_dht_kademlia.machine.record_store import TOMBSTONES_PER_KEY_MAX, RecordStore
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, merge_records, sign_record
 from hypothesis import given, settings
 
@@ -65,6 +66,22 @@ def test_a_record_of_another_network_does_not_verify() -> None:
     elsewhere = RecordChecks("elsewhere", ChallengeKinds(lambda *_: False), KademliaLimits())
     with pytest.raises(Refused, match="has not signed"):
         elsewhere.check(CHAT, record_of("a", CHAT), NOW)
+
+
+def test_a_record_that_is_kept_already_is_not_verified_again() -> None:
+    verified: list[bytes] = []
+
+    def counting(key: bytes, signature: bytes, message: bytes) -> bool:
+        verified.append(signature)
+        return verify(key, signature, message)
+
+    checks = RecordChecks(NETWORK, ChallengeKinds(lambda *_, **__: False), KademliaLimits(), counting)
+    store = RecordStore(peer_key(peer_of("own")), checks=checks, limits=KademliaLimits(), weigh=lambda _: 0)
+    first, second = record_of("a", CHAT, value=b"1"), record_of("a", CHAT, value=b"2", sequence=2**40)
+    assert [store.put(CHAT, one, NOW) for one in (first, first, second, second, first)] == [True] * 4 + [False]
+    assert len(verified) == 3
+    with pytest.raises(Refused, match="expired"):
+        store.put(CHAT, second, second.fields.expires_at_ms)
 
 
 @pytest.mark.parametrize(

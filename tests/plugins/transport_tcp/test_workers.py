@@ -186,3 +186,20 @@ async def test_a_job_that_ends_just_when_it_is_given_up_takes_none_with_it() -> 
         assert sorted([*jobs.done, *jobs.late]) == [1, 2, 4]
         assert set(jobs.late) <= {1}
         assert not jobs.workers.busy
+
+
+async def test_jobs_that_nobody_waits_for_any_more_are_not_begun() -> None:
+    async with working() as pool:
+        jobs = Jobs(pool)
+        for number in range(2_000):
+            jobs.workers.add(number)
+        while not jobs.done:
+            await anyio.lowlevel.checkpoint()
+        done, inside = len(jobs.done), jobs.inside
+        dropped = list(jobs.workers.drop())
+        jobs.workers.close()
+        jobs.gate.set()
+        await turn()
+        assert done + inside + len(dropped) == 2_000
+        assert len(jobs.done) == done + inside, "what has begun is done"
+        assert not jobs.workers.busy

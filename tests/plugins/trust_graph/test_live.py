@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
+import pytest
 from fluvial.identity import PeerId
+from fluvial_trust_graph import proofs
 from fluvial_trust_graph.evaluation import evaluate
 from fluvial_trust_graph.graph import TrustRoot
 from fluvial_trust_graph.live import CONNECTIVITY, SEARCH_STEPS_MAX, LiveTrust
-from fluvial_trust_graph.proofs import decode_path, is_path, prove_path
-from fluvial_trust_graph.statements import Statement, TrustStatement, sign_trust
+from fluvial_trust_graph.proofs import decode_path, encode_path, is_path, prove_path
+from fluvial_trust_graph.statements import Statement, TrustStatement, is_authentic, sign_trust
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,6 +156,31 @@ def test_paths_are_proven_to_others() -> None:
     assert proves(prove_path(here, A, A, length_max=0) or b"", A, A, length_max=0)
     there.put([bans(A, C, issued_at=5)])
     assert not proves(proof, A, D), "what the verifier knows counts"
+
+
+def test_what_a_proof_repeats_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[Statement] = []
+
+    def counting(statement: Statement, network: str) -> bool:
+        verified.append(statement)
+        return is_authentic(statement, network)
+
+    monkeypatch.setattr(proofs, "is_authentic", counting)
+    chain = [keys_of(f"link {number}") for number in range(8)]
+    links = [sign_trust(trusts(one.peer_id, other.peer_id), one) for one, other in itertools.pairwise(chain)]
+    there = LiveTrust({}, {}, NOW)
+
+    def proves(proof: bytes, provider: PeerId) -> bool:
+        return is_path(there, proof, chain[0].peer_id, provider, length_max=8, network=NETWORK, now=NOW)
+
+    proof = encode_path(links)
+    assert [proves(proof, chain[-1].peer_id) for _ in range(9)] == [True] * 9
+    assert len(verified) == len(links)
+    last = sign_trust(trusts(chain[-1].peer_id, A), chain[-1])
+    assert proves(encode_path([*links, last]), A)
+    assert len(verified) == len(links) + 1
+    forged = replace(last, signature=bytes(64))
+    assert not proves(encode_path([*links, forged]), A)
 
 
 def test_searches_have_a_budget_and_fail_closed() -> None:

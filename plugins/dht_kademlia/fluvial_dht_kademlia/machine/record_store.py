@@ -111,10 +111,13 @@ class RecordStore:
             Refused: the record did not pass the checks, or there is no place for it (``full``).
             RemoteProtocolError: the challenge is ill-formed.
         """
-        self._checks.check(challenge, record, now)
         key, provider = challenge.key, record.provider
         entry = self._keys.get(key)
         old = entry.records.get(provider) if entry is not None else None
+        if old is not None and old.record == record:
+            self._checks.check_again(challenge, record, now)
+        else:
+            self._checks.check(challenge, record, now)
         if entry is not None and old is not None:
             if newest(old.record, record) != record:
                 return False

@@ -148,9 +148,14 @@ class RecordChecks:
             raise Refused(f"the provider of a record is no peer: {error}", reason="form") from error
         if fields.withdrawn and (fields.value or fields.addresses or fields.relay or fields.service):
             raise Refused("a tombstone says nothing but that its provider is gone", reason="form")
-        self.check_solution(challenge, record)
         if not self._verify(provider.public_key, record.signature, _signed_bytes(self._network, fields)):
             raise Refused(f"{provider} has not signed this record", reason="signature")
+        self.check_solution(challenge, record)
+
+    def check_again(self, challenge: Challenge, record: ProviderRecord, now: int) -> None:
+        """As :meth:`check`, for a record that has passed it before: time goes on, and what solved the challenge may not any more."""
+        self._check_times(record.fields, now)
+        self.check_solution(challenge, record)
 
     def check_solution(self, challenge: Challenge, record: ProviderRecord) -> None:
         """Whether the provider may stand at the key now: for records whose form and signature were checked before. Raises as :meth:`check`."""
