@@ -192,6 +192,61 @@ class Nasty:
     request = send = disconnect = find = providers = admit = permit = call = submit = _later
 
 
+class Teller:
+    """A transport that is asked at once, and tells what it is told to."""
+
+    addresses = ()
+
+    def __init__(self, *told: object) -> None:
+        self.told = told
+        self.taken_back = 0
+
+    def ask(self, *_: object, **__: object) -> Callable[[], None]:
+        tell = cast(Callable[[object], None], _[3])
+        for one in self.told:
+            asyncio.get_running_loop().call_soon(tell, one)
+        return self.take_back
+
+    def take_back(self) -> None:
+        self.taken_back += 1
+
+
+def told_by(teller: Teller, timeout_s: float = 5.0) -> Awaitable[bytes]:
+    transport = GuardedTransport(make_guard(), "transport")
+    cast(Any, transport).take(teller, "teller")
+    return transport.request(CONTACT, "x", b"", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("told", [42, None, KeyError("secret of the plugin"), TimeoutError(), "text"], ids=repr)
+async def test_a_transport_that_tells_nonsense_reaches_nobody(told: object) -> None:
+    with capture_logs() as logs, pytest.raises(Unreachable) as failure:
+        await told_by(Teller(told))
+    assert "secret" not in failure.value.message
+    assert [entry["plugin"] for entry in logs] == ["teller"]
+
+
+async def test_a_transport_may_tell_an_answer_or_what_it_may_raise_and_only_the_first_counts() -> None:
+    assert await told_by(Teller(b"first", b"second", KeyError())) == b"first"
+    for error in (Unreachable("gone"), RemoteProtocolError("no"), LocalProtocolError("large")):
+        with pytest.raises(type(error), match=error.message):
+            await told_by(Teller(error, b"late"))
+
+
+async def test_a_transport_that_tells_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.guard.guarded.TRANSPORT_GRACE_S", 0.01)
+    teller = Teller()
+    with pytest.raises(Unreachable):
+        await told_by(teller, timeout_s=0.01)
+    assert teller.taken_back == 1
+
+
+async def test_whoever_is_cancelled_takes_the_question_back() -> None:
+    teller = Teller()
+    with anyio.move_on_after(0.01):
+        await told_by(teller)
+    assert teller.taken_back == 1
+
+
 def seats(nasty: Nasty) -> dict[str, Callable[[], Any]]:
     """A call of every method, by name."""
     guard = make_guard()

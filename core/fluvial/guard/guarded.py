@@ -100,13 +100,13 @@ class GuardedTransport(_Seat[Transport]):
         if take_back is None:
             return await self._request(contact, protocol, payload, timeout_s=timeout_s)
         timer = later(timeout_s + TRANSPORT_GRACE_S, lambda: tell(TimeoutError("it told no answer in time")))
+        found: object = None
         try:
             found = await answered
-        except BaseException:
-            self._guard.ask(self._plugin, what, take_back, None)
-            raise
         finally:
             timer.cancel()
+            if not isinstance(found, bytes):
+                self._guard.ask(self._plugin, what, take_back, None)
         if isinstance(found, bytes):
             return found
         try:

@@ -222,6 +222,21 @@ class TransportConformance:
         await eventually(lambda: len(other.received) > len(taken), "all that were taken arrive")
         assert [message.payload for message in other.received[1:]] == taken
 
+    async def test_what_is_asked_at_once_is_answered_once_or_was_not_sent(self, start: PeerFactory) -> None:
+        """Without a connection nothing is sent; over one, each question that was taken is told its own answer, or an error of the other side."""
+        one, other = await start(), await start()
+        told: dict[int, list[object]] = {number: [] for number in range(50)}
+        assert one.transport.ask(other.id, ECHO, b"lost", told[0].append, timeout_s=WAIT_S) is None
+        await one.request(other, b"first")
+        taken = [
+            number
+            for number in told
+            if one.transport.ask(other.id, ECHO, b"%d" % number, told[number].append, timeout_s=WAIT_S) is not None
+        ]
+        await eventually(lambda: all(told[number] for number in taken), "all that were taken are answered")
+        assert await one.request(other, b"last") == b"last"
+        assert told == {number: [b"%d" % number] if number in taken else [] for number in told}
+
     async def test_many_requests_at_once_get_their_own_answers(self, start: PeerFactory) -> None:
         """In both directions over what is one connection."""
         one, other = await start(), await start()
