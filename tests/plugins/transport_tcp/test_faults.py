@@ -15,15 +15,17 @@ from fluvial.addresses import Contact
 from fluvial.errors import RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
-from fluvial_transport_tcp.framing import Kind, Message
+from fluvial_transport_tcp.framing import HEADER_BYTES, Kind, Message, encode_frame
 from fluvial_transport_tcp.secure import Credentials
 
 from tests.plugins.transport_tcp.faults import BREAKS, DIRECTIONS, Break, Direction, Fault, Wire, wire
-from tests.plugins.transport_tcp.peers import NETWORK, StartPeer, TcpPeer, stranger
+from tests.plugins.transport_tcp.peers import NETWORK, StartPeer, Stranger, TcpPeer, stranger
 
 PAYLOAD = bytes(40_000)
 """Three TLS records."""
 SHARES = (0.0, 0.5, 1.0)
+RESET = b"\1\0\0\0\0\0\0\0"
+"""As the option SO_LINGER: closing resets."""
 
 
 async def converse(one: TcpPeer, other: TcpPeer, through: Wire) -> bytes:
@@ -78,6 +80,36 @@ async def test_a_reset_right_behind_the_handshake_costs_that_connection(start: S
         assert await friend.request(peer, b"still there?") == b"still there?"
 
 
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_frame_may_break_at_every_step(start: StartPeer, how: Break) -> None:
+    """In and behind its header, its label and its body, whatever its kind: who has proven a key may stop anywhere, too."""
+    peer, friend = await start(quiet=True), await start()
+    for kind in (Kind.REQUEST, Kind.ONE_WAY, Kind.ANSWER, Kind.GOODBYE):
+        number = 1 if kind in (Kind.REQUEST, Kind.ANSWER) else 0
+        label = "" if kind is Kind.ANSWER else ECHO
+        (frame,) = encode_frame(Message(kind, number, label, bytes(200)))
+        for size in sorted(
+            {1, 4, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + len(label), len(frame) - 100, len(frame) - 1}
+        ):
+            async with stranger(peer.contact) as other:
+                await other.say_bytes(frame[:size])
+                await _break(other, how)
+        assert await friend.request(peer, b"still there?") == b"still there?", kind
+    await eventually(lambda: peer.metric("connections") == 1, "the friend's is left")
+    assert peer.metric("intake_bytes") == 0
+    assert [message.payload for message in peer.received if message.payload != b"still there?"] == []
+
+
+async def _break(other: Stranger, how: Break) -> None:
+    """Break a connection; a close follows anyway, when its block ends."""
+    if how == "half-close":
+        await other.link.stream.send_eof()
+        assert await other.hear() is None, "the peer closes its half, too"
+    elif how == "reset":
+        raw = other.link.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
 async def _almost_through(peer: TcpPeer) -> AsyncIterator[None]:
     """A handshake up to its last flight; when it goes on, that flight and a reset in one go."""
     session = Credentials(KeyPair.generate(), NETWORK).dial(peer.id)
@@ -88,7 +120,7 @@ async def _almost_through(peer: TcpPeer) -> AsyncIterator[None]:
             await anyio.wait_readable(sock)
             session.feed(sock.recv(65_536))
         yield
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         sock.send(session.outgoing())
 
 
@@ -185,7 +217,7 @@ async def test_connections_that_are_gone_before_they_are_accepted(start: StartPe
     peer, friend = await start(quiet=True), await start()
     for _ in range(50):
         with socket.create_connection(("127.0.0.1", peer.port)) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     assert await friend.request(peer, b"still there?") == b"still there?"
 
 
@@ -220,11 +252,8 @@ async def test_whoever_asks_may_go_while_it_is_being_answered(start: StartPeer, 
     async with stranger(peer.contact) as other:
         await other.say(Message(Kind.REQUEST, 1, ECHO, b"slow"))
         await eventually(lambda: len(peer.received) == 1, "it arrives")
-        if how == "half-close":
-            await other.link.stream.send_eof()
-        elif how == "reset":
-            raw = other.link.stream.extra(anyio.abc.SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if how != "close":
+            await _break(other, how)
     await eventually(lambda: not peer.transport.connected(), "the connection is gone")
     gate.set()
     with anyio.fail_after(WAIT_S):
