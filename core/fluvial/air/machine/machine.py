@@ -69,6 +69,11 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
+_NO_VALUES: Final[frozenset[ContentId]] = frozenset()
+_NO_INSTANCES: Final[frozenset[tuple[str, Instance]]] = frozenset()
+"""Shared by all machines: an empty set of its own takes 200 bytes."""
+
+
 class _MachineState:
     """All that a run changes.
 
@@ -88,7 +93,7 @@ class _MachineState:
         self.batches: dict[BatchId, Batch] = {}
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
-        self.kept: set[ContentId] = set()
+        self.kept: frozenset[ContentId] = _NO_VALUES
 
 
 class Machine:
@@ -107,6 +112,22 @@ class Machine:
     """
 
     evaluator: ClassVar[type[Evaluator]] = Evaluator
+
+    __slots__ = (
+        "_convicted",
+        "_environment",
+        "_in_flight",
+        "_log",
+        "_me",
+        "_memory_max",
+        "_observer",
+        "_particle",
+        "_rebuilding",
+        "_refusals",
+        "_runner",
+        "_script",
+        "_state",
+    )
 
     def __init__(
         self,
@@ -130,7 +151,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
-        self._convicted: set[tuple[str, Instance]] = set()
+        self._convicted: frozenset[tuple[str, Instance]] = _NO_INSTANCES
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -313,7 +334,8 @@ class Machine:
 
     def _restore(self, records: Iterable[Record]) -> Sliced[Machine]:
         yield from self._repeat_log(records)
-        self._convicted = set(self._state.knowledge.contradicted)
+        if contradicted := self._state.knowledge.contradicted:
+            self._convicted = frozenset(contradicted)
         yield self
 
     # --- memory
@@ -419,7 +441,7 @@ class Machine:
         if contradicted.keys() <= self._convicted:
             return ()
         found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
-        self._convicted |= contradicted.keys()
+        self._convicted = self._convicted.union(contradicted)
         return tuple(one for one in found if (one.signer, one.instance) in contradicted)
 
     # --- steps
@@ -438,7 +460,8 @@ class Machine:
     def _sealed(self, batch: Batch) -> None:
         if any(type(item) is Closed for item in batch.signed.items):
             own = {item.value for item in self._state.unsealed if type(item) is Result}
-            self._state.kept |= (own & self._state.knowledge.large) - batch.contents()
+            if kept := (own & self._state.knowledge.large) - batch.contents():
+                self._state.kept |= kept
         self._state.batches[batch.id] = batch
         self._state.unsealed.clear()
         self._state.unseen.append(batch.id)
