@@ -101,25 +101,6 @@ class Actor:
         was_new: whether nothing of it was stored when the session was broken.
     """
 
-    __slots__ = (
-        "_advance",
-        "_answers",
-        "_bound_log",
-        "_calls",
-        "_context",
-        "_heavy",
-        "_is_answering",
-        "_owner",
-        "_quick",
-        "_session",
-        "_stopped",
-        "_turn",
-        "_under_way",
-        "particle",
-        "stored",
-        "was_new",
-    )
-
     def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner) -> None:
         self.particle = session.particle
         self.stored = session.phase is not ParticlePhase.NEW
@@ -248,12 +229,9 @@ class Actor:
         """Do what follows from a run that is durable, but for the calls that are no inline functions', which are returned."""
         if effects.equivocations:
             self._context.evidence.found(self.particle, effects.equivocations)
-        calls = []
+        calls: list[Request] = []
         for request in effects.requests:
-            if self._is_inline(request):
-                self._quick.append(request)
-            else:
-                calls.append(request)
+            (self._quick if self._is_inline(request) else calls).append(request)
         self._under_way += len(calls)  # at once: the turn ends before they begin
         if self._quick and not self._is_answering:
             self._is_answering = True

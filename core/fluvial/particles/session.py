@@ -116,28 +116,6 @@ class ParticleSession:
         journal_bytes: what its journal takes on the disk; counted by whoever writes it.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_destinations",
-        "_destinations_max",
-        "_entries",
-        "_exchange",
-        "_finishes",
-        "_items",
-        "_machine",
-        "_next_peers",
-        "_notices",
-        "_promises",
-        "_pruning",
-        "_resend_to",
-        "failure",
-        "hops",
-        "journal_bytes",
-        "particle",
-        "phase",
-        "sender",
-    )
-
     def __init__(
         self,
         particle: Particle,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -69,8 +69,7 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
-_NO_VALUES: Final[frozenset[ContentId]] = frozenset()
-_NO_INSTANCES: Final[frozenset[tuple[str, Instance]]] = frozenset()
+_NONE: Final[frozenset[Any]] = frozenset()
 """Shared by all machines: an empty set of its own takes 200 bytes."""
 
 
@@ -85,15 +84,13 @@ class _MachineState:
         kept: values of own answers that were closed: they stay here.
     """
 
-    __slots__ = ("batches", "evaluator", "kept", "knowledge", "unsealed", "unseen")
-
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.knowledge = evaluator.knowledge
         self.batches: dict[BatchId, Batch] = {}
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
-        self.kept: frozenset[ContentId] = _NO_VALUES
+        self.kept: frozenset[ContentId] = _NONE
 
 
 class Machine:
@@ -112,22 +109,6 @@ class Machine:
     """
 
     evaluator: ClassVar[type[Evaluator]] = Evaluator
-
-    __slots__ = (
-        "_convicted",
-        "_environment",
-        "_in_flight",
-        "_log",
-        "_me",
-        "_memory_max",
-        "_observer",
-        "_particle",
-        "_rebuilding",
-        "_refusals",
-        "_runner",
-        "_script",
-        "_state",
-    )
 
     def __init__(
         self,
@@ -151,7 +132,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
-        self._convicted: frozenset[tuple[str, Instance]] = _NO_INSTANCES
+        self._convicted: frozenset[tuple[str, Instance]] = _NONE
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -334,8 +315,7 @@ class Machine:
 
     def _restore(self, records: Iterable[Record]) -> Sliced[Machine]:
         yield from self._repeat_log(records)
-        if contradicted := self._state.knowledge.contradicted:
-            self._convicted = frozenset(contradicted)
+        self._convicted = frozenset(self._state.knowledge.contradicted)
         yield self
 
     # --- memory
