@@ -6,8 +6,10 @@ Every particle comes from outside, makes one call of ``op.identity`` on the peer
 - *flows, many at once*: the same client runs many; client and peer share the machine.
 - *particles, many at once*: a sender that does nothing but sign, send and take back; what the peer alone can do.
 
+At last by how much the peer's process grows with each particle that waits on it, for an answer that its sender never gives.
+
 CPU is the peer's per particle, the steadier figure on a machine that has other things to do. Usage:
-``python bench/particles.py [--json] [--seconds S] [--loop KIND] [--profile FILE]``; takes about 20 seconds. ``--loop uvloop`` has the peer
+``python bench/particles.py [--json] [--seconds S] [--loop KIND] [--profile FILE]``; takes about 25 seconds. ``--loop uvloop`` has the peer
 run in another event loop. ``--profile`` has it write a profile for ``python -m pstats`` and slows it down.
 """
 
@@ -46,6 +48,8 @@ AT_ONCE: Final = 64
 WARM_UP: Final = 20
 TTL_MS: Final = 60_000
 ANSWER_S: Final = 30.0
+WAITING: Final = 3_000
+"""Particles that wait on the peer while its memory is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,15 @@ class Sender:
         self._keys = keys
         self._transport = transport
         self._back: dict[str, anyio.Event] = {}
-        self._script = f'(seq (call "{peer.peer}" ("op" "identity") ["x"] y) (call %init_peer_id% ("return" "") [y]))'
+        there, back = f'(call "{peer.peer}" ("op" "identity")', '(call %init_peer_id% ("return" "") [y]'
+        self._script = f'(seq {there} ["x"] y) {back}))'
+        self._waiting = f'(seq {there} ["x"] y) (seq {back} z) {there} [z])))'
 
-    async def round_trip(self, number: int) -> None:
-        """One particle there and back."""
+    async def round_trip(self, number: int, *, waiting: bool = False) -> None:
+        """One particle there and back; ``waiting``, it is not over on the peer then."""
         particle = Particle.create(
             self._keys,
-            self._script,
+            self._waiting if waiting else self._script,
             particle_id=f"p{number}",
             timestamp_ms=SystemClock().now_ms(),
             ttl_ms=TTL_MS,
@@ -173,14 +179,43 @@ async def measure(what: str, once: Callable[[int], Awaitable[None]], at_once: in
     )
 
 
-async def figures(peer: PeerProcess, pid: int, seconds: float) -> list[Figure]:
+def memory_bytes(pid: int) -> int | None:
+    """Memory of a process that is there now, where the system tells."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+async def waiting_bytes(sender: Sender, pid: int) -> int | None:
+    """Memory that one particle takes which waits on the peer, in bytes."""
+
+    async def some(first: int, last: int) -> None:
+        for number in range(first, last):
+            await sender.round_trip(number, waiting=True)
+
+    async def hand_over(first: int, last: int) -> None:
+        part = (last - first) // AT_ONCE
+        async with anyio.create_task_group() as tasks:
+            for begin in range(first, last, part):
+                tasks.start_soon(some, begin, begin + part)
+
+    begin = 10**9
+    await hand_over(begin, begin + WAITING // 3 // AT_ONCE * AT_ONCE)  # whatever grows with the first ones
+    before, number = memory_bytes(pid), WAITING // AT_ONCE * AT_ONCE
+    await hand_over(begin + WAITING, begin + WAITING + number)
+    after = memory_bytes(pid)
+    return None if before is None or after is None else (after - before) // number
+
+
+async def figures(peer: PeerProcess, pid: int, seconds: float) -> tuple[list[Figure], int | None]:
     found = []
     async with connect(peer.address, network=NETWORK) as client:
         for what, at_once in (("flows, one at a time", 1), (f"flows, {AT_ONCE} at once", AT_ONCE)):
             found.append(await measure(what, lambda number: flow(client, number), at_once, seconds, pid))
     async with sending(Contact.configured(peer.address)) as sender:
         found.append(await measure(f"particles, {AT_ONCE} at once", sender.round_trip, AT_ONCE, seconds, pid))
-    return found
+        return found, await waiting_bytes(sender, pid)
 
 
 @contextmanager
@@ -208,8 +243,12 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="have the peer write its profile to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running(Path(name), options.loop, options.profile) as (peer, pid):
-        found = anyio.run(figures, peer, pid, options.seconds)
-    print("\n".join(json.dumps(asdict(one)) for one in found) if options.json else table(found))
+        found, waiting = anyio.run(figures, peer, pid, options.seconds)
+    if options.json:
+        print("\n".join(json.dumps(asdict(one)) for one in found))
+        print(json.dumps({"what": "a waiting particle", "bytes": waiting}))
+    else:
+        print(f"{table(found)}\na particle that waits: {'?' if waiting is None else f'{waiting:,}'} bytes")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
+import structlog
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
@@ -49,17 +49,14 @@ ANSWERS_BYTES: Final = 65_536
 
 
 class _Turn:
-    """The block in which one turn is made, one after another.
+    """The block in which one turn of an actor is made, one after another; its owner is told when one is over."""
 
-    Args:
-        ended: called after each.
-    """
+    __slots__ = ("_actor", "_lock", "_owner")
 
-    __slots__ = ("_ended", "_lock")
-
-    def __init__(self, ended: Callable[[], None]) -> None:
+    def __init__(self, actor: Actor, owner: ActorOwner) -> None:
         self._lock = Lock()
-        self._ended = ended
+        self._actor = actor
+        self._owner = owner
 
     @property
     def taken(self) -> bool:
@@ -71,7 +68,7 @@ class _Turn:
 
     async def __aexit__(self, *_: object) -> None:
         self._lock.release()
-        self._ended()
+        self._owner.rested(self._actor)
 
 
 class ActorOwner(Protocol):
@@ -111,16 +108,30 @@ class Actor:
         self._context = context
         self._owner = owner
         self.was_new = False
-        self._turn = _Turn(partial(owner.rested, self))
-        self._heavy = Lock()
-        self._quick: deque[Request] = deque()
+        self._turn = _Turn(self, owner)
+        self._heavy: Lock | None = None
+        self._quick: list[Request] = []
         self._is_answering = False
         self._under_way = 0
         self._stopped = False
         self._answers = Answers()
-        self._calls: set[anyio.CancelScope] = set()
-        self._log = context.log.bind(particle=self.particle.id)
-        self._advance = Advance(session, context, grown=partial(owner.grown, self), log=self._log)
+        self._calls: dict[anyio.CancelScope, None] = {}
+        self._bound_log: structlog.stdlib.BoundLogger | None = None
+        self._advance = Advance(session, context, grown=self._has_grown)
+
+    @property
+    def _log(self) -> structlog.stdlib.BoundLogger:
+        """Made for each stretch of work: who waits has none."""
+        if self._bound_log is None:
+            self._bound_log = self._context.log.bind(particle=self.particle.id)
+        return self._bound_log
+
+    def rest(self) -> None:
+        """Give up what is only needed while something is done; called when it is idle."""
+        self._bound_log = self._heavy = None
+
+    def _has_grown(self, held: int) -> None:
+        self._owner.grown(self, held)
 
     @property
     def finished(self) -> bool:
@@ -194,7 +205,7 @@ class Actor:
 
     async def _advanced(self, begin: Begin, coming: int) -> Effects:
         try:
-            effects = await self._advance.run(begin, coming=coming)
+            effects = await self._advance.run(begin, coming=coming, log=self._log)
         except RemoteProtocolError as error:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
@@ -203,7 +214,7 @@ class Actor:
             self._break(error)
             raise
         try:
-            return await self._advance.answer_at_once(effects)
+            return await self._advance.answer_at_once(effects, log=self._log)
         except BaseException as error:
             self._break(error)  # what these calls came to is lost
             raise
@@ -218,12 +229,9 @@ class Actor:
         """Do what follows from a run that is durable, but for the calls that are no inline functions', which are returned."""
         if effects.equivocations:
             self._context.evidence.found(self.particle, effects.equivocations)
-        calls = []
+        calls: list[Request] = []
         for request in effects.requests:
-            if self._is_inline(request):
-                self._quick.append(request)
-            else:
-                calls.append(request)
+            (self._quick if self._is_inline(request) else calls).append(request)
         self._under_way += len(calls)  # at once: the turn ends before they begin
         if self._quick and not self._is_answering:
             self._is_answering = True
@@ -420,12 +428,12 @@ class Actor:
     async def _answered(self, request: Request, scope: anyio.CancelScope) -> Sequence[Request]:
         """Make a call and hand in how it ended; the calls that follow from that."""
         with self._breaking():
-            self._calls.add(scope)
+            self._calls[scope] = None
             try:
                 await self._make(request)
             finally:
                 self._under_way -= 1
-                self._calls.discard(scope)  # from here on nobody ends it
+                self._calls.pop(scope, None)  # from here on nobody ends it
             return await self._resolve()
         return ()
 
@@ -435,17 +443,17 @@ class Actor:
             try:
                 with self._breaking():
                     while self._quick and not self._stopped:
-                        self._calls.add(scope)
+                        self._calls[scope] = None
                         made = 0
                         while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
-                            await self._make(self._quick.popleft())
+                            await self._make(self._quick.pop(0))
                             made += 1
-                        self._calls.discard(scope)
+                        self._calls.pop(scope, None)
                         while self._answers and not self._stopped:
                             self._begin_calls(await self._resolve())
             finally:
                 self._is_answering = False
-                self._calls.discard(scope)
+                self._calls.pop(scope, None)
                 self._owner.rested(self)
 
     @contextmanager
@@ -468,6 +476,7 @@ class Actor:
         if await self._context.processor.in_turn(self.particle.initiator, light, light=True):
             await self._end_of(request)
         else:
+            self._heavy = self._heavy or Lock()
             async with self._heavy:
                 await self._end_of(request)
 

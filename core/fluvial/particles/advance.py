@@ -57,31 +57,25 @@ class Advance:
         session: the particle's.
         context: what actors work with.
         grown: told how many bytes are held in the middle of a run; raises Refused, ``memory``, if it must not go on.
-        log: a logger bound to the particle.
     """
 
-    def __init__(
-        self,
-        session: ParticleSession,
-        context: ActorContext,
-        *,
-        grown: Callable[[int], None],
-        log: structlog.stdlib.BoundLogger,
-    ) -> None:
+    __slots__ = ("_context", "_grown", "_session")
+
+    def __init__(self, session: ParticleSession, context: ActorContext, *, grown: Callable[[int], None]) -> None:
         self._session = session
         self._context = context
         self._grown = grown
-        self._log = log
 
-    async def run(self, begin: Begin, *, coming: int = 0) -> Effects:
+    async def run(self, begin: Begin, *, coming: int = 0, log: structlog.stdlib.BoundLogger) -> Effects:
         """Step 1: the effects of one input. Raises as the input does, and Refused: ``memory``, ``busy``.
 
         Args:
             begin: the input.
             coming: bytes of memory that its first slice takes besides, if that is much.
+            log: a logger bound to the particle.
         """
         processor, initiator = self._context.processor, self._session.particle.initiator
-        with Contained(self._log):
+        with Contained(log):
             return await processor.finish(initiator, self._watched(begin(), coming), heavy=coming > 0)
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
@@ -99,20 +93,24 @@ class Advance:
 
         return advance
 
-    async def answer_at_once(self, effects: Effects) -> Effects:
+    async def answer_at_once(self, effects: Effects, *, log: structlog.stdlib.BoundLogger) -> Effects:
         """Step 2: make the calls that inline functions answer, and run on, before anything is written: one transaction has all of it.
 
         Nobody outside has seen anything of it yet. So after a crash these calls are simply made again.
+
+        Args:
+            effects: of the run before.
+            log: a logger bound to the particle.
         """
         left, heavy = AT_ONCE_MAX, set[Instance]()
         while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room():
             left -= len(quick)
-            outcomes = await self._outcomes_of(quick)
+            outcomes = await self._outcomes_of(quick, log)
             heavy.update(one.instance for one in quick if one.instance not in outcomes)
             if not outcomes:
                 continue
             coming = sum(map(coming_bytes, outcomes.values()))
-            more = await self.run(partial(self._session.resolving, outcomes), coming=coming)
+            more = await self.run(partial(self._session.resolving, outcomes), coming=coming, log=log)
             effects = _joined(effects, more, outcomes)
         return effects
 
@@ -131,14 +129,16 @@ class Advance:
             if is_inline(particle.id, particle.initiator, one.service, one.function) and one.instance not in heavy
         ]
 
-    async def _outcomes_of(self, requests: Sequence[Request]) -> Mapping[Instance, CallOutcome]:
+    async def _outcomes_of(
+        self, requests: Sequence[Request], log: structlog.stdlib.BoundLogger
+    ) -> Mapping[Instance, CallOutcome]:
         """How those with light arguments ended, or the first of them, if that takes much memory; weighing some hundred takes its time, too."""
         outcomes, held = {}, 0
         turn_at = now_s() + AT_ONCE_S
         for request in requests:
-            with Contained(self._log):
+            with Contained(log):
                 if is_light(request.arguments):
-                    outcome = await make_call(self._session.particle, request, self._context, self._log)
+                    outcome = await make_call(self._session.particle, request, self._context, log)
                     outcomes[request.instance] = outcome
                     held += waiting_bytes(outcome)
             if held > AT_ONCE_BYTES:

@@ -297,6 +297,7 @@ class Keeper:
                 self._end(actor)
             return
         if actor.idle:
+            actor.rest()
             self._resting.put(actor, held)
             if actor.finished:
                 self._leaving[key] = actor

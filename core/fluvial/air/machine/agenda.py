@@ -24,7 +24,7 @@ class Agenda:
 
     def __init__(self) -> None:
         self.turns: list[tuple[Key, int, Activation]] = []
-        self._later: set[tuple[Key, Activation]] = set()
+        self._later: dict[tuple[Key, Activation], None] = {}
         self._order = count()
 
     def push(self, activation: Activation) -> None:
@@ -37,7 +37,7 @@ class Agenda:
         """Give an activation a turn at a position after its own: that of a part that it begins."""
         turn = (key, activation)
         if turn not in self._later:
-            self._later.add(turn)
+            self._later[turn] = None
             heappush(self.turns, (key, next(self._order), activation))
 
     def pop(self) -> Activation:
@@ -46,5 +46,5 @@ class Agenda:
         if key is activation.key:
             activation.due = False
         else:
-            self._later.discard((key, activation))
+            self._later.pop((key, activation), None)
         return activation

@@ -73,6 +73,8 @@ class Evaluator:
         memory: what all of it holds.
     """
 
+    __slots__ = ("_facts", "_half_failed", "_liveness", "allow", "knowledge", "memory", "runtime")
+
     def __init__(
         self,
         script: tree.Script,

@@ -37,7 +37,7 @@ class _Had:
     begins: int = 0
     batches: set[BatchId] = field(default_factory=set)
     contents: dict[ContentId, Content] = field(default_factory=dict)
-    asked: set[ContentId] = field(default_factory=set)
+    asked: frozenset[ContentId] = frozenset()
 
 
 _PEER_BYTES, _NAME_BYTES = 900, 130
@@ -67,7 +67,8 @@ class Exchange:
                 # Not the value itself: it is kept elsewhere.
                 shown = content if isinstance(content, Partial) else _WHOLE
                 had.contents[key] = merged(had.contents[key], shown) if key in had.contents else shown
-        had.asked -= known.contents.keys()
+        if had.asked:
+            had.asked -= known.contents.keys()
 
     def owed(
         self, peer: str, batches: Sequence[Batch], contents: Mapping[ContentId, Content], needs: Needs | None = None
@@ -109,7 +110,8 @@ class Exchange:
 
     def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
         """A peer asks for values: it gets all that is here of them the next time."""
-        self._had.setdefault(peer, _Had()).asked.update(contents)
+        had = self._had.setdefault(peer, _Had())
+        had.asked = had.asked.union(contents)
 
     def forget(self, peer: str) -> None:
         """A peer lacks something that it was thought to have: it gets everything."""

@@ -124,13 +124,15 @@ class Knowledge:
         held: about how many bytes of memory all of it takes; grows.
     """
 
+    __slots__ = ("_facts", "_large", "_wholes", "contents", "contradicted", "held")
+
     def __init__(self) -> None:
         self.held = 0
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
         self.contradicted: dict[tuple[str, Instance], None] = {}
         self._wholes: dict[ContentId, RootValue] = {}
-        self._large: set[ContentId] = set()
+        self._large: dict[ContentId, None] = {}
 
     def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
         """What is known about an instance; always the same object."""
@@ -187,7 +189,7 @@ class Knowledge:
             else:
                 self.held += CONTENT_BYTES + weight_of(content)
                 if isinstance(content, Partial) or is_large(content):
-                    self._large.add(key)
+                    self._large[key] = None
             self.contents[key] = content
             if key in self._wholes:
                 self._wholes[key].content = content
@@ -202,7 +204,7 @@ class Knowledge:
     def _hear_of(self, key: ContentId) -> None:
         """A value that did not come along can be left out."""
         if key not in self.contents:
-            self._large.add(key)
+            self._large[key] = None
 
     def is_news(self, key: ContentId, content: Content) -> bool:
         """Whether a content shows something of a value that is not known yet."""
@@ -223,10 +225,10 @@ class Knowledge:
     @property
     def large(self) -> Set[ContentId]:
         """The values that can be left out."""
-        return self._large
+        return self._large.keys()
 
     def noted(self) -> dict[ContentId, Mask]:
         """What large values have decided so far; of those that nothing here has come to yet: all."""
-        masks = {key: Mask(Level.WHOLE) for key in self._large - self._wholes.keys()}
+        masks = {key: Mask(Level.WHOLE) for key in self._large.keys() - self._wholes.keys()}
         masks.update((key, whole.mask.copy()) for key, whole in self._wholes.items() if whole.mask is not None)
         return masks

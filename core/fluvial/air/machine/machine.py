@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -69,6 +69,10 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
+_NONE: Final[frozenset[Any]] = frozenset()
+"""Shared by all machines: an empty set of its own takes 200 bytes."""
+
+
 class _MachineState:
     """All that a run changes.
 
@@ -80,15 +84,13 @@ class _MachineState:
         kept: values of own answers that were closed: they stay here.
     """
 
-    __slots__ = ("batches", "evaluator", "kept", "knowledge", "unsealed", "unseen")
-
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.knowledge = evaluator.knowledge
         self.batches: dict[BatchId, Batch] = {}
         self.unsealed: list[Item] = []
         self.unseen: list[BatchId] = []
-        self.kept: set[ContentId] = set()
+        self.kept: frozenset[ContentId] = _NONE
 
 
 class Machine:
@@ -130,7 +132,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
-        self._convicted: set[tuple[str, Instance]] = set()
+        self._convicted: frozenset[tuple[str, Instance]] = _NONE
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -313,7 +315,7 @@ class Machine:
 
     def _restore(self, records: Iterable[Record]) -> Sliced[Machine]:
         yield from self._repeat_log(records)
-        self._convicted = set(self._state.knowledge.contradicted)
+        self._convicted = frozenset(self._state.knowledge.contradicted)
         yield self
 
     # --- memory
@@ -419,7 +421,7 @@ class Machine:
         if contradicted.keys() <= self._convicted:
             return ()
         found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
-        self._convicted |= contradicted.keys()
+        self._convicted = self._convicted.union(contradicted)
         return tuple(one for one in found if (one.signer, one.instance) in contradicted)
 
     # --- steps
@@ -438,7 +440,8 @@ class Machine:
     def _sealed(self, batch: Batch) -> None:
         if any(type(item) is Closed for item in batch.signed.items):
             own = {item.value for item in self._state.unsealed if type(item) is Result}
-            self._state.kept |= (own & self._state.knowledge.large) - batch.contents()
+            if kept := (own & self._state.knowledge.large) - batch.contents():
+                self._state.kept |= kept
         self._state.batches[batch.id] = batch
         self._state.unsealed.clear()
         self._state.unseen.append(batch.id)

@@ -82,6 +82,33 @@ class Runtime:
         grown: bytes of memory that were taken since this was last set to 0, besides those that go with the steps (``memory``).
     """
 
+    __slots__ = (
+        "_nested",
+        "_performers",
+        "_stop",
+        "_turns",
+        "_unsettled",
+        "_work",
+        "acting",
+        "agenda",
+        "findings",
+        "grown",
+        "half_failed",
+        "in_flight",
+        "initiator",
+        "knowledge",
+        "last_error",
+        "me",
+        "observer",
+        "operands",
+        "plan",
+        "root",
+        "script",
+        "step",
+        "streams",
+        "waiters",
+    )
+
     def __init__(
         self,
         script: tree.Script,
