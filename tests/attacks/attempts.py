@@ -14,6 +14,7 @@ from tests.attacks.connections import CONNECTIONS
 from tests.attacks.hoards import HOARDS
 from tests.attacks.ledgers import LEDGERS
 from tests.attacks.messages import MESSAGES
+from tests.attacks.mixtures import MIXTURES
 from tests.attacks.questions import QUESTIONS
 from tests.attacks.refusals import REFUSALS
 from tests.attacks.relays import RELAYS
@@ -185,4 +186,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **SCRIPTS,
     **RELAYS,
     **LEDGERS,
+    **MIXTURES,
 }

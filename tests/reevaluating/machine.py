@@ -35,6 +35,8 @@ class NoMeter:
 class Reevaluator:
     """Walks the whole script in every step; has the interface of the incremental evaluator."""
 
+    paused = False
+
     def __init__(
         self,
         script: Script,

@@ -10,11 +10,12 @@ Deviation: whoever learns the last argument sends once more; the reference does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Container, Generator, Sequence
+from typing import Any, Final, TypeVar
 
 from fluvial.air.data.facts import CallFailure, CanonFact, Element, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
+from fluvial.air.machine.canons import naming_elements
 from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet
 from fluvial.air.machine.findings import Request, Wait
 from fluvial.air.machine.knowledge import Knowledge
@@ -25,7 +26,6 @@ from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
     Value,
-    elements_of,
     is_pair,
     key_of,
     object_of,
@@ -39,6 +39,19 @@ from tests.reevaluating.streams import Entry, Stream, StreamMemory
 
 VISITS_MAX: Final = 300_000
 """Instructions that one evaluation may execute, arguments and elements of folds included: exponential scripts exist."""
+
+
+ResultT = TypeVar("ResultT")
+
+
+def at_once(work: Generator[None, None, ResultT]) -> ResultT:
+    """What sliced work returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
 
 
 class Performing:
@@ -200,7 +213,7 @@ class Performing:
             return None
         root = self._knowledge.value(element.value)
         origin, source = written.origins[0], written.source
-        if peer != self._me and written.content_id() != element.value:
+        if peer != self._me and at_once(written.naming()) != element.value:
             if not written.volatile:
                 return None
             origin, source = Provenance(peer), Source.LITERAL
@@ -218,7 +231,7 @@ class Performing:
                 firsts.setdefault(str(key_of(entry.value)), entry)
             entries = tuple(firsts.values())
         try:
-            elements, _ = elements_of((entry.value, entry.writer) for entry in entries)
+            elements, _ = at_once(naming_elements((entry.value, entry.writer) for entry in entries))
         except ValueError as error:
             raise errors.unfit_to_fix(node.source.name, str(error)) from error
         contents = {element.value: content for element, content in elements}

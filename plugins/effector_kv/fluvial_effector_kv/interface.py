@@ -17,6 +17,9 @@ KEYS_MAX: Final = 1_000
 CHANGES_BYTES_MAX: Final = 8 * 1_048_576
 """What one call may change: it is one transaction, and others wait for it."""
 
+CHANGE_BYTES: Final = 128
+"""What a change counts, besides its key and value: about what it takes in memory until the call ends."""
+
 BAD: Final = 400
 TOO_LARGE: Final = 413
 QUOTA: Final = 507
@@ -111,7 +114,7 @@ class KeyValueSession:
         old, (size, count) = await self._value(key), await self._usage()
         size += (len(key) + len(value) if value is not None else 0) - (len(key) + len(old) if old is not None else 0)
         count += (value is not None) - (old is not None)
-        self._changed_bytes += len(key) + len(value or b"")
+        self._changed_bytes += CHANGE_BYTES + len(key) + len(value or b"")
         if value is not None:
             if size > self._settings.bytes_max:
                 raise EffectorError(

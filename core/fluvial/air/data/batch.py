@@ -13,7 +13,7 @@ the steps in the signer's order. Batches never change: each is signed once and v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence, Set
 from operator import ge
 from typing import Final, NewType, cast
 
@@ -142,6 +142,11 @@ class Batch:
         signer = PeerId.from_public_key(signed.signer)
         return cls(_id(_message(particle, signed.signer, signed.items)), signer, signed)
 
+    def prepare(self) -> None:
+        """Work out now what is asked of it later, and then takes no time: large batches are decoded off the event loop, and taken in on it."""
+        self.steps()
+        self.contents()
+
     def steps(self) -> Sequence[tuple[Step, list[Fact]]]:
         """The facts of each step, in order."""
         if (steps := self._steps) is None:
@@ -220,6 +225,22 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
                 raise MissingError(f"a batch of {batch.signer} follows one that is not here", batches=(now,))
     if len(begun) < len(fresh):
         raise RemoteProtocolError("batches name each other in a circle")
+
+
+UNROLLED: Final = 1_000
+"""Steps of a slice."""
+
+
+def unrolled(
+    fresh: Mapping[BatchId, Batch], known: Collection[BatchId]
+) -> Generator[None, None, list[tuple[Batch, list[Fact]]]]:
+    """As :func:`unroll`, in slices."""
+    steps = []
+    for step in unroll(fresh, known):
+        steps.append(step)
+        if not len(steps) % UNROLLED:
+            yield
+    return steps
 
 
 def _story(batch: Batch) -> Iterator[BatchId | list[Fact]]:

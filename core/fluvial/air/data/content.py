@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 from typing import Any, Final, NewType, TypeAlias
 
@@ -43,7 +43,7 @@ JSON_DEPTH_MAX: Final = 128
 VALUE_SIZE: Final = 8
 """What :func:`check_json` counts for a value besides the characters of a text: about its memory in bytes."""
 
-_ATOMS: Final = frozenset((type(None), bool, int))
+_JSON: Final = frozenset((type(None), bool, int, float, str, list, dict))
 _LEAF, _ARRAY, _OBJECT = b"\x00", b"\x01", b"\x02"
 
 
@@ -63,25 +63,34 @@ def check_json(value: Json, size_max: int = sys.maxsize) -> int:
     size = VALUE_SIZE
     level: list[Json] = [value]
     for _ in range(JSON_DEPTH_MAX + 1):
+        kinds = set(map(type, level))
+        if not kinds <= _JSON:
+            raise ValueError(f"{next(item for item in level if type(item) not in _JSON)!r:.80} is no JSON value")
+        if float in kinds and not all(map(isfinite, floats := [item for item in level if type(item) is float])):
+            raise ValueError(f"{next(item for item in floats if not isfinite(item))} is no JSON value")
+        if str in kinds:
+            size += sum(map(len, [item for item in level if type(item) is str]))
         below: list[Json] = []
-        for item in level:
-            kind = type(item)
-            if kind is str:
-                size += len(item)
-            elif kind is list:
-                below += item
-            elif kind is dict:
-                below += item.values()
-                size += sum(map(_key_size, item))
-            elif kind not in _ATOMS and not (kind is float and isfinite(item)):
-                raise ValueError(f"{item!r:.80} is no JSON value")
-            if size + len(below) * VALUE_SIZE > size_max:
-                raise ValueError(f"a value is larger than {size_max}")
+        if list in kinds:
+            arrays = [item for item in level if type(item) is list]
+            _check_size(size + VALUE_SIZE * sum(map(len, arrays)), size_max)
+            below += chain.from_iterable(arrays)
+        if dict in kinds:
+            objects = [item for item in level if type(item) is dict]
+            size += sum(map(_key_size, chain.from_iterable(objects)))
+            _check_size(size + VALUE_SIZE * (len(below) + sum(map(len, objects))), size_max)
+            below += chain.from_iterable(item.values() for item in objects)
+        size += len(below) * VALUE_SIZE
+        _check_size(size, size_max)
         if not below:
             return size
-        size += len(below) * VALUE_SIZE
         level = below
     raise ValueError(f"a value is nested deeper than {JSON_DEPTH_MAX} levels")
+
+
+def _check_size(size: int, size_max: int) -> None:
+    if size > size_max:
+        raise ValueError(f"a value is larger than {size_max}")
 
 
 def _key_size(key: object) -> int:

@@ -23,6 +23,8 @@ ITEM_BYTES: Final = 8
 """The place of an element."""
 ATOM_BYTES: Final = 32
 """A number."""
+NUMBER_BYTES: Final = 28
+"""The same, where it is known to be one: most are that large."""
 TEXT_BYTES: Final = 60
 """A text, without its characters."""
 NODE_BYTES: Final = 160
@@ -92,7 +94,7 @@ _CONTAINER_TYPES: Final = frozenset((list, tuple, dict))
 
 def chunk_weight(chunk: Sequence[Any], kinds: set[type]) -> int:
     """What the items of a chunk take, without what they are made of."""
-    return ATOM_BYTES * len(chunk) if kinds <= _ATOMS else sum(map(getsizeof, chunk))
+    return NUMBER_BYTES * len(chunk) if kinds <= _ATOMS else sum(map(getsizeof, chunk))
 
 
 def weight_within(values: Sequence[Any], most: int) -> int:

@@ -230,6 +230,7 @@ def decode_data(particle: bytes, data: bytes) -> Known:
         except IndexError as error:
             raise RemoteProtocolError("a number in the data stands for no id") from error
         batch = Batch.verified(particle, Signed(signer, items, one.signature))
+        batch.prepare()
         batches.append(batch)
         ids.append(batch.id)
     return Known(tuple(batches), contents)

@@ -6,7 +6,7 @@ They are plain data. What an activation does when it has a turn is written in ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
@@ -181,11 +181,13 @@ class CanonActivation(FactActivation):
     Attributes:
         proven: the first of the elements that its peer has fixed, as far as they follow from signed facts.
         size: of those that were put together from others, as ``check_json`` counts it.
+        work: what is left to do of its turn, if that goes on in the next slice.
     """
 
     node: tree.Canon
     proven: list[Value] = field(default_factory=list)
     size: int = 0
+    work: Iterator[None] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Final
 
-from fluvial.air.data.facts import CanonFact
+from fluvial.air.data.content import check_json
+from fluvial.air.data.facts import CanonFact, Element
+from fluvial.air.data.partial import Content, Partial
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import KEEP, CanonActivation
 from fluvial.air.machine.calls import send, write
@@ -13,18 +16,33 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.origins import fixed
 from fluvial.air.machine.positions import BEYOND
 from fluvial.air.machine.provenance import Provenance
-from fluvial.air.machine.runtime import Runtime
+from fluvial.air.machine.runtime import BYTES_PER_STEP, Runtime
+from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.air.machine.streams import StreamElement
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, elements_of, key_of, object_of
+from fluvial.air.machine.values import CANON_SIZE_MAX, CanonMapValue, CanonStreamValue, Value, key_of, object_of
 from fluvial.air.syntax import tree
+
+PAUSE_BYTES: Final = BYTES_PER_STEP * SLICE_STEPS // 2
+"""What a slice of hashing counts: half a slice of the machine."""
 
 
 def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
-    """``canon``.
+    """``canon``, in slices: naming what it fixes may take seconds.
 
     Raises:
         NameNotSet: the name of its peer has no value yet. Catchable, Uncatchable: as the instruction does.
     """
+    work = canon.work or _performing(runtime, canon)
+    canon.work = None
+    for _ in work:
+        runtime.take_time(PAUSE_BYTES)
+        if runtime.charge(0):
+            canon.work = work
+            runtime.agenda.push(canon)  # what stands after it waits, by its position
+            return
+
+
+def _performing(runtime: Runtime, canon: CanonActivation) -> Iterator[None]:
     node = canon.node
     if canon.call is None or canon.known is None:
         canon.call = Provenance(runtime.operands.text(node.peer, canon))
@@ -34,8 +52,8 @@ def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
         runtime.observer(canon.id, Visit(node, canon.call))
     fact = known.canon(peer)
     if fact is None and peer == runtime.me and runtime.acting:
-        fact = _fix(runtime, canon, known)
-    values = None if fact is None else fixed(runtime, canon, fact)
+        fact = yield from _fix(runtime, canon, known)
+    values = None if fact is None else (yield from fixed(runtime, canon, fact))
     if values is None:
         runtime.waiters.await_fact(canon)
         if peer == runtime.me:
@@ -62,20 +80,48 @@ def _first_of_keys(entries: Sequence[StreamElement]) -> Sequence[StreamElement]:
     return list(found.values())
 
 
-def _fix(runtime: Runtime, canon: CanonActivation, known: InstanceFacts) -> CanonFact:
+def _fix(runtime: Runtime, canon: CanonActivation, known: InstanceFacts) -> Generator[None, None, CanonFact]:
     node = canon.node
     stream = runtime.stream(canon.scope.stream(node.source.name), node.source.name)
     entries: Sequence[StreamElement] = stream.visible((*canon.key, BEYOND))
     if type(node.target) is tree.Scalar:
         entries = _first_of_keys(entries)
     try:
-        elements, size = elements_of((entry.value, entry.writer) for entry in entries)
+        elements, size = yield from naming_elements((entry.value, entry.writer) for entry in entries)
     except ValueError as error:
         raise errors.unfit_to_fix(node.source.name, str(error)) from error
     runtime.take_time(size)
     contents = {element.value: content for element, content in elements}
     runtime.findings.contents.update(contents)
-    runtime.knowledge.learn(contents)
+    yield from runtime.knowledge.learning(contents)
     fact = CanonFact(*canon.id, tuple(element for element, _ in elements))
     write(runtime, known, fact)
     return fact
+
+
+def naming_elements(
+    values: Iterable[tuple[Value, tuple[bytes, int]]],
+) -> Generator[None, None, tuple[list[tuple[Element, Content]], int]]:
+    """How a canon's fact names what it fixes, in order, each with what is known of it; and the size of all, as ``check_json`` counts it. In slices.
+
+    Args:
+        values: each with the instance that wrote it.
+
+    Raises:
+        ValueError: values that other peers refuse. Canons of canons double a value, or nest it deeper, with every step.
+        MissingError: a value was put together from others of which not all is here.
+    """
+    elements: list[tuple[Element, Content]] = []
+    size = 0
+    for value, writer in values:
+        content = value.root.content_at(value.path)
+        if isinstance(content, Partial) and content.id is not None:
+            key = content.id
+        else:
+            content = value.json
+            size += check_json(content, CANON_SIZE_MAX)
+            if size > CANON_SIZE_MAX:
+                raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
+            key = yield from value.naming()
+        elements.append((Element(key, *writer), content))
+    return elements, size

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from fluvial.air.data.facts import Fact, Instance
+from msgspec.structs import replace
+
+from fluvial.air.data.facts import Closed, Fact, Instance
 from fluvial.air.machine.activations import StreamFoldActivation
 from fluvial.air.machine.assignments import perform_ap, perform_ap_map
 from fluvial.air.machine.calls import perform_call
@@ -110,13 +112,10 @@ class Evaluator:
         """
         runtime = self.runtime
         self._liveness = None
-        if len(facts) <= FACTS_PER_SLICE:
-            if facts:
-                runtime.take(facts, signer)
-        else:
-            self._facts = [
-                (facts[begin : begin + FACTS_PER_SLICE], signer) for begin in range(0, len(facts), FACTS_PER_SLICE)
-            ]
+        if len(facts) > FACTS_PER_SLICE or Closed in map(type, facts):
+            self._facts = [(portion, signer) for portion in _portions(facts)]
+        elif facts:
+            runtime.take(facts, signer)
         runtime.begin_step(act=act)
 
     def run(self) -> bool:
@@ -134,6 +133,11 @@ class Evaluator:
         if self.runtime.half_failed or self._half_failed.busy:
             return self._half_failed.report()
         return True
+
+    @property
+    def paused(self) -> bool:
+        """Whether the slice is over."""
+        return self.runtime.charge(0)
 
     @property
     def findings(self) -> Findings:
@@ -172,3 +176,25 @@ class Evaluator:
         runtime = self.runtime
         dry: list[StreamFoldActivation] = [fold for stream in runtime.streams.values() for fold in stream.dry()]
         return runtime.waiters.waits(runtime.me, dry)
+
+
+def _portions(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
+    """Facts in portions that are taken in without looking whether the slice is over; a fact about very many calls comes in several."""
+    portion: list[Fact] = []
+    left = FACTS_PER_SLICE
+    for fact in facts:
+        more = _closed_in_parts(fact) if type(fact) is Closed and len(fact.nodes) > 1 else (fact,)
+        for part in more:
+            portion.append(part)
+            left -= len(part.nodes) if type(part) is Closed else 1
+            if left <= 0:
+                yield portion
+                portion, left = [], FACTS_PER_SLICE
+    if portion:
+        yield portion
+
+
+def _closed_in_parts(fact: Closed) -> Iterator[Closed]:
+    nodes = fact.nodes
+    for begin in range(0, len(nodes), FACTS_PER_SLICE):
+        yield replace(fact, nodes=nodes[begin : begin + FACTS_PER_SLICE])

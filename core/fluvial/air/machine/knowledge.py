@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from operator import is_
 from typing import Final, TypeVar
 
@@ -23,7 +23,7 @@ from fluvial.air.data.facts import (
 )
 from fluvial.air.data.log import Merged, Stepped
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
-from fluvial.air.data.weight import weight_of
+from fluvial.air.data.weight import LIGHT_BYTES, weighing
 from fluvial.air.machine.values import RootValue
 
 RecordT = TypeVar("RecordT", bound=Merged | Stepped)
@@ -36,6 +36,8 @@ ELEMENT_BYTES: Final = 250
 """An element of a canon in a fact."""
 CONTENT_BYTES: Final = 300
 """A value, besides what it is made of."""
+LEARNED_BYTES: Final = 1_000
+"""In bytes of a value, what time it takes to take one in, besides going through it."""
 CONTRADICTED_MAX: Final = 16
 """Contradictions of one particle that are kept in mind; one is enough to convict a peer."""
 
@@ -176,23 +178,42 @@ class Knowledge:
         return frozenset() if facts is None else facts.results()
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
-        """Take in values, whole or in part; their ids are known to be right.
+        """As :meth:`learning`, at once."""
+        for _ in self.learning(contents):
+            pass
+
+    def learning(self, contents: Mapping[ContentId, Content]) -> Iterator[None]:
+        """Take in values, whole or in part, in slices, each a few milliseconds of work; their ids are known to be right.
 
         Raises:
             RemoteProtocolError: parts of a value are no parts of a value.
         """
+        light = 0
         for key, content in contents.items():
-            if (here := self.contents.get(key, ABSENT)) is not ABSENT:
-                if type(here) is Partial:
-                    self.held += weight_of(content)
-                content = merged(here, content)
-            else:
-                self.held += CONTENT_BYTES + weight_of(content)
-                if isinstance(content, Partial) or is_large(content):
-                    self._large[key] = None
-            self.contents[key] = content
-            if key in self._wholes:
-                self._wholes[key].content = content
+            weight = 0
+            for weighed in weighing(content):
+                if weighed is None:
+                    yield
+                else:
+                    weight = weighed
+            self._learn(key, content, weight)
+            light += LEARNED_BYTES + weight
+            if light > LIGHT_BYTES:
+                light = 0
+                yield
+
+    def _learn(self, key: ContentId, content: Content, weight: int) -> None:
+        if (here := self.contents.get(key, ABSENT)) is not ABSENT:
+            if type(here) is Partial:
+                self.held += weight
+            content = merged(here, content)
+        else:
+            self.held += CONTENT_BYTES + weight
+            if isinstance(content, Partial) or is_large(content):
+                self._large[key] = None
+        self.contents[key] = content
+        if key in self._wholes:
+            self._wholes[key].content = content
 
     def shared(self, record: RecordT, contents: Mapping[ContentId, Content]) -> RecordT:
         """A record that was decoded just now, with the values that are here already in place of its own: each is in memory once."""

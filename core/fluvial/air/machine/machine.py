@@ -19,13 +19,12 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unroll, without_dead
+from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unrolled, without_dead
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
 from fluvial.air.data.partial import ABSENT, Content, Partial, covers
-from fluvial.air.data.weight import LIGHT_BYTES
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
 from fluvial.air.machine.evaluator import Evaluator
@@ -170,7 +169,7 @@ class Machine:
         if (refusal := self._refusals.refusal(fresh, known)) is not None:
             yield self._refused(refusal)
             return
-        steps = list(unroll(fresh, self._state.batches.keys()))
+        steps = yield from unrolled(fresh, self._state.batches.keys())
         check_canons(self._script, fresh.values(), self._state.knowledge)
         contents = self._contents_for(fresh, known)
         merged: list[Record] = []
@@ -178,7 +177,7 @@ class Machine:
             values, parts = split_contents(contents.values())
             merged.append(Merged(tuple(batch.signed for batch in fresh.values()), values, parts))
         try:
-            yield from self._learn(contents)
+            yield from self._state.knowledge.learning(contents)
             yield from self._take_in(fresh, steps)
             self._check_complete()
             yield from self._step((), self._me, act=True)
@@ -226,7 +225,7 @@ class Machine:
             facts.append((yield from fact_of(self._in_flight[instance], outcome, knowledge, contents)))
         for instance in outcomes:
             del self._in_flight[instance]
-        yield from self._learn(contents)
+        yield from self._state.knowledge.learning(contents)
         if self._refusals.always is not None:
             yield from self._keep_outcomes(facts, contents, self._refusals.always)
             return
@@ -249,7 +248,7 @@ class Machine:
         """
         record = Stepped(tuple(facts), *split_contents(contents.values()), evaluated=False)
         self._log.append(record)
-        self._state.knowledge.learn(contents)
+        yield from self._state.knowledge.learning(contents)
         yield from self._repeat(record)
         self._stepped(record)
         yield Effects(records=(record,), error=error, failed=self._refusals.always is not None)
@@ -429,6 +428,8 @@ class Machine:
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> Iterator[None]:
         for batch, facts in steps:
             yield from self._step(facts, batch.signer, act=False)
+            if self._state.evaluator.paused:  # steps without anything to do are steps as well
+                yield
         self._state.batches.update(fresh)
         self._state.unseen.extend(fresh)
 
@@ -466,27 +467,20 @@ class Machine:
     def _repeat_record(self, record: Record) -> Iterator[None]:
         if not isinstance(record, Sealed):
             contents = yield from contents_of(record)
-            yield from self._learn(contents)
+            yield from self._state.knowledge.learning(contents)
             record = self._state.knowledge.shared(record, contents)
         self._log.append(record)
         match record:
             case Merged():
                 batches = [Batch.stored(self._particle, signed) for signed in record.batches]
                 fresh = {batch.id: batch for batch in batches}
-                yield from self._take_in(fresh, list(unroll(fresh, self._state.batches.keys())))
+                steps = yield from unrolled(fresh, self._state.batches.keys())
+                yield from self._take_in(fresh, steps)
             case Stepped():
                 yield from self._repeat(record)
                 self._stepped(record)
             case Sealed():
                 self._sealed(Batch.stored(self._particle, record.batch))
-
-    def _learn(self, contents: Mapping[ContentId, Content]) -> Iterator[None]:
-        """Take in values; the slice ends if they were heavy."""
-        knowledge = self._state.knowledge
-        before = knowledge.held
-        knowledge.learn(contents)
-        if knowledge.held - before > LIGHT_BYTES:
-            yield
 
     def _repeat(self, record: Stepped) -> Iterator[None]:
         if record.evaluated:

@@ -14,7 +14,13 @@ from collections.abc import Generator, Iterator
 from sys import getsizeof
 from typing import Final
 
-from fluvial.air.machine.activations import Activation, CallActivation, FoldActivation, StreamFoldActivation
+from fluvial.air.machine.activations import (
+    Activation,
+    CallActivation,
+    CanonActivation,
+    FoldActivation,
+    StreamFoldActivation,
+)
 from fluvial.air.machine.runtime import STEP_BYTES, Runtime
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.waiters import NAME_BYTES
@@ -148,6 +154,8 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
     for visited, activation in enumerate(reachable(runtime)):
         activation.parent = None
         activation.error = None
+        if type(activation) is CanonActivation:
+            activation.work = None
         for name in CHILDREN:
             if getattr(activation, name, None) is not None:
                 setattr(activation, name, None)

@@ -11,6 +11,8 @@ if it is, the value is taken as that peer says. And the length of something cano
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from msgspec.structs import replace
 
 from fluvial.air.data.content import check_json
@@ -24,8 +26,8 @@ from fluvial.air.machine.values import CANON_SIZE_MAX, Composite, Value, is_pair
 from fluvial.air.syntax import tree
 
 
-def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> tuple[Value, ...] | None:
-    """The values that a canon has fixed, with their origins; None if they do not follow from what is known here so far.
+def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> Generator[None, None, tuple[Value, ...] | None]:
+    """The values that a canon has fixed, with their origins, in slices; None if they do not follow from what is known here so far.
 
     Raises:
         MissingError: of a value so little is here that not even its id is known.
@@ -40,19 +42,21 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> tuple[Va
         if written is None:
             runtime.waiters.await_element(canon, key, writer)
             break
-        if (value := _proven(runtime, canon, element, written)) is None:
+        if (value := (yield from _proven(runtime, canon, element, written))) is None:
             break
         values.append(value)
     runtime.charge(len(values) - begun)
     return tuple(values) if len(values) == many else None
 
 
-def _proven(runtime: Runtime, canon: CanonActivation, element: Element, written: Value) -> Value | None:
+def _proven(
+    runtime: Runtime, canon: CanonActivation, element: Element, written: Value
+) -> Generator[None, None, Value | None]:
     """The value of an element, if its writer has written that; a peer does not doubt itself."""
     peer, root = canon.peer, runtime.knowledge.value(element.value)
     written.note_id()
     origin, source = written.origins[0], written.source
-    if peer != runtime.me and (not _is_in_limits(canon, written) or written.content_id() != element.value):
+    if peer != runtime.me and (not _is_in_limits(canon, written) or (yield from written.naming()) != element.value):
         if written.volatile:
             origin, source = Provenance(peer), Source.LITERAL
         elif not _is_other_result(runtime, element, origin):

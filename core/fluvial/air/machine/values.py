@@ -5,7 +5,7 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias, cast
@@ -19,12 +19,12 @@ from fluvial.air.data.content import (
     ContentId,
     Json,
     KnownIds,
-    check_json,
     content_id,
     merkle_root,
     node_id,
 )
-from fluvial.air.data.facts import Argument, Element
+from fluvial.air.data.content_slices import SlicedId, sliced_content_id
+from fluvial.air.data.facts import Argument
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
 from fluvial.air.machine.provenance import Provenance, Source
@@ -107,6 +107,23 @@ class RootValue:
         except Absent:
             raise self.missing() from None
 
+    def naming(self, path: Path) -> SlicedId:
+        """As :meth:`id_at`, in slices."""
+        if not path:
+            if self._id is None:
+                self._id = yield from sliced_content_id(self.content)
+            return self._id
+        content = self.content_at(path)
+        if type(content) is not list and type(content) is not dict:
+            return self.id_at(path)
+        if self._parts is None:
+            self._parts = {}
+        if (found := self._parts.get(id(content))) is not None:
+            return found[1]
+        key = yield from sliced_content_id(content)
+        self._parts[id(content)] = content, key
+        return key
+
     def missing(self) -> MissingError:
         """The error that says that not all of it is here."""
         assert self._id is not None, "literals are whole"
@@ -167,6 +184,15 @@ class Composite(RootValue):
             return id_of(self.content_at(path))
         except Absent:
             raise self.missing() from None
+
+    def naming(self, path: Path) -> SlicedId:
+        """As :meth:`id_at`, in slices."""
+        if isinstance(self.content, Partial):
+            self.content = self._together()
+        content = self.content_at(path)
+        if isinstance(content, Partial):
+            return self.id_at(path)
+        return (yield from sliced_content_id(content))
 
     def missing(self) -> MissingError:
         """The error that names the first member of which something is missing."""
@@ -251,9 +277,9 @@ class Value(msgspec.Struct, frozen=True, gc=False):
             for member in root.members:
                 member.note_id()
 
-    def content_id(self) -> ContentId:
-        """The id of what it is, also of a value that facts name by its members; raises MissingError if too little of it is here."""
-        return self.root.id_at(self.path)
+    def naming(self) -> SlicedId:
+        """The id of what it is, also of a value that facts name by its members, in slices; raises MissingError if too little of it is here."""
+        return self.root.naming(self.path)
 
     def as_pair(self, key: Value) -> Value:
         """The pair of a stream map that has this value.
@@ -445,29 +471,3 @@ def object_of(pairs: Sequence[Value], peer: str) -> Value:
         fields.setdefault(str(key_of(pair)), pair_value(pair))
     whole = Composite(list(fields.values()), tuple(fields))
     return Value(whole.content, (Provenance(peer),), Source.CANON, whole)
-
-
-def elements_of(values: Iterable[tuple[Value, tuple[bytes, int]]]) -> tuple[list[tuple[Element, Content]], int]:
-    """How a canon's fact names what it fixes, in order, each with what is known of it; and the size of all, as ``check_json`` counts it.
-
-    Args:
-        values: each with the instance that wrote it.
-
-    Raises:
-        ValueError: values that other peers refuse. Canons of canons double a value, or nest it deeper, with every step.
-        MissingError: a value was put together from others of which not all is here.
-    """
-    elements: list[tuple[Element, Content]] = []
-    size = 0
-    for value, writer in values:
-        content = value.root.content_at(value.path)
-        if isinstance(content, Partial) and content.id is not None:
-            key = content.id
-        else:
-            content = value.json
-            size += check_json(content, CANON_SIZE_MAX)
-            if size > CANON_SIZE_MAX:
-                raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
-            key = content_id(content)
-        elements.append((Element(key, *writer), content))
-    return elements, size

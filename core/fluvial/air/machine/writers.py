@@ -70,12 +70,13 @@ def check_canons(script: tree.Script, batches: Iterable[Batch], knowledge: Knowl
         batches: what comes.
         knowledge: what is known here so far.
     """
-    items = [(batch.signer, item) for batch in batches for item in batch.signed.items]
-    canons = [(signer, item) for signer, item in items if type(item) is CanonFact]
+    batches = list(batches)
+    canons = [(one.signer, item) for one in batches for item in one.signed.items if type(item) is CanonFact]
     results: dict[tuple[bytes, int], set[ContentId]] = {}
-    for _, item in items if canons else ():
-        if type(item) is Result:
-            results.setdefault((item.frame, item.node), set()).add(item.value)
+    for batch in batches if canons else ():
+        for item in batch.signed.items:
+            if type(item) is Result:
+                results.setdefault((item.frame, item.node), set()).add(item.value)
     for signer, canon in canons:
         if problem := impossible(script, canon, results, knowledge):
             raise RemoteProtocolError(f"what {signer} has fixed does not follow from signed facts: {problem}")

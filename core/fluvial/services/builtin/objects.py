@@ -91,7 +91,7 @@ class JsonService(Effector[NoConfig]):
 
     @function(inline=True)
     def parse(self, json: str) -> Any:
-        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts."""
+        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory is refused."""
         # Deviation: an integer beyond 64 bits is an error; the reference makes a rounded floating-point number of it.
         if is_too_heavy(json):
             raise ServiceError(Status.NO_RESULT, f"the JSON stands for more than {WEIGHT_MAX:,} bytes of memory")

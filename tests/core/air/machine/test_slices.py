@@ -12,8 +12,10 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from fluvial.air.data.batch import Known
-from fluvial.air.data.facts import Instance
+from fluvial.air.data import content_slices
+from fluvial.air.data.batch import Batch, Known
+from fluvial.air.data.content import content_id
+from fluvial.air.data.facts import CanonFact, Closed, Instance, Item, Step, Taken
 from fluvial.air.data.log import Record, encode_record
 from fluvial.air.machine import runtime
 from fluvial.air.machine.errors import Uncatchable
@@ -103,6 +105,13 @@ def test_slices_change_no_journal(steps: int) -> None:
     assert journals(some, steps) == journals(some, None)
 
 
+def test_pauses_in_the_middle_of_a_canon_change_no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [one for one in scenarios() if "canon" in str(one.script)][:40]
+    whole = journals(some, None)
+    monkeypatch.setattr(content_slices, "HASHES", 1)
+    assert journals(some, 1) == whole
+
+
 def test_journals_are_what_they_were() -> None:
     assert journals(list(scenarios())[:40:2], None) == json.loads(GOLDEN.read_text("utf-8"))
 
@@ -167,3 +176,39 @@ def test_a_machine_is_restored_in_slices() -> None:
     assert restored is again
     assert slices > 10
     assert again.merge(Known((), {})) == machine.merge(Known((), {}))
+
+
+def slices_of(run: Run[Effects]) -> tuple[int, Effects]:
+    slices = 1
+    while (effects := run.advance(1_000)) is None:
+        slices += 1
+    return slices, effects
+
+
+def test_what_a_canon_fixes_is_named_in_slices() -> None:
+    keys = KeyPair.generate()
+    me = str(keys.peer_id)
+    machine, instance = waiting(keys, f'(seq (call "{me}" ("s" "l") [] x) (seq (ap x.$.[0] $s) (canon "{me}" $s #c)))')
+    value = [[number % 200 for number in range(20_000)]]
+    slices, effects = slices_of(machine.resolving({instance: Answered(value)}))
+    assert effects.error is None
+    assert slices >= 10
+    (step,) = effects.records
+    assert any(isinstance(fact, CanonFact) and fact.elements[0].value == content_id(value[0]) for fact in step.facts)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [Step()] * 5_000,
+        [Step(), *(Taken(b"", number) for number in range(5_000))],
+        [Step(), Closed(b"", tuple(range(5_000)), bytes(32))],
+    ],
+)
+def test_whatever_comes_in_great_number_is_taken_in_in_slices(items: list[Item]) -> None:
+    keys, other = KeyPair.generate(), KeyPair.generate()
+    machine, _ = waiting(keys, f'(call "{keys.peer_id}" ("s" "l") [])')
+    batch = Batch.seal(bytes(32), other.peer_id, items, other.sign)
+    slices, effects = slices_of(machine.merging(Known((batch,), {})))
+    assert effects.error is None
+    assert slices >= 5
