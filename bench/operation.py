@@ -385,9 +385,9 @@ def table(found: Sequence[Pair]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
-    parser.add_argument("--seconds", type=int, default=4, help="seconds of each measurement")
-    parser.add_argument("--backlog", type=int, default=100_000, help="rows that are to be purged")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows that are kept")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds of each measurement")
+    parser.add_argument("--backlog", type=int, default=50_000, help="rows that are to be purged")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows that are kept")
     parser.add_argument("--live", type=int, default=2_000, help="particles that wait")
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--only", action="append", choices=CASES, default=[], help="one case; repeatable")

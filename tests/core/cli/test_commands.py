@@ -226,6 +226,7 @@ def test_errors_end_with_the_exit_code_of_who_must_act(
     monkeypatch.setattr("fluvial.cli.explain.explanations", fail)
     stderr = run("explain", exit_code=exit_code).stderr
     assert stderr.startswith(f"error {error.code}: {error}")  # type: ignore[attr-defined]
+    assert stderr.count("try again") == str(error).count("try again") <= 1, "a hint is printed once"
 
 
 def test_usage_errors_end_with_2(here: Path) -> None:
