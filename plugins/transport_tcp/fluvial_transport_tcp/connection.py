@@ -431,9 +431,7 @@ class Connection:
             self._end.set()
         if not tell or self._told():
             self.drop()
-        if (
-            reason == "lost" or reason in TOLD_TO_THE_OPERATOR
-        ):  # a crowd that asks for much and goes leaves no work behind
+        if reason == "lost" or reason in TOLD_TO_THE_OPERATOR:  # who asks for much and goes leaves no work behind
             self._handler.drop()
         self._handler.close()
 
