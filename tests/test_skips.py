@@ -46,7 +46,7 @@ def test_skips_fail_where_everything_must_be_there(tmp_path: Path, ci: str, outc
             "no:hypothesispytest",
             tmp_path,
         ],
-        env={**os.environ, "CI": ci},
+        env={**os.environ, "CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])},
         cwd=tmp_path,
         capture_output=True,
         text=True,
