@@ -179,12 +179,21 @@ def is_large(value: Json) -> bool:
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """The Merkle tree hash of byte strings: 32 bytes.
 
-    Source: RFC 6962 §2.1. Built level by level: pairs from the left, a lone last node goes up unchanged, which is the same tree.
+    Source: RFC 6962 §2.1.
     """
     if not leaves:
         return _hash(b"")
     sha256 = hashlib.sha256
-    level = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    return root_over([sha256(b"\x00" + leaf).digest() for leaf in leaves])
+
+
+def root_over(trees: Sequence[bytes]) -> bytes:
+    """The hash of at least one tree beside each other; all of one size, a power of two, but for the last one, which may be smaller.
+
+    Source: RFC 6962 §2.1. Built level by level: pairs from the left, a lone last node goes up unchanged, which is the same tree.
+    """
+    sha256 = hashlib.sha256
+    level = list(trees)
     while len(level) > 1:
         pairs = [sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
         level = pairs + level[len(pairs) * 2 :]

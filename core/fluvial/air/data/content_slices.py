@@ -1,19 +1,20 @@
-"""Content ids of large values, computed in slices: an array of a hundred thousand numbers takes a tenth of a second, and nothing else is done meanwhile."""
+"""Content ids of large values, computed in slices: an array of a hundred thousand numbers takes a tenth of a second, and nothing else is done meanwhile.
+
+Many may be under way at one time, so each has only little in memory: what is needed of a part of a value is the root of its tree.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterator
 from typing import Final, TypeAlias
 
-from fluvial.air.data.content import ContentId, Json, content_id, is_surely_large, node_id
+from fluvial.air.data.content import ContentId, Json, content_id, is_surely_large, merkle_root, node_id, root_over
 
 HASHES: Final = 2_000
 """Hashes of a slice: one or two milliseconds."""
 
-PART: Final = 500
-"""Items of an array that are looked at together."""
+PART: Final = 512
+"""Items of an array or object that are looked at together: a power of two, so that they are a tree of their own."""
 _CONTAINERS: Final = frozenset((list, dict))
 
 SlicedId: TypeAlias = Generator[None, None, ContentId]
@@ -31,7 +32,7 @@ class _Pace:
     def spend(self, hashes: int) -> Iterator[None]:
         self.left -= hashes
         if self.left <= 0:
-            self.left = HASHES
+            self.left += HASHES
             yield
 
 
@@ -44,36 +45,25 @@ def _id_of(value: Json, pace: _Pace) -> SlicedId:
     if not isinstance(value, (list, dict)) or not is_surely_large(value):
         yield from pace.spend(1)
         return content_id(value)
-    leaves: list[bytes] = []
-    if isinstance(value, dict):
-        for key in sorted(value, key=str.encode):
-            leaves.append(content_id(key) + (yield from _id_of(value[key], pace)))
-    else:
-        items = iter(value)
-        while part := list(islice(items, PART)):
-            if _CONTAINERS.isdisjoint(map(type, part)):
-                leaves += map(content_id, part)
-                yield from pace.spend(len(part))
-            else:
-                for item in part:
-                    leaves.append((yield from _id_of(item, pace)))
-    root = yield from _root_of(leaves, pace)
-    return node_id(len(leaves), root, of_object=isinstance(value, dict))
+    keys = sorted(value, key=str.encode) if isinstance(value, dict) else None
+    trees: list[bytes] = []
+    for start in range(0, len(value), PART):
+        if keys is None:
+            leaves = yield from _ids_of(value[start : start + PART], pace)
+        else:
+            names = keys[start : start + PART]
+            ids = yield from _ids_of([value[name] for name in names], pace)
+            leaves = [content_id(name) + key for name, key in zip(names, ids, strict=True)]
+        trees.append(merkle_root(leaves))
+        yield from pace.spend(2 * len(leaves))
+    return node_id(len(value), root_over(trees), of_object=keys is not None)
 
 
-def _root_of(leaves: Sequence[bytes], pace: _Pace) -> Generator[None, None, bytes]:
-    """The Merkle tree hash of at least one byte string; as ``content.merkle_root``."""
-    sha256 = hashlib.sha256
-    level: list[bytes] = []
-    below = iter(leaves)
-    while part := list(islice(below, HASHES)):
-        level += [sha256(b"\x00" + leaf).digest() for leaf in part]
-        yield from pace.spend(len(part))
-    while len(level) > 1:
-        above: list[bytes] = []
-        pairs = zip(level[::2], level[1::2], strict=False)
-        while some := list(islice(pairs, HASHES)):
-            above += [sha256(b"\x01" + left + right).digest() for left, right in some]
-            yield from pace.spend(len(some))
-        level = above + level[len(above) * 2 :]
-    return level[0]
+def _ids_of(items: list[Json], pace: _Pace) -> Generator[None, None, list[bytes]]:
+    if _CONTAINERS.isdisjoint(map(type, items)):
+        yield from pace.spend(len(items))
+        return [content_id(item) for item in items]
+    ids: list[bytes] = []
+    for item in items:
+        ids.append((yield from _id_of(item, pace)))
+    return ids
