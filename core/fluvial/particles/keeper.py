@@ -8,7 +8,7 @@ and ask those services again, as after a restart. What has finished or failed he
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from logging import INFO
 from typing import Any, Final, TypedDict
 
@@ -175,20 +175,25 @@ class Keeper:
 
     # --- life
 
-    async def resume(self) -> None:
+    async def resume(self) -> Container[ParticleKey]:
         """After a restart: have every particle that is alive go on (:meth:`go_on`), asking again for calls whose outcome was not recorded.
 
-        Raises:
-            StorageError: the store cannot be read or written.
+        Returns them. Raises StorageError: the store cannot be read or written.
         """
         now_ms = self._context.clock.now_ms()
         await self._context.store.remember(now_ms, skew_ms=self._limits.clock_skew_ms_max)
-        for key, initiator in (await self._context.store.live(now_ms)).items():
+        live = await self._context.store.live(now_ms)
+        for key, initiator in live.items():
             self._suspended.put(key, initiator)
+        return live
 
     async def go_on(self) -> None:
         """Until cancelled: have those go on that were stopped, a few at a time."""
         await self._suspended.run()
+
+    def come(self, initiator: PeerId) -> None:
+        """A peer is connected: its particles are among the next to go on."""
+        self._suspended.prefer(initiator)
 
     async def sweep(self) -> None:
         """Until cancelled: drop what has died or finished, send on what others should have sent.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from logging import ERROR, WARNING
@@ -122,12 +122,19 @@ class Outbox:
         gauge = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
         gauge.set_function(lambda: len(self._lanes))
 
-    async def start(self, tasks: anyio.abc.TaskGroup, parcels: Parcels) -> None:
-        """Go on with what the store has; lanes are served in ``tasks``."""
+    async def start(self, tasks: anyio.abc.TaskGroup, parcels: Parcels, *, later: Container[ParticleKey]) -> None:
+        """Go on with what the store has.
+
+        Args:
+            tasks: in which lanes are served.
+            parcels: who has what is to be handed over.
+            later: particles that go on when it is their turn, and of which nothing is handed over before: it would have to be read for each attempt.
+        """
         self._tasks = tasks
         self._parcels = parcels
         for row in await self._store.outbox_rows(self._clock.now_ms()):
-            self._put(row, row.peer)  # whose particle it is would have to be read
+            if row.key not in later:
+                self._put(row, row.peer)  # whose particle it is would have to be read
         tasks.start_soon(self._keep_time)
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle) -> None:

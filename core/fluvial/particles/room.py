@@ -134,8 +134,7 @@ class Particles(Part):
         async with anyio.create_task_group() as tasks:
             reporter = self._furnish(tasks)
             reporter.start(tasks, self._notice_inbox.hear)
-            await self._outbox.start(tasks, self.keeper)
-            await self.keeper.resume()
+            await self._outbox.start(tasks, self.keeper, later=await self.keeper.resume())
             tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)
@@ -164,8 +163,9 @@ class Particles(Part):
 
     @hookimpl
     def fluvial_peer_connected(self, peer: PeerId) -> None:
-        """A reason to try again."""
+        """A reason to try again, and to go on with what it waits for."""
         self._outbox.wake(peer)
+        self.keeper.come(peer)
 
     async def _delivery(self, sender: PeerId, payload: bytes) -> bytes:
         return encode_receipt(await self._inbox.receive(sender, payload))

@@ -1,9 +1,9 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
-They go on a few at a time, fairly by initiator, as long as memory is left for others. Where there is no room for one of them, the others of its
-initiator wait a little, and nobody else: whoever fills the memory again and again would hold up all. So a peer answers at once after a restart, however
-many particles it has; one that is needed before its turn is restored then. As they were accepted, each of them keeps a place in the budget
-of memory: nothing new is let in for which they would have to wait.
+They go on a few at a time, fairly by initiator, as long as memory is left for others; initiators that are connected have every second turn. Where
+there is no room for one of them, the others of its initiator wait a little, and nobody else: whoever fills the memory again and again would hold up
+all. So a peer answers at once after a restart, however many particles it has; one that is needed before its turn is restored then. As they were
+accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to wait.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Suspended:
         self._news = anyio.Event()
         self._not_before_s = 0.0
         self._paused: dict[PeerId, list[ParticleKey]] = {}
+        self._preferred: dict[PeerId, None] = {}
+        self._odd = False
 
     def __len__(self) -> int:
         """How many are in line."""
@@ -102,6 +104,14 @@ class Suspended:
             self._line.push(initiator, key)
             self._news.set()
 
+    def prefer(self, initiator: PeerId) -> None:
+        """Give every second turn to this initiator and others of whom that was said, as long as they have something in line.
+
+        For those who are connected: names cost nothing, so of an initiator's turn among all there may be little left.
+        """
+        if self._line.waiting(initiator):
+            self._preferred[initiator] = None
+
     async def run(self) -> None:
         """Until cancelled: have them go on."""
         async with anyio.create_task_group() as tasks:
@@ -133,12 +143,23 @@ class Suspended:
             elif (left_s := self._not_before_s - now_s()) > 0:
                 await anyio.sleep(left_s)
             else:
-                initiator, key = self._line.pop()
+                initiator, key = self._pop()
                 if (paused := self._paused.get(initiator)) is not None:
                     paused.append(key)
                     continue
                 self._budget.release(_place(key))
                 return initiator, key, self._lined.pop(key)
+
+    def _pop(self) -> tuple[PeerId, ParticleKey]:
+        self._odd = not self._odd
+        while self._odd and self._preferred:
+            initiator = next(iter(self._preferred))
+            del self._preferred[initiator]
+            if self._line.waiting(initiator):
+                key = self._line.pop_of(initiator)
+                self.prefer(initiator)
+                return initiator, key
+        return self._line.pop()
 
     async def _try(
         self, key: ParticleKey, initiator: PeerId, held: int, under_way: anyio.Semaphore, ended: anyio.Event

@@ -94,3 +94,19 @@ def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else(
     budget = MemoryBudget(10**9, weight=equal, me=ME)
     suspended = Suspended(go_on, has_room=lambda held: True, budget=budget, log=structlog.get_logger())
     run(main)
+
+
+async def test_initiators_that_are_connected_have_every_second_turn() -> None:
+    gone_on: list[ParticleKey] = []
+    suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
+    for number in range(100):
+        suspended.put(key_of(number), id_of(f"name {number}"))
+    mine = [key_of(number) for number in (200, 201, 202)]
+    for key in mine:
+        suspended.put(key, FRIEND)
+    suspended.prefer(FRIEND)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(suspended.run)
+        await until(lambda: not len(suspended))
+        tasks.cancel_scope.cancel()
+    assert set(mine) <= set(gone_on[:6])
