@@ -245,7 +245,9 @@ class Connection:
 
     def _abandon(self, pending: Pending, found: Found | None) -> None:
         self._requests.abandon(pending, found)
-        self._say_goodbye_if_due()
+        if not self.ended:
+            self._shared.leftovers.look(self)
+            self._say_goodbye_if_due()
 
     async def send(self, protocol: str, payload: bytes, *, size: int) -> None:
         """Put a one-way message into the queue; arguments as for :meth:`request`, and the caller sets the deadline.
@@ -381,6 +383,7 @@ class Connection:
 
     def _written(self) -> None:
         """All that was to be written is; after both goodbyes that is the end, unless there are answers to come."""
+        self._shared.leftovers.remove(self)
         if self._closing.phase is ConnectionPhase.DONE and not self._handler.busy:
             self.cut(self._reason, self._text)
 
@@ -419,6 +422,7 @@ class Connection:
         tell = reason in ENDED_BY_US and between_records and not self._closing.goodbye_said
         self._reason, self._text = reason, text
         self._closing.end()
+        self._shared.leftovers.remove(self)
         self._leave()
         self._writer.close()
         self._reader.end()

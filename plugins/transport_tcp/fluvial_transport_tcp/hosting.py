@@ -25,6 +25,7 @@ from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dia
 from fluvial_transport_tcp.gate import DialGate
 from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingRates
@@ -95,6 +96,7 @@ class ConnectionHost:
             rates=ReadingRates(options),
             pool=WorkerPool(),
             rounds=WorkRounds(),
+            leftovers=Leftovers(),
             metrics=metrics,
             log=log,
             throttled=throttled,

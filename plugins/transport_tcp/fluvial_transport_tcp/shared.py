@@ -8,6 +8,7 @@ from fluvial.seats import Receive
 from fluvial.throttling import ThrottledLog
 
 from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingRates
@@ -25,6 +26,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         rates: how fast they are read.
         pool: whose tasks handle what comes in.
         rounds: how much of it is begun at once.
+        leftovers: what is still to be written though nobody waits for it.
         metrics: where things are counted.
         log: for what this node does itself.
         throttled: for what others can make it log.
@@ -36,6 +38,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     rates: ReadingRates
     pool: WorkerPool
     rounds: WorkRounds
+    leftovers: Leftovers
     metrics: Metrics
     log: structlog.stdlib.BoundLogger
     throttled: ThrottledLog

@@ -1,0 +1,39 @@
+"""What nobody waits for any more does not pile up over connections that do not read."""
+
+from __future__ import annotations
+
+from fluvial_transport_tcp.leftovers import SMALL, Leftovers
+
+
+class Deaf:
+    """A connection that does not read."""
+
+    def __init__(self, leftovers: Leftovers, queued_bytes: int) -> None:
+        self._leftovers = leftovers
+        self.queued_bytes = queued_bytes
+        self.reason = ""
+
+    def cut(self, reason: str, text: str) -> None:
+        self.reason = reason
+        self._leftovers.remove(self)
+
+
+def test_the_one_that_has_had_something_left_for_the_longest_time_is_cut() -> None:
+    leftovers = Leftovers(bytes_max=10 * SMALL)
+    deaf = [Deaf(leftovers, 4 * SMALL) for _ in range(4)]
+    for one in deaf[:2]:
+        leftovers.look(one)
+    leftovers.look(deaf[0])
+    leftovers.look(deaf[2])
+    assert [one.reason for one in deaf] == ["stalled", "", "", ""]
+    leftovers.remove(deaf[1])  # it has read all
+    leftovers.look(deaf[3])
+    assert [one.reason for one in deaf] == ["stalled", "", "", ""]
+
+
+def test_little_is_not_counted() -> None:
+    leftovers = Leftovers(bytes_max=SMALL)
+    many = [Deaf(leftovers, SMALL) for _ in range(100)]
+    for one in many:
+        leftovers.look(one)
+    assert not any(one.reason for one in many)
