@@ -8,7 +8,7 @@ is stopped (SIGSTOP). So what the machine does besides falls on both, and the ra
 - *rows*: the same flows on a peer whose database has many rows that are kept.
 - *live particles*: on a peer whose memory has many particles that wait.
 - *connections*: on a peer with so many idle connections.
-- *steps*: what a step of a flow of 400 calls costs, next to one of a flow of 40.
+- *steps*: what a step of a flow of 400 calls costs, next to one of a flow of 40; where many calls are written together, and where each is.
 
 CPU is the peer's for each flow; the pairs differ most where something is looked through that grows. Usage:
 ``python bench/operation.py [--json] [--seconds S] [--backlog ROWS] [--rows ROWS] [--live N] [--connections N] [--only CASE …]``
@@ -27,6 +27,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,24 @@ DAY_MS: Final = 86_400_000
 AT_ONCE: Final = 64
 WARM_UP: Final = 30
 STEPS: Final = (40, 400)
+PLUGIN: Final = """
+from fluvial import hookimpl
+from fluvial.effectors import Effector, NoConfig, function
+
+
+class Steps(Effector[NoConfig]):
+    service_id = "steps"
+
+    @function
+    async def add(self, number: int) -> int:
+        return number + 1
+
+
+@hookimpl
+def fluvial_register(registry):
+    registry.effector("steps", Steps)
+"""
+CALLS: Final = {"together": '("op" "identity")', "each written": '("steps" "add")'}
 STORAGE: Final[dict[str, Any]] = {"bytes_max": 2**33, "keep_bytes_max": 2**31}
 """Room for all of the rows: else those that are kept would go by size."""
 
@@ -273,13 +292,21 @@ class Bench:
 
     async def steps(self) -> list[Pair]:
         """Flows with few and with many steps, on one peer."""
-        async with self._two({}) as (plain, _):
-            costs: dict[int, list[float]] = {count: [] for count in STEPS}
+        async with self._two({}, plugins={"steps": PLUGIN}, effectors={"steps": {}}) as (plain, _):
+            costs: dict[tuple[str, int], list[float]] = {}
             for _ in range(max(2, int(self._options.seconds))):
-                for count in STEPS:
-                    costs[count].append(await _steps(plain, count, repeated=4 * max(STEPS) // count))
-            least = [min(costs[count]) for count in STEPS]
-            return [Pair(self._database, f"CPU of one of {STEPS[0]} and of {STEPS[1]} steps", *least, "ms")]
+                for (name, call), count in product(CALLS.items(), STEPS):
+                    cost = await _steps(plain, count, call, repeated=4 * max(STEPS) // count)
+                    costs.setdefault((name, count), []).append(cost)
+            return [
+                Pair(
+                    self._database,
+                    f"CPU of one of {STEPS[0]} and of {STEPS[1]} steps, {name}",
+                    *(min(costs[name, count]) for count in STEPS),
+                    "ms",
+                )
+                for name in CALLS
+            ]
 
     @asynccontextmanager
     async def _two(
@@ -336,15 +363,15 @@ async def _fill(transport: TcpTransport, peer: PeerProcess, count: int) -> None:
             tasks.start_soon(hand_over)
 
 
-async def _steps(measured: Measured, count: int, *, repeated: int) -> float:
+async def _steps(measured: Measured, count: int, call: str, *, repeated: int) -> float:
     """The peer's CPU in ms for each step of flows with so many."""
     calls = [
-        f'(call "{measured.peer.peer_id}" ("op" "identity") [{f"v{number - 1}" if number else 0}] v{number})'
+        f'(call "{measured.peer.peer_id}" {call} [{f"v{number - 1}" if number else 0}] v{number})'
         for number in range(count)
     ]
     script = f'(call %init_peer_id% ("return" "") [v{count - 1}])'
-    for call in reversed(calls):
-        script = f"(seq {call} {script})"
+    for one in reversed(calls):
+        script = f"(seq {one} {script})"
     before = cpu_s(measured.peer.pid) or 0.0
     for _ in range(repeated):
         async with measured.client.run(script) as running:

@@ -7,11 +7,11 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from logging import WARNING
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -31,14 +31,12 @@ from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
-from fluvial.particles.processor import BYTES_HELD_ON_LOOP, STEPS_ON_LOOP
 from fluvial.particles.promises import Look
 from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.workplace import Workplace
 from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
 from fluvial.waiting import Lock
-
-ResultT = TypeVar("ResultT")
 
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
@@ -117,6 +115,7 @@ class Actor:
         self._answers = Answers()
         self._calls: dict[anyio.CancelScope, None] = {}
         self._bound_log: structlog.stdlib.BoundLogger | None = None
+        self._place = Workplace(session, context.processor)
         self._advance = Advance(session, context, grown=self._has_grown)
 
     @property
@@ -253,24 +252,13 @@ class Actor:
             since_ms = self._context.clock.now_ms()
         self._context.resender.watch(self.particle, since_ms)
 
-    @property
-    def _is_small(self) -> bool:
-        """Whether the machine has done and holds little."""
-        return self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP
-
-    async def _measured(self, work: Callable[[], ResultT], *, small: bool) -> ResultT:
-        """Work whose time grows with what the machine has done and holds: on the loop only where that is little."""
-        if small:
-            return work()
-        return await self._context.processor.off_loop(self.particle.initiator, work)
-
     # --- written before it is sent
 
     async def _commit(self) -> None:
         """Make durable what the session asks for, then let the outbox deliver it."""
-        now_ms, small = self._context.clock.now_ms(), self._is_small
+        now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small
         try:
-            writes = await self._measured(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
+            writes = await self._place.run(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
@@ -289,6 +277,7 @@ class Actor:
             raise
         self.stored = True
         self._session.durable(writes)
+        self._place.committed()
         self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
 
     def _report_undeliverable(self, writes: Writes) -> None:
@@ -309,7 +298,7 @@ class Actor:
     async def _store(self, writes: Writes, *, small: bool) -> int:
         """One transaction; returns the version of the outbox rows."""
         store, particle, session = self._context.store, self.particle, self._session
-        entries, now_ms, peers = await self._measured(writes.entries, small=small), writes.at_ms, writes.peers
+        entries, now_ms, peers = await self._place.run(writes.entries, small=small), writes.at_ms, writes.peers
         more = entries_bytes(entries, len(peers))
         size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
         self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
@@ -352,11 +341,11 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        if self._is_small and not self._turn.taken:
+        if self._place.machine_is_small and not self._turn.taken:
             return self._session.parcel(to)  # at once: nothing else is done with it meanwhile
         async with self._turn:
             self._session.check()
-            return await self._measured(lambda: self._session.parcel(to), small=self._is_small)
+            return await self._place.run(lambda: self._session.parcel(to), small=self._place.machine_is_small)
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""

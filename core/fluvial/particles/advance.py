@@ -42,12 +42,27 @@ from fluvial.waiting import now_s
 AT_ONCE_MAX: Final = 64
 """Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
 AT_ONCE_BYTES: Final = 1_048_576
-"""Beyond so much memory of the flow its calls are made one transaction after another: in between the peer looks at its budgets."""
+"""When the flow has taken so much memory more, the transaction has no further calls: after each the peer looks at its budgets."""
 AT_ONCE_S: Final = 0.002
 """After how long of such calls the rest of the peer has a turn, in seconds."""
 
 Begin = Callable[[], SlicedInput[Effects, Effects]]
 """Begins an input of the session."""
+
+
+class _Turn:
+    """How long the calls of one transaction have had the loop."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = now_s() + AT_ONCE_S
+
+    async def over(self) -> None:
+        """Let the rest of the peer have a turn, if this one was long."""
+        if now_s() > self._until:
+            await anyio.lowlevel.checkpoint()
+            self._until = now_s() + AT_ONCE_S
 
 
 class Advance:
@@ -102,10 +117,11 @@ class Advance:
             effects: of the run before.
             log: a logger bound to the particle.
         """
-        left, heavy = AT_ONCE_MAX, set[Instance]()
-        while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room():
+        left, heavy, most = AT_ONCE_MAX, set[Instance](), self._session.held + AT_ONCE_BYTES
+        turn = _Turn()
+        while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room(most):
             left -= len(quick)
-            outcomes = await self._outcomes_of(quick, log)
+            outcomes = await self._outcomes_of(quick, turn, log)
             heavy.update(one.instance for one in quick if one.instance not in outcomes)
             if not outcomes:
                 continue
@@ -114,9 +130,9 @@ class Advance:
             effects = _joined(effects, more, outcomes)
         return effects
 
-    def _has_room(self) -> bool:
+    def _has_room(self, most: int) -> bool:
         session = self._session
-        if session.held > AT_ONCE_BYTES:
+        if session.held > most:
             return False
         return self._context.quota.may_go_on(session.particle, journal=session.journal_bytes)
 
@@ -130,11 +146,10 @@ class Advance:
         ]
 
     async def _outcomes_of(
-        self, requests: Sequence[Request], log: structlog.stdlib.BoundLogger
+        self, requests: Sequence[Request], turn: _Turn, log: structlog.stdlib.BoundLogger
     ) -> Mapping[Instance, CallOutcome]:
         """How those with light arguments ended, or the first of them, if that takes much memory; weighing some hundred takes its time, too."""
         outcomes, held = {}, 0
-        turn_at = now_s() + AT_ONCE_S
         for request in requests:
             with Contained(log):
                 if is_light(request.arguments):
@@ -143,9 +158,7 @@ class Advance:
                     held += waiting_bytes(outcome)
             if held > AT_ONCE_BYTES:
                 break
-            if now_s() > turn_at:
-                await anyio.lowlevel.checkpoint()
-                turn_at = now_s() + AT_ONCE_S
+            await turn.over()
         return outcomes
 
 

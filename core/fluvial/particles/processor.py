@@ -31,10 +31,6 @@ ResultT = TypeVar("ResultT")
 
 BYTES_ON_LOOP: Final = 16_384
 """Size of what is parsed or decoded on the loop; more than that takes more than some milliseconds."""
-STEPS_ON_LOOP: Final = 2_000
-"""Steps of a machine so far of which deliveries are made on the loop: analysing it takes a time that grows with them."""
-BYTES_HELD_ON_LOOP: Final = 1_048_576
-"""Memory of a machine of which the same is true."""
 SHORT_STEPS: Final = 100
 """Steps that are made at once though others are in line; most runs need fewer."""
 ROUNDS_BETWEEN: Final = 4

@@ -240,8 +240,7 @@ class ParticleSession:
 
     def begin(self) -> Effects:
         """The first run of a particle of this peer's own; goes on with a restored one."""
-        self.check()
-        return self._ran(self._machine.merge(Known((), {})))
+        return self.beginning().finish()
 
     def beginning(self) -> SlicedInput[Effects, Effects]:
         """As :meth:`begin`, in slices. Nothing else may be asked of the session until the last one is over."""
@@ -261,18 +260,14 @@ class ParticleSession:
             RemoteProtocolError: the data do not hold together; nothing was taken in.
             Refused: ``busy``, the session is broken.
         """
-        self._takes(hops)
-        return self._merged(self._machine.merge(known), known, sender, hops)
+        return self.merging(known, sender=sender, hops=hops).finish()
 
     def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
-        self._takes(hops)
-        merging = self._machine.merging(known)
-        return SlicedInput(merging, lambda effects: self._merged(effects, known, sender, hops), self)
-
-    def _takes(self, hops: int) -> None:
         self.check()
         self.hops = max(self.hops, hops)
+        merging = self._machine.merging(known)
+        return SlicedInput(merging, lambda effects: self._merged(effects, known, sender, hops), self)
 
     def _merged(self, effects: Effects, known: Known, sender: PeerId, hops: int) -> Effects:
         if effects.records:
@@ -282,8 +277,7 @@ class ParticleSession:
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in how calls ended, by instance; raises Refused, ``busy``, if the session is broken."""
-        self.check()
-        return self._ran(self._machine.resolve(outcomes))
+        return self.resolving(outcomes).finish()
 
     def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> SlicedInput[Effects, Effects]:
         """As :meth:`resolve`, in slices. Nothing else may be asked of the session until the last one is over."""
@@ -350,6 +344,11 @@ class ParticleSession:
         return look
 
     @property
+    def leaves(self) -> bool:
+        """Whether the next commit has something to sign for other peers."""
+        return bool(self._next_peers)
+
+    @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
         return self._machine.held + self._exchange.held + getsizeof(self.particle.script)
@@ -378,7 +377,7 @@ class ParticleSession:
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
         """
         items, peers, lost, beyond = self._items, self._resend_to, [], 0
-        if self._next_peers and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
+        if self.leaves and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
         for name in self._next_peers:
             if name not in self._destinations and len(self._destinations) >= self._destinations_max:

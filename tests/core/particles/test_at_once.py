@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fluvial.effectors import Call, Effector, NoConfig, function
-from fluvial.particles.advance import AT_ONCE_MAX
+from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX
 
 from tests.support.nodes import peer, until
 
@@ -32,6 +32,12 @@ class Looker(Effector[NoConfig]):
     def at_once(self) -> int:
         """Entries of the journal so far; -1 without a particle."""
         return self._look()
+
+    @function(inline=True)
+    def large(self) -> str:
+        """As much as one value may have that is answered at once."""
+        self._look()
+        return f"{len(self.seen):06}" + "x" * 100_000
 
     @function
     async def later(self, call: Call) -> int:
@@ -65,3 +71,13 @@ async def test_a_stranger_cannot_put_off_the_transaction_for_ever(tmp_path: Path
         await until(lambda: len(looker.seen) == AT_ONCE_MAX + 2)
     assert set(looker.seen[:AT_ONCE_MAX]) == {-1}
     assert looker.seen[AT_ONCE_MAX] >= AT_ONCE_MAX
+
+
+async def test_a_flow_that_holds_much_has_as_many_calls_in_one_transaction_as_a_small_one(tmp_path: Path) -> None:
+    looker = Looker(tmp_path / "a.db")
+    async with peer("a", tmp_path, serves=[looker]) as a:
+        many = calls(a.peer_id, *["large"] * (AT_ONCE_BYTES // 50_000), *["at_once"] * AT_ONCE_MAX)
+        await a.node.submit(a.node.particle(many, ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == AT_ONCE_BYTES // 50_000 + AT_ONCE_MAX)
+    written = len(set(looker.seen))
+    assert 1 < written <= 6, "a transaction for each megabyte and for each 64 calls, not one for each call"

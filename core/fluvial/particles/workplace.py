@@ -1,0 +1,61 @@
+"""Where a session's encoding and signing is done: on the loop where it takes little time, else in a worker thread.
+
+What is handed to a peer is found in all that the machine knows, and so is what is signed for others. Else a commit has to do only with what
+is new since the one before. So a flow whose calls all stay on this peer costs as much for each step after thousands of them as at its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from fluvial.particles.processor import Processor
+from fluvial.particles.session import ParticleSession
+
+ResultT = TypeVar("ResultT")
+
+STEPS_ON_LOOP: Final = 2_000
+"""Steps of a machine so far, or since the last commit, for which work is done on the loop: it takes a time that grows with them."""
+BYTES_HELD_ON_LOOP: Final = 1_048_576
+"""Memory of which the same is true."""
+
+
+class Workplace:
+    """See the module's docstring.
+
+    Args:
+        session: the particle's; nothing was done with it yet.
+        processor: has the thread.
+    """
+
+    __slots__ = ("_held", "_processor", "_session", "_steps")
+
+    def __init__(self, session: ParticleSession, processor: Processor) -> None:
+        self._session = session
+        self._processor = processor
+        self._steps = self._held = 0
+
+    @property
+    def machine_is_small(self) -> bool:
+        """Whether the machine has done and holds little."""
+        return self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP
+
+    @property
+    def commit_is_small(self) -> bool:
+        """Whether a commit now has to do with little."""
+        session = self._session
+        if self.machine_is_small:
+            return True
+        # Where the memory was counted again and is less nobody knows how much came.
+        steps, held = session.steps - self._steps, session.held - self._held
+        return not session.leaves and 0 <= steps <= STEPS_ON_LOOP and 0 <= held <= BYTES_HELD_ON_LOOP
+
+    def committed(self) -> None:
+        """What was done so far is not new any more."""
+        self._steps, self._held = self._session.steps, self._session.held
+
+    async def run(self, work: Callable[[], ResultT], *, small: bool) -> ResultT:
+        """The result of work; raises as it does."""
+        if small:
+            return work()
+        return await self._processor.off_loop(self._session.particle.initiator, work)
