@@ -8,6 +8,8 @@ is stopped (SIGSTOP). So what the machine does besides falls on both, and the ra
 - *rows*: the same flows on a peer whose database has many rows that are kept.
 - *live particles*: on a peer whose memory has many particles that wait.
 - *connections*: on a peer with so many idle connections.
+The three of these also tell how long the peers take to end after SIGTERM.
+
 - *steps*: what a step of a flow of 400 calls costs, next to one of a flow of 40; where many calls are written together, and where each is.
 
 CPU is the peer's for each flow; the pairs differ most where something is looked through that grows. Usage:
@@ -33,6 +35,7 @@ from typing import Any, Final
 
 import anyio
 import structlog
+from anyio import to_thread
 from fluvial.addresses import Contact
 from fluvial.client import Client, connect
 from fluvial.clock import SystemClock
@@ -271,7 +274,8 @@ class Bench:
         """Rows that are kept."""
         async with self._two({"keep_ms": 3 * DAY_MS}, rows=self._options.rows, age_ms=DAY_MS) as (plain, loaded):
             await in_turns(plain, loaded, self._options.seconds)
-            return pairs(self._database, f"{self._options.rows:,} rows", plain, loaded)
+            what = f"{self._options.rows:,} rows"
+            return [*pairs(self._database, what, plain, loaded), await self._stops(what, plain, loaded)]
 
     async def live(self) -> list[Pair]:
         """Particles that wait for their initiator."""
@@ -279,7 +283,8 @@ class Bench:
         async with self._two({}, **many) as (plain, loaded), stranger(loaded.peer) as transport:
             await _fill(transport, loaded.peer, self._options.live)
             await in_turns(plain, loaded, self._options.seconds)
-            return pairs(self._database, f"{self._options.live:,} live particles", plain, loaded)
+            what = f"{self._options.live:,} live particles"
+            return [*pairs(self._database, what, plain, loaded), await self._stops(what, plain, loaded)]
 
     async def connections(self) -> list[Pair]:
         """Connections of peers that say nothing."""
@@ -288,7 +293,8 @@ class Bench:
             for _ in range(self._options.connections):
                 await stack.enter_async_context(stranger(loaded.peer))
             await in_turns(plain, loaded, self._options.seconds)
-            return pairs(self._database, f"{self._options.connections} connections", plain, loaded)
+            what = f"{self._options.connections} connections"
+            return [*pairs(self._database, what, plain, loaded), await self._stops(what, plain, loaded)]
 
     async def steps(self) -> list[Pair]:
         """Flows with few and with many steps, on one peer."""
@@ -329,9 +335,20 @@ class Bench:
                     peer.stop()
                     grow(url, more, age_ms=age_ms)
                 peer.start()
-                stack.callback(peer.stop, signal.SIGKILL)
+                stack.callback(peer.close)
                 made.append(Measured(peer, await stack.enter_async_context(connect(peer.address, network=NETWORK))))
             yield made[0], made[1]
+
+    async def _stops(self, what: str, plain: Measured, loaded: Measured) -> Pair:
+        """How long the two take to end after SIGTERM."""
+        return Pair(self._database, f"{what}: stop", await _stop_s(plain.peer), await _stop_s(loaded.peer), "s")
+
+
+async def _stop_s(peer: PeerProcess) -> float:
+    began = time.perf_counter()
+    if code := await to_thread.run_sync(peer.stop):
+        raise SystemExit(f"the peer ended with {code}: see peer_exit_forced in its log")
+    return time.perf_counter() - began
 
 
 async def _fill(transport: TcpTransport, peer: PeerProcess, count: int) -> None:

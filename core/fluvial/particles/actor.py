@@ -24,6 +24,7 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
+from fluvial.particle import Particle
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX, Advance, Begin
 from fluvial.particles.answers import Answers
 from fluvial.particles.calling import make_call
@@ -47,19 +48,17 @@ ANSWERS_BYTES: Final = 65_536
 
 
 class _Turn:
-    """The block in which one turn of an actor is made, one after another; its owner is told when one is over."""
+    """The block in which one turn of an actor is made, one after another; its owner is told when one is over.
+
+    Made for each turn: an actor that had it would be in a circle with it, and stay in memory until the garbage collector comes.
+    """
 
     __slots__ = ("_actor", "_lock", "_owner")
 
-    def __init__(self, actor: Actor, owner: ActorOwner) -> None:
-        self._lock = Lock()
+    def __init__(self, actor: Actor, lock: Lock, owner: ActorOwner) -> None:
         self._actor = actor
+        self._lock = lock
         self._owner = owner
-
-    @property
-    def taken(self) -> bool:
-        """Whether somebody has it."""
-        return self._lock.locked()
 
     async def __aenter__(self) -> None:
         await self._lock.acquire()
@@ -76,8 +75,8 @@ class ActorOwner(Protocol):
         """The actor's session is broken, once: it must be dropped."""
         ...
 
-    def grown(self, actor: Actor, held: int) -> None:
-        """A long run is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
+    def grown(self, particle: Particle, held: int) -> None:
+        """A long run of a particle's machine is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
         ...
 
     def rested(self, actor: Actor) -> None:
@@ -106,7 +105,7 @@ class Actor:
         self._context = context
         self._owner = owner
         self.was_new = False
-        self._turn = _Turn(self, owner)
+        self._lock = Lock()
         self._heavy: Lock | None = None
         self._quick: list[Request] = []
         self._is_answering = False
@@ -116,7 +115,7 @@ class Actor:
         self._calls: dict[anyio.CancelScope, None] = {}
         self._bound_log: structlog.stdlib.BoundLogger | None = None
         self._place = Workplace(session, context.processor)
-        self._advance = Advance(session, context, grown=self._has_grown)
+        self._advance = Advance(session, context, grown=partial(owner.grown, session.particle))
 
     @property
     def _log(self) -> structlog.stdlib.BoundLogger:
@@ -129,8 +128,8 @@ class Actor:
         """Give up what is only needed while something is done; called when it is idle."""
         self._bound_log = self._heavy = None
 
-    def _has_grown(self, held: int) -> None:
-        self._owner.grown(self, held)
+    def _turn(self) -> _Turn:
+        return _Turn(self, self._lock, self._owner)
 
     @property
     def finished(self) -> bool:
@@ -155,7 +154,7 @@ class Actor:
     @property
     def waiting(self) -> bool:
         """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
-        return not self._answers and not self._turn.taken
+        return not self._answers and not self._lock.locked()
 
     @property
     def held(self) -> int:
@@ -185,7 +184,7 @@ class Actor:
         return bool(effects.records)
 
     async def _run(self, begin: Begin) -> Effects:
-        async with self._turn:
+        async with self._turn():
             effects, calls = await self._run_locked(begin)
             self._begin_calls(calls)
             return effects
@@ -341,9 +340,9 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        if self._place.machine_is_small and not self._turn.taken:
+        if self._place.machine_is_small and not self._lock.locked():
             return self._session.parcel(to)  # at once: nothing else is done with it meanwhile
-        async with self._turn:
+        async with self._turn():
             self._session.check()
             return await self._place.run(lambda: self._session.parcel(to), small=self._place.machine_is_small)
 
@@ -364,7 +363,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, enough were kept, or the actor is broken.
         """
-        async with self._turn:
+        async with self._turn():
             if not self._session.note(signed):
                 return False
             await self._commit()
@@ -381,7 +380,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
-        async with self._turn:
+        async with self._turn():
             with Contained(self._log):
                 look = self._session.look(
                     on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
@@ -474,7 +473,7 @@ class Actor:
             outcome = await make_call(self.particle, request, self._context, self._log)
         self._answers.put(request.instance, outcome)
         if self._answers.held > ANSWERS_BYTES:
-            self._owner.grown(self, self.held)
+            self._owner.grown(self.particle, self.held)
 
     async def _resolve(self) -> Sequence[Request]:
         """Hand in outcomes that are there: all light ones, and one heavy one. Each call does this once, so none is left over.
@@ -482,7 +481,7 @@ class Actor:
         Returns:
             The calls that the caller must begin.
         """
-        async with self._turn:
+        async with self._turn():
             if self._session.phase is ParticlePhase.BROKEN or not self._answers:
                 return ()
             outcomes, coming = self._answers.take()

@@ -23,8 +23,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import anyio
-import anyio.lowlevel
 import structlog
 
 from fluvial.air.data.facts import Instance
@@ -37,32 +35,15 @@ from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.sliced import SlicedInput
-from fluvial.waiting import now_s
+from fluvial.particles.turns import LoopTurn
 
 AT_ONCE_MAX: Final = 64
 """Calls of inline functions that one transaction has; what a run asks for beyond these is called after it."""
 AT_ONCE_BYTES: Final = 1_048_576
 """When the flow has taken so much memory more, the transaction has no further calls: after each the peer looks at its budgets."""
-AT_ONCE_S: Final = 0.002
-"""After how long of such calls the rest of the peer has a turn, in seconds."""
 
 Begin = Callable[[], SlicedInput[Effects, Effects]]
 """Begins an input of the session."""
-
-
-class _Turn:
-    """How long the calls of one transaction have had the loop."""
-
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until = now_s() + AT_ONCE_S
-
-    async def over(self) -> None:
-        """Let the rest of the peer have a turn, if this one was long."""
-        if now_s() > self._until:
-            await anyio.lowlevel.checkpoint()
-            self._until = now_s() + AT_ONCE_S
 
 
 class Advance:
@@ -118,7 +99,7 @@ class Advance:
             log: a logger bound to the particle.
         """
         left, heavy, most = AT_ONCE_MAX, set[Instance](), self._session.held + AT_ONCE_BYTES
-        turn = _Turn()
+        turn = LoopTurn()
         while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room(most):
             left -= len(quick)
             outcomes = await self._outcomes_of(quick, turn, log)
@@ -146,7 +127,7 @@ class Advance:
         ]
 
     async def _outcomes_of(
-        self, requests: Sequence[Request], turn: _Turn, log: structlog.stdlib.BoundLogger
+        self, requests: Sequence[Request], turn: LoopTurn, log: structlog.stdlib.BoundLogger
     ) -> Mapping[Instance, CallOutcome]:
         """How those with light arguments ended, or the first of them, if that takes much memory; weighing some hundred takes its time, too."""
         outcomes, held = {}, 0

@@ -8,7 +8,7 @@ and ask those services again, as after a restart. What has finished or failed he
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from logging import INFO
 from typing import Any, Final, TypedDict
 
@@ -40,6 +40,7 @@ from fluvial.particles.session import Parcel, ParticleSession
 from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
+from fluvial.particles.turns import LoopTurn, in_slices
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
 
@@ -202,17 +203,19 @@ class Keeper:
         """
         while True:
             await anyio.sleep(SWEEP_S)
-            self._drop_dead()
+            await self._drop_dead()
             self._drop_finished()
             try:
                 await self._context.resender.sweep(self.find)
             except StorageError as error:
                 self._context.log.error("storage_failed", error=error.message)
 
-    def _drop_dead(self) -> None:
+    async def _drop_dead(self) -> None:
+        turn = LoopTurn()  # thousands may die together
         for key in self._deadlines.passed(self._context.clock.now_ms()):
-            actor = self._actors.get(key)
-            assert actor is not None, "what leaves the memory leaves the deadlines"
+            await turn.over()
+            if (actor := self._actors.get(key)) is None:
+                continue
             if not actor.finished:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._leave(actor)
@@ -286,9 +289,9 @@ class Keeper:
             self._context.reporter.broken(particle, error)
         self._leave(actor)
 
-    def grown(self, actor: Actor, held: int) -> None:
+    def grown(self, particle: Particle, held: int) -> None:
         """As :class:`ActorOwner` says."""
-        self._count(actor.particle, held)
+        self._count(particle, held)
 
     def rested(self, actor: Actor) -> None:
         """As :class:`ActorOwner` says."""
@@ -468,7 +471,7 @@ class Keeper:
             for _ in release:
                 pass
         else:
-            self._context.tasks.start_soon(_in_slices, release)
+            self._context.tasks.start_soon(in_slices, release)
 
     def _drop(self, actor: Actor) -> bool:
         """Forget an actor; whether it was there."""
@@ -481,12 +484,6 @@ class Keeper:
         self._deadlines.remove(actor.particle)
         self._budget.release(key)
         return True
-
-
-async def _in_slices(work: Iterator[None]) -> None:
-    """The root of a task."""
-    for _ in work:
-        await anyio.lowlevel.checkpoint()
 
 
 def _short_of_memory(error: BaseException) -> bool:

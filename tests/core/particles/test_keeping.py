@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
+import pytest
 from fluvial.addresses import Contact
+from fluvial.air.machine.machine import Machine
 from fluvial.clock import ManualClock
 from fluvial.particle import Delivery, Particle
+from fluvial.particles import turns
+from fluvial.particles.actor import Actor
+from fluvial.particles.session import ParticleSession
 from fluvial.storage import ParticleState, open_store
 from fluvial.storage.writer import DEFERRED_S
 
@@ -28,6 +35,11 @@ def held(to: str, particle_id: str, **fields: int) -> Particle:
 
 def delivery(particle: Particle, to: Peer) -> Delivery:
     return Delivery(to.peer_id.public_key, 1, particle.header, particle.signature, particle.script, b"")
+
+
+def machinery() -> list[object]:
+    """All that the process has of what a particle needs."""
+    return [one for one in gc.get_objects() if isinstance(one, Actor | ParticleSession | Machine)]
 
 
 @contextmanager
@@ -60,6 +72,42 @@ async def test_expiry_ends_calls_in_flight_and_frees_memory(tmp_path: Path) -> N
         assert work.done == []
         assert [event["particle"] for event in b.events("particle_expired")] == ["dying"]
         assert (await a.deliver(delivery(particle, b), b)).reason == "expired"
+
+
+@pytest.mark.parametrize("script", ['(call %init_peer_id% ("" "") [] x)', '(call "{b}" ("op" "identity") [1] x)'])
+async def test_what_leaves_is_in_no_circle(tmp_path: Path, script: str) -> None:
+    clock = ManualClock(NOW_MS)
+    async with peer("b", tmp_path, clock=clock) as b, peer("a", tmp_path) as a:
+        script = f'(seq {script.format(b=b.peer_id)} (call "{b.peer_id}" ("op" "identity") [x]))'
+        particle = make_particle(script, timestamp_ms=NOW_MS, ttl_ms=10_000)
+        gc.disable()
+        before = machinery()
+        try:
+            assert (await a.deliver(delivery(particle, b), b)).reason == ""
+            assert b.metric(IN_MEMORY) == 1
+            clock.time_ms += 10_000
+            await until(lambda: b.metric(IN_MEMORY) == 0)
+            left = [one for one in machinery() if not any(one is other for other in before)]
+        finally:
+            gc.enable()
+    assert left == [], "thousands of them would stay until the garbage collector comes, which stops the peer"
+
+
+async def test_everybody_else_has_turns_while_many_die_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "TURN_S", 0.0)
+    work, clock, many = Work(), ManualClock(NOW_MS), 20
+    async with peer("b", tmp_path, serves=[work], clock=clock) as b, peer("a", tmp_path) as a:
+        for number in range(many):
+            particle = held(b.peer_id, f"dying {number}", timestamp_ms=NOW_MS, ttl_ms=10_000)
+            assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        clock.time_ms += 10_000
+        seen = set[float]()
+        while b.metric(IN_MEMORY):
+            seen.add(b.metric(IN_MEMORY))
+            await anyio.lowlevel.checkpoint()
+    assert len(seen) >= many // 2, "they do not leave all in one round of the loop"
 
 
 async def test_the_dead_are_not_resumed(tmp_path: Path) -> None:
