@@ -174,11 +174,11 @@ class BaseCommitter:
             with connection.begin():
                 working = True
                 with connection.lent():
-                    for ticket in tickets:
-                        if careful:
+                    if careful:
+                        for ticket in tickets:
                             self._run_carefully(ticket, connection)
-                        else:
-                            ticket.result = self._run_one(ticket.work, connection)
+                    else:
+                        self._run_all(tickets, connection)
                 working = False
             self._verify()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the callers, and the others must go on
@@ -186,6 +186,10 @@ class BaseCommitter:
                 return False
             self._fail(tickets, error)
         return True
+
+    def _run_all(self, tickets: Sequence[Ticket[Any]], connection: Connection) -> None:
+        for ticket in tickets:
+            ticket.result = self._run_one(ticket.work, connection)
 
     def _run_carefully(self, ticket: Ticket[Any], connection: Connection) -> None:
         savepoint = connection.begin_nested()

@@ -71,9 +71,11 @@ class Holdings:
     Attributes:
         known: the keys whose time is not over.
         account: whose bytes are whose.
+        admitted: how many particles were written that were not here before, since the start.
     """
 
     def __init__(self) -> None:
+        self.admitted = 0
         self.known: Final = KnownKeys()
         self.account: Final = DiskAccount()
         self._large: dict[ParticleKey, _Large] = {}
@@ -100,6 +102,7 @@ class Holdings:
             script: bytes of the script that came with it.
             finished: whether nothing is left to do.
         """
+        self.admitted += written.is_new
         size = written.bytes if written.is_new else added
         self.account.add(written.initiator, size + (script_bytes(script) if written.new_script else 0))
         if written.bytes > LARGE_BYTES or key in self._large or (written.new_script and script > LARGE_BYTES):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import groupby
+from typing import Any, Final, LiteralString
 
 import psycopg
+from sqlalchemy import Connection
 
 from fluvial.storage.committer import BaseCommitter, Ticket
 from fluvial.storage.direct import DirectWrite
@@ -20,7 +22,7 @@ IDLE_S_MAX: Final = 1.0
 
 
 class PipelinedCommitter(BaseCommitter):
-    """Groups of direct writes go through the pipeline of the driver, all others through SQLAlchemy."""
+    """Direct writes go through the pipeline of the driver, all others through SQLAlchemy."""
 
     quick: Final = False
     instant: Final = False
@@ -71,23 +73,53 @@ class PipelinedCommitter(BaseCommitter):
         self, tickets: Sequence[Ticket[Any]], works: Sequence[DirectWrite[Any]], driver: psycopg.Connection[Any]
     ) -> bool:
         """Run and commit, all in one round trip; False if a write was refused and nothing has happened."""
+        try:
+            asked = self._together(works, driver, before=["BEGIN"], after=["COMMIT"])
+        except Exception as error:  # noqa: BLE001 - told to the callers
+            return self._pipeline_failed(tickets, driver, error)
+        for ticket, work, cursors in zip(tickets, works, asked, strict=True):
+            self._finish(ticket, work, cursors)
+        return True
+
+    def _run_all(self, tickets: Sequence[Ticket[Any]], connection: Connection) -> None:
+        """One after another; direct writes that follow each other are sent at once."""
+        driver, asked = self._driver(), list[tuple[Ticket[Any], DirectWrite[Any], list[psycopg.Cursor[Any]]]]()
+        for is_direct, found in groupby(tickets, key=lambda ticket: isinstance(ticket.work, DirectWrite)):
+            following = list(found)
+            if is_direct:
+                works = [ticket.work for ticket in following if isinstance(ticket.work, DirectWrite)]
+                asked += zip(following, works, self._together(works, driver), strict=True)
+            else:
+                super()._run_all(following, connection)
+        for ticket, work, cursors in asked:  # only now: if a later one is refused, all are run again
+            self._finish(ticket, work, cursors)
+
+    def _together(
+        self,
+        works: Sequence[DirectWrite[Any]],
+        driver: psycopg.Connection[Any],
+        *,
+        before: Sequence[LiteralString] = (),
+        after: Sequence[LiteralString] = (),
+    ) -> list[list[psycopg.Cursor[Any]]]:
+        """What the steps of writes came to, and of commands before and after them, all in one round trip. Raises what the driver does."""
         asked: list[list[psycopg.Cursor[Any]]] = []
         failed: Exception | None = None
         try:
             with driver.pipeline():
                 try:
-                    driver.cursor().execute("BEGIN")
+                    for command in before:
+                        driver.cursor().execute(command)
                     asked = [self._send(work, driver) for work in works]
-                    driver.cursor().execute("COMMIT")
-                except Exception as error:  # noqa: BLE001 - told below; here psycopg would log what follows from it
+                    for command in after:
+                        driver.cursor().execute(command)
+                except Exception as error:  # noqa: BLE001 - raised below; here psycopg would log what follows from it
                     failed = error
-        except Exception as error:  # noqa: BLE001 - told to the callers
-            failed = failed or error
+        except psycopg.Error as error:
+            raise failed or error from None
         if failed is not None:
-            return self._pipeline_failed(tickets, driver, failed)
-        for ticket, work, cursors in zip(tickets, works, asked, strict=True):
-            self._finish(ticket, work, cursors)
-        return True
+            raise failed
+        return asked
 
     def _pipeline_failed(
         self, tickets: Sequence[Ticket[Any]], driver: psycopg.Connection[Any], error: Exception

@@ -1,8 +1,9 @@
 """Removes what died long ago, or what ended and there is no room for, a little at a time, so that nobody who writes meanwhile notices much of it.
 
 How it goes: some particles are removed in one transaction, then follows a pause of twice the time that took. So the purge has at most a third of
-the database, and less the busier it is. It removes more at a time while it falls behind (the oldest of what should be gone gets older),
-and fewer when a transaction takes longer than ``STEP_S``, or ``STEP_S_BEHIND``. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
+the database, and less the busier it is. While it falls behind (fewer go than ``MORE`` for each that comes, or the oldest of what should be gone gets
+older) it removes more at a time, and has its third however busy the database is: whoever writes so much waits rather than fill the disk. A
+transaction that takes longer than ``STEP_S``, or ``STEP_S_BEHIND``, is followed by smaller ones. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
 what may be kept, which costs no query, and every ``REST_S`` whether something has become old.
 """
 
@@ -26,8 +27,11 @@ STEP_MAX: Final = 1000
 STEP_S: Final = 0.004
 """A transaction that takes longer holds up others for too long: a flow of one step takes 3 ms."""
 
-STEP_S_BEHIND: Final = 0.02
-"""The same while more dies than is removed: who writes so much waits rather than fill the disk."""
+STEP_S_BEHIND: Final = 0.05
+"""The same while it falls behind. Under full load the statements of ten particles take as long as those of fifty: they wait for the processor."""
+
+MORE: Final = 1.5
+"""While there is something to remove, so many go for each that comes."""
 
 PAUSE: Final = 2.0
 """Times what a step took."""
@@ -66,10 +70,13 @@ class Purge:
         self._log = log
         self._step = STEP
         self._behind_ms = 0
+        self._owed = 0.0
+        self._admitted = 0
 
     async def run(self) -> None:
         """Purge until cancelled; a store that fails only puts it off."""
         while True:
+            self._owed, self._admitted = 0.0, self._retention.admitted
             try:
                 while self._is_full() and await self._take(self._make_room):
                     pass
@@ -100,17 +107,28 @@ class Purge:
 
     async def _take(self, remove: Callable[[], Awaitable[Removed]]) -> bool:
         """Take one step, and pause; False if there is nothing left to remove."""
-        began, step = anyio.current_time(), self._step
+        began = anyio.current_time()
         removed = await remove()
         took = anyio.current_time() - began
         if not removed.count:
             self._step, self._behind_ms = STEP, 0
             return False
-        falls_behind = removed.oldest_ms > self._behind_ms > 0
-        self._behind_ms = removed.oldest_ms
-        if removed.work_s > (STEP_S_BEHIND if falls_behind else STEP_S):
-            self._step = max(STEP_MIN, step // 2)
-        elif falls_behind:
-            self._step = min(STEP_MAX, step + STEP)
+        if self._falls_behind(removed):
+            self._set_step(removed.work_s, within_s=STEP_S_BEHIND, more=STEP + int(self._owed))
+            took = removed.work_s or took  # for others it has waited long enough
+        else:
+            self._set_step(removed.work_s, within_s=STEP_S, more=0)
         await anyio.sleep(took * PAUSE)
         return True
+
+    def _falls_behind(self, removed: Removed) -> bool:
+        """Whether less goes than comes, or what should be gone gets older."""
+        came, self._admitted = self._retention.admitted - self._admitted, self._retention.admitted
+        self._owed = max(0.0, self._owed + MORE * came - removed.count)
+        older = removed.oldest_ms > self._behind_ms > 0
+        self._behind_ms = removed.oldest_ms
+        return older or self._owed > 0
+
+    def _set_step(self, work_s: float, *, within_s: float, more: int) -> None:
+        step = self._step // 2 if work_s > within_s else self._step + more
+        self._step = min(max(step, STEP_MIN), STEP_MAX)

@@ -33,6 +33,11 @@ class Retention(ABC):
         self._holdings = holdings
         self.account: Final[DiskAccount] = holdings.account
 
+    @property
+    def admitted(self) -> int:
+        """How many particles have come since the start."""
+        return self._holdings.admitted
+
     async def forget(self, now_ms: int, *, keep_ms: int, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
         """Forget particles that expired long ago, with journal, outbox and unused scripts; call again while it finds some.
 

@@ -220,6 +220,30 @@ async def test_small_large_and_plain_writes_share_a_group(store: Store) -> None:
     assert await store.database.read(rows) == len(sizes) + 1, "one for each, and the particles' script"
 
 
+async def test_a_refused_write_takes_none_of_another_kind_with_it(store: Store) -> None:
+    particle = make_particle("p")
+    await store.particles.admit(particle, sender=peer(2), hops=1, now_ms=NOW_MS)
+    refused: list[int] = []
+
+    async def record(seq: int) -> None:
+        try:
+            entry = JournalEntry(seq, NOW_MS, "batch", b"x")
+            await store.particles.record(particle.key, now_ms=NOW_MS, entries=[entry])
+        except StorageError:
+            refused.append(seq)
+
+    async with anyio.create_task_group() as tasks, busy(store.database):
+        for number, seq in enumerate([0, 1, 7, 2]):
+            tasks.start_soon(record, seq)
+            tasks.start_soon(add_row, store.database, number)
+        await anyio.wait_all_tasks_blocked()
+    stored = await store.particles.load(particle.key)
+    assert refused == [7]
+    assert stored is not None
+    assert [entry.seq for entry in stored.journal] == [0, 1, 2]
+    assert await store.database.read(rows) == 5, "one for each, and the particle's script"
+
+
 async def test_a_write_that_takes_too_long_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "WRITE_DEADLINE_S", 0.1)
     go_on = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -13,15 +14,17 @@ from fluvial.telemetry import make_logger
 
 from tests.core.storage.samples import NOW_MS, TTL_MS, make_particle, peer
 
-COUNT = 3 * STEP + 10
+COUNT = 5 * STEP + 10
 
 
-async def fill(store: Store, count: int, *, finished: bool = False) -> None:
+async def fill(
+    store: Store, count: int, *, finished: bool = False, name: str = "p", timestamp_ms: int = NOW_MS
+) -> None:
     async with anyio.create_task_group() as tasks:
         for number in range(count):
 
             async def admit(number: int = number) -> None:
-                particle = make_particle(f"p{number}", timestamp_ms=NOW_MS + number)
+                particle = make_particle(f"{name}{number}", timestamp_ms=timestamp_ms + number)
                 await store.particles.admit(particle, sender=peer(2), hops=1, now_ms=NOW_MS, finished=finished)
 
             tasks.start_soon(admit)
@@ -54,6 +57,31 @@ async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
     assert len(pauses) >= 3, "in several steps"
     assert pauses[-1] == purge.GLANCE_S
     assert all(pause > 0 for pause in pauses)
+
+
+async def test_more_goes_than_comes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, came = [COUNT], 0
+    monkeypatch.setattr(purge, "STEP_S_BEHIND", 60.0)
+
+    async def sleep(_: float) -> None:
+        nonlocal came
+        left.append(len(await store.particles.recent(10 * COUNT)) - came)
+        if left[-1] <= 0:
+            scope.cancel()
+        else:
+            await fill(store, STEP, name="new", timestamp_ms=NOW_MS + 9 * TTL_MS + came)
+            came += STEP
+        await anyio.lowlevel.checkpoint()
+
+    await fill(store, COUNT)
+    monkeypatch.setattr(purge.anyio, "sleep", sleep)
+    with anyio.CancelScope() as scope:
+        await purge_of(store, NOW_MS + 9 * TTL_MS, io.StringIO()).run()
+    went = [before - after for before, after in pairwise(left)]
+    assert sum(went) == COUNT
+    assert sum(went[1:-1]) >= 1.5 * STEP * (len(went) - 2), (
+        "after the first step, and before the last, which has less left"
+    )
 
 
 async def test_what_is_not_due_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
