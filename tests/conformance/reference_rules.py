@@ -6,7 +6,8 @@ They are here to prove that a difference from the reference comes from exactly o
   the handler around an instruction: the error that an outer handler shows is lost when an ``xor`` inside it succeeds;
 - *sent*: a particle that was sent for a call whose arguments were not all known is never sent for it again, so that flows stand still;
 - *generations*: a fold counts the generations of its stream, empty ones included, to know which it has visited, but skips that many
-  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``);
+  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``). What a
+  run has not come to is in no trace, so that nobody has it, an ``ap`` to a stream neither (``reference_streams``);
 - *failures*: a failed call leaves the completeness flag as it is in the run in which the service's answer arrives, and sets it to false
   in all others (AquaVM ``call/prev_result_handler.rs``);
 - *outcomes*: a run that ends with an error that cannot be caught forgets what services have answered in it, and they are not asked again;
@@ -47,7 +48,7 @@ from fluvial.air.machine.slices import Sliced
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
 
-from tests.conformance.reference_streams import CountingEvaluator
+from tests.conformance.reference_streams import counted_generations
 from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
@@ -68,7 +69,7 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
         if "sent" in rules:
             patches.enter_context(patch.object(Evaluation, "_send", _send_once))
         if "generations" in rules:
-            patches.enter_context(patch.object(machine.Machine, "evaluator", CountingEvaluator))
+            patches.enter_context(counted_generations())
         if "failures" in rules:
             patches.enter_context(patch.object(Evaluation, "_use", _use_fresh))
         if "arguments" in rules:
