@@ -8,9 +8,11 @@ peer's data afterwards, so that it is done, or asked for, once more. At the end 
 
 What a run leaves behind, and what travels, is a *trace*: states of calls and canons, and also of each ``ap`` to a stream. Fluvial has facts of
 calls and canons alone; everybody who knows them does all that follows. For AquaVM an ``ap`` that is in neither trace has not happened: it is
-done by the run that comes to it, and its element is a new one. This matters where folds were cut short. A fold that fills its own stream
-without end fills it at once in fluvial, and by one pass in each run in AquaVM, if the stream was folded before. And whoever learns of several
-such runs together counts their generations as they were numbered by the peer that sent them.
+done by the run that comes to it, and its element is a new one. Two things follow where folds were cut short:
+
+- A fold that fills its own stream without end does so at once in fluvial, and by one pass in each run in AquaVM, if the stream was folded before.
+- What a run has dropped comes back only with the trace of a peer that still has it. A delivery that was overtaken by a later one of the same
+  peer does not bring what only the later one had, though the receiver has had it: the trace is of the time when it was sent.
 """
 
 from __future__ import annotations
