@@ -19,16 +19,19 @@ They are here to prove that a difference from the reference comes from exactly o
   failed. A name that was cleared by ``new`` and is set later is no matter of this rule: everybody reads it then;
 - *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers;
 - *copies*: every delivery carries all that its sender had when it sent it. In fluvial it carries what the receiver lacks, and one that
-  overtakes others makes the receiver ask the sender, which may have learned more by then.
+  overtakes others makes the receiver ask the sender, which may have learned more by then;
+- *nesting*: a service's result that is nested 128 deep is a failure of the call: the reader of JSON goes no deeper than 127 (``serde_json``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal, TypeAlias
 from unittest.mock import patch
 
+import msgspec
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Instance, Outcome, Sent
@@ -40,13 +43,15 @@ from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.operands import Environment
-from fluvial.air.machine.outcomes import CallOutcome
+from fluvial.air.machine.outcomes import CallOutcome, Failed
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.slices import Sliced
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
+from fluvial.simulation import network
+from fluvial.simulation.scenario import MockedError
 
 from tests.conformance.reference_streams import counted_generations
 from tests.reevaluating import evaluation, machine
@@ -54,7 +59,17 @@ from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
 Rule: TypeAlias = Literal[
-    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "rereads", "meetings", "copies"
+    "errors",
+    "sent",
+    "generations",
+    "failures",
+    "outcomes",
+    "arguments",
+    "states",
+    "rereads",
+    "meetings",
+    "copies",
+    "nesting",
 ]
 
 
@@ -85,6 +100,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(machine.Machine, "resolve", _resolve_or_forget))
         if "meetings" in rules:
             patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
+        if "nesting" in rules:
+            patches.enter_context(patch.object(network, "_outcome", _readable))
         yield
 
 
@@ -189,6 +206,26 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
 def _rebuilt(self: machine.Machine) -> Sliced[bool]:
     yield from self._rebuild()
     yield True
+
+
+def _readable(answer: Json | MockedError) -> CallOutcome:
+    """What the host's answer is when its text has been read."""
+    text = b"" if isinstance(answer, MockedError) else msgspec.json.encode(answer)
+    depth = 0
+    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth >= UNREADABLE_DEPTH:
+            return Failed(
+                UNREADABLE,
+                f"call_service result 'ret_code: 0, result: '{text.decode()}'' can't be serialized or deserialized with an error: "
+                f"recursion limit exceeded at line 1 column {token.start() + 1}",
+            )
+    return _OUTCOME(answer)
+
+
+_OUTCOME: Final = network._outcome
+UNREADABLE: Final = 2**31 - 1
+UNREADABLE_DEPTH: Final = 128
 
 
 class RegisterOperands(Operands):
