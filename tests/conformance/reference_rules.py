@@ -6,7 +6,8 @@ They are here to prove that a difference from the reference comes from exactly o
   the handler around an instruction: the error that an outer handler shows is lost when an ``xor`` inside it succeeds;
 - *sent*: a particle that was sent for a call whose arguments were not all known is never sent for it again, so that flows stand still;
 - *generations*: a fold counts the generations of its stream, empty ones included, to know which it has visited, but skips that many
-  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``);
+  non-empty ones: what a fold puts into a stream that was folded before is then visited a run late (AquaVM ``recursive_stream.rs``). What a
+  run has not come to is in no trace, so that nobody has it, an ``ap`` to a stream neither (``reference_streams``);
 - *failures*: a failed call leaves the completeness flag as it is in the run in which the service's answer arrives, and sets it to false
   in all others (AquaVM ``call/prev_result_handler.rs``);
 - *outcomes*: a run that ends with an error that cannot be caught forgets what services have answered in it, and they are not asked again;
@@ -18,16 +19,19 @@ They are here to prove that a difference from the reference comes from exactly o
   failed. A name that was cleared by ``new`` and is set later is no matter of this rule: everybody reads it then;
 - *meetings*: a ``par`` of which one branch has failed sends nothing, so that nobody learns of all failures of branches on several peers;
 - *copies*: every delivery carries all that its sender had when it sent it. In fluvial it carries what the receiver lacks, and one that
-  overtakes others makes the receiver ask the sender, which may have learned more by then.
+  overtakes others makes the receiver ask the sender, which may have learned more by then;
+- *nesting*: a service's result that is nested 128 deep is a failure of the call: the reader of JSON goes no deeper than 127 (``serde_json``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal, TypeAlias
 from unittest.mock import patch
 
+import msgspec
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.facts import Instance, Outcome, Sent
@@ -39,21 +43,33 @@ from fluvial.air.machine.exchange import Exchange, Needs
 from fluvial.air.machine.lambdas import part_of_error
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.operands import Environment
-from fluvial.air.machine.outcomes import CallOutcome
+from fluvial.air.machine.outcomes import CallOutcome, Failed
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.slices import Sliced
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax import tree
+from fluvial.simulation import network
+from fluvial.simulation.scenario import MockedError
 
-from tests.conformance.reference_streams import CountingEvaluator
+from tests.conformance.reference_streams import counted_generations
 from tests.reevaluating import evaluation, machine
 from tests.reevaluating.evaluation import Evaluation
 from tests.reevaluating.operands import Operands
 
 Rule: TypeAlias = Literal[
-    "errors", "sent", "generations", "failures", "outcomes", "arguments", "states", "rereads", "meetings", "copies"
+    "errors",
+    "sent",
+    "generations",
+    "failures",
+    "outcomes",
+    "arguments",
+    "states",
+    "rereads",
+    "meetings",
+    "copies",
+    "nesting",
 ]
 
 
@@ -68,7 +84,7 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
         if "sent" in rules:
             patches.enter_context(patch.object(Evaluation, "_send", _send_once))
         if "generations" in rules:
-            patches.enter_context(patch.object(machine.Machine, "evaluator", CountingEvaluator))
+            patches.enter_context(counted_generations())
         if "failures" in rules:
             patches.enter_context(patch.object(Evaluation, "_use", _use_fresh))
         if "arguments" in rules:
@@ -84,6 +100,8 @@ def reference_rules(rules: Collection[Rule]) -> Iterator[None]:
             patches.enter_context(patch.object(machine.Machine, "resolve", _resolve_or_forget))
         if "meetings" in rules:
             patches.enter_context(patch.object(Evaluation, "_hand_on", lambda self: None))
+        if "nesting" in rules:
+            patches.enter_context(patch.object(network, "_outcome", _readable))
         yield
 
 
@@ -188,6 +206,26 @@ def _resolve_or_forget(self: machine.Machine, outcomes: Mapping[Instance, CallOu
 def _rebuilt(self: machine.Machine) -> Sliced[bool]:
     yield from self._rebuild()
     yield True
+
+
+def _readable(answer: Json | MockedError) -> CallOutcome:
+    """What the host's answer is when its text has been read."""
+    text = b"" if isinstance(answer, MockedError) else msgspec.json.encode(answer)
+    depth = 0
+    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth >= UNREADABLE_DEPTH:
+            return Failed(
+                UNREADABLE,
+                f"call_service result 'ret_code: 0, result: '{text.decode()}'' can't be serialized or deserialized with an error: "
+                f"recursion limit exceeded at line 1 column {token.start() + 1}",
+            )
+    return _OUTCOME(answer)
+
+
+_OUTCOME: Final = network._outcome
+UNREADABLE: Final = 2**31 - 1
+UNREADABLE_DEPTH: Final = 128
 
 
 class RegisterOperands(Operands):
