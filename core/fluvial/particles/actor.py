@@ -319,11 +319,11 @@ class Actor:
 
     async def _end(self) -> None:
         """There is no room for what comes next: what the store has of the particle is all that there will be."""
+        with suppress(StorageError):  # then it goes on when the store is back, perhaps with less to write
+            await self._context.store.record(self.particle.key, now_ms=self._context.clock.now_ms(), finished=True)
         self._context.throttled.note(
             "particle_over_quota", "quota", cause=self.particle.initiator, level=WARNING, particle=self.particle.id
         )
-        with suppress(StorageError):  # then it goes on when the store is back, perhaps with less to write
-            await self._context.store.record(self.particle.key, now_ms=self._context.clock.now_ms(), finished=True)
 
     def _row(self, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
         return OutboxRow(
