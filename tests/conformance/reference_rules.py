@@ -62,6 +62,7 @@ Rule: TypeAlias = Literal[
     "errors",
     "sent",
     "generations",
+    "nesting",
     "failures",
     "outcomes",
     "arguments",
@@ -69,7 +70,6 @@ Rule: TypeAlias = Literal[
     "rereads",
     "meetings",
     "copies",
-    "nesting",
 ]
 
 

@@ -25,7 +25,7 @@ PLAY_SECONDS: Final = 30.0
 """How much processor time one machine may take for a scenario; some scripts of a few lines make thousands of calls."""
 
 PROOF_SECONDS: Final = 120.0
-"""How long sets of rules are tried for one scenario."""
+"""How much processor time sets of rules may take for one scenario."""
 
 PAIR: Final = 2
 """Sets of rules up to this size are all tried."""
@@ -100,13 +100,13 @@ def _under_rules(scenario: Scenario, plain: Observation) -> Iterator[tuple[tuple
 
     A rule that makes no difference, alone or beside one other, is not tried in larger sets.
     """
-    end = time.monotonic() + PROOF_SECONDS
+    end = time.thread_time() + PROOF_SECONDS
     rules: tuple[Rule, ...] = get_args(Rule)
     observed: dict[tuple[Rule, ...], Observation] = {(): plain}
     telling: set[Rule] = set()
     for many in range(1, len(rules) + 1):
         for chosen in combinations(rules if many <= PAIR else [rule for rule in rules if rule in telling], many):
-            if time.monotonic() > end:
+            if time.thread_time() > end:
                 return
             with reference_rules(chosen):
                 observed[chosen] = _play(scenario, Reevaluating)
