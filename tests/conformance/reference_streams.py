@@ -35,7 +35,8 @@ from fluvial.air.machine.values import RootValue, Value
 from fluvial.air.syntax import tree
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
-from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.particles.session import ParticleSession
+from fluvial.particles.session_outputs import Parcel
 from fluvial.simulation import network
 
 from tests.reevaluating.evaluation import Evaluation

@@ -33,7 +33,8 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.session import ParticlePhase, ParticleSession
+from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.workplace import Workplace
 from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow

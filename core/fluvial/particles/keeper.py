@@ -36,7 +36,8 @@ from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.resting import RestingActors
 from fluvial.particles.scripts import Scripts, parse_script, script_weight
-from fluvial.particles.session import Parcel, ParticleSession
+from fluvial.particles.session import ParticleSession
+from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended

@@ -33,7 +33,7 @@ from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
-from fluvial.particles.session import Parcel
+from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog

@@ -30,8 +30,6 @@ from enum import Enum, auto
 from sys import getsizeof
 from typing import Any, Final
 
-import msgspec
-
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import Instance
@@ -46,11 +44,12 @@ from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, reading, write_entry
+from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, reading
 from fluvial.particles.notice import Notice, SignedNotice, is_news
 from fluvial.particles.promises import Look, Promises
+from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.sliced import SlicedInput
-from fluvial.stored import JournalEntry, ParticleState, StoredParticle
+from fluvial.stored import ParticleState, StoredParticle
 
 DESTINATIONS_MAX: Final = 512
 """Peers to which a session asks to send its particle, unless told otherwise: every one of them is tried until the particle dies."""
@@ -67,41 +66,6 @@ class ParticlePhase(Enum):
     """It is stored, and nothing is left to do."""
     BROKEN = auto()
     """Its state in memory cannot be trusted any more."""
-
-
-class Writes(msgspec.Struct, frozen=True, kw_only=True):
-    """What one transaction must make durable before anything else is done.
-
-    Attributes:
-        needed: whether there is anything to write.
-        items: what happened, in order.
-        first: number of the first journal entry.
-        at_ms: when, milliseconds since 1970.
-        peers: who must be handed the particle now.
-        lost: next peers whose names are no peer ids. These are not written: there is no way to send the particle there.
-        beyond: how many next peers are left out because the particle goes to too many.
-        finished: whether nothing is left to do.
-    """
-
-    needed: bool
-    items: Sequence[JournalItem]
-    first: int
-    at_ms: int
-    peers: Sequence[PeerId]
-    lost: Sequence[str]
-    beyond: int
-    finished: bool
-
-    def entries(self) -> list[JournalEntry]:
-        """The journal entries that stand for the items."""
-        return [write_entry(item, self.first + number, self.at_ms) for number, item in enumerate(self.items)]
-
-
-class Parcel(msgspec.Struct, frozen=True):
-    """A delivery, and what the receiver will have when it has taken it in."""
-
-    delivery: Delivery
-    brings: Known
 
 
 class ParticleSession:
@@ -240,7 +204,8 @@ class ParticleSession:
 
     def begin(self) -> Effects:
         """The first run of a particle of this peer's own; goes on with a restored one."""
-        return self.beginning().finish()
+        self.check()
+        return self._ran(self._machine.merge(Known((), {})))
 
     def beginning(self) -> SlicedInput[Effects, Effects]:
         """As :meth:`begin`, in slices. Nothing else may be asked of the session until the last one is over."""
@@ -260,14 +225,18 @@ class ParticleSession:
             RemoteProtocolError: the data do not hold together; nothing was taken in.
             Refused: ``busy``, the session is broken.
         """
-        return self.merging(known, sender=sender, hops=hops).finish()
+        self._takes(hops)
+        return self._merged(self._machine.merge(known), known, sender, hops)
 
     def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
-        self.check()
-        self.hops = max(self.hops, hops)
+        self._takes(hops)
         merging = self._machine.merging(known)
         return SlicedInput(merging, lambda effects: self._merged(effects, known, sender, hops), self)
+
+    def _takes(self, hops: int) -> None:
+        self.check()
+        self.hops = max(self.hops, hops)
 
     def _merged(self, effects: Effects, known: Known, sender: PeerId, hops: int) -> Effects:
         if effects.records:
@@ -277,7 +246,8 @@ class ParticleSession:
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
         """Take in how calls ended, by instance; raises Refused, ``busy``, if the session is broken."""
-        return self.resolving(outcomes).finish()
+        self.check()
+        return self._ran(self._machine.resolve(outcomes))
 
     def resolving(self, outcomes: Mapping[Instance, CallOutcome]) -> SlicedInput[Effects, Effects]:
         """As :meth:`resolve`, in slices. Nothing else may be asked of the session until the last one is over."""

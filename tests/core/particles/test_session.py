@@ -17,7 +17,8 @@ from fluvial.air.syntax import parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle, encode_delivery
 from fluvial.particles.notice import SignedNotice, make_notice
-from fluvial.particles.session import Parcel, ParticlePhase, ParticleSession, Writes
+from fluvial.particles.session import ParticlePhase, ParticleSession
+from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.sliced import SlicedInput
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
