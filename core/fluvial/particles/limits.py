@@ -32,7 +32,7 @@ class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             le=2**40,
             description="memory of all particles; over it whoever holds more than their part is refused",
         ),
-    ] = 167_772_160
+    ] = 134_217_728
     failure_notices: Annotated[
         bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
     ] = True
