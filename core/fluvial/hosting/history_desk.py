@@ -23,6 +23,7 @@ from fluvial.hosting.paced_answers import PacedAnswers
 from fluvial.identity import PeerId
 from fluvial.ledger.snapshots import CHUNK_BYTES_MAX
 from fluvial.ports import Database
+from fluvial.waiting import now_s
 
 FOLLOWERS_MAX: Final = 256
 STRANGERS_BYTES_PER_S: Final = 4 << 20
@@ -101,7 +102,7 @@ class HistoryDesk:
         """
         if sender in self._asking_parts or len(self._asking_parts) >= PARTS_AT_ONCE:
             return False
-        wait_s = self._paces[known].wait_s(sender, CHUNK_BYTES_MAX, anyio.current_time())
+        wait_s = self._paces[known].wait_s(sender, CHUNK_BYTES_MAX, now_s())
         if wait_s is None:
             return False
         self._asking_parts.add(sender)
@@ -112,7 +113,7 @@ class HistoryDesk:
         return True
 
     def _has_budget(self) -> bool:
-        now = anyio.current_time()
+        now = now_s()
         grown = self._budget + (now - self._budget_at) * STRANGERS_BYTES_PER_S
         self._budget, self._budget_at = min(float(STRANGERS_BYTES_PER_S), grown), now
         return self._budget > 0

@@ -62,6 +62,7 @@ from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import VALIDATORS_MAX
 from fluvial.ports import Context, View
 from fluvial.seats import Answer, Consensus, Contributions
+from fluvial.waiting import now_s
 
 PROTOCOL: Final = "/fluvial/consensus/1"
 RECENT_BLOCKS: Final = 1_024
@@ -177,7 +178,7 @@ class ConsensusHost(Consensus):
             ConfigError: the genesis cannot be used, or the database or the key is in other use. StorageError: the log is damaged.
         """
         self.genesis = read_genesis(self._context.base_dir / self._plan.section.genesis)
-        self._began_s = anyio.current_time()
+        self._began_s = now_s()
         self._mark = mark = KeyMark(self._context.base_dir / self._plan.key_file)
         try:
             await self._take_up_key(mark, self.genesis.chain)
@@ -247,7 +248,7 @@ class ConsensusHost(Consensus):
     # --- what the replica asks for --------------------------------------------------------------------------------------
 
     def _now(self) -> int:
-        return int((anyio.current_time() - self._began_s) * 1000)
+        return int((now_s() - self._began_s) * 1000)
 
     def _wall(self) -> int:
         return self._context.clock.now_ms()
