@@ -8,7 +8,7 @@ them go to a peer that is away, it is tried as often as for one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from fluvial.fairness import FairQueue
@@ -95,14 +95,20 @@ class DeliveryLane:
             self._lined.add(key)
             self._line.push(self._owners[key], key)
 
-    def turns(self) -> Iterator[OutboxRow]:
-        """The rows in line, fair by initiator; what is put in meanwhile is among them."""
+    @property
+    def in_line(self) -> int:
+        """How many rows are to have a turn now."""
+        return len(self._line)
+
+    def turn(self) -> OutboxRow | None:
+        """The row whose turn it is, fair by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
         while self._line:
             _, key = self._line.pop()
             self._lined.discard(key)
             if (row := self.rows.get(key)) is not None:
                 self._trying.add(key)
-                yield row
+                return row
+        return None
 
     def tried(self, row: OutboxRow, *, done: bool) -> None:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round."""

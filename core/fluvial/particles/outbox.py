@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.air.data.content import ContentId
@@ -116,13 +117,13 @@ class Outbox:
         self._served = 0
         self._knocks = 0
         self._sooner = anyio.Event()
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._tasks: TaskGroup | None = None
         self._parcels: Parcels | None = None
         self._outcomes = Counter("fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics)
         gauge = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
         gauge.set_function(lambda: len(self._lanes))
 
-    async def start(self, tasks: anyio.abc.TaskGroup, parcels: Parcels, *, later: Container[ParticleKey]) -> None:
+    async def start(self, tasks: TaskGroup, parcels: Parcels, *, later: Container[ParticleKey]) -> None:
         """Go on with what the store has.
 
         Args:
@@ -236,28 +237,38 @@ class Outbox:
         Returns:
             None if all were delivered; why the peer is away, if it is; the empty text if it is there, but something is left.
         """
-        left, failed, away = lane.turns(), False, ""
+        failed, away, working = False, "", 0
 
-        async def work() -> None:
+        async def one(row: OutboxRow) -> None:
             nonlocal failed, away
-            for row in left:
-                done = False
-                try:
-                    done = await self._deliver(lane, row)
-                except Unreachable as error:
-                    away = error.message
-                finally:
-                    lane.tried(row, done=done)
-                failed = failed or not (done or lane.is_put_off(row, now_s()))
-                if away:
-                    return
+            done = False
+            try:
+                done = await self._deliver(lane, row)
+            except Unreachable as error:
+                away = error.message
+            finally:
+                lane.tried(row, done=done)
+            failed = failed or not (done or lane.is_put_off(row, now_s()))
 
-        if min(len(lane.rows), at_once) <= 1:
-            await work()
-        else:
+        async def work(group: TaskGroup) -> None:
+            nonlocal working
+            while not away and (row := lane.turn()) is not None:
+                if lane.in_line and working < at_once:
+                    # What comes meanwhile does not wait for what is under way, which may be large.
+                    working += 1
+                    group.start_soon(work, group)
+                await one(row)
+            working -= 1
+
+        if at_once <= 1 or lane.in_line <= 1:  # most lanes have one row, which needs no task
+            while not away and (row := lane.turn()) is not None:
+                await one(row)
+                if at_once > 1:
+                    break
+        if at_once > 1 and lane.in_line and not away:
             async with anyio.create_task_group() as group:
-                for _ in range(min(len(lane.rows), at_once)):
-                    group.start_soon(work)
+                working += 1
+                group.start_soon(work, group)
         return away if failed else None
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
