@@ -58,11 +58,11 @@ def test_exponential_script_ends(most: int, monkeypatch: pytest.MonkeyPatch) -> 
     body = "(null)"
     for name in "abcdef":
         body = f"(fold xs {name} (seq {body} (next {name})))"
-    started = time.monotonic()
+    started = time.process_time()
     flow = Flow(f"(seq {LIST} {body})", {"s.l": list(range(100))}).run()
     assert flow.codes == [("a", 20100)]
     assert "executed instructions" in flow.errors[0][1].message
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 def test_elements_that_a_fold_does_not_reach_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
