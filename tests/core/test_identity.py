@@ -42,6 +42,16 @@ def test_base58_comes_back(data: bytes) -> None:
     assert base58_decode(base58_encode(data)) == data
 
 
+@given(st.integers(min_value=0, max_value=60), st.integers(min_value=-3, max_value=3))
+def test_base58_is_the_number_in_base_58(exponent: int, more: int) -> None:
+    number = max(58**exponent + more, 1)
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    alphabet, text = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", base58_encode(data)
+    assert sum(alphabet.index(one) * 58**place for place, one in enumerate(reversed(text))) == number
+    assert text[0] != "1"
+    assert base58_decode(text) == data
+
+
 @pytest.mark.parametrize("text", ["0", "O", "I", "l", "abc!", "ä", " "])
 def test_characters_outside_of_base58_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no base58 character"):

@@ -14,7 +14,7 @@ NOTHING: Final = ""
 """The result of functions that have nothing to return, as in the reference."""
 
 BASE58_BYTES_MAX: Final = 4_096
-"""The time of base58 grows with the square of the length: 4 KiB take some 5 ms, 1 MiB would take minutes."""
+"""The time of base58 grows faster than the length: 4 KiB take a millisecond or two."""
 
 _SHA2_256: Final = bytes((0x12, 32))
 """Multihash prefix: code of SHA-256, length of the digest."""
@@ -103,7 +103,7 @@ def _to_base58(data: bytes) -> str:
 
 
 def _from_base58(text: str) -> bytes:
-    # Deviation: bounded, because base58 is quadratic and anybody may call; the reference has no limit.
+    # Deviation: bounded, because base58 is slow and anybody may call; the reference has no limit.
     if len(text) > BASE58_BYTES_MAX * 3 // 2:
         raise ServiceError(
             Status.NO_RESULT, f"{len(text):,} characters of base58 are too many: at most {BASE58_BYTES_MAX * 3 // 2:,}"
