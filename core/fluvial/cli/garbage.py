@@ -38,7 +38,11 @@ FULL_S_MAX: Final = 900.0
 GROWTH_BYTES: Final = 48 * 1024 * 1024
 """Memory that the process has taken since the last full collection, other than what is known to be held, after which there is another."""
 GROWTH_S: Final = 2.0
-"""Between two of these."""
+"""Between two of these, in any case."""
+IDLE_PART: Final = 20
+"""After one that gave little memory back it takes so many times as long as that one until the next: it would do no better."""
+WORTH_BYTES: Final = GROWTH_BYTES // 4
+"""More than a little."""
 LITTLE: Final = 300_000
 """Objects that are gone through in less than a tenth of a second."""
 
@@ -69,15 +73,17 @@ async def tend_garbage(held_bytes: Callable[[], int]) -> None:
     gc.enable()
     collected_s = looked_s = anyio.current_time()
     collected_bytes = unexplained_bytes()
+    growth_s = GROWTH_S
     try:
         while True:
             await anyio.sleep(PAUSE_S)
             now_s = anyio.current_time()
             # What it has given back since then counts as little as what it has taken before.
             collected_bytes = min(collected_bytes, bytes_now := unexplained_bytes())
-            if bytes_now > collected_bytes + GROWTH_BYTES and now_s - collected_s > GROWTH_S:
+            if bytes_now > collected_bytes + GROWTH_BYTES and now_s - collected_s > growth_s:
                 _collect_all()
                 collected_s, collected_bytes = anyio.current_time(), unexplained_bytes()
+                growth_s = until_next_s(took_s=collected_s - now_s, given_back=bytes_now - collected_bytes)
             elif now_s - looked_s > FULL_S:
                 looked_s = now_s
                 if now_s - collected_s > FULL_S_MAX or gc.get_freeze_count() < LITTLE:
@@ -89,6 +95,16 @@ async def tend_garbage(held_bytes: Callable[[], int]) -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def until_next_s(*, took_s: float, given_back: int) -> float:
+    """How long the process may grow after a full collection until there is another, in seconds.
+
+    Args:
+        took_s: how long it took, in seconds.
+        given_back: how many bytes the process holds less than before it.
+    """
+    return GROWTH_S if given_back > WORTH_BYTES else max(GROWTH_S, IDLE_PART * took_s)
 
 
 def _resident_bytes() -> int:

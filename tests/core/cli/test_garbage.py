@@ -10,7 +10,16 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fluvial.cli.garbage import FULL_S, FULL_S_MAX, GROWTH_BYTES, GROWTH_S, PAUSE_S, no_collecting, tend_garbage
+from fluvial.cli.garbage import (
+    FULL_S,
+    FULL_S_MAX,
+    GROWTH_BYTES,
+    GROWTH_S,
+    PAUSE_S,
+    no_collecting,
+    tend_garbage,
+    until_next_s,
+)
 from fluvial.virtual.loop import run
 
 
@@ -92,3 +101,9 @@ def test_a_start_looks_for_no_garbage_and_a_running_peer_does() -> None:
     with suppress(ZeroDivisionError), no_collecting():
         raise ZeroDivisionError
     assert gc.isenabled()
+
+
+def test_collections_that_give_nothing_back_take_a_small_part_of_the_time() -> None:
+    assert until_next_s(took_s=0.5, given_back=0) == 10
+    assert until_next_s(took_s=0.5, given_back=GROWTH_BYTES) == GROWTH_S
+    assert until_next_s(took_s=0.01, given_back=0) == GROWTH_S

@@ -134,11 +134,16 @@ def is_surely_large(value: list[Json] | dict[str, Json]) -> bool:
 
     Else a value that is nested a hundred times would be encoded a hundred times, to find that out at each level.
     """
+    return room_in_leaf(value) < 0
+
+
+def room_in_leaf(value: list[Json] | dict[str, Json]) -> int:
+    """How many bytes a leaf has left beside a value, at most; below 0 if the value is certainly longer. Takes a step for each byte that is taken."""
     room = LEAF_BYTES_MAX
     if len(value) > room:
-        return True
+        return -1
     below: list[Json] = [value]
-    while below:
+    while below and room >= 0:
         item = below.pop()
         kind = type(item)
         room -= 1
@@ -149,9 +154,7 @@ def is_surely_large(value: list[Json] | dict[str, Json]) -> bool:
         elif kind is dict:
             below += islice(item, room + 1)
             below += islice(item.values(), room + 1)
-        if room < 0:
-            return True
-    return False
+    return room
 
 
 def leaves_of(
@@ -160,7 +163,7 @@ def leaves_of(
     """What stands in the leaves of an array's or object's tree, in order; ``known`` and ``in_large`` as for :func:`content_id`."""
     if isinstance(value, list):
         return [content_id(item, known, in_large=in_large) for item in value]
-    keys = sorted(value, key=str.encode)
+    keys = sorted(value)
     return [content_id(key) + content_id(value[key], known, in_large=in_large) for key in keys]
 
 

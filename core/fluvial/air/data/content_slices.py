@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Final, TypeAlias
 
-from fluvial.air.data.content import ContentId, Json, content_id, is_surely_large, merkle_root, node_id, root_over
+from fluvial.air.data.content import (
+    LEAF_BYTES_MAX,
+    ContentId,
+    Json,
+    content_id,
+    merkle_root,
+    node_id,
+    room_in_leaf,
+    root_over,
+)
 
 HASHES: Final = 2_000
 """Hashes of a slice: one or two milliseconds."""
+STEPS_OF_A_HASH: Final = 8
+"""Steps of :func:`~fluvial.air.data.content.room_in_leaf` that take as long as a hash, about."""
 
 PART: Final = 512
 """Items of an array or object that are looked at together: a power of two, so that they are a tree of their own."""
@@ -42,10 +53,14 @@ def sliced_content_id(value: Json) -> SlicedId:
 
 
 def _id_of(value: Json, pace: _Pace) -> SlicedId:
-    if not isinstance(value, (list, dict)) or not is_surely_large(value):
+    if not isinstance(value, (list, dict)):
         yield from pace.spend(1)
         return content_id(value)
-    keys = sorted(value, key=str.encode) if isinstance(value, dict) else None
+    room = room_in_leaf(value)
+    yield from pace.spend(1 + (LEAF_BYTES_MAX - max(room, 0)) // STEPS_OF_A_HASH)
+    if room >= 0:
+        return content_id(value)
+    keys = sorted(value) if isinstance(value, dict) else None
     trees: list[bytes] = []
     for start in range(0, len(value), PART):
         if keys is None:

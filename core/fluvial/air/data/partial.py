@@ -189,7 +189,7 @@ def _wanted(value: list[Json] | dict[str, Json], mask: Mask) -> dict[int, Leaf]:
     if isinstance(value, list):
         places = ((i, part) for i, part in mask.parts.items() if isinstance(i, int) and i < len(value))
         return {i: Leaf(None, cut(value[i], part)) for i, part in places}
-    keys = sorted(value, key=str.encode)
+    keys = sorted(value)
     return {place: Leaf(key, cut(value[key], mask.parts[key])) for place, key in enumerate(keys) if key in mask.parts}
 
 
@@ -347,7 +347,7 @@ def together(parts: list[Content] | dict[str, Content]) -> Content:
         return parts
     is_object = isinstance(parts, dict)
     if isinstance(parts, dict):
-        leaves = [Leaf(key, parts[key]) for key in sorted(parts, key=str.encode)]
+        leaves = [Leaf(key, parts[key]) for key in sorted(parts)]
     else:
         leaves = [Leaf(None, value) for value in parts]
     return Partial(None, _balanced(leaves), len(leaves), is_object)
