@@ -30,6 +30,7 @@ from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
+from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
@@ -77,6 +78,7 @@ class Outbox:
         store: where the rows are.
         carrier: how deliveries travel.
         reporter: tells initiators of peers that do not take their particles.
+        detector: watches the peers that have them, or are being handed them.
         budget: where large deliveries under way are counted.
         weight: how much an initiator counts; see :class:`FairQueue`.
         clock, rng: time, and randomness for the pauses.
@@ -90,6 +92,7 @@ class Outbox:
         carrier: Carrier,
         *,
         reporter: Reporter,
+        detector: FailureDetector,
         budget: MemoryBudget,
         weight: Callable[[PeerId], int],
         clock: Clock,
@@ -101,6 +104,7 @@ class Outbox:
         self._store = store
         self._carrier = carrier
         self._reporter = reporter
+        self._detector = detector
         self._budget = budget
         self._weight = weight
         self._clock = clock
@@ -338,13 +342,21 @@ class Outbox:
         assert self._parcels is not None, "the outbox was not started"
         began = now_s()
         delivery = parcel.delivery
+        self._detector.handing(row.key, row.peer, deadline_ms=row.deadline_ms)
+        is_there = False
         try:
             receipt, led = await self._carrier.carry(delivery)
+            is_there = receipt.settled
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise
+        finally:
+            if not is_there:
+                self._detector.not_handed(row.key, row.peer)
         self._outcomes.labels(receipt.label).inc()
         if receipt.settled:
+            relay = PeerId.parse(led.via) if led.way == "relay" else None
+            self._detector.handed(row.key, row.peer, relay=relay)
             self._parcels.handed_over(row.key, row.peer, parcel)
             self._log.info(
                 "particle_sent",
