@@ -432,6 +432,7 @@ async def connect(
     plugins: Plugins | None = None,
     credentials: Sequence[bytes] = (),
     log: structlog.stdlib.BoundLogger | None = None,
+    on_slow: Callable[[str], object] | None = None,
 ) -> AsyncIterator[Client]:
     """A client that is connected to a relay while the block runs; to several, if several are given, of which one must answer.
 
@@ -447,6 +448,7 @@ async def connect(
         plugins: loaded plugins; the installed ones by default.
         credentials: what its particles carry for the authorizations of the peers that they visit, such as a chain of trust.
         log: its logger; by default warnings and errors go to stderr.
+        on_slow: told once what is waited for, if no relay has answered within a moment; by default it is logged as a warning.
 
     Raises:
         Unreachable: no relay answers. ConfigError: an address or name is not usable.
@@ -460,7 +462,8 @@ async def connect(
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)
     log = log or make_logger(log_format="console", log_level="warning")
+    on_slow = on_slow or (lambda what: log.warning("relay_slow", waiting_for=what))
     async with running(configuration, keys=keys or KeyPair.generate(), log=log) as node:
-        await reach_one(node.transport, configuration.settings.relays, PING_PROTOCOL)
+        await reach_one(node.transport, configuration.settings.relays, PING_PROTOCOL, on_slow=on_slow)
         node.assembly.observers.add(_LostRelay(node), owner="client", plugin="fluvial")
         yield Client(node, credentials)

@@ -227,6 +227,10 @@ class Transport(Protocol):
         """The peers with which a connection stands now."""
         ...
 
+    def dialling(self, peer: PeerId) -> str:
+        """How far a connection to a peer has come that is being made now, for people; empty if none is, or it is not known. Quick."""
+        return ""
+
     async def disconnect(self, peer: PeerId) -> None:
         """Close the connection with a peer, if there is one, and stop keeping it."""
         ...

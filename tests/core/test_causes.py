@@ -5,8 +5,10 @@ Everywhere the client calls a peer that only its relay knows. Flows could live f
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from fluvial.client import Client, connect
 from fluvial.errors import Refused, ServiceError, Unreachable
 from fluvial.particles.notice import Notice
 
-from tests.support.nodes import NETWORK, Peer, Work, id_of, peer, until
+from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer, until
+from tests.support.processes import PeerProcess, environment
 
 SCRIPT = '(seq (call there ("work" "fail") ["no tea"] x) (call %init_peer_id% ("return" "") [x]))'
 HOLDING = '(seq (call there ("work" "hold") [1] x) (call %init_peer_id% ("return" "") [x]))'
+WAITING = '(seq (call there ("peer" "timeout") [60000 "x"] x) (call %init_peer_id% ("return" "") [x]))'
 TTL_S = 60.0
 SHORT: dict[str, Any] = {"particles": {"ttl_ms_max": 1000}}
 
@@ -176,3 +180,76 @@ async def test_a_peer_that_goes_on_failing_is_reported_once(tmp_path: Path) -> N
                 await flow.result()
         assert len(flow.notices) == 1
     assert caught.value.message.count(address) == 1
+
+
+async def test_a_peer_that_hangs_is_told_before_and_after_it_has_the_particle(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path / "there"
+    there = PeerProcess(folder, environment(tmp_path_factory.getbasetemp().parent / "compiled"), keys=keys_of("there"))
+    with closing(there):
+        there.start()
+        async with client_of(tmp_path, there.address) as client:
+            says = f"gives no sign of life; the relay {client.relay_id} on the way does"
+            async with client.run(WAITING, there=there.peer_id, ttl_s=TTL_S) as flow:
+                await until(lambda: deliveries(client, "accepted"))
+                there.send(signal.SIGSTOP)
+                notice = await anext(flow.listen())
+                assert notice.message == f"{there.peer_id} has the particle, but it {says}"
+            async with client.run(SCRIPT, there=there.peer_id, ttl_s=TTL_S) as flow:
+                notice = await anext(flow.listen())
+                assert notice.message == f"{there.peer_id} has not taken the particle so far: it {says}"
+                assert (notice.kind, notice.peer_id) == ("unreachable", client.peer_id)
+                there.send(signal.SIGCONT)
+                with pytest.raises(
+                    ServiceError
+                ) as caught:  # nothing was cut off: it goes on, and there is no such service
+                    await flow.result()
+    assert caught.value.peer == there.peer_id
+
+
+def deliveries(client: Client, outcome: str) -> float:
+    return client.node.metrics.get_sample_value("fluvial_deliveries_total", {"outcome": outcome}) or 0.0
+
+
+async def test_a_relay_that_hangs_is_not_mistaken_for_the_peer_behind_it(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    relay = PeerProcess(tmp_path / "relay", environment(tmp_path_factory.getbasetemp().parent / "compiled"))
+    with closing(relay):
+        relay.start()
+        async with connect(relay.address, network=NETWORK) as client:
+            relay.send(signal.SIGSTOP)
+            notice = await first_notice(client, id_of("there"))
+            relay.send(signal.SIGCONT)
+    way = f"the relay {relay.peer_id} on the way gives no sign of life"
+    assert notice.message == f"{id_of('there')} has not taken the particle so far: {way}"
+
+
+async def test_a_peer_that_is_slow_but_alive_is_not_suspected(tmp_path: Path) -> None:
+    work = Work()
+    async with (
+        peer("there", tmp_path, serves=[work]) as there,
+        peer("relay", tmp_path, knows=[there]) as relay,
+        connect(relay.address, network=NETWORK) as client,
+        client.run(HOLDING, there=there.peer_id, ttl_s=TTL_S) as flow,
+    ):
+        await until(lambda: relay.metric("fluvial_messages_total", protocol="/fluvial/alive/1", outcome="answered") > 1)
+        assert flow.notices == ()
+        work.open.set()
+        await flow.result()
+
+
+async def test_a_port_that_accepts_and_stays_silent(tmp_path: Path) -> None:
+    waited_for: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{id_of('relay')}"
+        with anyio.move_on_after(TTL_S), anyio.CancelScope() as scope:
+
+            def told(what: str) -> None:
+                waited_for.append(what)
+                scope.cancel()
+
+            async with connect(address, network=NETWORK, on_slow=told):
+                raise AssertionError("it is connected")
+    assert waited_for == [f"{address}: connected, and no handshake so far"]

@@ -52,6 +52,7 @@ class Reach:
             credentials=self.credentials,
             # What a command has to say of its flow it says once, as a notice or an error.
             log=self.log or make_logger(log_format="console", log_level="error"),
+            on_slow=lambda what: click.echo(f"waiting: {what}", err=True),
         )
 
 

@@ -180,6 +180,10 @@ class GuardedTransport(_Seat[Transport]):
             self._plugin, self._what("connected"), lambda: frozenset(self.part.connected()), frozenset()
         )
 
+    def dialling(self, peer: PeerId) -> str:
+        """As :meth:`Transport.dialling`; nothing is known if it fails."""
+        return self._guard.ask(self._plugin, self._what("dialling"), lambda: str(self.part.dialling(peer)), "")
+
     async def disconnect(self, peer: PeerId) -> None:
         """As :meth:`Transport.disconnect`.
 

@@ -137,6 +137,10 @@ class Actor:
         """Whether nothing is left to do for the particle on this peer."""
         return self._session.finished
 
+    def awaits(self, peer: PeerId) -> bool:
+        """Whether something waits for a call or canon of this peer."""
+        return self._session.awaits(peer)
+
     @property
     def steps(self) -> int:
         """How many steps its machine has made."""

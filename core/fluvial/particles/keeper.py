@@ -96,7 +96,7 @@ class Keeper:
         self._budget = budget
         budget.relieve = self._relieve
         self._scripts = Scripts(budget)
-        self._actors = PresentActors()
+        self.present = self._actors = PresentActors()
         self._deadlines = Deadlines()
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}

@@ -11,16 +11,48 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.stored import OutboxRow
+from fluvial.waiting import Event
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_REFUSED_MAX: Final = 5.0
 """The longest pause while a peer answers, but takes nothing: it is busy, or its storage has failed."""
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
+
+
+class DeliveryRound(msgspec.Struct, eq=False):
+    """A round in which a lane's rows are tried, by several workers if need be.
+
+    Attributes:
+        at_once: workers at the same time.
+        workers: how many are at work, or about to begin.
+        failed: whether a row is left.
+        away: why the peer cannot be reached; empty as long as it can.
+        over: set when no worker is left, for whoever waits for that.
+    """
+
+    at_once: int
+    workers: int
+    failed: bool = False
+    away: str = ""
+    over: Event | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another worker may begin."""
+        return self.workers < self.at_once and not self.away
+
+    def left(self) -> None:
+        """A worker has found nothing more to do."""
+        self.workers -= 1
+        if not self.workers and self.over is not None:
+            self.over.set()
 
 
 class DeliveryLane:
@@ -34,6 +66,7 @@ class DeliveryLane:
     Attributes:
         rows: by particle; a newer row of a particle takes the place of the older one.
         busy: whether it is being tried.
+        round: in which that happens.
         due_s: when it is to be tried, by the loop's clock.
         failures: how often it was tried since the peer took something.
         away: whether the peer could not be reached the last time, and why; empty otherwise.
@@ -53,6 +86,7 @@ class DeliveryLane:
         "failures",
         "owner",
         "peer",
+        "round",
         "rows",
     )
 
@@ -61,6 +95,7 @@ class DeliveryLane:
         self.owner: Final = owner
         self.rows: dict[ParticleKey, OutboxRow] = {}
         self.busy = False
+        self.round: DeliveryRound | None = None
         self.due_s = 0.0
         self.failures = 0
         self.away = ""

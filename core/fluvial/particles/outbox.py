@@ -30,7 +30,8 @@ from fluvial.fairness import FairQueue
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
-from fluvial.particles.lanes import DeliveryLane
+from fluvial.particles.failure_detector import FailureDetector
+from fluvial.particles.lanes import DeliveryLane, DeliveryRound
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
@@ -38,7 +39,7 @@ from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import now_s
+from fluvial.waiting import Event, now_s
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
@@ -77,6 +78,7 @@ class Outbox:
         store: where the rows are.
         carrier: how deliveries travel.
         reporter: tells initiators of peers that do not take their particles.
+        detector: watches the peers that have them, or are being handed them.
         budget: where large deliveries under way are counted.
         weight: how much an initiator counts; see :class:`FairQueue`.
         clock, rng: time, and randomness for the pauses.
@@ -90,6 +92,7 @@ class Outbox:
         carrier: Carrier,
         *,
         reporter: Reporter,
+        detector: FailureDetector,
         budget: MemoryBudget,
         weight: Callable[[PeerId], int],
         clock: Clock,
@@ -101,6 +104,7 @@ class Outbox:
         self._store = store
         self._carrier = carrier
         self._reporter = reporter
+        self._detector = detector
         self._budget = budget
         self._weight = weight
         self._clock = clock
@@ -161,7 +165,9 @@ class Outbox:
         if (lane := self._lanes.get(row.peer)) is None:
             lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
         lane.put(row, owner)
-        if not lane.failures:
+        if lane.round is not None:
+            self._work_beside(lane)
+        elif not lane.failures:
             self._schedule(lane)
         return lane
 
@@ -237,39 +243,40 @@ class Outbox:
         Returns:
             None if all were delivered; why the peer is away, if it is; the empty text if it is there, but something is left.
         """
-        failed, away, working = False, "", 0
+        this = lane.round = DeliveryRound(at_once, workers=1)
+        await self._work(lane, this)  # most lanes have one row, which needs no task
+        while this.workers:  # of the others; another one may begin at the last moment
+            this.over = Event()
+            await this.over.wait()
+        lane.round = None
+        return this.away if this.failed else None
 
-        async def one(row: OutboxRow) -> None:
-            nonlocal failed, away
-            done = False
-            try:
-                done = await self._deliver(lane, row)
-            except Unreachable as error:
-                away = error.message
-            finally:
-                lane.tried(row, done=done)
-            failed = failed or not (done or lane.is_put_off(row, now_s()))
+    def _work_beside(self, lane: DeliveryLane) -> None:
+        """Let another worker take what is in line: it does not wait for what is under way, which may be large."""
+        this = lane.round
+        if this is not None and lane.in_line and this.has_room:
+            assert self._tasks is not None, "the outbox was not started"
+            this.workers += 1
+            self._tasks.start_soon(self._work, lane, this)
 
-        async def work(group: TaskGroup) -> None:
-            nonlocal working
-            while not away and (row := lane.turn()) is not None:
-                if lane.in_line and working < at_once:
-                    # What comes meanwhile does not wait for what is under way, which may be large.
-                    working += 1
-                    group.start_soon(work, group)
-                await one(row)
-            working -= 1
+    async def _work(self, lane: DeliveryLane, this: DeliveryRound) -> None:
+        """A worker of a round, perhaps the root of a task: tries one row after another."""
+        try:
+            while not this.away and (row := lane.turn()) is not None:
+                self._work_beside(lane)
+                await self._try_row(lane, row, this)
+        finally:
+            this.left()
 
-        if at_once <= 1 or lane.in_line <= 1:  # most lanes have one row, which needs no task
-            while not away and (row := lane.turn()) is not None:
-                await one(row)
-                if at_once > 1:
-                    break
-        if at_once > 1 and lane.in_line and not away:
-            async with anyio.create_task_group() as group:
-                working += 1
-                group.start_soon(work, group)
-        return away if failed else None
+    async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
+        done = False
+        try:
+            done = await self._deliver(lane, row)
+        except Unreachable as error:
+            this.away = error.message
+        finally:
+            lane.tried(row, done=done)
+        this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
@@ -338,13 +345,21 @@ class Outbox:
         assert self._parcels is not None, "the outbox was not started"
         began = now_s()
         delivery = parcel.delivery
+        self._detector.handing(row.key, row.peer, deadline_ms=row.deadline_ms)
+        is_there = False
         try:
             receipt, led = await self._carrier.carry(delivery)
+            is_there = receipt.settled
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise
+        finally:
+            if not is_there:
+                self._detector.not_handed(row.key, row.peer)
         self._outcomes.labels(receipt.label).inc()
         if receipt.settled:
+            relay = PeerId.parse(led.via) if led.way == "relay" else None
+            self._detector.handed(row.key, row.peer, relay=relay)
             self._parcels.handed_over(row.key, row.peer, parcel)
             self._log.info(
                 "particle_sent",

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from fluvial.identity import PeerId
-from fluvial.particle import ParticleKey
+from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
 
 LOOKED_AT_MAX: Final = 64
@@ -26,6 +26,11 @@ class PresentActors:
     def get(self, key: ParticleKey) -> Actor | None:
         """The actor of a particle; None if it is not in memory."""
         return self._by_key.get(key)
+
+    def awaiting(self, key: ParticleKey, peer: PeerId) -> Particle | None:
+        """A particle, if it is in memory and something in it waits for this peer."""
+        actor = self._by_key.get(key)
+        return actor.particle if actor is not None and actor.awaits(peer) else None
 
     def put(self, actor: Actor) -> None:
         """An actor has come into memory."""

@@ -111,6 +111,12 @@ class Reporter:
         if particle.initiator != peer:
             self._report(particle, "unreachable", f"{peer} cannot be reached so far: {bare_reason(peer, why)}")
 
+    def suspected(self, particle: Particle, peer: PeerId, why: str, *, there: bool) -> None:
+        """A peer that has a particle (``there``), or is being handed it, gives no sign of life so far; ``why`` is the end of the sentence."""
+        if particle.initiator != peer:
+            begun = "has the particle, but" if there else "has not taken the particle so far:"
+            self._report(particle, "unreachable", f"{peer} {begun} {why}")
+
     def impossible(self, particle: Particle, name: str) -> None:
         """A particle must go to a peer whose name is no peer id."""
         self._report(particle, "impossible", f"{name!r} is no peer id")

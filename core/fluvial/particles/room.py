@@ -27,8 +27,10 @@ from fluvial.particle import Particle
 from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
 from fluvial.particles.evidence import EvidenceLog
+from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.life_signs import LifeSigns
 from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import MemoryBudget
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
@@ -120,10 +122,12 @@ class Particles(Part):
     _inbox: Inbox
     _notice_inbox: NoticeInbox
     _outbox: Outbox
+    _detector: FailureDetector
 
     def __init__(self, context: ParticleContext) -> None:
         self._context = context
         self._refusals = RefusalLog()
+        self._signs = LifeSigns(context.transport, context.routing, relays=context.relays)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Go on with what is alive, then take in what comes.
@@ -134,6 +138,7 @@ class Particles(Part):
         async with anyio.create_task_group() as tasks:
             reporter = self._furnish(tasks)
             reporter.start(tasks, self._notice_inbox.hear)
+            self._detector.start(tasks, self.keeper.present)
             await self._outbox.start(tasks, self.keeper, later=await self.keeper.resume())
             tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
@@ -142,7 +147,7 @@ class Particles(Part):
             task_status.started()
 
     def contributions(self) -> Contributions:
-        """Answers deliveries and failure notices, and tries again to deliver to a peer that has come."""
+        """Answers deliveries, failure notices and questions whether a peer answers, and tries again to deliver to a peer that has come."""
         limits = self._context.limits
         return Contributions(
             answers=(
@@ -157,6 +162,7 @@ class Particles(Part):
                 Answer(
                     protocol=REFUSALS_PROTOCOL, by=self._refused, bytes_max=QUERY_BYTES_MAX, at_once=4, per_sender=1
                 ),
+                self._signs.answer,
             ),
             watchers=(self,),
         )
@@ -243,6 +249,7 @@ class Particles(Part):
             context.keys, limits=limits, carrier=carrier, clock=clock, metrics=metrics, log=log, throttled=throttled
         )
         budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
+        self._detector = FailureDetector(self._signs, reporter=reporter, clock=clock)
         self._outbox = self._make_outbox(carrier, reporter, budget, throttled)
         actor_context = ActorContext(
             keys=context.keys,
@@ -293,6 +300,7 @@ class Particles(Part):
             context.store,
             carrier,
             reporter=reporter,
+            detector=self._detector,
             budget=budget,
             weight=context.authorization.weight,
             clock=context.clock,

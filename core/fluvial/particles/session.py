@@ -444,6 +444,10 @@ class ParticleSession:
         """What waits now, in the order of the script; for people."""
         return self._machine.waits()
 
+    def awaits(self, peer: PeerId) -> bool:
+        """Whether a call or canon of this peer has no fact yet."""
+        return self.phase in (ParticlePhase.NEW, ParticlePhase.LIVE) and peer in self._machine.awaited().values()
+
     @property
     def steps(self) -> int:
         """How many steps the machine has made: the time that ``parcel`` and ``commit`` take grows with them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -12,15 +12,20 @@ from fluvial.errors import Unreachable
 from fluvial.guard.guarded import GuardedTransport
 
 CONNECT_S: Final = 10.0
+SLOW_S: Final = 0.75
+"""After so long without an answer it is said what is waited for."""
 
 
-async def reach_one(transport: GuardedTransport, relays: Sequence[Contact], protocol: str) -> None:
+async def reach_one(
+    transport: GuardedTransport, relays: Sequence[Contact], protocol: str, *, on_slow: Callable[[str], object]
+) -> None:
     """Return when one of some relays has answered an empty request.
 
     Args:
         transport: the seat.
         relays: at least one; all are asked at the same time.
         protocol: one that every peer answers.
+        on_slow: told once what is waited for, if no relay has answered within a moment.
 
     Raises:
         Unreachable: none has answered within ten seconds.
@@ -35,9 +40,16 @@ async def reach_one(transport: GuardedTransport, relays: Sequence[Contact], prot
         else:
             tasks.cancel_scope.cancel()
 
+    async def say_what_is_waited_for() -> None:
+        await anyio.sleep(SLOW_S)
+        on_slow("; ".join(transport.dialling(relay.peer) or f"{relay.peer}: no answer so far" for relay in relays))
+
     async with anyio.create_task_group() as tasks:
-        for relay in relays:
-            tasks.start_soon(try_one, relay)
+        tasks.start_soon(say_what_is_waited_for)
+        async with anyio.create_task_group() as asking:
+            for relay in relays:
+                asking.start_soon(try_one, relay)
+        tasks.cancel_scope.cancel()
     if len(failures) == len(relays):
         raise Unreachable(
             f"{'the relay does not answer' if len(relays) == 1 else 'no relay answers'}: {failures[0].message}",

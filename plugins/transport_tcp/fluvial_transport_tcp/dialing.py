@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
@@ -30,8 +31,8 @@ ATTEMPTS_AT_ONCE: Final = 3
 _FAILURES: Final = (OSError, ValueError)
 """What connecting raises: a host name that IDNA cannot encode is a UnicodeError, one with a NUL a ValueError."""
 
-Shake: TypeAlias = Callable[[Wire], Awaitable[T]]
-"""Authenticates the other end of a wire, and closes the wire if that fails."""
+Shake: TypeAlias = Callable[[Wire, Address], Awaitable[T]]
+"""Authenticates the other end of a wire to an address, and closes the wire if that fails."""
 
 
 class Dial:
@@ -44,6 +45,7 @@ class Dial:
     Attributes:
         addresses: where it tries.
         scope: cancel it to give up.
+        progress: how far it has come, for people.
         over: set when there is a connection, or none.
         error: why there is none; empty if there is one.
     """
@@ -54,6 +56,7 @@ class Dial:
         self.scope: Final = anyio.CancelScope()
         self.over: Final = anyio.Event()
         self.error = "the dial was given up"
+        self.progress = f"{', '.join(map(str, addresses))}: not connected so far"
 
     async def link(
         self, gate: DialGate, shake: Shake[Link[Wire]], *, timeout_s: float
@@ -67,14 +70,18 @@ class Dial:
         """
         try:
             with self.scope, anyio.fail_after(timeout_s):
-                found = await dial(self._peer, self.addresses, gate, shake)
+                found = await dial(self._peer, self.addresses, gate, partial(self._shake, shake))
                 self.error = ""
                 return found
         except Unreachable as error:
             self.error = error.message
         except TimeoutError:
-            self.error = f"no connection within {timeout_s:g} s over {', '.join(map(str, self.addresses))}"
+            self.error = f"{self.progress}, given up after {timeout_s:g} s"
         return None
+
+    async def _shake(self, shake: Shake[Link[Wire]], wire: Wire, address: Address) -> Link[Wire]:
+        self.progress = f"{address}: connected, and no handshake so far"
+        return await shake(wire, address)
 
 
 def dialable(contact: Contact) -> tuple[Address, ...]:
@@ -107,7 +114,7 @@ async def dial(peer: PeerId, addresses: Sequence[Address], gate: DialGate, shake
             break
         address, wire = found
         try:
-            shaken = await shake(wire)
+            shaken = await shake(wire, address)
         except HandshakeFailed as error:
             failures[address] = error.message
             if error.found is not None:

@@ -181,7 +181,7 @@ class ConnectionHost:
                 for address in dialable(contact):
                     with suppress(Unreachable):
                         if not self._gate.proven(peer, address):
-                            await dial(peer, (address,), self._gate, partial(self._key_shown, peer))
+                            await dial(peer, (address,), self._gate, lambda wire, _: self._key_shown(peer, wire))
                             self._proven(peer, address)
                         proven.append(address.with_peer(peer))
         return proven
@@ -258,8 +258,11 @@ class ConnectionHost:
                 if refusal := self._table.refusal(peer, None, anyio.current_time()):
                     dialling.error = refusal
                 else:
-                    shake = partial(self._shake_dialled, peer)
-                    found = await dialling.link(self._gate, shake, timeout_s=self._options.dial_timeout_s)
+                    found = await dialling.link(
+                        self._gate,
+                        lambda wire, _: self._shake_dialled(peer, wire),
+                        timeout_s=self._options.dial_timeout_s,
+                    )
         finally:
             del self._dials[key]
             if found is None:
@@ -267,6 +270,10 @@ class ConnectionHost:
         if found is not None:
             self._proven(peer, found[0])
             self._serve(found[1], dialling.over)
+
+    def dialling(self, peer: PeerId) -> str:
+        """How far the dials of a peer have come, for people."""
+        return "; ".join(dict.fromkeys(dialling.progress for dialling in self._dials_of(peer)))
 
     def _dials_of(self, peer: PeerId) -> Iterable[Dial]:
         return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]

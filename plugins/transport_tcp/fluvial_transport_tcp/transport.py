@@ -207,6 +207,10 @@ class TcpTransport(Transport):
         """The peers with which a connection stands now."""
         return frozenset() if self._host is None else self._host.peers
 
+    def dialling(self, peer: PeerId) -> str:
+        """How far a dial of a peer has come; see :class:`fluvial.seats.Transport`."""
+        return "" if self._host is None else self._host.dialling(peer)
+
     async def disconnect(self, peer: PeerId) -> None:
         """Stop keeping a peer and close its connection; what is under way is finished first, within two seconds."""
         if (reconnector := self._reconnectors.pop(peer, None)) is not None:

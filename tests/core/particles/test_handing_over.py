@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
+import pytest
 from fluvial.identity import PeerId
+from fluvial.particle import Delivery
+from fluvial.particles.carrier import Carrier
+from fluvial.particles.keeper import Keeper
 from fluvial.storage import open_store
 
 from tests.support.nodes import Peer, Work, chain, id_of, peer, until
@@ -46,6 +51,52 @@ async def test_when_it_comes_it_gets_everything(tmp_path: Path) -> None:
             await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.outbox_rows(0) == []
+
+
+async def test_what_comes_while_one_is_handed_over_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, gate, begun = Work(), anyio.Event(), anyio.Event()
+    carry = Carrier.carry
+
+    async def held_up(self: Carrier, delivery: Delivery) -> Any:
+        if delivery.header.id == "p0":
+            begun.set()
+            await gate.wait()
+        return await carry(self, delivery)
+
+    monkeypatch.setattr(Carrier, "carry", held_up)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await submit(b.peer_id, a, 0)
+        await begun.wait()
+        for number in range(1, MANY):
+            await submit(b.peer_id, a, number)
+        await until(lambda: len(work.done) == MANY - 1)
+        assert a.metric("fluvial_outbox_lanes") == 1
+        gate.set()
+        await until(lambda: len(work.done) == MANY)
+        await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+
+
+async def test_after_a_restart_nothing_is_handed_over_of_a_particle_before_it_has_gone_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with peer("a", tmp_path) as a:
+        await submit(id_of("b"), a, 0)
+        await until(lambda: tries(a) > 0)
+    go_on, turn = Keeper.go_on, anyio.Event()
+
+    async def when_told(self: Keeper) -> None:
+        await turn.wait()
+        await go_on(self)
+
+    monkeypatch.setattr(Keeper, "go_on", when_told)
+    async with peer("b", tmp_path, serves=[Work()]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await submit(b.peer_id, a, 1)
+        await until(lambda: "p1" in b.watcher.received)
+        assert b.watcher.received == ["p1"]
+        turn.set()
+        await until(lambda: b.watcher.received == ["p1", "p0"])
 
 
 async def test_the_store_tells_by_which_way_each_peer_was_found(tmp_path: Path) -> None:
