@@ -43,6 +43,7 @@ class PayloadDesk:
         self._wish: BuildPayload | None = None
         self._in_flight: dict[bytes, None] = {}
         self._built_at = -1
+        self._held_back = False  # for as long as an idle ledger waits: the timer that runs is for that
 
     def clear(self) -> None:
         """Another epoch begins."""
@@ -51,10 +52,14 @@ class PayloadDesk:
 
     def want(self, wish: BuildPayload, now: int, wall_ms: int) -> None:
         """The engine asks for a payload."""
-        self._wish = wish
-        self.build(now, wall_ms, due=False)
+        self._wish, self._held_back = wish, False
+        self.build(now, wall_ms)
 
-    def build(self, now: int, wall_ms: int, *, due: bool) -> None:
+    def fired(self, now: int, wall_ms: int) -> None:
+        """The timer ran out."""
+        self.build(now, wall_ms, due=self._held_back)
+
+    def build(self, now: int, wall_ms: int, *, due: bool = False) -> None:
         """Answer the engine's wish, if there is one, at most once in a millisecond; an idle ledger waits for a transaction, unless that was long enough (``due``)."""
         wish = self._wish
         if wish is None:
@@ -63,7 +68,9 @@ class PayloadDesk:
             self._put(StartTimer(TIMER, 1))
             return
         if not due and not len(self._pool) and self._idle_ms:
-            self._put(StartTimer(TIMER, self._idle_ms))
+            if not self._held_back:
+                self._held_back = True
+                self._put(StartTimer(TIMER, self._idle_ms))
             return
         self._wish = None
         self._built_at = now

@@ -235,7 +235,7 @@ class Replica:
         elif name == state_sync.TIMER:
             self._state_sync.expired()
         elif name == payloads.TIMER:
-            self._payloads.build(now, wall_ms, due=True)
+            self._payloads.fired(now, wall_ms)
         else:
             epoch, _, inner = name.partition(":")
             if epoch == str(self.epoch):
@@ -250,7 +250,7 @@ class Replica:
         """
         self._now, self._wall_ms = now, wall_ms
         self.pool.add(transaction, self.state, self.chain.tip.height + 1)
-        self._payloads.build(now, wall_ms, due=False)
+        self._payloads.build(now, wall_ms)
         return self._drain()
 
     def ordered(self, position: int, data: bytes, now: int, wall_ms: int) -> Sequence[Output]:

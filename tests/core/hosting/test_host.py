@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus
@@ -18,7 +19,7 @@ from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.state import Changes
 from fluvial.ledger.transactions import TransferUnits, sign_transaction
-from fluvial.testing.nodes import keys_of, until
+from fluvial.testing.nodes import keys_of, nodes, until
 from fluvial.virtual.loop import BACKEND
 
 from tests.support.ledgers import (
@@ -29,6 +30,7 @@ from tests.support.ledgers import (
     start_holder,
     transaction,
     until_height,
+    write_genesis,
 )
 
 PAYEE = keys_of("payee").public_key
@@ -62,6 +64,19 @@ async def test_a_transaction_reaches_all_ledgers(tmp_path: Path, algorithm: str)
         view = host_of(ada).view()
         assert view.height
         assert view.root == host_of(ada).replica.chain.header(view.height).state  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("algorithm", ["simplex", "dag"])
+async def test_a_validator_alone_is_idle_while_nothing_waits(tmp_path: Path, algorithm: str) -> None:
+    write_genesis(tmp_path / "genesis.json", ["ada"])
+    async with nodes(base_dir=tmp_path) as network:
+        ada = await start_holder(network, "ada", algorithm, idle_ms=500)
+        await anyio.sleep(10)
+        idle = host_of(ada).view().height
+        assert 10 <= idle <= 21
+        await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
+        await anyio.sleep(0.1)
+        assert balance(ada) == 7, "what waits is not held back"
 
 
 async def test_a_validator_that_was_away_catches_up_and_all_survive_a_stop(tmp_path: Path) -> None:
