@@ -19,6 +19,8 @@ from tests.attacks.questions import QUESTIONS
 from tests.attacks.refusals import REFUSALS
 from tests.attacks.relays import RELAYS
 from tests.attacks.scripts import SCRIPTS
+from tests.attacks.shapes import SHAPES
+from tests.attacks.twisted import TWISTED
 from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
 
@@ -187,4 +189,6 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **RELAYS,
     **LEDGERS,
     **MIXTURES,
+    **SHAPES,
+    **TWISTED,
 }

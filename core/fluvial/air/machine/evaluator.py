@@ -26,6 +26,7 @@ from fluvial.air.machine.control import (
     perform_xor,
 )
 from fluvial.air.machine.errors import Catchable
+from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.findings import Findings, Observer, Wait
 from fluvial.air.machine.folds import perform_fold, perform_next
 from fluvial.air.machine.half_failed import HalfFailed
@@ -34,6 +35,7 @@ from fluvial.air.machine.liveness import LivenessAnalysis
 from fluvial.air.machine.memory import MemoryMeter, dismantle
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.runtime import Performer, Runtime
+from fluvial.air.machine.slices import Found
 from fluvial.air.machine.throwing import perform_fail_literal, perform_fail_value
 from fluvial.air.syntax import tree
 
@@ -160,12 +162,10 @@ class Evaluator:
         self._half_failed.clear()
         yield from dismantle(self.runtime)
 
-    @property
-    def liveness(self) -> LivenessAnalysis:
-        """What the rest of the flow needs of the values that are known now."""
-        if self._liveness is None:
-            self._liveness = LivenessAnalysis(self.runtime)
-        return self._liveness
+    def finding_needs(self, peer: str) -> Found[Needs]:
+        """What the rest of the flow needs at a peer of the values that are known now, found in slices; nothing else may be done meanwhile."""
+        liveness = self._liveness = self._liveness or LivenessAnalysis(self.runtime)
+        return (yield from liveness.of(peer))
 
     def awaited(self) -> Mapping[Instance, str]:
         """As :meth:`Waiters.awaited`."""

@@ -11,6 +11,7 @@ The analysis may keep too much, never too little; should a peer need more nevert
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Level, Mask, Partial
@@ -20,8 +21,12 @@ from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.slices import Found
 from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
 from fluvial.air.syntax import tree
+
+NEEDS: Final = 1_000
+"""Values looked at in a slice: a few milliseconds."""
 
 
 class LivenessAnalysis:
@@ -33,22 +38,27 @@ class LivenessAnalysis:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._begun: dict[str, list[CallActivation]] = {}
-        knowledge = runtime.knowledge
-        self._large = frozenset(knowledge.large)
-        self._masks: Mapping[ContentId, Mask] = {}
-        if self._large:
-            search = _Search(runtime, knowledge.noted())
-            search.run(self._begun)
-            self._masks = search.masks
+        self._large = frozenset(runtime.knowledge.large)
+        self._masks: Mapping[ContentId, Mask] | None = None
 
-    def of(self, peer: str) -> Needs:
-        """What a peer needs that will get the particle."""
-        masks = self._masks
+    def of(self, peer: str) -> Found[Needs]:
+        """What a peer needs that will get the particle, found in slices."""
+        if self._masks is None:
+            yield from self._find()
+        masks = self._masks or {}
         if self._large and peer in self._begun:
             search = _Search(self._runtime, {key: mask.copy() for key, mask in masks.items()})
-            search.waiting(self._begun[peer])
+            yield from search.waiting(self._begun[peer])
             masks = search.masks
         return Needs(self._large, masks)
+
+    def _find(self) -> Iterator[None]:
+        masks: Mapping[ContentId, Mask] = {}
+        if self._large:
+            search = _Search(self._runtime, self._runtime.knowledge.noted())
+            yield from search.run(self._begun)
+            masks = search.masks
+        self._masks = masks
 
 
 class _Search:
@@ -58,29 +68,33 @@ class _Search:
         self._script: Reads = reads_of(runtime.script)
         self._contested = runtime.plan.contested
         self._seen: set[object] = set()
+        self._left = NEEDS
 
-    def run(self, begun: dict[str, list[CallActivation]]) -> None:
+    def run(self, begun: dict[str, list[CallActivation]]) -> Iterator[None]:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
         waiters = self._runtime.waiters
         for activation in (*waiters.waiting(), *waiters.cleared):
             if isinstance(activation, CallActivation) and _is_begun(activation):
                 begun.setdefault(activation.peer, []).append(activation)
             else:
-                self.waiting([activation])
-            self._around(activation)
+                yield from self.waiting([activation])
+            yield from self._around(activation)
         for stream in self._runtime.streams.values():
             for activation in stream.folds():
-                self._body(activation.node, activation.scope, [element.value for element in stream.elements()])
-                self._around(activation)
+                elements = [element.value for element in stream.elements()]
+                yield from self._body(activation.node, activation.scope, elements)
+                yield from self._around(activation)
 
     # --- instances
 
-    def waiting(self, activations: Iterable[Activation]) -> None:
+    def waiting(self, activations: Iterable[Activation]) -> Iterator[None]:
         """What these read themselves."""
         for activation in activations:
-            self._region(activation.scope, activation.node.number, self._script.end_of[activation.node.number])
+            yield from self._region(
+                activation.scope, activation.node.number, self._script.end_of[activation.node.number]
+            )
 
-    def _around(self, activation: Activation) -> None:
+    def _around(self, activation: Activation) -> Iterator[None]:
         """What can have its turn behind an instance."""
         now = activation.parent
         while now is not None and now not in self._seen:
@@ -89,22 +103,22 @@ class _Search:
                 # One that has failed may be opened again by a name that was read too early.
                 end = self._script.end_of[now.node.number]
                 if isinstance(now, SeqActivation) and now.index + 1 < len(now.node.children):
-                    self._region(now.scope, now.node.children[now.index + 1].number, end)
+                    yield from self._region(now.scope, now.node.children[now.index + 1].number, end)
                 elif isinstance(now, XorActivation) and now.right is None:
-                    self._region(now.scope, now.node.right.number, end)
+                    yield from self._region(now.scope, now.node.right.number, end)
             now = now.parent
 
     # --- stretches of the script
 
-    def _region(self, scope: Scope, first: int, last: int) -> None:
+    def _region(self, scope: Scope, first: int, last: int) -> Iterator[None]:
         """Instructions from one number to another can have their turn in a scope."""
         inside = region(self._script, first, last)
         for name, path in inside.reads:
-            self._read(scope, name, path)
+            yield from self._read(scope, name, path)
         for iterator in inside.onward:
-            self._onward(scope, iterator)
+            yield from self._onward(scope, iterator)
 
-    def _onward(self, scope: Scope, iterator: str) -> None:
+    def _onward(self, scope: Scope, iterator: str) -> Iterator[None]:
         """A fold can go on to its next element, or to its last instruction. Further elements of streams are looked at by themselves."""
         iteration = scope.find_iteration(iterator)
         if iteration is None:
@@ -112,46 +126,46 @@ class _Search:
         traversal = iteration.traversal
         fold = traversal.fold
         if fold.last is not None and self._first_time(id(scope), fold.number):
-            self._region(scope, fold.last.number, self._script.end_of[fold.number])
+            yield from self._region(scope, fold.last.number, self._script.end_of[fold.number])
         if not traversal.of_stream and self._first_time(id(traversal.scope), fold.number, iteration.index):
-            self._body(fold, traversal.scope, traversal.elements[iteration.index + 1 :])
+            yield from self._body(fold, traversal.scope, traversal.elements[iteration.index + 1 :])
 
-    def _first_time(self, *mark: int) -> bool:
+    def _first_time(self, *mark: object) -> bool:
         if mark in self._seen:
             return False
         self._seen.add(mark)
         return True
 
-    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value]) -> None:
+    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value]) -> Iterator[None]:
         """The body of a fold can have its turn for some elements."""
         first, last = fold.body.number, self._script.end_of[fold.number]
         for name, path in region(self._script, first, last).reads:
             if name == fold.iterator:
                 for element in elements:
-                    self._value(element, scope, path)
-        self._region(scope, first, last)
+                    yield from self._value(element, scope, path)
+        yield from self._region(scope, first, last)
 
     # --- names
 
-    def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> None:
+    def _read(self, scope: Scope, name: str, path: tree.Lambda | None) -> Iterator[None]:
         if name.startswith(("$", "%")):
             stream = self._runtime.streams.get(scope.stream(name))
             if stream is not None and self._first_time(id(stream)):
                 for element in stream.elements():
-                    self._need(element.value, (), Level.WHOLE)
+                    yield from self._need(element.value, (), Level.WHOLE)
             return
         for bound in scope.meanings(name):
             match bound:
                 case Value():
-                    self._value(bound, scope, path)
+                    yield from self._value(bound, scope, path)
                 case CanonStreamValue():
-                    self._elements(bound, scope, path)
+                    yield from self._elements(bound, scope, path)
                 case CanonMapValue():
                     if type(path) is not tree.Length and self._first_time(id(bound)):
                         for pair in bound.pairs:
-                            self._need(pair, (), Level.WHOLE)
+                            yield from self._need(pair, (), Level.WHOLE)
 
-    def _elements(self, canon: CanonStreamValue, scope: Scope, path: tree.Lambda | None) -> None:
+    def _elements(self, canon: CanonStreamValue, scope: Scope, path: tree.Lambda | None) -> Iterator[None]:
         if type(path) is tree.Length:
             return
         elements = canon.elements
@@ -164,13 +178,13 @@ class _Search:
         else:
             path = None
         for element in elements:
-            self._value(element, scope, path)
+            yield from self._value(element, scope, path)
 
-    def _value(self, value: Value, scope: Scope, path: tree.Lambda | None) -> None:
+    def _value(self, value: Value, scope: Scope, path: tree.Lambda | None) -> Iterator[None]:
         if type(path) is tree.Length:
-            self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
+            yield from self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
         else:
-            self._need(value, () if path is None else tuple(self._steps(path, scope)), Level.WHOLE)
+            yield from self._need(value, () if path is None else tuple(self._steps(path, scope)), Level.WHOLE)
 
     def _steps(self, path: tree.Path, scope: Scope) -> Iterator[str | int]:
         """The steps of a path, as far as they are known for certain."""
@@ -189,11 +203,17 @@ class _Search:
                         return
                     yield key
 
-    def _need(self, value: Value, path: Path, level: Level) -> None:
+    def _need(self, value: Value, path: Path, level: Level) -> Iterator[None]:
+        self._left -= 1
+        if self._left <= 0:
+            self._left = NEEDS
+            yield
         root = value.root
         if isinstance(root, Composite):
-            for member, rest, of_it in root.asked_for(value.path + path, level):
-                self._need(member, rest, of_it)
+            # It may have thousands of members, and thousands may read it.
+            if self._first_time(id(root), value.path + path, level):
+                for member, rest, of_it in root.asked_for(value.path + path, level):
+                    yield from self._need(member, rest, of_it)
         elif root.mask is not None and _leads_somewhere(root.content_at(value.path), path):
             self.masks.setdefault(root.id, Mask()).add(value.path + path, level)
         elif root.mask is not None:

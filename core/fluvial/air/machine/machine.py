@@ -34,7 +34,7 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
-from fluvial.air.machine.slices import Run, Runner, Sliced
+from fluvial.air.machine.slices import Found, Run, Runner, Sliced, finished
 from fluvial.air.machine.writers import check_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
@@ -179,7 +179,7 @@ class Machine:
         try:
             yield from self._state.knowledge.learning(contents)
             yield from self._take_in(fresh, steps)
-            self._check_complete()
+            yield from self._check_complete()
             yield from self._step((), self._me, act=True)
             yield self._acted(merged, (), {})
             return
@@ -207,14 +207,13 @@ class Machine:
         came = {key: known.contents[key] for key in sorted(named & known.contents.keys())}
         return {key: content for key, content in came.items() if knowledge.is_news(key, content)}
 
-    def _check_complete(self) -> None:
+    def _check_complete(self) -> Iterator[None]:
         """Raise MissingError unless all is here that the rest of the flow can read: else it would be missing where nobody has it."""
         contents = self._state.knowledge.contents
         if not any(isinstance(contents.get(key, ABSENT), Partial) for key in self._state.knowledge.large):
             return
-        needs = self.needs(self._me)
-        masks = {} if needs is None else needs.masks
-        if missing := [key for key, mask in masks.items() if not covers(contents.get(key, ABSENT), mask)]:
+        needs = yield from self.finding_needs(self._me)
+        if missing := [key for key, mask in needs.masks.items() if not covers(contents.get(key, ABSENT), mask)]:
             raise MissingError("a value that can still be read is not here", contents=tuple(sorted(missing)))
 
     def _resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Sliced[Effects]:
@@ -343,9 +342,13 @@ class Machine:
         """The values that facts speak of, as far as they are here, and more."""
         return self._state.knowledge.contents
 
-    def needs(self, peer: str) -> Needs | None:
-        """What another peer must have of the values that could be left out; None if that is not known, and nothing is to be left out."""
-        needs = self._state.evaluator.liveness.of(peer)
+    def needs(self, peer: str) -> Needs:
+        """What another peer must have of the values that could be left out."""
+        return finished(self.finding_needs(peer))
+
+    def finding_needs(self, peer: str) -> Found[Needs]:
+        """As :meth:`needs`, in slices; nothing else may be done with the machine meanwhile."""
+        needs = yield from self._state.evaluator.finding_needs(peer)
         if not self._state.kept:
             return needs
         told = set().union(*(batch.contents() for batch in self._state.batches.values()))

@@ -16,6 +16,7 @@ from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
+from fluvial.air.machine.slices import Found
 from fluvial.encoding import encode
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
@@ -148,9 +149,9 @@ def test_a_value_that_decided_something_is_there_for_all_who_come_later() -> Non
 class Careless(Machine):
     """Does not look whether it has what it needs, nor whether others have."""
 
-    def needs(self, peer: str) -> Needs | None:
-        needs = super().needs(peer)
-        return needs if needs is None else Needs(needs.large, {})
+    def finding_needs(self, peer: str) -> Found[Needs]:
+        needs = yield from super().finding_needs(peer)
+        return Needs(needs.large, {})
 
 
 def test_outcomes_wait_for_a_value_that_is_missing_after_all() -> None:
@@ -175,9 +176,9 @@ def test_outcomes_wait_for_a_value_that_is_missing_after_all() -> None:
 class Greedy(Machine):
     """Leaves out what others still need."""
 
-    def needs(self, peer: str) -> Needs | None:
-        needs = super().needs(peer)
-        return needs if needs is None or peer == self._me else Needs(needs.large, {})
+    def finding_needs(self, peer: str) -> Found[Needs]:
+        needs = yield from super().finding_needs(peer)
+        return needs if peer == self._me else Needs(needs.large, {})
 
 
 @pytest.mark.parametrize("case", LARGE)
