@@ -1,6 +1,7 @@
 """What a relay does on this machine: particles that a peer hands it for one of its clients, three real processes on loopback.
 
-The sender signs a particle once and hands over deliveries of it for the client, 64 under way at the same time; the relay (``fluvial run``, as
+The sender hands over deliveries for the client, 64 under way at the same time: of one particle, as the relay sees those that come by again, or each of
+another one, so that the relay has to verify each signature (a flow that goes to a client and back passes its relay twice). The relay (``fluvial run``, as
 ``fluvial init`` writes it, with the authorization ``signatures``) checks each, hands it over, and answers when the client has. Nothing is stored at a
 relay: what it promises is that the client's receipt comes back, so a delivery that fails is the sender's to repeat.
 
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +40,8 @@ from fluvial_transport_tcp.transport import TcpTransport
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.processes import NETWORK, PeerProcess
 
-AT_ONCE: Final = (1, 64)
+CASES: Final = ((1, 1), (64, 1), (64, 10_000))
+"""Deliveries at once, and of how many particles: of one that is known, or of more than a relay remembers."""
 DATA_BYTES: Final = 512
 TTL_MS: Final = 120_000
 ANSWER_S: Final = 30.0
@@ -116,12 +119,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def delivery(keys: KeyPair, to: PeerId) -> bytes:
-    """An encoded delivery for the client."""
+def delivery(keys: KeyPair, to: PeerId, number: int) -> bytes:
+    """An encoded delivery of a particle for the client."""
     particle = Particle.create(
         keys,
         f'(call "{to}" ("op" "identity") ["x"] y)',
-        particle_id="relayed",
+        particle_id=f"relayed {number}",
         timestamp_ms=SystemClock().now_ms(),
         ttl_ms=TTL_MS,
         max_hops=4,
@@ -132,18 +135,18 @@ def delivery(keys: KeyPair, to: PeerId) -> bytes:
     )
 
 
-async def relayed(relay: str, pid: int, to: PeerId, at_once: int, seconds: float) -> dict[str, Any]:
+async def relayed(relay: str, pid: int, to: PeerId, at_once: int, particles: int, seconds: float) -> dict[str, Any]:
     """Deliveries handed over through the relay as fast as it takes them."""
     keys, there, done = KeyPair.generate(), Contact.configured(relay), 0
-    payload = delivery(keys, to)
+    payloads = cycle([delivery(keys, to, number) for number in range(particles)])
     async with connected(there, keys, take) as transport:
-        await hand_over(transport, there, payload)
+        await hand_over(transport, there, next(payloads))
         cpu, began = cpu_s(pid), time.perf_counter()
 
         async def work() -> None:
             nonlocal done
             while time.perf_counter() < began + seconds:
-                await hand_over(transport, there, payload)
+                await hand_over(transport, there, next(payloads))
                 done += 1
 
         async with anyio.create_task_group() as tasks:
@@ -153,6 +156,7 @@ async def relayed(relay: str, pid: int, to: PeerId, at_once: int, seconds: float
     each_us = 1e6 * spent / done
     return {
         "at_once": at_once,
+        "particles": particles,
         "per_s": round(done / wall),
         "relay_cpu_us": round(each_us, 1),
         "per_core": round(1e6 / each_us),
@@ -166,10 +170,10 @@ async def hand_over(transport: TcpTransport, relay: Contact, payload: bytes) -> 
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    lines = [f"{'relayed':<12}{'per second':>12}{'relay CPU µs':>14}{'per core':>10}"]
+    lines = [f"{'relayed':<24}{'per second':>12}{'relay CPU µs':>14}{'per core':>10}"]
     for row in found:
-        at_once = f"{row['at_once']} at once"
-        lines.append(f"{at_once:<12}{row['per_s']:>12}{row['relay_cpu_us']:>14}{row['per_core']:>10}")
+        case = f"{row['at_once']} at once, {'known' if row['particles'] == 1 else 'new'}"
+        lines.append(f"{case:<24}{row['per_s']:>12}{row['relay_cpu_us']:>14}{row['per_core']:>10}")
     return "\n".join(lines)
 
 
@@ -189,7 +193,7 @@ def main() -> None:
         peer.start(*profile)
         try:
             with client(str(peer.address)) as to:
-                found = [anyio.run(relayed, str(peer.address), peer.pid, to, n, options.seconds) for n in AT_ONCE]
+                found = [anyio.run(relayed, str(peer.address), peer.pid, to, *case, options.seconds) for case in CASES]
         finally:
             peer.stop()
     print(json.dumps(found, indent=1) if options.json else table(found))

@@ -29,6 +29,7 @@ ID_CHARACTERS_MAX: Final = 128
 NETWORK_CHARACTERS_MAX: Final = 64
 NETWORK_PATTERN: Final = f"^[ -~]{{1,{NETWORK_CHARACTERS_MAX}}}$"
 """The name of a network: printable ASCII, so that every transport can carry it."""
+_NETWORK: Final = re.compile(NETWORK_PATTERN)
 REPLY_ADDRESSES_MAX: Final = 8
 CREDENTIALS_MAX: Final = 24
 """How many credentials a particle carries: more than the longest chain of trust has links."""
@@ -119,7 +120,7 @@ class Particle:
         """The peer that began it."""
         return PeerId.from_public_key(self.header.initiator)
 
-    @cached_property
+    @property
     def deadline_ms(self) -> int:
         """When it dies, milliseconds since 1970."""
         return self.header.timestamp_ms + self.header.ttl_ms
@@ -135,7 +136,7 @@ class Particle:
 
 def is_network(name: str) -> bool:
     """Whether a text can be the name of a network."""
-    return re.fullmatch(NETWORK_PATTERN, name) is not None
+    return _NETWORK.fullmatch(name) is not None
 
 
 def are_credentials(credentials: Sequence[bytes]) -> bool:

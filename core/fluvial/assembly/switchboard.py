@@ -34,6 +34,7 @@ from fluvial.fairness import SharedPlaces
 from fluvial.guard.guard import Guard
 from fluvial.identity import PeerId
 from fluvial.seats import Answer
+from fluvial.telemetry import Counters
 
 DRAIN_S: Final = 5.0
 """How long answers in progress may take when their part is going to stop, in seconds."""
@@ -67,12 +68,8 @@ class Switchboard:
     def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
         self._guard = guard
         self._lines: dict[str, _ProtocolQueue] = {}
-        self._outcomes = Counter(
-            "fluvial_messages",
-            "Messages of other peers, by protocol and outcome",
-            ["protocol", "outcome"],
-            registry=metrics,
-        )
+        outcomes = "Messages of other peers, by protocol and outcome"
+        self._outcomes = Counters(Counter("fluvial_messages", outcomes, ["protocol", "outcome"], registry=metrics))
 
     def connect(self, answers: Iterable[Answer], *, owner: str, plugin: str, foreign: bool = True) -> None:
         """Hold the messages of these protocols from now on.
@@ -133,7 +130,7 @@ class Switchboard:
             PluginFailed: the part failed in another way.
         """
         if (line := self._lines.get(protocol)) is None:
-            self._outcomes.labels("unknown", "unknown").inc()
+            self._outcomes("unknown", "unknown").inc()
             raise RemoteProtocolError(f"this peer does not speak {protocol[:80]!r}")
         outcome = "failed"
         try:
@@ -148,7 +145,7 @@ class Switchboard:
             outcome = "refused"
             raise
         finally:
-            self._outcomes.labels(protocol, outcome).inc()
+            self._outcomes(protocol, outcome).inc()
 
     def _admit(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> None:
         answer = line.answer

@@ -202,7 +202,9 @@ class Carrier:
             why = f"for {peer}" if connected else f"of {sender} for peers that are not connected"
             raise Refused(f"{places.has(owner)} messages {why} are being passed on, try again", reason="busy")
         try:
-            return await self._pass_on(peer, protocol, payload)
+            return await (
+                self._ask(Contact(peer), protocol, payload) if connected else self._seek(peer, protocol, payload)
+            )
         except Unreachable as error:
             if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
@@ -210,9 +212,7 @@ class Carrier:
         finally:
             places.give(owner)
 
-    async def _pass_on(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
-        if peer in self._transport.connected():
-            return await self._ask(Contact(peer), protocol, payload)
+    async def _seek(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
         contact = await self._routing.find(peer)
         direct = tuple(way for way in contact.addresses if way.relay is None) if contact is not None else ()
         if not direct:

@@ -26,8 +26,10 @@ from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.memory import COPIES, MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.quota import DiskQuota
-from fluvial.particles.receipt import MISSING, PROTOCOL, REASONS, Receipt
+from fluvial.particles.receipt import ACCEPTANCE, MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.particles.refusals import RefusalLog
+from fluvial.particles.signed_headers import SignedHeaders
+from fluvial.telemetry import Counters
 from fluvial.throttling import ThrottledLog
 
 OWN_REASONS_MAX: Final = 64
@@ -90,9 +92,9 @@ class Inbox:
         self._log = log
         self._throttled = throttled
         self._own_reasons: set[str] = set()
-        self._outcomes = Counter(
-            "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
-        )
+        self._signed = SignedHeaders()
+        outcomes = "Particles handed to this peer, by outcome"
+        self._outcomes = Counters(Counter("fluvial_particles", outcomes, ["outcome"], registry=metrics))
 
     async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
         """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""
@@ -125,20 +127,20 @@ class Inbox:
                 "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
             )
             return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
-        self._outcomes.labels(outcome).inc()
-        return Receipt()
+        self._outcomes(outcome).inc()
+        return ACCEPTANCE
 
     async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
         inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
         particle = delivery.particle
-        if not particle.signed_by_initiator():
+        if not self._signed.is_signed(particle):
             raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
             raise Refused(decision.explanation, reason=decision.reason)
         if delivery.to != self._me.public_key:
             with self._budget.reserved(particle.initiator, COPIES * len(payload)):
-                return await self._pass_on(sender, delivery, payload)
+                return await self._pass_on(sender, delivery.to, particle, payload)
         self._quota.check(particle.initiator)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved)
@@ -175,12 +177,12 @@ class Inbox:
         reserved.grow(weight)
         return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
 
-    async def _pass_on(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
+    async def _pass_on(self, sender: PeerId, receiver: bytes, particle: Particle, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
-        to = PeerId.from_public_key(delivery.to)
+        to = PeerId.from_public_key(receiver)
         try:
             receipt = await self._carrier.pass_on(
-                to, PROTOCOL, payload, sender=sender, deadline_ms=delivery.particle.deadline_ms
+                to, PROTOCOL, payload, sender=sender, deadline_ms=particle.deadline_ms
             )
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
@@ -190,7 +192,7 @@ class Inbox:
             raise MissingError(receipt.explanation, contents=tuple(map(ContentId, receipt.lacks)))
         if not receipt.settled:
             raise _RefusedThere(receipt.explanation, reason=receipt.reason, retry_ms=receipt.retry_ms)
-        self._log.debug("particle_relayed", particle=delivery.header.id, to=to)
+        self._log.debug("particle_relayed", particle=particle.id, to=to)
         return "relayed"
 
     def _refused(
@@ -207,7 +209,7 @@ class Inbox:
     ) -> Receipt:
         """A refusal, noted; ``foreign`` is a reason in the words of somebody else, which do not become labels."""
         label = Receipt(reason).label if foreign else self._label(reason)
-        self._outcomes.labels(label).inc()
+        self._outcomes(label).inc()
         self._observers.particle_refused(sender, particle_id, label if foreign else reason)
         self._refusals.note(particle_id, "particle", sender, reason, error.message, self._clock.now_ms())
         self._throttled.note(

@@ -6,7 +6,7 @@ The signature is verified afterwards, since that costs more; then the seat of au
 from __future__ import annotations
 
 from fluvial.errors import Refused
-from fluvial.particle import Delivery
+from fluvial.particle import Delivery, hash_script
 from fluvial.particles.limits import ParticleLimits
 
 
@@ -23,12 +23,12 @@ def inspect(delivery: Delivery, *, network: str, limits: ParticleLimits, now_ms:
         Refused: with one of the reasons ``network``, ``expired``, ``future``, ``ttl``, ``hops``, ``size``, ``script_hash``.
     """
     header = delivery.header
-    particle = delivery.particle
+    deadline_ms = header.timestamp_ms + header.ttl_ms
     if header.network != network:
         raise Refused(f"the particle is of network {header.network!r}, this peer of {network!r}", reason="network")
-    if particle.deadline_ms <= now_ms:
+    if deadline_ms <= now_ms:
         raise Refused(
-            f"the particle expired {now_ms - particle.deadline_ms} ms ago",
+            f"the particle expired {now_ms - deadline_ms} ms ago",
             reason="expired",
             hint="give it a longer ttl, or check the clocks of initiator and peer",
         )
@@ -50,5 +50,5 @@ def inspect(delivery: Delivery, *, network: str, limits: ParticleLimits, now_ms:
         raise Refused(
             f"it carries {len(delivery.data)} bytes of data, {limits.data_bytes_max} are allowed", reason="size"
         )
-    if not particle.has_its_script():
+    if hash_script(delivery.script) != header.script_hash:
         raise Refused("its script is not the one that the initiator signed", reason="script_hash")

@@ -90,13 +90,20 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         return self.reason if self.reason in REASONS else "other"
 
 
+ACCEPTANCE: Final = Receipt()
+"""Nearly every receipt."""
+_ACCEPTANCE_BYTES: Final = encode(ACCEPTANCE)
+
+
 def encode_receipt(receipt: Receipt) -> bytes:
     """The canonical bytes of a receipt."""
-    return encode(receipt)
+    return _ACCEPTANCE_BYTES if receipt is ACCEPTANCE else encode(receipt)
 
 
 def decode_receipt(data: bytes) -> Receipt:
     """The receipt that canonical bytes stand for; raises RemoteProtocolError if they are none."""
+    if data == _ACCEPTANCE_BYTES:
+        return ACCEPTANCE
     receipt = decode(data, Receipt, what="receipt")
     if len(receipt.reason) > REASON_CHARACTERS_MAX or len(receipt.explanation) > EXPLANATION_CHARACTERS_MAX:
         raise RemoteProtocolError("this is no receipt: its texts are too long")
