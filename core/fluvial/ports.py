@@ -32,6 +32,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.blob_id import BlobId
 from fluvial.clock import Clock
 from fluvial.identity import KeyPair, PeerId
+from fluvial.prepared import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection  # costs a third of a second, which commands that open no database do not pay
@@ -143,13 +144,16 @@ class Peers(Protocol):
 
 
 class Database(Protocol):
-    """The node's database. A part touches only tables of its own prefix (``fluvial.tables``)."""
+    """The node's database. A part touches only tables of its own prefix (``fluvial.tables``).
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    Work gets a connection of SQLAlchemy, which is imported when the first work asks for one; :class:`fluvial.prepared.Prepared` work does without.
+    """
+
+    async def write(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """What ``work`` returns, once that is durable.
 
         Args:
-            work: uses the connection and nothing else; may be run again after a rollback. It is quick: all parts share one writer, and
+            work: uses the connection, or the transaction, and nothing else; may be run again after a rollback. It is quick: all parts share one writer, and
                 work above 50 ms is logged with the part's name.
 
         Raises:
@@ -157,7 +161,7 @@ class Database(Protocol):
         """
         ...
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """What ``work`` returns, run in a snapshot that has all that was acknowledged before; raises as :meth:`write`."""
         ...
 

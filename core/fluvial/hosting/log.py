@@ -29,7 +29,8 @@ from fluvial.hosting.log_tables import (
     row_of,
 )
 from fluvial.ledger.blocks import FinalityProof, LedgerBlock
-from fluvial.storage.direct import DirectWrite, Statement, Step
+from fluvial.prepared import Statement
+from fluvial.storage.direct import DirectWrite, Step
 from fluvial.tables import per_dialect
 
 BATCH: Final = 200

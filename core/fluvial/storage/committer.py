@@ -17,16 +17,20 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from fluvial.errors import StorageError
-from fluvial.storage.backend import Backend
+from fluvial.prepared import Prepared
+from fluvial.storage.backend import Backend, WritingLink
 from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
 from fluvial.storage.failures import concerns_all, what_work_raised
 from fluvial.storage.ownership import Ownership
-from fluvial.storage.transactions import LentConnection
+from fluvial.storage.sqlite import SqliteBackend
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from fluvial.storage.transactions import SqlLink
 
 T = TypeVar("T")
 
@@ -42,7 +46,7 @@ CHANGE_PAGES_MIN: Final = 0.1
 CUT_MS: Final = 500
 """How long cutting it waits for those who read, who take some milliseconds each."""
 
-Work: TypeAlias = Callable[[Connection], T] | DirectWrite[T]
+Work: TypeAlias = "Callable[[Connection], T] | Prepared[T] | DirectWrite[T]"
 
 
 class Ticket(Generic[T]):
@@ -102,22 +106,22 @@ class Committer(Protocol):
 
 
 class BaseCommitter:
-    """What both kinds of databases share: the connection, and groups that SQLAlchemy takes part in.
+    """What both kinds of databases share: how a group goes.
 
     Args:
-        backend: the engines.
-        ownership: the right to write, which is verified with each new connection.
+        backend: the database.
+        ownership: the right to write.
     """
 
     def __init__(self, backend: Backend, ownership: Ownership) -> None:
-        assert backend.writer is not None
-        self._engine = backend.writer
         self._where = backend.where
         self._verify = backend.verify
         self._ownership = ownership
-        self._dialect = self._engine.dialect.name
-        self._link: LentConnection | None = None
-        self._relinking = False
+        self._dialect = backend.dialect
+
+    def _linked(self, tickets: Sequence[Ticket[Any]] = ()) -> WritingLink:
+        """The connection, for a group of writes, or for prepared work alone."""
+        raise NotImplementedError
 
     def run(self, tickets: Sequence[Ticket[Any]]) -> None:
         """See :class:`Committer`."""
@@ -134,51 +138,27 @@ class BaseCommitter:
 
     def beat(self) -> Work[None]:
         """See :class:`Committer`."""
-        return self._ownership.renew
+        return Prepared(self._ownership.renew)
 
     def close(self) -> None:
         """See :class:`Committer`."""
-        try:
-            connection = self._linked()
-            with connection.begin():
-                self._ownership.release(connection)
-        finally:
-            self._unlink()
-
-    def _linked(self) -> LentConnection:
-        """The connection, made anew if it is lost."""
-        if self._link is not None and not self._link.invalidated:
-            return self._link
-        self._unlink()
-        link = LentConnection(self._engine)
-        if self._relinking:
-            try:
-                with link.begin():
-                    self._ownership.verify(link)
-            except BaseException:
-                link.close()
-                raise
-        self._link, self._relinking = link, True
-        return link
-
-    def _unlink(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        link = self._linked()
+        with link.begin():
+            self._ownership.release(link.transaction)
 
     def _attempt(self, tickets: Sequence[Ticket[Any]], *, careful: bool) -> bool:
         """Run and commit; False if a write was refused and all were undone."""
         working = False
         try:
-            connection = self._linked()
-            with connection.begin():
+            link = self._linked(tickets)
+            with link.begin():
                 working = True
-                with connection.lent():
+                with link.lent():
                     if careful:
                         for ticket in tickets:
-                            self._run_carefully(ticket, connection)
+                            self._run_carefully(ticket, link)
                     else:
-                        self._run_all(tickets, connection)
+                        self._run_all(tickets, link)
                 working = False
             self._verify()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the callers, and the others must go on
@@ -187,25 +167,27 @@ class BaseCommitter:
             self._fail(tickets, error)
         return True
 
-    def _run_all(self, tickets: Sequence[Ticket[Any]], connection: Connection) -> None:
+    def _run_all(self, tickets: Sequence[Ticket[Any]], link: WritingLink) -> None:
         for ticket in tickets:
-            ticket.result = self._run_one(ticket.work, connection)
+            ticket.result = self._run_one(ticket.work, link)
 
-    def _run_carefully(self, ticket: Ticket[Any], connection: Connection) -> None:
-        savepoint = connection.begin_nested()
+    def _run_carefully(self, ticket: Ticket[Any], link: WritingLink) -> None:
+        savepoint = link.begin_nested()
         try:
-            ticket.result = self._run_one(ticket.work, connection)
+            ticket.result = self._run_one(ticket.work, link)
             savepoint.commit()
         except BaseException as error:
             if concerns_all(error):
                 raise
             savepoint.rollback()
-            ticket.error = self._told(ticket, error, connection)
+            ticket.error = self._told(ticket, error, link)
 
-    def _run_one(self, work: Work[T], connection: Connection) -> T:
-        if not isinstance(work, DirectWrite):
-            return work(connection)
-        return work.finish(self._run_steps(work, connection.connection.dbapi_connection))
+    def _run_one(self, work: Work[T], link: WritingLink) -> T:
+        if isinstance(work, DirectWrite):
+            return work.finish(self._run_steps(work, link.driver))
+        if isinstance(work, Prepared):
+            return work.run(link.transaction)
+        return work(link.connection)
 
     def _run_steps(self, work: DirectWrite[Any], driver: Any) -> list[Any]:
         """The results of a direct write, run on the driver's connection."""
@@ -218,14 +200,15 @@ class BaseCommitter:
                 results.append(cursor.rowcount)
             else:
                 cursor.execute(text, parameters)
-                results.append(next(iter(cursor.fetchall()), None) if statement.returns else cursor.rowcount)
+                returns = cursor.description is not None
+                results.append(next(iter(cursor.fetchall()), None) if returns else cursor.rowcount)
         return results
 
-    def _told(self, ticket: Ticket[Any], error: BaseException, connection: Connection) -> Exception:
+    def _told(self, ticket: Ticket[Any], error: BaseException, link: WritingLink) -> Exception:
         """What the caller of a refused write is told; asks the database why."""
         if isinstance(ticket.work, DirectWrite) and ticket.work.blame is not None:
             statement, parameters, say = ticket.work.blame
-            cursor = connection.connection.cursor()
+            cursor = link.driver.cursor()
             cursor.execute(statement.text(self._dialect), parameters)
             if (told := say(cursor.fetchone())) is not None:
                 told.__cause__ = error
@@ -241,15 +224,19 @@ class SqliteCommitter(BaseCommitter):
     """SQLite: statements take microseconds, and only COMMIT waits for the disk.
 
     Args:
-        backend: the engines; the driver that writes waits for no lock.
+        backend: the database; the driver that writes waits for no lock.
         ownership: the right to write.
         log_bytes: the log is brought into the file and cut to nothing when it is larger.
     """
 
     quick: Final = True
 
-    def __init__(self, backend: Backend, ownership: Ownership, *, log_bytes: int = LOG_BYTES) -> None:
+    def __init__(self, backend: SqliteBackend, ownership: Ownership, *, log_bytes: int = LOG_BYTES) -> None:
         super().__init__(backend, ownership)
+        self._backend = backend
+        self._plain = backend.link()
+        self._driver: Final[sqlite3.Connection] = self._plain.driver
+        self._sql: SqlLink | None = None
         self.instant: Final = backend.path is None
         self._log = None if backend.path is None else f"{backend.path}-wal"
         self._log_bytes = log_bytes
@@ -271,7 +258,7 @@ class SqliteCommitter(BaseCommitter):
         began = time.perf_counter()
         done = 0
         try:
-            driver = self._driver()
+            driver = self._driver
             driver.execute("BEGIN IMMEDIATE")
             for ticket in tickets:
                 assert isinstance(ticket.work, DirectWrite)
@@ -287,7 +274,7 @@ class SqliteCommitter(BaseCommitter):
     def commit(self, tickets: Sequence[Ticket[Any]]) -> None:
         """See :class:`Committer`."""
         try:
-            driver = self._driver()
+            driver = self._driver
             driver.execute("COMMIT")
             self._verify()
             self._count(driver, tickets)
@@ -299,7 +286,7 @@ class SqliteCommitter(BaseCommitter):
         """See :class:`Committer`."""
         super().run(tickets)
         with suppress(sqlite3.Error, StorageError):  # the callers have been told
-            self._count(self._driver(), tickets)
+            self._count(self._driver, tickets)
 
     def _count(self, driver: sqlite3.Connection, tickets: Sequence[Ticket[Any]]) -> None:
         """Find out whether upkeep is due: how many pages the log has is told only by upkeep, but about how many were written is known."""
@@ -330,7 +317,7 @@ class SqliteCommitter(BaseCommitter):
         expected, self._upkeep_due, self._pages = self._pages, False, 0.0
         # Where it cannot be done it is larger until the next time; what is wrong with the file is told to the next write.
         with suppress(sqlite3.Error, StorageError):
-            driver = self._driver()
+            driver = self._driver
             if self._log_size() <= self._log_bytes:
                 _, pages, _ = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if pages > 0:  # all since the last time, or more, if somebody reads: then it is done more often
@@ -344,11 +331,22 @@ class SqliteCommitter(BaseCommitter):
                     driver.execute("PRAGMA busy_timeout = 0")
         self._log_grown = self._log_size()
 
-    def _driver(self) -> sqlite3.Connection:
-        driver = self._linked().connection.dbapi_connection
-        assert isinstance(driver, sqlite3.Connection)
-        return driver
+    def close(self) -> None:
+        """See :class:`Committer`."""
+        if self._sql is not None:
+            self._sql.connection.close()
+        super().close()
+
+    def _linked(self, tickets: Sequence[Ticket[Any]] = ()) -> WritingLink:
+        """SQLAlchemy is over the same connection, and imported when a write asks for it."""
+        if all(isinstance(ticket.work, DirectWrite | Prepared) for ticket in tickets):
+            return self._plain
+        if self._sql is None:
+            from fluvial.storage.transactions import LentConnection, SqlLink
+
+            self._sql = SqlLink(LentConnection(self._backend.writer), self._plain.transaction)
+        return self._sql
 
     def _undo(self) -> None:
-        if self._link is not None:
-            self._link.connection.rollback()
+        with suppress(sqlite3.Error):
+            self._driver.rollback()

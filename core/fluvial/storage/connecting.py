@@ -1,21 +1,25 @@
-"""Finds the database that a URL names, and opens engines over it."""
+"""Finds the database that a URL names, and what reads and writes it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Final
-
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, Final
 
 from fluvial.errors import ConfigError
 from fluvial.storage.backend import Backend
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 _EXAMPLES: Final = "use sqlite:///fluvial.db, sqlite:// (in memory) or postgresql+psycopg://user@host/database"
+
+_PLAIN_SQLITE: Final = re.compile(r"sqlite(?:\+pysqlite)?://(?:/(?P<database>[^?]*))?")
+"""What nearly every peer has; read without SQLAlchemy, and as that reads it."""
 
 
 def connect(url: str, *, base_dir: Path, read_only: bool, busy_timeout_s: float) -> Backend:
-    """The engines for a URL; the database is reached, and the right to write claimed, but nothing is written.
+    """The database of a URL; it is reached, and the right to write claimed, but nothing is written.
 
     Args:
         url: ``sqlite:///relative/to/base_dir.db``, ``sqlite:////absolute.db``, ``sqlite://`` or ``postgresql+psycopg://…``.
@@ -27,14 +31,15 @@ def connect(url: str, *, base_dir: Path, read_only: bool, busy_timeout_s: float)
         ConfigError: the URL is not understood.
         StorageError: another process writes to this database.
     """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
+    plain = _PLAIN_SQLITE.fullmatch(url)
+    parsed = None if plain else parse_url(url)
+    if parsed is None or parsed.get_backend_name() == "sqlite":
         from fluvial.storage import sqlite
 
-        if parsed.database in (None, "", ":memory:"):
+        database = plain["database"] if plain else parsed and parsed.database
+        if database in (None, "", ":memory:"):
             return sqlite.in_memory(read_only=read_only)
-        path = (base_dir / str(parsed.database)).absolute()
-        return sqlite.in_file(path, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        return sqlite.in_file((base_dir / str(database)).absolute(), read_only=read_only, busy_timeout_s=busy_timeout_s)
     from fluvial.storage import postgresql  # its driver takes a while to import
 
     return postgresql.on_server(parsed, read_only=read_only, busy_timeout_s=busy_timeout_s)
@@ -46,6 +51,9 @@ def parse_url(url: str) -> URL:
     Raises:
         ConfigError: it is no URL, or of a database that is not supported.
     """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
-from fluvial.storage.backend import READERS_MAX, Backend
+from fluvial.prepared import Prepared, SqlTransaction
+from fluvial.storage.backend import READERS_MAX, Backend, WritingLink
 from fluvial.storage.committer import LOG_BYTES, Committer, SqliteCommitter, Work
 from fluvial.storage.connecting import connect
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
-from fluvial.storage.ownership import Ownership, claim, wait_until_free
-from fluvial.storage.revisions import check, migrate
-from fluvial.storage.transactions import LentConnection
+from fluvial.storage.new_database import make_tables
+from fluvial.storage.ownership import Ownership, claim, owner_of, wait_until_free
+from fluvial.storage.revisions import check, is_up_to_date
+from fluvial.storage.sqlite import SqliteBackend
 from fluvial.storage.writer import Writer
 from fluvial.tables import Tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 
@@ -31,7 +34,7 @@ class SharedDatabase:
     """What a table group's store class works with; made by :func:`open_database`.
 
     Args:
-        backend: the engines.
+        backend: the database.
         ownership: the right to write; None if it was opened read-only.
         inline: do everything on the event loop's thread.
         log_bytes: the size beyond which SQLite's log is cut.
@@ -85,7 +88,7 @@ class SharedDatabase:
         if self._writer is not None:
             self._writer.defer(work)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """Run ``work`` in a worker thread; all its queries see one snapshot, with everything that was acknowledged or deferred before.
 
         There is no deadline here: the database has one (busy timeout, statement timeout), and a thread cannot be cancelled.
@@ -114,7 +117,7 @@ class SharedDatabase:
         Raises:
             StorageError: the database failed.
         """
-        if self._backend.reader.dialect.name == "postgresql":
+        if self._backend.dialect == "postgresql":
             await to_thread.run_sync(self._vacuum, tables, limiter=self._readers)
 
     def _vacuum(self, tables: Sequence[str]) -> None:
@@ -123,11 +126,16 @@ class SharedDatabase:
                 connection.detach()  # it is closed then: nobody else shall have it without a timeout
                 connection.exec_driver_sql("SET statement_timeout = 0")
                 connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(tables)}")
-        except SQLAlchemyError as error:
-            raise storage_error(error, self.where) from error
+        except Exception as error:
+            if is_database_error(error):
+                raise storage_error(error, self.where) from error
+            raise
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         try:
+            if isinstance(work, Prepared):
+                with self._backend.reading() as transaction:
+                    return work.run(transaction)
             with self._backend.reader.begin() as connection:
                 return work(connection)
         except BaseException as error:
@@ -147,8 +155,7 @@ class SharedDatabase:
 
 
 def _committer(backend: Backend, ownership: Ownership, log_bytes: int) -> Committer:
-    assert backend.writer is not None
-    if backend.writer.dialect.name == "sqlite":
+    if isinstance(backend, SqliteBackend):
         return SqliteCommitter(backend, ownership, log_bytes=log_bytes)
     from fluvial.storage.pipelined import PipelinedCommitter  # its driver takes a while to import
 
@@ -191,17 +198,13 @@ def _prepare(
     backend: Backend | None = None
     try:
         backend = connect(url, base_dir=base_dir, read_only=read_only, busy_timeout_s=busy_timeout_s)
-        if backend.writer is None:
-            with backend.reader.begin() as reading:
-                check(reading, backend.where, tables)
+        if backend.read_only:
+            _check(backend, tables)
             return backend, None
-        wait_until_free(backend.writer, backend.where, backend.path)
-        connection = LentConnection(backend.writer)
-        with connection, connection.begin(), connection.lent():
-            migrate(connection, backend.where, tables)
-            ownership = claim(connection, backend.where, backend.path)
+        ownership = _owned(backend, tables)
         if backend.path is not None:
-            _write_back(backend.writer)
+            _write_back(backend)
+        return backend, ownership
     except BaseException as error:
         where = "database"
         if backend is not None:
@@ -210,13 +213,42 @@ def _prepare(
         if is_database_error(error):
             raise storage_error(error, where) from error
         raise
-    return backend, ownership
 
 
-def _write_back(engine: Engine) -> None:
+def _owned(backend: Backend, tables: Sequence[Tables]) -> Ownership:
+    """Bring the tables up to date, and become the owner."""
+    with backend.linked() as link:
+        wait_until_free(lambda: _owner(link), backend.where, backend.path)
+        with link.begin(), link.lent():
+            if is_up_to_date(link.transaction, tables) or make_tables(link.transaction, tables):
+                return claim(link.transaction, backend.where, backend.path)
+    return _migrated(backend, tables)
+
+
+def _owner(link: WritingLink) -> Any | None:
+    with link.begin():
+        return owner_of(link.transaction)
+
+
+def _migrated(backend: Backend, tables: Sequence[Tables]) -> Ownership:
+    from fluvial.storage import schema  # Alembic takes as long to import as the rest of opening
+    from fluvial.storage.transactions import LentConnection
+
+    connection = LentConnection(backend.writer)
+    with connection, connection.begin(), connection.lent():
+        schema.migrate(connection, backend.where, tables)
+        return claim(SqlTransaction(connection), backend.where, backend.path)
+
+
+def _check(backend: Backend, tables: Sequence[Tables]) -> None:
+    with backend.reading() as transaction:
+        if is_up_to_date(transaction, tables):
+            return
+    with backend.reader.begin() as connection:
+        check(connection, backend.where, tables)
+
+
+def _write_back(backend: Backend) -> None:
     """Bring the log of a SQLite file into the file: whoever comes by another name for it must find who owns it."""
-    link = engine.raw_connection()
-    try:
-        link.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        link.close()
+    with backend.linked() as link:
+        link.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -5,9 +5,9 @@ Statements and their parameters never get into a message: they may hold users' d
 
 from __future__ import annotations
 
-from typing import Final
-
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
+import sqlite3
+import sys
+from typing import Any, Final
 
 from fluvial.errors import StorageError
 
@@ -64,9 +64,9 @@ _POSTGRESQL_OF_ALL: Final = ("08", "25006", "53", "55P03", "57", "58", "XX")
 
 def concerns_all(error: BaseException) -> bool:
     """Whether a database's error is about the connection, the disk or the server, and not about one statement."""
-    if isinstance(error, TimeoutError):
+    if _is_of_sqlalchemy(error, "TimeoutError"):
         return True
-    origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    origin = _origin(error)
     name = getattr(origin, "sqlite_errorname", None)
     if isinstance(name, str):
         return name.startswith(_SQLITE_OF_ALL)
@@ -82,8 +82,8 @@ def storage_error(error: BaseException, where: str) -> StorageError:
         error: the error; becomes the cause of the returned one.
         where: the database, without a password.
     """
-    origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    if isinstance(error, TimeoutError):
+    origin = _origin(error)
+    if _is_of_sqlalchemy(error, "TimeoutError"):
         text, hint = "all connections stayed busy", "the database is too slow for what is asked of it"
     else:
         lines = str(origin).strip().splitlines() or [type(origin).__name__]
@@ -92,6 +92,18 @@ def storage_error(error: BaseException, where: str) -> StorageError:
     failure = StorageError(f"{where}: {text}", hint=hint)
     failure.__cause__ = error
     return failure
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The driver's error within one of SQLAlchemy."""
+    origin = getattr(error, "orig", None) if _is_of_sqlalchemy(error, "DBAPIError") else None
+    return origin if isinstance(origin, BaseException) else error
+
+
+def _is_of_sqlalchemy(error: BaseException, name: str) -> bool:
+    """Whether an error is of a class of SQLAlchemy; none is where that was never imported, and this does not import it."""
+    module: Any = sys.modules.get("sqlalchemy.exc")
+    return module is not None and isinstance(error, getattr(module, name))
 
 
 def _hint(origin: BaseException) -> str:
@@ -109,9 +121,9 @@ def _hint(origin: BaseException) -> str:
 def is_database_error(error: BaseException) -> bool:
     """Whether an exception comes from SQLAlchemy or straight from one of the drivers (PEP 249 ``Error``)."""
     return (
-        isinstance(error, (SQLAlchemyError, OverflowError))
-        or hasattr(error, "sqlite_errorname")
+        isinstance(error, (sqlite3.Error, OverflowError))
         or hasattr(error, "sqlstate")
+        or _is_of_sqlalchemy(error, "SQLAlchemyError")
     )
 
 

@@ -13,10 +13,10 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final
 
-from sqlalchemy import Connection
-
 from fluvial.errors import PluginError
+from fluvial.prepared import Transaction
 from fluvial.storage.snapshots import read_snapshot
+from fluvial.storage.sqlite_links import SqliteTransaction
 from fluvial.storage.tables import MIGRATIONS
 from fluvial.tables import Tables
 
@@ -24,21 +24,24 @@ _CORE_VERSIONS: Final = MIGRATIONS / "versions"
 _MADE_OF: Final = ("CREATE ", "INSERT ")
 
 
-def make_tables(connection: Connection, tables: Sequence[Tables]) -> bool:
+def make_tables(transaction: Transaction, tables: Sequence[Tables]) -> bool:
     """Make all tables, if the database is of SQLite and empty, and if the migrations do nothing but make tables and rows.
 
     Args:
-        connection: the writer's, in its transaction.
+        transaction: the writer's.
         tables: those of plugins.
 
     Returns:
         Whether the tables are there now; otherwise nothing was done.
     """
-    if connection.dialect.name != "sqlite" or connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first():
+    if not isinstance(transaction, SqliteTransaction):
+        return False
+    driver = transaction.driver
+    if driver.execute("SELECT 1 FROM sqlite_master").fetchall():
         return False
     chains = tuple(sorted(tables, key=lambda one: one.name))
     for statement in (statements := _kept(chains) or _made_once(chains)):
-        connection.exec_driver_sql(statement)
+        driver.execute(statement)
     return bool(statements)
 
 

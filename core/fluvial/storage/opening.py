@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from fluvial.ports import Database
+from fluvial.prepared import Prepared
 from fluvial.storage.particles import ParticleStore
 from fluvial.tables import Tables
 
@@ -108,10 +109,10 @@ class _LateDatabase:
         self._memory = memory
         self._name = name
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """See ``Database``."""
         return await (await self._memory.store()).part(self._name).write(work)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """See ``Database``."""
         return await (await self._memory.store()).part(self._name).read(work)

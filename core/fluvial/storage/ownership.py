@@ -16,27 +16,13 @@ import os
 import platform
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    LargeBinary,
-    Row,
-    Table,
-    Text,
-    delete,
-    insert,
-    inspect,
-    select,
-    update,
-)
-
 from fluvial.errors import StorageError
-from fluvial.storage.tables import metadata
+from fluvial.prepared import Transaction
+from fluvial.storage.kept import OWNERS
 
 LEASE_S: Final = 20.0
 BEAT_S: Final = 5.0
@@ -47,19 +33,14 @@ LOOK_S: Final = 0.25
 
 TOKEN_BYTES: Final = 16
 
-owners: Final = Table(
-    "fluvial_owner",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("token", LargeBinary(TOKEN_BYTES), nullable=False),
-    Column("host", Text, nullable=False),
-    Column("process", BigInteger, nullable=False),
-    Column("path", Text, nullable=False),  # of a file: the name under which its log lies
-    Column("lease_ms", BigInteger, nullable=False),
-    Column("beat", BigInteger, nullable=False),
-)
+OWNER_TABLE: Final = "fluvial_owner"
 
-_FIND: Final = select(owners)
+_FIND: Final = OWNERS["find"]
+_VERIFY: Final = OWNERS["verify"]
+_RENEW: Final = OWNERS["renew"]
+_RELEASE: Final = OWNERS["release"]
+_CLEAR: Final = OWNERS["clear"]
+_CLAIM: Final = OWNERS["claim"]
 
 
 class OwnershipLost(StorageError):
@@ -75,25 +56,25 @@ class Ownership:
     """
 
     def __init__(self, token: bytes, where: str) -> None:
-        self._mine = owners.c.token == token
+        self._mine = {"mine": token}
         self._where = where
 
-    def verify(self, connection: Connection) -> None:
+    def verify(self, transaction: Transaction) -> None:
         """Raises OwnershipLost if the row is not this owner's any more."""
-        if connection.scalar(select(owners.c.id).where(self._mine)) is None:
-            raise self._lost(connection)
+        if transaction.value(_VERIFY, self._mine) is None:
+            raise self._lost(transaction)
 
-    def renew(self, connection: Connection) -> None:
+    def renew(self, transaction: Transaction) -> None:
         """Count up the beat, within a write. Raises OwnershipLost as :meth:`verify`."""
-        if not connection.execute(update(owners).where(self._mine).values(beat=owners.c.beat + 1)).rowcount:
-            raise self._lost(connection)
+        if not transaction.change(_RENEW, self._mine):
+            raise self._lost(transaction)
 
-    def release(self, connection: Connection) -> None:
+    def release(self, transaction: Transaction) -> None:
         """Leave the database to whoever comes next."""
-        connection.execute(delete(owners).where(self._mine))
+        transaction.change(_RELEASE, self._mine)
 
-    def _lost(self, connection: Connection) -> OwnershipLost:
-        other = connection.execute(_FIND).first()
+    def _lost(self, transaction: Transaction) -> OwnershipLost:
+        other = transaction.row(_FIND)
         who = "it was replaced by another" if other is None else f"{_described(other)} has taken it over"
         return OwnershipLost(
             f"{self._where}: this process does not own it any more: {who}",
@@ -101,18 +82,18 @@ class Ownership:
         )
 
 
-def wait_until_free(engine: Engine, where: str, path: Path | None) -> None:
+def wait_until_free(look: Callable[[], Any | None], where: str, path: Path | None) -> None:
     """Make sure that nobody writes to the database whom the lock does not hold off.
 
     Args:
-        engine: the writer's; its lock is held.
+        look: finds the row of the owner, see :func:`owner_of`; the lock is held.
         where: names the database in messages.
         path: the database's file, all links resolved; None for a server.
 
     Raises:
         StorageError: a process of another host is alive, or the file has a second name under which a log may lie.
     """
-    found = _look(engine)
+    found = look()
     if found is None:
         return
     _check_name(found, where, path)
@@ -121,7 +102,7 @@ def wait_until_free(engine: Engine, where: str, path: Path | None) -> None:
     end = time.monotonic() + found.lease_ms / 1000
     while time.monotonic() < end:
         time.sleep(LOOK_S)
-        now = _look(engine)
+        now = look()
         if now is None:
             return
         if (now.token, now.beat) != (found.token, found.beat):
@@ -131,12 +112,12 @@ def wait_until_free(engine: Engine, where: str, path: Path | None) -> None:
             )
 
 
-def claim(connection: Connection, where: str, path: Path | None) -> Ownership:
+def claim(transaction: Transaction, where: str, path: Path | None) -> Ownership:
     """Become the owner, within a transaction; whoever was it before has lost it."""
     token = secrets.token_bytes(TOKEN_BYTES)
-    connection.execute(delete(owners))
-    connection.execute(
-        insert(owners),
+    transaction.change(_CLEAR)
+    transaction.change(
+        _CLAIM,
         {
             "id": 1,
             "token": token,
@@ -150,12 +131,12 @@ def claim(connection: Connection, where: str, path: Path | None) -> Ownership:
     return Ownership(token, where)
 
 
-def _look(engine: Engine) -> Row[Any] | None:
-    with engine.connect() as connection:
-        return connection.execute(_FIND).first() if inspect(connection).has_table(owners.name) else None
+def owner_of(transaction: Transaction) -> Any | None:
+    """The row of the owner; None if there is none."""
+    return transaction.row(_FIND) if transaction.has_table(OWNER_TABLE) else None
 
 
-def _check_name(found: Row[Any], where: str, path: Path | None) -> None:
+def _check_name(found: Any, where: str, path: Path | None) -> None:
     """A file with two names has a log beside each; one that a crashed process left would be forgotten."""
     other = Path(found.path)
     if path is not None and found.path and other != path and other.exists() and other.samefile(path):
@@ -165,5 +146,5 @@ def _check_name(found: Row[Any], where: str, path: Path | None) -> None:
         )
 
 
-def _described(row: Row[Any]) -> str:
+def _described(row: Any) -> str:
     return f"process {row.process} on {row.host}"

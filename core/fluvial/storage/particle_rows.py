@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row
-
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError, StorageError
 from fluvial.identity import PeerId
@@ -13,7 +11,7 @@ from fluvial.particle import Header, Particle, ParticleKey
 from fluvial.stored import OutboxRow, ParticleState, ParticleSummary
 
 
-def particle_of(row: Row[Any]) -> Particle:
+def particle_of(row: Any) -> Particle:
     """The particle in a row of ``particles`` with its ``script``.
 
     Raises:
@@ -25,17 +23,17 @@ def particle_of(row: Row[Any]) -> Particle:
     return particle
 
 
-def outbox_row_of(row: Row[Any]) -> OutboxRow:
+def outbox_row_of(row: Any) -> OutboxRow:
     """The value of a row of ``outbox`` with the particle's deadline."""
-    return OutboxRow(**{**row._mapping, "key": ParticleKey(row.key), "peer": PeerId(row.peer)})
+    return OutboxRow(**{**row._asdict(), "key": ParticleKey(row.key), "peer": PeerId(row.peer)})
 
 
-def initiator_of(row: Row[Any]) -> PeerId:
+def initiator_of(row: Any) -> PeerId:
     """The initiator of the particle in a row of ``particles``; raises StorageError if the header is not what was stored."""
     return PeerId.from_public_key(_header(row).initiator)
 
 
-def summary_of(row: Row[Any]) -> ParticleSummary:
+def summary_of(row: Any) -> ParticleSummary:
     """The value of a row of ``particles`` with the number of peers ``waiting``.
 
     Raises:
@@ -56,14 +54,14 @@ def summary_of(row: Row[Any]) -> ParticleSummary:
     )
 
 
-def _header(row: Row[Any]) -> Header:
+def _header(row: Any) -> Header:
     try:
         return decode(row.header, Header, what="particle header")
     except RemoteProtocolError as error:
         raise _damaged(row) from error
 
 
-def _damaged(row: Row[Any]) -> StorageError:
+def _damaged(row: Any) -> StorageError:
     return StorageError(
         f"particle {row.key.hex()}: its stored bytes are damaged", hint="restore a backup of the database"
     )

@@ -16,10 +16,12 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text
 
 from fluvial.identity import SIGNATURE_BYTES
-from fluvial.storage.tables import metadata
-from fluvial.tables import SortedText
+from fluvial.tables import SortedText, new_metadata
 
 HASH_BYTES: Final = 32
+
+metadata: Final = new_metadata()
+"""Of all tables of core."""
 
 scripts: Final = Table(
     "scripts",

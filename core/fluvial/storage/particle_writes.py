@@ -3,129 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import (
-    ColumnClause,
-    Executable,
-    Table,
-    Text,
-    bindparam,
-    case,
-    cast,
-    delete,
-    func,
-    insert,
-    literal_column,
-    select,
-    update,
-)
+from typing import Any, Final
 
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
+from fluvial.prepared import Parameters, Statement
 from fluvial.storage.account import entries_bytes, particle_bytes
-from fluvial.storage.direct import DirectWrite, Parameters, Result, Statement, Step
+from fluvial.storage.direct import DirectWrite, Result, Step
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
 from fluvial.storage.holdings import Written
-from fluvial.storage.particle_tables import journal, outbox, particles, scripts, ways
-from fluvial.storage.ways import TOLD_CHARACTERS_MAX, told
+from fluvial.storage.kept import PARTICLES
+from fluvial.storage.ways import told
 from fluvial.stored import HandOver, JournalEntry, ParticleState
-from fluvial.tables import per_dialect, plain_text
+from fluvial.tables import plain_text
 
-if TYPE_CHECKING:
-    from fluvial.tables import Insert
+_ADD_SCRIPT: Final = PARTICLES["add_script"]
+_ADD_PARTICLE: Final = PARTICLES["add_particle"]
+_ADMIT: Final = PARTICLES["admit"]
+_ADD_ENTRY: Final = PARTICLES["add_entry"]
+_TOUCH: Final = PARTICLES["touch"]
+_ADVANCE: Final = PARTICLES["advance"]
+_LENGTH: Final = PARTICLES["length"]
+_AS_IT_IS: Final = PARTICLES["as_it_is"]
+_REQUEST: Final = PARTICLES["request"]
+_DELIVERED: Final = PARTICLES["delivered"]
+_TRIED: Final = PARTICLES["tried"]
+_FAILED: Final = PARTICLES["failed"]
+_WAY: Final = PARTICLES["way"]
 
-_ONE: Final[ColumnClause[int]] = literal_column("1")
-_TOLD_MAX: Final[ColumnClause[int]] = literal_column(str(TOLD_CHARACTERS_MAX))
-_SPACE: Final[ColumnClause[str]] = literal_column("' '", Text)
-
-_ADD_SCRIPT: Final = Statement(
-    per_dialect(lambda insert: insert(scripts).on_conflict_do_nothing()), columns=scripts.c.keys()
-)
-_ADD_PARTICLE: Final = Statement(
-    per_dialect(
-        lambda insert: insert(particles).on_conflict_do_nothing().returning(particles.c.revision)  # of a new one
-    ),
-    columns=particles.c.keys(),
-    returns=True,
-)
 _FIRST_REVISION: Final = 1
 """Of a particle that was admitted with something in its journal or outbox; one that was here already has a later one then."""
-_ADD_ENTRY: Final = Statement(insert(journal), columns=journal.c.keys())
-
-_GROWN: Final = particles.c.entries + bindparam("count")
-_FOLLOWED: Final = case((particles.c.entries == bindparam("first"), particles.c.entries + bindparam("count")))
-"""The new length of a journal; NULL, which the column refuses, where the entries do not come next. So the check needs no round trip of its
-own, and nothing after it is done."""
-
-
-_WRITTEN: Final = particles.c["revision", "initiator", "bytes", "deadline_ms"]
-
-
-def _touch(length: Any) -> Statement:
-    change = update(particles).where(particles.c.key == bindparam("of"))
-    change = change.values(
-        state=bindparam("to"),
-        entries=length,
-        revision=particles.c.revision + _ONE,
-        bytes=particles.c.bytes + bindparam("more"),
-    )
-    return Statement(change.returning(*_WRITTEN), returns=True)
-
-
-def _admit(insert: Callable[[Table], Insert]) -> Executable:
-    """Add a particle with its first entries; one that is here grows by them, if it has none yet."""
-    admit = insert(particles)
-    new, here = admit.excluded, particles.c
-    follows = case(
-        (new.entries == literal_column("0"), here.entries), (here.entries == literal_column("0"), new.entries)
-    )
-    admit = admit.on_conflict_do_update(
-        index_elements=["key"],
-        set_={
-            "state": new.state,
-            "entries": follows,
-            "revision": here.revision + _ONE,
-            "bytes": here.bytes + bindparam("more"),
-        },
-    )
-    return admit.returning(*_WRITTEN)
-
-
-_ADMIT: Final = Statement(per_dialect(_admit), columns=particles.c.keys(), returns=True)
-_TOUCH: Final = _touch(_GROWN)
-_ADVANCE: Final = _touch(_FOLLOWED)
-_LENGTH: Final = Statement(select(particles.c.entries).where(particles.c.key == bindparam("of")), returns=True)
-_AS_IT_IS: Final = Statement(select(*_WRITTEN).where(particles.c.key == bindparam("of")), returns=True)
-
-
-def _request(insert: Callable[[Table], Insert]) -> Insert:
-    version = select(particles.c.revision).where(particles.c.key == bindparam("of")).scalar_subquery()
-    request = insert(outbox).values(version=version)
-    return request.on_conflict_do_update(index_elements=["key", "peer"], set_={"version": request.excluded.version})
-
-
-def _tell_way(insert: Callable[[Table], Insert]) -> Insert:
-    """Nothing if the particle has gone meanwhile."""
-    row = select(particles.c.key, cast(bindparam("to"), Text), cast(bindparam("told"), Text))
-    tell = insert(ways).from_select(["key", "peer", "told"], row.where(particles.c.key == bindparam("of")))
-    room = func.length(ways.c.told) <= _TOLD_MAX
-    text = case((room, ways.c.told + _SPACE + tell.excluded.told), else_=ways.c.told)
-    return tell.on_conflict_do_update(index_elements=["key", "peer"], set_={"told": text})
-
-
-_REQUEST: Final = Statement(
-    per_dialect(_request),
-    columns=[name for name in outbox.c.keys() if name != "version"],  # noqa: SIM118 - no dict
-)
-_ROW: Final = (outbox.c.key == bindparam("of")) & (outbox.c.peer == bindparam("to"))
-_DELIVERED: Final = Statement(delete(outbox).where(_ROW, outbox.c.version <= bindparam("up_to")))
-_WAY: Final = Statement(per_dialect(_tell_way))
-_TRIED: Final = Statement(update(outbox).where(_ROW).values(attempts=bindparam("tries"), last_error=bindparam("why")))
-_FAILED: Final = Statement(
-    update(outbox).where(_ROW).values(attempts=outbox.c.attempts + _ONE, last_error=bindparam("why"))
-)
 
 
 def admission(

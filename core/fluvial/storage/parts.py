@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import Connection
 
+from fluvial.prepared import Prepared
 from fluvial.storage.committer import Work
 from fluvial.storage.database import SharedDatabase
 from fluvial.storage.direct import DirectWrite
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 T = TypeVar("T")
+GivenT = TypeVar("GivenT")
 
 WORK_BUDGET_S: Final = 0.05
 """How long one write may hold up all others without being reported."""
@@ -67,20 +71,23 @@ class PartDatabase:
             return await self._database.write(work)
         took = 0.0
 
-        def timed(connection: Connection) -> T:
-            nonlocal took
-            began = time.perf_counter()
-            try:
-                return work(connection)
-            finally:
-                took = max(took, time.perf_counter() - began)
+        def timed(run: Callable[[GivenT], T]) -> Callable[[GivenT], T]:
+            def running(given: GivenT) -> T:
+                nonlocal took
+                began = time.perf_counter()
+                try:
+                    return run(given)
+                finally:
+                    took = max(took, time.perf_counter() - began)
+
+            return running
 
         try:
-            return await self._database.write(timed)
+            return await self._database.write(Prepared(timed(work.run)) if isinstance(work, Prepared) else timed(work))
         finally:
             if took > WORK_BUDGET_S:
                 self._report(self._part, took)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """What ``work`` returns, run in a snapshot with all that was acknowledged before; see ``SharedDatabase.read``."""
         return await self._database.read(work)

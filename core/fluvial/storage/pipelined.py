@@ -11,23 +11,35 @@ from itertools import groupby
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import Connection
 
+from fluvial.storage.backend import Backend, WritingLink
 from fluvial.storage.committer import BaseCommitter, Ticket
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import concerns_all, what_work_raised
+from fluvial.storage.ownership import Ownership
+from fluvial.storage.transactions import LentConnection, SqlLink
 
 IDLE_S_MAX: Final = 1.0
 """After so long without a write the connection is tried first, so that a server that was restarted costs nobody a failed write."""
 
 
 class PipelinedCommitter(BaseCommitter):
-    """Direct writes go through the pipeline of the driver, all others through SQLAlchemy."""
+    """Direct writes go through the pipeline of the driver, all others through SQLAlchemy.
+
+    Args:
+        backend: the database.
+        ownership: the right to write, which is verified with each new connection.
+    """
 
     quick: Final = False
     instant: Final = False
 
-    _used_at = 0.0
+    def __init__(self, backend: Backend, ownership: Ownership) -> None:
+        super().__init__(backend, ownership)
+        self._backend = backend
+        self._link: SqlLink | None = None
+        self._relinking = False
+        self._used_at = 0.0
 
     def prepare(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> int:
         """See ``Committer``: a server has to be waited for."""
@@ -48,6 +60,34 @@ class PipelinedCommitter(BaseCommitter):
             super().run(tickets)
         self._used_at = time.monotonic()
 
+    def close(self) -> None:
+        """See ``Committer``."""
+        try:
+            super().close()
+        finally:
+            self._unlink()
+
+    def _linked(self, tickets: Sequence[Ticket[Any]] = ()) -> SqlLink:
+        """The connection, made anew if it is lost."""
+        if self._link is not None and not self._link.connection.invalidated:
+            return self._link
+        self._unlink()
+        link = SqlLink(LentConnection(self._backend.writer))
+        if self._relinking:
+            try:
+                with link.begin():
+                    self._ownership.verify(link.transaction)
+            except BaseException:
+                link.connection.close()
+                raise
+        self._link, self._relinking = link, True
+        return link
+
+    def _unlink(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.connection.close()
+
     def _tried(self) -> psycopg.Connection[Any]:
         """The driver's connection; one that was idle is tried, and made anew if it is lost."""
         driver = self._driver()
@@ -60,14 +100,14 @@ class PipelinedCommitter(BaseCommitter):
         return driver
 
     def _driver(self) -> psycopg.Connection[Any]:
-        driver = self._linked().connection.dbapi_connection
+        driver = self._linked().driver
         # SQLAlchemy has an adapter around connections of asynchronous drivers only.
         assert isinstance(driver, psycopg.Connection)
         return driver
 
     def _drop(self) -> None:
         if self._link is not None:
-            self._link.invalidate()
+            self._link.connection.invalidate()
 
     def _pipeline(
         self, tickets: Sequence[Ticket[Any]], works: Sequence[DirectWrite[Any]], driver: psycopg.Connection[Any]
@@ -81,7 +121,7 @@ class PipelinedCommitter(BaseCommitter):
             self._finish(ticket, work, cursors)
         return True
 
-    def _run_all(self, tickets: Sequence[Ticket[Any]], connection: Connection) -> None:
+    def _run_all(self, tickets: Sequence[Ticket[Any]], link: WritingLink) -> None:
         """One after another; direct writes that follow each other are sent at once."""
         driver, asked = self._driver(), list[tuple[Ticket[Any], DirectWrite[Any], list[psycopg.Cursor[Any]]]]()
         for is_direct, found in groupby(tickets, key=lambda ticket: isinstance(ticket.work, DirectWrite)):
@@ -90,7 +130,7 @@ class PipelinedCommitter(BaseCommitter):
                 works = [ticket.work for ticket in following if isinstance(ticket.work, DirectWrite)]
                 asked += zip(following, works, self._together(works, driver), strict=True)
             else:
-                super()._run_all(following, connection)
+                super()._run_all(following, link)
         for ticket, work, cursors in asked:  # only now: if a later one is refused, all are run again
             self._finish(ticket, work, cursors)
 
@@ -147,10 +187,7 @@ class PipelinedCommitter(BaseCommitter):
     def _finish(self, ticket: Ticket[Any], work: DirectWrite[Any], cursors: Sequence[psycopg.Cursor[Any]]) -> None:
         """Give a write its result; what it raises now has written nothing (see ``DirectWrite``)."""
         try:
-            results = [
-                cursor.fetchone() if statement.returns else cursor.rowcount
-                for cursor, (statement, _) in zip(cursors, work.steps, strict=True)
-            ]
+            results = [cursor.rowcount if cursor.description is None else cursor.fetchone() for cursor in cursors]
             ticket.result = work.finish(results)
         except BaseException as error:  # noqa: BLE001 - told to its caller
             ticket.error = what_work_raised(error, self._where)

@@ -9,13 +9,18 @@ between node and server must therefore pool sessions, not transactions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from fluvial.errors import StorageError
-from fluvial.storage.backend import READERS_MAX, Backend
+from fluvial.prepared import SqlTransaction
+from fluvial.storage.backend import READERS_MAX
+from fluvial.storage.transactions import LentConnection, SqlLink
 
 WRITER_LOCK: Final = 0x666C757669616C  # "fluvial"
 """Number of the advisory lock that the writing process holds; such locks are separate in each database."""
@@ -26,7 +31,7 @@ TCP_TIMEOUT_S: Final = 30
 """How long sent bytes may stay without an acknowledgement before the connection counts as broken."""
 
 
-def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
+def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> ServerBackend:
     """The database that a URL names on its server; it must exist."""
     where = f"PostgreSQL database {url.render_as_string(hide_password=True)}"
     reader = _engine(url, connections=READERS_MAX, isolation_level="REPEATABLE READ")
@@ -37,7 +42,7 @@ def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
         connection.read_only = True
 
     if read_only:
-        return Backend(where=where, writer=None, reader=reader, shared=False, release=lambda: None)
+        return ServerBackend(where, None, reader)
     # The driver begins no transactions of its own: a group is sent whole, BEGIN and COMMIT included.
     writer = _engine(url, connections=1, isolation_level="AUTOCOMMIT")
     event.listen(writer, "begin", _begin)
@@ -47,7 +52,55 @@ def on_server(url: URL, *, read_only: bool, busy_timeout_s: float) -> Backend:
         _prepare(connection, where)
         _claim(connection, where, busy_timeout_s)
 
-    return Backend(where=where, writer=writer, reader=reader, shared=False, release=lambda: None)
+    return ServerBackend(where, writer, reader)
+
+
+class ServerBackend:
+    """See ``backend.Backend``; the server knows who holds the lock, and which database it is.
+
+    Args:
+        where: names the database in messages; no password in it.
+        writer: for writes, one connection; None if the database was opened read-only.
+        reader: for reads; every transaction sees one snapshot.
+    """
+
+    dialect: str = "postgresql"
+    shared: bool = False
+    path: Path | None = None
+
+    def __init__(self, where: str, writer: Engine | None, reader: Engine) -> None:
+        self.where = where
+        self.read_only = writer is None
+        self.reader: Final = reader
+        self._writer = writer
+
+    @property
+    def writer(self) -> Engine:
+        """See ``Backend``."""
+        assert self._writer is not None, "it is open for reading alone"
+        return self._writer
+
+    @contextmanager
+    def linked(self) -> Iterator[SqlLink]:
+        """See ``Backend``."""
+        connection = LentConnection(self.writer)
+        with connection:
+            yield SqlLink(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[SqlTransaction]:
+        """See ``Backend``."""
+        with self.reader.begin() as connection:
+            yield SqlTransaction(connection)
+
+    def verify(self) -> None:
+        """See ``Backend``."""
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        self.reader.dispose()
+        if self._writer is not None:
+            self._writer.dispose()
 
 
 def _engine(url: URL, *, connections: int, isolation_level: Any) -> Engine:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, column, inspect, select, table
-
-from fluvial.storage.new_database import make_tables
+from fluvial.prepared import SqlTransaction, Statement, Transaction
 from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE
 from fluvial.tables import Tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _ASSIGNED: Final = re.compile(r"^(down_)?revision\b[^=\n]*=\s*(.+?)\s*(?:#.*)?$", re.MULTILINE)
 _TEXT: Final = re.compile(r"""(["'])([\w.-]+)\1""")
@@ -37,33 +38,22 @@ def newest(folder: Path) -> str | None:
     return heads.pop() if len(heads) == 1 else None
 
 
-def migrate(connection: Connection, where: str, tables: Sequence[Tables] = ()) -> None:
-    """Make or update all tables; see :func:`fluvial.storage.schema.migrate`."""
-    if _up_to_date(connection, tables):
-        return
-    if not make_tables(connection, tables):
-        from fluvial.storage import schema
-
-        schema.migrate(connection, where, tables)
-
-
 def check(connection: Connection, where: str, tables: Sequence[Tables] = ()) -> None:
     """Refuse tables that are not those of this version; see :func:`fluvial.storage.schema.check`."""
-    if not _up_to_date(connection, tables):
+    if not is_up_to_date(SqlTransaction(connection), tables):
         from fluvial.storage import schema
 
         schema.check(connection, where, tables)
 
 
-def _up_to_date(connection: Connection, tables: Sequence[Tables]) -> bool:
+def is_up_to_date(transaction: Transaction, tables: Sequence[Tables]) -> bool:
     """Whether the revision in each version table is the newest of the migrations in its folder."""
     chains = [(VERSION_TABLE, MIGRATIONS / "versions"), *((one.version_table, one.migrations) for one in tables)]
-    there = inspect(connection)
     for version_table, folder in chains:
         wanted = newest(folder)
-        if wanted is None or not there.has_table(version_table):
+        if wanted is None or not transaction.has_table(version_table):
             return False
-        versions: list[str] = list(connection.scalars(select(column("version_num")).select_from(table(version_table))))
-        if versions != [wanted]:
+        versions = transaction.rows(Statement(f"SELECT version_num FROM {version_table}"))  # noqa: S608 - a name that Tables has checked
+        if [version for (version,) in versions] != [wanted]:
             return False
     return True

@@ -1,13 +1,16 @@
-"""A connection that is lent to work of others, and whose transaction is ended by nobody but by whoever began it."""
+"""A connection of SQLAlchemy that is lent to work of others, and whose transaction is ended by nobody but by whoever began it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
 
 from sqlalchemy import Connection
+from sqlalchemy.engine import NestedTransaction, RootTransaction
 
 from fluvial.errors import StorageError
+from fluvial.prepared import SqlTransaction, Transaction
 
 
 class LentConnection(Connection):
@@ -50,3 +53,33 @@ class LentConnection(Connection):
                 "the transaction was to be ended by work that shares it with others",
                 hint="use the connection for statements only; begin_nested() gives a part that can be undone alone",
             )
+
+
+class SqlLink:
+    """The connection that writes, for all kinds of work; see ``backend.WritingLink``.
+
+    Args:
+        connection: of SQLAlchemy.
+        transaction: for prepared work; over the connection unless told otherwise.
+    """
+
+    def __init__(self, connection: LentConnection, transaction: Transaction | None = None) -> None:
+        self.connection: Final = connection
+        self.transaction: Final = transaction or SqlTransaction(connection)
+
+    @property
+    def driver(self) -> Any:
+        """See ``WritingLink``."""
+        return self.connection.connection.dbapi_connection
+
+    def begin(self) -> RootTransaction:
+        """See ``WritingLink``."""
+        return self.connection.begin()
+
+    def lent(self) -> AbstractContextManager[None]:
+        """See ``WritingLink``."""
+        return self.connection.lent()
+
+    def begin_nested(self) -> NestedTransaction:
+        """See ``WritingLink``."""
+        return self.connection.begin_nested()

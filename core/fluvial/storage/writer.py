@@ -37,7 +37,6 @@ from typing import Any, Final, TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy.exc import SQLAlchemyError
 
 from fluvial.errors import StorageError
 from fluvial.storage.committer import Committer, Ticket, Work
@@ -398,7 +397,8 @@ class Writer:
         """Give the database up; what goes wrong now only means that whoever comes next may have to wait for the lease."""
         try:
             self._committer.close()
-        except (StorageError, SQLAlchemyError) as error:
+        except Exception as error:
             trouble = what_work_raised(error, self._where)
-            assert isinstance(trouble, StorageError)
+            if not isinstance(trouble, StorageError):
+                raise
             self._on_trouble(trouble)

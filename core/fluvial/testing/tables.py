@@ -34,6 +34,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, create_engine, make_url, text
 
+from fluvial.prepared import Prepared, Transaction
 from fluvial.storage import PartDatabase, Store, open_store
 from fluvial.storage.inventory import Inventory, take_inventory
 from fluvial.tables import Tables
@@ -155,21 +156,32 @@ class GuardedDatabase:
         self._inner = inner
         self._tables = tables
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """See the port ``Database``; a statement about another's table, or that makes one, is a StorageError."""
-        return await self._inner.write(lambda connection: self._guarded(connection, work))
+        return await self._inner.write(self._guarded(work))
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T] | Prepared[T]) -> T:
         """See the port ``Database``; a statement about another's table is a StorageError."""
-        return await self._inner.read(lambda connection: self._guarded(connection, work))
+        return await self._inner.read(self._guarded(work))
 
-    def _guarded(self, connection: Connection, work: Callable[[Connection], T]) -> T:
-        with self._authorized(connection):
-            return work(connection)
+    def _guarded(self, work: Callable[[Connection], T] | Prepared[T]) -> Callable[[Connection], T] | Prepared[T]:
+        if isinstance(work, Prepared):
+            prepared = work
+
+            def run(transaction: Transaction) -> T:
+                with self._authorized(getattr(transaction, "driver", None)):
+                    return prepared.run(transaction)
+
+            return Prepared(run)
+
+        def guarded(connection: Connection) -> T:
+            with self._authorized(connection.connection.dbapi_connection):
+                return work(connection)
+
+        return guarded
 
     @contextmanager
-    def _authorized(self, connection: Connection) -> Iterator[None]:
-        driver = connection.connection.dbapi_connection
+    def _authorized(self, driver: object) -> Iterator[None]:
         if not isinstance(driver, sqlite3.Connection):
             raise TypeError("only SQLite asks before it runs a statement")
         driver.set_authorizer(self._judge)

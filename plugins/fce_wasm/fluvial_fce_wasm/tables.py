@@ -6,54 +6,29 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from fluvial.tables import SortedText, Tables, new_metadata, per_dialect
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Table, Text, delete, select, update
+from fluvial.prepared import KeptStatements, Transaction
+from fluvial.tables import Tables
 
 from fluvial_fce_wasm.blueprints import Blueprint, read_blueprint
 from fluvial_fce_wasm.wit.types import ModuleShape
 
 TABLES: Final = Tables(name="fce", migrations=Path(__file__).parent / "migrations")
 
-metadata = new_metadata()
-modules = Table(
-    "fce_modules",
-    metadata,
-    Column("id", SortedText, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("shape", LargeBinary, nullable=False),
-    Column("added_by", SortedText, nullable=False),
-    Column("added_ms", BigInteger, nullable=False),
-)
-blueprints = Table(
-    "fce_blueprints",
-    metadata,
-    Column("id", SortedText, primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-    Column("added_ms", BigInteger, nullable=False),
-)
-services = Table(
-    "fce_services",
-    metadata,
-    Column("id", SortedText, primary_key=True),
-    Column("blueprint", SortedText, nullable=False),
-    Column("owner", SortedText, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-)
-aliases = Table(
-    "fce_aliases",
-    metadata,
-    Column("alias", SortedText, primary_key=True),
-    Column("service", SortedText, nullable=False),
-)
-
-_ADD_MODULE = per_dialect(lambda insert: insert(modules).on_conflict_do_nothing(index_elements=["id"]))
-_ADD_BLUEPRINT = per_dialect(lambda insert: insert(blueprints).on_conflict_do_nothing(index_elements=["id"]))
-_SET_ALIAS = per_dialect(
-    lambda insert: (new := insert(aliases)).on_conflict_do_update(
-        index_elements=["alias"], set_={"service": new.excluded.service}
-    )
-)
+_KEPT: Final = KeptStatements("fluvial_fce_wasm.definitions", Path(__file__).with_name("definitions.sql"))
+_MODULES: Final = _KEPT["modules"]
+_ADD_MODULE: Final = _KEPT["add_module"]
+_REMOVE_MODULE: Final = _KEPT["remove_module"]
+_BLUEPRINTS: Final = _KEPT["blueprints"]
+_ADD_BLUEPRINT: Final = _KEPT["add_blueprint"]
+_REMOVE_BLUEPRINT: Final = _KEPT["remove_blueprint"]
+_SERVICES: Final = _KEPT["services"]
+_ADD_SERVICE: Final = _KEPT["add_service"]
+_REPLACE_SERVICE: Final = _KEPT["replace_service"]
+_REMOVE_SERVICE: Final = _KEPT["remove_service"]
+_ALIASES: Final = _KEPT["aliases"]
+_SET_ALIAS: Final = _KEPT["set_alias"]
+_REMOVE_ALIAS: Final = _KEPT["remove_alias"]
+_REMOVE_ALIASES: Final = _KEPT["remove_aliases"]
 
 
 class ModuleRow(msgspec.Struct, frozen=True):
@@ -85,7 +60,7 @@ class Inventory(msgspec.Struct, frozen=True):
     aliases: dict[str, str]
 
 
-def read_all(connection: Connection) -> Inventory:
+def read_all(transaction: Transaction) -> Inventory:
     """All rows."""
     return Inventory(
         {
@@ -97,57 +72,57 @@ def read_all(connection: Connection) -> Inventory:
                 row.added_by,
                 row.added_ms,
             )
-            for row in connection.execute(select(modules))
+            for row in transaction.rows(_MODULES)
         },
-        {row.id: read_blueprint(row.body) for row in connection.execute(select(blueprints))},
-        {row.id: ServiceEntry(*row) for row in connection.execute(select(services))},
-        {row.alias: row.service for row in connection.execute(select(aliases))},
+        {row.id: read_blueprint(row.body) for row in transaction.rows(_BLUEPRINTS)},
+        {row.id: ServiceEntry(*row) for row in transaction.rows(_SERVICES)},
+        {row.alias: row.service for row in transaction.rows(_ALIASES)},
     )
 
 
-def add_module(connection: Connection, row: ModuleRow) -> None:
+def add_module(transaction: Transaction, row: ModuleRow) -> None:
     """Add a module; one that is there stays as it is."""
     values = {**msgspec.structs.asdict(row), "shape": msgspec.msgpack.encode(row.shape)}
-    connection.execute(_ADD_MODULE[connection.dialect.name], [values])
+    transaction.change(_ADD_MODULE, values)
 
 
-def remove_module(connection: Connection, module: str) -> None:
+def remove_module(transaction: Transaction, module: str) -> None:
     """Remove a module."""
-    connection.execute(delete(modules).where(modules.c.id == module))
+    transaction.change(_REMOVE_MODULE, {"of": module})
 
 
-def add_blueprint(connection: Connection, blueprint: str, body: bytes, added_ms: int) -> None:
+def add_blueprint(transaction: Transaction, blueprint: str, body: bytes, added_ms: int) -> None:
     """Add a blueprint; one that is there stays as it is."""
     row = {"id": blueprint, "body": body, "added_ms": added_ms}
-    connection.execute(_ADD_BLUEPRINT[connection.dialect.name], [row])
+    transaction.change(_ADD_BLUEPRINT, row)
 
 
-def remove_blueprint(connection: Connection, blueprint: str) -> None:
+def remove_blueprint(transaction: Transaction, blueprint: str) -> None:
     """Remove a blueprint."""
-    connection.execute(delete(blueprints).where(blueprints.c.id == blueprint))
+    transaction.change(_REMOVE_BLUEPRINT, {"of": blueprint})
 
 
-def add_service(connection: Connection, row: ServiceEntry) -> None:
+def add_service(transaction: Transaction, row: ServiceEntry) -> None:
     """Add a service."""
-    connection.execute(services.insert(), [msgspec.structs.asdict(row)])
+    transaction.change(_ADD_SERVICE, msgspec.structs.asdict(row))
 
 
-def replace_service(connection: Connection, service: str, blueprint: str) -> None:
+def replace_service(transaction: Transaction, service: str, blueprint: str) -> None:
     """Give a service another blueprint."""
-    connection.execute(update(services).where(services.c.id == service).values(blueprint=blueprint))
+    transaction.change(_REPLACE_SERVICE, {"of": service, "by": blueprint})
 
 
-def remove_service(connection: Connection, service: str) -> None:
+def remove_service(transaction: Transaction, service: str) -> None:
     """Remove a service and its aliases."""
-    connection.execute(delete(services).where(services.c.id == service))
-    connection.execute(delete(aliases).where(aliases.c.service == service))
+    transaction.change(_REMOVE_SERVICE, {"of": service})
+    transaction.change(_REMOVE_ALIASES, {"of": service})
 
 
-def set_alias(connection: Connection, alias: str, service: str) -> None:
+def set_alias(transaction: Transaction, alias: str, service: str) -> None:
     """Let an alias name a service."""
-    connection.execute(_SET_ALIAS[connection.dialect.name], [{"alias": alias, "service": service}])
+    transaction.change(_SET_ALIAS, {"alias": alias, "service": service})
 
 
-def remove_alias(connection: Connection, alias: str) -> None:
+def remove_alias(transaction: Transaction, alias: str) -> None:
     """Forget an alias."""
-    connection.execute(delete(aliases).where(aliases.c.alias == alias))
+    transaction.change(_REMOVE_ALIAS, {"of": alias})

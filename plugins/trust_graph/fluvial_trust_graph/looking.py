@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from fluvial.commands import Invocation, open_tables
 from fluvial.errors import ConfigError
 from fluvial.identity import KeyPair
+from fluvial.prepared import SqlTransaction
 
 from fluvial_trust_graph.live import LiveTrust
 from fluvial_trust_graph.options import TrustGraphOptions
@@ -30,7 +31,8 @@ def known(invocation: Invocation) -> LiveTrust:
         )
     options = choice.options
     with open_tables(invocation) as connection:
-        statements, stored = read_statements(connection), read_roots(connection)
+        transaction = SqlTransaction(connection)
+        statements, stored = read_statements(transaction), read_roots(transaction)
     me = KeyPair.load(settings.key_file).peer_id
     found = LiveTrust(
         effective_roots(me, options.own_exponent, options.roots, stored),

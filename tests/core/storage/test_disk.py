@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fluvial.particle import Particle, ParticleKey
+from fluvial.prepared import Prepared
 from fluvial.storage import JournalEntry, ParticleState, Store, open_store, sql_retention
 from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
@@ -53,7 +54,7 @@ def taken(folder: Path) -> int:
 async def counted(store: Store) -> dict[bytes, int]:
     """What the database says that everybody has."""
     found: dict[bytes, int] = {}
-    for initiator, size in await store.database.read(contents):
+    for initiator, size in await store.database.read(Prepared(contents)):
         found[initiator] = found.get(initiator, 0) + size
     return {initiator: size for initiator, size in found.items() if size}
 

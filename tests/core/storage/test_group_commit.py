@@ -12,10 +12,11 @@ import pytest
 from anyio import to_thread
 from fluvial.errors import StorageError
 from fluvial.particle import ParticleKey
+from fluvial.prepared import Statement
 from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store, writer
 from fluvial.storage.backend import READERS_MAX
 from fluvial.storage.database import open_database
-from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite, Statement
+from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
 from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
 from sqlalchemy import Connection, Engine, event, func, insert, select, text

@@ -17,9 +17,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from fluvial.errors import ConfigError, StorageError
-from fluvial.storage import Store, open_store
+from fluvial.storage import Store, open_store, owner_statements, particle_tables
 from fluvial.storage.revisions import newest
-from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE, metadata
+from fluvial.storage.tables import MIGRATIONS, VERSION_TABLE
 from sqlalchemy import Connection, text
 
 from tests.core.storage.samples import NOW_MS, make_particle, peer
@@ -62,7 +62,8 @@ def file(tmp_path: Path) -> Path:
 async def test_migrations_make_the_tables_that_the_code_expects(store: Store) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
-        return list(compare_metadata(context, metadata))
+        assert owner_statements.owners.metadata is particle_tables.metadata
+        return list(compare_metadata(context, particle_tables.metadata))
 
     assert await store.database.write(differences) == []
 

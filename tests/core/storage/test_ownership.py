@@ -14,11 +14,12 @@ from pathlib import Path
 import anyio
 import pytest
 from fluvial.errors import StorageError
-from fluvial.storage import Store, open_store, ownership, writer
-from fluvial.storage.ownership import owners
+from fluvial.prepared import Statement, Transaction
+from fluvial.storage import Store, database, open_store, ownership, writer
+from fluvial.storage.owner_statements import owners
 from fluvial.storage.writer import GROUP_MAX
 from fluvial.telemetry import make_logger
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from tests.core.storage.samples import NOW_MS, make_particle, peer
 from tests.core.storage.test_crash import write_until_killed
@@ -177,17 +178,15 @@ async def test_an_owner_on_another_host_is_left_alone_while_it_lives(
 ) -> None:
     looked: list[None] = []
 
-    def look(engine: object, look: object = ownership._look) -> object:
-        assert callable(look)
+    def look(transaction: Transaction) -> object:
         looked.append(None)
         if len(looked) == 2:
-            with engine.begin() as connection:  # type: ignore[attr-defined]
-                connection.execute(update(owners).values(beat=owners.c.beat + 1))
-        return look(engine)
+            transaction.change(Statement("UPDATE fluvial_owner SET beat = beat + 1"))
+        return ownership.owner_of(transaction)
 
     async with open_store(url, base_dir=tmp_path) as store:
         await store.database.write(partial(leave_owner, "elsewhere", 60_000))
-    monkeypatch.setattr(ownership, "_look", look)
+    monkeypatch.setattr(database, "owner_of", look)
     with pytest.raises(StorageError, match="another process writes to it: process 4711 on elsewhere"):
         await open_and_close(url, tmp_path)
 

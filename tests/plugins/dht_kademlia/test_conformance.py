@@ -10,7 +10,7 @@ from fluvial.testing.part import Build
 from fluvial.testing.routing import RoutingConformance
 from fluvial.testing.tables import TablesConformance
 from fluvial_dht_kademlia.plugin import TABLES
-from fluvial_dht_kademlia.shell import tables
+from fluvial_dht_kademlia.shell import definitions
 from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.routing import KademliaRouting
 from sqlalchemy import MetaData
@@ -33,7 +33,7 @@ class TestKademliaTables(TablesConformance):
 
     @pytest.fixture
     def metadata(self) -> MetaData:
-        return tables.metadata
+        return definitions.metadata
 
     @pytest.fixture
     def postgresql_url(self, postgres_server: PostgresServer) -> Iterator[str]:

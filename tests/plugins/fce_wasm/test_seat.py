@@ -15,9 +15,10 @@ from fluvial.testing.execution import ExecutionConformance, call_of
 from fluvial.testing.nodes import NodeNetwork, nodes
 from fluvial.testing.tables import TablesConformance
 from fluvial_fce_wasm.blueprints import blueprint_bytes, blueprint_id, made_blueprint
+from fluvial_fce_wasm.definitions import metadata
 from fluvial_fce_wasm.seat.options import WasmOptions
 from fluvial_fce_wasm.seat.seat import WasmExecution
-from fluvial_fce_wasm.tables import TABLES, metadata
+from fluvial_fce_wasm.tables import TABLES
 from sqlalchemy import MetaData
 
 from tests.plugins.fce_wasm.deploying import ask, deployed, refusal, wasm

@@ -11,7 +11,7 @@ from fluvial.testing.authorization import AuthorizationConformance
 from fluvial.testing.tables import TablesConformance
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
 from fluvial_trust_graph.options import TrustGraphOptions
-from fluvial_trust_graph.storage.store import metadata
+from fluvial_trust_graph.storage.definitions import metadata
 from fluvial_trust_graph.tables import TABLES
 
 from tests.support.postgres import PostgresServer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 import anyio
 import structlog
 from fluvial.errors import StorageError
 from fluvial.ports import Database
+from fluvial.prepared import Prepared
 
 from fluvial_dht_kademlia.machine.publications import Publications
 from fluvial_dht_kademlia.machine.record_store import RecordStore
@@ -51,12 +51,12 @@ class StateKeeper:
         Raises:
             StorageError: the database cannot be read or written.
         """
-        for contact, seen_at in await self._database.read(partial(tables.read_contacts, count_max=contacts_max)):
+        for contact, seen_at in await self._database.read(Prepared(tables.read_contacts, count_max=contacts_max)):
             self._book.restore(contact, seen_at)
-        await self._database.write(partial(tables.drop_expired, now=now))
-        for challenge, kept in await self._database.read(partial(tables.read_records, now=now)):
+        await self._database.write(Prepared(tables.drop_expired, now=now))
+        for challenge, kept in await self._database.read(Prepared(tables.read_records, now=now)):
             self._store.restore(challenge, kept)
-        self._publications.restore(await self._database.read(tables.read_publications))
+        self._publications.restore(await self._database.read(Prepared(tables.read_publications)))
         self._store.watch()
 
     async def write_records(self) -> None:
@@ -70,7 +70,7 @@ class StateKeeper:
         for first in range(0, len(rows), ROWS_MAX):
             some = rows[first : first + ROWS_MAX]
             try:
-                await self._database.write(partial(tables.write_records, rows=some))
+                await self._database.write(Prepared(tables.write_records, rows=some))
             except BaseException:
                 self._unwritten = [*rows[first:], *self._unwritten]
                 raise
@@ -79,7 +79,7 @@ class StateKeeper:
         """Write what has changed among this peer's own records; raises as :meth:`write_records`."""
         changed, gone = self._publications.take_changes()
         if changed or gone:
-            await self._database.write(partial(tables.write_publications, changed=changed, gone=gone))
+            await self._database.write(Prepared(tables.write_publications, changed=changed, gone=gone))
 
     async def run(self) -> None:
         """Write the rest from time to time, and once more at the end."""
@@ -98,6 +98,6 @@ class StateKeeper:
             changes = self._book.take_changes()
             for first in range(0, len(changes), ROWS_MAX):
                 some = changes[first : first + ROWS_MAX]
-                await self._database.write(partial(tables.write_contacts, changes=some))
+                await self._database.write(Prepared(tables.write_contacts, changes=some))
         except StorageError as error:
             self._log.error("dht_state_not_written", error=error.message)

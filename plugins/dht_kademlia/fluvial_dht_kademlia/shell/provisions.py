@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Final
 
 from fluvial.errors import ResourceLimit
 from fluvial.ports import Database
+from fluvial.prepared import Prepared
 
 from fluvial_dht_kademlia.machine.keyspace import Key
 from fluvial_dht_kademlia.shell import tables
@@ -33,7 +33,7 @@ class Provisions:
 
     async def load(self) -> None:
         """Take back what was provided before a restart; raises StorageError."""
-        found = await self._database.read(tables.read_provided)
+        found = await self._database.read(Prepared(tables.read_provided))
         self._provided = {one.challenge.key: one for one in found}
 
     async def add(self, one: Provided) -> None:
@@ -44,13 +44,13 @@ class Provisions:
         """
         if one.challenge.key not in self._provided and len(self._provided) >= PROVIDED_MAX:
             raise ResourceLimit(f"this peer was told to provide {PROVIDED_MAX} things already", hint="withdraw some")
-        await self._database.write(partial(tables.write_provided, one=one))
+        await self._database.write(Prepared(tables.write_provided, one=one))
         self._provided[one.challenge.key] = one
 
     async def remove(self, key: Key) -> bool:
         """Provide something no more; whether it was provided. Raises StorageError."""
         if key not in self._provided:
             return False
-        await self._database.write(partial(tables.delete_provided, key=key))
+        await self._database.write(Prepared(tables.delete_provided, key=key))
         del self._provided[key]
         return True

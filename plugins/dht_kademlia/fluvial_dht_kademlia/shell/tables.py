@@ -1,15 +1,16 @@
-"""The tables of the DHT, and the functions that read and write them inside of a transaction."""
+"""Reads and writes the tables of the DHT inside of a transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
 
 import msgspec
 from fluvial.addresses import Address, Contact
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
-from fluvial.tables import SortedText, new_metadata, per_dialect
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Table, Text, delete, select
+from fluvial.prepared import KeptStatements, Transaction
 
 from fluvial_dht_kademlia.machine.challenges import Challenge
 from fluvial_dht_kademlia.machine.keyspace import Key, key_bytes
@@ -19,61 +20,20 @@ from fluvial_dht_kademlia.machine.record_store import KeptRecord, RecordStore
 from fluvial_dht_kademlia.machine.records import ProviderRecord
 from fluvial_dht_kademlia.shell.address_book import BookEntry
 
-metadata = new_metadata()
-contacts = Table(
-    "kademlia_contacts",
-    metadata,
-    Column("peer", SortedText, primary_key=True),
-    Column("addresses", Text, nullable=False),
-    Column("seen_ms", BigInteger, nullable=False),
-)
-records = Table(
-    "kademlia_records",
-    metadata,
-    Column("key", LargeBinary, primary_key=True),
-    Column("provider", SortedText, primary_key=True),
-    Column("challenge", LargeBinary, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("since_ms", BigInteger, nullable=False),
-    Column("expires_ms", BigInteger, nullable=False),
-)
-publications = Table(
-    "kademlia_publications",
-    metadata,
-    Column("key", LargeBinary, primary_key=True),
-    Column("challenge", LargeBinary, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-)
-provided = Table(
-    "kademlia_provided",
-    metadata,
-    Column("key", LargeBinary, primary_key=True),
-    Column("challenge", LargeBinary, nullable=False),
-    Column("value", LargeBinary, nullable=False),
-    Column("service", Text, nullable=False),
-)
-
-_put_contact = per_dialect(
-    lambda insert: (one := insert(contacts)).on_conflict_do_update(
-        index_elements=["peer"], set_={"addresses": one.excluded.addresses, "seen_ms": one.excluded.seen_ms}
-    )
-)
-_put_record = per_dialect(
-    lambda insert: (one := insert(records)).on_conflict_do_update(
-        index_elements=["key", "provider"],
-        set_={name: one.excluded[name] for name in ("challenge", "record", "since_ms", "expires_ms")},
-    )
-)
-_put_publication = per_dialect(
-    lambda insert: (one := insert(publications)).on_conflict_do_update(
-        index_elements=["key"], set_={"challenge": one.excluded.challenge, "record": one.excluded.record}
-    )
-)
-_put_provided = per_dialect(
-    lambda insert: (one := insert(provided)).on_conflict_do_update(
-        index_elements=["key"], set_={"value": one.excluded.value, "service": one.excluded.service}
-    )
-)
+_KEPT: Final = KeptStatements("fluvial_dht_kademlia.shell.definitions", Path(__file__).with_name("definitions.sql"))
+_PUT_CONTACT: Final = _KEPT["put_contact"]
+_DROP_CONTACT: Final = _KEPT["drop_contact"]
+_CONTACTS: Final = _KEPT["contacts"]
+_PUT_RECORD: Final = _KEPT["put_record"]
+_DROP_RECORD: Final = _KEPT["drop_record"]
+_RECORDS: Final = _KEPT["records"]
+_DROP_EXPIRED: Final = _KEPT["drop_expired"]
+_PUT_PUBLICATION: Final = _KEPT["put_publication"]
+_DROP_PUBLICATION: Final = _KEPT["drop_publication"]
+_PUBLICATIONS: Final = _KEPT["publications"]
+_PUT_PROVIDED: Final = _KEPT["put_provided"]
+_DROP_PROVIDED: Final = _KEPT["drop_provided"]
+_PROVIDED: Final = _KEPT["provided"]
 
 
 class Provided(msgspec.Struct, frozen=True):
@@ -84,25 +44,24 @@ class Provided(msgspec.Struct, frozen=True):
     service: str = ""
 
 
-def write_contacts(connection: Connection, changes: Sequence[tuple[PeerId, BookEntry | None]]) -> None:
+def write_contacts(transaction: Transaction, changes: Sequence[tuple[PeerId, BookEntry | None]]) -> None:
     """Write what has changed in the address book."""
     kept = [
         {"peer": peer, "addresses": " ".join(map(str, entry.tried[:ADDRESSES_MAX])), "seen_ms": entry.seen_at}
         for peer, entry in changes
         if entry is not None
     ]
-    gone = [peer for peer, entry in changes if entry is None]
+    gone = [{"gone": peer} for peer, entry in changes if entry is None]
     if kept:
-        connection.execute(_put_contact[connection.dialect.name], kept)
+        transaction.change(_PUT_CONTACT, kept)
     if gone:
-        connection.execute(delete(contacts).where(contacts.c.peer.in_(gone)))
+        transaction.change(_DROP_CONTACT, gone)
 
 
-def read_contacts(connection: Connection, count_max: int) -> list[tuple[Contact, int]]:
+def read_contacts(transaction: Transaction, count_max: int) -> list[tuple[Contact, int]]:
     """The address book, the most recently seen last; entries that cannot be read are left out."""
-    newest = select(contacts).order_by(contacts.c.seen_ms.desc(), contacts.c.peer).limit(count_max)
     found: list[tuple[Contact, int]] = []
-    for row in connection.execute(newest):
+    for row in transaction.rows(_CONTACTS, {"most": count_max}):
         try:
             contact = Contact(PeerId.parse(row.peer), tuple(map(Address.parse, row.addresses.split())))
         except ValueError:  # written by another version
@@ -120,12 +79,12 @@ def changed_records(store: RecordStore) -> list[RecordRow]:
     return [(key, peer, store.kept(key, peer)) for key, peer in sorted(store.take_changes())]
 
 
-def write_records(connection: Connection, rows: Sequence[RecordRow]) -> None:
+def write_records(transaction: Transaction, rows: Sequence[RecordRow]) -> None:
     """Write what has changed among the records that are kept."""
     kept, gone = [], []
     for key, peer, found in rows:
         if found is None:
-            gone.append((key, peer))
+            gone.append({"of": key_bytes(key), "by": peer})
             continue
         challenge, one = found
         kept.append(
@@ -139,51 +98,50 @@ def write_records(connection: Connection, rows: Sequence[RecordRow]) -> None:
             }
         )
     if kept:
-        connection.execute(_put_record[connection.dialect.name], kept)
-    for key, peer in gone:
-        connection.execute(delete(records).where(records.c.key == key_bytes(key), records.c.provider == peer))
+        transaction.change(_PUT_RECORD, kept)
+    if gone:
+        transaction.change(_DROP_RECORD, gone)
 
 
-def read_records(connection: Connection, now: int) -> list[tuple[Challenge, KeptRecord]]:
+def read_records(transaction: Transaction, now: int) -> list[tuple[Challenge, KeptRecord]]:
     """The records that are kept and have not expired; those of before are deleted at the next write of their key."""
-    rows = connection.execute(select(records).where(records.c.expires_ms > now).order_by(records.c.since_ms))
     found: list[tuple[Challenge, KeptRecord]] = []
-    for row in rows:
+    for row in transaction.rows(_RECORDS, {"now": now}):
         challenge = decode(row.challenge, Challenge, what="challenge in the database")
         record = decode(row.record, ProviderRecord, what="record in the database")
         found.append((challenge, KeptRecord(record, row.since_ms, now)))
     return found
 
 
-def drop_expired(connection: Connection, now: int) -> None:
+def drop_expired(transaction: Transaction, now: int) -> None:
     """Delete the records that have expired."""
-    connection.execute(delete(records).where(records.c.expires_ms <= now))
+    transaction.change(_DROP_EXPIRED, {"now": now})
 
 
-def write_publications(connection: Connection, changed: Iterable[Publication], gone: Iterable[Key]) -> None:
+def write_publications(transaction: Transaction, changed: Iterable[Publication], gone: Iterable[Key]) -> None:
     """Write this peer's own records."""
     rows = [
         {"key": key_bytes(one.challenge.key), "challenge": encode(one.challenge), "record": encode(one.record)}
         for one in changed
     ]
     if rows:
-        connection.execute(_put_publication[connection.dialect.name], rows)
-    for key in gone:
-        connection.execute(delete(publications).where(publications.c.key == key_bytes(key)))
+        transaction.change(_PUT_PUBLICATION, rows)
+    if dropped := [{"of": key_bytes(key)} for key in gone]:
+        transaction.change(_DROP_PUBLICATION, dropped)
 
 
-def read_publications(connection: Connection) -> list[Publication]:
+def read_publications(transaction: Transaction) -> list[Publication]:
     """This peer's own records."""
     return [
         Publication(
             decode(row.challenge, Challenge, what="challenge in the database"),
             decode(row.record, ProviderRecord, what="record in the database"),
         )
-        for row in connection.execute(select(publications).order_by(publications.c.key))
+        for row in transaction.rows(_PUBLICATIONS)
     ]
 
 
-def write_provided(connection: Connection, one: Provided) -> None:
+def write_provided(transaction: Transaction, one: Provided) -> None:
     """Keep what this peer was told to provide."""
     row = {
         "key": key_bytes(one.challenge.key),
@@ -191,17 +149,17 @@ def write_provided(connection: Connection, one: Provided) -> None:
         "value": one.value,
         "service": one.service,
     }
-    connection.execute(_put_provided[connection.dialect.name], [row])
+    transaction.change(_PUT_PROVIDED, row)
 
 
-def delete_provided(connection: Connection, key: Key) -> None:
+def delete_provided(transaction: Transaction, key: Key) -> None:
     """Forget what this peer was told to provide at a key."""
-    connection.execute(delete(provided).where(provided.c.key == key_bytes(key)))
+    transaction.change(_DROP_PROVIDED, {"of": key_bytes(key)})
 
 
-def read_provided(connection: Connection) -> list[Provided]:
+def read_provided(transaction: Transaction) -> list[Provided]:
     """What this peer was told to provide."""
     return [
         Provided(decode(row.challenge, Challenge, what="challenge in the database"), row.value, row.service)
-        for row in connection.execute(select(provided).order_by(provided.c.key))
+        for row in transaction.rows(_PROVIDED)
     ]

@@ -15,6 +15,7 @@ from fluvial.effectors import EffectorError
 from fluvial.identity import PeerId
 from fluvial.policies import PolicyReader
 from fluvial.ports import Context
+from fluvial.prepared import Prepared
 from fluvial.services import Status
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
@@ -76,7 +77,7 @@ class Deployments:
         self.shelf = shelf
         if self._options.compose and not is_virtual():  # in simulated time there are no processes
             self._composer = await in_thread(Composer.installed)
-        self.inventory = await self._context.database.read(tables.read_all)
+        self.inventory = await self._context.database.read(Prepared(tables.read_all))
 
     async def close(self) -> None:
         """Throw away all instances."""
@@ -154,7 +155,7 @@ class Deployments:
             raise
         size = await in_thread(lambda: path.stat().st_size)
         row = tables.ModuleRow(blob, name[:128], size, compiled.shape, by, self._context.clock.now_ms())
-        await self._context.database.write(partial(tables.add_module, row=row))
+        await self._context.database.write(Prepared(tables.add_module, row=row))
         self.inventory.modules[blob] = row
         return row
 
@@ -165,7 +166,7 @@ class Deployments:
         users = [key for key, one in self.inventory.blueprints.items() if module in [str(m) for _, m in one.modules]]
         if users:
             raise EffectorError(CONFLICT, f"the blueprint {users[0]} needs this module")
-        await self._context.database.write(partial(tables.remove_module, module=module))
+        await self._context.database.write(Prepared(tables.remove_module, module=module))
         del self.inventory.modules[module]
         await self._context.blobs.unpin(BlobId.parse(module))
 
@@ -178,7 +179,7 @@ class Deployments:
         if key not in self.inventory.blueprints:
             await self._context.blobs.put(body)
             now = self._context.clock.now_ms()
-            await self._context.database.write(partial(tables.add_blueprint, blueprint=key, body=body, added_ms=now))
+            await self._context.database.write(Prepared(tables.add_blueprint, blueprint=key, body=body, added_ms=now))
             self.inventory.blueprints[key] = blueprint
         return key
 
@@ -188,7 +189,7 @@ class Deployments:
             raise EffectorError(NOT_FOUND, f"there is no blueprint {key[:80]!r}")
         if users := [one.id for one in self.inventory.services.values() if one.blueprint == key]:
             raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
-        await self._context.database.write(partial(tables.remove_blueprint, blueprint=key))
+        await self._context.database.write(Prepared(tables.remove_blueprint, blueprint=key))
         del self.inventory.blueprints[key]
         await self._context.blobs.unpin(BlobId.parse(key))
 
@@ -218,7 +219,7 @@ class Deployments:
         service = f"{self._context.rng.getrandbits(128):032x}"
         entry = tables.ServiceEntry(service, key, owner, now)
         await self._tried(await self._plan(entry, blueprint))
-        await self._context.database.write(partial(tables.add_service, row=entry))
+        await self._context.database.write(Prepared(tables.add_service, row=entry))
         self.inventory.services[service] = entry
         return entry
 
@@ -230,7 +231,7 @@ class Deployments:
             changed = msgspec.structs.replace(entry, blueprint=key)
             plan = await self._plan(changed, blueprint)
             await self._tried(plan)
-            await self._context.database.write(partial(tables.replace_service, service=entry.id, blueprint=key))
+            await self._context.database.write(Prepared(tables.replace_service, service=entry.id, blueprint=key))
             self.inventory.services[entry.id] = changed
             if (running := self._running.get(entry.id)) is not None:
                 await running.swap(plan)
@@ -254,7 +255,7 @@ class Deployments:
 
     async def remove(self, entry: tables.ServiceEntry) -> None:
         """Remove a service with its aliases, its state directory and what effectors keep for it."""
-        await self._context.database.write(partial(tables.remove_service, service=entry.id))
+        await self._context.database.write(Prepared(tables.remove_service, service=entry.id))
         del self.inventory.services[entry.id]
         self._changing.pop(entry.id, None)
         for alias in self.aliases_of(entry.id):
@@ -267,12 +268,12 @@ class Deployments:
 
     async def set_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
         """Let an alias name a service."""
-        await self._context.database.write(partial(tables.set_alias, alias=alias, service=entry.id))
+        await self._context.database.write(Prepared(tables.set_alias, alias=alias, service=entry.id))
         self.inventory.aliases[alias] = entry.id
 
     async def remove_alias(self, alias: str) -> None:
         """Forget an alias."""
-        await self._context.database.write(partial(tables.remove_alias, alias=alias))
+        await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
         self.inventory.aliases.pop(alias, None)
 
     # --- running ------------------------------------------------------------------------------------------------------

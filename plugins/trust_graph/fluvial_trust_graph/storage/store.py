@@ -1,15 +1,16 @@
-"""The tables, and what is read and written in them."""
+"""What is read and written in the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.ports import Database
-from fluvial.tables import new_metadata, per_dialect
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, LargeBinary, Table, and_, delete, or_, select
+from fluvial.prepared import KeptStatements, Parameters, Prepared, Transaction
+from fluvial.prepared import Statement as PreparedStatement
 
 from fluvial_trust_graph.statements import Statement, decode_statement, encode_statement
 
@@ -18,30 +19,12 @@ REMOVED: Final = -1
 BATCH: Final = 500
 """Rows of one write: some milliseconds, so that others wait no longer for the writer."""
 
-metadata = new_metadata()
-statements = Table(
-    "trust_statements",
-    metadata,
-    Column("issuer", LargeBinary(32), primary_key=True),
-    Column("subject", LargeBinary(32), primary_key=True),
-    Column("statement", LargeBinary, nullable=False),
-)
-roots = Table(
-    "trust_roots",
-    metadata,
-    Column("peer", LargeBinary(32), primary_key=True),
-    Column("exponent", BigInteger, nullable=False),
-)
-_PUT = per_dialect(
-    lambda insert: (new := insert(statements)).on_conflict_do_update(
-        index_elements=["issuer", "subject"], set_={"statement": new.excluded.statement}
-    )
-)
-_SET_ROOT = per_dialect(
-    lambda insert: (new := insert(roots)).on_conflict_do_update(
-        index_elements=["peer"], set_={"exponent": new.excluded.exponent}
-    )
-)
+_KEPT: Final = KeptStatements("fluvial_trust_graph.storage.definitions", Path(__file__).with_name("definitions.sql"))
+_STATEMENTS: Final = _KEPT["statements"]
+_PUT: Final = _KEPT["put"]
+_REMOVE: Final = _KEPT["remove"]
+_ROOTS: Final = _KEPT["roots"]
+_SET_ROOT: Final = _KEPT["set_root"]
 
 
 class StatementStore:
@@ -56,7 +39,7 @@ class StatementStore:
 
     async def load(self) -> tuple[Sequence[Statement], Mapping[PeerId, int]]:
         """All statements, and the roots that were set; raises StorageError."""
-        return await self._database.read(lambda connection: (read_statements(connection), read_roots(connection)))
+        return await self._database.read(Prepared(lambda found: (read_statements(found), read_roots(found))))
 
     async def put(self, found: Sequence[Statement]) -> None:
         """Keep statements in place of what their issuers stated before about the same subjects; durable on return. Raises StorageError."""
@@ -69,39 +52,26 @@ class StatementStore:
             for one in found
         ]
         for at in range(0, len(rows), BATCH):
-            await self._write(rows[at : at + BATCH])
-
-    async def _write(self, rows: Sequence[Mapping[str, bytes]]) -> None:
-        def write(connection: Connection) -> None:
-            connection.execute(_PUT[connection.dialect.name], rows)
-
-        await self._database.write(write)
+            await self._change(_PUT, rows[at : at + BATCH])
 
     async def remove(self, pairs: Sequence[tuple[PeerId, PeerId]]) -> None:
         """Forget what issuers stated about subjects; raises StorageError."""
-        for at in range(0, len(pairs), BATCH // 5):
-            some = [(issuer.public_key, subject.public_key) for issuer, subject in pairs[at : at + BATCH // 5]]
-            chosen = or_(*(and_(statements.c.issuer == one, statements.c.subject == other) for one, other in some))
-            await self._database.write(lambda connection, chosen=chosen: _delete(connection, chosen))  # type: ignore[misc]
+        rows = [{"by": issuer.public_key, "about": subject.public_key} for issuer, subject in pairs]
+        for at in range(0, len(rows), BATCH):
+            await self._change(_REMOVE, rows[at : at + BATCH])
 
     async def set_root(self, peer: PeerId, exponent: int) -> None:
         """Make a peer a root, or :data:`REMOVED`; raises StorageError."""
-        row = {"peer": peer.public_key, "exponent": exponent}
+        await self._change(_SET_ROOT, [{"peer": peer.public_key, "exponent": exponent}])
 
-        def write(connection: Connection) -> None:
-            connection.execute(_SET_ROOT[connection.dialect.name], [row])
-
-        await self._database.write(write)
+    async def _change(self, statement: PreparedStatement, rows: Sequence[Parameters]) -> None:
+        await self._database.write(Prepared(lambda transaction: transaction.change(statement, rows)))
 
 
-def _delete(connection: Connection, chosen: ColumnElement[bool]) -> None:
-    connection.execute(delete(statements).where(chosen))
-
-
-def read_statements(connection: Connection) -> list[Statement]:
+def read_statements(transaction: Transaction) -> list[Statement]:
     """All statements; what another version wrote and this one cannot read is left out."""
     found = []
-    for (data,) in connection.execute(select(statements.c.statement)):
+    for (data,) in transaction.rows(_STATEMENTS):
         try:
             found.append(decode_statement(data))
         except RemoteProtocolError:
@@ -109,12 +79,9 @@ def read_statements(connection: Connection) -> list[Statement]:
     return found
 
 
-def read_roots(connection: Connection) -> dict[PeerId, int]:
+def read_roots(transaction: Transaction) -> dict[PeerId, int]:
     """The roots that were set while the peer ran; :data:`REMOVED` for those that were removed."""
-    rows: Iterable[tuple[bytes, int]] = (
-        tuple(row) for row in connection.execute(select(roots.c.peer, roots.c.exponent))
-    )
-    return {PeerId.from_public_key(peer): exponent for peer, exponent in rows}
+    return {PeerId.from_public_key(peer): exponent for peer, exponent in transaction.rows(_ROOTS)}
 
 
 def effective_roots(
