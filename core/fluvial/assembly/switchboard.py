@@ -68,8 +68,14 @@ class Switchboard:
     def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
         self._guard = guard
         self._lines: dict[str, _ProtocolQueue] = {}
-        outcomes = "Messages of other peers, by protocol and outcome"
-        self._outcomes = Counters(Counter("fluvial_messages", outcomes, ["protocol", "outcome"], registry=metrics))
+        self._outcomes = Counters(
+            Counter(
+                "fluvial_messages",
+                "Messages of other peers, by protocol and outcome",
+                ["protocol", "outcome"],
+                registry=metrics,
+            )
+        )
 
     def connect(self, answers: Iterable[Answer], *, owner: str, plugin: str, foreign: bool = True) -> None:
         """Hold the messages of these protocols from now on.

@@ -93,8 +93,9 @@ class Inbox:
         self._throttled = throttled
         self._own_reasons: set[str] = set()
         self._signed = SignedHeaders()
-        outcomes = "Particles handed to this peer, by outcome"
-        self._outcomes = Counters(Counter("fluvial_particles", outcomes, ["outcome"], registry=metrics))
+        self._outcomes = Counters(
+            Counter("fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics)
+        )
 
     async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
         """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""
