@@ -44,6 +44,13 @@ May raise ``Refused``, ``RemoteProtocolError``, ``LocalProtocolError``, ``Resour
 message. Of any other exception the sender sees only an id; the log has its text."""
 
 
+class RefusingAnswer(bytes):
+    """An answer which says that the message was of no use: a refusal with a reason, or nothing where nothing was wanted.
+
+    The transport sends it as any other, and may charge the sender for the work as for an error.
+    """
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol that a part answers.
 

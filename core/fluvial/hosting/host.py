@@ -38,10 +38,10 @@ from fluvial.consensus.replica import Replica
 from fluvial.consensus.replica_config import ReplicaConfig
 from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.consensus.wire import LedgerStatus, tag_of
-from fluvial.encoding import encode
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError
 from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
+from fluvial.hosting.follower_news import FollowerNews
 from fluvial.hosting.genesis_file import read_genesis
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
@@ -61,7 +61,7 @@ from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import VALIDATORS_MAX
 from fluvial.ports import Context, View
-from fluvial.seats import Answer, Consensus, Contributions
+from fluvial.seats import Answer, Consensus, Contributions, RefusingAnswer
 from fluvial.waiting import now_s
 
 PROTOCOL: Final = "/fluvial/consensus/1"
@@ -101,6 +101,7 @@ class ConsensusHost(Consensus):
         self.replica: Replica | None = None
         self.genesis: Genesis | None = None
         self._messages: Messenger | None = None
+        self._news: FollowerNews | None = None
         self._outside: OutsideLog | None = None
         self._tasks: TaskGroup | None = None
         self._measure(context)
@@ -187,6 +188,7 @@ class ConsensusHost(Consensus):
                 peers = self._context.peers
                 self._tasks = tasks
                 self._messages = Messenger(peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX)
+                self._news = FollowerNews(self._messages, lambda: self._desk.followers, self._status)
                 self._transactions.open(tasks)
                 tasks.start_soon(self._writer.run)
                 tasks.start_soon(self._keeper.run)
@@ -201,6 +203,8 @@ class ConsensusHost(Consensus):
                 raise self._failure
         finally:
             mark.close()
+            if self._news is not None:
+                self._news.close()
 
     async def _take_up_key(self, mark: KeyMark, chain: bytes) -> None:
         """Find out whether this key may vote with this database."""
@@ -295,7 +299,8 @@ class ConsensusHost(Consensus):
                     self._writer.then(partial(self._show, output, self._running().epoch))
                 case BlockProven(height, proof):
                     self._writer.then(partial(self._shown.certified.prove, height, proof))
-                    self._tell_followers(height)
+                    if self._news is not None:
+                        self._news.tell()
                 case Convicted(evidence):
                     offender = PeerId.from_public_key(evidence.offender)
                     self._log.warning(
@@ -339,11 +344,9 @@ class ConsensusHost(Consensus):
         if final.executed.terminal:
             self._log.info("epoch_began", epoch=epoch, height=final.block.header.height)
 
-    def _tell_followers(self, height: int) -> None:
-        assert self._messages is not None, "it is made before the first output"
-        idle = [one for one in self._desk.followers if self._messages.is_idle(one)]
-        if idle:
-            self._messages.broadcast(idle, encode(LedgerStatus(self._running().epoch, height)))
+    def _status(self) -> LedgerStatus:
+        replica = self._running()
+        return LedgerStatus(replica.epoch, replica.chain.tip.height)
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
@@ -353,6 +356,7 @@ class ConsensusHost(Consensus):
         messages = messages_of(payload)
         if replica.validators.index(sender) is None:
             messages = of_stranger(messages, asked=replica.is_asked(sender))
+        useful = False
         for data in messages:
             known = replica.validators.index(sender) is not None
             match tag_of(data):
@@ -360,14 +364,17 @@ class ConsensusHost(Consensus):
                     base = replica.chain.base
                     if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
                         self._take(replica, sender, data)
+                    useful = True
                 case b"wants":
                     continue  # in its turn, below
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
                 case _:
-                    self._take(replica, sender, data)
+                    useful |= self._take(replica, sender, data) or known
         wishes = [data for data in messages if tag_of(data) == b"wants"]
-        return self._hand_out(replica, sender, wishes) if wishes else b""
+        if wishes:
+            return self._hand_out(replica, sender, wishes)
+        return b"" if useful else RefusingAnswer()
 
     async def _hand_out(self, replica: Replica, sender: PeerId, wishes: Sequence[bytes]) -> bytes:
         """Answer who wants parts of a snapshot, each in its turn."""
@@ -376,7 +383,8 @@ class ConsensusHost(Consensus):
                 self._take(replica, sender, data)
         return b""
 
-    def _take(self, replica: Replica, sender: PeerId, data: bytes) -> None:
+    def _take(self, replica: Replica, sender: PeerId, data: bytes) -> bool:
+        """Let the replica handle a message; whether anything follows from it."""
         try:
             outputs = replica.receive(sender, data, self._now(), self._wall())
         except FluvialError:
@@ -388,6 +396,7 @@ class ConsensusHost(Consensus):
         for output in outputs:
             if isinstance(output, Misled) and output.sender == sender:
                 raise RemoteProtocolError(f"this is no part of a snapshot: {output.why}")
+        return bool(outputs)
 
     # --- health ---------------------------------------------------------------------------------------------------------
 

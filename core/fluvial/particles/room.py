@@ -39,12 +39,12 @@ from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
-from fluvial.particles.receipt import PROTOCOL, encode_receipt
+from fluvial.particles.receipt import ACCEPTED, MISSING, PROTOCOL, Receipt, encode_receipt
 from fluvial.particles.refusals import PROTOCOL as REFUSALS_PROTOCOL
 from fluvial.particles.refusals import QUERY_BYTES_MAX, RefusalLog, encode_refusals, read_query
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
-from fluvial.seats import Answer, Contributions, Decision, Part
+from fluvial.seats import Answer, Contributions, Decision, Part, RefusingAnswer
 from fluvial.services import Services
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import StoredParticle
@@ -174,10 +174,10 @@ class Particles(Part):
         self.keeper.come(peer)
 
     async def _delivery(self, sender: PeerId, payload: bytes) -> bytes:
-        return encode_receipt(await self._inbox.receive(sender, payload))
+        return _answer(await self._inbox.receive(sender, payload))
 
     async def _notice(self, sender: PeerId, payload: bytes) -> bytes:
-        return encode_receipt(await self._notice_inbox.receive(sender, payload))
+        return _answer(await self._notice_inbox.receive(sender, payload))
 
     async def _refused(self, sender: PeerId, payload: bytes) -> bytes:
         """What was refused, for this peer's owner."""
@@ -309,6 +309,12 @@ class Particles(Part):
             log=context.log,
             throttled=throttled,
         )
+
+
+def _answer(receipt: Receipt) -> bytes:
+    """A receipt as the answer to a delivery or a notice; one that was refused was of no use, unless something is asked for."""
+    data = encode_receipt(receipt)
+    return data if receipt.reason in (ACCEPTED, MISSING) else RefusingAnswer(data)
 
 
 async def _tell(throttled: ThrottledLog) -> None:

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 from fluvial.errors import FluvialError, ResourceLimit
 from fluvial.identity import PeerId
+from fluvial.seats import RefusingAnswer
 
+from fluvial_transport_tcp.accounts import WorkAccount
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.framing import Kind, Message, frame_bytes
@@ -44,10 +46,12 @@ class MessageHandler:
         share: what the connection holds of the node's memory.
         life: marked when there is a message.
         frame_bytes_max: the largest frame that both sides take.
+        account: what is done for the connection.
         on_idle: called whenever all is handled, and by :meth:`close` if it is.
     """
 
     __slots__ = (
+        "_account",
         "_credit_owed",
         "_frame_bytes_max",
         "_life",
@@ -69,6 +73,7 @@ class MessageHandler:
         share: IntakeShare,
         life: KeepAlive,
         frame_bytes_max: int,
+        account: WorkAccount,
         on_idle: Callable[[], None],
     ) -> None:
         self.answered = False
@@ -78,6 +83,7 @@ class MessageHandler:
         self._share = share
         self._life = life
         self._frame_bytes_max = frame_bytes_max
+        self._account = account
         self._window = CreditWindow(shared.options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
         self._workers: Workers[_Work] = Workers(
@@ -86,6 +92,7 @@ class MessageHandler:
             give_up=self._give_up,
             timeout_s=shared.options.handling_timeout_s,
             rounds=shared.rounds,
+            account=account,
             on_idle=on_idle,
         )
 
@@ -112,6 +119,7 @@ class MessageHandler:
     def tick(self, now: float) -> None:
         """Give up what takes too long; call it every second or so."""
         self._workers.tick(now)
+        self._account.tick()
 
     def take(self, message: Message, counted: int, then: Callable[[], None]) -> Withdraw | None:
         """Take over a message as soon as there is room for it among what the node holds and in the window.
@@ -137,9 +145,12 @@ class MessageHandler:
         self._life.active = True
         self._workers.add(work)
 
-    async def _handle(self, work: _Work) -> None:
+    async def _handle(self, work: _Work) -> int:
         with contained("handling", self._shared.throttled):
-            await self._finish(work, await self._reply(work.message))
+            reply, useful = await self._reply(work.message)
+            await self._finish(work, reply)
+            return 0 if useful else work.frame_bytes
+        return work.frame_bytes
 
     async def _give_up(self, work: _Work) -> None:
         with contained("handling", self._shared.throttled):
@@ -177,22 +188,24 @@ class MessageHandler:
                     self._share.give(size)
             self._writer.put(reply)
 
-    async def _reply(self, message: Message) -> Message:
+    async def _reply(self, message: Message) -> tuple[Message, bool]:
+        """The reply, and whether the message was of use."""
         try:
             body = await self._shared.receive(self._peer, message.label, message.body)
             too_large = frame_bytes("", body) > self._frame_bytes_max
         except FluvialError as error:
-            return self._error(message, error)
+            return self._error(message, error), False
         except Exception as error:  # noqa: BLE001 - a bug of whoever handles it costs this message, not the node
             self._shared.throttled.note(
                 "message_failed", type(error).__name__, level=ERROR, remote=self._peer, exc_info=error
             )
             text = b"it could not be handled; the log over there says why"
-            return Message(Kind.ERROR, message.id, FluvialError.code, text)
+            return Message(Kind.ERROR, message.id, FluvialError.code, text), False
         if too_large:
-            return self._error(message, ResourceLimit(f"the answer of {len(body)} bytes is larger than a frame may be"))
+            limit = ResourceLimit(f"the answer of {len(body)} bytes is larger than a frame may be")
+            return self._error(message, limit), False
         self.answered = True
-        return Message(Kind.ANSWER, message.id, body=body)
+        return Message(Kind.ANSWER, message.id, body=body), not isinstance(body, RefusingAnswer)
 
     def _error(self, message: Message, error: FluvialError) -> Message:
         self._shared.log.debug(

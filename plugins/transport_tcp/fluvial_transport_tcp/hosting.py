@@ -19,6 +19,7 @@ from fluvial.ports import Trust
 from fluvial.seats import PeerWatcher, Receive
 from fluvial.throttling import ThrottledLog
 
+from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
 from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
@@ -28,7 +29,7 @@ from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.pacing import ReadingRates
+from fluvial_transport_tcp.pacing import PrefixRates
 from fluvial_transport_tcp.pending import PendingHandshakes
 from fluvial_transport_tcp.places import Places
 from fluvial_transport_tcp.prefix import Prefix, prefix_of
@@ -93,7 +94,8 @@ class ConnectionHost:
             options=options,
             receive=receive,
             intake=Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max),
-            rates=ReadingRates(options),
+            rates=PrefixRates(options.unvouched_bytes_per_s, options.unvouched_prefix_bytes_per_s),
+            waste=WasteRates(),
             pool=WorkerPool(),
             rounds=WorkRounds(),
             leftovers=Leftovers(),
@@ -121,6 +123,7 @@ class ConnectionHost:
         )
         metrics.connections = self._table.__len__
         metrics.queued_bytes = lambda: self._table.queued_bytes
+        metrics.wasted_s = lambda: self._shared.waste.wasted_s
         metrics.intake_bytes = lambda: self._shared.intake.used
 
     @property

@@ -25,6 +25,7 @@ class Metrics(Collector):
         dropped: messages that came to nothing: one-way ones ``refused`` by the node, answers that came ``late``.
         connections: how many stand now.
         queued_bytes: how much waits to be written now, over all connections.
+        wasted_s: seconds that were spent on what came to nothing: messages that were refused or of no use, signs of life.
         intake_bytes: how much of the room for long messages of others is in use now.
     """
 
@@ -39,6 +40,7 @@ class Metrics(Collector):
         self.dropped: Final[Counter[str]] = Counter()
         self.connections: Callable[[], int] = lambda: 0
         self.queued_bytes: Callable[[], int] = lambda: 0
+        self.wasted_s: Callable[[], float] = lambda: 0.0
         self.intake_bytes: Callable[[], int] = lambda: 0
         registry.register(self)
 
@@ -58,6 +60,11 @@ class Metrics(Collector):
             _by("fluvial_transport_handshakes", "Handshakes by outcome", "outcome", self.handshakes),
             _by("fluvial_transport_closed", "Connections that ended, by reason", "reason", self.closed),
             _by("fluvial_transport_dropped", "Messages that came to nothing, by reason", "reason", self.dropped),
+            CounterMetricFamily(
+                "fluvial_transport_wasted_seconds",
+                "Processor time of the event loop for messages that were refused or of no use",
+                value=self.wasted_s(),
+            ),
             GaugeMetricFamily("fluvial_transport_connections", "Connections that stand", value=self.connections()),
             GaugeMetricFamily(
                 "fluvial_transport_queued_bytes", "Bytes that wait to be written", value=self.queued_bytes()

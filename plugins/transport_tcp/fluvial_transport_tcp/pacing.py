@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.prefix import Prefix
 
 PORTION_BYTES: Final = 262_144
@@ -38,10 +37,14 @@ class TokenBucket:
         self._level = float(per_s)
         self._seen = now
 
-    def charge(self, amount: int, now: float) -> None:
+    def charge(self, amount: float, now: float) -> None:
         """Take an amount, whatever is left."""
         self._level = self._refilled(now) - amount
         self._seen = now
+
+    def half_used(self, now: float) -> bool:
+        """Whether less than half of what it holds is left."""
+        return self._refilled(now) * 2 < self._per_s
 
     def debt_s(self, now: float) -> float:
         """Seconds until nothing is owed; 0 if less than one is."""
@@ -52,16 +55,17 @@ class TokenBucket:
         return min(float(self._per_s), self._level + (now - self._seen) * self._per_s)
 
 
-class ReadingRates:
-    """The rates of all connections of a node.
+class PrefixRates:
+    """The rates of all connections of a node, each by itself and all of one network prefix together.
 
     Args:
-        options: ``unvouched_bytes_per_s`` and ``unvouched_prefix_bytes_per_s``; 0 of either: as much as comes.
+        each: per second, of one connection; 0: as much as comes.
+        together: per second, of all of one public prefix; 0: as much as comes.
     """
 
-    def __init__(self, options: Options) -> None:
-        self._each: Final = options.unvouched_bytes_per_s
-        self._together: Final = options.unvouched_prefix_bytes_per_s
+    def __init__(self, each: int, together: int) -> None:
+        self._each: Final = each
+        self._together: Final = together
         self._prefixes: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def buckets(self, prefix: Prefix | None, now: float) -> list[TokenBucket]:

@@ -11,11 +11,13 @@ from typing import Final, TypeAlias
 
 from fluvial.waiting import later, now_s, soon
 
+from fluvial_transport_tcp.accounts import SIGN_S, WorkAccount
 from fluvial_transport_tcp.framing import Decoder, Kind, Message
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.pacing import ReadingPace
+from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.secure import Session
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.wire import Wire
@@ -29,6 +31,8 @@ MESSAGES_AT_ONCE: Final = 32
 WORK: Final = frozenset({Kind.REQUEST, Kind.ONE_WAY})
 """Kinds of messages that are held until they have been handled."""
 _ANSWERS: Final = frozenset({Kind.ANSWER, Kind.ERROR})
+_SIGNS: Final = frozenset({Kind.PING, Kind.PONG})
+"""Signs of life: one in many seconds is of use."""
 
 Withdraw: TypeAlias = Callable[[], None]
 """Ends a wait: what was waited for is not wanted any more, or given back."""
@@ -47,11 +51,14 @@ class FrameReader:
         life: marked while a frame is incomplete and while this side does not read.
         metrics: counts bytes and messages.
         pace: how fast this side reads.
+        account: what is done for the connection; while it owes something it is not read.
+        rounds: when it may be read.
         take: takes the messages.
         resume: calls :meth:`read` again; called in a turn of the loop of its own.
     """
 
     __slots__ = (
+        "_account",
         "_decoder",
         "_ended",
         "_frame_bytes",
@@ -61,9 +68,11 @@ class FrameReader:
         "_pace",
         "_received",
         "_resume",
+        "_rounds",
         "_session",
         "_share",
         "_take",
+        "_turn",
         "_waits",
         "_wire",
         "_withdraw",
@@ -79,6 +88,8 @@ class FrameReader:
         life: KeepAlive,
         metrics: Metrics,
         pace: ReadingPace,
+        account: WorkAccount,
+        rounds: WorkRounds,
         take: Take,
         resume: Callable[[], None],
     ) -> None:
@@ -89,6 +100,9 @@ class FrameReader:
         self._life = life
         self._metrics = metrics
         self._pace = pace
+        self._account = account
+        self._rounds = rounds
+        self._turn = False  # it has waited in line, and may be read
         self._take = take
         self._resume = resume
         self._received: memoryview | None = None  # read from the wire, not decrypted yet
@@ -105,6 +119,23 @@ class FrameReader:
             RemoteProtocolError: the bytes are no frame, or no TLS; or what ``take`` raises.
             OSError, anyio's errors of streams: the connection broke.
         """
+        if self._waits or self._ended or (self._account.owes and self._must_rest(self._owed_s)):
+            return
+        if not (self._turn or self._rounds.open(self._account)):
+            self._wait(self._rounds.queue(self._account, self._begin_turn))
+            return
+        self._turn = False
+        began_s, before = self._rounds.now(), self._metrics.bytes_in
+        try:
+            self._read()
+        finally:
+            self._account.read(self._rounds.now() - began_s, self._metrics.bytes_in - before)
+
+    def _begin_turn(self) -> None:
+        self._turn, self._withdraw = True, None
+        self._heard()
+
+    def _read(self) -> None:
         for _ in range(MESSAGES_AT_ONCE):
             if self._waits or self._ended:
                 return
@@ -114,6 +145,8 @@ class FrameReader:
                     return
                 message = self._decoder.next_message()
             self._metrics.messages_in[message.kind] += 1
+            if message.kind in _SIGNS:
+                self._account.waste(SIGN_S, 0, now_s())
             counted = self._frame_is_complete(message.kind) if self._frame_bytes else 0
             if (withdraw := self._take(message, counted, self._granted)) is not None:
                 self._wait(withdraw)
@@ -213,8 +246,12 @@ class FrameReader:
         self._withdraw = later(wait_s, self._rested).cancel
         return True
 
+    def _owed_s(self, *, vouched: bool, now: float) -> float:
+        """What the pace and the account owe."""
+        return max(self._pace.owed_s(vouched=vouched, now=now), self._account.rest_s(now))
+
     def _rested(self) -> None:
         self._life.heard = True
-        if not self._must_rest(self._pace.owed_s):
+        if not self._must_rest(self._owed_s):
             self._withdraw = None
             self._continue()

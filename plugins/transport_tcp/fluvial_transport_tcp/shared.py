@@ -7,11 +7,12 @@ import structlog
 from fluvial.seats import Receive
 from fluvial.throttling import ThrottledLog
 
+from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.pacing import ReadingRates
+from fluvial_transport_tcp.pacing import PrefixRates
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.workers import WorkerPool
 
@@ -24,6 +25,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         receive: handles what comes in.
         intake: what they hold of others' messages together.
         rates: how fast they are read.
+        waste: what may come to nothing of what they send.
         pool: whose tasks handle what comes in.
         rounds: how much of it is begun at once.
         leftovers: what is still to be written though nobody waits for it.
@@ -35,7 +37,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     receive: Receive
     intake: Intake
-    rates: ReadingRates
+    rates: PrefixRates
+    waste: WasteRates
     pool: WorkerPool
     rounds: WorkRounds
     leftovers: Leftovers

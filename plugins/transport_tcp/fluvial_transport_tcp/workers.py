@@ -12,15 +12,16 @@ begin jobs for some milliseconds of a turn (``rounds``), so that floods over man
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
-from fluvial.waiting import Future, future
+from fluvial.waiting import Future, TimerHandle, future, later, now_s
 
-from fluvial_transport_tcp.rounds import WorkRounds
+from fluvial_transport_tcp.accounts import WorkAccount, metered
+from fluvial_transport_tcp.rounds import TURN_S, WorkRounds
 
 IDLE_MAX: Final = 16
 """Workers that wait for work, of all connections; further ones end when there is none."""
@@ -106,25 +107,28 @@ class Workers(Generic[JobT]):
 
     Args:
         pool: of the node.
-        handle: does a job.
+        handle: does a job; how many bytes of a message came to nothing with it.
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
+        account: what is done for this connection; while it owes something no job begins.
         on_idle: called whenever the last job is done, and by :meth:`close` if there is none.
     """
 
     __slots__ = (
+        "_account",
         "_begun",
         "_called",
         "_give_up",
         "_handle",
         "_jobs",
         "_on_idle",
+        "_pause",
         "_pool",
         "_resting",
         "_rounds",
         "_timeout_s",
-        "_turns",
+        "_turn_ends",
         "_workers",
     )
 
@@ -132,10 +136,11 @@ class Workers(Generic[JobT]):
         self,
         pool: WorkerPool,
         *,
-        handle: Callable[[JobT], Awaitable[None]],
-        give_up: Callable[[JobT], Awaitable[None]],
+        handle: Callable[[JobT], Coroutine[Any, Any, int]],
+        give_up: Callable[[JobT], Coroutine[Any, Any, None]],
         timeout_s: float,
         rounds: WorkRounds,
+        account: WorkAccount,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
@@ -144,7 +149,9 @@ class Workers(Generic[JobT]):
         self._timeout_s = timeout_s
         self._rounds = rounds
         self._on_idle = on_idle
-        self._turns = 0  # had since there was nothing to do
+        self._account = account
+        self._turn_ends = 0.0  # of the account's tag
+        self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
         self._called = False  # a worker is on its way to the line
@@ -203,14 +210,18 @@ class Workers(Generic[JobT]):
                 if self._begun >= JOBS_AT_ONCE:
                     await self._rest()
                     continue
-                if not self._rounds.open():
+                if self._account.owes and self._pauses():
+                    break
+                if not self._rounds.open(self._account) and self._account.tag >= self._turn_ends:
                     await self._wait_for_turn()
                 if (jobs := self._jobs) is None:
                     break  # dropped meanwhile
                 worker.job, worker.since = self._next(jobs), None
-                await self._handle(worker.job)
+                wasted, spent_s = await metered(self._handle(worker.job), self._account, self._rounds.now)
                 worker.job = None
-            if self._jobs and not self._resting:  # the scope was cancelled when the job was just done
+                if wasted:
+                    self._account.waste(spent_s, wasted, now_s())
+            if self._jobs and not (self._resting or self._pause):  # the scope was cancelled when the job was just done
                 self._call()
         finally:
             if worker.job is None:
@@ -233,7 +244,7 @@ class Workers(Generic[JobT]):
             self._on_idle()
 
     def _call(self) -> None:
-        if not self._called:
+        if not (self._called or self._pause):
             self._called = True
             self._pool.call(self)
 
@@ -243,17 +254,28 @@ class Workers(Generic[JobT]):
         if jobs:
             self._call()
         else:
-            self._turns, self._jobs = 0, None
+            self._jobs = None
         return job
 
     async def _wait_for_turn(self) -> None:
         """Other connections have their turns meanwhile; other workers of this one leave the line alone."""
         self._resting = True
         try:
-            await self._rounds.turn(self._turns)
-            self._turns += 1
+            await self._rounds.turn(self._account)
+            self._turn_ends = self._account.tag + TURN_S
         finally:
             self._resting, self._begun = False, 0
+
+    def _pauses(self) -> bool:
+        """Begin nothing for a while if the account owes something; whether it does."""
+        if self._pause is None and (rest_s := self._account.rest_s(now_s())) > 0:
+            self._pause = later(rest_s, self._paused)
+        return self._pause is not None
+
+    def _paused(self) -> None:
+        self._pause = None
+        if self._jobs:
+            self._call()
 
     async def _rest(self) -> None:
         self._resting = True

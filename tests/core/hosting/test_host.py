@@ -12,6 +12,7 @@ import pytest
 from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.hosting.follower_news import GAP_S
 from fluvial.hosting.host import PROTOCOL
 from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair
@@ -33,6 +34,7 @@ from tests.support.ledgers import (
     write_genesis,
 )
 
+OUTCOMES = ("answered", "refused")
 PAYEE = keys_of("payee").public_key
 
 
@@ -77,6 +79,24 @@ async def test_a_validator_alone_is_idle_while_nothing_waits(tmp_path: Path, alg
         await host_of(ada).submit(transaction(ada, TransferUnits(PAYEE, 7), 0))
         await anyio.sleep(0.1)
         assert balance(ada) == 7, "what waits is not held back"
+
+
+async def test_followers_are_told_of_many_blocks_together(tmp_path: Path) -> None:
+    """A ledger that has a block each few milliseconds tells its followers ten times a second, and they are up to date."""
+    write_genesis(tmp_path / "genesis.json", ["ada"])
+    async with nodes(base_dir=tmp_path) as network:
+        ada = await start_holder(network, "ada", idle_ms=5)
+        follower = await start_holder(network, "eve", "none")
+        await until_height(ada, 50)
+        await until_height(follower, 50)
+
+        def told() -> float:
+            return sum(follower.metric("fluvial_messages_total", protocol=PROTOCOL, outcome=one) for one in OUTCOMES)
+
+        before_s, before, height = anyio.current_time(), told(), host_of(ada).view().height
+        await until_height(follower, height + 200)
+        rounds = (anyio.current_time() - before_s) / GAP_S
+        assert 0 < told() - before <= 2 * (rounds + 2), "in each round news, and the blocks for who asks then"
 
 
 async def test_a_validator_that_was_away_catches_up_and_all_survive_a_stop(tmp_path: Path) -> None:

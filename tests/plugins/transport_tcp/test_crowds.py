@@ -187,16 +187,17 @@ async def test_dials_that_nobody_answers_leave_room_for_others(start: StartPeer)
 
 
 async def test_a_flood_of_pings_holds_nobody_up(start: StartPeer) -> None:
-    """They take no window and no memory; the others get their turns, and the last ping is answered."""
+    """They take no window and no memory; the others get their turns, and most of the flood is not even read."""
     peer, friend = await start(quiet=True), await start()
     pings = b"".join(encode_frame(Message(Kind.PING, 1))[0] for _ in range(20_000))
     async with stranger(peer.contact) as other, anyio.create_task_group() as group:
         group.start_soon(other.say_bytes, pings)
         for _ in range(10):
             assert await friend.request(peer, b"hello") == b"hello"
-        await eventually(lambda: peer.metric("messages_total", direction="in", kind="ping") >= 20_000, "all are read")
-        assert peer.metric("messages_total", direction="out", kind="pong") < 20_000
+        assert 0 < peer.metric("messages_total", direction="in", kind="ping") < 10_000
+        assert peer.metric("messages_total", direction="out", kind="pong") < 10_000
         assert await other.hear() == Message(Kind.PONG, 1)
+        group.cancel_scope.cancel()
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from fluvial.identity import KeyPair
 from fluvial.testing.transport import ECHO, eventually
 from fluvial_transport_tcp.framing import Kind, Message
 from fluvial_transport_tcp.handshake import GONE
-from fluvial_transport_tcp.options import Options
-from fluvial_transport_tcp.pacing import PORTION_BYTES, PREFIXES_MAX, ReadingPace, ReadingRates
+from fluvial_transport_tcp.pacing import PORTION_BYTES, PREFIXES_MAX, PrefixRates, ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +24,8 @@ AHEAD_BYTES = 2 * PORTION_BYTES
 """What can be read beyond the rate: a portion that was paid for, and one more that the socket had at once."""
 
 
-def rates(each: int = RATE, together: int = 0) -> ReadingRates:
-    return ReadingRates(Options(unvouched_bytes_per_s=each, unvouched_prefix_bytes_per_s=together))
+def rates(each: int = RATE, together: int = 0) -> PrefixRates:
+    return PrefixRates(each, together)
 
 
 def read(pace: ReadingPace, size: int, now: float, *, vouched: bool = False) -> float:

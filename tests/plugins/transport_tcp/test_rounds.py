@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.rounds import ROUND_S, TURNS, WorkRounds
+from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.workers import WorkerPool, Workers
 
 JOB_S = 0.002
@@ -20,15 +22,23 @@ class Flood:
         self.rounds = WorkRounds(lambda: self.now)
         self.done: list[str] = []
 
-    async def handle(self, job: str) -> None:
-        self.now += JOB_S
+    async def handle(self, job: str) -> int:
+        self.now += JOB_S / 20 if job == "small" else JOB_S
         self.done.append(job)
+        return 0
 
     async def give_up(self, job: str) -> None:
         raise AssertionError(job)
 
     def connection(self, pool: WorkerPool, *jobs: str) -> Workers[str]:
-        made = Workers(pool, handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=self.rounds)
+        made = Workers(
+            pool,
+            handle=self.handle,
+            give_up=self.give_up,
+            timeout_s=10,
+            rounds=self.rounds,
+            account=WasteRates().account(None, lambda: Rank.STRANGER, 0.0),
+        )
         for job in jobs:
             made.add(job)
         return made
@@ -71,6 +81,21 @@ async def test_who_has_one_message_is_served_before_those_who_have_had_turns() -
         for one in [*floods, honest]:
             one.close()
     assert len(flood.done) == 5_001
+
+
+async def test_many_small_messages_of_one_connection_do_not_wait_for_a_round_each() -> None:
+    """As of a peer that tells of blocks all the time, and hands over a particle behind them."""
+    flood = Flood()
+    async with working() as pool:
+        floods = [flood.connection(pool, *["flood"] * 200) for _ in range(20)]
+        while len(flood.done) < 400:
+            await anyio.lowlevel.checkpoint()
+        busy = flood.connection(pool, *["small"] * 30, "honest")
+        while "honest" not in flood.done:
+            await anyio.lowlevel.checkpoint()
+        assert flood.done.index("honest") - 400 < 150
+        for one in [*floods, busy]:
+            one.close()
 
 
 async def test_workers_that_go_while_they_are_in_line_hold_up_nobody() -> None:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.rounds import WorkRounds
+from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, WorkerPool, Workers
 
 
@@ -26,16 +28,18 @@ class Jobs:
             give_up=self.give_up,
             timeout_s=10,
             rounds=WorkRounds(),
+            account=WasteRates().account(None, lambda: Rank.STRANGER, 0.0),
             on_idle=self.note_idle,
         )
 
-    async def handle(self, job: int) -> None:
+    async def handle(self, job: int) -> int:
         """Odd ones wait at the gate."""
         self.tasks.add(anyio.get_current_task().id)
         if job % 2:
             self.inside += 1
             await self.gate.wait()
         self.done.append(job)
+        return 0
 
     async def give_up(self, job: int) -> None:
         self.late.append(job)

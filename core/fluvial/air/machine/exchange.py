@@ -13,6 +13,8 @@ from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Mask, Partial, covers, cut, merged
 
+SENDERS_MAX: Final = 32
+"""Peers that are remembered though they have only sent something: anybody may, with as many keys as they like. Who is forgotten is sent everything once more."""
 _WHOLE: Final[Content] = None
 """Stands for any value that a peer has whole."""
 
@@ -32,12 +34,13 @@ class Needs:
 
 @dataclass(slots=True)
 class _Had:
-    """What a peer has; of all batches at least the first ``begins`` ones."""
+    """What a peer has; of all batches at least the first ``begins`` ones. A ``partner`` has signed, taken or asked for something."""
 
     begins: int = 0
     batches: set[BatchId] = field(default_factory=set)
     contents: dict[ContentId, Content] = field(default_factory=dict)
     asked: frozenset[ContentId] = frozenset()
+    partner: bool = False
 
 
 _PEER_BYTES, _NAME_BYTES = 900, 130
@@ -49,6 +52,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self._had: dict[str, _Had] = {}
+        self._senders: dict[str, None] = {}  # those that are no partners, in the order in which they came
 
     @property
     def held(self) -> int:
@@ -60,7 +64,7 @@ class Exchange:
 
     def received(self, peer: str, known: Known, here: Collection[ContentId]) -> None:
         """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""
-        had = self._had.setdefault(peer, _Had())
+        had = self._had.get(peer) or self._sender(peer)
         had.batches.update(batch.id for batch in known.batches)
         for key, content in known.contents.items():
             if key in here:
@@ -98,11 +102,12 @@ class Exchange:
 
     def given(self, peer: str, known: Known) -> None:
         """A peer has taken this in."""
+        self._partner(peer)
         self.received(peer, known, known.contents.keys())
 
     def shown(self, peer: str, batches: Iterable[BatchId]) -> None:
         """What a peer has signed builds on these, so it has them."""
-        self._had.setdefault(peer, _Had()).batches.update(batches)
+        self._partner(peer).batches.update(batches)
 
     def has(self, peer: str, batch: BatchId) -> bool:
         """Whether a peer is known to have a batch."""
@@ -110,9 +115,24 @@ class Exchange:
 
     def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
         """A peer asks for values: it gets all that is here of them the next time."""
-        had = self._had.setdefault(peer, _Had())
+        had = self._partner(peer)
         had.asked = had.asked.union(contents)
 
     def forget(self, peer: str) -> None:
         """A peer lacks something that it was thought to have: it gets everything."""
         self._had.pop(peer, None)
+        self._senders.pop(peer, None)
+
+    def _partner(self, peer: str) -> _Had:
+        had = self._had.setdefault(peer, _Had())
+        if not had.partner:
+            had.partner = True
+            self._senders.pop(peer, None)
+        return had
+
+    def _sender(self, peer: str) -> _Had:
+        had = self._had[peer] = _Had()
+        self._senders[peer] = None
+        if len(self._senders) > SENDERS_MAX:
+            self.forget(next(iter(self._senders)))
+        return had

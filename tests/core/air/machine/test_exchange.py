@@ -9,7 +9,7 @@ from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import Step, Taken
 from fluvial.air.data.partial import Level, Mask
-from fluvial.air.machine.exchange import Exchange, Needs
+from fluvial.air.machine.exchange import SENDERS_MAX, Exchange, Needs
 from fluvial.identity import KeyPair
 
 LONG = "x" * 1_000
@@ -56,3 +56,21 @@ def test_what_a_peer_builds_on_it_has() -> None:
     assert exchange.owed("bob", (first, second), {}).batches == (second,)
     exchange.forget("bob")
     assert exchange.owed("bob", (first, second), {}).batches == (first, second)
+
+
+def test_strangers_that_hand_a_particle_over_are_forgotten_and_partners_are_not() -> None:
+    """Each of them has a key of its own, and all together must not use up the memory of the flow."""
+    key = content_id(LONG)
+    needs = Needs(frozenset({key}), {key: Mask(Level.WHOLE)})
+    known = Known((), {key: LONG})
+    exchange = Exchange()
+    exchange.received("bob", known, here={key})
+    exchange.asks("bob", [])
+    for number in range(SENDERS_MAX):
+        exchange.received(f"stranger {number}", known, here={key})
+    held = exchange.held
+    for number in range(1_000):
+        exchange.received(f"another {number}", known, here={key})
+    assert exchange.held == held
+    assert exchange.owed("bob", (), {key: LONG}, needs).contents == {}
+    assert exchange.owed("stranger 0", (), {key: LONG}, needs).contents == {key: LONG}
