@@ -182,7 +182,8 @@ def look(name: str, seed: int, longest_s: float) -> str:
     if took_s <= longest_s:
         return ""
     shown = io.StringIO()
-    pstats.Stats(again.profile, stream=shown).sort_stats("tottime").print_stats(SHOWN)
+    if again.slices >= measured.at:
+        pstats.Stats(again.profile, stream=shown).sort_stats("tottime").print_stats(SHOWN)
     lines = [line for line in shown.getvalue().splitlines() if "(" in line and "seconds" not in line]
     head = f"{name} with seed {seed}: slice {measured.at} of {measured.slices} takes {took_s * 1_000:.0f} ms"
     return "\n    ".join([head, *lines])
