@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MANIFESTS := requirements-dev.txt constraints.txt pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SOURCES   := hatch_build.py core plugins tests $(wildcard bench examples)
 
-.PHONY: setup toolchains demo test test-long check lint types imports bench attacks attacks-wasm attacks-dht explore-consensus fuzz-air fuzz-aqua fuzz-components fuzz-consensus aqua-realworld constraints clean
+.PHONY: setup toolchains demo test test-long check lint types imports bench attacks attacks-wasm attacks-dht explore-consensus fuzz-air fuzz-slices fuzz-aqua fuzz-components fuzz-consensus aqua-realworld constraints clean
 
 setup: $(READY)
 
@@ -82,6 +82,10 @@ fuzz-air: $(READY)
 		$(if $(GENERATOR),--generator '$(GENERATOR)') $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(REFERENCE),--reference $(REFERENCE)) $(if $(ANSWERS),--answers $(ANSWERS)) $(if $(REFERENCE_ONLY),--reference-only) \
 		$(if $(KEEP),--keep $(KEEP))
+
+# The scripts of the attacks through one machine, each slice of which is measured: `make fuzz-slices SECONDS=600 SEED=7 LONGEST_MS=50 ATTACKS="lenses"`.
+fuzz-slices: $(READY)
+	$(BIN)/python -m tests.fuzz.slices --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(LONGEST_MS),--longest-ms $(LONGEST_MS)) $(ATTACKS)
 
 # Every order of events of four validators, one of them a traitor, over some views of Simplex: `make explore-consensus VIEWS=2 START=2 SECONDS=600`.
 explore-consensus: $(READY)

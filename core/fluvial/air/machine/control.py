@@ -113,13 +113,7 @@ def perform_test(runtime: Runtime, test: BodyActivation) -> None:
     assert isinstance(node, tree.Match | tree.Mismatch)
     if test.child is None:
         if not test.passed:
-            left, right = (
-                runtime.operands.value(node.left, test).read(),
-                runtime.operands.value(node.right, test).read(),
-            )
-            if isinstance(left, list | dict) and type(left) is type(right):
-                runtime.take_time(len(encode(left)))
-            equal = same_json(left, right)
+            equal = _are_equal(runtime, node, test)
             if equal is not (type(node) is tree.Match):
                 raise errors.no_mismatch() if equal else errors.no_match()
             test.passed = True
@@ -127,6 +121,19 @@ def perform_test(runtime: Runtime, test: BodyActivation) -> None:
         if test.child is None:
             return
     test.follow(test.child)
+
+
+def _are_equal(runtime: Runtime, node: tree.Match | tree.Mismatch, test: BodyActivation) -> bool:
+    left = runtime.operands.value(node.left, test)
+    one = left.read()
+    right = runtime.operands.value(node.right, test)
+    other = right.read()
+    if isinstance(one, list | dict) and type(one) is type(other):
+        # Thousands may compare the same two results of services.
+        if left.path == right.path and left.root.is_known_as(right.root):
+            return True
+        runtime.take_time(len(encode(one)))
+    return same_json(one, other)
 
 
 def perform_new(runtime: Runtime, new: BodyActivation) -> None:

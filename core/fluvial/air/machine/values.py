@@ -67,6 +67,10 @@ class RootValue:
             self._id = self._name()
         return self._id
 
+    def is_known_as(self, other: RootValue) -> bool:
+        """Whether it is known without going through it that another one is the same value."""
+        return self is other or (self._id is not None and self._id == other._id)
+
     def note(self, path: Path, level: Level) -> None:
         """A part of it decides something."""
         if self.mask is not None:

@@ -143,6 +143,32 @@ def test_a_value_that_decided_something_is_there_for_all_who_come_later() -> Non
     assert observation.timing.bytes_sent < 3_000
 
 
+def test_what_thousands_of_calls_need_is_found_in_slices() -> None:
+    """Composed of parts of a large value, and read a thousand times: what is needed of it is found once, and a slice has little to do."""
+    script = """
+        (seq (call "@a" ("s" "list") [] xs)
+             (seq (call "@a" ("s" "make") [] big)
+                  (seq (fold xs i (seq (ap big.$.blob $s) (next i)))
+                       (seq (canon "@a" $s #c)
+                            (seq (ap #c all)
+                                 (fold xs i (par (call "@b" ("s" "work") [all all.$.[0] all.$.[1] all.$.[2] all.$.[3] all.$.[4] all.$.[5] all.$.[6]] x) (next i))))))))
+    """
+    flow = Flow(script, {"s.list": list(range(300)), "s.make": {"blob": "x" * 1_000, "rest": "y" * 1_000}})
+    flow.arrive("a", b"")
+    machine = flow.machines["a"]
+    slices = 1
+    work = machine.finding_needs("somebody")
+    while True:
+        try:
+            next(work)
+            slices += 1
+        except StopIteration as end:
+            masks = end.value.masks
+            break
+    assert masks
+    assert slices > 1
+
+
 # --- who leaves out too much
 
 
