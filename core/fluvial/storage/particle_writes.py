@@ -112,8 +112,12 @@ def _first(
     return steps, added
 
 
+_LIVE: Final = ParticleState.LIVE.value
+_FINISHED: Final = ParticleState.FINISHED.value
+
+
 def _state(finished: bool) -> str:
-    return (ParticleState.FINISHED if finished else ParticleState.LIVE).value
+    return _FINISHED if finished else _LIVE
 
 
 def addition(
