@@ -33,11 +33,11 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
+from fluvial.particles.recording import store_writes
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.workplace import Workplace
-from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
-from fluvial.stored import JournalEntry, OutboxRow
+from fluvial.stored import OutboxRow
 from fluvial.waiting import Lock, others_have_a_turn
 
 IMPOSSIBLE_REPORTED_MAX: Final = 8
@@ -272,7 +272,7 @@ class Actor:
         try:
             entries = await self._place.run(writes.entries, small=small)
             # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
-            version = await shielded(self._store(writes, entries))
+            version = await shielded(store_writes(writes, entries, self._session, self._context))
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
@@ -298,29 +298,6 @@ class Actor:
             why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
             context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
             context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
-
-    async def _store(self, writes: Writes, entries: Sequence[JournalEntry]) -> int:
-        """One transaction; returns the version of the outbox rows."""
-        store, particle, session = self._context.store, self.particle, self._session
-        now_ms, peers = writes.at_ms, writes.peers
-        more = entries_bytes(entries, len(peers))
-        size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
-        self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
-        session.journal_bytes += more
-        if self.stored:
-            return await store.record(
-                particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
-            )
-        admission = await store.admit(
-            particle,
-            sender=session.sender,
-            hops=session.hops,
-            now_ms=now_ms,
-            entries=entries,
-            peers=peers,
-            finished=writes.finished,
-        )
-        return admission.version
 
     async def _end(self) -> None:
         """There is no room for what comes next: what the store has of the particle is all that there will be."""
