@@ -125,6 +125,11 @@ class Particle:
         """When it dies, milliseconds since 1970."""
         return self.header.timestamp_ms + self.header.ttl_ms
 
+    @cached_property
+    def header_bytes(self) -> int:
+        """How many bytes the encoded header has."""
+        return len(encode(self.header))
+
     def signed_by_initiator(self) -> bool:
         """Whether the signature is the initiator's."""
         return verify(self.header.initiator, self.signature, SIGNING_TAG + encode(self.header))

@@ -11,6 +11,7 @@ from asyncio import Future as Future
 from asyncio import Lock as Lock
 from asyncio import TimerHandle as TimerHandle
 from asyncio import get_running_loop
+from asyncio import sleep as _sleep
 from collections.abc import Callable
 from typing import Any
 
@@ -38,3 +39,8 @@ def at(when_s: float, happen: Callable[[], object]) -> TimerHandle:
 def future() -> Future[Any]:
     """A result that is not there yet, of the running loop; whoever awaits it can be cancelled, and it is cancelled with them."""
     return get_running_loop().create_future()
+
+
+async def others_have_a_turn() -> None:
+    """Returns in the next turn of the running loop; the same as ``anyio.lowlevel.checkpoint()``."""
+    await _sleep(0)

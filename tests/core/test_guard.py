@@ -340,7 +340,9 @@ async def test_every_method_may_raise_anything(method: str, make: Callable[[], B
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_that_waits_may_hang(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for how in ("call", "answer"):
-        monkeypatch.setattr(f"fluvial.guard.guard.Guard.{how}.__kwdefaults__", {"timeout_s": 0.02, "passes": ()})
+        monkeypatch.setattr(
+            f"fluvial.guard.guard.Guard.{how}.__kwdefaults__", {"timeout_s": 0.02, "passes": (), "at_once": False}
+        )
     for name in ("SEND_S", "CALL_S", "TRANSPORT_GRACE_S"):
         monkeypatch.setattr(f"fluvial.guard.guarded.{name}", 0.02)
     ask = seats(Nasty(lambda: None, anyio.sleep_forever))[method]

@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
+from fluvial.begun import Begun
 from fluvial.guard.blame import BLAME, Blame
 
 T = TypeVar("T")
@@ -25,12 +26,14 @@ BREAKS_MAX: Final = 10
 
 
 class Detached(Generic[T]):
-    """See the module's docstring; begins at once.
+    """See the module's docstring.
 
     Args:
         work: starts it.
         name: of the task, for debuggers.
         blame: told if something that the work leaves to the event loop wants to end the process; its owner's by default.
+        at_once: make the first stretch, up to where the work waits for something, now, and not in the next turn of the event loop. It may be all
+            of it, so a caller that does this again and again must let the loop have its turns.
 
     Attributes:
         error: the exception that it ended with, once it is over.
@@ -38,7 +41,9 @@ class Detached(Generic[T]):
 
     __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "_tell", "error", "name")
 
-    def __init__(self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None) -> None:
+    def __init__(
+        self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None, at_once: bool = False
+    ) -> None:
         self.name: Final = name
         self.error: BaseException | None = None
         self._result: T | None = None
@@ -49,7 +54,13 @@ class Detached(Generic[T]):
         context = copy_context()
         if blame is not None:
             context.run(BLAME.set, blame)
-        self._task = asyncio.get_running_loop().create_task(self._run(work), name=name, context=context)
+        loop, run = asyncio.get_running_loop(), self._run(work)
+        if at_once:
+            begun = Begun(run)
+            self._task: asyncio.Task[None] = loop.create_task(begun, name=name, context=context)
+            begun.begin_as(self._task, context)
+        else:
+            self._task = loop.create_task(run, name=name, context=context)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:

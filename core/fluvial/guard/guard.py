@@ -90,6 +90,7 @@ class Guard:
         *,
         timeout_s: float = CALL_S,
         passes: Passes = (),
+        at_once: bool = False,
     ) -> T:
         """Await ``work`` and return its result.
 
@@ -99,15 +100,16 @@ class Guard:
             work: starts the call.
             timeout_s: its deadline, in seconds.
             passes: the errors that it may raise on purpose; any other error is a failure.
+            at_once: begin it at once, see :class:`Detached`.
 
         Raises:
             FluvialError: one of ``passes``, as ``work`` raised it.
             PluginFailed: it raised anything else, or its deadline passed.
         """
         self._check_left_behind(plugin, what)
-        task = Detached(work, what, blame=self.blame(plugin, what))
+        task = Detached(work, what, blame=self.blame(plugin, what), at_once=at_once)
         try:
-            in_time = await task.wait(timeout_s)
+            in_time = task.over or await task.wait(timeout_s)
         except BaseException:  # the caller is cancelled
             await self._end(task, plugin, what)
             raise
@@ -143,7 +145,7 @@ class Guard:
         return await self.call(plugin, what, lambda: cast("Awaitable[T]", found), timeout_s=timeout_s, passes=passes)
 
     def _check_left_behind(self, plugin: str, what: str) -> None:
-        if self._left_behind[plugin] >= LEFT_BEHIND_MAX:
+        if self._left_behind and self._left_behind[plugin] >= LEFT_BEHIND_MAX:
             happened = f"not called: {LEFT_BEHIND_MAX} of its calls ignore their cancellation"
             raise self._failed(plugin, what, happened, cause="left_behind")
 

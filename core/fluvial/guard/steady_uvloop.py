@@ -37,8 +37,16 @@ class SteadyUvloop(Steady, uvloop.Loop):  # type: ignore[misc]  # both describe 
         """By then what it has raised has come out of the loop."""
         self.call_soon(self._begun.pop, task, None)
 
+    def _report(self, error: BaseException) -> None:
+        super()._report(error)
+        # Of several that come out in one turn of the loop uvloop raises the last one; the others are found in their tasks.
+        for task in list(self._begun):
+            other = task.exception() if task.done() and not task.cancelled() else None
+            if isinstance(other, SystemExit | KeyboardInterrupt):
+                self._begun.pop(task)(other)
+
     def _origin(self, error: BaseException) -> tuple[Blame | None, asyncio.Task[Any] | None]:
-        for task, blame in list(self._begun.items()):
+        for task in list(self._begun):
             if task.done() and not task.cancelled() and task.exception() is error:
-                return blame, task
+                return self._begun.pop(task), task
         return None, None

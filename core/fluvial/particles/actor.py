@@ -8,20 +8,20 @@ another one from the store when the particle is needed again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from logging import WARNING
 from typing import Final, Protocol
 
 import anyio
-import anyio.lowlevel
 import structlog
 
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.weight import is_light
+from fluvial.air.data.weight import is_light, is_short
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
+from fluvial.begun import shielded
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
@@ -33,12 +33,12 @@ from fluvial.particles.context import ActorContext
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
+from fluvial.particles.recording import store_writes
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.workplace import Workplace
-from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
 from fluvial.stored import OutboxRow
-from fluvial.waiting import Lock
+from fluvial.waiting import Lock, others_have_a_turn
 
 IMPOSSIBLE_REPORTED_MAX: Final = 8
 """Names that are no peer ids of which the initiator is told after one run."""
@@ -260,7 +260,7 @@ class Actor:
 
     async def _commit(self) -> None:
         """Make durable what the session asks for, then let the outbox deliver it."""
-        now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small
+        now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small()
         try:
             writes = await self._place.run(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
         except FluvialError as error:  # the session is ahead of what will ever be written
@@ -270,9 +270,9 @@ class Actor:
         if not writes.needed:
             return
         try:
+            entries = await self._place.run(writes.entries, small=small)
             # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
-            with anyio.CancelScope(shield=True):
-                version = await self._store(writes, small=small)
+            version = await shielded(store_writes(writes, entries, self._session, self._context))
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
@@ -298,29 +298,6 @@ class Actor:
             why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
             context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
             context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
-
-    async def _store(self, writes: Writes, *, small: bool) -> int:
-        """One transaction; returns the version of the outbox rows."""
-        store, particle, session = self._context.store, self.particle, self._session
-        entries, now_ms, peers = await self._place.run(writes.entries, small=small), writes.at_ms, writes.peers
-        more = entries_bytes(entries, len(peers))
-        size = more if self.stored else more + particle_bytes(particle) + script_bytes(len(particle.script))
-        self._context.quota.spend(particle, size, journal=session.journal_bytes + more)
-        session.journal_bytes += more
-        if self.stored:
-            return await store.record(
-                particle.key, now_ms=now_ms, entries=entries, peers=peers, finished=writes.finished
-            )
-        admission = await store.admit(
-            particle,
-            sender=session.sender,
-            hops=session.hops,
-            now_ms=now_ms,
-            entries=entries,
-            peers=peers,
-            finished=writes.finished,
-        )
-        return admission.version
 
     async def _end(self) -> None:
         """There is no room for what comes next: what the store has of the particle is all that there will be."""
@@ -416,11 +393,15 @@ class Actor:
             while following and not self._stopped:
                 self._begin_calls(following[1:])
                 following = await self._answered(following[0], scope)
+                if (
+                    following
+                ):  # perhaps nothing had to be waited for, neither a service nor the disk: everybody else has a turn
+                    await others_have_a_turn()
             self._under_way -= len(following)
 
     async def _answered(self, request: Request, scope: anyio.CancelScope) -> Sequence[Request]:
         """Make a call and hand in how it ended; the calls that follow from that."""
-        with self._breaking():
+        try:
             self._calls[scope] = None
             try:
                 await self._make(request)
@@ -428,36 +409,35 @@ class Actor:
                 self._under_way -= 1
                 self._calls.pop(scope, None)  # from here on nobody ends it
             return await self._resolve()
-        return ()
+        except FluvialError as error:
+            self._failed(error)
+            return ()
 
     async def _answer_quick(self) -> None:
         """The root of the one task for calls of inline functions: nothing is won by making hundreds of them side by side."""
         with anyio.CancelScope() as scope:
             try:
-                with self._breaking():
-                    while self._quick and not self._stopped:
-                        self._calls[scope] = None
-                        made = 0
-                        while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
-                            await self._make(self._quick.pop(0))
-                            made += 1
-                        self._calls.pop(scope, None)
-                        while self._answers and not self._stopped:
-                            self._begin_calls(await self._resolve())
+                while self._quick and not self._stopped:
+                    self._calls[scope] = None
+                    made = 0
+                    while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
+                        await self._make(self._quick.pop(0))
+                        made += 1
+                    self._calls.pop(scope, None)
+                    while self._answers and not self._stopped:
+                        self._begin_calls(await self._resolve())
+            except FluvialError as error:
+                self._failed(error)
             finally:
                 self._is_answering = False
                 self._calls.pop(scope, None)
                 self._owner.rested(self)
 
-    @contextmanager
-    def _breaking(self) -> Iterator[None]:
-        """What goes wrong in the block breaks the session."""
-        try:
-            yield
-        except FluvialError as error:
-            if isinstance(error, StorageError):
-                self._log.error("storage_failed", error=error.message)
-            self._break(error)
+    def _failed(self, error: FluvialError) -> None:
+        """Something went wrong at the root of a task, and the session is broken by it."""
+        if isinstance(error, StorageError):
+            self._log.error("storage_failed", error=error.message)
+        self._break(error)
 
     def _is_inline(self, request: Request) -> bool:
         particle = self.particle
@@ -466,7 +446,9 @@ class Actor:
     async def _make(self, request: Request) -> None:
         """Make a call, those with heavy arguments one after another; how it ended is there for the machine then."""
         light = partial(is_light, request.arguments)
-        if await self._context.processor.in_turn(self.particle.initiator, light, light=True):
+        if is_short(request.arguments) or await self._context.processor.in_turn(
+            self.particle.initiator, light, light=True
+        ):
             await self._end_of(request)
         else:
             self._heavy = self._heavy or Lock()

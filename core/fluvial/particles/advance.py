@@ -98,6 +98,8 @@ class Advance:
             effects: of the run before.
             log: a logger bound to the particle.
         """
+        if not self._inline(effects.requests, ()):
+            return effects
         left, heavy, most = AT_ONCE_MAX, set[Instance](), self._session.held + AT_ONCE_BYTES
         turn = LoopTurn()
         while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room(most):

@@ -15,7 +15,7 @@ import structlog
 from msgspec.structs import astuple
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.weight import EncodedJson, is_light, weight_within
+from fluvial.air.data.weight import EncodedJson, is_light, is_short, weight_within
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.effectors import Call, Tetraplet
@@ -47,7 +47,7 @@ async def make_call(
     outcome: CallOutcome
     in_turn = partial(context.processor.in_turn, particle.initiator)
     try:
-        if not is_light(call.arguments):
+        if not (is_short(call.arguments) or is_light(call.arguments)):
             await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART))
         decision = await context.permit(call)
         if not decision.allowed:

@@ -134,12 +134,12 @@ class DiskQuota:
         initiator = particle.initiator
         if journal > (most := self._limits.particle_bytes_max):
             raise _refused(f"the particle's journal here would have {journal} bytes, {most} are allowed")
-        parts, free = 1 + self._weight(initiator), self._room - self._account.total - size
+        free = self._room - self._account.total - size
         if free < 0:
             raise _refused("this peer's disk is full", retry_ms=SHARE_RETRY_MS)
         if initiator == self._me:
             return
-        has = self._has(initiator) + size
+        parts, has = 1 + self._weight(initiator), self._has(initiator) + size
         if has > UNDER_WAY * parts * free:
             raise _refused(
                 f"{initiator} would have {has} bytes on this peer's disk, of which only {free} would be free",

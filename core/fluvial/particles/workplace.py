@@ -28,31 +28,32 @@ class Workplace:
         processor: has the thread.
     """
 
-    __slots__ = ("_held", "_processor", "_session", "_steps")
+    __slots__ = ("_held", "_processor", "_session", "_steps", "_then")
 
     def __init__(self, session: ParticleSession, processor: Processor) -> None:
         self._session = session
         self._processor = processor
         self._steps = self._held = 0
+        self._then = 0, 0
 
     @property
     def machine_is_small(self) -> bool:
         """Whether the machine has done and holds little."""
         return self._session.steps <= STEPS_ON_LOOP and self._session.held <= BYTES_HELD_ON_LOOP
 
-    @property
     def commit_is_small(self) -> bool:
-        """Whether a commit now has to do with little."""
+        """Whether a commit that begins now has to do with little."""
         session = self._session
-        if self.machine_is_small:
+        steps, held = self._then = session.steps, session.held
+        if steps <= STEPS_ON_LOOP and held <= BYTES_HELD_ON_LOOP:
             return True
         # Where the memory was counted again and is less nobody knows how much came.
-        steps, held = session.steps - self._steps, session.held - self._held
-        return not session.leaves and 0 <= steps <= STEPS_ON_LOOP and 0 <= held <= BYTES_HELD_ON_LOOP
+        more_steps, more_held = steps - self._steps, held - self._held
+        return not session.leaves and 0 <= more_steps <= STEPS_ON_LOOP and 0 <= more_held <= BYTES_HELD_ON_LOOP
 
     def committed(self) -> None:
-        """What was done so far is not new any more."""
-        self._steps, self._held = self._session.steps, self._session.held
+        """The commit has come to its end: what was done before it is not new any more."""
+        self._steps, self._held = self._then
 
     async def run(self, work: Callable[[], ResultT], *, small: bool) -> ResultT:
         """The result of work; raises as it does."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 from fluvial.clock import Clock
 from fluvial.services.status import Status
@@ -34,6 +39,17 @@ OUTCOMES: Final[dict[int, str]] = {
 """The metric's outcome for each status; any other status is ``error``, a call that was cancelled is ``cancelled``."""
 
 CANCELLED: Final = "cancelled"
+
+BOUNDS_S: Final = Histogram.DEFAULT_BUCKETS
+"""Upper bounds of the times that the metrics tell apart, in seconds, the last one infinite."""
+_BOUNDS: Final = tuple(map(floatToGoString, BOUNDS_S))
+
+
+class _Times(msgspec.Struct):
+    """How long the calls of one kind of service took."""
+
+    calls: list[int] = msgspec.field(default_factory=lambda: [0] * len(BOUNDS_S))
+    seconds: float = 0.0
 
 
 class Counts(msgspec.Struct):
@@ -76,25 +92,41 @@ class Accounts:
         self._functions: dict[str, dict[str, Counts]] = {}
         self._services: dict[str, Counts] = {}
         self._counted = 0
-        self._calls = Counter(
-            "fluvial_service_calls", "Service calls by how they ended.", ["service_kind", "outcome"], registry=metrics
-        )
-        self._seconds = Histogram(
-            "fluvial_service_call_seconds",
-            "Time of service calls, waiting for a place included.",
-            ["service_kind"],
-            registry=metrics,
-        )
-        # To look them up by their labels costs as much as to count.
-        self._children: dict[tuple[Kind, str], tuple[Counter, Histogram]] = {}
+        self._calls: dict[tuple[Kind, str], int] = {}
+        self._times: dict[Kind, _Times] = {}
+        metrics.register(self)
 
     def observe(self, kind: Kind, outcome: str, seconds: float) -> None:
-        """Record one call in the metrics."""
-        if (found := self._children.get((kind, outcome))) is None:
-            found = self._children[kind, outcome] = self._calls.labels(kind, outcome), self._seconds.labels(kind)
-        calls, times = found
-        calls.inc()
-        times.observe(seconds)
+        """Record one call in the metrics: in plain numbers, since a peer makes many more calls than it is asked for its metrics."""
+        self._calls[kind, outcome] = self._calls.get((kind, outcome), 0) + 1
+        if (times := self._times.get(kind)) is None:
+            times = self._times[kind] = _Times()
+        times.calls[bisect_left(BOUNDS_S, seconds)] += 1
+        times.seconds += seconds
+
+    def describe(self) -> Iterator[Metric]:
+        """For the registry: which metrics :meth:`collect` gives."""
+        return self._metrics({}, {})
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry: the metrics as they are now."""
+        return self._metrics(dict(self._calls), dict(self._times))
+
+    def _metrics(self, calls: Mapping[tuple[Kind, str], int], times: Mapping[Kind, _Times]) -> Iterator[Metric]:
+        counted = CounterMetricFamily(
+            "fluvial_service_calls", "Service calls by how they ended.", labels=["service_kind", "outcome"]
+        )
+        for labels, number in calls.items():
+            counted.add_metric(labels, number)
+        yield counted
+        timed = HistogramMetricFamily(
+            "fluvial_service_call_seconds",
+            "Time of service calls, waiting for a place included.",
+            labels=["service_kind"],
+        )
+        for kind, one in times.items():
+            timed.add_metric([kind], list(zip(_BOUNDS, accumulate(one.calls), strict=True)), one.seconds)
+        yield timed
 
     def count(self, service: str, function: str, *, failed: bool, seconds: float) -> None:
         """Record one call in the counters; only for functions that exist."""

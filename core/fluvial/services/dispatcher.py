@@ -305,7 +305,12 @@ class Services:
 
     async def _handled(self, call: Call, handler: Callable[[Call], Awaitable[Any]]) -> Any:
         return await self._guard.call(
-            "client", name_of(call), lambda: handler(call), timeout_s=self._limits.timeout_s, passes=(ServiceError,)
+            "client",
+            name_of(call),
+            lambda: handler(call),
+            timeout_s=self._limits.timeout_s,
+            passes=(ServiceError,),
+            at_once=True,
         )
 
     async def _foreign(

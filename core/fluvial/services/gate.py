@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import anyio
 import msgspec
@@ -17,6 +18,9 @@ from fluvial.fairness import FairQueue, equal
 from fluvial.identity import PeerId
 from fluvial.services.status import Status
 from fluvial.waiting import now_s
+
+LINES_KEPT: Final = 64
+"""Services of which it is remembered that they were called, though no call is in progress; scripts could invent any number of them."""
 
 
 def share_of(most: int) -> int:
@@ -46,6 +50,11 @@ class _Wish:
             await self._news.wait()
 
 
+_GIVEN: Final = _Wish()
+"""That of every call that got its place at once."""
+_GIVEN.give()
+
+
 class _Initiator(msgspec.Struct, eq=False):
     """What an initiator has of some places.
 
@@ -55,7 +64,7 @@ class _Initiator(msgspec.Struct, eq=False):
     """
 
     engaged: int = 0
-    parked: deque[_Wish] = msgspec.field(default_factory=deque)
+    parked: deque[_Wish] | None = None
 
 
 class _Places:
@@ -70,6 +79,8 @@ class _Places:
 
     async def take(self, initiator: PeerId, deadline: float) -> _Wish | None:
         """A place, to be handed to :meth:`leave`; None if none became free before the deadline."""
+        if self.take_free(initiator):
+            return _GIVEN
         wish = self._ask(initiator)
         if wish.given:
             return wish
@@ -83,12 +94,26 @@ class _Places:
             return None
         return wish
 
+    def take_free(self, initiator: PeerId) -> bool:
+        """Take a place if one is free, nobody is in line for it, and the initiator has not its share."""
+        if not self._free or self._line:
+            return False
+        if (one := self._initiators.get(initiator)) is None:
+            self._initiators[initiator] = _Initiator(1)
+        elif one.engaged < self._share:
+            one.engaged += 1
+        else:
+            return False
+        self._free -= 1
+        return True
+
     def _ask(self, initiator: PeerId) -> _Wish:
         one = self._initiators.setdefault(initiator, _Initiator())
         wish = _Wish()
         if one.engaged < self._share:
             self._enter(initiator, one, wish)
         else:
+            one.parked = one.parked or deque()
             one.parked.append(wish)
         return wish
 
@@ -109,7 +134,7 @@ class _Places:
     def leave(self, initiator: PeerId, wish: _Wish) -> None:
         """Give a place back, or give up waiting for one."""
         one = self._initiators[initiator]
-        if wish in one.parked:
+        if one.parked and wish in one.parked:
             one.parked.remove(wish)
         else:
             one.engaged -= 1
@@ -121,7 +146,8 @@ class _Places:
                 self._enter(initiator, one, one.parked.popleft())
         if not one.engaged and not one.parked:
             del self._initiators[initiator]
-        self._give()
+        if self._line:
+            self._give()
 
 
 class _Waiting:
@@ -133,8 +159,10 @@ class _Waiting:
 
     def full(self, initiator: PeerId, *, places: int, waiting: int) -> bool:
         """Whether one call more of an initiator would be too many."""
+        if self.calls >= places + waiting:
+            return True
         own = self.of.get(initiator, 0)
-        return self.calls >= places + waiting or own >= share_of(places) + share_of(waiting)
+        return own > 0 and own >= share_of(places) + share_of(waiting)
 
     def enter(self, initiator: PeerId) -> None:
         self.calls += 1
@@ -193,7 +221,9 @@ class Gate:
 
     def enter(self, service: str, most: int, initiator: PeerId) -> Sequence[_Places]:
         """Count a call; the places that it needs, in the order in which it asks for them. Args and errors as for :meth:`place`."""
-        line = self._lines.get(service) or _Line(_Places(most, self._weight))
+        line = self._lines.get(service)
+        if line is None or (line.places.most != most and not line.calls.calls):
+            line = _Line(_Places(most, self._weight))
         places, everything = line.places, self._all
         if line.calls.full(initiator, places=places.most, waiting=self._waiting_max):
             raise _busy(f"service {service!r}: {line.calls.calls} calls are in progress or wait")
@@ -210,7 +240,7 @@ class Gate:
         line = self._lines[service]
         self._all.calls.leave(initiator)
         line.calls.leave(initiator)
-        if not line.calls.calls:
+        if not line.calls.calls and len(self._lines) > LINES_KEPT:
             del self._lines[service]
 
     def deadline(self) -> float:

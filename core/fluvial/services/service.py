@@ -26,6 +26,8 @@ from fluvial.services.values import RESULT_BYTES_MAX, to_result
 T = TypeVar("T")
 
 SERVICE_ID_CHARACTERS_MAX: Final = 128
+NAME_CHARACTERS_MAX: Final = 80
+"""Of a service or function in a message."""
 START_S_MAX: Final = 30.0
 """How long ``start`` and ``stop`` of an effector may take, in seconds."""
 
@@ -142,8 +144,9 @@ class Service:
     def answer(self, call: Call, *, timeout_s: float) -> Json | EncodedJson:
         """The result of a call of an inline function. Args and errors as for :meth:`call`."""
         function, timeout_s = self._declared(call, timeout_s)
+        name = name_of(call)
         with ServiceErrors(call, timeout_s=timeout_s):
-            return self._converted(call, self._quick(call, self._bound(function, call)))
+            return self._converted(name, self._quick(name, self._bound(name, function, call)))
 
     async def call(self, call: Call, *, timeout_s: float, in_turn: InTurn = at_once) -> Json | EncodedJson:
         """The result of a call.
@@ -157,11 +160,12 @@ class Service:
             ServiceError: the function failed on purpose, or status 2 to 6 of :class:`Status`.
         """
         function, timeout_s = self._declared(call, timeout_s)
+        name = name_of(call)
         with ServiceErrors(call, timeout_s=timeout_s):
-            value = await self._run(function, self._bound(function, call), call, timeout_s=timeout_s)
+            value = await self._run(name, function, self._bound(name, function, call), timeout_s=timeout_s)
             if is_light((value,)):
-                return self._converted(call, value)
-            return await in_turn(lambda: self._converted(call, value))
+                return self._converted(name, value)
+            return await in_turn(lambda: self._converted(name, value))
 
     def _declared(self, call: Call, timeout_s: float) -> tuple[_Function, float]:
         if (function := self._functions.get(call.function)) is None:
@@ -170,36 +174,42 @@ class Service:
                 f"service {call.service!r} has no function {shortened(call.function, 80)!r}; "
                 f"it has: {listed(list(self._functions))}",
             )
-        limits = (function.declaration.timeout_s, self.effector.timeout_s, timeout_s)
-        return function, next(limit for limit in limits if limit is not None)
+        if (own_s := function.declaration.timeout_s) is None and (own_s := self.effector.timeout_s) is None:
+            return function, timeout_s
+        return function, own_s
 
     # Reading arguments and converting results runs code of the author, too: of Structs, dataclasses and mappings.
 
-    def _bound(self, function: _Function, call: Call) -> Callable[[], Any]:
-        arguments = self._quick(call, lambda: function.signature.read(call))
+    def _bound(self, name: str, function: _Function, call: Call) -> Callable[[], Any]:
+        arguments = self._quick(name, functools.partial(function.signature.read, call))
         return functools.partial(getattr(self.effector, function.attribute), *arguments)
 
-    def _converted(self, call: Call, value: Any) -> Json | EncodedJson:
-        return self._quick(call, lambda: to_result(value, of=name_of(call), bytes_max=self._result_bytes_max))
+    def _converted(self, name: str, value: Any) -> Json | EncodedJson:
+        convert = functools.partial(to_result, value, of=name, bytes_max=self._result_bytes_max)
+        return self._quick(name, convert)
 
-    def _quick(self, call: Call, work: Callable[[], T]) -> T:
-        return self._guard.run(self.plugin, name_of(call), work, passes=(ServiceError,))
+    def _quick(self, name: str, work: Callable[[], T]) -> T:
+        return self._guard.run(self.plugin, name, work, passes=(ServiceError,))
 
-    async def _run(self, function: _Function, work: Callable[[], Any], call: Call, *, timeout_s: float) -> Any:
+    async def _run(self, name: str, function: _Function, work: Callable[[], Any], *, timeout_s: float) -> Any:
         if function.declaration.inline:
-            return self._quick(call, work)
+            return self._quick(name, work)
         return await self._guard.call(
             self.plugin,
-            name_of(call),
+            name,
             work if function.is_async else lambda: self._threads.run(work),
             timeout_s=timeout_s,
             passes=(ServiceError,),
+            at_once=True,
         )
 
 
 def name_of(call: Call) -> str:
     """``service.function``, cut to what a log line and a message may hold."""
-    return f"{shortened(call.service, 80)}.{shortened(call.function, 80)}"
+    service, function = call.service, call.function
+    if len(service) > NAME_CHARACTERS_MAX or len(function) > NAME_CHARACTERS_MAX:
+        service, function = shortened(service, NAME_CHARACTERS_MAX), shortened(function, NAME_CHARACTERS_MAX)
+    return f"{service}.{function}"
 
 
 class ServiceErrors:

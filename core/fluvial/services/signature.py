@@ -28,12 +28,14 @@ class Signature(msgspec.Struct, frozen=True):
         hints: the types of the parameters; of a variadic one, that of each argument.
         returns: type of the result as text.
         wants_call: the function takes the :class:`Call` before its arguments.
+        least: how many arguments must be given.
     """
 
     parameters: tuple[Parameter, ...]
     hints: tuple[Any, ...]
     returns: str
     wants_call: bool
+    least: int
     _record: type[msgspec.Struct]
 
     @classmethod
@@ -57,7 +59,8 @@ class Signature(msgspec.Struct, frozen=True):
         read = [_parameter(each, types, texts, where) for each in declared[wants_call:]]
         hints = tuple(types[each.name] for each in declared[wants_call:])
         variadic = bool(read) and read[-1].variadic
-        return cls(tuple(read), hints, texts.text(types["return"]), wants_call, _record_of(hints, variadic))
+        least = sum(not parameter.optional for parameter in read)
+        return cls(tuple(read), hints, texts.text(types["return"]), wants_call, least, _record_of(hints, variadic))
 
     def read(self, call: Call) -> list[Any]:
         """The arguments with which to call the function.
@@ -85,7 +88,7 @@ class Signature(msgspec.Struct, frozen=True):
 
     def _check_count(self, call: Call, given: int) -> None:
         # Deviation: the reference node does not look at surplus arguments of most functions; they are mistakes of the script.
-        least = sum(not parameter.optional for parameter in self.parameters)
+        least = self.least
         variadic = bool(self.parameters) and self.parameters[-1].variadic
         most = len(self.parameters)
         if least <= given and (variadic or given <= most):

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from fluvial.encoding import encode
 from fluvial.particle import Particle
 from fluvial.stored import JournalEntry
 
@@ -56,13 +55,15 @@ def entries_bytes(entries: Sequence[JournalEntry], peers: int) -> int:
         entries: what is appended to the journal.
         peers: how many must be handed the particle.
     """
-    size = sum(row_bytes(len(entry.payload), ENTRY_BYTES) for entry in entries)
-    return size + max(0, peers - OUTBOX_INCLUDED) * OUTBOX_BYTES
+    size = max(0, peers - OUTBOX_INCLUDED) * OUTBOX_BYTES
+    for entry in entries:
+        size += row_bytes(len(entry.payload), ENTRY_BYTES)
+    return size
 
 
 def particle_bytes(particle: Particle) -> int:
     """What a particle takes in the account before anything is in its journal, without its script."""
-    return row_bytes(len(encode(particle.header)) + 2 * len(particle.id), PARTICLE_BYTES)
+    return row_bytes(particle.header_bytes + 2 * len(particle.id), PARTICLE_BYTES)
 
 
 def script_bytes(size: int) -> int:

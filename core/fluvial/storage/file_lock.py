@@ -36,7 +36,8 @@ class FileLock:
     def __init__(self, path: Path, where: str, busy_timeout_s: float) -> None:
         self._path = path
         self._where = where
-        self._log = path.with_name(path.name + _LOG)
+        # As texts: they are looked at with every commit.
+        self._name, self._log = str(path), str(path.with_name(path.name + _LOG))
         self._log_identity: tuple[int, int] | None = None
         self._neighbour = self._lock_neighbour(busy_timeout_s)
         try:
@@ -49,7 +50,7 @@ class FileLock:
     def verify(self) -> None:
         """Raises OwnershipLost if the file, or its log, is not the one that was opened: what is written now would be lost."""
         try:
-            same = _identity(os.stat(self._path)) == self._identity
+            same = _identity(os.stat(self._name)) == self._identity
             log = _identity(os.stat(self._log))
         except OSError:
             same, log = False, None

@@ -191,6 +191,7 @@ class InMemoryParticles(ParticleStore):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        stays: bool,
     ) -> Written:
         kept = self._table.get(key)
         if kept is None or kept.story is not None:

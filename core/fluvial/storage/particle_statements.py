@@ -66,10 +66,10 @@ own, and nothing after it is done."""
 _WRITTEN: Final = particles.c["revision", "initiator", "bytes", "deadline_ms"]
 
 
-def _touch(length: Any) -> Statement:
+def _touch(length: Any, **state: Any) -> Statement:
     change = update(particles).where(particles.c.key == _OF)
     change = change.values(
-        state=bindparam("to"),
+        **state,
         entries=length,
         revision=particles.c.revision + _ONE,
         bytes=particles.c.bytes + bindparam("more"),
@@ -124,8 +124,9 @@ _WRITES: Final[Mapping[str, Statement]] = {
         columns=particles.c.keys(),
     ),
     "admit": Statement(per_dialect(_admit), columns=particles.c.keys()),
-    "touch": _touch(_GROWN),
-    "advance": _touch(_FOLLOWED),
+    "touch": _touch(_GROWN, state=bindparam("to")),
+    "advance": _touch(_FOLLOWED, state=bindparam("to")),
+    "advance_as_it_is": _touch(_FOLLOWED),  # SQLite would write the index of states anew, also of one that stays
     "length": Statement(select(particles.c.entries).where(particles.c.key == _OF)),
     "as_it_is": Statement(select(*_WRITTEN).where(particles.c.key == _OF)),
     "add_entry": Statement(insert(journal), columns=journal.c.keys()),

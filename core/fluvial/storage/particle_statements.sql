@@ -8,6 +8,8 @@ INSERT INTO particles ("key", id, header, signature, script_hash, deadline_ms, r
 UPDATE particles SET state=:to, entries=(particles.entries + :count), revision=(particles.revision + 1), bytes=(particles.bytes + :more) WHERE particles."key" = :of RETURNING revision, initiator, bytes, deadline_ms
 -- advance
 UPDATE particles SET state=:to, entries=CASE WHEN (particles.entries = :first) THEN particles.entries + :count END, revision=(particles.revision + 1), bytes=(particles.bytes + :more) WHERE particles."key" = :of RETURNING revision, initiator, bytes, deadline_ms
+-- advance_as_it_is
+UPDATE particles SET entries=CASE WHEN (particles.entries = :first) THEN particles.entries + :count END, revision=(particles.revision + 1), bytes=(particles.bytes + :more) WHERE particles."key" = :of RETURNING revision, initiator, bytes, deadline_ms
 -- length
 SELECT particles.entries
 FROM particles

@@ -24,6 +24,7 @@ _ADMIT: Final = PARTICLES["admit"]
 _ADD_ENTRY: Final = PARTICLES["add_entry"]
 _TOUCH: Final = PARTICLES["touch"]
 _ADVANCE: Final = PARTICLES["advance"]
+_ADVANCE_AS_IT_IS: Final = PARTICLES["advance_as_it_is"]
 _LENGTH: Final = PARTICLES["length"]
 _AS_IT_IS: Final = PARTICLES["as_it_is"]
 _REQUEST: Final = PARTICLES["request"]
@@ -112,8 +113,12 @@ def _first(
     return steps, added
 
 
+_LIVE: Final = ParticleState.LIVE.value
+_FINISHED: Final = ParticleState.FINISHED.value
+
+
 def _state(finished: bool) -> str:
-    return (ParticleState.FINISHED if finished else ParticleState.LIVE).value
+    return _FINISHED if finished else _LIVE
 
 
 def addition(
@@ -123,6 +128,7 @@ def addition(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
+    stays: bool,
 ) -> DirectWrite[Written]:
     """See ``ParticleStore.record``."""
 
@@ -131,7 +137,7 @@ def addition(
             raise not_here(key)
         return Written(*results[0])
 
-    steps = _appending(key, entries, peers, now_ms, finished=finished)
+    steps = _appending(key, entries, peers, now_ms, finished=finished, stays=stays)
     size = sum(len(entry.payload) for entry in entries)
     return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
 
@@ -156,16 +162,27 @@ def failure(key: ParticleKey, peer: PeerId, error: str) -> DirectWrite[None]:
 
 
 def _appending(
-    key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int, *, finished: bool
+    key: ParticleKey,
+    entries: Sequence[JournalEntry],
+    peers: Sequence[PeerId],
+    now_ms: int,
+    *,
+    finished: bool,
+    stays: bool = False,
 ) -> list[Step]:
-    """Append entries and outbox rows and set the state; the first step returns the new revision.
+    """Append entries and outbox rows and set the state, unless it stays as it is; the first step returns the new revision.
 
     The counter in the particle's row decides whether the entries come next; its update locks the row, so that this holds even
     between several writers.
     """
-    change = {"of": key, "count": len(entries), "to": _state(finished), "more": entries_bytes(entries, len(peers))}
-    step: Step = (_ADVANCE, {**change, "first": entries[0].seq}) if entries else (_TOUCH, change)
-    return [step, *_contents(key, entries, peers, now_ms)]
+    change: dict[str, Any] = {"of": key, "count": len(entries), "more": entries_bytes(entries, len(peers))}
+    statement = _TOUCH
+    if entries:
+        change["first"] = entries[0].seq
+        statement = _ADVANCE_AS_IT_IS if stays else _ADVANCE
+    if statement is not _ADVANCE_AS_IT_IS:
+        change["to"] = _state(finished)
+    return [(statement, change), *_contents(key, entries, peers, now_ms)]
 
 
 def _contents(key: ParticleKey, entries: Sequence[JournalEntry], peers: Sequence[PeerId], now_ms: int) -> list[Step]:

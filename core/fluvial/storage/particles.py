@@ -95,6 +95,7 @@ class ParticleStore(ABC):
         entries: Sequence[JournalEntry] = (),
         peers: Iterable[PeerId] = (),
         finished: bool = False,
+        stays: bool = False,
     ) -> int:
         """Append to a particle's journal and outbox, and say whether something is left to do: all of it or nothing.
 
@@ -104,6 +105,7 @@ class ParticleStore(ABC):
             entries: what to append, numbered from the journal's end on.
             peers: who must be handed the particle; one who waits for it already waits on, under the new version.
             finished: whether nothing is left to do; False makes a finished particle live again.
+            stays: the caller knows that ``finished`` is what is stored already: then it is not written.
 
         Returns:
             The version of the outbox rows of ``peers``.
@@ -117,7 +119,9 @@ class ParticleStore(ABC):
         added = entries_bytes(entries, len(wanted))
         self.account.reserve(added)
         try:
-            written = await self._record(key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished)
+            written = await self._record(
+                key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished, stays=stays
+            )
         finally:
             self.account.reserve(-added)
         self._holdings.wrote(key, written, added=added, finished=finished)
@@ -221,5 +225,6 @@ class ParticleStore(ABC):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        stays: bool,
     ) -> Written:
         """See :meth:`record`; the entries follow each other."""

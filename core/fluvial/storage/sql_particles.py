@@ -73,8 +73,11 @@ class SqlParticles(ParticleStore):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        stays: bool,
     ) -> Written:
-        return await self._database.write(addition(key, now_ms=now_ms, entries=entries, peers=peers, finished=finished))
+        return await self._database.write(
+            addition(key, now_ms=now_ms, entries=entries, peers=peers, finished=finished, stays=stays)
+        )
 
     async def remember(self, now_ms: int, *, skew_ms: int) -> None:
         """See :class:`ParticleStore`."""

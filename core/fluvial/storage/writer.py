@@ -270,7 +270,7 @@ class Writer:
         committer, queue = self._committer, self._queue
         group = self._group = self._take_group()
         work = committer.run
-        if committer.quick and all(ticket.quick for ticket in group):
+        if committer.quick and ((at_once and len(group) == 1) or all(ticket.quick for ticket in group)):
             # In a simulation nothing may depend on how fast this machine is.
             done = committer.prepare(group, within_s=math.inf if self._inline else LOOP_S_MAX)
             if done:
@@ -302,14 +302,17 @@ class Writer:
         if self._committed_s is not None:
             self._lone.committed(self._committed_s, self._loop.time())
             self._committed_s = None
-        callers = sum(not ticket.own for ticket in group)
+        callers, unheard = 0, None
+        for ticket in group:
+            callers += not ticket.own
+            if (error := ticket.error) is not None:
+                if isinstance(error, OwnershipLost):
+                    self._lose(error)
+                if ticket.done is None:
+                    unheard = unheard or error
+            self._dismiss(ticket)
         if callers and not at_once:
             self._lone.seen(alone=callers == 1 and not self._queue)
-        for ticket in group:
-            if isinstance(ticket.error, OwnershipLost):
-                self._lose(ticket.error)
-            self._dismiss(ticket)
-        unheard = next((ticket.error for ticket in group if ticket.done is None and ticket.error is not None), None)
         if isinstance(unheard, StorageError) and unheard is not self._lost:
             self._on_trouble(unheard)
         self._schedule()

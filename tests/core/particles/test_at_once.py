@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX
 
@@ -61,6 +63,26 @@ async def test_nothing_is_written_between_calls_of_inline_functions(tmp_path: Pa
     assert (first, second, third) == (-1, -1, -1)
     assert fourth >= 3, "the outcomes of the calls before are there when a function is called that is not inline"
     assert last == fourth, "its own outcome is written with what follows from it"
+
+
+async def test_steps_that_wait_for_nothing_leave_the_others_their_turns(tmp_path: Path) -> None:
+    steps, turns = 30, 0
+    looker = Looker(tmp_path / "a.db")
+    async with peer("a", tmp_path, serves=[looker]) as a, anyio.create_task_group() as tasks:
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += bool(looker.seen)
+                await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(count)
+        await a.node.submit(a.node.particle(calls(a.peer_id, *["later"] * steps), ttl_ms=60_000))
+        while len(looker.seen) < steps:  # the most eager one of all that wait
+            await anyio.lowlevel.checkpoint()
+        assert turns >= steps - 1
+        tasks.cancel_scope.cancel()
+    assert looker.seen == sorted(set(looker.seen)), "each outcome is written before the next step is called"
 
 
 async def test_a_stranger_cannot_put_off_the_transaction_for_ever(tmp_path: Path) -> None:

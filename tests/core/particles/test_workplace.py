@@ -32,7 +32,7 @@ class Flow:
 
     def commit(self) -> bool:
         """Whether that was small."""
-        small = self.place.commit_is_small
+        small = self.place.commit_is_small()
         self.peer.write()
         self.place.committed()
         return small
@@ -63,7 +63,7 @@ def test_a_restored_flow_is_new_as_a_whole() -> None:
     flow.commit()
     flow.answer(1)
     flow.answer("x" * 2 * BYTES_HELD_ON_LOOP)
-    assert not Workplace(flow.peer.restored(), processor()).commit_is_small
+    assert not Workplace(flow.peer.restored(), processor()).commit_is_small()
 
 
 async def test_what_is_not_small_is_done_in_a_thread() -> None:

@@ -183,6 +183,24 @@ async def test_a_record_without_finished_makes_a_particle_live_again(store: Stor
 # --- outbox -----------------------------------------------------------------------------------------------------------
 
 
+async def test_a_state_that_stays_is_as_it_was_with_all_else(store: Store) -> None:
+    key = await admit(store, "a")
+    for seq, finished in enumerate((False, True)):
+        await store.particles.record(key, now_ms=NOW_MS, finished=finished)
+        version = await store.particles.record(
+            key, now_ms=NOW_MS, entries=[entry(seq)], peers=[peer(3)], finished=finished, stays=True
+        )
+        stored = await store.particles.load(key)
+        assert stored is not None
+        assert stored.state is (ParticleState.FINISHED if finished else ParticleState.LIVE)
+        assert stored.journal == tuple(entry(number) for number in range(seq + 1))
+        assert [row.version for row in stored.outbox] == [version]
+    with pytest.raises(StorageError, match="journal entry 5 does not follow: 2 comes next"):
+        await store.particles.record(key, now_ms=NOW_MS, entries=[entry(5)], finished=True, stays=True)
+    with pytest.raises(StorageError, match="is not here"):
+        await store.particles.record(MISSING, now_ms=NOW_MS, entries=[entry(0)], stays=True)
+
+
 async def test_a_delivery_ends_its_row(store: Store) -> None:
     key = await admit(store, "a")
     version = await store.particles.record(key, now_ms=NOW_MS, peers=[peer(3), peer(4)])

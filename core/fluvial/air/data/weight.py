@@ -36,12 +36,17 @@ QUICK_MAX: Final = 262_144
 LIGHT_BYTES: Final = 262_144
 """Values of this weight are gone through, encoded and decoded in about a millisecond."""
 
+SHORT_VALUES: Final = 16
+SHORT_BYTES: Final = 4_096
+"""See :func:`is_short`."""
+
 CHUNK: Final = 4_096
 """Items that are looked at together: without a step of Python for each, and without a copy of a whole level of a large value."""
 CHUNKS: Final = 8
 """Chunks that are weighed without handing control back: some milliseconds."""
 
 _ATOMS: Final = frozenset((type(None), bool, int, float))
+_SHORT: Final = _ATOMS | {str}
 _json = msgspec.json.Encoder()
 
 
@@ -128,6 +133,15 @@ def _light_weight(values: Sequence[Any], most: int) -> int:
 def is_light(values: Sequence[Any]) -> bool:
     """Whether values can be worked with at once; costs next to nothing whatever they are."""
     return _light_weight(values, LIGHT_BYTES) <= LIGHT_BYTES
+
+
+def is_short(values: Sequence[Any]) -> bool:
+    """Whether values are few texts and numbers, as most arguments are: to find that out costs nothing, however often it is asked."""
+    return (
+        len(values) <= SHORT_VALUES
+        and _SHORT.issuperset(map(type, values))
+        and sum(map(getsizeof, values)) <= SHORT_BYTES
+    )
 
 
 def weight_of(content: Content) -> int:

@@ -57,6 +57,8 @@ class Exchange:
     @property
     def held(self) -> int:
         """How many bytes of memory it takes, about."""
+        if not self._had:
+            return 0
         return sum(
             _PEER_BYTES + _NAME_BYTES * (len(had.batches) + len(had.contents) + len(had.asked))
             for had in self._had.values()

@@ -65,7 +65,8 @@ class MemoryMeter:
     def held(self) -> int:
         """At most so many bytes, about."""
         runtime = self._runtime
-        return self._counted + self._fixed() + runtime.grown + STEP_BYTES * (runtime.work - self._steps)
+        fixed = MACHINE_BYTES + runtime.knowledge.held + runtime.waiters.held
+        return self._counted + fixed + runtime.grown + STEP_BYTES * (runtime.work - self._steps)
 
     def due(self, most: int) -> bool:
         """Whether there should be a census: much has been done since the last one, or there seems to be more than ``most``."""
@@ -80,9 +81,6 @@ class MemoryMeter:
         self._counted, self._steps = counted, runtime.work
         runtime.grown = 0
         runtime.waiters.held = 0
-
-    def _fixed(self) -> int:
-        return MACHINE_BYTES + self._runtime.knowledge.held + self._runtime.waiters.held
 
 
 def _census(runtime: Runtime) -> Generator[None, None, int]:

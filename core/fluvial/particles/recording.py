@@ -1,0 +1,52 @@
+"""Writes what a commit of a session asks for: one transaction, for which the initiator's part of the disk is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fluvial.particles.context import ActorContext
+from fluvial.particles.session import ParticlePhase, ParticleSession
+from fluvial.particles.session_outputs import Writes
+from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
+from fluvial.stored import JournalEntry
+
+
+async def store_writes(
+    writes: Writes, entries: Sequence[JournalEntry], session: ParticleSession, context: ActorContext
+) -> int:
+    """The version of the outbox rows, when all of it is durable.
+
+    Args:
+        writes: what the session asks for.
+        entries: its journal entries.
+        session: the session.
+        context: has the store.
+
+    Raises:
+        Refused: ``quota``, there is no room for it.
+        StorageError: it could not be stored.
+    """
+    store, particle, is_new = context.store, session.particle, session.phase is ParticlePhase.NEW
+    more = entries_bytes(entries, len(writes.peers))
+    size = more + particle_bytes(particle) + script_bytes(len(particle.script)) if is_new else more
+    context.quota.spend(particle, size, journal=session.journal_bytes + more)
+    session.journal_bytes += more
+    if not is_new:
+        return await store.record(
+            particle.key,
+            now_ms=writes.at_ms,
+            entries=entries,
+            peers=writes.peers,
+            finished=writes.finished,
+            stays=writes.finished == session.finished,
+        )
+    admission = await store.admit(
+        particle,
+        sender=session.sender,
+        hops=session.hops,
+        now_ms=writes.at_ms,
+        entries=entries,
+        peers=writes.peers,
+        finished=writes.finished,
+    )
+    return admission.version
