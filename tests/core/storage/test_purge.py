@@ -61,7 +61,8 @@ async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
 
 async def test_more_goes_than_comes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     left, came = [COUNT], 0
-    monkeypatch.setattr(purge, "STEP_S_BEHIND", 60.0)
+    for limit in ("STEP_S", "STEP_S_BEHIND"):
+        monkeypatch.setattr(purge, limit, 60.0)
 
     async def sleep(_: float) -> None:
         nonlocal came
