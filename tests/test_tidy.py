@@ -37,6 +37,8 @@ BANNED: Final = {
     "trio": "fluvial runs on asyncio through anyio",
 }
 ALLOWED_IMPORTS: Final = {
+    ("core/fluvial/begun.py", "asyncio"): "the first stretch of a task, made before its turn; anyio has nothing for it",
+    ("core/fluvial/begun.py", "asyncio.tasks"): "what asyncio has for those who make tasks of their own",
     (
         "core/fluvial/virtual/loop.py",
         "asyncio",
