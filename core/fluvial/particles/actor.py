@@ -116,7 +116,7 @@ class Actor:
         self._calls: dict[anyio.CancelScope, None] = {}
         self._bound_log: structlog.stdlib.BoundLogger | None = None
         self._place = Workplace(session, context.processor)
-        self._advance = Advance(session, context, grown=partial(owner.grown, session.particle))
+        self._advance = Advance(session, context, grown=owner.grown)
 
     @property
     def _log(self) -> structlog.stdlib.BoundLogger:

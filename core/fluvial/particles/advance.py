@@ -30,6 +30,7 @@ from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
+from fluvial.particle import Particle
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
@@ -52,12 +53,14 @@ class Advance:
     Args:
         session: the particle's.
         context: what actors work with.
-        grown: told how many bytes are held in the middle of a run; raises Refused, ``memory``, if it must not go on.
+        grown: told how many bytes a particle holds in the middle of a run; raises Refused, ``memory``, if it must not go on.
     """
 
     __slots__ = ("_context", "_grown", "_session")
 
-    def __init__(self, session: ParticleSession, context: ActorContext, *, grown: Callable[[int], None]) -> None:
+    def __init__(
+        self, session: ParticleSession, context: ActorContext, *, grown: Callable[[Particle, int], None]
+    ) -> None:
         self._session = session
         self._context = context
         self._grown = grown
@@ -80,11 +83,11 @@ class Advance:
         def advance(steps: int) -> Effects | None:
             nonlocal coming
             if coming:
-                self._grown(run.held + coming)
+                self._grown(self._session.particle, run.held + coming)
                 coming = 0
             effects = run.advance(steps)
             if effects is None:
-                self._grown(run.held)
+                self._grown(self._session.particle, run.held)
             return effects
 
         return advance

@@ -13,10 +13,12 @@ class Answers:
         held: bytes of memory that they take while they wait, about.
     """
 
+    __slots__ = ("_heavy", "_light", "held")
+
     def __init__(self) -> None:
         self.held = 0
-        self._light: dict[Instance, CallOutcome] = {}
-        self._heavy: dict[Instance, CallOutcome] = {}
+        self._light: dict[Instance, CallOutcome] | None = None  # made when there are some: most particles only wait
+        self._heavy: dict[Instance, CallOutcome] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._light or self._heavy)
@@ -24,15 +26,20 @@ class Answers:
     def put(self, instance: Instance, outcome: CallOutcome) -> None:
         """A call has ended."""
         self.held += waiting_bytes(outcome)
-        (self._heavy if coming_bytes(outcome) else self._light)[instance] = outcome
+        if coming_bytes(outcome):
+            self._heavy = self._heavy or {}
+            self._heavy[instance] = outcome
+        else:
+            self._light = self._light or {}
+            self._light[instance] = outcome
 
     def take(self) -> tuple[dict[Instance, CallOutcome], int]:
         """All light ones and one heavy one, and how many bytes the machine needs for that one."""
-        outcomes, self._light = self._light, {}
+        outcomes, self._light = self._light or {}, None
         coming = 0
         if self._heavy:
             instance = next(iter(self._heavy))
             heavy = outcomes[instance] = self._heavy.pop(instance)
             coming = coming_bytes(heavy)
-        self.held = sum(map(waiting_bytes, self._heavy.values()))
+        self.held = sum(map(waiting_bytes, (self._heavy or {}).values()))
         return outcomes, coming

@@ -146,6 +146,7 @@ class Keeper:
         """The actor of a particle that is not here."""
         self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
         self._make_room()
+        self._scripts.share_text(particle, script)
         me = self._context.keys.peer_id
         return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits()))
 

@@ -63,6 +63,10 @@ class Scripts:
             self._forget_oldest()
         return script
 
+    def share_text(self, particle: Particle, script: Script) -> None:
+        """Let a particle whose script this is have its text in common with others that run it."""
+        object.__setattr__(particle, "script", script.analyses.setdefault("text", particle.script))  # an equal one
+
     def forget_unused(self) -> None:
         """Empty the cache: memory is short."""
         while self._cached:

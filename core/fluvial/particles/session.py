@@ -109,7 +109,7 @@ class ParticleSession:
         self._ahead = False
         self._items: list[JournalItem] = []
         self._next_peers: dict[str, None] = {}
-        self._resend_to: list[PeerId] = []
+        self._resend_to: Sequence[PeerId] = ()
         self._finishes = False
 
     @classmethod
@@ -346,7 +346,7 @@ class ParticleSession:
             now_ms: milliseconds since 1970.
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
         """
-        items, peers, lost, beyond = self._items, self._resend_to, [], 0
+        items, peers, lost, beyond = self._items, list(self._resend_to), [], 0
         if self.leaves and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
         for name in self._next_peers:
@@ -358,7 +358,7 @@ class ParticleSession:
                 lost.append(name)
             else:
                 peers.append(peer)
-        self._items, self._resend_to, self._next_peers = [], [], {}
+        self._items, self._resend_to, self._next_peers = [], (), {}
         needed = bool(self.phase is ParticlePhase.NEW or items or peers or self._finishes != self.finished)
         self._ahead = self._ahead and needed
         return Writes(

@@ -92,7 +92,8 @@ async def test_a_sender_tries_again_when_it_was_told_to_and_hands_over_the_rest_
         came = [event["particle"] for event in b.events("particle_accepted")]
         assert came.index(other.header.id) < 3, "it did not wait for what was put off"
         assert anyio.current_time() - began < 5, "the rest followed as soon as it might"
-        assert refused() <= 4, "it was not tried all the time"
+        # Three times two at most: what the first one writes later is not in the pause that the others are told.
+        assert refused() <= 6, "it was not tried all the time"
 
 
 # --- share and room

@@ -89,7 +89,7 @@ class Evaluator:
     ) -> None:
         self.knowledge: Final = knowledge
         self.runtime: Final = Runtime(script, environment, knowledge, in_flight, PERFORMERS, observer)
-        self._half_failed: Final = HalfFailed(self.runtime)
+        self._half_failed: HalfFailed | None = None  # most particles have none
         self.allow: Final = self.runtime.allow
         self.memory: Final = MemoryMeter(self.runtime)
         self.runtime.agenda.push(self.runtime.root)
@@ -132,7 +132,9 @@ class Evaluator:
                 return False
         if not self.runtime.run():
             return False
-        if self.runtime.half_failed or self._half_failed.busy:
+        if self._half_failed is None and self.runtime.half_failed:
+            self._half_failed = HalfFailed(self.runtime)
+        if self._half_failed is not None and (self.runtime.half_failed or self._half_failed.busy):
             return self._half_failed.report()
         return True
 
@@ -159,7 +161,8 @@ class Evaluator:
     def dismantle(self) -> Iterator[None]:
         """Give back the memory, in slices; the evaluator cannot be used any more."""
         self._liveness = None
-        self._half_failed.clear()
+        if self._half_failed is not None:
+            self._half_failed.clear()
         yield from dismantle(self.runtime)
 
     def finding_needs(self, peer: str) -> Found[Needs]:

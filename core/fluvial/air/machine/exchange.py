@@ -66,6 +66,8 @@ class Exchange:
 
     def received(self, peer: str, known: Known, here: Collection[ContentId]) -> None:
         """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""
+        if not (known.batches or known.contents):
+            return  # as the first copy of most particles
         had = self._had.get(peer) or self._sender(peer)
         had.batches.update(batch.id for batch in known.batches)
         for key, content in known.contents.items():

@@ -224,6 +224,8 @@ class Machine:
             facts.append((yield from fact_of(self._in_flight[instance], outcome, knowledge, contents)))
         for instance in outcomes:
             del self._in_flight[instance]
+        if not self._in_flight:
+            self._in_flight.clear()  # which gives back the room that its entries had
         yield from self._state.knowledge.learning(contents)
         if self._refusals.always is not None:
             yield from self._keep_outcomes(facts, contents, self._refusals.always)

@@ -38,9 +38,11 @@ class Refusals:
     __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always", "held")
 
     def __init__(self) -> None:
-        self._refused: list[tuple[frozenset[BatchId], Uncatchable]] = []
-        self._batches: dict[BatchId, Batch] = {}
-        self._contents: dict[ContentId, Content] = {}
+        self._refused: tuple[tuple[frozenset[BatchId], Uncatchable], ...] = ()
+        self._batches: dict[BatchId, Batch] | None = (
+            None  # made when something is refused, as the next: few particles have that
+        )
+        self._contents: dict[ContentId, Content] | None = None
         self._bytes = 0
         self.held = 0
         self.always: Uncatchable | None = None
@@ -49,7 +51,7 @@ class Refusals:
         """What this peer itself knows is beyond a limit."""
         if error.code in LIMITS:
             self.always = error
-            self._refused.clear()
+            self._refused = ()
             self._forget()
 
     def refuse(self, fresh: Mapping[BatchId, Batch], known: Known, error: Uncatchable) -> None:
@@ -57,7 +59,7 @@ class Refusals:
         if not fresh:
             self.refuse_all(error)
         elif error.code in LIMITS:
-            self._refused = [*self._refused[1 - REFUSED_MAX :], (frozenset(fresh), error)]
+            self._refused = (*self._refused[1 - REFUSED_MAX :], (frozenset(fresh), error))
             self._keep(fresh, known)
 
     def refusal(self, fresh: Mapping[BatchId, Batch], known: Known) -> Uncatchable | None:
@@ -77,7 +79,7 @@ class Refusals:
             known: what came.
             here: the batches that were taken in.
         """
-        if not self._batches:
+        if self._batches is None or self._contents is None:
             return known
         found = {batch.id: batch for batch in known.batches if batch.id not in here}
         waiting = list(found.values())
@@ -90,6 +92,8 @@ class Refusals:
         return Known(tuple(found.values()), united(self._contents, known.contents))
 
     def _keep(self, fresh: Mapping[BatchId, Batch], known: Known) -> None:
+        if self._batches is None or self._contents is None:
+            self._batches, self._contents = {}, {}
         batches = {key: batch for key, batch in fresh.items() if key not in self._batches}
         needed = set().union(*(batch.contents() for batch in batches.values())) - self._contents.keys()
         contents = {key: known.contents[key] for key in needed if key in known.contents}
@@ -103,6 +107,5 @@ class Refusals:
             self._forget()
 
     def _forget(self) -> None:
-        self._batches.clear()
-        self._contents.clear()
+        self._batches = self._contents = None
         self._bytes = self.held = 0
