@@ -11,6 +11,7 @@ from fluvial.identity import PeerId
 from tests.attacks.arena import AT_ONCE, Arena
 from tests.attacks.claims import CLAIMS
 from tests.attacks.connections import CONNECTIONS
+from tests.attacks.handshakes import HANDSHAKES
 from tests.attacks.hoards import HOARDS
 from tests.attacks.ledgers import LEDGERS
 from tests.attacks.messages import MESSAGES
@@ -179,6 +180,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "large-scripts": large_scripts,
     **HOARDS,
     **CONNECTIONS,
+    **HANDSHAKES,
     **MESSAGES,
     **CLAIMS,
     **REFUSALS,

@@ -52,7 +52,7 @@ async def _broken_off(arena: Arena) -> None:
     ]
     with socket.socket() as sock:
         sock.setblocking(False)
-        await _connected(sock, arena.target.port)
+        await connected(sock, arena.target.port)
         said = 0
         with anyio.move_on_after(2):
             while said < room:
@@ -76,7 +76,8 @@ async def _broken_off(arena: Arena) -> None:
             await anyio.sleep(0.1)
 
 
-async def _connected(sock: socket.socket, port: int) -> None:
+async def connected(sock: socket.socket, port: int) -> None:
+    """Connect a socket that does not block to a port of this machine; raises OSError."""
     with suppress(BlockingIOError):
         sock.connect(("127.0.0.1", port))
     await anyio.wait_writable(sock)
@@ -108,7 +109,7 @@ async def silence(arena: Arena) -> None:
         while True:
             with suppress(*GONE), socket.socket() as sock:
                 sock.setblocking(False)
-                await _connected(sock, arena.target.port)
+                await connected(sock, arena.target.port)
                 arena.receipts["silent"] += 1
                 await anyio.wait_readable(sock)
             await anyio.sleep(0.1)

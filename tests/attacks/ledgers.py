@@ -65,6 +65,11 @@ def votes(arena: Arena) -> list[bytes]:
     return [encode(EngineMessage(epoch % 3, arena.rng.randbytes(200))) for epoch in range(200)]
 
 
+def half_votes(arena: Arena) -> list[bytes]:
+    """The same behind something that is of use."""
+    return [encode(HistoryAsk(arena.rng.randint(0, 3))), *votes(arena)]
+
+
 def accusations(arena: Arena) -> list[bytes]:
     """Offences of both peers, with signatures of nobody."""
     offenders = (arena.target.peer_id.public_key, arena.other.peer_id.public_key)
@@ -120,10 +125,10 @@ def poor_transactions(arena: Arena, keys: KeyPair, *, validator: Callable[[Arena
 
 def _attacks(role: str) -> Mapping[str, Callable[[Arena], Awaitable[None]]]:
     frames = {
-        f"{role}-{make.__name__}": partial(
+        f"{role}-{make.__name__}".replace("_", "-"): partial(
             ask, protocol=PROTOCOL, payloads=partial(_frames, make=make), together=FRAMES
         )
-        for make in (asks, statuses, votes, accusations, histories)
+        for make in (asks, statuses, votes, half_votes, accusations, histories)
     }
     validator: Callable[[Arena], PeerId] = (
         (lambda arena: arena.target.peer_id) if role == "validator" else (lambda arena: arena.other.peer_id)

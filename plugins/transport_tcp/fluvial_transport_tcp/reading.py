@@ -28,6 +28,8 @@ DECRYPT_BYTES: Final = 65_536
 """Handed to TLS at once; OpenSSL keeps buffers of this size for as long as the connection stands."""
 MESSAGES_AT_ONCE: Final = 32
 """Taken one after the other before other connections get their turn."""
+RECORDS_AT_ONCE: Final = 256
+"""Pieces of messages that are decrypted before other connections get their turn: a TLS record may have a single byte."""
 WORK: Final = frozenset({Kind.REQUEST, Kind.ONE_WAY})
 """Kinds of messages that are held until they have been handled."""
 _ANSWERS: Final = frozenset({Kind.ANSWER, Kind.ERROR})
@@ -136,14 +138,18 @@ class FrameReader:
         self._heard()
 
     def _read(self) -> None:
+        records = RECORDS_AT_ONCE
         for _ in range(MESSAGES_AT_ONCE):
             if self._waits or self._ended:
                 return
             message = self._decoder.next_message()
-            while message is None:
+            while message is None and records:
+                records -= 1
                 if not self._more():
                     return
                 message = self._decoder.next_message()
+            if message is None:
+                break
             self._metrics.messages_in[message.kind] += 1
             if message.kind in _SIGNS:
                 self._account.waste(SIGN_S, 0, now_s())
