@@ -169,6 +169,14 @@ def lenses(arena: Arena) -> str:
     return sequence(*made, _each(900, f"(new $u {body})", arena))
 
 
+def long_lenses(arena: Arena) -> str:
+    """Parts of values behind names of half a megabyte: the tetraplet of each has the whole way."""
+    name, other = "n" * 300_000, "m" * 100_000
+    made = called(arena, "op", "array", "0 1 2", "v")
+    body = arena.rng.choice((f"(ap v.$.[{name}] $t)", f"(seq (ap v $u) (fold $u e (ap e.$.[{other}] $t)))"))
+    return sequence(made, f"(ap 1 {name})", f"(ap 2 {other})", kept(arena, _each(900, f"(new $u {body})", arena)))
+
+
 def comparisons(arena: Arena) -> str:
     """Values that differ only at their end, compared with each other and with what stands in the script."""
     made = tree(arena, 15, "v")
@@ -268,6 +276,7 @@ SHAPES: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         wide_maps,
         origins,
         lenses,
+        long_lenses,
         comparisons,
         literals,
         folds_of_folds,

@@ -5,13 +5,14 @@ Source: AquaVM 0.62, lambda applier; tetraplets as in docs/air.md, "Where values
 
 from __future__ import annotations
 
+import sys
 from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.partial import Absent, Level, Partial
-from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length
+from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length, too_much
 from fluvial.air.machine.positions import ANYTIME, Key
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
@@ -32,22 +33,39 @@ from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Leng
 Names: TypeAlias = tuple[Scope, Key]
 """Where names are looked up: a scope, and the position of who reads them."""
 
+LENS_CHARACTERS_MAX: Final = 1_024
+"""Of the lens in a tetraplet: a value has at most 128 levels, so there is room for names of some length."""
+
 INDEX_LIMIT: Final = 2**32
 """Indices are below it."""
+
+
+def behind(origin: Provenance, lens: str) -> Provenance:
+    """Where a part comes from to which a lens leads.
+
+    Thousands of values may have the same one, so there is one text for them all; and a script may have names of a megabyte.
+
+    Raises:
+        Uncatchable: 20100, the whole lens is too long.
+    """
+    whole = origin.lens + lens
+    if len(whole) > LENS_CHARACTERS_MAX:
+        raise too_much("characters in the lens of a tetraplet", LENS_CHARACTERS_MAX)
+    return replace(origin, lens=sys.intern(whole))
 
 
 def part_of(value: Value, path: Lambda, scope: Scope, key: Key = ANYTIME) -> Value:
     """A part of a scalar or iterator: the path is added to its tetraplet.
 
     Raises:
-        Catchable: 10007 or 10010, the path does not fit.
+        Catchable: 10007 or 10010, the path does not fit. Uncatchable: as for :func:`behind`.
         Waiting: a name in the path has no value yet.
     """
     if type(path) is Length:
         return _length(value)
-    origin = value.origins[0]
-    origins = (replace(origin, lens=origin.lens + lambda_text(path)),)
-    return _follow(value, path.accessors, (scope, key), origins)
+    # A path may have thousands of steps, of which no value takes more than a hundred: its text is made when it has led somewhere.
+    part = _follow(value, path.accessors, (scope, key), value.origins)
+    return replace(part, origins=(behind(value.origins[0], lambda_text(path)),))
 
 
 def _length(value: Value) -> Value:
@@ -92,11 +110,11 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str,
     rest = path.accessors[1:]
     if values is None or not rest:
         whole = Composite(values or ())
-        return Value(whole.content, (Provenance(canon.peer, lens=lambda_text(path)),), Source.CANON, whole)
+        return Value(whole.content, (behind(Provenance(canon.peer), lambda_text(path)),), Source.CANON, whole)
     element = values[_element_index(len(values), rest[0], (scope, key))]
-    origin = element.origins[0]
-    lens = origin.lens + (lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else "")
-    return replace(_follow(element, rest[1:], (scope, key), (replace(origin, lens=lens),)), source=Source.CANON)
+    part = _follow(element, rest[1:], (scope, key), element.origins)
+    lens = lambda_text(Path(rest[1:])).removeprefix(".$") if rest[1:] else ""
+    return replace(part, origins=(behind(element.origins[0], lens),), source=Source.CANON)
 
 
 def _computed(json: Json, origin: Provenance, source: Source, *, volatile: bool = False) -> Value:

@@ -14,7 +14,7 @@ from msgspec.structs import astuple, replace
 from fluvial.air.data.content import Json
 from fluvial.air.machine import errors
 from fluvial.air.machine.errors import NO_ERROR, json_text
-from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
+from fluvial.air.machine.lambdas import behind, part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Viewpoint
@@ -241,7 +241,7 @@ class Operands:
             pairs = self._canon_map(operand.name, reader)
             if not pairs.pairs:
                 return ()
-            value = replace(value, origins=(Provenance(pairs.peer, lens=lambda_text(path)),), source=Source.CANON)
+            value = replace(value, origins=(behind(Provenance(pairs.peer), lambda_text(path)),), source=Source.CANON)
         if (
             path is None
             and not isinstance(operand, tree.Literal)

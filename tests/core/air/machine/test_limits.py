@@ -8,6 +8,7 @@ import time
 import pytest
 from fluvial.air.machine import runtime
 from fluvial.air.machine.errors import TEXT_BYTES_MAX
+from fluvial.air.machine.lambdas import LENS_CHARACTERS_MAX
 from fluvial.air.machine.streams import ELEMENTS_MAX
 
 from tests.core.air.machine.flows import Flow
@@ -50,6 +51,26 @@ def test_pairs_within_each_other_are_bounded() -> None:
     assert flow.codes == [("a", 20100)]
     assert "pairs within each other" in flow.errors[0][1].message
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("part", ["(ap v.$.[name] y)", "(seq (ap v.$.[name] y) (ap y.$.[name] z))"])
+def test_a_lens_is_bounded(part: str) -> None:
+    """Each of thousands of values would have a text of its own that is as long as a name in the script."""
+    short, long = "n" * (LENS_CHARACTERS_MAX // 2 - 10), "n" * LENS_CHARACTERS_MAX
+
+    def flow_of(name: str) -> Flow:
+        script = f'(seq (call "@a" ("s" "v") [] v) (seq (ap 0 name) (seq {part} (call "@a" ("s" "end") [])))))'
+        return Flow(script.replace("name", name).removesuffix(")"), {"s.v": [[1]]}).run()
+
+    assert flow_of(short).made == ["a s.v", "a s.end"]
+    ended = flow_of(long)
+    assert ended.codes == [("a", 20100)]
+    assert "lens" in ended.errors[0][1].message
+
+
+def test_a_path_of_thousands_of_steps_leads_nowhere() -> None:
+    script = f'(seq (call "@a" ("s" "v") [] v) (xor (ap v.${".[0]" * 20_000} y) (call "@a" ("s" "caught") [])))'
+    assert Flow(script, {"s.v": [[1]]}).run().made == ["a s.v", "a s.caught"]
 
 
 @pytest.mark.parametrize("most", [runtime.WORK_MAX // 10, pytest.param(runtime.WORK_MAX, marks=pytest.mark.long)])
