@@ -130,6 +130,7 @@ async def test_rows_are_the_same_on_both_databases(store: Store) -> None:
             hashed == found.hash == found[0],
             rest,
             found._asdict(),
+            [one.text for one in transaction.each(TEXTS)],
             transaction.value(in_list, {"names": [b"x", b"a", b"y"]}),
             transaction.value(in_list, {"names": [b"x"]}),
             transaction.row(in_list, {"names": [b"x"]}),
@@ -141,7 +142,7 @@ async def test_rows_are_the_same_on_both_databases(store: Store) -> None:
     await store.database.write(Prepared(add, "a"))
     of_a = row("a")
     assert await store.database.read(Prepared(look)) == (
-        True, [b"a", bytes(32)], of_a, b"a", None, None, True, False, False,
+        True, [b"a", bytes(32)], of_a, [b"a"], b"a", None, None, True, False, False,
     )  # fmt: skip
 
 
