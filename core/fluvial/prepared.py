@@ -184,6 +184,10 @@ class Transaction(Protocol):
         """All rows of a query."""
         ...
 
+    def each(self, statement: Statement, parameters: Parameters | None = None) -> Iterator[Any]:
+        """The rows of a query one after the other, where they are many; to be gone through before the work ends."""
+        ...
+
     def row(self, statement: Statement, parameters: Parameters | None = None) -> Any | None:
         """The first row; None if there is none."""
         ...
@@ -231,7 +235,11 @@ class SqlTransaction:
 
     def rows(self, statement: Statement, parameters: Parameters | None = None) -> list[Any]:
         """See :class:`Transaction`."""
-        return list(self._connection.execute(statement.source(self.dialect), parameters or {}))
+        return list(self.each(statement, parameters))
+
+    def each(self, statement: Statement, parameters: Parameters | None = None) -> Iterator[Any]:
+        """See :class:`Transaction`."""
+        return iter(self._connection.execute(statement.source(self.dialect), parameters or {}))
 
     def row(self, statement: Statement, parameters: Parameters | None = None) -> Any | None:
         """See :class:`Transaction`."""

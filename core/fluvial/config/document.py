@@ -179,6 +179,9 @@ def key_lines(text: str) -> Iterator[tuple[KeyPath, int]]:
     elements: dict[KeyPath, int] = {}
     statement, begin = "", 1
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if not statement and (not line.strip() or line.lstrip().startswith("#")):
+            begin = number + 1  # most lines of the file that `fluvial init` writes
+            continue
         statement += line
         try:
             parsed = tomllib.loads(statement)

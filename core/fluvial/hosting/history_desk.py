@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
-from sqlalchemy import Connection
 
 from fluvial.consensus.block_chain import ANSWER_BLOCKS_MAX, RecentBlocks, history_of
 from fluvial.consensus.wire import HistoryAnswer, HistoryAsk
@@ -23,6 +21,7 @@ from fluvial.hosting.paced_answers import PacedAnswers
 from fluvial.identity import PeerId
 from fluvial.ledger.snapshots import CHUNK_BYTES_MAX
 from fluvial.ports import Database
+from fluvial.prepared import Prepared, Transaction
 from fluvial.waiting import now_s
 
 FOLLOWERS_MAX: Final = 256
@@ -122,13 +121,13 @@ class HistoryDesk:
         """Answer with blocks that are not in memory any more."""
         height = self._height()
         try:
-            data = encode(await self._database.read(partial(self._old, above, height)))
+            data = encode(await self._database.read(Prepared(self._old, above, height)))
             self._budget -= 0 if known else len(data)
             self._send(sender, data)
         finally:
             self._asking_old.discard(sender)
 
-    def _old(self, above: int, height: int, connection: Connection) -> HistoryAnswer:
+    def _old(self, transaction: Transaction, above: int, height: int) -> HistoryAnswer:
         """Blocks of the database; if they are gone, the height up to which they are."""
-        base = 0 if self._log.has_block(connection, above + 1) else snapshot_table.newest(connection)
-        return history_of(self._log.history(connection, above, 256), height, base)
+        base = 0 if self._log.has_block(transaction, above + 1) else snapshot_table.newest(transaction)
+        return history_of(self._log.history(transaction, above, 256), height, base)

@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from prometheus_client import Counter, Gauge
-from sqlalchemy import Connection
 
 from fluvial.consensus.block_chain import RecentBlocks
 from fluvial.consensus.outputs import (
@@ -61,6 +60,7 @@ from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.statements import VALIDATORS_MAX
 from fluvial.ports import Context, View
+from fluvial.prepared import Prepared, Transaction
 from fluvial.seats import Answer, Consensus, Contributions, RefusingAnswer
 from fluvial.waiting import now_s
 
@@ -183,7 +183,7 @@ class ConsensusHost(Consensus):
         self._mark = mark = KeyMark(self._context.base_dir / self._plan.key_file)
         try:
             await self._take_up_key(mark, self.genesis.chain)
-            outputs = await self._context.database.read(partial(self._begin, self._wall()))
+            outputs = await self._context.database.read(Prepared(self._begin, self._wall()))
             async with anyio.create_task_group() as tasks:
                 peers = self._context.peers
                 self._tasks = tasks
@@ -212,7 +212,7 @@ class ConsensusHost(Consensus):
         # An engine that does not know what it has signed must not sign: before that epoch it works under a key that nobody counts.
         self._votes_from = await may_vote_from(mark, database, self._table, me, chain, self._plan.section.genesis)
 
-    def _begin(self, wall_ms: int, connection: Connection) -> Sequence[Output]:
+    def _begin(self, transaction: Transaction, wall_ms: int) -> Sequence[Output]:
         """Make the replica and replay the log; runs where the database is read, which may be a thread of its own."""
         assert self.genesis is not None, "it is read before"
         plan, section, chain = self._plan, self._plan.section, self.genesis.chain
@@ -235,7 +235,7 @@ class ConsensusHost(Consensus):
                 stand_in=(self._stand_in.peer_id, self._stand_in.sign),
             )
         )
-        outputs = self.replica.start(self._table.entries(connection), 0, wall_ms)
+        outputs = self.replica.start(self._table.entries(transaction), 0, wall_ms)
         tip = self.replica.chain.tip
         header = self.replica.chain.header(tip.height) if tip.height else None
         self._shown.open(tip.height, self.replica.state, header, self._store.proof(tip.height))

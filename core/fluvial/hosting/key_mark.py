@@ -11,12 +11,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
-
 from fluvial.errors import ConfigError, StorageError
 from fluvial.hosting.log import ConsensusLog
 from fluvial.ledger.statements import SLOT_MAX
 from fluvial.ports import Database
+from fluvial.prepared import Prepared, Transaction
 
 NEVER: Final = SLOT_MAX
 
@@ -114,10 +113,10 @@ async def may_vote_from(
         ConfigError: the database belongs to another ledger or another key.
     """
 
-    def look(connection: Connection) -> tuple[tuple[bytes, int] | None, bool]:
-        return table.voter(connection, me), table.others(connection, me)
+    def look(transaction: Transaction) -> tuple[tuple[bytes, int] | None, bool]:
+        return table.voter(transaction, me), table.others(transaction, me)
 
-    known, of_others = await database.read(look)
+    known, of_others = await database.read(Prepared(look))
     if known is not None and known[0] != chain:
         raise ConfigError(
             f"{genesis}: the peer's database belongs to another ledger, {known[0].hex()[:12]}…",
@@ -131,5 +130,5 @@ async def may_vote_from(
     if known is not None:
         return known[1]
     first = mark.votes_from(chain)
-    await database.write(lambda connection: table.register(connection, me, chain, votes_from=first))
+    await database.write(Prepared(table.register, me, chain, votes_from=first))
     return first

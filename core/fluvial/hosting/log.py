@@ -10,47 +10,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
 
 from fluvial.consensus.wire import BlockEntry, EpochEntry, EvidenceEntry, LogEntry, ProofEntry, RecordEntry
 from fluvial.encoding import encode
 from fluvial.hosting import snapshot_table
-from fluvial.hosting.log_tables import (
-    blocks,
-    checked,
-    checksum,
-    damaged,
-    epochs,
-    keys,
-    number_key,
-    offences,
-    proofs,
-    records,
-    row_of,
-)
+from fluvial.hosting.log_tables import LOG, checked, checksum, damaged, number_key, row_of
 from fluvial.ledger.blocks import FinalityProof, LedgerBlock
-from fluvial.prepared import Statement
+from fluvial.prepared import Statement, Transaction
 from fluvial.storage.direct import DirectWrite, Step
-from fluvial.tables import per_dialect
 
 BATCH: Final = 200
 """Rows that are read at once."""
 
-_FORGET: Final = Statement(delete(records).where(records.c.number < bindparam("fresh")))
-
-
-def _adding(table: Table, *, again: bool) -> Statement:
-    """Add rows to a table; rows that are there already stay as they are, if they may come again."""
-    source = per_dialect(lambda made: made(table).on_conflict_do_nothing()) if again else insert(table)
-    return Statement(source, columns=table.c.keys())
-
-
-_ADD: Final[Mapping[Table, Statement]] = {
-    records: _adding(records, again=False),
-    blocks: _adding(blocks, again=False),
-    proofs: _adding(proofs, again=True),
-    offences: _adding(offences, again=True),
-    epochs: _adding(epochs, again=True),
+_VOTER: Final = LOG["voter"]
+_OTHERS: Final = LOG["others"]
+_REGISTER: Final = LOG["register"]
+_EPOCHS: Final = LOG["epochs"]
+_OFFENCES: Final = LOG["offences"]
+_RECORDS: Final = LOG["records"]
+_BLOCKS: Final = LOG["blocks"]
+_PROOFS: Final = LOG["proofs"]
+_HIGHEST: Final = LOG["highest_block"]
+_BLOCK: Final = LOG["block"]
+_FORGET: Final = LOG["forget"]
+_ADD: Final[Mapping[str, Statement]] = {
+    table: LOG[f"add_{table}"] for table in ("records", "blocks", "proofs", "offences", "epochs")
 }
 _ENTRY: Final = msgspec.msgpack.Decoder(LogEntry)
 
@@ -63,38 +47,38 @@ class ConsensusLog:
 
     # --- who votes ------------------------------------------------------------------------------------------------------
 
-    def voter(self, connection: Connection, peer: bytes) -> tuple[bytes, int] | None:
+    def voter(self, transaction: Transaction, peer: bytes) -> tuple[bytes, int] | None:
         """The ledger that this database belongs to, and the first epoch in which the key may vote; None if it is new."""
-        row = connection.execute(select(keys.c.chain, keys.c.votes_from).where(keys.c.peer == peer)).first()
+        row = transaction.row(_VOTER, {"of": peer})
         return None if row is None else (bytes(row[0]), int(row[1]))
 
-    def others(self, connection: Connection, peer: bytes) -> bool:
+    def others(self, transaction: Transaction, peer: bytes) -> bool:
         """Whether another key has used this database."""
-        return connection.execute(select(keys.c.peer).where(keys.c.peer != peer)).first() is not None
+        return transaction.row(_OTHERS, {"of": peer}) is not None
 
-    def register(self, connection: Connection, peer: bytes, chain: bytes, *, votes_from: int) -> None:
+    def register(self, transaction: Transaction, peer: bytes, chain: bytes, *, votes_from: int) -> None:
         """Note to which ledger the database belongs from now on, and the first epoch in which the key may vote."""
-        connection.execute(insert(keys), [{"peer": peer, "chain": chain, "votes_from": votes_from}])
+        transaction.change(_REGISTER, {"peer": peer, "chain": chain, "votes_from": votes_from})
 
     # --- reading --------------------------------------------------------------------------------------------------------
 
-    def entries(self, connection: Connection) -> Iterator[bytes]:
+    def entries(self, transaction: Transaction) -> Iterator[bytes]:
         """All that was written, as ``Replica.start`` wants it; a little at a time.
 
         Raises:
             StorageError: a row is damaged or missing.
         """
-        for row in connection.execute(select(epochs).order_by(epochs.c.epoch)):
+        for row in transaction.each(_EPOCHS):
             yield checked("consensus_epochs", row, number_key(row[0]))
-        base = snapshot_table.newest(connection)
-        yield from snapshot_table.parts(connection, base)
-        for block, proof in self.history(connection, base):
+        base = snapshot_table.newest(transaction)
+        yield from snapshot_table.parts(transaction, base)
+        for block, proof in self.history(transaction, base):
             yield encode(BlockEntry(block, proof))
-        for row in connection.execute(select(offences)):
+        for row in transaction.each(_OFFENCES):
             yield checked("consensus_offences", row, bytes(row[0]))
         self._next = 0
         first = None
-        for row in connection.execute(select(records).order_by(records.c.number)):
+        for row in transaction.each(_RECORDS):
             first = row[0] if first is None else first
             if row[0] != (self._next or first):
                 raise damaged("consensus_records", f"row {self._next} is missing")
@@ -102,12 +86,12 @@ class ConsensusLog:
             yield checked("consensus_records", row, number_key(row[0]))
 
     def history(
-        self, connection: Connection, above: int, count: int | None = None
+        self, transaction: Transaction, above: int, count: int | None = None
     ) -> Iterator[tuple[LedgerBlock, FinalityProof | None]]:
         """Final blocks above a height, with their proofs.
 
         Args:
-            connection: of a read.
+            transaction: of a read.
             above: the height.
             count: how many at most, up to the first one that is missing; None for all of them, of which none may be missing.
 
@@ -117,13 +101,9 @@ class ConsensusLog:
         end = None if count is None else above + count
         while end is None or above < end:
             upto = above + BATCH if end is None else min(above + BATCH, end)
-            found = connection.execute(
-                select(blocks).where(blocks.c.height > above, blocks.c.height <= upto).order_by(blocks.c.height)
-            ).all()
-            known = {
-                row[0]: row
-                for row in connection.execute(select(proofs).where(proofs.c.height > above, proofs.c.height <= upto))
-            }
+            bounds = {"above": above, "upto": upto}
+            found = transaction.rows(_BLOCKS, bounds)
+            known = {row[0]: row for row in transaction.rows(_PROOFS, bounds)}
             for row in found:
                 above += 1
                 if row[0] != above and count is not None:
@@ -137,38 +117,38 @@ class ConsensusLog:
                 yield block.block, proof
             if above < upto:
                 break
-        if end is None and (connection.execute(select(func.max(blocks.c.height))).scalar() or 0) > above:
+        if end is None and (transaction.value(_HIGHEST) or 0) > above:
             raise damaged("consensus_blocks", f"block {above + 1} is missing")
 
-    def has_block(self, connection: Connection, height: int) -> bool:
+    def has_block(self, transaction: Transaction, height: int) -> bool:
         """Whether a block is there."""
-        return connection.execute(select(blocks.c.height).where(blocks.c.height == height)).first() is not None
+        return transaction.row(_BLOCK, {"at": height}) is not None
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[bytes]) -> DirectWrite[int]:
         """Write entries; gives the number of the next record, for :meth:`appended` once they are durable."""
         number, fresh = self._next, None
-        rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _ADD}
+        rows: dict[str, list[dict[str, Any]]] = {table: [] for table in _ADD}
         for data in entries:
             match _ENTRY.decode(data):
                 case RecordEntry(fresh=is_fresh):
                     fresh = number if is_fresh else fresh
-                    rows[records].append(row_of("number", number, data))
+                    rows["records"].append(row_of("number", number, data))
                     number += 1
                 case BlockEntry(block, proof):
                     height = block.header.height
                     alone = data if proof is None else encode(BlockEntry(block))
-                    rows[blocks].append(row_of("height", height, alone))
+                    rows["blocks"].append(row_of("height", height, alone))
                     if proof is not None:
-                        rows[proofs].append(row_of("height", height, encode(ProofEntry(height, proof))))
+                        rows["proofs"].append(row_of("height", height, encode(ProofEntry(height, proof))))
                 case ProofEntry(height):
-                    rows[proofs].append(row_of("height", height, data))
+                    rows["proofs"].append(row_of("height", height, data))
                 case EpochEntry(step):
-                    rows[epochs].append(row_of("epoch", step.header.epoch, data))
+                    rows["epochs"].append(row_of("epoch", step.header.epoch, data))
                 case EvidenceEntry(evidence):
                     offender = evidence.offender
-                    rows[offences].append({"offender": offender, "checksum": checksum(offender, data), "entry": data})
+                    rows["offences"].append({"offender": offender, "checksum": checksum(offender, data), "entry": data})
         steps: list[Step] = [
             (_ADD[table], found if len(found) > 1 else found[0]) for table, found in rows.items() if found
         ]

@@ -1,55 +1,17 @@
-"""The tables of the host's log. Every row has a checksum over its number and itself."""
+"""Rows of the host's log: every one has a checksum over its number and itself."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 from zlib import crc32
 
-from sqlalchemy import BigInteger, Column, LargeBinary, Row, Table
-
 from fluvial.errors import StorageError
-from fluvial.tables import new_metadata
+from fluvial.prepared import KeptStatements
 
-metadata = new_metadata()
-keys = Table(
-    "consensus_keys",
-    metadata,
-    Column("peer", LargeBinary(32), primary_key=True),
-    Column("chain", LargeBinary(32), nullable=False),
-    Column("votes_from", BigInteger, nullable=False),
-)
-
-
-def _numbered(name: str, key: str) -> Table:
-    return Table(
-        name,
-        metadata,
-        Column(key, BigInteger, primary_key=True, autoincrement=False),
-        Column("checksum", BigInteger, nullable=False),
-        Column("entry", LargeBinary, nullable=False),
-    )
-
-
-records = _numbered("consensus_records", "number")
-blocks = _numbered("consensus_blocks", "height")
-proofs = _numbered("consensus_proofs", "height")
-epochs = _numbered("consensus_epochs", "epoch")
-snapshots = Table(
-    "consensus_snapshots",
-    metadata,
-    Column("height", BigInteger, primary_key=True, autoincrement=False),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("last", BigInteger, nullable=False),
-    Column("checksum", BigInteger, nullable=False),
-    Column("entry", LargeBinary, nullable=False),
-)
-offences = Table(
-    "consensus_offences",
-    metadata,
-    Column("offender", LargeBinary(32), primary_key=True),
-    Column("checksum", BigInteger, nullable=False),
-    Column("entry", LargeBinary, nullable=False),
-)
+LOG: Final = KeptStatements("fluvial.hosting.definitions", Path(__file__).with_name("definitions.sql"))
+"""The statements of the log."""
 
 
 def row_of(key: str, number: int, data: bytes) -> dict[str, Any]:
@@ -67,7 +29,7 @@ def checksum(key: bytes, data: bytes) -> int:
     return crc32(key + data)
 
 
-def checked(table: str, row: Row[Any] | tuple[Any, ...], key: bytes) -> bytes:
+def checked(table: str, row: Sequence[Any], key: bytes) -> bytes:
     """The entry of a row (key, checksum, entry).
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from typing import Final
 
 import anyio
@@ -15,6 +14,7 @@ from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.encoding import encode
 from fluvial.hosting import snapshot_table
 from fluvial.ports import Database
+from fluvial.prepared import Prepared
 
 PARTS: Final = 4
 """Parts in one write: 160 KB."""
@@ -60,7 +60,7 @@ class SnapshotKeeper:
         Raises:
             StorageError: the database failed.
         """
-        newest = await self._database.read(snapshot_table.newest)
+        newest = await self._database.read(Prepared(snapshot_table.newest))
         await self._tidy(newest, newest - self._kept_blocks)  # what an earlier run has left undone
         while True:
             await self._wake.wait()
@@ -85,7 +85,7 @@ class SnapshotKeeper:
         number = 0
         async for entries, last in _batches(snapshot):
             await self._database.write(
-                partial(snapshot_table.put, height=height, number=number, entries=entries, last=last)
+                Prepared(snapshot_table.put, height=height, number=number, entries=entries, last=last)
             )
             number += len(entries)
             await anyio.sleep(PAUSE_S)
@@ -93,10 +93,10 @@ class SnapshotKeeper:
 
     async def _tidy(self, newest: int, upto: int) -> None:
         """Keep one snapshot, and the blocks above a height."""
-        await self._remove(partial(snapshot_table.discard, keep=newest, rows_max=2 * PARTS))
-        await self._remove(partial(snapshot_table.prune, upto=upto, rows_max=ROWS))
+        await self._remove(Prepared(snapshot_table.discard, keep=newest, rows_max=2 * PARTS))
+        await self._remove(Prepared(snapshot_table.prune, upto=upto, rows_max=ROWS))
 
-    async def _remove(self, work: Callable[..., bool]) -> None:
+    async def _remove(self, work: Prepared[bool]) -> None:
         while await self._database.write(work):  # noqa: ASYNC110 - the pause is for others
             await anyio.sleep(PAUSE_S)
 

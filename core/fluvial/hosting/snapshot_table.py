@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select
-
-from fluvial.hosting.log_tables import blocks, checked, checksum, damaged, number_key, proofs, snapshots
+from fluvial.hosting.log_tables import LOG, checked, checksum, damaged, number_key
+from fluvial.prepared import Transaction
 
 READ_ROWS = 16
 
+_NEWEST: Final = LOG["newest_snapshot"]
+_PARTS: Final = LOG["parts"]
+_ADD: Final = LOG["add_parts"]
+_OTHERS: Final = LOG["other_parts"]
+_DROP: Final = LOG["drop_part"]
+_LOWEST: Final = LOG["lowest_block"]
+_DROP_BLOCKS: Final = LOG["drop_blocks"]
+_DROP_PROOFS: Final = LOG["drop_proofs"]
 
-def newest(connection: Connection) -> int:
+
+def newest(transaction: Transaction) -> int:
     """The height of the newest whole snapshot; 0 if there is none."""
-    return connection.execute(select(func.max(snapshots.c.height)).where(snapshots.c.last == 1)).scalar() or 0
+    return transaction.value(_NEWEST) or 0
 
 
-def parts(connection: Connection, height: int) -> Iterator[bytes]:
+def parts(transaction: Transaction, height: int) -> Iterator[bytes]:
     """The parts of a whole snapshot in order; a few at a time are in memory.
 
     Raises:
@@ -24,11 +33,7 @@ def parts(connection: Connection, height: int) -> Iterator[bytes]:
     """
     number, last = 0, not height
     while not last:
-        rows = connection.execute(
-            select(snapshots.c.number, snapshots.c.checksum, snapshots.c.entry, snapshots.c.last)
-            .where(snapshots.c.height == height, snapshots.c.number >= number, snapshots.c.number < number + READ_ROWS)
-            .order_by(snapshots.c.number)
-        ).all()
+        rows = transaction.rows(_PARTS, {"at": height, "first": number, "end": number + READ_ROWS})
         if not rows:
             raise damaged("consensus_snapshots", f"part {number} of snapshot {height} is missing")
         for row in rows:
@@ -39,11 +44,11 @@ def parts(connection: Connection, height: int) -> Iterator[bytes]:
             last = bool(row[3])
 
 
-def put(connection: Connection, height: int, number: int, entries: Sequence[bytes], *, last: bool) -> None:
+def put(transaction: Transaction, height: int, number: int, entries: Sequence[bytes], *, last: bool) -> None:
     """Add parts.
 
     Args:
-        connection: of a write.
+        transaction: of a write.
         height: of the snapshot.
         number: of the first of these parts.
         entries: the parts.
@@ -59,33 +64,31 @@ def put(connection: Connection, height: int, number: int, entries: Sequence[byte
         }
         for index, entry in enumerate(entries)
     ]
-    connection.execute(insert(snapshots), rows)
+    transaction.change(_ADD, rows)
 
 
-def discard(connection: Connection, keep: int, rows_max: int) -> bool:
+def discard(transaction: Transaction, keep: int, rows_max: int) -> bool:
     """Remove some rows of all snapshots but one; returns whether there may be more.
 
     Args:
-        connection: of a write.
+        transaction: of a write.
         keep: the height of the one that stays.
         rows_max: how many.
     """
-    found = connection.execute(
-        select(snapshots.c.height, snapshots.c.number).where(snapshots.c.height != keep).limit(rows_max)
-    ).all()
-    for height, number in found:
-        connection.execute(delete(snapshots).where(snapshots.c.height == height, snapshots.c.number == number))
+    found = transaction.rows(_OTHERS, {"keep": keep, "most": rows_max})
+    if found:
+        transaction.change(_DROP, [{"at": height, "part": number} for height, number in found])
     return len(found) == rows_max
 
 
-def prune(connection: Connection, upto: int, rows_max: int) -> bool:
+def prune(transaction: Transaction, upto: int, rows_max: int) -> bool:
     """Remove some of the blocks and proofs up to a height, the oldest first; returns whether there may be more."""
-    lowest = connection.execute(select(func.min(blocks.c.height))).scalar()
+    lowest = transaction.value(_LOWEST)
     if lowest is None or lowest > upto:
         return False
     end = min(upto, lowest + rows_max - 1)
-    connection.execute(delete(proofs).where(proofs.c.height <= end))
-    connection.execute(delete(blocks).where(blocks.c.height <= end))
+    transaction.change(_DROP_PROOFS, {"upto": end})
+    transaction.change(_DROP_BLOCKS, {"upto": end})
     return bool(end < upto)
 
 

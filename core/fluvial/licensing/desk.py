@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.licensing.meter import HeldVoucher, LicenceMeter, NotLicensedError
 from fluvial.licensing.rows import keep, read_held
 from fluvial.ports import Database, Ledger
+from fluvial.prepared import Prepared
 from fluvial.seats import ALLOWED, Contributions, Decision, Part
 
 LISTED_MAX: Final = 1_000
@@ -73,7 +73,7 @@ class LicenceDesk(Part):
             StorageError: it cannot be read. ConfigError: the genesis cannot.
         """
         chain = read_genesis(self._genesis).chain
-        held = await self._database.read(read_held)
+        held = await self._database.read(Prepared(read_held))
         self._meter = LicenceMeter(self._me.public_key, chain, held)
         task_status.started()
         await anyio.sleep_forever()
@@ -88,7 +88,7 @@ class LicenceDesk(Part):
             return Decision(False, REASON, "the licences of this peer have not been read yet")
         try:
             held = self._meter.charge(call, price, self._ledger.view())
-            await self._database.write(partial(keep, held))
+            await self._database.write(Prepared(keep, held))
         except NotLicensedError as error:
             return Decision(False, REASON, str(error))
         except StorageError as error:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
-
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Table, Text, select
 
 from fluvial.ledger.licences import LicenceVoucher
 from fluvial.licensing.meter import HeldVoucher
-from fluvial.tables import new_metadata, per_dialect
+from fluvial.prepared import KeptStatements, Transaction
 
-_metadata = new_metadata()
-_used = Table(
-    "licences_used",
-    _metadata,
-    Column("licence", LargeBinary(32), primary_key=True),
-    Column("licensee", LargeBinary(32), nullable=False),
-    Column("service", Text, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Column("signature", LargeBinary(64), nullable=False),
-    Column("used", BigInteger, nullable=False),
-)
-_CHANGING: Final = ("amount", "signature", "used")
-_KEEP: Final = per_dialect(
-    lambda made: (new := made(_used)).on_conflict_do_update(
-        index_elements=["licence"], set_={name: new.excluded[name] for name in _CHANGING}
-    )
-)
+_KEPT: Final = KeptStatements("fluvial.licensing.definitions", Path(__file__).with_name("definitions.sql"))
+_HELD: Final = _KEPT["held"]
+_KEEP: Final = _KEPT["keep"]
 
 
-def read_held(connection: Connection) -> Sequence[HeldVoucher]:
+def read_held(transaction: Transaction) -> Sequence[HeldVoucher]:
     """All that is kept."""
     return [
         HeldVoucher(
@@ -39,11 +24,11 @@ def read_held(connection: Connection) -> Sequence[HeldVoucher]:
             service=row.service,
             used=row.used,
         )
-        for row in connection.execute(select(_used))
+        for row in transaction.each(_HELD)
     ]
 
 
-def keep(held: HeldVoucher, connection: Connection) -> None:
+def keep(transaction: Transaction, held: HeldVoucher) -> None:
     """Keep what a licence came to, in place of what was kept of it before."""
     row = {
         "licence": held.voucher.licence,
@@ -53,4 +38,4 @@ def keep(held: HeldVoucher, connection: Connection) -> None:
         "signature": held.voucher.signature,
         "used": held.used,
     }
-    connection.execute(_KEEP[connection.dialect.name], [row])
+    transaction.change(_KEEP, row)

@@ -147,6 +147,6 @@ def _guard(transaction: Transaction, rows: Iterable[Any], removed: Removed) -> N
 
 def contents(transaction: Transaction) -> list[tuple[bytes, int]]:
     """Who has how many bytes here; reads all rows once."""
-    found = [(bytes(initiator), int(size)) for query in _BYTES for initiator, size in transaction.rows(query)]
-    found += [(bytes(initiator), script_bytes(size)) for initiator, size in transaction.rows(_SCRIPT_BYTES)]
+    found = [(bytes(initiator), int(size)) for query in _BYTES for initiator, size in transaction.each(query)]
+    found += [(bytes(initiator), script_bytes(size)) for initiator, size in transaction.each(_SCRIPT_BYTES)]
     return [*found, (NOBODY, (transaction.value(_GUARDS) or 0) * GUARD_BYTES)]

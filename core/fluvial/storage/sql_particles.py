@@ -85,10 +85,10 @@ class SqlParticles(ParticleStore):
 
         def work(transaction: Transaction) -> None:
             self._holdings.fill(
-                keys=[(ParticleKey(key), at_ms) for query in _KEYS for key, at_ms in transaction.rows(query, since)],
+                keys=[(ParticleKey(key), at_ms) for query in _KEYS for key, at_ms in transaction.each(query, since)],
                 large=[
                     (ParticleKey(key), initiator, deadline_ms, state == ParticleState.FINISHED.value)
-                    for key, initiator, deadline_ms, state in transaction.rows(_LARGE)
+                    for key, initiator, deadline_ms, state in transaction.each(_LARGE)
                 ],
                 rows=contents(transaction),
             )
@@ -111,15 +111,19 @@ class SqlParticles(ParticleStore):
 
     async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
         """See :class:`ParticleStore`."""
-        rows = await self._database.read(Prepared(lambda transaction: transaction.rows(_LIVE, {"now": now_ms})))
-        return {ParticleKey(row.key): initiator_of(row) for row in rows}
+
+        def work(transaction: Transaction) -> dict[ParticleKey, PeerId]:
+            rows = transaction.each(_LIVE, {"now": now_ms})
+            return {ParticleKey(row.key): initiator_of(row) for row in rows}
+
+        return await self._database.read(Prepared(work))
 
     async def outbox_rows(self, now_ms: int, *, peer: PeerId | None = None) -> list[OutboxRow]:
         """See :class:`ParticleStore`."""
 
         def work(transaction: Transaction) -> list[OutboxRow]:
             now = {"now": now_ms}
-            rows = transaction.rows(_DUE, now) if peer is None else transaction.rows(_DUE_TO, {**now, "to": str(peer)})
+            rows = transaction.each(_DUE, now) if peer is None else transaction.each(_DUE_TO, {**now, "to": str(peer)})
             return list(map(outbox_row_of, rows))
 
         return await self._database.read(Prepared(work))

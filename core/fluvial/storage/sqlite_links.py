@@ -52,10 +52,16 @@ class SqliteTransaction:
 
     def rows(self, statement: Statement, parameters: Parameters | None = None) -> list[Any]:
         """See ``Transaction``."""
+        return self._run(statement, parameters).fetchall()
+
+    def each(self, statement: Statement, parameters: Parameters | None = None) -> Iterator[Any]:
+        """See ``Transaction``."""
+        return self._run(statement, parameters)
+
+    def _run(self, statement: Statement, parameters: Parameters | None) -> sqlite3.Cursor:
         cursor = self.driver.cursor()
         cursor.row_factory = Row
-        cursor.execute(*_expanded(statement.text("sqlite"), parameters or {}))
-        return cursor.fetchall()
+        return cursor.execute(*_expanded(statement.text("sqlite"), parameters or {}))
 
     def row(self, statement: Statement, parameters: Parameters | None = None) -> Any | None:
         """See ``Transaction``."""

@@ -72,11 +72,11 @@ def read_all(transaction: Transaction) -> Inventory:
                 row.added_by,
                 row.added_ms,
             )
-            for row in transaction.rows(_MODULES)
+            for row in transaction.each(_MODULES)
         },
-        {row.id: read_blueprint(row.body) for row in transaction.rows(_BLUEPRINTS)},
-        {row.id: ServiceEntry(*row) for row in transaction.rows(_SERVICES)},
-        {row.alias: row.service for row in transaction.rows(_ALIASES)},
+        {row.id: read_blueprint(row.body) for row in transaction.each(_BLUEPRINTS)},
+        {row.id: ServiceEntry(*row) for row in transaction.each(_SERVICES)},
+        {row.alias: row.service for row in transaction.each(_ALIASES)},
     )
 
 

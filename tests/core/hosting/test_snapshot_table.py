@@ -9,10 +9,12 @@ from fluvial.consensus.wire import BlockEntry
 from fluvial.encoding import encode
 from fluvial.errors import StorageError
 from fluvial.hosting import snapshot_table
+from fluvial.hosting.definitions import blocks, metadata, snapshots
 from fluvial.hosting.log import ConsensusLog
-from fluvial.hosting.log_tables import blocks, metadata, row_of, snapshots
+from fluvial.hosting.log_tables import row_of
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
 from fluvial.ledger.statements import NOTHING
+from fluvial.prepared import SqlTransaction
 from sqlalchemy import Connection, create_engine, delete, insert, update
 
 
@@ -29,25 +31,25 @@ def write(connection: Connection, height: int, parts: int, *, whole: bool) -> No
     for number in range(0, parts, 2):
         entries = [b"part %d" % one for one in range(number, min(number + 2, parts))]
         last = whole and number + len(entries) == parts
-        snapshot_table.put(connection, height, number, entries, last=last)
+        snapshot_table.put(SqlTransaction(connection), height, number, entries, last=last)
 
 
 def read(connection: Connection, height: int) -> list[bytes]:
-    return list(snapshot_table.parts(connection, height))
+    return list(snapshot_table.parts(SqlTransaction(connection), height))
 
 
 def test_a_snapshot_counts_once_its_last_part_is_there(connection: Connection) -> None:
-    assert snapshot_table.newest(connection) == 0
+    assert snapshot_table.newest(SqlTransaction(connection)) == 0
     assert read(connection, 0) == []
     write(connection, 10, 41, whole=True)
     write(connection, 20, 6, whole=False)  # a crash came in between
-    assert snapshot_table.newest(connection) == 10
+    assert snapshot_table.newest(SqlTransaction(connection)) == 10
     assert read(connection, 10) == [b"part %d" % one for one in range(41)]
-    while snapshot_table.discard(connection, 10, 4):
+    while snapshot_table.discard(SqlTransaction(connection), 10, 4):
         pass
     write(connection, 20, 3, whole=True)
-    assert snapshot_table.newest(connection) == 20
-    while snapshot_table.discard(connection, 20, 4):
+    assert snapshot_table.newest(SqlTransaction(connection)) == 20
+    while snapshot_table.discard(SqlTransaction(connection), 20, 4):
         pass
     assert [row[0] for row in connection.execute(snapshots.select())] == [20] * 3
 
@@ -70,11 +72,11 @@ def test_old_blocks_go_a_little_at_a_time_and_what_is_left_is_served(connection:
         header = BlockHeader(NOTHING, 0, height, height, NOTHING, NOTHING, NOTHING, NOTHING, 0, height)
         connection.execute(insert(blocks), [row_of("height", height, encode(BlockEntry(LedgerBlock(header))))])
     slices = 1
-    while snapshot_table.prune(connection, 12, 5):
+    while snapshot_table.prune(SqlTransaction(connection), 12, 5):
         slices += 1
     assert slices == 3
-    assert [log.has_block(connection, one) for one in (1, 12, 13, 20)] == [False, False, True, True]
-    assert [block.header.height for block, _ in log.history(connection, 12, 4)] == [13, 14, 15, 16]
-    assert list(log.history(connection, 3, 4)) == [], "they are gone"
+    assert [log.has_block(SqlTransaction(connection), one) for one in (1, 12, 13, 20)] == [False, False, True, True]
+    assert [block.header.height for block, _ in log.history(SqlTransaction(connection), 12, 4)] == [13, 14, 15, 16]
+    assert list(log.history(SqlTransaction(connection), 3, 4)) == [], "they are gone"
     with pytest.raises(StorageError, match="block 4 is missing"):
-        list(log.history(connection, 3))
+        list(log.history(SqlTransaction(connection), 3))

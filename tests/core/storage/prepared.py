@@ -7,6 +7,8 @@ from typing import Final
 from fluvial.prepared import texts_of
 
 DEFINITIONS: Final = (
+    "fluvial.hosting.definitions",
+    "fluvial.licensing.definitions",
     "fluvial.storage.owner_statements",
     "fluvial.storage.particle_statements",
     "fluvial_dht_kademlia.shell.definitions",

@@ -61,7 +61,7 @@ def write_contacts(transaction: Transaction, changes: Sequence[tuple[PeerId, Boo
 def read_contacts(transaction: Transaction, count_max: int) -> list[tuple[Contact, int]]:
     """The address book, the most recently seen last; entries that cannot be read are left out."""
     found: list[tuple[Contact, int]] = []
-    for row in transaction.rows(_CONTACTS, {"most": count_max}):
+    for row in transaction.each(_CONTACTS, {"most": count_max}):
         try:
             contact = Contact(PeerId.parse(row.peer), tuple(map(Address.parse, row.addresses.split())))
         except ValueError:  # written by another version
@@ -106,7 +106,7 @@ def write_records(transaction: Transaction, rows: Sequence[RecordRow]) -> None:
 def read_records(transaction: Transaction, now: int) -> list[tuple[Challenge, KeptRecord]]:
     """The records that are kept and have not expired; those of before are deleted at the next write of their key."""
     found: list[tuple[Challenge, KeptRecord]] = []
-    for row in transaction.rows(_RECORDS, {"now": now}):
+    for row in transaction.each(_RECORDS, {"now": now}):
         challenge = decode(row.challenge, Challenge, what="challenge in the database")
         record = decode(row.record, ProviderRecord, what="record in the database")
         found.append((challenge, KeptRecord(record, row.since_ms, now)))
@@ -137,7 +137,7 @@ def read_publications(transaction: Transaction) -> list[Publication]:
             decode(row.challenge, Challenge, what="challenge in the database"),
             decode(row.record, ProviderRecord, what="record in the database"),
         )
-        for row in transaction.rows(_PUBLICATIONS)
+        for row in transaction.each(_PUBLICATIONS)
     ]
 
 
@@ -161,5 +161,5 @@ def read_provided(transaction: Transaction) -> list[Provided]:
     """What this peer was told to provide."""
     return [
         Provided(decode(row.challenge, Challenge, what="challenge in the database"), row.value, row.service)
-        for row in transaction.rows(_PROVIDED)
+        for row in transaction.each(_PROVIDED)
     ]

@@ -71,7 +71,7 @@ class StatementStore:
 def read_statements(transaction: Transaction) -> list[Statement]:
     """All statements; what another version wrote and this one cannot read is left out."""
     found = []
-    for (data,) in transaction.rows(_STATEMENTS):
+    for (data,) in transaction.each(_STATEMENTS):
         try:
             found.append(decode_statement(data))
         except RemoteProtocolError:
@@ -81,7 +81,7 @@ def read_statements(transaction: Transaction) -> list[Statement]:
 
 def read_roots(transaction: Transaction) -> dict[PeerId, int]:
     """The roots that were set while the peer ran; :data:`REMOVED` for those that were removed."""
-    return {PeerId.from_public_key(peer): exponent for peer, exponent in transaction.rows(_ROOTS)}
+    return {PeerId.from_public_key(peer): exponent for peer, exponent in transaction.each(_ROOTS)}
 
 
 def effective_roots(

@@ -1,0 +1,5 @@
+-- held
+SELECT licences_used.licence, licences_used.licensee, licences_used.service, licences_used.amount, licences_used.signature, licences_used.used
+FROM licences_used
+-- keep
+INSERT INTO licences_used (licence, licensee, service, amount, signature, used) VALUES (:licence, :licensee, :service, :amount, :signature, :used) ON CONFLICT (licence) DO UPDATE SET amount = excluded.amount, signature = excluded.signature, used = excluded.used
