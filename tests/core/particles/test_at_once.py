@@ -65,6 +65,19 @@ async def test_nothing_is_written_between_calls_of_inline_functions(tmp_path: Pa
     assert last == fourth, "its own outcome is written with what follows from it"
 
 
+async def test_no_service_hears_of_a_flow_that_could_be_lost(tmp_path: Path) -> None:
+    """Not even one that begins at once: of a flow of this peer's own, and of another's."""
+    looker = Looker(tmp_path / "b.db")
+    async with peer("b", tmp_path, serves=[looker]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await b.node.submit(b.node.particle(calls(b.peer_id, "later"), ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == 1)
+        own = looker.seen[0]
+        await a.node.submit(a.node.particle(calls(b.peer_id, "later"), ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == 2)
+    assert own >= 1
+    assert looker.seen[1] > own
+
+
 async def test_steps_that_wait_for_nothing_leave_the_others_their_turns(tmp_path: Path) -> None:
     steps, turns = 30, 0
     looker = Looker(tmp_path / "a.db")
