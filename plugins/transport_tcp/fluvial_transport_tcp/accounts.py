@@ -1,4 +1,4 @@
-"""What each connection makes the event loop of this node do, in processor time of its thread.
+"""What each connection makes the event loop of this node do: for how long it holds the loop.
 
 Two things follow from it:
 
@@ -20,11 +20,13 @@ from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.standing import Rank
 
 EACH_US_PER_S: Final = 20_000
-"""Microseconds of this thread that what came to nothing may take in a second, of one connection; as much may be ahead."""
+"""Microseconds of the event loop that what came to nothing may take in a second, of one connection; as much may be ahead."""
 PREFIX_US_PER_S: Final = 50_000
 """The same of all connections of one public network prefix."""
 TOGETHER_US_PER_S: Final = 100_000
 """The same of all connections that have used up half of their own allowance."""
+WASTE_MAX_S: Final = 0.005
+"""What one message is charged at most: what is rare and slow here, such as the trace of a bug in the log, must not silence its sender for long."""
 REST_MAX_S: Final = 1.0
 """One pause; then the debt is looked at again."""
 SIGN_S: Final = 0.000_05
@@ -104,7 +106,7 @@ class WorkAccount:
             size: bytes that were read for it.
             now: as above.
         """
-        wasted_s = seconds + self._read_s * min(1.0, size / self._read_bytes)
+        wasted_s = min(WASTE_MAX_S, seconds + self._read_s * min(1.0, size / self._read_bytes))
         self._rates.wasted_s += wasted_s
         for bucket in (self._own, self._rates.together, *self._shared):
             bucket.charge(wasted_s * 1e6, now)
@@ -132,7 +134,7 @@ class WorkAccount:
 
 @types.coroutine
 def metered(
-    work: Coroutine[Any, Any, T], account: WorkAccount, clock: Callable[[], float] = time.thread_time
+    work: Coroutine[Any, Any, T], account: WorkAccount, clock: Callable[[], float] = time.monotonic
 ) -> Generator[Any, Any, tuple[T, float]]:
     """Await work; each of its steps is charged to an account when it is done.
 

@@ -62,7 +62,7 @@ class Metrics(Collector):
             _by("fluvial_transport_dropped", "Messages that came to nothing, by reason", "reason", self.dropped),
             CounterMetricFamily(
                 "fluvial_transport_wasted_seconds",
-                "Processor time of the event loop for messages that were refused or of no use",
+                "Time of the event loop for messages that were refused or of no use",
                 value=self.wasted_s(),
             ),
             GaugeMetricFamily("fluvial_transport_connections", "Connections that stand", value=self.connections()),

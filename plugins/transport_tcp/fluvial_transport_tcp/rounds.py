@@ -4,7 +4,7 @@ What a message costs is not known before it is handled: a ping next to nothing, 
 over each of a hundred connections would make a round of seconds, and whoever else is there needs many rounds. So connections are read, and jobs begin,
 during a few milliseconds of a round; after that they wait in line.
 
-The line is *start-time fair queueing* by processor time: the connection is served whose tag is the lowest. A tag grows by what was done for the connection,
+The line is *start-time fair queueing* by time of the loop: the connection is served whose tag is the lowest. A tag grows by what was done for the connection,
 divided by its share, and is never below the virtual time, which is the tag of whoever was served last. So floods wait for each other, a connection that
 has used little is served next, and one that comes anew owes nothing and is owed nothing. Whoever has its turn goes on for a millisecond: many
 small messages of one connection do not wait for a round each.
@@ -40,10 +40,14 @@ class WorkRounds:
 
     Args:
         now: seconds of processor time of this thread: what other processes take is not counted.
+        clock: seconds for what is charged to connections: it is read for each message, and asking the system for processor time takes five times as long.
     """
 
-    def __init__(self, now: Callable[[], float] = time.thread_time) -> None:
-        self.now: Final = now
+    def __init__(
+        self, now: Callable[[], float] = time.thread_time, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock: Final = clock
+        self._now: Final = now
         self._until: float | None = None  # the end of the time of this round; None before the first job
         self._line: list[tuple[float, int, _Place]] = []
         self._called = 0  # out of the line, for this round
@@ -53,15 +57,20 @@ class WorkRounds:
     def open(self, account: WorkAccount) -> bool:
         """Whether work for a connection may begin at once: nobody is in line, and this round has time left."""
         if self._until is None:
-            self._until = self.now() + ROUND_S
+            self._until = self._now() + ROUND_S
             waiting.soon(self._next)
-        elif self._line or self._called or self.now() >= self._until:
+        elif self._line or self._called or self._now() >= self._until:
             return False
         self._virtual = max(self._virtual, account.tag)
         return True
 
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody is in line."""
+        return bool(self._line or self._called)
+
     def queue(self, account: WorkAccount, begin: Callable[[], None]) -> Withdraw:
-        """Wait in line; only where :meth:`open` has just said no.
+        """Wait in line; only where :meth:`open` has just said no, or others are there already.
 
         Args:
             account: of the connection.
@@ -102,7 +111,7 @@ class WorkRounds:
 
     def _has_time(self, account: WorkAccount) -> bool:
         """Whether this round has time left for whoever was called."""
-        if self._until is not None and self.now() >= self._until:
+        if self._until is not None and self._now() >= self._until:
             return False
         self._virtual = max(self._virtual, account.tag)
         return True
@@ -116,7 +125,7 @@ class WorkRounds:
         if not self._line and not self._called:
             self._until = None
             return
-        self._until = self.now() + ROUND_S
+        self._until = self._now() + ROUND_S
         waiting.soon(self._next)  # first, so that those who are called find a new round
         self._called = 0
         while self._line and self._called < TURNS:

@@ -217,7 +217,7 @@ class Workers(Generic[JobT]):
                 if (jobs := self._jobs) is None:
                     break  # dropped meanwhile
                 worker.job, worker.since = self._next(jobs), None
-                wasted, spent_s = await metered(self._handle(worker.job), self._account, self._rounds.now)
+                wasted, spent_s = await metered(self._handle(worker.job), self._account, self._rounds.clock)
                 worker.job = None
                 if wasted:
                     self._account.waste(spent_s, wasted, now_s())

@@ -115,10 +115,17 @@ def test_a_public_prefix_has_one_allowance() -> None:
 
 def test_what_was_read_for_nothing_is_charged_too() -> None:
     account = stranger_account(WasteRates())
-    account.read(0.1, 1_000_000)
-    account.waste(0.0, 500_000, 0.0)
-    assert account.rest_s(0.0) == pytest.approx(0.03 / 0.02, abs=0.6)
-    assert account.tag == pytest.approx(0.1)
+    account.read(0.01, 1_000_000)
+    for _ in range(6):
+        account.waste(0.0, 400_000, 0.0)
+    assert account.rest_s(0.0) == pytest.approx((6 * 0.004 - 0.02) / 0.02, abs=0.01)
+    assert account.tag == pytest.approx(0.01)
+
+
+def test_one_message_is_not_charged_what_only_this_side_makes_slow() -> None:
+    account = stranger_account(WasteRates())
+    account.waste(60.0, 0, 0.0)
+    assert account.rest_s(0.0) == 0.0
 
 
 # --- metering ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Flood:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.rounds = WorkRounds(lambda: self.now)
+        self.rounds = WorkRounds(lambda: self.now, lambda: self.now)
         self.done: list[str] = []
 
     async def handle(self, job: str) -> int:
