@@ -22,6 +22,8 @@ from fluvial.air.machine.streams import StreamElement
 from fluvial.air.machine.values import CANON_SIZE_MAX, CanonMapValue, CanonStreamValue, Value, key_of, object_of
 from fluvial.air.syntax import tree
 
+SIZE_PER_SLICE: Final = 262_144
+"""Of values that are looked at in a slice, as ``check_json`` counts it: some milliseconds."""
 PAUSE_BYTES: Final = BYTES_PER_STEP * SLICE_STEPS // 2
 """What a slice of hashing counts: half a slice of the machine."""
 
@@ -112,7 +114,7 @@ def naming_elements(
         MissingError: a value was put together from others of which not all is here.
     """
     elements: list[tuple[Element, Content]] = []
-    size = 0
+    size = paused = 0
     for value, writer in values:
         content = value.root.content_at(value.path)
         if isinstance(content, Partial) and content.id is not None:
@@ -122,6 +124,9 @@ def naming_elements(
             size += check_json(content, CANON_SIZE_MAX)
             if size > CANON_SIZE_MAX:
                 raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
+            if size - paused > SIZE_PER_SLICE:
+                paused = size
+                yield
             key = yield from value.naming()
         elements.append((Element(key, *writer), content))
     return elements, size
