@@ -47,7 +47,7 @@ class Statement:
     """A statement as SQLAlchemy has it, and as text for each driver, which is made when it is first needed.
 
     Args:
-        source: the statement, or one for each dialect by its name; or a text that both databases understand. All its values are bound parameters
+        source: the statement, or one for each dialect by its name; or a text without parameters that both databases understand. All its values are bound parameters
             with names.
         columns: for an insert: the columns that get values.
     """
