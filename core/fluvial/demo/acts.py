@@ -144,7 +144,9 @@ class Acts:
         """Alice asks for the chat by its name; returns the peer that knows it. Raises FluvialError."""
         began = anyio.current_time()
         async with self._as_alice() as client:
-            fact = await self._fact(self._ledger(client, self._witness), NAMES, NAME.encode())
+            fact = await self._fact(
+                self._ledger(client, self._witness), NAMES, NAME.encode(), self.figures["name_height"]
+            )
         if fact.value is None:
             raise FluvialError(f"the ledger does not know the name {NAME}")
         target = PeerId.parse(decode(fact.value, NameRecord, what="name").target)
