@@ -2,7 +2,8 @@
 
 A lane is *idle* as long as nothing is in it. It is *due* when something is, at a time that moves away while the peer does not take
 anything: each pause is twice as long as the one before, up to a limit. All particles share the pauses of their peer, so however many of
-them go to a peer that is away, it is tried as often as for one.
+them go to a peer that is away, it is tried as often as for one. A peer that has no room for one initiator takes from the others: there is a pause
+for that one, which all its particles share; and one for a particle that the peer does not take for a reason of its own.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class DeliveryLane:
     """
 
     __slots__ = (
+        "_full",
         "_later",
         "_line",
         "_lined",
@@ -104,9 +106,9 @@ class DeliveryLane:
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._told: dict[ParticleKey, str] = {}
-        self._later: dict[
-            ParticleKey, tuple[float, int]
-        ] = {}  # when rows that were put off are due, and how often they were
+        # Rows that were put off, and initiators of whom the peer takes nothing now: until when, and how often that was.
+        self._later: dict[ParticleKey, tuple[float, int]] = {}
+        self._full: dict[PeerId, tuple[float, int]] = {}
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId) -> None:
@@ -119,7 +121,8 @@ class DeliveryLane:
             return
         self._enter(row.key)
         if not self.failures:
-            self.due_s = 0.0
+            until_s = self._full[owner][0] if owner in self._full else 0.0
+            self.due_s = until_s if len(self.rows) == 1 else min(self.due_s, until_s)
 
     def initiator_of(self, row: OutboxRow) -> PeerId:
         """Whose particle a row is about, which is in the lane."""
@@ -135,12 +138,12 @@ class DeliveryLane:
         """How many rows are to have a turn now."""
         return len(self._line)
 
-    def turn(self) -> OutboxRow | None:
+    def turn(self, now_s: float) -> OutboxRow | None:
         """The row whose turn it is, fair by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
         while self._line:
             _, key = self._line.pop()
             self._lined.discard(key)
-            if (row := self.rows.get(key)) is not None:
+            if (row := self.rows.get(key)) is not None and self._due_s(key) <= now_s:
                 self._trying.add(key)
                 return row
         return None
@@ -150,6 +153,7 @@ class DeliveryLane:
         self._trying.discard(row.key)
         if not done:
             return
+        self._full.pop(self.initiator_of(row), None)
         if self.rows.get(row.key) is row:
             self._forget(row.key)
         elif row.key in self.rows:
@@ -172,22 +176,37 @@ class DeliveryLane:
         self._told.pop(key, None)
         self._later.pop(key, None)
 
-    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
-        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, which the peer may have named."""
+    def put_off(
+        self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0, mended: bool = False
+    ) -> None:
+        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, which the peer may have named.
+
+        The first time there is none if the reason is ``mended``.
+        """
         _, times = self._later.get(row.key, (0.0, 0))
-        pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
+        pause_s = 0.0 if mended and not times else min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
         self._later[row.key] = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5)), min(times + 1, 30)
+
+    def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
+        """The peer has no room for the initiator of this row: nothing more of that one is tried before a pause is over."""
+        owner = self.initiator_of(row)
+        until_s, times = self._full.get(owner, (0.0, 0))
+        if until_s > now_s:  # several were under way
+            return
+        pause_s = retry_s or min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
+        self._full[owner] = now_s + pause_s, min(times + 1, 30)
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
         """Whether the row waits by itself, whatever the others do."""
-        return not self._is_due(row.key, now_s)
+        return self._due_s(row.key) > now_s
 
     def has_turns(self, now_s: float) -> bool:
         """Whether a row is to be tried now."""
-        return any(self._is_due(key, now_s) for key in self.rows)
+        return any(self._due_s(key) <= now_s for key in self.rows)
 
-    def _is_due(self, key: ParticleKey, now_s: float) -> bool:
-        return key not in self._later or self._later[key][0] <= now_s
+    def _due_s(self, key: ParticleKey) -> float:
+        own_s = self._later[key][0] if key in self._later else 0.0
+        return max(own_s, self._full[owner][0]) if (owner := self._owners.get(key)) in self._full else own_s
 
     def begin(self, now_ms: int, now_s: float) -> None:
         """It is being tried: all rows whose particles live get a turn, the others go."""
@@ -195,15 +214,18 @@ class DeliveryLane:
         self._tried_s = now_s
         for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
             self._forget(key)
+        if self._full:
+            owners = set(self._owners.values())
+            self._full = {one: state for one, state in self._full.items() if one in owners}
         for key in self.rows:
-            if self._is_due(key, now_s):
+            if self._due_s(key) <= now_s:
                 self._enter(key)
 
     def took(self) -> None:
         """All was delivered, or put off; what came meanwhile is due at once."""
         self.busy = False
         self.failures, self.away = 0, ""
-        self.due_s = min((self._later.get(key, (0.0, 0))[0] for key in self.rows), default=0.0)
+        self.due_s = min(map(self._due_s, self.rows), default=0.0)
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

@@ -224,6 +224,8 @@ class Outbox:
                 self._good[lane.peer] = None
                 if len(self._good) > GOOD_MAX:
                     self._good.popitem(last=False)
+            else:
+                lane.took()  # it may have been woken in vain
         finally:
             lane.busy = False
             self._served -= 1
@@ -262,7 +264,7 @@ class Outbox:
     async def _work(self, lane: DeliveryLane, this: DeliveryRound) -> None:
         """A worker of a round, perhaps the root of a task: tries one row after another."""
         try:
-            while not this.away and (row := lane.turn()) is not None:
+            while not this.away and (row := lane.turn(now_s())) is not None:
                 self._work_beside(lane)
                 await self._try_row(lane, row, this)
         finally:
@@ -293,8 +295,10 @@ class Outbox:
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
-            if receipt.reason in (MEMORY, QUOTA):  # of this initiator it holds enough; others may pass
-                lane.put_off(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
+            if receipt.reason in (MEMORY, QUOTA):  # others may pass
+                lane.put_off_all(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
+            elif receipt.reason == MISSING:  # it has said what it lacks
+                lane.put_off(row, now_s(), self._rng, mended=True)
             if receipt.temporary:
                 return False
             self._store.delivered(row.key, row.peer, row.version, handed, failed=lane.has_failed(row))
@@ -304,9 +308,11 @@ class Outbox:
             self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)
             return False
         except FluvialError as error:
-            if isinstance(error, Refused) and error.reason == MEMORY:
-                lane.put_off(row, now_s(), self._rng)
+            if isinstance(error, Refused) and error.reason == MEMORY:  # here
+                lane.put_off_all(row, now_s(), self._rng)
                 return False
+            if isinstance(error, Refused | LocalProtocolError):
+                lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
                 raise

@@ -39,7 +39,7 @@ from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
-from fluvial.particles.receipt import ACCEPTED, MISSING, PROTOCOL, Receipt, encode_receipt
+from fluvial.particles.receipt import ACCEPTED, PROTOCOL, Receipt, encode_receipt
 from fluvial.particles.refusals import PROTOCOL as REFUSALS_PROTOCOL
 from fluvial.particles.refusals import QUERY_BYTES_MAX, RefusalLog, encode_refusals, read_query
 from fluvial.particles.reporter import Reporter
@@ -312,9 +312,12 @@ class Particles(Part):
 
 
 def _answer(receipt: Receipt) -> bytes:
-    """A receipt as the answer to a delivery or a notice; one that was refused was of no use, unless something is asked for."""
+    """A receipt as the answer to a delivery or a notice; one that was refused was of no use, unless it may be taken later.
+
+    Who hands over what others have written cannot know that they have no room here.
+    """
     data = encode_receipt(receipt)
-    return data if receipt.reason in (ACCEPTED, MISSING) else RefusingAnswer(data)
+    return data if receipt.reason == ACCEPTED or receipt.temporary else RefusingAnswer(data)
 
 
 async def _tell(throttled: ThrottledLog) -> None:

@@ -1,0 +1,106 @@
+"""A lane: who has the next turn at a peer, and who waits for what."""
+
+from __future__ import annotations
+
+import random
+from hashlib import sha256
+
+from fluvial.fairness import equal
+from fluvial.identity import PeerId
+from fluvial.particle import ParticleKey
+from fluvial.particles.lanes import PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.stored import OutboxRow
+
+from tests.support.nodes import id_of
+
+THERE, ALICE, BOB = id_of("there"), id_of("alice"), id_of("bob")
+LONG_AFTER = 2 * PAUSE_S_REFUSED_MAX
+
+
+def row_of(name: str, version: int = 1) -> OutboxRow:
+    key = ParticleKey(sha256(name.encode()).digest())
+    return OutboxRow(key=key, peer=THERE, version=version, since_ms=0, attempts=0, last_error="", deadline_ms=10**15)
+
+
+def lane_with(**rows: PeerId) -> DeliveryLane:
+    """Rows by name, with their initiators; it has begun."""
+    lane = DeliveryLane(THERE, ALICE, equal)
+    for name, owner in rows.items():
+        lane.put(row_of(name), owner)
+    lane.begin(0, 0.0)
+    return lane
+
+
+def turns(lane: DeliveryLane, now_s: float) -> set[str]:
+    """The names of all rows that have a turn now."""
+    names = {row_of(name).key: name for name in ("a1", "a2", "a3", "b1", "b2")}
+    found = set()
+    while (row := lane.turn(now_s)) is not None:
+        found.add(names[row.key])
+        lane.tried(row, done=False)
+    return found
+
+
+def test_who_has_no_room_there_waits_with_all_rows_and_others_do_not() -> None:
+    lane, rng = lane_with(a1=ALICE, a2=ALICE, b1=BOB), random.Random(1)
+    lane.put_off_all(row_of("a1"), 0.0, rng)
+    assert turns(lane, 0.0) == {"b1"}
+    assert lane.is_put_off(row_of("a2"), 0.0)
+    lane.took()
+    assert lane.due_s == 0.0
+    lane.begin(0, LONG_AFTER)
+    assert turns(lane, LONG_AFTER) == {"a1", "a2", "b1"}
+
+
+def test_what_comes_of_one_who_has_no_room_waits_too() -> None:
+    lane, rng = lane_with(a1=ALICE), random.Random(1)
+    lane.put_off_all(row_of("a1"), 0.0, rng)
+    lane.took()
+    lane.put(row_of("a2"), ALICE)
+    assert lane.due_s > 0
+    assert not lane.has_turns(0.0)
+    lane.put(row_of("b1"), BOB)
+    assert lane.due_s == 0
+    lane.begin(0, 0.0)
+    assert turns(lane, 0.0) == {"b1"}
+
+
+def test_several_refusals_at_one_time_are_one_reason_to_wait_and_each_later_one_doubles_it() -> None:
+    lane, rng, now_s, pauses = lane_with(a1=ALICE, a2=ALICE), random.Random(1), 0.0, []
+    for _ in range(10):
+        for name in ("a1", "a2"):
+            lane.put_off_all(row_of(name), now_s, rng)
+        lane.took()
+        pauses.append(lane.due_s - now_s)
+        now_s = lane.due_s
+    assert 0.5 * PAUSE_S_FIRST <= pauses[0] <= 1.5 * PAUSE_S_FIRST
+    assert PAUSE_S_REFUSED_MAX / 2 <= pauses[-1] <= 1.5 * PAUSE_S_REFUSED_MAX
+    assert all(2 ** (at - 1) * PAUSE_S_FIRST <= pause for at, pause in enumerate(pauses[:5]))
+
+
+def test_who_has_room_again_begins_with_the_shortest_pause() -> None:
+    lane, rng = lane_with(a1=ALICE, a2=ALICE), random.Random(1)
+    for _ in range(5):
+        lane.put_off_all(row_of("a1"), lane.due_s, rng)
+        lane.took()
+    lane.tried(row_of("a1"), done=True)
+    assert lane.has_turns(0.0)
+    lane.put_off_all(row_of("a2"), 100.0, rng)
+    lane.took()
+    assert lane.due_s - 100.0 <= 1.5 * PAUSE_S_FIRST
+
+
+def test_a_pause_that_the_peer_named_is_kept() -> None:
+    lane = lane_with(a1=ALICE)
+    lane.put_off_all(row_of("a1"), 0.0, random.Random(1), retry_s=60.0)
+    lane.took()
+    assert lane.due_s == 60.0
+
+
+def test_what_was_mended_is_tried_again_at_once_but_only_once() -> None:
+    lane, rng = lane_with(a1=ALICE, a2=ALICE), random.Random(1)
+    lane.put_off(row_of("a1"), 0.0, rng, mended=True)
+    assert not lane.is_put_off(row_of("a1"), 0.0)
+    lane.put_off(row_of("a1"), 0.0, rng, mended=True)
+    assert lane.is_put_off(row_of("a1"), 0.0)
+    assert not lane.is_put_off(row_of("a2"), 0.0)
