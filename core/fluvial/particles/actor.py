@@ -447,7 +447,7 @@ class Actor:
         """Make a call, those with heavy arguments one after another; how it ended is there for the machine then."""
         light = partial(is_light, request.arguments)
         if is_short(request.arguments) or await self._context.processor.in_turn(
-            self.particle.initiator, light, light=True
+            self.particle.initiator, light, sender=self._session.sender, light=True
         ):
             await self._end_of(request)
         else:
@@ -457,7 +457,7 @@ class Actor:
 
     async def _end_of(self, request: Request) -> None:
         with Contained(self._log):
-            outcome = await make_call(self.particle, request, self._context, self._log)
+            outcome = await make_call(self.particle, request, self._context, self._log, sender=self._session.sender)
         self._answers.put(request.instance, outcome)
         if self._answers.held > ANSWERS_BYTES:
             self._owner.grown(self.particle, self.held)

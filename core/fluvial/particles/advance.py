@@ -73,9 +73,11 @@ class Advance:
             coming: bytes of memory that its first slice takes besides, if that is much.
             log: a logger bound to the particle.
         """
-        processor, initiator = self._context.processor, self._session.particle.initiator
+        session = self._session
         with Contained(log):
-            return await processor.finish(initiator, self._watched(begin(), coming), heavy=coming > 0)
+            return await self._context.processor.finish(
+                session.particle.initiator, self._watched(begin(), coming), sender=session.sender, heavy=coming > 0
+            )
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""
@@ -139,7 +141,9 @@ class Advance:
         for request in requests:
             with Contained(log):
                 if is_light(request.arguments):
-                    outcome = await make_call(self._session.particle, request, self._context, log)
+                    outcome = await make_call(
+                        self._session.particle, request, self._context, log, sender=self._session.sender
+                    )
                     outcomes[request.instance] = outcome
                     held += waiting_bytes(outcome)
             if held > AT_ONCE_BYTES:

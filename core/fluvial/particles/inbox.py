@@ -144,7 +144,7 @@ class Inbox:
                 return await self._pass_on(sender, delivery.to, particle, payload)
         self._quota.check(particle.initiator)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
-            known = await self._known(particle, delivery.data, reserved)
+            known = await self._known(particle, delivery.data, reserved, sender=sender)
             actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
             fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
         if not fresh:
@@ -163,7 +163,7 @@ class Inbox:
         )
         return "accepted"
 
-    async def _known(self, particle: Particle, data: bytes, reserved: Reservation) -> Known:
+    async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, sender: PeerId) -> Known:
         """What came, decoded.
 
         Raises:
@@ -174,9 +174,11 @@ class Inbox:
         if len(data) <= BYTES_ON_LOOP:
             reserved.grow(_weighed(data, most))
             return decode_data(particle.key, data)
-        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most))
+        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most), sender=sender)
         reserved.grow(weight)
-        return await self._processor.off_loop(particle.initiator, lambda: decode_data(particle.key, data))
+        return await self._processor.off_loop(
+            particle.initiator, lambda: decode_data(particle.key, data), sender=sender
+        )
 
     async def _pass_on(self, sender: PeerId, receiver: bytes, particle: Particle, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""

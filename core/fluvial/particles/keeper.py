@@ -346,7 +346,7 @@ class Keeper:
                 script = await self._script(particle)
                 restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
                 session = await self._context.processor.finish(
-                    particle.initiator, self._counted(particle, restoring, waiting)
+                    particle.initiator, self._counted(particle, restoring, waiting), sender=stored.sender
                 )
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"

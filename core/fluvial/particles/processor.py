@@ -1,8 +1,8 @@
 """Shares the peer's time among particles: machines work in slices, and those of a greedy initiator queue behind everybody else's.
 
-Most runs fit into one slice. They are done at once, if no other run of their initiator waits. What is left of a longer run queues
-fairly by initiator (``fairness``), and every second turn goes to the one that has had the fewest; one task gives the turns, and lets everything
-else of the peer have its own between two of them.
+Most runs fit into one slice. They are done at once, if no other run of their initiator waits, as long as that takes a few milliseconds of a
+round of the loop. What is left queues fairly by initiator (``fairness``), and every second turn goes to what was brought by the peer for which the least was
+done lately: names are free, connections are not. One task gives the turns, and lets everything else of the peer have its own between two of them.
 
 What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
@@ -39,6 +39,10 @@ TURN_S: Final = 0.002
 """Runs that come to their end have one turn together until they have taken so long, in seconds: the rounds between would cost more than they do."""
 LIGHT_S: Final = 0.005
 """For how much of this thread's time light work is done at once in a round of the loop, in seconds."""
+HALF_LIFE_S: Final = 1.0
+"""What was done for a peer counts half after so long."""
+FORGOTTEN_S: Final = 0.0001
+"""Less than this is nothing."""
 LONG_S: Final = 0.01
 """After a turn that took longer than this everything else of the peer has as much time as it took, in seconds."""
 
@@ -46,9 +50,10 @@ LONG_S: Final = 0.01
 class _Job(Generic[ResultT]):
     """Work that somebody waits for."""
 
-    __slots__ = ("advance", "ended", "error", "result")
+    __slots__ = ("advance", "ended", "error", "result", "sender")
 
-    def __init__(self, advance: Callable[[], ResultT | None]) -> None:
+    def __init__(self, sender: PeerId, advance: Callable[[], ResultT | None]) -> None:
+        self.sender = sender
         self.advance = advance
         self.ended = anyio.Event()
         self.error: Exception | None = None
@@ -96,19 +101,26 @@ class _Line:
         self._news = anyio.Event()
         self._ended = False
         self._odd = False
-        self._had: dict[PeerId, int] = {}
+        self._senders: dict[PeerId, PeerId] = {}  # of the initiators in line: who brought what came last
+        self._done: dict[PeerId, float] = {}  # for senders, seconds, fading
+        self._faded_s = 0.0
 
-    async def work(self, initiator: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
+    async def work(self, initiator: PeerId, sender: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
         """The result of a job, when it has had its turns."""
         if self._ended:
             raise _stopping()
-        job = _Job(advance)
-        self.queue.push(initiator, job)
+        job = _Job(sender, advance)
+        self.enter(initiator, job)
         self._news.set()
         return await job.wait()
 
+    def enter(self, initiator: PeerId, job: _Job[Any], *, first: bool = False) -> None:
+        """Put a job into line."""
+        self.queue.push(initiator, job, first=first)
+        self._senders[initiator] = job.sender
+
     def next_job(self) -> tuple[PeerId, _Job[Any]]:
-        """The job whose turn it is. Every second turn goes to the initiator that has had the fewest since it came into line.
+        """The job whose turn it is. Every second turn goes to one whose sender has had the least lately.
 
         In turns alone, whoever came under hundreds of names would make each run of others wait for all of them between two slices.
         """
@@ -116,15 +128,20 @@ class _Line:
         if self._odd:
             initiator, job = self.queue.pop()
         else:
-            initiator = min(self.queue.owners(), key=lambda one: self._had.get(one, 0))
+            initiator = min(self.queue.owners(), key=lambda one: self._done.get(self._senders[one], 0.0))
             job = self.queue.pop_of(initiator)
-        self._had[initiator] = self._had.get(initiator, 0) + 1
+        if not self.queue.waiting(initiator):
+            del self._senders[initiator]
         return initiator, job
 
-    def leave(self, initiator: PeerId) -> None:
-        """A turn is over: who has nothing in line any more is forgotten."""
-        if not self.queue.waiting(initiator):
-            del self._had[initiator]
+    def did(self, job: _Job[Any], seconds: float) -> None:
+        """A job had a turn of so long."""
+        now = now_s()
+        if now - self._faded_s > HALF_LIFE_S / 4:
+            part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
+            self._done = {one: left for one, done in self._done.items() if (left := done * part) > FORGOTTEN_S}
+            self._faded_s = now
+        self._done[job.sender] = self._done.get(job.sender, 0.0) + seconds
 
     async def arrivals(self) -> None:
         """Returns when something is in line."""
@@ -178,23 +195,31 @@ class Processor:
         tasks.start_soon(self._give_turns)
         tasks.start_soon(self._work_off)
 
-    async def in_turn(self, initiator: PeerId, work: Callable[[], ResultT], *, light: bool = False) -> ResultT:
+    async def in_turn(
+        self, initiator: PeerId, work: Callable[[], ResultT], *, sender: PeerId | None = None, light: bool = False
+    ) -> ResultT:
         """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`.
 
         What is light is done at once, as long as all that is light takes a few milliseconds of a round of the loop: a script may ask for hundreds of such calls.
         """
         if light and self._round.has_time():
             return work()
-        return (await self._sliced.work(initiator, lambda: (work(),)))[0]
+        return (await self._sliced.work(initiator, sender or initiator, lambda: (work(),)))[0]
 
     async def finish(
-        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, heavy: bool = False
+        self,
+        initiator: PeerId,
+        advance: Callable[[int], ResultT | None],
+        *,
+        sender: PeerId | None = None,
+        heavy: bool = False,
     ) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
 
         Args:
             initiator: of the particle.
             advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
+            sender: who brought the particle; the initiator if nobody is named.
             heavy: whether the first slice takes long.
 
         Raises:
@@ -202,16 +227,18 @@ class Processor:
             Exception: as the work does.
         """
         queue = self._sliced.queue
-        if not heavy and not queue.waiting(initiator):
+        if not heavy and not queue.waiting(initiator) and self._round.has_time():
             # With others in line only what is short is done before them: else whoever comes under many names is always first.
             result = advance(SHORT_STEPS if queue else SLICE_STEPS)
             if result is not None:
                 return result
-        return await self._sliced.work(initiator, lambda: advance(SLICE_STEPS))
+        return await self._sliced.work(initiator, sender or initiator, lambda: advance(SLICE_STEPS))
 
-    async def off_loop(self, initiator: PeerId, work: Callable[[], ResultT]) -> ResultT:
+    async def off_loop(
+        self, initiator: PeerId, work: Callable[[], ResultT], *, sender: PeerId | None = None
+    ) -> ResultT:
         """The result, which is not None, of work that cannot be cut into slices; raises as :meth:`finish`."""
-        return await self._whole.work(initiator, work)
+        return await self._whole.work(initiator, sender or initiator, work)
 
     async def _give_turns(self) -> None:
         """The root of a task."""
@@ -234,11 +261,12 @@ class Processor:
         line = self._sliced
         initiator, job = line.next_job()
         self._turns.inc()
+        began = now_s()
         over = job.turn()
+        line.did(job, now_s() - began)
         if not over:
             # One after another: many that are half done would take the memory of them all.
-            line.queue.push(initiator, job, first=True)
-        line.leave(initiator)
+            line.enter(initiator, job, first=True)
         return over
 
     async def _work_off(self) -> None:
@@ -247,13 +275,14 @@ class Processor:
         try:
             while True:
                 await line.arrivals()
-                initiator, job = line.next_job()
-                line.leave(initiator)
+                _, job = line.next_job()
+                began = now_s()
                 try:
                     await in_thread(job.work)
                 except anyio.get_cancelled_exc_class():
                     job.fail(_stopping())
                     raise
+                line.did(job, now_s() - began)
                 job.ended.set()
         finally:
             line.end()
