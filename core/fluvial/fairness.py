@@ -130,6 +130,38 @@ class FairQueue(Generic[ItemT]):
             self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}
 
 
+class GroupedFairQueue(Generic[ItemT]):
+    """Fair by group, and within a group by owner: whoever comes under many names has them all in one group.
+
+    Args:
+        weight: how much a peer counts, as a group or as an owner; see :func:`share_of`.
+    """
+
+    def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
+        self._weight: Final = weight
+        self._turns: FairQueue[None] = FairQueue(weight)
+        self._groups: dict[PeerId, FairQueue[ItemT]] = {}
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def push(self, group: PeerId, owner: PeerId, item: ItemT) -> None:
+        """Put an item behind those of its owner in this group."""
+        if (line := self._groups.get(group)) is None:
+            line = self._groups[group] = FairQueue(self._weight)
+        line.push(owner, item)
+        self._turns.push(group, None)
+
+    def pop(self) -> ItemT:
+        """Take the item whose turn it is. Raises IndexError if there is none."""
+        group, _ = self._turns.pop()
+        line = self._groups[group]
+        _, item = line.pop()
+        if not line:
+            del self._groups[group]
+        return item
+
+
 class SharedPlaces(Generic[OwnerT]):
     """Places that are taken for a while and given back: the more of them an owner has, the more must be free for it to take another one.
 

@@ -282,7 +282,8 @@ class Actor:
         self.stored = True
         self._session.durable(writes)
         self._place.committed()
-        self._context.outbox.put((self._row(peer, version, writes.at_ms) for peer in writes.peers), self.particle)
+        rows = (self._row(peer, version, writes.at_ms) for peer in writes.peers)
+        self._context.outbox.put(rows, self.particle, sender=self._session.sender)
 
     def _report_undeliverable(self, writes: Writes) -> None:
         context, particle = self._context, self.particle

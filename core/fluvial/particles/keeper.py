@@ -271,7 +271,7 @@ class Keeper:
             if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
             actor = self._actors.get(key) or await self._restore(stored)
-        self._context.outbox.put(stored.outbox, stored.particle)
+        self._context.outbox.put(stored.outbox, stored.particle, sender=stored.sender)
         await actor.begin()
         self._context.log.info("particle_resumed", particle=stored.particle.id)
 

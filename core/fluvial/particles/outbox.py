@@ -139,13 +139,13 @@ class Outbox:
         self._parcels = parcels
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
-                self._put(row, row.peer)  # whose particle it is would have to be read
+                self._put(row, row.peer, row.peer)  # whose particle it is would have to be read
         tasks.start_soon(self._keep_time)
 
-    def put(self, rows: Iterable[OutboxRow], particle: Particle) -> None:
-        """Deliver these of a particle, which are stored already."""
+    def put(self, rows: Iterable[OutboxRow], particle: Particle, *, sender: PeerId) -> None:
+        """Deliver these of a particle that this sender has brought; they are stored already."""
         for row in rows:
-            lane = self._put(row, particle.initiator)
+            lane = self._put(row, particle.initiator, sender)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
                 self._reporter.unreachable(particle, lane.peer, lane.away)
 
@@ -161,10 +161,10 @@ class Outbox:
 
     # --- whose turn it is
 
-    def _put(self, row: OutboxRow, owner: PeerId) -> DeliveryLane:
+    def _put(self, row: OutboxRow, owner: PeerId, sender: PeerId) -> DeliveryLane:
         if (lane := self._lanes.get(row.peer)) is None:
             lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
-        lane.put(row, owner)
+        lane.put(row, owner, sender)
         if lane.round is not None:
             self._work_beside(lane)
         elif not lane.failures:

@@ -26,7 +26,7 @@ def lane_with(**rows: PeerId) -> DeliveryLane:
     """Rows by name, with their initiators; it has begun."""
     lane = DeliveryLane(THERE, ALICE, equal)
     for name, owner in rows.items():
-        lane.put(row_of(name), owner)
+        lane.put(row_of(name), owner, owner)
     lane.begin(0, 0.0)
     return lane
 
@@ -56,10 +56,10 @@ def test_what_comes_of_one_who_has_no_room_waits_too() -> None:
     lane, rng = lane_with(a1=ALICE), random.Random(1)
     lane.put_off_all(row_of("a1"), 0.0, rng)
     lane.took()
-    lane.put(row_of("a2"), ALICE)
+    lane.put(row_of("a2"), ALICE, ALICE)
     assert lane.due_s > 0
     assert not lane.has_turns(0.0)
-    lane.put(row_of("b1"), BOB)
+    lane.put(row_of("b1"), BOB, BOB)
     assert lane.due_s == 0
     lane.begin(0, 0.0)
     assert turns(lane, 0.0) == {"b1"}
@@ -104,3 +104,16 @@ def test_what_was_mended_is_tried_again_at_once_but_only_once() -> None:
     lane.put_off(row_of("a1"), 0.0, rng, mended=True)
     assert lane.is_put_off(row_of("a1"), 0.0)
     assert not lane.is_put_off(row_of("a2"), 0.0)
+
+
+def test_many_names_behind_one_sender_have_one_share_of_the_turns() -> None:
+    lane = DeliveryLane(THERE, ALICE, equal)
+    many = [row_of(f"many {number}") for number in range(50)]
+    for number, row in enumerate(many):
+        lane.put(row, id_of(f"name {number}"), THERE)
+    lane.put(row_of("b1"), BOB, BOB)
+    lane.put(row_of("b2"), BOB, BOB)
+    order = [lane.turn(0.0) for _ in range(52)]
+    assert order.index(row_of("b2")) < 5
+    assert [row for row in order if row in many] == many, "those of one sender take turns by initiator"
+    assert lane.turn(0.0) is None
