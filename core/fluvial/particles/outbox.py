@@ -266,11 +266,13 @@ class Outbox:
         try:
             while not this.away and (row := lane.turn(now_s())) is not None:
                 self._work_beside(lane)
-                await self._try_row(lane, row, this)
+                if await self._try_row(lane, row, this):
+                    this.at_once = LANE_DELIVERIES_MAX  # the peer is back
         finally:
             this.left()
 
-    async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
+    async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> bool:
+        """Whether there is nothing left to try for this row."""
         done = False
         try:
             done = await self._deliver(lane, row)
@@ -279,6 +281,7 @@ class Outbox:
         finally:
             lane.tried(row, done=done)
         this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
+        return done
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
