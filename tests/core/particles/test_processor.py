@@ -14,7 +14,7 @@ from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
 from fluvial.fairness import equal
 from fluvial.identity import PeerId
-from fluvial.particles.processor import LIGHT_S, ROUNDS_BETWEEN, SHORT_STEPS, Processor
+from fluvial.particles.processor import LIGHT_S, ROUNDS_BETWEEN, SHORT_STEPS, TURN_S, Processor
 from prometheus_client import CollectorRegistry
 
 from tests.support.nodes import Work, chain, id_of, peer, until
@@ -94,6 +94,65 @@ async def test_a_run_does_not_wait_for_hundreds_of_initiators_between_two_slices
         before = len(done)
         assert await processor.finish(MODEST, steps(10, done, "modest")) == "modest"
         assert len(done) - before <= 40, "and not 10 times 200"
+        tasks.cancel_scope.cancel()
+
+
+async def test_short_runs_of_many_names_that_one_peer_brings_leave_others_every_second_turn() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+
+    def work(name: str) -> Callable[[int], str]:
+        def advance(_: int) -> str:
+            time.sleep(TURN_S / 4)
+            done.append(name)
+            return name
+
+        return advance
+
+    async def endless(number: int) -> None:
+        """A flow that asks for a run as soon as it has had the one before."""
+        with suppress(Refused):
+            while True:
+                await processor.finish(id_of(f"name {number}"), work("greedy"), sender=GREEDY, heavy=True)
+
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        for number in range(200):
+            tasks.start_soon(endless, number)
+        while len(done) < 220:
+            await checkpoint()
+        before = len(done)
+        for _ in range(5):
+            await processor.finish(MODEST, work("modest"), heavy=True)
+        assert len(done) - before <= 5 * 20, "and not 5 times 200"
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_is_done_at_once_takes_a_part_of_a_round() -> None:
+    """However many ask for a short run in one round of the loop: the others are in line."""
+    done: list[int] = []
+    processor = Processor(
+        weight=equal, metrics=CollectorRegistry()
+    )  # its tasks do not run: nobody comes out of the line
+
+    def work(_: int) -> bool:
+        until = time.thread_time() + LIGHT_S / 4
+        while time.thread_time() < until:
+            pass
+        done.append(1)
+        return True
+
+    async def ask(number: int) -> None:
+        await processor.finish(id_of(f"name {number}"), work)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(ask, number)
+        await checkpoint()
+        assert 1 <= len(done) <= 8
+        processor.start(tasks)
+        while len(done) < 50:
+            await checkpoint()
         tasks.cancel_scope.cancel()
 
 
