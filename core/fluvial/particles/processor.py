@@ -41,6 +41,8 @@ LIGHT_S: Final = 0.005
 """For how much of this thread's time light work is done at once in a round of the loop, in seconds."""
 HALF_LIFE_S: Final = 1.0
 """What was done for a peer counts half after so long."""
+BESIDES_S: Final = 0.001
+"""What a turn costs besides, in rounds of the loop."""
 FORGOTTEN_S: Final = 0.0001
 """Less than this is nothing."""
 LONG_S: Final = 0.01
@@ -141,7 +143,7 @@ class _Line:
             part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
             self._done = {one: left for one, done in self._done.items() if (left := done * part) > FORGOTTEN_S}
             self._faded_s = now
-        self._done[job.sender] = self._done.get(job.sender, 0.0) + seconds
+        self._done[job.sender] = self._done.get(job.sender, 0.0) + seconds + BESIDES_S
 
     async def arrivals(self) -> None:
         """Returns when something is in line."""
@@ -261,9 +263,9 @@ class Processor:
         line = self._sliced
         initiator, job = line.next_job()
         self._turns.inc()
-        began = now_s()
+        began = time.thread_time()
         over = job.turn()
-        line.did(job, now_s() - began)
+        line.did(job, time.thread_time() - began)
         if not over:
             # One after another: many that are half done would take the memory of them all.
             line.enter(initiator, job, first=True)
