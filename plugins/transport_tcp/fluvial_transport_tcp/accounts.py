@@ -74,15 +74,17 @@ class WorkAccount:
     Attributes:
         tag: seconds of use, divided by its share, in the virtual time of ``rounds.py``.
         owes: whether it may have to rest.
+        served: the number of the round in which it was in line or served last.
     """
 
-    __slots__ = ("_own", "_rank", "_rates", "_read_bytes", "_read_s", "_share", "_shared", "owes", "tag")
+    __slots__ = ("_own", "_rank", "_rates", "_read_bytes", "_read_s", "_share", "_shared", "owes", "served", "tag")
 
     def __init__(
         self, rates: WasteRates, own: TokenBucket, shared: list[TokenBucket], rank: Callable[[], Rank]
     ) -> None:
         self.tag = 0.0
         self.owes = False
+        self.served = 0
         self._rates, self._own, self._shared, self._rank = rates, own, shared, rank
         self._share = 1.0
         self._read_s = 0.0

@@ -6,8 +6,9 @@ during a few milliseconds of a round; after that they wait in line.
 
 The line is *start-time fair queueing* by time of the loop: the connection is served whose tag is the lowest. A tag grows by what was done for the connection,
 divided by its share, and is never below the virtual time, which is the tag of whoever was served last. So floods wait for each other, a connection that
-has used little is served next, and one that comes anew owes nothing and is owed nothing. Whoever has its turn goes on for a millisecond: many
-small messages of one connection do not wait for a round each.
+has used little is served next, and one that had nothing to do for some rounds owes nothing and is owed nothing: else who sends a flow now and then
+would wait until each of hundreds of connections has used as much. Whoever has its turn goes on for a part of a millisecond: many small messages of one connection
+do not wait for a round each.
 
 Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996.
 """
@@ -27,8 +28,10 @@ from fluvial_transport_tcp.accounts import WorkAccount
 
 ROUND_S: Final = 0.005
 """For how much of this thread's time work begins in a round, in seconds."""
-TURN_S: Final = 0.001
+TURN_S: Final = 0.000_2
 """For how much of it a connection goes on that has its turn."""
+IDLE_ROUNDS: Final = 3
+"""Who was not in line for so many rounds had nothing to do."""
 TURNS: Final = 8
 """Those in line that have their turn in a round, if it has the time."""
 
@@ -53,6 +56,7 @@ class WorkRounds:
         self._called = 0  # out of the line, for this round
         self._order = count()
         self._virtual = 0.0
+        self._number = 0  # of the round
 
     def open(self, account: WorkAccount) -> bool:
         """Whether work for a connection may begin at once: nobody is in line, and this round has time left."""
@@ -62,6 +66,7 @@ class WorkRounds:
         elif self._line or self._called or self._now() >= self._until:
             return False
         self._virtual = max(self._virtual, account.tag)
+        account.served = self._number
         return True
 
     @property
@@ -79,7 +84,7 @@ class WorkRounds:
         Returns:
             Leaves the line.
         """
-        place = _Place(account, next(self._order))
+        place = self._place(account)
 
         def start() -> None:
             if place.left:
@@ -96,7 +101,7 @@ class WorkRounds:
 
     async def turn(self, account: WorkAccount) -> None:
         """As :meth:`queue`, and wait for it."""
-        place = _Place(account, next(self._order))
+        place = self._place(account)
         while True:
             mine = waiting.future()
             place.call = partial(_wake, mine)
@@ -114,7 +119,14 @@ class WorkRounds:
         if self._until is not None and self._now() >= self._until:
             return False
         self._virtual = max(self._virtual, account.tag)
+        account.served = self._number
         return True
+
+    def _place(self, account: WorkAccount) -> _Place:
+        if self._number - account.served > IDLE_ROUNDS:
+            account.tag = self._virtual
+        account.served = self._number
+        return _Place(account, next(self._order))
 
     def _enter(self, place: _Place) -> None:
         place.account.tag = max(place.account.tag, self._virtual)
@@ -122,6 +134,7 @@ class WorkRounds:
 
     def _next(self) -> None:
         """A new round begins."""
+        self._number += 1
         if not self._line and not self._called:
             self._until = None
             return
