@@ -266,13 +266,11 @@ class Outbox:
         try:
             while not this.away and (row := lane.turn(now_s())) is not None:
                 self._work_beside(lane)
-                if await self._try_row(lane, row, this):
-                    this.at_once = LANE_DELIVERIES_MAX  # the peer is back
+                await self._try_row(lane, row, this)
         finally:
             this.left()
 
-    async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> bool:
-        """Whether there is nothing left to try for this row."""
+    async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
         done = False
         try:
             done = await self._deliver(lane, row)
@@ -281,7 +279,6 @@ class Outbox:
         finally:
             lane.tried(row, done=done)
         this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
-        return done
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
@@ -370,6 +367,8 @@ class Outbox:
             relay = PeerId.parse(led.via) if led.way == "relay" else None
             self._detector.handed(row.key, row.peer, relay=relay)
             self._parcels.handed_over(row.key, row.peer, parcel)
+            if lane.round is not None:
+                lane.round.at_once = LANE_DELIVERIES_MAX  # it takes something again
             self._log.info(
                 "particle_sent",
                 particle=delivery.header.id,

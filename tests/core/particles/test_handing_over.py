@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
 from fluvial.particles.carrier import Carrier
@@ -76,6 +77,32 @@ async def test_what_comes_while_one_is_handed_over_does_not_wait_for_it(
         gate.set()
         await until(lambda: len(work.done) == MANY)
         await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+
+
+async def test_as_soon_as_a_peer_takes_something_again_the_rest_goes_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, gate, is_back, handed = Work(), anyio.Event(), anyio.Event(), 0
+    carry = Carrier.carry
+
+    async def away_at_first(self: Carrier, delivery: Delivery) -> Any:
+        nonlocal handed
+        if not is_back.is_set():
+            raise Unreachable("away")
+        handed += 1
+        if handed == 2:
+            await gate.wait()
+        return await carry(self, delivery)
+
+    monkeypatch.setattr(Carrier, "carry", away_at_first)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        for number in range(MANY):
+            await submit(b.peer_id, a, number)
+        await until(lambda: tries(a) >= 2)
+        is_back.set()
+        await until(lambda: len(work.done) == MANY - 1)
+        gate.set()
+        await until(lambda: len(work.done) == MANY)
 
 
 async def test_after_a_restart_nothing_is_handed_over_of_a_particle_before_it_has_gone_on(
