@@ -13,24 +13,60 @@ Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996;
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, TypeVar
 
+import msgspec
+
 from fluvial.identity import PeerId
 
 ItemT = TypeVar("ItemT")
 OwnerT = TypeVar("OwnerT", bound=Hashable)
 
+BRANCH_BYTES: Final = 4
+BRANCH_MAX: Final = 256**BRANCH_BYTES - 1
+BRANCHES_KEY_BYTES: Final = 16
 FEW: Final = 16
 """Of shared places: who has so many takes further ones only while the half is free."""
 IDLE_MAX: Final = 1_024
 """Owners with nothing in line that are remembered, before those are forgotten to whom it makes no difference."""
 
 
-def equal(peer: PeerId) -> int:
+class Upstream(msgspec.Struct, frozen=True):
+    """Where something comes from: whose share of what is shared it uses.
+
+    Attributes:
+        sender: the peer that handed it over.
+        branch: one of those whom that peer serves itself, as a number that means something to it alone. Whoever passes things on for others says with each
+            whose it is, so that the share of the sender is shared among these as well. Nobody gains by lying: a sender's branches divide its own share.
+    """
+
+    sender: PeerId
+    branch: int = 0
+
+
+class Branches:
+    """The numbers that a peer gives to those of whom particles come, for the peers to which it hands these on. They tell nothing else about them.
+
+    Args:
+        key: of this peer alone, 16 random bytes.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key: Final = key
+
+    def of(self, upstream: Upstream) -> int:
+        """The branch of what came this way: always the same one."""
+        of_sender = hashlib.blake2b(upstream.sender.public_key, key=self._key, digest_size=BRANCH_BYTES)
+        of_sender.update(upstream.branch.to_bytes(BRANCH_BYTES, "big"))
+        return int.from_bytes(of_sender.digest(), "big")
+
+
+def equal(owner: object) -> int:
     """The weight of everybody where nobody is known better than others."""
     return 0
 
@@ -40,18 +76,18 @@ def share_of(weight: int) -> int:
     return 1 + max(0, weight).bit_length()
 
 
-class FairQueue(Generic[ItemT]):
+class FairQueue(Generic[OwnerT, ItemT]):
     """See the module's docstring.
 
     Args:
-        weight: how much a peer counts, from 0 on; see :func:`share_of`.
+        weight: how much an owner counts, from 0 on; see :func:`share_of`.
     """
 
-    def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
+    def __init__(self, weight: Callable[[OwnerT], int] = equal) -> None:
         self._weight: Final = weight
-        self._lines: dict[PeerId, deque[ItemT]] = {}
-        self._ends: dict[PeerId, float] = {}  # virtual times at which the owners' last items end
-        self._next: list[tuple[float, int, PeerId]] = []  # a heap with one entry for each owner in line
+        self._lines: dict[OwnerT, deque[ItemT]] = {}
+        self._ends: dict[OwnerT, float] = {}  # virtual times at which the owners' last items end
+        self._next: list[tuple[float, int, OwnerT]] = []  # a heap with one entry for each owner in line
         self._order = count()
         self._now = 0.0
         self._length = 0
@@ -59,12 +95,16 @@ class FairQueue(Generic[ItemT]):
     def __len__(self) -> int:
         return self._length
 
-    def waiting(self, owner: PeerId) -> int:
+    def waiting(self, owner: OwnerT) -> int:
         """How many items of an owner are in line."""
         line = self._lines.get(owner)
         return 0 if line is None else len(line)
 
-    def push(self, owner: PeerId, item: ItemT, *, first: bool = False) -> None:
+    def first_of(self, owner: OwnerT) -> ItemT:
+        """The next item of an owner that is in line; it stays there."""
+        return self._lines[owner][0]
+
+    def push(self, owner: OwnerT, item: ItemT, *, first: bool = False) -> None:
         """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
             line = self._lines[owner] = deque()
@@ -75,24 +115,24 @@ class FairQueue(Generic[ItemT]):
             line.append(item)
         self._length += 1
 
-    def owners(self) -> Collection[PeerId]:
+    def owners(self) -> Collection[OwnerT]:
         """Those that have something in line, whoever has been for the longest time first."""
         return self._lines.keys()
 
-    def pop(self) -> tuple[PeerId, ItemT]:
+    def pop(self) -> tuple[OwnerT, ItemT]:
         """Take the item whose turn it is, and its owner. Raises IndexError if there is none."""
         start, _, owner = heappop(self._next)
         self._now = start
         return owner, self._take(owner, start)
 
-    def pop_of(self, owner: PeerId) -> ItemT:
+    def pop_of(self, owner: OwnerT) -> ItemT:
         """Take the next item of an owner that is in line, out of turn: its turn after that comes later for it."""
         start = next(entry[0] for entry in self._next if entry[2] == owner)
         self._next = [entry for entry in self._next if entry[2] != owner]
         heapify(self._next)
         return self._take(owner, start)
 
-    def _take(self, owner: PeerId, start: float) -> ItemT:
+    def _take(self, owner: OwnerT, start: float) -> ItemT:
         line = self._lines[owner]
         item = line.popleft()
         self._length -= 1
@@ -105,7 +145,7 @@ class FairQueue(Generic[ItemT]):
         self._leave(owner, line)
         return item
 
-    def remove(self, owner: PeerId, item: ItemT) -> bool:
+    def remove(self, owner: OwnerT, item: ItemT) -> bool:
         """Take an item out of line that is not wanted any more; False if it is not there."""
         line = self._lines.get(owner)
         if line is None or item not in line:
@@ -118,10 +158,10 @@ class FairQueue(Generic[ItemT]):
             del self._lines[owner]
         return True
 
-    def _enter(self, owner: PeerId) -> None:
+    def _enter(self, owner: OwnerT) -> None:
         heappush(self._next, (max(self._now, self._ends.get(owner, 0.0)), next(self._order), owner))
 
-    def _leave(self, owner: PeerId, line: deque[ItemT]) -> None:
+    def _leave(self, owner: OwnerT, line: deque[ItemT]) -> None:
         if line:
             self._enter(owner)
             return
@@ -131,34 +171,43 @@ class FairQueue(Generic[ItemT]):
 
 
 class GroupedFairQueue(Generic[ItemT]):
-    """Fair by group, and within a group by owner: whoever comes under many names has them all in one group.
+    """Fair by sender, for each sender by branch, and for each branch by owner: whoever comes under many names has them all in one place.
 
     Args:
-        weight: how much a peer counts, as a group or as an owner; see :func:`share_of`.
+        weight: how much a peer counts, as a sender or as an owner; see :func:`share_of`.
     """
 
     def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
         self._weight: Final = weight
-        self._turns: FairQueue[None] = FairQueue(weight)
-        self._groups: dict[PeerId, FairQueue[ItemT]] = {}
+        self._senders: FairQueue[PeerId, None] = FairQueue(weight)
+        self._branches: dict[PeerId, FairQueue[Upstream, None]] = {}
+        self._owners: dict[Upstream, FairQueue[PeerId, ItemT]] = {}
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._senders)
 
-    def push(self, group: PeerId, owner: PeerId, item: ItemT) -> None:
-        """Put an item behind those of its owner in this group."""
-        if (line := self._groups.get(group)) is None:
-            line = self._groups[group] = FairQueue(self._weight)
-        line.push(owner, item)
-        self._turns.push(group, None)
+    def push(self, upstream: Upstream, owner: PeerId, item: ItemT) -> None:
+        """Put an item behind those of its owner that came the same way."""
+        sender = upstream.sender
+        if (branches := self._branches.get(sender)) is None:
+            branches = self._branches[sender] = FairQueue(equal)
+        if (owners := self._owners.get(upstream)) is None:
+            owners = self._owners[upstream] = FairQueue(self._weight)
+        self._senders.push(sender, None)
+        branches.push(upstream, None)
+        owners.push(owner, item)
 
     def pop(self) -> ItemT:
         """Take the item whose turn it is. Raises IndexError if there is none."""
-        group, _ = self._turns.pop()
-        line = self._groups[group]
-        _, item = line.pop()
-        if not line:
-            del self._groups[group]
+        sender, _ = self._senders.pop()
+        branches = self._branches[sender]
+        upstream, _ = branches.pop()
+        owners = self._owners[upstream]
+        _, item = owners.pop()
+        if not owners:
+            del self._owners[upstream]
+        if not branches:
+            del self._branches[sender]
         return item
 
 

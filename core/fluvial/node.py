@@ -25,6 +25,7 @@ from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
+from fluvial.fairness import Upstream
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
@@ -181,7 +182,7 @@ class Node:
         Raises:
             Refused: its script does not parse, or too many particles are alive.
         """
-        actor = await self._in_operation.particles.keeper.admit(particle, sender=self.peer_id, hops=0)
+        actor = await self._in_operation.particles.keeper.admit(particle, upstream=Upstream(self.peer_id), hops=0)
         await actor.begin()
 
     async def serve(self, effector: Effector[Any]) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
 from fluvial.errors import LocalProtocolError, RemoteProtocolError
+from fluvial.fairness import BRANCH_MAX
 from fluvial.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, PeerId, verify
 
 ParticleKey = NewType("ParticleKey", bytes)
@@ -164,6 +165,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         hops: how many peers this copy has been handed to, this one included.
         header, signature, script: the particle.
         data: canonical bytes of ``fluvial.air.data.Data``.
+        branch: whom of those that the sender serves it is handed over for, in the sender's own numbers (``fluvial.fairness.Upstream``).
     """
 
     to: bytes
@@ -172,6 +174,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     signature: bytes
     script: str
     data: bytes
+    branch: int = 0
 
     @property
     def particle(self) -> Particle:
@@ -203,6 +206,8 @@ def decode_delivery(data: bytes) -> Delivery:
         problem = f"its network's name does not have 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters"
     elif min(header.timestamp_ms, header.ttl_ms, header.max_hops, delivery.hops) < 0:
         problem = "a number is negative"
+    elif not 0 <= delivery.branch <= BRANCH_MAX:
+        problem = f"its branch is not between 0 and {BRANCH_MAX:,}"
     elif header.timestamp_ms + header.ttl_ms >= 2**63:
         problem = "timestamp and ttl overflow"
     elif len(header.reply_to) > REPLY_ADDRESSES_MAX:

@@ -6,7 +6,8 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from fluvial.fairness import FairQueue, SharedPlaces, share_of
+from fluvial.fairness import Branches, FairQueue, SharedPlaces, Upstream, share_of
+from fluvial.identity import PeerId
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ GREEDY, MODEST, THIRD = map(id_of, ("greedy", "modest", "third"))
 
 
 def test_who_comes_behind_a_long_line_of_another_one_is_served_next() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[PeerId, int] = FairQueue()
     for number in range(1_000):
         queue.push(GREEDY, number)
     assert [queue.pop() for _ in range(10)] == [(GREEDY, number) for number in range(10)]
@@ -26,13 +27,13 @@ def test_who_comes_behind_a_long_line_of_another_one_is_served_next() -> None:
 
 def test_each_doubling_of_a_weight_gives_one_part_more() -> None:
     assert [share_of(weight) for weight in (0, 1, 2, 3, 4, 65_536)] == [1, 2, 3, 3, 4, 18]
-    queue: FairQueue[int] = FairQueue(lambda peer: 2 if peer == MODEST else 0)
+    queue: FairQueue[PeerId, int] = FairQueue(lambda peer: 2 if peer == MODEST else 0)
     for number in range(400):
         queue.push(GREEDY, number)
         queue.push(MODEST, number)
     served = Counter(queue.pop()[0] for _ in range(400))
     assert served == {MODEST: 300, GREEDY: 100}
-    heavy: FairQueue[int] = FairQueue(lambda peer: 65_536 if peer == GREEDY else 0)
+    heavy: FairQueue[PeerId, int] = FairQueue(lambda peer: 65_536 if peer == GREEDY else 0)
     for number in range(40):
         heavy.push(GREEDY, number)
     heavy.push(MODEST, 0)
@@ -41,7 +42,7 @@ def test_each_doubling_of_a_weight_gives_one_part_more() -> None:
 
 
 def test_going_away_and_coming_again_brings_no_advantage() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[PeerId, int] = FairQueue()
     for number in range(100):
         queue.push(MODEST, number)
     queue.push(GREEDY, 0)
@@ -55,7 +56,7 @@ def test_going_away_and_coming_again_brings_no_advantage() -> None:
 
 
 def test_what_is_not_done_yet_can_stay_before_the_owners_others() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[PeerId, str] = FairQueue()
     queue.push(GREEDY, "one")
     queue.push(GREEDY, "two")
     queue.push(MODEST, "three")
@@ -65,7 +66,7 @@ def test_what_is_not_done_yet_can_stay_before_the_owners_others() -> None:
 
 
 def test_what_is_not_wanted_any_more_leaves_the_line() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[PeerId, str] = FairQueue()
     for item in ("one", "two"):
         queue.push(GREEDY, item)
     queue.push(MODEST, "three")
@@ -83,7 +84,7 @@ def test_what_is_not_wanted_any_more_leaves_the_line() -> None:
 
 @given(st.lists(st.sampled_from([GREEDY, MODEST, THIRD, None]), max_size=200))
 def test_nothing_is_lost_and_each_line_keeps_its_order(moves: list[str | None]) -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[PeerId, int] = FairQueue()
     put: dict[str, list[int]] = {}
     got: dict[str, list[int]] = {}
     for number, owner in enumerate(moves):
@@ -100,7 +101,7 @@ def test_nothing_is_lost_and_each_line_keeps_its_order(moves: list[str | None]) 
 
 
 def test_between_two_turns_of_one_owner_every_other_one_in_line_has_a_turn() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[PeerId, int] = FairQueue()
     for owner in (GREEDY, MODEST, THIRD):
         for number in range(50):
             queue.push(owner, number)
@@ -135,3 +136,11 @@ def test_who_is_alone_has_many_places_and_greedy_ones_leave_some() -> None:
         while places.take(greedy):
             pass
     assert places.take("newcomer")
+
+
+def test_a_branch_is_the_same_for_all_of_one_source_and_tells_nothing_to_who_lacks_the_key() -> None:
+    branches = Branches(bytes(16))
+    upstreams = [Upstream(peer, branch) for peer in (GREEDY, MODEST) for branch in (0, 1)]
+    assert len({branches.of(upstream) for upstream in upstreams}) == len(upstreams)
+    assert [branches.of(upstream) for upstream in upstreams] == [branches.of(upstream) for upstream in upstreams]
+    assert branches.of(upstreams[0]) != Branches(b"x" * 16).of(upstreams[0])

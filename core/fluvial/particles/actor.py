@@ -23,6 +23,7 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.begun import shielded
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX, Advance, Begin
@@ -172,12 +173,12 @@ class Actor:
         """The first run of a particle of this peer's own; also goes on with a restored one. Raises as :meth:`merge`."""
         await self._run(self._session.beginning)
 
-    async def merge(self, known: Known, *, sender: PeerId, hops: int) -> bool:
+    async def merge(self, known: Known, *, upstream: Upstream, hops: int) -> bool:
         """Take in what came with a copy of the particle; returns when that is durable. False if nothing of it was new.
 
         Args:
             known: what came.
-            sender: who handed it over.
+            upstream: who handed it over, and for whom.
             hops: how many peers this copy has been handed to.
 
         Raises:
@@ -185,7 +186,7 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken: ask the keeper for another one; ``broken``, the machine cannot go on.
         """
-        effects = await self._run(lambda: self._session.merging(known, sender=sender, hops=hops))
+        effects = await self._run(lambda: self._session.merging(known, upstream=upstream, hops=hops))
         return bool(effects.records)
 
     async def _run(self, begin: Begin) -> Effects:
@@ -283,7 +284,7 @@ class Actor:
         self._session.durable(writes)
         self._place.committed()
         rows = (self._row(peer, version, writes.at_ms) for peer in writes.peers)
-        self._context.outbox.put(rows, self.particle, sender=self._session.sender)
+        self._context.outbox.put(rows, self.particle, upstream=self._session.upstream)
 
     def _report_undeliverable(self, writes: Writes) -> None:
         context, particle = self._context, self.particle
@@ -323,11 +324,13 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
+        branch = self._context.branches.of(self._session.upstream)
         if self._place.machine_is_small and not self._lock.locked():
-            return self._session.parcel(to)  # at once: nothing else is done with it meanwhile
+            return self._session.parcel(to, branch=branch)  # at once: nothing else is done with it meanwhile
         async with self._turn():
             self._session.check()
-            return await self._place.run(lambda: self._session.parcel(to), small=self._place.machine_is_small)
+            small = self._place.machine_is_small
+            return await self._place.run(lambda: self._session.parcel(to, branch=branch), small=small)
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -448,7 +451,7 @@ class Actor:
         """Make a call, those with heavy arguments one after another; how it ended is there for the machine then."""
         light = partial(is_light, request.arguments)
         if is_short(request.arguments) or await self._context.processor.in_turn(
-            self.particle.initiator, light, sender=self._session.sender, light=True
+            self.particle.initiator, light, upstream=self._session.upstream, light=True
         ):
             await self._end_of(request)
         else:
@@ -458,7 +461,7 @@ class Actor:
 
     async def _end_of(self, request: Request) -> None:
         with Contained(self._log):
-            outcome = await make_call(self.particle, request, self._context, self._log, sender=self._session.sender)
+            outcome = await make_call(self.particle, request, self._context, self._log, upstream=self._session.upstream)
         self._answers.put(request.instance, outcome)
         if self._answers.held > ANSWERS_BYTES:
             self._owner.grown(self.particle, self.held)

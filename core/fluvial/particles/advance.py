@@ -76,7 +76,7 @@ class Advance:
         session = self._session
         with Contained(log):
             return await self._context.processor.finish(
-                session.particle.initiator, self._watched(begin(), coming), sender=session.sender, heavy=coming > 0
+                session.particle.initiator, self._watched(begin(), coming), upstream=session.upstream, heavy=coming > 0
             )
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
@@ -142,7 +142,7 @@ class Advance:
             with Contained(log):
                 if is_light(request.arguments):
                     outcome = await make_call(
-                        self._session.particle, request, self._context, log, sender=self._session.sender
+                        self._session.particle, request, self._context, log, upstream=self._session.upstream
                     )
                     outcomes[request.instance] = outcome
                     held += waiting_bytes(outcome)

@@ -20,7 +20,7 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ServiceError
-from fluvial.identity import PeerId
+from fluvial.fairness import Upstream
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
@@ -33,7 +33,12 @@ NOT_ALLOWED: Final = "is not allowed"
 
 
 async def make_call(
-    particle: Particle, request: Request, context: ActorContext, log: structlog.stdlib.BoundLogger, *, sender: PeerId
+    particle: Particle,
+    request: Request,
+    context: ActorContext,
+    log: structlog.stdlib.BoundLogger,
+    *,
+    upstream: Upstream,
 ) -> CallOutcome:
     """How a requested call ended. A service that fails is an outcome, too.
 
@@ -42,12 +47,12 @@ async def make_call(
         request: the call.
         context: has the services.
         log: a logger bound to the particle.
-        sender: who brought the particle.
+        upstream: who brought the particle.
     """
     call = _call_of(particle, request)
     began = now_s()
     outcome: CallOutcome
-    in_turn = partial(context.processor.in_turn, particle.initiator, sender=sender)
+    in_turn = partial(context.processor.in_turn, particle.initiator, upstream=upstream)
     try:
         if not (is_short(call.arguments) or is_light(call.arguments)):
             await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART))

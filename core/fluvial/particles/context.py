@@ -12,6 +12,7 @@ from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
 from fluvial.effectors import Call
+from fluvial.fairness import Branches
 from fluvial.identity import KeyPair
 from fluvial.observers import Observers
 from fluvial.particle import Particle
@@ -41,6 +42,7 @@ class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
         permit: decides whether a call may be made.
         observers: are notified of every call.
         outbox: delivers what is written.
+        branches: numbers for those of whom particles come, for the next peers.
         reporter: reports errors to initiators.
         evidence: is told of peers that contradict themselves.
         resender: decides when promises of others are looked at.
@@ -60,6 +62,7 @@ class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers
     outbox: Outbox
+    branches: Branches
     reporter: Reporter
     evidence: EvidenceLog
     resender: Resender

@@ -15,6 +15,7 @@ from fluvial.air.data.weight import weight_of_encoded
 from fluvial.air.data.wire import decode_data
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.fairness import Upstream
 from fluvial.guard.guarded import GuardedAuthorization
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
@@ -143,10 +144,11 @@ class Inbox:
             with self._budget.reserved(particle.initiator, COPIES * len(payload)):
                 return await self._pass_on(sender, delivery.to, particle, payload)
         self._quota.check(particle.initiator)
+        upstream = Upstream(sender, delivery.branch)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
-            known = await self._known(particle, delivery.data, reserved, sender=sender)
-            actor = await self._keeper.admit(particle, sender=sender, hops=delivery.hops)
-            fresh = await actor.merge(known, sender=sender, hops=delivery.hops)
+            known = await self._known(particle, delivery.data, reserved, upstream=upstream)
+            actor = await self._keeper.admit(particle, upstream=upstream, hops=delivery.hops)
+            fresh = await actor.merge(known, upstream=upstream, hops=delivery.hops)
         if not fresh:
             self._throttled.note(
                 "particle_repeated", "known", cause=sender, particle=particle.id, sender=sender, bytes=len(payload)
@@ -163,7 +165,7 @@ class Inbox:
         )
         return "accepted"
 
-    async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, sender: PeerId) -> Known:
+    async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, upstream: Upstream) -> Known:
         """What came, decoded.
 
         Raises:
@@ -174,10 +176,10 @@ class Inbox:
         if len(data) <= BYTES_ON_LOOP:
             reserved.grow(_weighed(data, most))
             return decode_data(particle.key, data)
-        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most), sender=sender)
+        weight = await self._processor.off_loop(particle.initiator, lambda: _weighed(data, most), upstream=upstream)
         reserved.grow(weight)
         return await self._processor.off_loop(
-            particle.initiator, lambda: decode_data(particle.key, data), sender=sender
+            particle.initiator, lambda: decode_data(particle.key, data), upstream=upstream
         )
 
     async def _pass_on(self, sender: PeerId, receiver: bytes, particle: Particle, payload: bytes) -> str:

@@ -20,6 +20,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.air.syntax import Script
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
@@ -113,7 +114,7 @@ class Keeper:
 
     # --- getting at a particle
 
-    async def admit(self, particle: Particle, *, sender: PeerId, hops: int) -> Actor:
+    async def admit(self, particle: Particle, *, upstream: Upstream, hops: int) -> Actor:
         """The actor of a particle that was inspected and authorized; its first run makes it durable.
 
         Raises:
@@ -125,7 +126,7 @@ class Keeper:
             raise Refused(over[0], reason=over[1])
         script = self._scripts.parsed(particle)
         if script is not None and self._doors.is_free(particle.key) and not self._is_here(particle):
-            return self._new(particle, script, sender, hops)  # nothing to wait for
+            return self._new(particle, script, upstream, hops)  # nothing to wait for
         async with self._doors.through(particle.key):
             here = self._is_here(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
@@ -133,7 +134,7 @@ class Keeper:
                 raise _refusal(None)
             if actor is None:
                 self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
-                return self._new(particle, await self._script(particle), sender, hops)
+                return self._new(particle, await self._script(particle), upstream, hops)
             if actor.finished or actor.failure is not None:
                 raise _refusal(actor.failure)
             return actor
@@ -142,13 +143,13 @@ class Keeper:
         """Whether a particle is perhaps in the store; False is certain."""
         return self._actors.get(particle.key) is not None or self._context.store.knows(particle)
 
-    def _new(self, particle: Particle, script: Script, sender: PeerId, hops: int) -> Actor:
+    def _new(self, particle: Particle, script: Script, upstream: Upstream, hops: int) -> Actor:
         """The actor of a particle that is not here."""
         self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
         self._make_room()
         self._scripts.share_text(particle, script)
-        me = self._context.keys.peer_id
-        return self._keep(ParticleSession.new(particle, script, me, sender=sender, hops=hops, **self._session_limits()))
+        me, limits = self._context.keys.peer_id, self._session_limits()
+        return self._keep(ParticleSession.new(particle, script, me, upstream=upstream, hops=hops, **limits))
 
     async def find(self, key: ParticleKey) -> Actor | None:
         """The actor of a particle that was admitted before; None if it is gone."""
@@ -271,7 +272,7 @@ class Keeper:
             if stored is None or stored.particle.deadline_ms <= self._context.clock.now_ms():
                 return
             actor = self._actors.get(key) or await self._restore(stored)
-        self._context.outbox.put(stored.outbox, stored.particle, sender=stored.sender)
+        self._context.outbox.put(stored.outbox, stored.particle, upstream=Upstream(stored.sender))
         await actor.begin()
         self._context.log.info("particle_resumed", particle=stored.particle.id)
 
@@ -346,7 +347,7 @@ class Keeper:
                 script = await self._script(particle)
                 restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
                 session = await self._context.processor.finish(
-                    particle.initiator, self._counted(particle, restoring, waiting), sender=stored.sender
+                    particle.initiator, self._counted(particle, restoring, waiting), upstream=Upstream(stored.sender)
                 )
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"

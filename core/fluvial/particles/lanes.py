@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from fluvial.fairness import GroupedFairQueue
+from fluvial.fairness import GroupedFairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.stored import OutboxRow
@@ -79,10 +79,10 @@ class DeliveryLane:
         "_line",
         "_lined",
         "_owners",
-        "_senders",
         "_told",
         "_tried_s",
         "_trying",
+        "_upstreams",
         "away",
         "busy",
         "due_s",
@@ -106,21 +106,21 @@ class DeliveryLane:
         self._lined: set[ParticleKey] = set()
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
-        self._senders: dict[ParticleKey, PeerId] = {}  # only of those that were not brought by their initiators
+        self._upstreams: dict[ParticleKey, Upstream] = {}  # only of those that were not brought by their initiators
         self._told: dict[ParticleKey, str] = {}
         # Rows that were put off, and initiators of whom the peer takes nothing now: until when, and how often that was.
         self._later: dict[ParticleKey, tuple[float, int]] = {}
         self._full: dict[PeerId, tuple[float, int]] = {}
         self._tried_s = float("-inf")
 
-    def put(self, row: OutboxRow, owner: PeerId, sender: PeerId) -> None:
-        """The peer must get a particle of this initiator, which this sender has brought."""
+    def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> None:
+        """The peer must get a particle of this initiator, which came from this upstream."""
         if (before := self.rows.get(row.key)) is not None and before.attempts:
             self._told.setdefault(row.key, "")
         self.rows[row.key] = row
         self._owners[row.key] = owner
-        if sender != owner:
-            self._senders[row.key] = sender
+        if upstream.sender != owner:
+            self._upstreams[row.key] = upstream
         if row.key in self._later:
             return
         self._enter(row.key)
@@ -136,7 +136,7 @@ class DeliveryLane:
         if key not in self._lined and key not in self._trying:
             self._lined.add(key)
             owner = self._owners[key]
-            self._line.push(self._senders.get(key, owner), owner, key)
+            self._line.push(self._upstreams.get(key) or Upstream(owner), owner, key)
 
     @property
     def in_line(self) -> int:
@@ -144,7 +144,7 @@ class DeliveryLane:
         return len(self._line)
 
     def turn(self, now_s: float) -> OutboxRow | None:
-        """The row whose turn it is, fair by sender and then by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
+        """The row whose turn it is, fair by upstream and then by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
         while self._line:
             key = self._line.pop()
             self._lined.discard(key)
@@ -178,7 +178,7 @@ class DeliveryLane:
     def _forget(self, key: ParticleKey) -> None:
         del self.rows[key]
         del self._owners[key]
-        self._senders.pop(key, None)
+        self._upstreams.pop(key, None)
         self._told.pop(key, None)
         self._later.pop(key, None)
 

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
-from fluvial.fairness import FairQueue
+from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
@@ -115,8 +115,8 @@ class Outbox:
         self._good: OrderedDict[PeerId, None] = OrderedDict()
         self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
-        self._ready: FairQueue[DeliveryLane] = FairQueue(weight)
-        self._knocking: FairQueue[DeliveryLane] = FairQueue(weight)
+        self._ready: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
+        self._knocking: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
         self._in_line: set[PeerId] = set()
         self._served = 0
         self._knocks = 0
@@ -139,13 +139,13 @@ class Outbox:
         self._parcels = parcels
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
-                self._put(row, row.peer, row.peer)  # whose particle it is would have to be read
+                self._put(row, row.peer, Upstream(row.peer))  # whose particle it is would have to be read
         tasks.start_soon(self._keep_time)
 
-    def put(self, rows: Iterable[OutboxRow], particle: Particle, *, sender: PeerId) -> None:
-        """Deliver these of a particle that this sender has brought; they are stored already."""
+    def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
+        """Deliver these of a particle that came from this upstream; they are stored already."""
         for row in rows:
-            lane = self._put(row, particle.initiator, sender)
+            lane = self._put(row, particle.initiator, upstream)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
                 self._reporter.unreachable(particle, lane.peer, lane.away)
 
@@ -161,10 +161,10 @@ class Outbox:
 
     # --- whose turn it is
 
-    def _put(self, row: OutboxRow, owner: PeerId, sender: PeerId) -> DeliveryLane:
+    def _put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> DeliveryLane:
         if (lane := self._lanes.get(row.peer)) is None:
             lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
-        lane.put(row, owner, sender)
+        lane.put(row, owner, upstream)
         if lane.round is not None:
             self._work_beside(lane)
         elif not lane.failures:

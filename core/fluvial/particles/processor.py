@@ -1,8 +1,9 @@
 """Shares the peer's time among particles: machines work in slices, and those of a greedy initiator queue behind everybody else's.
 
 Most runs fit into one slice. They are done at once, if no other run of their initiator waits, as long as that takes a few milliseconds of a
-round of the loop. What is left queues fairly by initiator (``fairness``), and every second turn goes to what was brought by the peer for which the least was
-done lately: names are free, connections are not. One task gives the turns, and lets everything else of the peer have its own between two of them.
+round of the loop. What is left queues fairly by initiator (``fairness``), and every second turn goes to what was brought by the peer for which the least
+was done lately, and of those whom that one serves (:class:`Upstream`) again to the one with the least: names are free, connections are not. One task gives the
+turns, and lets everything else of the peer have its own between two of them.
 
 What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
@@ -10,7 +11,6 @@ the same fair order: Python lets only one thread work at a time, and the loop ge
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from fluvial import waiting
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
-from fluvial.fairness import FairQueue
+from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
-from fluvial.virtual.threads import in_thread
+from fluvial.virtual.threads import in_thread, worked_s
 from fluvial.waiting import now_s
 
 ResultT = TypeVar("ResultT")
@@ -52,10 +52,10 @@ LONG_S: Final = 0.01
 class _Job(Generic[ResultT]):
     """Work that somebody waits for."""
 
-    __slots__ = ("advance", "ended", "error", "result", "sender")
+    __slots__ = ("advance", "ended", "error", "result", "upstream")
 
-    def __init__(self, sender: PeerId, advance: Callable[[], ResultT | None]) -> None:
-        self.sender = sender
+    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None]) -> None:
+        self.upstream = upstream
         self.advance = advance
         self.ended = anyio.Event()
         self.error: Exception | None = None
@@ -99,19 +99,18 @@ class _Line:
     """Jobs that wait, in fair order."""
 
     def __init__(self, weight: Callable[[PeerId], int]) -> None:
-        self.queue: FairQueue[_Job[Any]] = FairQueue(weight)
+        self.queue: FairQueue[PeerId, _Job[Any]] = FairQueue(weight)
         self._news = anyio.Event()
         self._ended = False
         self._odd = False
-        self._senders: dict[PeerId, PeerId] = {}  # of the initiators in line: who brought what came last
-        self._done: dict[PeerId, float] = {}  # for senders, seconds, fading
+        self._done: dict[PeerId | Upstream, float] = {}  # for senders and their branches, seconds, fading
         self._faded_s = 0.0
 
-    async def work(self, initiator: PeerId, sender: PeerId, advance: Callable[[], ResultT | None]) -> ResultT:
+    async def work(self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None]) -> ResultT:
         """The result of a job, when it has had its turns."""
         if self._ended:
             raise _stopping()
-        job = _Job(sender, advance)
+        job = _Job(upstream, advance)
         self.enter(initiator, job)
         self._news.set()
         return await job.wait()
@@ -119,22 +118,20 @@ class _Line:
     def enter(self, initiator: PeerId, job: _Job[Any], *, first: bool = False) -> None:
         """Put a job into line."""
         self.queue.push(initiator, job, first=first)
-        self._senders[initiator] = job.sender
 
     def next_job(self) -> tuple[PeerId, _Job[Any]]:
-        """The job whose turn it is. Every second turn goes to one whose sender has had the least lately.
+        """The job whose turn it is. Every second turn goes to one whose sender has had the least lately, and of its branches to the one with the least.
 
         In turns alone, whoever came under hundreds of names would make each run of others wait for all of them between two slices.
         """
         self._odd = not self._odd
         if self._odd:
-            initiator, job = self.queue.pop()
-        else:
-            initiator = min(self.queue.owners(), key=lambda one: self._done.get(self._senders[one], 0.0))
-            job = self.queue.pop_of(initiator)
-        if not self.queue.waiting(initiator):
-            del self._senders[initiator]
-        return initiator, job
+            return self.queue.pop()
+        initiator = min(self.queue.owners(), key=lambda one: self._done_for(self.queue.first_of(one).upstream))
+        return initiator, self.queue.pop_of(initiator)
+
+    def _done_for(self, upstream: Upstream) -> tuple[float, float]:
+        return self._done.get(upstream.sender, 0.0), self._done.get(upstream, 0.0)
 
     def did(self, job: _Job[Any], seconds: float) -> None:
         """A job had a turn of so long."""
@@ -143,7 +140,8 @@ class _Line:
             part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
             self._done = {one: left for one, done in self._done.items() if (left := done * part) > FORGOTTEN_S}
             self._faded_s = now
-        self._done[job.sender] = self._done.get(job.sender, 0.0) + seconds + BESIDES_S
+        for one in (job.upstream.sender, job.upstream):
+            self._done[one] = self._done.get(one, 0.0) + seconds + BESIDES_S
 
     async def arrivals(self) -> None:
         """Returns when something is in line."""
@@ -167,10 +165,10 @@ class _Round:
 
     def has_time(self) -> bool:
         if self._until is None:
-            self._until = time.thread_time() + LIGHT_S
+            self._until = worked_s() + LIGHT_S
             waiting.soon(self._end)
             return True
-        return time.thread_time() < self._until
+        return worked_s() < self._until
 
     def _end(self) -> None:
         self._until = None
@@ -198,7 +196,7 @@ class Processor:
         tasks.start_soon(self._work_off)
 
     async def in_turn(
-        self, initiator: PeerId, work: Callable[[], ResultT], *, sender: PeerId | None = None, light: bool = False
+        self, initiator: PeerId, work: Callable[[], ResultT], *, upstream: Upstream | None = None, light: bool = False
     ) -> ResultT:
         """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`.
 
@@ -206,14 +204,14 @@ class Processor:
         """
         if light and self._round.has_time():
             return work()
-        return (await self._sliced.work(initiator, sender or initiator, lambda: (work(),)))[0]
+        return (await self._sliced.work(initiator, upstream or Upstream(initiator), lambda: (work(),)))[0]
 
     async def finish(
         self,
         initiator: PeerId,
         advance: Callable[[int], ResultT | None],
         *,
-        sender: PeerId | None = None,
+        upstream: Upstream | None = None,
         heavy: bool = False,
     ) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
@@ -221,7 +219,7 @@ class Processor:
         Args:
             initiator: of the particle.
             advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
-            sender: who brought the particle; the initiator if nobody is named.
+            upstream: who brought the particle; the initiator if nobody is named.
             heavy: whether the first slice takes long.
 
         Raises:
@@ -234,13 +232,13 @@ class Processor:
             result = advance(SHORT_STEPS if queue else SLICE_STEPS)
             if result is not None:
                 return result
-        return await self._sliced.work(initiator, sender or initiator, lambda: advance(SLICE_STEPS))
+        return await self._sliced.work(initiator, upstream or Upstream(initiator), lambda: advance(SLICE_STEPS))
 
     async def off_loop(
-        self, initiator: PeerId, work: Callable[[], ResultT], *, sender: PeerId | None = None
+        self, initiator: PeerId, work: Callable[[], ResultT], *, upstream: Upstream | None = None
     ) -> ResultT:
         """The result, which is not None, of work that cannot be cut into slices; raises as :meth:`finish`."""
-        return await self._whole.work(initiator, sender or initiator, work)
+        return await self._whole.work(initiator, upstream or Upstream(initiator), work)
 
     async def _give_turns(self) -> None:
         """The root of a task."""
@@ -263,9 +261,9 @@ class Processor:
         line = self._sliced
         initiator, job = line.next_job()
         self._turns.inc()
-        began = time.thread_time()
+        began = worked_s()
         over = job.turn()
-        line.did(job, time.thread_time() - began)
+        line.did(job, worked_s() - began)
         if not over:
             # One after another: many that are half done would take the memory of them all.
             line.enter(initiator, job, first=True)

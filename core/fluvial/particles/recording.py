@@ -42,7 +42,7 @@ async def store_writes(
         )
     admission = await store.admit(
         particle,
-        sender=session.sender,
+        sender=session.upstream.sender,
         hops=session.hops,
         now_ms=writes.at_ms,
         entries=entries,

@@ -18,6 +18,7 @@ from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError
+from fluvial.fairness import BRANCHES_KEY_BYTES, Branches
 from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
 from fluvial.health import check_question
 from fluvial.hooks import hookimpl
@@ -261,6 +262,7 @@ class Particles(Part):
             permit=self._permit,
             observers=observers,
             outbox=self._outbox,
+            branches=Branches(context.rng.randbytes(BRANCHES_KEY_BYTES)),
             reporter=reporter,
             evidence=EvidenceLog(metrics=metrics, throttled=throttled),
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),

@@ -42,6 +42,7 @@ from fluvial.air.machine.machine import MEMORY_UNBOUNDED, Effects, Machine
 from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, reading
@@ -73,7 +74,7 @@ class ParticleSession:
 
     Attributes:
         particle: the particle.
-        sender: who handed it over first; this peer itself for a particle of its own.
+        upstream: who handed it over first; this peer itself for a particle of its own.
         hops: the most hops that a copy had made when it came here.
         phase: see :class:`ParticlePhase`.
         failure: the limit of this peer to which the flow has come, if it has.
@@ -86,13 +87,13 @@ class ParticleSession:
         machine: Machine,
         me: PeerId,
         *,
-        sender: PeerId,
+        upstream: Upstream,
         hops: int,
         pruning: bool = True,
         destinations_max: int = DESTINATIONS_MAX,
     ) -> None:
         self.particle = particle
-        self.sender = sender
+        self.upstream = upstream
         self.hops = hops
         self.phase = ParticlePhase.NEW
         self.failure: FlowFailed | None = None
@@ -119,7 +120,7 @@ class ParticleSession:
         script: Script,
         me: PeerId,
         *,
-        sender: PeerId,
+        upstream: Upstream,
         hops: int = 0,
         machine: type[Machine] = Machine,
         pruning: bool = True,
@@ -132,7 +133,7 @@ class ParticleSession:
             particle: the particle.
             script: its script, parsed.
             me: this peer.
-            sender: who hands it over; ``me`` for a particle of this peer's own.
+            upstream: who hands it over; ``me`` for a particle of this peer's own.
             hops: how many peers this copy has been handed to.
             machine: what runs the script.
             pruning: whether deliveries leave out what the rest of the flow cannot read; off to compare.
@@ -144,7 +145,7 @@ class ParticleSession:
             particle,
             machine(script, particle.key, me, **environment, memory_bytes_max=memory_bytes_max),
             me,
-            sender=sender,
+            upstream=upstream,
             hops=hops,
             pruning=pruning,
             destinations_max=destinations_max,
@@ -185,8 +186,8 @@ class ParticleSession:
         items: list[JournalItem] = []
         environment = _environment(particle)
         machine = Machine(script, particle.key, me, **environment, observer=observer, memory_bytes_max=memory_bytes_max)
-        sender, hops = stored.sender, stored.hops
-        session = cls(particle, machine, me, sender=sender, hops=hops, destinations_max=destinations_max)
+        upstream, hops = Upstream(stored.sender), stored.hops
+        session = cls(particle, machine, me, upstream=upstream, hops=hops, destinations_max=destinations_max)
         session._destinations.update(row.peer for row in stored.outbox)
         restoring = machine.restoring(reading(stored.journal, items))
         return SlicedInput(restoring, lambda _: session._restored(stored, items), session)
@@ -212,12 +213,12 @@ class ParticleSession:
         self.check()
         return SlicedInput(self._machine.merging(Known((), {})), self._ran, self)
 
-    def merge(self, known: Known, *, sender: PeerId, hops: int) -> Effects:
+    def merge(self, known: Known, *, upstream: Upstream, hops: int) -> Effects:
         """Take in what came with a copy of the particle; the effects have no records if nothing of it was new.
 
         Args:
             known: what came.
-            sender: who handed it over.
+            upstream: who handed it over, and for whom.
             hops: how many peers this copy has been handed to.
 
         Raises:
@@ -226,22 +227,24 @@ class ParticleSession:
             Refused: ``busy``, the session is broken.
         """
         self._takes(hops)
-        return self._merged(self._machine.merge(known), known, sender, hops)
+        return self._merged(self._machine.merge(known), known, upstream, hops)
 
-    def merging(self, known: Known, *, sender: PeerId, hops: int) -> SlicedInput[Effects, Effects]:
+    def merging(self, known: Known, *, upstream: Upstream, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
         self._takes(hops)
         merging = self._machine.merging(known)
-        return SlicedInput(merging, lambda effects: self._merged(effects, known, sender, hops), self)
+        return SlicedInput(merging, lambda effects: self._merged(effects, known, upstream, hops), self)
 
     def _takes(self, hops: int) -> None:
         self.check()
         self.hops = max(self.hops, hops)
 
-    def _merged(self, effects: Effects, known: Known, sender: PeerId, hops: int) -> Effects:
+    def _merged(self, effects: Effects, known: Known, upstream: Upstream, hops: int) -> Effects:
+        if upstream.sender == self.upstream.sender:
+            self.upstream = upstream  # it knows best for whom; and after a restart nobody else does
         if effects.records:
-            self._items.append(Arrival(sender.public_key, hops))
-        self._exchange.received(sender, known, self._machine.contents().keys())
+            self._items.append(Arrival(upstream.sender.public_key, hops))
+        self._exchange.received(upstream.sender, known, self._machine.contents().keys())
         return self._ran(effects)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
@@ -397,15 +400,16 @@ class ParticleSession:
 
     # --- what goes to other peers
 
-    def parcel(self, to: PeerId) -> Parcel:
-        """What to hand to a peer now; raises Refused, ``busy``, if the session is broken."""
+    def parcel(self, to: PeerId, *, branch: int = 0) -> Parcel:
+        """What to hand to a peer now, for this branch; raises Refused, ``busy``, if the session is broken."""
         self.check()
         assert not self._ahead, "nothing is sent that is not written"
         machine, particle = self._machine, self.particle
         needs = machine.needs(to) if self._pruning else None
         brings = self._exchange.owed(to, machine.batches(), machine.contents(), needs)
         data = encode_data(brings.batches, brings.contents)
-        delivery = Delivery(to.public_key, self.hops + 1, particle.header, particle.signature, particle.script, data)
+        signed = particle.header, particle.signature, particle.script
+        delivery = Delivery(to.public_key, self.hops + 1, *signed, data, branch)
         return Parcel(delivery, brings)
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:

@@ -60,7 +60,7 @@ class Suspended:
         self._has_room = has_room
         self._log = log
         self._budget = budget
-        self._line: FairQueue[ParticleKey] = FairQueue(budget.weight)
+        self._line: FairQueue[PeerId, ParticleKey] = FairQueue(budget.weight)
         self._lined: dict[ParticleKey, int] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0

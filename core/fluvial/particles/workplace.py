@@ -59,4 +59,4 @@ class Workplace:
         """The result of work; raises as it does."""
         if small:
             return work()
-        return await self._processor.off_loop(self._session.particle.initiator, work, sender=self._session.sender)
+        return await self._processor.off_loop(self._session.particle.initiator, work, upstream=self._session.upstream)

@@ -74,7 +74,7 @@ class _Places:
         self.most = most
         self._free = most
         self._share = share_of(most)
-        self._line: FairQueue[_Wish] = FairQueue(weight)
+        self._line: FairQueue[PeerId, _Wish] = FairQueue(weight)
         self._initiators: dict[PeerId, _Initiator] = {}
 
     async def take(self, initiator: PeerId, deadline: float) -> _Wish | None:

@@ -21,6 +21,7 @@ from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax import AirSyntaxError, Script, parse
+from fluvial.fairness import Upstream
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.session import ParticleSession
@@ -210,7 +211,7 @@ class _Network:
                     self._particle,
                     self._script,
                     keys.peer_id,
-                    sender=sender,
+                    upstream=Upstream(sender),
                     hops=hops,
                     machine=self._machine,
                     pruning=self._pruning,
@@ -237,7 +238,7 @@ class _Network:
             known = decode_data(self._particle.key, queued.delivery.data)
             for _ in range(QUESTIONS_MAX):
                 try:
-                    return host.session.merge(known, sender=queued.sender, hops=queued.delivery.hops)
+                    return host.session.merge(known, upstream=Upstream(queued.sender), hops=queued.delivery.hops)
                 except MissingError as error:
                     known = _united(known, decode_data(self._particle.key, self._answer(queued.sender, host, error)))
         raise AssertionError(f"{queued.sender} does not have what it leaves out")

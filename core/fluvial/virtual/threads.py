@@ -1,7 +1,8 @@
-"""Worker threads that a simulation can do without: the only way to ``anyio.to_thread``, except for the storage, which has its own writer."""
+"""Worker threads that a simulation can do without: the only way to ``anyio.to_thread``, except for the storage, which has its own writer; and their time."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,3 +30,8 @@ async def in_thread(
         await anyio.lowlevel.checkpoint()
         return work()
     return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon_on_cancel)
+
+
+def worked_s() -> float:
+    """Seconds for which the calling thread has worked so far. Under virtual time nothing takes any: it is the loop's time then, so that runs repeat themselves."""
+    return anyio.current_time() if is_virtual() else time.thread_time()

@@ -65,7 +65,7 @@ class CompileTurns:
 
     def __init__(self, places: int = PLACES) -> None:
         self._free = [CompilerPlace() for _ in range(places)]
-        self._line: FairQueue[_CompileWish] = FairQueue()
+        self._line: FairQueue[PeerId, _CompileWish] = FairQueue()
         self._behind: dict[PeerId, deque[_CompileWish]] = {}
         """Of each owner that has a place or is in line for one: what else it wants."""
 

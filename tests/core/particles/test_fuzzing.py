@@ -128,7 +128,7 @@ def with_changed_bytes(payloads: Sequence[bytes], rng: random.Random) -> bytes:
 
 def signed_again(fields: Any, rng: random.Random) -> bytes:
     """A decoded delivery, spoilt in its header or its data by the one who signs both."""
-    to, hops, header, signature, script, data = fields
+    to, hops, header, signature, script, data, branch = fields
     header = [*header[:1], f"f{rng.getrandbits(64)}", *header[2:]]
     contents, parts, ids, signers, batches = msgspec.msgpack.decode(data)
     if rng.random() < 0.15:
@@ -140,9 +140,8 @@ def signed_again(fields: Any, rng: random.Random) -> bytes:
         at = rng.randrange(len(contents))
         contents = [*contents[:at], spoil(contents[at], rng), *contents[at + 1 :]]
     batches = [[signer, spoil(items, rng) if rng.random() < 0.6 else items, old] for signer, items, old in batches]
-    return _encode(
-        [to, hops, header, signature, script, _sealed(key, _encode([contents, parts, ids, signers, batches]))]
-    )
+    data = _sealed(key, _encode([contents, parts, ids, signers, batches]))
+    return _encode([to, hops, header, signature, script, data, branch])
 
 
 def _sealed(key: bytes, data: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from fluvial.air.data.wire import encode_data
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
@@ -15,10 +16,12 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.keeper import Keeper
 from fluvial.storage import open_store
 
-from tests.support.nodes import Peer, Work, chain, id_of, peer, until
+from tests.support.deliveries import make_particle
+from tests.support.nodes import Peer, Work, chain, id_of, keys_of, peer, until
 from tests.support.processes import free_port
 
 MANY = 50
+EMPTY = encode_data((), {})
 
 
 async def submit(to: str, on: Peer, number: int) -> None:
@@ -240,3 +243,31 @@ async def test_a_peer_that_is_there_is_served_while_many_that_are_not_wait(tmp_p
         await submit(b.peer_id, a, 0)
         await until(lambda: len(work.done) == 1)
         assert a.metric("fluvial_outbox_lanes") > 1_000
+
+
+async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a number: the same for all that one sender brings, under whatever names, and another one for another."""
+    work = Work()
+    branches: dict[str, int] = {}
+    carry = Carrier.carry
+
+    async def seen(self: Carrier, delivery: Delivery) -> Any:
+        if delivery.to == b.peer_id.public_key:
+            branches[delivery.header.id] = delivery.branch
+        return await carry(self, delivery)
+
+    monkeypatch.setattr(Carrier, "carry", seen)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b], serves=[work]) as a:
+        script = chain([a.peer_id, b.peer_id])
+        for name in ("c", "d"):
+            async with peer(name, tmp_path, knows=[a]) as sender:
+                for number in range(2):
+                    mine = f"{name}{number}"
+                    particle = make_particle(script, keys=keys_of(mine), particle_id=mine)
+                    to = a.peer_id.public_key
+                    delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, EMPTY)
+                    assert (await sender.deliver(delivery, a)).settled
+        await until(lambda: len(work.done) == 8)
+    assert branches["c0"] == branches["c1"] != branches["d0"] == branches["d1"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from hashlib import sha256
 
-from fluvial.fairness import equal
+import pytest
+from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.lanes import PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
@@ -26,7 +27,7 @@ def lane_with(**rows: PeerId) -> DeliveryLane:
     """Rows by name, with their initiators; it has begun."""
     lane = DeliveryLane(THERE, ALICE, equal)
     for name, owner in rows.items():
-        lane.put(row_of(name), owner, owner)
+        lane.put(row_of(name), owner, Upstream(owner))
     lane.begin(0, 0.0)
     return lane
 
@@ -56,10 +57,10 @@ def test_what_comes_of_one_who_has_no_room_waits_too() -> None:
     lane, rng = lane_with(a1=ALICE), random.Random(1)
     lane.put_off_all(row_of("a1"), 0.0, rng)
     lane.took()
-    lane.put(row_of("a2"), ALICE, ALICE)
+    lane.put(row_of("a2"), ALICE, Upstream(ALICE))
     assert lane.due_s > 0
     assert not lane.has_turns(0.0)
-    lane.put(row_of("b1"), BOB, BOB)
+    lane.put(row_of("b1"), BOB, Upstream(BOB))
     assert lane.due_s == 0
     lane.begin(0, 0.0)
     assert turns(lane, 0.0) == {"b1"}
@@ -106,13 +107,15 @@ def test_what_was_mended_is_tried_again_at_once_but_only_once() -> None:
     assert not lane.is_put_off(row_of("a2"), 0.0)
 
 
-def test_many_names_behind_one_sender_have_one_share_of_the_turns() -> None:
+@pytest.mark.parametrize("modest", [Upstream(BOB), Upstream(ALICE, branch=1)])
+def test_many_names_that_come_one_way_have_one_share_of_the_turns(modest: Upstream) -> None:
+    """Whether the other one comes by itself, or by the same peer, which says that it is somebody else's."""
     lane = DeliveryLane(THERE, ALICE, equal)
     many = [row_of(f"many {number}") for number in range(50)]
     for number, row in enumerate(many):
-        lane.put(row, id_of(f"name {number}"), THERE)
-    lane.put(row_of("b1"), BOB, BOB)
-    lane.put(row_of("b2"), BOB, BOB)
+        lane.put(row, id_of(f"name {number}"), Upstream(ALICE))
+    lane.put(row_of("b1"), BOB, modest)
+    lane.put(row_of("b2"), BOB, modest)
     order = [lane.turn(0.0) for _ in range(52)]
     assert order.index(row_of("b2")) < 5
     assert [row for row in order if row in many] == many, "those of one sender take turns by initiator"

@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.errors import Refused
-from fluvial.fairness import equal
+from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particles.processor import LIGHT_S, ROUNDS_BETWEEN, SHORT_STEPS, TURN_S, Processor
 from prometheus_client import CollectorRegistry
@@ -97,7 +97,9 @@ async def test_a_run_does_not_wait_for_hundreds_of_initiators_between_two_slices
         tasks.cancel_scope.cancel()
 
 
-async def test_short_runs_of_many_names_that_one_peer_brings_leave_others_every_second_turn() -> None:
+@pytest.mark.parametrize("modest", [Upstream(MODEST), Upstream(GREEDY, branch=1)])
+async def test_short_runs_of_many_names_that_come_one_way_leave_others_every_second_turn(modest: Upstream) -> None:
+    """Whether the other one comes by itself, or by the same peer, which says that it is somebody else's."""
     done: list[str] = []
     processor = Processor(weight=equal, metrics=CollectorRegistry())
 
@@ -113,7 +115,7 @@ async def test_short_runs_of_many_names_that_one_peer_brings_leave_others_every_
         """A flow that asks for a run as soon as it has had the one before."""
         with suppress(Refused):
             while True:
-                await processor.finish(id_of(f"name {number}"), work("greedy"), sender=GREEDY, heavy=True)
+                await processor.finish(id_of(f"name {number}"), work("greedy"), upstream=Upstream(GREEDY), heavy=True)
 
     async with anyio.create_task_group() as tasks:
         processor.start(tasks)
@@ -123,7 +125,7 @@ async def test_short_runs_of_many_names_that_one_peer_brings_leave_others_every_
             await checkpoint()
         before = len(done)
         for _ in range(5):
-            await processor.finish(MODEST, work("modest"), heavy=True)
+            await processor.finish(MODEST, work("modest"), upstream=modest, heavy=True)
         assert len(done) - before <= 5 * 20, "and not 5 times 200"
         tasks.cancel_scope.cancel()
 

@@ -11,6 +11,7 @@ from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.air.syntax import parse
+from fluvial.fairness import Upstream
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
 from fluvial.particles.journal import JournalItem, Resent, write_entry
@@ -115,7 +116,7 @@ class Flow:
         peer = self._peers[name]
         return StoredParticle(
             particle=self.particle,
-            sender=peer.session.sender,
+            sender=peer.session.upstream.sender,
             hops=peer.session.hops,
             received_at_ms=peer.received_at_ms,
             state=ParticleState.FINISHED if peer.session.finished else ParticleState.LIVE,
@@ -143,7 +144,7 @@ class Flow:
     def _peer(self, name: str, sender: PeerId, hops: int) -> Peer:
         if name not in self._peers:
             me, script = self.key(name).peer_id, parse(self.particle.script)
-            session = ParticleSession.new(self.particle, script, me, sender=sender, hops=hops)
+            session = ParticleSession.new(self.particle, script, me, upstream=Upstream(sender), hops=hops)
             self._peers[name] = Peer(name, session, self._now_ms)
         return self._peers[name]
 
@@ -151,7 +152,7 @@ class Flow:
         self._now_ms += HANDOVER_MS
         by = self.key(sender).peer_id
         peer = self._peer(to, by, hops)
-        self._run(peer, peer.session.merge(decode_data(self.particle.key, data), sender=by, hops=hops))
+        self._run(peer, peer.session.merge(decode_data(self.particle.key, data), upstream=Upstream(by), hops=hops))
 
     def _run(self, peer: Peer, effects: Effects) -> None:
         self._commit(peer)

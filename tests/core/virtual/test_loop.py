@@ -12,7 +12,7 @@ import pytest
 from anyio import to_thread
 from fluvial.virtual.clock import EPOCH_MS, LoopClock
 from fluvial.virtual.loop import BACKEND, Deadlock, NotVirtual, is_virtual, run
-from fluvial.virtual.threads import in_thread
+from fluvial.virtual.threads import in_thread, worked_s
 
 
 @pytest.fixture
@@ -155,3 +155,13 @@ def test_tasks_are_cancelled_in_the_same_order_in_every_process() -> None:
         for size in (1, 4_321, 77_777)
     }
     assert len(orders) == 1
+
+
+def test_work_takes_no_virtual_time() -> None:
+    async def main() -> float:
+        began = worked_s()
+        sum(range(100_000))
+        return worked_s() - began
+
+    assert run(main) == 0.0
+    assert anyio.run(main) > 0
