@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, TypeVar
@@ -87,7 +87,10 @@ class FairQueue(Generic[OwnerT, ItemT]):
         self._weight: Final = weight
         self._lines: dict[OwnerT, deque[ItemT]] = {}
         self._ends: dict[OwnerT, float] = {}  # virtual times at which the owners' last items end
-        self._next: list[tuple[float, int, OwnerT]] = []  # a heap with one entry for each owner in line
+        self._starts: dict[
+            OwnerT, tuple[float, int]
+        ] = {}  # of owners in line: when their next items start, and in which order they came to that
+        self._next: list[tuple[float, int, OwnerT]] = []  # a heap of these, and of some that are not true any more
         self._order = count()
         self._now = 0.0
         self._length = 0
@@ -100,10 +103,6 @@ class FairQueue(Generic[OwnerT, ItemT]):
         line = self._lines.get(owner)
         return 0 if line is None else len(line)
 
-    def first_of(self, owner: OwnerT) -> ItemT:
-        """The next item of an owner that is in line; it stays there."""
-        return self._lines[owner][0]
-
     def push(self, owner: OwnerT, item: ItemT, *, first: bool = False) -> None:
         """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
@@ -115,30 +114,35 @@ class FairQueue(Generic[OwnerT, ItemT]):
             line.append(item)
         self._length += 1
 
-    def owners(self) -> Collection[OwnerT]:
-        """Those that have something in line, whoever has been for the longest time first."""
-        return self._lines.keys()
-
     def pop(self) -> tuple[OwnerT, ItemT]:
         """Take the item whose turn it is, and its owner. Raises IndexError if there is none."""
-        start, _, owner = heappop(self._next)
-        self._now = start
-        return owner, self._take(owner, start)
+        while True:
+            start, order, owner = heappop(self._next)
+            if self._starts.get(owner) == (start, order):
+                self._now = start
+                return owner, self._take(owner)
 
     def pop_of(self, owner: OwnerT) -> ItemT:
         """Take the next item of an owner that is in line, out of turn: its turn after that comes later for it."""
-        start = next(entry[0] for entry in self._next if entry[2] == owner)
-        self._next = [entry for entry in self._next if entry[2] != owner]
-        heapify(self._next)
-        return self._take(owner, start)
+        return self._take(owner)
 
-    def _take(self, owner: OwnerT, start: float) -> ItemT:
+    def take(self, owner: OwnerT, item: ItemT) -> None:
+        """Take this item, which is in line, as :meth:`pop_of` does. Raises ValueError if it is not there."""
+        line = self._lines[owner]
+        if line[0] is not item:
+            line.remove(item)
+            line.appendleft(item)
+        self._take(owner)
+
+    def _take(self, owner: OwnerT) -> ItemT:
+        start, _ = self._starts.pop(owner)
         line = self._lines[owner]
         item = line.popleft()
         self._length -= 1
         if not self._length:  # nobody waits: there is nothing to share, and what was is forgotten
             self._lines.clear()
             self._ends.clear()
+            self._next.clear()
             self._now = 0.0
             return item
         self._ends[owner] = start + 1 / share_of(self._weight(owner))
@@ -153,13 +157,16 @@ class FairQueue(Generic[OwnerT, ItemT]):
         line.remove(item)
         self._length -= 1
         if not line:
-            self._next = [entry for entry in self._next if entry[2] != owner]
-            self._next.sort()
             del self._lines[owner]
+            del self._starts[owner]
         return True
 
     def _enter(self, owner: OwnerT) -> None:
-        heappush(self._next, (max(self._now, self._ends.get(owner, 0.0)), next(self._order), owner))
+        self._starts[owner] = start, order = max(self._now, self._ends.get(owner, 0.0)), next(self._order)
+        heappush(self._next, (start, order, owner))
+        if len(self._next) > FEW + 2 * len(self._lines):
+            self._next = [(start, order, owner) for owner, (start, order) in self._starts.items()]
+            heapify(self._next)
 
     def _leave(self, owner: OwnerT, line: deque[ItemT]) -> None:
         if line:

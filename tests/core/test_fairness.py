@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from random import Random
 
 import pytest
 from fluvial.fairness import Branches, FairQueue, SharedPlaces, Upstream, share_of
@@ -98,6 +99,43 @@ def test_nothing_is_lost_and_each_line_keeps_its_order(moves: list[str | None]) 
         whose, item = queue.pop()
         got.setdefault(whose, []).append(item)
     assert got == put
+
+
+@given(st.lists(st.sampled_from(["push", "pop", "pop of", "take", "remove"]), max_size=100), st.randoms())
+def test_out_of_turn_each_item_is_taken_once(moves: list[str], rng: Random) -> None:
+    queue: FairQueue[PeerId, int] = FairQueue()
+    there: dict[PeerId, list[int]] = {}
+    for number, move in enumerate(moves):
+        owner = rng.choice([*there] or [GREEDY])
+        if move == "push" or not there:
+            owner = rng.choice([GREEDY, MODEST, THIRD])
+            queue.push(owner, number)
+            there.setdefault(owner, []).append(number)
+            continue
+        item = there[owner][0]
+        if move == "pop":
+            owner, item = queue.pop()
+        elif move == "pop of":
+            assert queue.pop_of(owner) == item
+        else:
+            item = rng.choice(there[owner])
+            assert queue.remove(owner, item) if move == "remove" else queue.take(owner, item) is None
+        there[owner].remove(item)
+        if not there[owner]:
+            del there[owner]
+        assert {one: queue.waiting(one) for one in there} == {one: len(items) for one, items in there.items()}
+    assert len(queue) == sum(map(len, there.values()))
+    assert sorted(queue.pop() for _ in range(len(queue))) == sorted((one, item) for one in there for item in there[one])
+
+
+def test_who_was_served_out_of_turn_waits_for_its_next_turn() -> None:
+    queue: FairQueue[PeerId, int] = FairQueue()
+    for number in range(3):
+        queue.push(GREEDY, number)
+        queue.push(MODEST, number)
+    assert queue.pop_of(GREEDY) == 0
+    queue.take(GREEDY, 2)
+    assert [queue.pop() for _ in range(4)] == [(MODEST, 0), (MODEST, 1), (GREEDY, 1), (MODEST, 2)]
 
 
 def test_between_two_turns_of_one_owner_every_other_one_in_line_has_a_turn() -> None:

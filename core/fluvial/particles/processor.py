@@ -1,9 +1,8 @@
 """Shares the peer's time among particles: machines work in slices, and those of a greedy initiator queue behind everybody else's.
 
 Most runs fit into one slice. They are done at once, if no other run of their initiator waits, as long as that takes a few milliseconds of a
-round of the loop. What is left queues fairly by initiator (``fairness``), and every second turn goes to what was brought by the peer for which the least
-was done lately, and of those whom that one serves (:class:`Upstream`) again to the one with the least: names are free, connections are not. One task gives the
-turns, and lets everything else of the peer have its own between two of them.
+round of the loop. What is left waits in line (:class:`~fluvial.particles.turn_line.TurnLine`). One task gives the turns, and lets everything else of
+the peer have its own between two of them.
 
 What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
@@ -12,7 +11,7 @@ the same fair order: Python lets only one thread work at a time, and the loop ge
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,9 +20,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial import waiting
 from fluvial.air.machine.slices import SLICE_STEPS
-from fluvial.errors import Refused
-from fluvial.fairness import FairQueue, Upstream
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
+from fluvial.particles.turn_line import TurnLine, stopping
 from fluvial.virtual.threads import in_thread, worked_s
 from fluvial.waiting import now_s
 
@@ -39,122 +38,8 @@ TURN_S: Final = 0.002
 """Runs that come to their end have one turn together until they have taken so long, in seconds: the rounds between would cost more than they do."""
 LIGHT_S: Final = 0.005
 """For how much of this thread's time light work is done at once in a round of the loop, in seconds."""
-HALF_LIFE_S: Final = 1.0
-"""What was done for a peer counts half after so long."""
-BESIDES_S: Final = 0.001
-"""What a turn costs besides, in rounds of the loop."""
-FORGOTTEN_S: Final = 0.0001
-"""Less than this is nothing."""
 LONG_S: Final = 0.01
 """After a turn that took longer than this everything else of the peer has as much time as it took, in seconds."""
-
-
-class _Job(Generic[ResultT]):
-    """Work that somebody waits for."""
-
-    __slots__ = ("advance", "ended", "error", "result", "upstream")
-
-    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None]) -> None:
-        self.upstream = upstream
-        self.advance = advance
-        self.ended = anyio.Event()
-        self.error: Exception | None = None
-        self.result: ResultT | None = None
-
-    def work(self) -> bool:
-        """Do one turn; whether it was the last one."""
-        try:
-            self.result = self.advance()
-        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
-            self.error = error
-        return self.error is not None or self.result is not None
-
-    def turn(self) -> bool:
-        """As :meth:`work`, on the loop; after the last one whoever waits for it goes on."""
-        over = self.work()
-        if over:
-            self.ended.set()
-        return over
-
-    def fail(self, error: Exception) -> None:
-        """It will not be done."""
-        self.error = error
-        self.ended.set()
-
-    async def wait(self) -> ResultT:
-        # Who handed the particle over may give up meanwhile; but a machine whose run is given up is lost, and its work with it.
-        with anyio.CancelScope(shield=True):
-            await self.ended.wait()
-        if self.error is not None:
-            error, self.error = self.error, None
-            try:
-                raise error
-            finally:
-                del error  # in a circle with this frame it would keep all that its caller works with
-        assert self.result is not None, "work ends with its result or an error"
-        return self.result
-
-
-class _Line:
-    """Jobs that wait, in fair order."""
-
-    def __init__(self, weight: Callable[[PeerId], int]) -> None:
-        self.queue: FairQueue[PeerId, _Job[Any]] = FairQueue(weight)
-        self._news = anyio.Event()
-        self._ended = False
-        self._odd = False
-        self._done: dict[PeerId | Upstream, float] = {}  # for senders and their branches, seconds, fading
-        self._faded_s = 0.0
-
-    async def work(self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None]) -> ResultT:
-        """The result of a job, when it has had its turns."""
-        if self._ended:
-            raise _stopping()
-        job = _Job(upstream, advance)
-        self.enter(initiator, job)
-        self._news.set()
-        return await job.wait()
-
-    def enter(self, initiator: PeerId, job: _Job[Any], *, first: bool = False) -> None:
-        """Put a job into line."""
-        self.queue.push(initiator, job, first=first)
-
-    def next_job(self) -> tuple[PeerId, _Job[Any]]:
-        """The job whose turn it is. Every second turn goes to one whose sender has had the least lately, and of its branches to the one with the least.
-
-        In turns alone, whoever came under hundreds of names would make each run of others wait for all of them between two slices.
-        """
-        self._odd = not self._odd
-        if self._odd:
-            return self.queue.pop()
-        initiator = min(self.queue.owners(), key=lambda one: self._done_for(self.queue.first_of(one).upstream))
-        return initiator, self.queue.pop_of(initiator)
-
-    def _done_for(self, upstream: Upstream) -> tuple[float, float]:
-        return self._done.get(upstream.sender, 0.0), self._done.get(upstream, 0.0)
-
-    def did(self, job: _Job[Any], seconds: float) -> None:
-        """A job had a turn of so long."""
-        now = now_s()
-        if now - self._faded_s > HALF_LIFE_S / 4:
-            part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
-            self._done = {one: left for one, done in self._done.items() if (left := done * part) > FORGOTTEN_S}
-            self._faded_s = now
-        for one in (job.upstream.sender, job.upstream):
-            self._done[one] = self._done.get(one, 0.0) + seconds + BESIDES_S
-
-    async def arrivals(self) -> None:
-        """Returns when something is in line."""
-        if not self.queue:
-            self._news = anyio.Event()
-            await self._news.wait()
-
-    def end(self) -> None:
-        """Refuse what is in line, and what comes."""
-        self._ended = True
-        while self.queue:
-            _, job = self.queue.pop()
-            job.fail(_stopping())
 
 
 class _Round:
@@ -183,12 +68,12 @@ class Processor:
     """
 
     def __init__(self, *, weight: Callable[[PeerId], int], metrics: CollectorRegistry) -> None:
-        self._sliced = _Line(weight)
-        self._whole = _Line(weight)
+        self._sliced = TurnLine(weight)
+        self._whole = TurnLine(weight)
         self._round = _Round()
         self._turns = Counter("fluvial_machine_slices", "Slices of runs that took more than one", registry=metrics)
         gauge = Gauge("fluvial_machine_runs_waiting", "Runs that wait for their next slice", registry=metrics)
-        gauge.set_function(lambda: len(self._sliced.queue))
+        gauge.set_function(lambda: len(self._sliced))
 
     def start(self, tasks: TaskGroup) -> None:
         """Turns are given in ``tasks``; when these are cancelled, what is in line is refused."""
@@ -226,10 +111,10 @@ class Processor:
             Refused: ``busy``, the peer stops; the machine must be thrown away.
             Exception: as the work does.
         """
-        queue = self._sliced.queue
-        if not heavy and not queue.waiting(initiator) and self._round.has_time():
+        line = self._sliced
+        if not heavy and not line.waiting(initiator) and self._round.has_time():
             # With others in line only what is short is done before them: else whoever comes under many names is always first.
-            result = advance(SHORT_STEPS if queue else SLICE_STEPS)
+            result = advance(SHORT_STEPS if line else SLICE_STEPS)
             if result is not None:
                 return result
         return await self._sliced.work(initiator, upstream or Upstream(initiator), lambda: advance(SLICE_STEPS))
@@ -247,7 +132,7 @@ class Processor:
             while True:
                 await line.arrivals()
                 began = now_s()
-                while self._give_turn() and line.queue and now_s() - began < TURN_S:
+                while self._give_turn() and line and now_s() - began < TURN_S:
                     pass
                 if (took_s := now_s() - began) > LONG_S:
                     await anyio.sleep(took_s)
@@ -280,13 +165,9 @@ class Processor:
                 try:
                     await in_thread(job.work)
                 except anyio.get_cancelled_exc_class():
-                    job.fail(_stopping())
+                    job.fail(stopping())
                     raise
                 line.did(job, now_s() - began)
                 job.ended.set()
         finally:
             line.end()
-
-
-def _stopping() -> Refused:
-    return Refused("the peer stops", reason="busy")
