@@ -8,15 +8,14 @@ Every signature in the data covers the key, so no result can be used under anoth
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NewType
 
 import msgspec
 
 from fluvial.addresses import Address
+from fluvial.computed import computed
 from fluvial.encoding import decode, encode
 from fluvial.errors import LocalProtocolError, RemoteProtocolError
 from fluvial.fairness import BRANCH_MAX
@@ -30,7 +29,6 @@ ID_CHARACTERS_MAX: Final = 128
 NETWORK_CHARACTERS_MAX: Final = 64
 NETWORK_PATTERN: Final = f"^[ -~]{{1,{NETWORK_CHARACTERS_MAX}}}$"
 """The name of a network: printable ASCII, so that every transport can carry it."""
-_NETWORK: Final = re.compile(NETWORK_PATTERN)
 REPLY_ADDRESSES_MAX: Final = 8
 CREDENTIALS_MAX: Final = 24
 """How many credentials a particle carries: more than the longest chain of trust has links."""
@@ -106,17 +104,22 @@ class Particle:
         )
         return cls(header, keys.sign(SIGNING_TAG + encode(header)), script)
 
-    @cached_property
+    @computed
     def key(self) -> ParticleKey:
         """SHA-256 of the signed header."""
-        return ParticleKey(hashlib.sha256(SIGNING_TAG + encode(self.header)).digest())
+        return ParticleKey(hashlib.sha256(self.signed_bytes).digest())
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """What the initiator signs."""
+        return SIGNING_TAG + encode(self.header)
 
     @property
     def id(self) -> str:
         """The id that the initiator chose."""
         return self.header.id
 
-    @cached_property
+    @computed
     def initiator(self) -> PeerId:
         """The peer that began it."""
         return PeerId.from_public_key(self.header.initiator)
@@ -126,14 +129,14 @@ class Particle:
         """When it dies, milliseconds since 1970."""
         return self.header.timestamp_ms + self.header.ttl_ms
 
-    @cached_property
+    @computed
     def header_bytes(self) -> int:
         """How many bytes the encoded header has."""
         return len(encode(self.header))
 
     def signed_by_initiator(self) -> bool:
         """Whether the signature is the initiator's."""
-        return verify(self.header.initiator, self.signature, SIGNING_TAG + encode(self.header))
+        return verify(self.header.initiator, self.signature, self.signed_bytes)
 
     def has_its_script(self) -> bool:
         """Whether the script is the one that was signed."""
@@ -142,7 +145,7 @@ class Particle:
 
 def is_network(name: str) -> bool:
     """Whether a text can be the name of a network."""
-    return _NETWORK.fullmatch(name) is not None
+    return 0 < len(name) <= NETWORK_CHARACTERS_MAX and name.isascii() and name.isprintable()
 
 
 def are_credentials(credentials: Sequence[bytes]) -> bool:

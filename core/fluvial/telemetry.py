@@ -7,13 +7,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict
-
-if TYPE_CHECKING:
-    from prometheus_client import Counter
 
 LINES_PER_S: Final = 100
 """Lines of one event that are written in a second; each is about 250 bytes."""
@@ -130,21 +127,3 @@ def make_logger(
         cache_logger_on_first_use=True,
     )
     return logger
-
-
-class Counters:
-    """The counters of a metric by its labels, each found once: prometheus_client checks, joins and locks for that each time.
-
-    Args:
-        metric: with labels, of a bounded number of values.
-    """
-
-    def __init__(self, metric: Counter) -> None:
-        self._metric = metric
-        self._found: dict[tuple[str, ...], Counter] = {}
-
-    def __call__(self, *labels: str) -> Counter:
-        """The counter with these labels."""
-        if (found := self._found.get(labels)) is None:
-            found = self._found[labels] = self._metric.labels(*labels)
-        return found

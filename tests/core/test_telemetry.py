@@ -7,7 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fluvial.outcome_counts import OutcomeCounts
 from fluvial.telemetry import BURST_S, EVENTS_MAX, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
+from prometheus_client import CollectorRegistry, generate_latest
 from structlog import DropEvent
 
 
@@ -89,3 +91,14 @@ def test_a_line_of_json_has_the_exception() -> None:
     assert [line["level"] for line in lines] == ["error", "error", "warning"]
     assert ["this is why" in line.get("exception", "") for line in lines] == [True, True, False]
     assert not [line for line in lines if "exc_info" in line]
+
+
+def test_outcomes_are_counted_by_their_labels_and_are_a_counter_for_prometheus() -> None:
+    registry = CollectorRegistry()
+    counts = OutcomeCounts("fluvial_teas", "Teas by pot and outcome", ["pot", "outcome"], registry=registry)
+    for pot, outcome in (("small", "drunk"), ("large", "spilt"), ("small", "drunk")):
+        counts.count(pot, outcome)
+    assert registry.get_sample_value("fluvial_teas_total", {"pot": "small", "outcome": "drunk"}) == 2
+    assert registry.get_sample_value("fluvial_teas_total", {"pot": "large", "outcome": "spilt"}) == 1
+    assert registry.get_sample_value("fluvial_teas_total", {"pot": "large", "outcome": "drunk"}) is None
+    assert b"# TYPE fluvial_teas_total counter" in generate_latest(registry)

@@ -20,7 +20,7 @@ from typing import Final
 
 import anyio
 import msgspec
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from fluvial.errors import (
     LocalProtocolError,
@@ -33,8 +33,8 @@ from fluvial.errors import (
 from fluvial.fairness import SharedPlaces
 from fluvial.guard.guard import Guard
 from fluvial.identity import PeerId
+from fluvial.outcome_counts import OutcomeCounts
 from fluvial.seats import Answer
-from fluvial.telemetry import Counters
 
 DRAIN_S: Final = 5.0
 """How long answers in progress may take when their part is going to stop, in seconds."""
@@ -51,6 +51,7 @@ class _ProtocolQueue(msgspec.Struct, eq=False):
     plugin: str
     foreign: bool
     places: SharedPlaces[PeerId]
+    is_open: bool = False
     opened: anyio.Event = msgspec.field(default_factory=anyio.Event)
     quiet: anyio.Event = msgspec.field(default_factory=anyio.Event)
     closing: bool = False
@@ -68,13 +69,11 @@ class Switchboard:
     def __init__(self, *, guard: Guard, metrics: CollectorRegistry) -> None:
         self._guard = guard
         self._lines: dict[str, _ProtocolQueue] = {}
-        self._outcomes = Counters(
-            Counter(
-                "fluvial_messages",
-                "Messages of other peers, by protocol and outcome",
-                ["protocol", "outcome"],
-                registry=metrics,
-            )
+        self._outcomes = OutcomeCounts(
+            "fluvial_messages",
+            "Messages of other peers, by protocol and outcome",
+            ["protocol", "outcome"],
+            registry=metrics,
         )
 
     def connect(self, answers: Iterable[Answer], *, owner: str, plugin: str, foreign: bool = True) -> None:
@@ -103,13 +102,15 @@ class Switchboard:
     def open(self, answers: Iterable[Answer]) -> None:
         """Their part has started: answer the messages that are held, and all further ones."""
         for answer in answers:
-            self._lines[answer.protocol].opened.set()
+            line = self._lines[answer.protocol]
+            line.is_open = not line.closing
+            line.opened.set()
 
     async def close(self, answers: Iterable[Answer]) -> None:
         """Hold further messages, and wait at most five seconds for the answers in progress."""
         lines = [line for answer in answers if (line := self._lines.get(answer.protocol)) is not None]
         for line in lines:
-            line.closing = True
+            line.is_open, line.closing = False, True
         with anyio.move_on_after(DRAIN_S):
             for line in lines:
                 if line.answering:
@@ -119,7 +120,7 @@ class Switchboard:
         """Their part is set aside: nobody speaks these protocols any more."""
         for answer in answers:
             if (line := self._lines.pop(answer.protocol, None)) is not None:
-                line.closing = True
+                line.is_open, line.closing = False, True
                 line.opened.set()
 
     def protocols(self) -> tuple[str, ...]:
@@ -136,7 +137,7 @@ class Switchboard:
             PluginFailed: the part failed in another way.
         """
         if (line := self._lines.get(protocol)) is None:
-            self._outcomes("unknown", "unknown").inc()
+            self._outcomes.count("unknown", "unknown")
             raise RemoteProtocolError(f"this peer does not speak {protocol[:80]!r}")
         outcome = "failed"
         try:
@@ -151,7 +152,7 @@ class Switchboard:
             outcome = "refused"
             raise
         finally:
-            self._outcomes(protocol, outcome).inc()
+            self._outcomes.count(protocol, outcome)
 
     def _admit(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> None:
         answer = line.answer
@@ -164,12 +165,8 @@ class Switchboard:
 
     async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
         answer = line.answer
-        if not line.opened.is_set():
-            await line.opened.wait()
-        if self._lines.get(answer.protocol) is not line:
-            raise RemoteProtocolError(f"this peer does not speak {answer.protocol!r} any more")
-        if line.closing:
-            await anyio.sleep_forever()  # until the connection goes
+        if not line.is_open:
+            await self._held(line)
         line.answering += 1
         try:
             if not line.foreign:
@@ -189,6 +186,15 @@ class Switchboard:
         if not isinstance(value, bytes):
             raise self._guard.wrong(line.plugin, answer.protocol, value)
         return value
+
+    async def _held(self, line: _ProtocolQueue) -> None:
+        """Until the line is open; raises RemoteProtocolError if it never will be."""
+        await line.opened.wait()
+        protocol = line.answer.protocol
+        if self._lines.get(protocol) is not line:
+            raise RemoteProtocolError(f"this peer does not speak {protocol!r} any more")
+        if line.closing:
+            await anyio.sleep_forever()  # until the connection goes
 
 
 def check_answer(answer: Answer, owner: str) -> None:

@@ -174,7 +174,10 @@ class Guard:
 
     def blame(self, plugin: str, what: str) -> Blame:
         """For the context of a call: what it leaves to the event loop, such as tasks, fails under the plugin's name, too."""
-        return partial(self.failure, plugin, f"{what}: work that it has begun")
+        return partial(self._begun_failed, plugin, what)
+
+    def _begun_failed(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
+        return self.failure(plugin, f"{what}: work that it has begun", error)
 
     def failure(self, plugin: str, what: str, error: BaseException) -> PluginFailed:
         """Log and count an exception of foreign code; returns the error to raise in its place."""

@@ -7,7 +7,8 @@ the authorization fails closed; the others behave as if what was asked for did n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -26,7 +27,8 @@ from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider, View
 from fluvial.seats import ALLOWED, Authorization, Consensus, Decision, Execution, Json, Routing, Transport
-from fluvial.waiting import Future, future, later
+from fluvial.timer_wheel import TimerWheel
+from fluvial.waiting import Future, future, now_s
 
 PartT = TypeVar("PartT")
 T = TypeVar("T")
@@ -77,6 +79,10 @@ class _Seat(Generic[PartT]):
 class GuardedTransport(_Seat[Transport]):
     """The transport; one that fails reaches nobody."""
 
+    def __init__(self, guard: Guard, name: str) -> None:
+        super().__init__(guard, name)
+        self._wheel = TimerWheel()
+
     @property
     def addresses(self) -> Sequence[Address]:
         """As :attr:`Transport.addresses`; none if it fails."""
@@ -84,37 +90,53 @@ class GuardedTransport(_Seat[Transport]):
 
     async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
         """As :meth:`Transport.request`; over a connection that has room it costs no task."""
+        answer = self.ask(contact.peer, protocol, payload, timeout_s=timeout_s)
+        return await (self._request(contact, protocol, payload, timeout_s=timeout_s) if answer is None else answer)
+
+    def ask(self, peer: PeerId, protocol: str, payload: bytes, *, timeout_s: float) -> Awaitable[bytes] | None:
+        """As :meth:`Transport.ask`: None if nothing was sent, else what is to be awaited, at once, for what :meth:`request` gives."""
         answered: Future[object] = future()
 
         def tell(found: object) -> None:
             if not answered.done():
                 answered.set_result(found)
 
-        what = self._what("request")
         take_back = self._guard.ask(
             self._plugin,
-            what,
-            lambda: self.part.ask(contact.peer, protocol, payload, tell, timeout_s=timeout_s),
+            self._what("request"),
+            lambda: self.part.ask(peer, protocol, payload, tell, timeout_s=timeout_s),
             None,
         )
-        if take_back is None:
-            return await self._request(contact, protocol, payload, timeout_s=timeout_s)
-        timer = later(timeout_s + TRANSPORT_GRACE_S, lambda: tell(TimeoutError("it told no answer in time")))
+        return None if take_back is None else self._answer(peer, answered, tell, take_back, timeout_s)
+
+    async def _answer(
+        self,
+        peer: PeerId,
+        answered: Future[object],
+        tell: Callable[[object], None],
+        take_back: Callable[[], None],
+        timeout_s: float,
+    ) -> bytes:
+        late = partial(tell, TimeoutError("it told no answer in time"))
+        timer = self._wheel.at(now_s() + timeout_s + TRANSPORT_GRACE_S, late)
         found: object = None
         try:
             found = await answered
         finally:
             timer.cancel()
             if not isinstance(found, bytes):
-                self._guard.ask(self._plugin, what, take_back, None)
+                self._guard.ask(self._plugin, self._what("request"), take_back, None)
         if isinstance(found, bytes):
             return found
         try:
             if isinstance(found, WAYS):
                 raise found
-            failed = self._guard.failure(self._plugin, what, found) if isinstance(found, Exception) else None
-            failed = failed or self._wrong("request", found)
-            raise Unreachable(f"{contact.peer}: {failed.message}", hint=failed.hint)
+            failed = (
+                self._guard.failure(self._plugin, self._what("request"), found)
+                if isinstance(found, Exception)
+                else self._wrong("request", found)
+            )
+            raise Unreachable(f"{peer}: {failed.message}", hint=failed.hint)
         finally:
             del found  # in a circle with this frame it would keep all that was sent, until garbage is collected
 
@@ -304,6 +326,8 @@ class GuardedAuthorization(_Seat[Authorization]):
 
     def _decision(self, method: str, decision: object) -> Decision:
         """A well-formed decision; a reason that is no short word for metrics is ``other``."""
+        if decision is ALLOWED:
+            return ALLOWED
         if not (
             isinstance(decision, Decision)
             and isinstance(decision.allowed, bool)

@@ -16,7 +16,7 @@ relay is tried. Only if nothing else is left its refusal is the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -196,28 +196,37 @@ class Carrier:
         If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
         peer could not be reached, and tries again.
         """
-        connected = peer in self._transport.connected()
-        places, owner = (self._passed_on, peer) if connected else (self._sought, sender)
-        if not places.take(owner):
-            why = f"for {peer}" if connected else f"of {sender} for peers that are not connected"
-            raise Refused(f"{places.has(owner)} messages {why} are being passed on, try again", reason="busy")
         try:
-            return await (
-                self._ask(Contact(peer), protocol, payload) if connected else self._seek(peer, protocol, payload)
-            )
+            return decode_receipt(await self._passed(peer, protocol, payload, sender))
         except Unreachable as error:
             if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
-        finally:
-            places.give(owner)
 
-    async def _seek(self, peer: PeerId, protocol: str, payload: bytes) -> Receipt:
-        contact = await self._routing.find(peer)
-        direct = tuple(way for way in contact.addresses if way.relay is None) if contact is not None else ()
-        if not direct:
-            raise _no_way(peer)
-        return await self._ask(Contact(peer, direct), protocol, payload)
+    async def _passed(self, peer: PeerId, protocol: str, payload: bytes, sender: PeerId) -> bytes:
+        """The answer to what is passed on: over the connection with the peer, else over one for which a way is sought."""
+        if self._passed_on.take(peer):
+            try:
+                answer: Awaitable[bytes] | None
+                answer = self._transport.ask(peer, protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
+                if answer is None and peer in self._transport.connected():  # there is no room for it now
+                    answer = self._transport.request(Contact(peer), protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
+                if answer is not None:
+                    return await answer
+            finally:
+                self._passed_on.give(peer)
+        elif peer in self._transport.connected():
+            raise _busy(self._passed_on.has(peer), f"for {peer}")
+        if not self._sought.take(sender):
+            raise _busy(self._sought.has(sender), f"of {sender} for peers that are not connected")
+        try:
+            found = await self._routing.find(peer)
+            direct = tuple(way for way in found.addresses if way.relay is None) if found is not None else ()
+            if not direct:
+                raise _no_way(peer)
+            return await self._transport.request(Contact(peer, direct), protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
+        finally:
+            self._sought.give(sender)
 
     async def _ask(self, contact: Contact, protocol: str, payload: bytes) -> Receipt:
         return decode_receipt(await self._transport.request(contact, protocol, payload, timeout_s=ANSWER_TIMEOUT_S))
@@ -226,6 +235,10 @@ class Carrier:
 def _where(address: Address) -> str:
     """An address without the peer, which everybody knows who reads it."""
     return str(replace(address, peer=None))
+
+
+def _busy(number: int, which: str) -> Refused:
+    return Refused(f"{number} messages {which} are being passed on, try again", reason="busy")
 
 
 def _no_way(peer: PeerId) -> Unreachable:

@@ -7,7 +7,7 @@ from logging import DEBUG, ERROR, WARNING
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import ContentId
@@ -19,6 +19,7 @@ from fluvial.fairness import Upstream
 from fluvial.guard.guarded import GuardedAuthorization
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
+from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Delivery, Particle, decode_delivery
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.inspection import inspect
@@ -30,11 +31,14 @@ from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import ACCEPTANCE, MISSING, PROTOCOL, REASONS, Receipt
 from fluvial.particles.refusals import RefusalLog
 from fluvial.particles.signed_headers import SignedHeaders
-from fluvial.telemetry import Counters
 from fluvial.throttling import ThrottledLog
 
 OWN_REASONS_MAX: Final = 64
 """Words of the authorization's own that the metric carries."""
+
+
+PASSED_ON_UNCOUNTED_BYTES: Final = 16_384
+"""What is passed on and has no more bytes is not counted as its initiator's memory: the places for what is passed on bound it to 24 MiB."""
 
 
 class _RefusedThere(Refused):
@@ -78,7 +82,7 @@ class Inbox:
         throttled: ThrottledLog,
         refusals: RefusalLog,
     ) -> None:
-        self._me = me
+        self._key = me.public_key
         self._refusals = refusals
         self._network = network
         self._limits = limits
@@ -94,8 +98,8 @@ class Inbox:
         self._throttled = throttled
         self._own_reasons: set[str] = set()
         self._signed = SignedHeaders()
-        self._outcomes = Counters(
-            Counter("fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics)
+        self._outcomes = OutcomeCounts(
+            "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
         )
 
     async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
@@ -103,7 +107,7 @@ class Inbox:
         particle_id, passing_on = "", False
         try:
             delivery = decode_delivery(payload)
-            particle_id, passing_on = delivery.header.id, delivery.to != self._me.public_key
+            particle_id, passing_on = delivery.header.id, delivery.to != self._key
             outcome = await self._take_in(sender, delivery, payload)
         except Refused as error:
             return self._refused(
@@ -129,7 +133,7 @@ class Inbox:
                 "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
             )
             return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
-        self._outcomes(outcome).inc()
+        self._outcomes.count(outcome)
         return ACCEPTANCE
 
     async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
@@ -140,7 +144,9 @@ class Inbox:
         decision = await self._authorization.admit(particle, sender)
         if not decision.allowed:
             raise Refused(decision.explanation, reason=decision.reason)
-        if delivery.to != self._me.public_key:
+        if delivery.to != self._key:
+            if len(payload) <= PASSED_ON_UNCOUNTED_BYTES:
+                return await self._pass_on(sender, delivery.to, particle, payload)
             with self._budget.reserved(particle.initiator, COPIES * len(payload)):
                 return await self._pass_on(sender, delivery.to, particle, payload)
         self._quota.check(particle.initiator)
@@ -214,7 +220,7 @@ class Inbox:
     ) -> Receipt:
         """A refusal, noted; ``foreign`` is a reason in the words of somebody else, which do not become labels."""
         label = Receipt(reason).label if foreign else self._label(reason)
-        self._outcomes(label).inc()
+        self._outcomes.count(label)
         self._observers.particle_refused(sender, particle_id, label if foreign else reason)
         self._refusals.note(particle_id, "particle", sender, reason, error.message, self._clock.now_ms())
         self._throttled.note(

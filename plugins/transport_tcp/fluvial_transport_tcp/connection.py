@@ -243,7 +243,7 @@ class Connection:
         self, protocol: str, payload: bytes, charge: int, until: float, tell: Callable[[Found], object]
     ) -> Callable[[], None]:
         pending = self._requests.open(self.peer, protocol, charge, tell)
-        pending.expire_at(until, lambda: self._abandon(pending, TimeoutError()))
+        pending.expire_at(self._shared.wheel, until, lambda: self._abandon(pending, TimeoutError()))
         self._writer.put(Message(Kind.REQUEST, pending.id, protocol, payload))
         return lambda: self._abandon(pending, None)
 

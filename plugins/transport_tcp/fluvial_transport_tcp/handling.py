@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from logging import ERROR
 from typing import Final, NamedTuple
@@ -13,9 +12,9 @@ from fluvial.identity import PeerId
 from fluvial.seats import RefusingAnswer
 
 from fluvial_transport_tcp.accounts import WorkAccount
-from fluvial_transport_tcp.boundary import contained
+from fluvial_transport_tcp.boundary import contained, note_failure
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
-from fluvial_transport_tcp.framing import Kind, Message, frame_bytes
+from fluvial_transport_tcp.framing import HEADER_BYTES, Kind, Message, frame_bytes
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.reading import Withdraw
@@ -146,11 +145,13 @@ class MessageHandler:
         self._workers.add(work)
 
     async def _handle(self, work: _Work) -> int:
-        with contained("handling", self._shared.throttled):
+        try:
             reply, useful = await self._reply(work.message)
             await self._finish(work, reply)
-            return 0 if useful else work.frame_bytes
-        return work.frame_bytes
+        except Exception as error:  # noqa: BLE001 - the boundary: everything expected was caught inside
+            note_failure("handling", self._shared.throttled, error)
+            return work.frame_bytes
+        return 0 if useful else work.frame_bytes
 
     async def _give_up(self, work: _Work) -> None:
         with contained("handling", self._shared.throttled):
@@ -179,20 +180,22 @@ class MessageHandler:
 
     async def _answer(self, reply: Message) -> None:
         size = frame_bytes(reply.label, reply.body)
-        with suppress(CreditClosed):  # the connection is gone, and with it whoever waits for the answer
+        try:
             if not self._writer.reserve_now(size):
                 self._share.overdraw(size)
                 try:
                     await self._writer.reserve(size)
                 finally:
                     self._share.give(size)
-            self._writer.put(reply)
+        except CreditClosed:  # the connection is gone, and with it whoever waits for the answer
+            return
+        self._writer.put(reply)
 
     async def _reply(self, message: Message) -> tuple[Message, bool]:
         """The reply, and whether the message was of use."""
         try:
             body = await self._shared.receive(self._peer, message.label, message.body)
-            too_large = frame_bytes("", body) > self._frame_bytes_max
+            too_large = HEADER_BYTES + len(body) > self._frame_bytes_max
         except FluvialError as error:
             return self._error(message, error), False
         except Exception as error:  # noqa: BLE001 - a bug of whoever handles it costs this message, not the node

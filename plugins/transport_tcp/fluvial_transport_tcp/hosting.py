@@ -18,6 +18,7 @@ from fluvial.identity import PeerId
 from fluvial.ports import Trust
 from fluvial.seats import PeerWatcher, Receive
 from fluvial.throttling import ThrottledLog
+from fluvial.timer_wheel import TimerWheel
 
 from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.boundary import contained
@@ -98,6 +99,7 @@ class ConnectionHost:
             waste=WasteRates(),
             pool=WorkerPool(),
             rounds=WorkRounds(),
+            wheel=TimerWheel(),
             leftovers=Leftovers(),
             metrics=metrics,
             log=log,

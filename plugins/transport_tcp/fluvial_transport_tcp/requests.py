@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 from fluvial.errors import RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
-from fluvial.waiting import TimerHandle, at
+from fluvial.timer_wheel import TimerWheel, WheelTimer
 
 from fluvial_transport_tcp.framing import Kind, Message
 
@@ -53,11 +53,11 @@ class Pending:
         self.charge = charge
         self.abandoned = False
         self._tell: Callable[[Found], object] | None = tell
-        self._timer: TimerHandle | None = None
+        self._timer: WheelTimer | None = None
 
-    def expire_at(self, until: float, expire: Callable[[], None]) -> None:
+    def expire_at(self, wheel: TimerWheel, until: float, expire: Callable[[], None]) -> None:
         """Call ``expire`` at a time of the loop's clock, unless somebody is told before."""
-        self._timer = at(until, expire)
+        self._timer = wheel.at(until, expire)
 
     def answer(self, answer: Message) -> None:
         """The answer is here."""

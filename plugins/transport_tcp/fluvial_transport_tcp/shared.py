@@ -6,6 +6,7 @@ import msgspec
 import structlog
 from fluvial.seats import Receive
 from fluvial.throttling import ThrottledLog
+from fluvial.timer_wheel import TimerWheel
 
 from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.intake import Intake
@@ -28,6 +29,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         waste: what may come to nothing of what they send.
         pool: whose tasks handle what comes in.
         rounds: how much of it is begun at once.
+        wheel: when requests that are not answered are given up.
         leftovers: what is still to be written though nobody waits for it.
         metrics: where things are counted.
         log: for what this node does itself.
@@ -41,6 +43,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     waste: WasteRates
     pool: WorkerPool
     rounds: WorkRounds
+    wheel: TimerWheel
     leftovers: Leftovers
     metrics: Metrics
     log: structlog.stdlib.BoundLogger
