@@ -164,6 +164,10 @@ class Carrier:
         told = (Address.parse(text).with_peer(peer) for text in header.reply_to)
         return tuple(dict.fromkeys((*known, *told)))
 
+    def is_connected(self, peer: PeerId) -> bool:
+        """Whether a connection with a peer stands."""
+        return peer in self._transport.connected()
+
     async def check_way(self, peer: PeerId) -> None:
         """Raise Unreachable if no way to a peer is known that it could be tried on."""
         if self._relays() or peer in self._transport.connected():

@@ -78,6 +78,7 @@ class DeliveryLane:
         "_later",
         "_line",
         "_lined",
+        "_mended",
         "_owners",
         "_told",
         "_tried_s",
@@ -111,6 +112,7 @@ class DeliveryLane:
         # Rows that were put off, and initiators of whom the peer takes nothing now: until when, and how often that was.
         self._later: dict[ParticleKey, tuple[float, int]] = {}
         self._full: dict[PeerId, tuple[float, int]] = {}
+        self._mended: set[ParticleKey] = set()  # rows that are to be tried again at once
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> None:
@@ -150,6 +152,7 @@ class DeliveryLane:
             self._lined.discard(key)
             if (row := self.rows.get(key)) is not None and self._due_s(key) <= now_s:
                 self._trying.add(key)
+                self._mended.discard(key)
                 return row
         return None
 
@@ -181,6 +184,7 @@ class DeliveryLane:
         self._upstreams.pop(key, None)
         self._told.pop(key, None)
         self._later.pop(key, None)
+        self._mended.discard(key)
 
     def put_off(
         self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0, mended: bool = False
@@ -191,6 +195,8 @@ class DeliveryLane:
         """
         _, times = self._later.get(row.key, (0.0, 0))
         pause_s = 0.0 if mended and not times else min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
+        if mended and not times:
+            self._mended.add(row.key)
         self._later[row.key] = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5)), min(times + 1, 30)
 
     def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
@@ -204,7 +210,7 @@ class DeliveryLane:
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
         """Whether the row waits by itself, whatever the others do."""
-        return self._due_s(row.key) > now_s
+        return row.key in self._mended or self._due_s(row.key) > now_s
 
     def has_turns(self, now_s: float) -> bool:
         """Whether a row is to be tried now."""

@@ -4,8 +4,9 @@ What must be delivered is in the store before anything is sent. Each peer that h
 particles share: a peer that is away is tried as often for ten thousand particles as for one. A lane that waits costs no task, and an attempt
 no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
 
-Lanes take places. Peers that took something the last time have most of them; the others (*knocks*: it is not known whether they are there,
-or even exist) have few, which go round fairly by initiator.
+Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
+not known whether they are there, or even exist) have few, which go round fairly by initiator, and a small part of each round of the loop: after a
+restart thousands of them are due at once.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import Event, now_s
+from fluvial.waiting import Event, now_s, soon
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANES_MAX: Final = 256
 """Peers that are served at the same time; others wait for a place."""
 KNOCKS_MAX: Final = 64
-"""Peers among them that did not take anything the last time, or were never tried."""
+"""Peers among them that did not take anything the last time, or were never tried and are not connected."""
+KNOCKS_IN_ROUND_MAX: Final = 2
+"""Knocks that begin in one round of the loop: each takes half a millisecond, and everything else of the peer has its turn between two rounds."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
@@ -120,6 +123,7 @@ class Outbox:
         self._in_line: set[PeerId] = set()
         self._served = 0
         self._knocks = 0
+        self._begun = 0  # knocks, in this round of the loop
         self._sooner = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._parcels: Parcels | None = None
@@ -154,9 +158,12 @@ class Outbox:
         return (lane := self._lanes.get(peer)) is not None and key in lane.rows
 
     def wake(self, peer: PeerId) -> None:
-        """Try now what waits for a peer: it can be reached again."""
+        """Try now what waits for a peer: it has connected."""
         if (lane := self._lanes.get(peer)) is not None:
             lane.wake()
+            lane.failures = 0  # it is no knock any more
+            if peer in self._in_line and self._knocking.remove(lane.owner, lane):
+                self._in_line.discard(peer)
             self._schedule(lane)
 
     # --- whose turn it is
@@ -180,22 +187,34 @@ class Outbox:
             self._sooner.set()
             return
         self._in_line.add(lane.peer)
-        (self._ready if lane.peer in self._good else self._knocking).push(lane.owner, lane)
+        (self._knocking if self._is_knock(lane) else self._ready).push(lane.owner, lane)
         self._give_places()
+
+    def _is_knock(self, lane: DeliveryLane) -> bool:
+        return lane.peer not in self._good and (lane.failures > 0 or not self._carrier.is_connected(lane.peer))
 
     def _give_places(self) -> None:
         assert self._tasks is not None, "the outbox was not started"
         while self._served < LANES_MAX:
-            knocks = self._knocking and self._knocks < KNOCKS_MAX
+            knocks = self._knocking and self._knocks < KNOCKS_MAX and self._begun < KNOCKS_IN_ROUND_MAX
             if not (self._ready or knocks):
                 return
-            _, lane = self._ready.pop() if self._ready else self._knocking.pop()
+            is_knock = not self._ready
+            _, lane = (self._knocking if is_knock else self._ready).pop()
             self._in_line.discard(lane.peer)
             lane.busy = True
             self._served += 1
-            is_knock = lane.peer not in self._good
             self._knocks += is_knock
+            if is_knock:
+                if not self._begun:
+                    soon(self._next_round)
+                self._begun += 1
             self._tasks.start_soon(self._serve, lane, is_knock)
+
+    def _next_round(self) -> None:
+        """In the next round of the loop further knocks may begin."""
+        self._begun = 0
+        self._give_places()
 
     async def _keep_time(self) -> None:
         """Until cancelled: have lanes served whose pause is over."""

@@ -8,7 +8,7 @@ accepted, each of them keeps a place in the budget of memory: nothing new is let
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from typing import Final
 
@@ -79,6 +79,19 @@ class Suspended:
             self._budget.charge(_place(key), initiator, MACHINE_BYTES)
             self._line.push(initiator, key)
             self._news.set()
+
+    def put_all(self, keys: Mapping[ParticleKey, PeerId]) -> None:
+        """As :meth:`put`, for all particles that a peer has after a restart, oldest first.
+
+        Who began first has the first turn. Of one initiator the newest are first: flows that have taken long already are most likely over
+        elsewhere, and wait here for nothing but their ttl.
+        """
+        lines: dict[PeerId, list[ParticleKey]] = {}
+        for key, initiator in keys.items():
+            lines.setdefault(initiator, []).append(key)
+        for initiator, line in lines.items():
+            for key in reversed(line):
+                self.put(key, initiator)
 
     def put_back(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
         """As :meth:`put`, for one that has just been stopped for want of memory: its initiator's go on after a pause.

@@ -110,3 +110,14 @@ async def test_initiators_that_are_connected_have_every_second_turn() -> None:
         await until(lambda: not len(suspended))
         tasks.cancel_scope.cancel()
     assert set(mine) <= set(gone_on[:6])
+
+
+async def test_after_a_restart_the_newest_of_each_initiator_is_first() -> None:
+    gone_on: list[ParticleKey] = []
+    suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
+    suspended.put_all({key_of(number): FRIEND if number < 3 else STRANGER for number in range(6)})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(suspended.run)
+        await until(lambda: not len(suspended))
+        tasks.cancel_scope.cancel()
+    assert gone_on == [key_of(number) for number in (2, 5, 1, 4, 0, 3)]
