@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import anyio
 import msgspec
 import structlog
 from anyio.abc import TaskStatus
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Address
@@ -27,6 +28,7 @@ from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
+from fluvial.log_output import LogOutput
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
@@ -79,9 +81,15 @@ class Node:
         self._clock = clock or SystemClock()
         self._rng = rng or random.SystemRandom()
         telemetry = settings.telemetry
+        output = self._log_output = LogOutput(sys.stderr)
         base_log = log or make_logger(
-            log_format=telemetry.log_format, log_level=telemetry.log_level, lines_per_s=telemetry.lines_per_s_max
+            log_format=telemetry.log_format,
+            log_level=telemetry.log_level,
+            lines_per_s=telemetry.lines_per_s_max,
+            file=output,
         )
+        lost = Gauge("fluvial_log_lines_lost", "Lines of the log that could not be written", registry=self.metrics)
+        lost.set_function(lambda: output.lost_in_all)
         self.log: Final = base_log.bind(peer=self.keys.peer_id)
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
@@ -252,6 +260,7 @@ class Node:
             rng=self._rng,
             metrics=self.metrics,
             log=self.log,
+            health=self._log_output.health,
             serves=self._serves,
             on_run=self._ran,
             on_notice=self._heard,

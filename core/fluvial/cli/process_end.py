@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -65,5 +66,9 @@ class ProcessEnd:
             failed="" if failed is None else describe(failed),
         )
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream is not None:  # it is, if it was closed when Python began
+                with suppress(
+                    OSError, ValueError
+                ):  # a full disk, a reader that has gone: the process ends all the same
+                    stream.flush()
         os._exit(EXIT_CODE)
