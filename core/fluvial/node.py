@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -26,6 +26,7 @@ from fluvial.clock import Clock, SystemClock
 from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
+from fluvial.findings import Finding
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.log_output import LogOutput
@@ -237,6 +238,11 @@ class Node:
             watch, _ = found
             watch(effects, waits)
 
+    def _health(self) -> Iterator[Finding]:
+        yield from self._log_output.health()
+        if self._operation is not None:
+            yield from self._operation.store.health()
+
     def _heard(self, particle: Particle, notice: Notice) -> None:
         if (found := self._watches.get(particle.key)) is not None:
             _, listen = found
@@ -260,7 +266,7 @@ class Node:
             rng=self._rng,
             metrics=self.metrics,
             log=self.log,
-            health=self._log_output.health,
+            health=self._health,
             serves=self._serves,
             on_run=self._ran,
             on_notice=self._heard,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
+import structlog
 from anyio import to_thread
 
 from fluvial.errors import StorageError
 from fluvial.prepared import Prepared, SqlTransaction
 from fluvial.storage.backend import READERS_MAX, Backend, WritingLink
 from fluvial.storage.committer import LOG_BYTES, Committer, SqliteCommitter, Work
+from fluvial.storage.condition import Condition
 from fluvial.storage.connecting import connect
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
@@ -38,7 +40,7 @@ class SharedDatabase:
         ownership: the right to write; None if it was opened read-only.
         inline: do everything on the event loop's thread.
         log_bytes: the size beyond which SQLite's log is cut.
-        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
+        condition: told whether it works, and what goes wrong while nobody waits for an answer.
     """
 
     def __init__(
@@ -48,14 +50,16 @@ class SharedDatabase:
         *,
         inline: bool = False,
         log_bytes: int = LOG_BYTES,
-        on_trouble: Callable[[StorageError], None] = lambda _: None,
+        condition: Condition | None = None,
     ) -> None:
+        self.condition: Final = Condition(structlog.get_logger()) if condition is None else condition
+        """Whether it works."""
         self._backend = backend
         self._inline = inline
         self._writer: Writer | None = None
         if ownership is not None:
             committer = _committer(backend, ownership, log_bytes)
-            self._writer = Writer(committer, backend.where, inline=inline, on_trouble=on_trouble)
+            self._writer = Writer(committer, backend.where, inline=inline, condition=self.condition)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
     @property
@@ -176,7 +180,7 @@ async def open_database(
     inline: bool = False,
     busy_timeout_s: float = 5.0,
     log_bytes: int = LOG_BYTES,
-    on_trouble: Callable[[StorageError], None] = lambda _: None,
+    condition: Condition | None = None,
 ) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
 
@@ -184,7 +188,7 @@ async def open_database(
         return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
 
     backend, ownership = await _called(prepare, inline=inline)
-    database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, on_trouble=on_trouble)
+    database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, condition=condition)
     try:
         yield database
     finally:
