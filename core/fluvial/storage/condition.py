@@ -26,6 +26,15 @@ class Condition:
         self.failure: StorageError | None = None
         """Why nothing can be written now; None if it can."""
 
+    def watching(self, owner: str, seconds: float) -> None:
+        """It is found out whether a process on another host writes to it, which takes so long at most."""
+        self._log.info("database_watched", owner=owner, seconds=seconds)
+
+    def taken_over(self, owner: str) -> None:
+        """Whoever had it, elsewhere, did not give it back."""
+        hint = "if it still runs, this is a copy of its database: stop one of the two, which are one peer with one key"
+        self._log.warning("database_taken_over", owner=owner, hint=hint)
+
     def failed(self, error: StorageError) -> bool:
         """A write failed. Whether that is about the database as a whole, and not about this write: then the log has it."""
         if isinstance(error, OwnershipLost):

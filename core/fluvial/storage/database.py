@@ -50,9 +50,9 @@ class SharedDatabase:
         *,
         inline: bool = False,
         log_bytes: int = LOG_BYTES,
-        condition: Condition | None = None,
+        condition: Condition,
     ) -> None:
-        self.condition: Final = Condition(structlog.get_logger()) if condition is None else condition
+        self.condition: Final = condition
         """Whether it works."""
         self._backend = backend
         self._inline = inline
@@ -183,9 +183,10 @@ async def open_database(
     condition: Condition | None = None,
 ) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
+    condition = Condition(structlog.get_logger()) if condition is None else condition
 
     def prepare() -> tuple[Backend, Ownership | None]:
-        return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
+        return _prepare(url, base_dir, tables, read_only, busy_timeout_s, condition)
 
     backend, ownership = await _called(prepare, inline=inline)
     database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, condition=condition)
@@ -196,7 +197,7 @@ async def open_database(
 
 
 def _prepare(
-    url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float
+    url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float, condition: Condition
 ) -> tuple[Backend, Ownership | None]:
     """Connect, then check, or migrate and become the owner."""
     backend: Backend | None = None
@@ -205,7 +206,9 @@ def _prepare(
         if backend.read_only:
             _check(backend, tables)
             return backend, None
-        ownership = _owned(backend, tables)
+        ownership = _owned(backend, tables, condition)
+        if ownership.before:
+            condition.taken_over(ownership.before)
         if backend.path is not None:
             _write_back(backend)
         return backend, ownership
@@ -219,10 +222,10 @@ def _prepare(
         raise
 
 
-def _owned(backend: Backend, tables: Sequence[Tables]) -> Ownership:
+def _owned(backend: Backend, tables: Sequence[Tables], condition: Condition) -> Ownership:
     """Bring the tables up to date, and become the owner."""
     with backend.linked() as link:
-        wait_until_free(lambda: _owner(link), backend.where, backend.path)
+        wait_until_free(lambda: _owner(link), backend.where, backend.path, watching=condition.watching)
         with link.begin(), link.lent():
             if is_up_to_date(link.transaction, tables) or make_tables(link.transaction, tables):
                 return claim(link.transaction, backend.where, backend.path)
