@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -13,7 +14,7 @@ import anyio
 import msgspec
 import structlog
 from anyio.abc import TaskStatus
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial import __version__
 from fluvial.addresses import Address
@@ -26,8 +27,10 @@ from fluvial.config import Configuration, Settings
 from fluvial.effectors import Effector
 from fluvial.errors import ConfigError, FluvialError, root_cause
 from fluvial.fairness import Upstream
+from fluvial.findings import Finding
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
+from fluvial.log_output import LogOutput
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
@@ -80,9 +83,15 @@ class Node:
         self._clock = clock or SystemClock()
         self._rng = rng or random.SystemRandom()
         telemetry = settings.telemetry
+        output = self._log_output = LogOutput(sys.stderr)
         base_log = log or make_logger(
-            log_format=telemetry.log_format, log_level=telemetry.log_level, lines_per_s=telemetry.lines_per_s_max
+            log_format=telemetry.log_format,
+            log_level=telemetry.log_level,
+            lines_per_s=telemetry.lines_per_s_max,
+            file=output,
         )
+        lost = Gauge("fluvial_log_lines_lost", "Lines of the log that could not be written", registry=self.metrics)
+        lost.set_function(lambda: output.lost_in_all)
         self.log: Final = base_log.bind(peer=self.keys.peer_id)
         self._serves = tuple(serves)
         self._watches: dict[ParticleKey, tuple[Watch, Listen]] = {}
@@ -230,6 +239,11 @@ class Node:
             watch, _ = found
             watch(effects, waits)
 
+    def _health(self) -> Iterator[Finding]:
+        yield from self._log_output.health()
+        if self._operation is not None:
+            yield from self._operation.store.health()
+
     def _heard(self, particle: Particle, notice: Notice) -> None:
         if (found := self._watches.get(particle.key)) is not None:
             _, listen = found
@@ -253,6 +267,7 @@ class Node:
             rng=self._rng,
             metrics=self.metrics,
             log=self.log,
+            health=self._health,
             serves=self._serves,
             on_run=self._ran,
             on_notice=self._heard,

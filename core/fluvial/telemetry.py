@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict
 
+from fluvial.log_output import LogOutput
+
 LINES_PER_S: Final = 100
 """Lines of one event that are written in a second; each is about 250 bytes."""
 BURST_S: Final = 10
@@ -93,7 +95,7 @@ def make_logger(
     log_format: Literal["console", "json"],
     log_level: str,
     lines_per_s: int = 0,
-    file: TextIO | None = None,
+    file: TextIO | LogOutput | None = None,
 ) -> structlog.stdlib.BoundLogger:
     """A logger that writes to ``file`` (stderr by default); fields are bound with ``log.bind(peer=…)``.
 
@@ -103,8 +105,9 @@ def make_logger(
         lines_per_s: how many lines of one event are written in a second, see :class:`LineLimit`; 0 for any number.
         file: where to.
     """
-    out = sys.stderr if file is None else file
+    stream = file if isinstance(file, LogOutput) else LogOutput(sys.stderr if file is None else file)
     processors: list[Any] = [LineLimit(lines_per_s)] if lines_per_s else []
+    processors.append(stream.tell_lost)
     if log_format == "json":
         processors.append(JsonLine())
     else:
@@ -113,7 +116,7 @@ def make_logger(
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             structlog.dev.ConsoleRenderer(
-                colors=out.isatty(),
+                colors=stream.for_people,
                 pad_event_to=22,
                 sort_keys=False,
                 exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
@@ -121,7 +124,7 @@ def make_logger(
         ]
     level = logging.getLevelNamesMapping()[log_level.upper()]
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        stream,
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,

@@ -22,6 +22,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,7 @@ from fluvial.clock import Clock
 from fluvial.config import Choice, Configuration
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError
+from fluvial.findings import Finding
 from fluvial.guard.blame import BLAME
 from fluvial.guard.guard import Guard, PluginFailed
 from fluvial.guard.guarded import (
@@ -83,6 +85,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         rng: the only source of randomness that is no secret.
         metrics: the registry of all its metrics.
         log: its logger.
+        health: what is found of the process itself.
         serves: native services that are available from the first particle on.
         on_run: called with the outcome of each run of a particle here.
         on_notice: called with each failure notice about a particle of the node's own.
@@ -93,6 +96,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     rng: random.Random
     metrics: CollectorRegistry
     log: structlog.stdlib.BoundLogger
+    health: Callable[[], Iterable[Finding]]
     serves: Sequence[Effector[Any]]
     on_run: OnRun
     on_notice: OnNotice
@@ -339,7 +343,7 @@ class Assembly:
             network=self._settings.network,
             clock=self._owner.clock,
             connected=self.transport.connected,
-            findings=self.parts.findings,
+            findings=lambda: chain(self._owner.health(), self.parts.findings()),
         )
 
     # --- services

@@ -7,15 +7,19 @@ ignore their cancellation, before the event loop can be closed, and for threads 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from fluvial.faults import describe
 
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a peer in order."""
 EXIT_S: Final = 4.0
 """How long tasks and threads may go on after the peer has stopped, in seconds."""
 EXIT_CODE: Final = 1
@@ -42,6 +46,8 @@ class ProcessEnd:
         Args:
             failed: why the peer has stopped, if that is an error; nobody else might come to say so.
         """
+        for one in STOP_SIGNALS:  # further ones: it ends anyhow, and its exit code tells how it has stopped
+            signal.signal(one, signal.SIG_IGN)
         threading.Thread(target=self._force, args=(failed,), name="fluvial: end of the process", daemon=True).start()
 
     def loop_closed(self) -> None:
@@ -65,5 +71,9 @@ class ProcessEnd:
             failed="" if failed is None else describe(failed),
         )
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream is not None:  # it is, if it was closed when Python began
+                with suppress(
+                    OSError, ValueError
+                ):  # a full disk, a reader that has gone: the process ends all the same
+                    stream.flush()
         os._exit(EXIT_CODE)

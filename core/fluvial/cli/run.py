@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation
@@ -14,8 +16,18 @@ def run(invocation: Invocation) -> None:
     """Run the peer until SIGINT or SIGTERM."""
     from fluvial.cli.garbage import no_collecting
 
+    _open_missing_streams()
     with no_collecting():
         _run(invocation)
+
+
+def _open_missing_streams() -> None:
+    """Take the numbers of standard streams that are closed: a file or connection that got one would be written to by whoever writes to that stream."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _run(invocation: Invocation) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
 from fluvial.cli.garbage import tend_garbage
-from fluvial.cli.process_end import ProcessEnd
+from fluvial.cli.process_end import STOP_SIGNALS, ProcessEnd
 from fluvial.config.settings import LoopKind
 from fluvial.errors import ConfigError, root_cause
 from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
 
 T = TypeVar("T")
-
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(work: Callable[[], Awaitable[T]], loop: LoopKind = "asyncio") -> T:
@@ -96,5 +94,5 @@ async def serve(node: Node, ending: ProcessEnd) -> None:
     except BaseException as error:
         ending.begin(root_cause(error) if isinstance(error, BaseExceptionGroup) else error)
         raise
-    node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")
     ending.begin()
+    node.log.info("peer_stopped", signal=stopped_by.name if stopped_by is not None else "")

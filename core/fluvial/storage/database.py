@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
+import structlog
 from anyio import to_thread
 
 from fluvial.errors import StorageError
 from fluvial.prepared import Prepared, SqlTransaction
 from fluvial.storage.backend import READERS_MAX, Backend, WritingLink
 from fluvial.storage.committer import LOG_BYTES, Committer, SqliteCommitter, Work
+from fluvial.storage.condition import Condition
 from fluvial.storage.connecting import connect
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import is_database_error, storage_error, what_work_raised
@@ -38,7 +40,7 @@ class SharedDatabase:
         ownership: the right to write; None if it was opened read-only.
         inline: do everything on the event loop's thread.
         log_bytes: the size beyond which SQLite's log is cut.
-        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
+        condition: told whether it works, and what goes wrong while nobody waits for an answer.
     """
 
     def __init__(
@@ -48,14 +50,16 @@ class SharedDatabase:
         *,
         inline: bool = False,
         log_bytes: int = LOG_BYTES,
-        on_trouble: Callable[[StorageError], None] = lambda _: None,
+        condition: Condition,
     ) -> None:
+        self.condition: Final = condition
+        """Whether it works."""
         self._backend = backend
         self._inline = inline
         self._writer: Writer | None = None
         if ownership is not None:
             committer = _committer(backend, ownership, log_bytes)
-            self._writer = Writer(committer, backend.where, inline=inline, on_trouble=on_trouble)
+            self._writer = Writer(committer, backend.where, inline=inline, condition=self.condition)
         self._readers = anyio.CapacityLimiter(READERS_MAX)
 
     @property
@@ -176,15 +180,16 @@ async def open_database(
     inline: bool = False,
     busy_timeout_s: float = 5.0,
     log_bytes: int = LOG_BYTES,
-    on_trouble: Callable[[StorageError], None] = lambda _: None,
+    condition: Condition | None = None,
 ) -> AsyncIterator[SharedDatabase]:
     """Open a database and bring its tables up to date; see :func:`fluvial.storage.store.open_store`."""
+    condition = Condition(structlog.get_logger()) if condition is None else condition
 
     def prepare() -> tuple[Backend, Ownership | None]:
-        return _prepare(url, base_dir, tables, read_only, busy_timeout_s)
+        return _prepare(url, base_dir, tables, read_only, busy_timeout_s, condition)
 
     backend, ownership = await _called(prepare, inline=inline)
-    database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, on_trouble=on_trouble)
+    database = SharedDatabase(backend, ownership, inline=inline, log_bytes=log_bytes, condition=condition)
     try:
         yield database
     finally:
@@ -192,7 +197,7 @@ async def open_database(
 
 
 def _prepare(
-    url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float
+    url: str, base_dir: Path, tables: Sequence[Tables], read_only: bool, busy_timeout_s: float, condition: Condition
 ) -> tuple[Backend, Ownership | None]:
     """Connect, then check, or migrate and become the owner."""
     backend: Backend | None = None
@@ -201,7 +206,9 @@ def _prepare(
         if backend.read_only:
             _check(backend, tables)
             return backend, None
-        ownership = _owned(backend, tables)
+        ownership = _owned(backend, tables, condition)
+        if ownership.before:
+            condition.taken_over(ownership.before)
         if backend.path is not None:
             _write_back(backend)
         return backend, ownership
@@ -215,10 +222,10 @@ def _prepare(
         raise
 
 
-def _owned(backend: Backend, tables: Sequence[Tables]) -> Ownership:
+def _owned(backend: Backend, tables: Sequence[Tables], condition: Condition) -> Ownership:
     """Bring the tables up to date, and become the owner."""
     with backend.linked() as link:
-        wait_until_free(lambda: _owner(link), backend.where, backend.path)
+        wait_until_free(lambda: _owner(link), backend.where, backend.path, watching=condition.watching)
         with link.begin(), link.lent():
             if is_up_to_date(link.transaction, tables) or make_tables(link.transaction, tables):
                 return claim(link.transaction, backend.where, backend.path)

@@ -20,7 +20,7 @@ _SQLITE_HINTS: Final = {
     "SQLITE_CORRUPT": "the file is damaged: stop the node, then restore a backup or try `sqlite3 FILE .recover`",
     "SQLITE_NOTADB": "the file is something else or is damaged: name another file or restore a backup",
     "SQLITE_FULL": "free some space on the disk",
-    "SQLITE_IOERR": "the disk failed to read or write: check it and the system's log",
+    "SQLITE_IOERR": "the disk failed to read or write, or a quota or a limit of file sizes is used up: check them and the system's log",
     "SQLITE_TOOBIG": "one value is larger than SQLite can hold",
 }
 """By primary result code; an extended code such as ``SQLITE_READONLY_DBMOVED`` begins with its primary one.

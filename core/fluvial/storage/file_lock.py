@@ -16,6 +16,7 @@ from typing import Final
 
 from fluvial.errors import StorageError
 from fluvial.storage.failures import storage_error
+from fluvial.storage.locked import neighbour_of
 from fluvial.storage.ownership import OwnershipLost
 
 _LOG: Final = "-wal"
@@ -67,7 +68,7 @@ class FileLock:
         self._neighbour.close()
 
     def _lock_neighbour(self, busy_timeout_s: float) -> sqlite3.Connection:
-        neighbour = self._path.with_name(self._path.name + "-owner")
+        neighbour = neighbour_of(self._path)
         lock: sqlite3.Connection | None = None
         try:
             lock = sqlite3.connect(neighbour, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)

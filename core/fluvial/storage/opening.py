@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -11,6 +11,7 @@ import anyio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from fluvial.findings import Finding
 from fluvial.ports import Database
 from fluvial.prepared import Prepared
 from fluvial.storage.particles import ParticleStore
@@ -37,6 +38,10 @@ class Keeping(Protocol):
 
     def part(self, name: str) -> Database:
         """The port ``Database`` for the part of this name."""
+        ...
+
+    def health(self) -> Iterable[Finding]:
+        """What is wrong with what it is kept in, if anything is."""
         ...
 
 
@@ -93,6 +98,10 @@ class _InMemory:
     def part(self, name: str) -> Database:
         """See :class:`Keeping`."""
         return _LateDatabase(self, name)
+
+    def health(self) -> Iterable[Finding]:
+        """See :class:`Keeping`; memory does not fail."""
+        return ()
 
     async def store(self) -> Store:
         """The database of the parts."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
 
+from fluvial.findings import Finding
 from fluvial.storage.committer import LOG_BYTES
+from fluvial.storage.condition import Condition
 from fluvial.storage.database import SharedDatabase, open_database
 from fluvial.storage.parts import PartDatabase, PartDatabases
 from fluvial.storage.sql_particles import SqlParticles
@@ -32,6 +34,10 @@ class Store:
     def part(self, name: str) -> PartDatabase:
         """The port ``Database`` for the part of this name."""
         return self._parts.of(name)
+
+    def health(self) -> Iterator[Finding]:
+        """What is wrong with the database, if anything is."""
+        return self.database.condition.health()
 
 
 @asynccontextmanager
@@ -60,7 +66,7 @@ async def open_store(
         busy_timeout_s: how long to wait for a lock that another program holds, seconds.
         log_bytes: the size beyond which SQLite's log is cut.
         metrics: gets the store's metrics; none are kept without.
-        log: where parts that hold up others, and the loss of the database, are reported.
+        log: where parts that hold up others, and failures and the loss of the database, are reported.
 
     Raises:
         ConfigError: the URL is not understood.
@@ -77,7 +83,7 @@ async def open_store(
         inline=inline,
         busy_timeout_s=busy_timeout_s,
         log_bytes=log_bytes,
-        on_trouble=lambda error: told.error("storage_failed", error=error.message),
+        condition=Condition(told),
     )
     async with opening as database:
         parts = PartDatabases(database, metrics=CollectorRegistry() if metrics is None else metrics, log=told)

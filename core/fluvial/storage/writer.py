@@ -40,6 +40,7 @@ from anyio import to_thread
 
 from fluvial.errors import StorageError
 from fluvial.storage.committer import Committer, Ticket, Work
+from fluvial.storage.condition import Condition
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.failures import what_work_raised
 from fluvial.storage.gathering import GATHER_S, Gathering
@@ -105,16 +106,14 @@ class Writer:
         committer: brings groups to their end.
         where: names the database in messages.
         inline: do everything on the event loop's thread, whatever it waits for; for simulations.
-        on_trouble: told what goes wrong while nobody waits for an answer, and once when the database is lost.
+        condition: told whether the database works, and what goes wrong while nobody waits for an answer.
     """
 
-    def __init__(
-        self, committer: Committer, where: str, *, inline: bool, on_trouble: Callable[[StorageError], None]
-    ) -> None:
+    def __init__(self, committer: Committer, where: str, *, inline: bool, condition: Condition) -> None:
         self._committer = committer
         self._where = where
         self._inline = inline
-        self._on_trouble = on_trouble
+        self._condition = condition
         self._lost: OwnershipLost | None = None
         self._loop = asyncio.get_running_loop()
         self._room = anyio.Semaphore(WAITING_MAX, fast_acquire=True)
@@ -172,7 +171,7 @@ class Writer:
     def defer(self, work: DirectWrite[Any]) -> None:
         """Write something for which nobody waits, together with whatever is written next, or after ``DEFERRED_S``.
 
-        If it fails, or the process ends before, it has not happened; ``on_trouble`` is told of a failure. It is written in the order of its call
+        If it fails, or the process ends before, it has not happened; the condition is told of a failure. It is written in the order of its call
         relative to all other writes.
         """
         if self._closed or self._lost is not None:
@@ -305,16 +304,16 @@ class Writer:
         callers, unheard = 0, None
         for ticket in group:
             callers += not ticket.own
-            if (error := ticket.error) is not None:
+            if isinstance(error := ticket.error, StorageError):
                 if isinstance(error, OwnershipLost):
                     self._lose(error)
-                if ticket.done is None:
+                if not self._condition.failed(error) and ticket.done is None:
                     unheard = unheard or error
             self._dismiss(ticket)
         if callers and not at_once:
             self._lone.seen(alone=callers == 1 and not self._queue)
-        if isinstance(unheard, StorageError) and unheard is not self._lost:
-            self._on_trouble(unheard)
+        if unheard is not None:
+            self._condition.unheard(unheard)
         self._schedule()
         if self._idle is not None and not self._queue and not self._idle.done():
             self._idle.set_result(None)
@@ -353,14 +352,16 @@ class Writer:
 
     def _beaten(self, done: asyncio.Future[None]) -> None:
         error = done.exception()
-        if isinstance(error, StorageError) and error is not self._lost:
-            self._on_trouble(error)
+        if isinstance(error, StorageError):
+            self._condition.unheard(error)
+        elif error is None:
+            self._condition.worked()
 
     def _lose(self, error: OwnershipLost) -> None:
         """From here on nothing is written: what is not this process's own must not be changed by it."""
         if self._lost is None:
             self._lost = error
-            self._on_trouble(error)
+            self._condition.failed(error)
         self._queue_deferred()
         while self._queue:
             ticket = self._queue.popleft()
@@ -404,4 +405,4 @@ class Writer:
             trouble = what_work_raised(error, self._where)
             if not isinstance(trouble, StorageError):
                 raise
-            self._on_trouble(trouble)
+            self._condition.unheard(trouble)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,10 +17,12 @@ from fluvial.particle import ParticleKey
 from fluvial.prepared import Statement
 from fluvial.storage import JournalEntry, SharedDatabase, Store, open_store, writer
 from fluvial.storage.backend import READERS_MAX
+from fluvial.storage.condition import Condition
 from fluvial.storage.database import open_database
 from fluvial.storage.direct import DIRECT_BYTES_MAX, DirectWrite
 from fluvial.storage.particle_tables import scripts
 from fluvial.storage.writer import GROUP_MAX, WAITING_MAX
+from fluvial.telemetry import make_logger
 from sqlalchemy import Connection, Engine, event, func, insert, select, text
 
 from tests.core.storage.samples import NOW_MS, make_particle, peer
@@ -119,14 +123,17 @@ async def test_what_nobody_waits_for_waits_only_for_a_moment(url: str, tmp_path:
 
 
 async def test_a_failure_of_what_nobody_waits_for_is_told_and_harms_no_other(tmp_path: Path) -> None:
-    troubles: list[StorageError] = []
-    opening = open_database("sqlite:///fluvial.db", base_dir=tmp_path, on_trouble=troubles.append)
+    out = io.StringIO()
+    condition = Condition(make_logger(log_format="json", log_level="info", file=out))
+    opening = open_database("sqlite:///fluvial.db", base_dir=tmp_path, condition=condition)
     async with opening as database:
         for number in (0, 0, 1):
             database.defer(script(number))
         assert await add_row(database, 2) == 2
         assert await database.read(rows) == 3
-    assert len(troubles) == 1
+    (line,) = out.getvalue().splitlines()
+    assert json.loads(line)["event"] == "storage_failed"
+    assert condition.failure is None, "it is about that write alone"
 
 
 async def test_a_write_is_visible_to_others_when_it_returns(url: str, tmp_path: Path) -> None:

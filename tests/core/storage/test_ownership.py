@@ -104,6 +104,23 @@ async def test_a_file_that_was_moved_after_a_kill_is_taken_up(tmp_path: Path) ->
         assert set(acknowledged) <= set(await store.particles.live(0))
 
 
+async def test_a_copy_of_a_database_in_use_is_refused_and_later_told(tmp_path: Path) -> None:
+    """A copy of a running node's files, as a backup might be taken: two peers with one key. When the original has ended it is a restored backup."""
+    async with logged(SQLITE, tmp_path):
+        for end in ("", "-wal", "-owner"):
+            shutil.copy(tmp_path / f"peer.db{end}", tmp_path / f"copy.db{end}")
+        with pytest.raises(
+            StorageError, match=r"it is a copy of .*/peer\.db, to which process \d+ writes now"
+        ) as raised:
+            await open_and_close("sqlite:///copy.db", tmp_path)
+        assert "stop that one first" in raised.value.hint
+    async with logged("sqlite:///copy.db", tmp_path) as (_, out):
+        assert '"event": "database_taken_over"' in out.getvalue()
+        assert f"process {os.getpid()} on {platform.node()}" in out.getvalue()
+    async with logged("sqlite:///copy.db", tmp_path) as (_, out):
+        assert "database_taken_over" not in out.getvalue(), "it was left in order"
+
+
 # --- loss
 
 
