@@ -44,11 +44,12 @@ class FairQueue(Generic[ItemT]):
     """See the module's docstring.
 
     Args:
-        weight: how much a peer counts, from 0 on; see :func:`share_of`.
+        weight: how much a peer counts, from 0 on; see :func:`share_of`. Asked for when an owner comes into line, and true until nothing of it is left there.
     """
 
     def __init__(self, weight: Callable[[PeerId], int] = equal) -> None:
         self._weight: Final = weight
+        self._shares: dict[PeerId, int] = {}  # of the owners in line
         self._lines: dict[PeerId, deque[ItemT]] = {}
         self._ends: dict[PeerId, float] = {}  # virtual times at which the owners' last items end
         self._next: list[tuple[float, int, PeerId]] = []  # a heap with one entry for each owner in line
@@ -68,6 +69,7 @@ class FairQueue(Generic[ItemT]):
         """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
             line = self._lines[owner] = deque()
+            self._shares[owner] = share_of(self._weight(owner))
             self._enter(owner)
         if first:
             line.appendleft(item)
@@ -98,10 +100,11 @@ class FairQueue(Generic[ItemT]):
         self._length -= 1
         if not self._length:  # nobody waits: there is nothing to share, and what was is forgotten
             self._lines.clear()
+            self._shares.clear()
             self._ends.clear()
             self._now = 0.0
             return item
-        self._ends[owner] = start + 1 / share_of(self._weight(owner))
+        self._ends[owner] = start + 1 / self._shares[owner]
         self._leave(owner, line)
         return item
 
@@ -115,7 +118,7 @@ class FairQueue(Generic[ItemT]):
         if not line:
             self._next = [entry for entry in self._next if entry[2] != owner]
             self._next.sort()
-            del self._lines[owner]
+            del self._lines[owner], self._shares[owner]
         return True
 
     def _enter(self, owner: PeerId) -> None:
@@ -125,7 +128,7 @@ class FairQueue(Generic[ItemT]):
         if line:
             self._enter(owner)
             return
-        del self._lines[owner]
+        del self._lines[owner], self._shares[owner]
         if len(self._ends) > IDLE_MAX + 2 * len(self._lines):
             self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}
 

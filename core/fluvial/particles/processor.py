@@ -52,12 +52,12 @@ LONG_S: Final = 0.01
 class _Job(Generic[ResultT]):
     """Work that somebody waits for."""
 
-    __slots__ = ("advance", "ended", "error", "result", "sender")
+    __slots__ = ("_ended", "advance", "error", "result", "sender")
 
     def __init__(self, sender: PeerId, advance: Callable[[], ResultT | None]) -> None:
         self.sender = sender
         self.advance = advance
-        self.ended = anyio.Event()
+        self._ended = waiting.future()
         self.error: Exception | None = None
         self.result: ResultT | None = None
 
@@ -73,18 +73,23 @@ class _Job(Generic[ResultT]):
         """As :meth:`work`, on the loop; after the last one whoever waits for it goes on."""
         over = self.work()
         if over:
-            self.ended.set()
+            self.end()
         return over
+
+    def end(self) -> None:
+        """Whoever waits for it goes on, unless the loop has ended under them."""
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """It will not be done."""
         self.error = error
-        self.ended.set()
+        self.end()
 
     async def wait(self) -> ResultT:
         # Who handed the particle over may give up meanwhile; but a machine whose run is given up is lost, and its work with it.
         with anyio.CancelScope(shield=True):
-            await self.ended.wait()
+            await self._ended
         if self.error is not None:
             error, self.error = self.error, None
             try:
@@ -285,7 +290,7 @@ class Processor:
                     job.fail(_stopping())
                     raise
                 line.did(job, now_s() - began)
-                job.ended.set()
+                job.end()
         finally:
             line.end()
 
