@@ -38,6 +38,10 @@ BANNED: Final = {
 }
 ALLOWED_IMPORTS: Final = {
     ("core/fluvial/begun.py", "asyncio"): "the first stretch of a task, made before its turn; anyio has nothing for it",
+    (
+        "core/fluvial/light_tasks.py",
+        "asyncio",
+    ): "tasks that cost a tenth of those of a group, for what is begun for each particle",
     ("core/fluvial/begun.py", "asyncio.tasks"): "what asyncio has for those who make tasks of their own",
     (
         "core/fluvial/virtual/loop.py",

@@ -27,7 +27,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-import anyio
 import msgspec
 import structlog
 
@@ -54,6 +53,7 @@ from fluvial.storage.opening import IN_MEMORY
 from fluvial.story.story import tell
 from fluvial.story.wording import cut, duration, printable
 from fluvial.telemetry import make_logger
+from fluvial.waiting import Event, later
 
 TTL_S: Final = 30.0
 RETURN: Final = "return"
@@ -114,13 +114,13 @@ class Flow:
         self._node = node
         self._wrapping = wrapping or Wrapping()
         self._notices: list[Notice] = []
-        self._news = anyio.Event()
+        self._news: Event | None = None
         self._values = values
         self._ends: dict[str, set[str]] = {}
         for end in until:
             service, _, function = end.partition(".")
             self._ends.setdefault(service, set()).add(function)
-        self._done = anyio.Event()
+        self._done = Event()
         self._ending: Ending | None = None
         self._last = _NOTHING
         self._undone: AirError | None = None
@@ -149,7 +149,7 @@ class Flow:
         """All notices: those that have arrived, then each further one as it arrives; goes on until it is cancelled."""
         told = 0
         while True:
-            news = self._news
+            news = self._news = self._news or Event()
             for notice in self._notices[told:]:
                 told += 1
                 yield notice
@@ -195,8 +195,11 @@ class Flow:
             Unreachable: the particle died before such a call was made.
             StorageError: the client's own database failed.
         """
-        with anyio.move_on_after(self.particle.header.ttl_ms / 1000):
+        timer = later(self.particle.header.ttl_ms / 1000, self._done.set)
+        try:
             await self._done.wait()
+        finally:
+            timer.cancel()
         if self._ending is not None:
             return self._ending
         if self._stopped_by is not None:
@@ -249,8 +252,9 @@ class Flow:
         self._heard_of.append(notice)
         self._notices.append(_in_script(notice, len(self._wrapping.before)))
         self._judge()
-        news, self._news = self._news, anyio.Event()
-        news.set()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     def _ran(self, effects: Effects, waits: Waits) -> None:
         # An error that undoes the first run, or a run with an answer of a service, undoes all further runs.

@@ -80,16 +80,17 @@ class FairQueue(Generic[OwnerT, ItemT]):
     """See the module's docstring.
 
     Args:
-        weight: how much an owner counts, from 0 on; see :func:`share_of`.
+        weight: how much an owner counts, from 0 on; see :func:`share_of`. Asked for when an owner comes into line, and true until nothing of it is left there.
     """
 
     def __init__(self, weight: Callable[[OwnerT], int] = equal) -> None:
         self._weight: Final = weight
+        self._shares: dict[OwnerT, int] = {}  # of the owners in line
         self._lines: dict[OwnerT, deque[ItemT]] = {}
         self._ends: dict[OwnerT, float] = {}  # virtual times at which the owners' last items end
         self._starts: dict[
             OwnerT, tuple[float, int]
-        ] = {}  # of owners in line: when their next items start, and in which order they came to that
+        ] = {}  # of the owners in line: when their next items start, with a number that orders equals
         self._next: list[tuple[float, int, OwnerT]] = []  # a heap of these, and of some that are not true any more
         self._order = count()
         self._now = 0.0
@@ -107,6 +108,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
         """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
             line = self._lines[owner] = deque()
+            self._shares[owner] = share_of(self._weight(owner))
             self._enter(owner)
         if first:
             line.appendleft(item)
@@ -141,11 +143,12 @@ class FairQueue(Generic[OwnerT, ItemT]):
         self._length -= 1
         if not self._length:  # nobody waits: there is nothing to share, and what was is forgotten
             self._lines.clear()
+            self._shares.clear()
             self._ends.clear()
             self._next.clear()
             self._now = 0.0
             return item
-        self._ends[owner] = start + 1 / share_of(self._weight(owner))
+        self._ends[owner] = start + 1 / self._shares[owner]
         self._leave(owner, line)
         return item
 
@@ -157,8 +160,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
         line.remove(item)
         self._length -= 1
         if not line:
-            del self._lines[owner]
-            del self._starts[owner]
+            del self._lines[owner], self._shares[owner], self._starts[owner]
         return True
 
     def _enter(self, owner: OwnerT) -> None:
@@ -172,7 +174,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
         if line:
             self._enter(owner)
             return
-        del self._lines[owner]
+        del self._lines[owner], self._shares[owner]
         if len(self._ends) > IDLE_MAX + 2 * len(self._lines):
             self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}
 

@@ -152,8 +152,8 @@ class Node:
     @property
     def reply_to(self) -> tuple[str, ...]:
         """Where others can reach it: its addresses or, if it has none, circuits through its relays."""
-        if self.addresses:
-            return tuple(str(address) for address in self.addresses)
+        if addresses := self.addresses:
+            return tuple(map(str, addresses))
         circuits = (
             str(Address(host_kind=way.host_kind, host=way.host, port=way.port, peer=self.peer_id, relay=relay.peer))
             for relay in self._in_operation.assembly.relaying.relays

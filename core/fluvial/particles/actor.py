@@ -239,7 +239,7 @@ class Actor:
         self._under_way += len(calls)  # at once: the turn ends before they begin
         if self._quick and not self._is_answering:
             self._is_answering = True
-            self._context.tasks.start_soon(self._answer_quick)
+            self._context.tasks.start(self._answer_quick)
         if effects.error is not None:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
@@ -249,7 +249,7 @@ class Actor:
 
     def _begin_calls(self, requests: Sequence[Request]) -> None:
         for request in requests:
-            self._context.tasks.start_soon(self._call, request)
+            self._context.tasks.start(partial(self._call, request))
 
     def _watch_promises(self, *, news: bool) -> None:
         since_ms = self._session.relies_since_ms
@@ -390,18 +390,15 @@ class Actor:
         """Give back the memory, in slices. Nothing can be asked of the actor any more."""
         return self._session.release()
 
-    async def _call(self, request: Request) -> None:
+    async def _call(self, request: Request, scope: anyio.CancelScope) -> None:
         """The root of a task. It makes a call, then the first of those that follow from it: a task for each costs more than a step of a flow."""
         following: Sequence[Request] = (request,)
-        with anyio.CancelScope() as scope:
-            while following and not self._stopped:
-                self._begin_calls(following[1:])
-                following = await self._answered(following[0], scope)
-                if (
-                    following
-                ):  # perhaps nothing had to be waited for, neither a service nor the disk: everybody else has a turn
-                    await others_have_a_turn()
-            self._under_way -= len(following)
+        while following and not self._stopped:
+            self._begin_calls(following[1:])
+            following = await self._answered(following[0], scope)
+            if following:  # perhaps neither a service nor the disk had to be waited for: everybody else has a turn
+                await others_have_a_turn()
+        self._under_way -= len(following)
 
     async def _answered(self, request: Request, scope: anyio.CancelScope) -> Sequence[Request]:
         """Make a call and hand in how it ended; the calls that follow from that."""
@@ -417,25 +414,24 @@ class Actor:
             self._failed(error)
             return ()
 
-    async def _answer_quick(self) -> None:
+    async def _answer_quick(self, scope: anyio.CancelScope) -> None:
         """The root of the one task for calls of inline functions: nothing is won by making hundreds of them side by side."""
-        with anyio.CancelScope() as scope:
-            try:
-                while self._quick and not self._stopped:
-                    self._calls[scope] = None
-                    made = 0
-                    while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
-                        await self._make(self._quick.pop(0))
-                        made += 1
-                    self._calls.pop(scope, None)
-                    while self._answers and not self._stopped:
-                        self._begin_calls(await self._resolve())
-            except FluvialError as error:
-                self._failed(error)
-            finally:
-                self._is_answering = False
+        try:
+            while self._quick and not self._stopped:
+                self._calls[scope] = None
+                made = 0
+                while self._quick and made < AT_ONCE_MAX and self._answers.held <= AT_ONCE_BYTES:
+                    await self._make(self._quick.pop(0))
+                    made += 1
                 self._calls.pop(scope, None)
-                self._owner.rested(self)
+                while self._answers and not self._stopped:
+                    self._begin_calls(await self._resolve())
+        except FluvialError as error:
+            self._failed(error)
+        finally:
+            self._is_answering = False
+            self._calls.pop(scope, None)
+            self._owner.rested(self)
 
     def _failed(self, error: FluvialError) -> None:
         """Something went wrong at the root of a task, and the session is broken by it."""

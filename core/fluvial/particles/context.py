@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import anyio
 import msgspec
 import structlog
 
@@ -14,6 +13,7 @@ from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.fairness import Branches
 from fluvial.identity import KeyPair
+from fluvial.light_tasks import LightTasks
 from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.evidence import EvidenceLog
@@ -66,7 +66,7 @@ class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
     reporter: Reporter
     evidence: EvidenceLog
     resender: Resender
-    tasks: anyio.abc.TaskGroup
+    tasks: LightTasks
     on_run: Callable[[Particle, Effects, Waits], None]
     limits: ParticleLimits
     log: structlog.stdlib.BoundLogger

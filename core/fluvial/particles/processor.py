@@ -168,6 +168,6 @@ class Processor:
                     job.fail(stopping())
                     raise
                 line.did(job, now_s() - began)
-                job.ended.set()
+                job.end()
         finally:
             line.end()

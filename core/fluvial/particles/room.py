@@ -23,6 +23,7 @@ from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, Guarde
 from fluvial.health import check_question
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
+from fluvial.light_tasks import LightTasks
 from fluvial.observers import Observers
 from fluvial.particle import Particle
 from fluvial.particles.carrier import Carrier, Hold
@@ -137,7 +138,9 @@ class Particles(Part):
             StorageError: the store cannot be read or written.
         """
         async with anyio.create_task_group() as tasks:
-            reporter = self._furnish(tasks)
+            light = LightTasks()
+            await tasks.start(light.run)
+            reporter = self._furnish(tasks, light)
             reporter.start(tasks, self._notice_inbox.hear)
             self._detector.start(tasks, self.keeper.present)
             await self._outbox.start(tasks, self.keeper, later=await self.keeper.resume())
@@ -197,7 +200,7 @@ class Particles(Part):
     async def _decided(self, call: Call) -> Decision:
         context = self._context
         try:
-            if context.services.has(call.service):
+            if context.services.answers(call):
                 policy, price = None, context.prices.get(call.service, 0)
             else:
                 policy, price = context.execution.policy(call.service), context.execution.price(call.service)
@@ -234,8 +237,8 @@ class Particles(Part):
             throttled=throttled,
         )
 
-    def _furnish(self, tasks: TaskGroup) -> Reporter:
-        """Put the room together; its tasks live in ``tasks``."""
+    def _furnish(self, tasks: TaskGroup, light: LightTasks) -> Reporter:
+        """Put the room together; its tasks live in ``tasks``, those of particles in ``light``."""
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
@@ -266,7 +269,7 @@ class Particles(Part):
             reporter=reporter,
             evidence=EvidenceLog(metrics=metrics, throttled=throttled),
             resender=Resender(after_ms=limits.resend_after_ms, clock=clock, metrics=metrics, log=log),
-            tasks=tasks,
+            tasks=light,
             on_run=context.on_run,
             limits=limits,
             log=log,

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
+from fluvial import waiting
 from fluvial.errors import Refused
 from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
@@ -30,12 +31,12 @@ FORGOTTEN_S: Final = 0.0001
 class TurnJob(Generic[ResultT]):
     """Work that somebody waits for."""
 
-    __slots__ = ("advance", "ended", "error", "result", "upstream")
+    __slots__ = ("_ended", "advance", "error", "result", "upstream")
 
     def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None]) -> None:
         self.upstream = upstream
         self.advance = advance
-        self.ended = anyio.Event()
+        self._ended = waiting.future()
         self.error: Exception | None = None
         self.result: ResultT | None = None
 
@@ -51,19 +52,24 @@ class TurnJob(Generic[ResultT]):
         """As :meth:`work`, on the loop; after the last one whoever waits for it goes on."""
         over = self.work()
         if over:
-            self.ended.set()
+            self.end()
         return over
+
+    def end(self) -> None:
+        """Whoever waits for it goes on, unless the loop has ended under them."""
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """It will not be done."""
         self.error = error
-        self.ended.set()
+        self.end()
 
     async def wait(self) -> ResultT:
         """The result, when the last turn is over; raises what the work has raised, or what it failed with."""
         # Who handed the particle over may give up meanwhile; but a machine whose run is given up is lost, and its work with it.
         with anyio.CancelScope(shield=True):
-            await self.ended.wait()
+            await self._ended
         if self.error is not None:
             error, self.error = self.error, None
             try:

@@ -204,9 +204,12 @@ class Services:
         entry = self._table.get(effector.service_id)
         return entry is not None and entry.service.effector is effector
 
-    def has(self, service_id: str) -> bool:
-        """Whether the table has a service, so that the execution is not asked for it."""
-        return service_id in self._table
+    def answers(self, call: Call) -> bool:
+        """Whether a call is answered here, by a service of the table or a handler of its particle, so that the execution is not asked for it."""
+        return call.service in self._table or self._has_handler(call)
+
+    def _has_handler(self, call: Call) -> bool:
+        return call.initiator == self._peer and call.service in self._bound.get(call.particle_id, ())
 
     def is_inline(self, particle_id: str, initiator: PeerId, service: str, function: str) -> bool:
         """Whether a call is answered at once, without waiting for anything."""
@@ -263,7 +266,7 @@ class Services:
     def _kind(self, call: Call) -> Kind:
         if (entry := self._table.get(call.service)) is not None:
             return entry.kind
-        if call.initiator == self._peer and call.service in self._bound.get(call.particle_id, {}):
+        if self._has_handler(call):
             return "particle"
         return "unknown" if self._execution is None else "execution"
 
