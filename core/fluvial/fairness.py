@@ -88,10 +88,9 @@ class FairQueue(Generic[OwnerT, ItemT]):
         self._shares: dict[OwnerT, int] = {}  # of the owners in line
         self._lines: dict[OwnerT, deque[ItemT]] = {}
         self._ends: dict[OwnerT, float] = {}  # virtual times at which the owners' last items end
-        self._starts: dict[
-            OwnerT, tuple[float, int]
-        ] = {}  # of the owners in line: when their next items start, with a number that orders equals
-        self._next: list[tuple[float, int, OwnerT]] = []  # a heap of these, and of some that are not true any more
+        # Of the owners in line: when their next items start, and a number that orders equals; and a heap of these, and of some that are not true any more.
+        self._starts: dict[OwnerT, tuple[float, int]] = {}
+        self._next: list[tuple[float, int, OwnerT]] = []
         self._order = count()
         self._now = 0.0
         self._length = 0
