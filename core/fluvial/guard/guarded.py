@@ -208,6 +208,10 @@ class GuardedTransport(_Seat[Transport]):
         """As :meth:`Transport.dialling`; nothing is known if it fails."""
         return self._guard.ask(self._plugin, self._what("dialling"), lambda: str(self.part.dialling(peer)), "")
 
+    def silent(self, peer: PeerId) -> bool:
+        """As :meth:`Transport.silent`; not known if it fails."""
+        return self._guard.ask(self._plugin, self._what("silent"), lambda: self.part.silent(peer) is True, False)
+
     async def disconnect(self, peer: PeerId) -> None:
         """As :meth:`Transport.disconnect`.
 
