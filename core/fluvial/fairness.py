@@ -14,7 +14,7 @@ Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996;
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -237,15 +237,15 @@ class SharedPlaces(Generic[OwnerT]):
     def __init__(self, total: int, each: int) -> None:
         self.taken = 0
         self._total, self._each = total, each
-        self._of: Counter[OwnerT] = Counter()
+        self._of: dict[OwnerT, int] = {}
 
     def has(self, owner: OwnerT) -> int:
         """How many an owner has."""
-        return self._of[owner]
+        return self._of.get(owner, 0)
 
     def take(self, owner: OwnerT) -> bool:
         """Take a place; False if there is none for this owner now."""
-        mine = self._of[owner]
+        mine = self._of.get(owner, 0)
         if mine >= self._each or self.taken * (FEW + mine) >= self._total * FEW:
             return False
         self._of[owner] = mine + 1
@@ -255,6 +255,8 @@ class SharedPlaces(Generic[OwnerT]):
     def give(self, owner: OwnerT) -> None:
         """Give a place back."""
         self.taken -= 1
-        self._of[owner] -= 1
-        if not self._of[owner]:
+        mine = self._of[owner]
+        if mine > 1:
+            self._of[owner] = mine - 1
+        else:
             del self._of[owner]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NewType
 
 import msgspec
@@ -63,8 +62,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     credentials: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True)
-class Particle:
+class Particle(msgspec.Struct, frozen=True, dict=True):
     """A header, the initiator's signature over it, and the script."""
 
     header: Header
@@ -215,7 +213,7 @@ def decode_delivery(data: bytes) -> Delivery:
         problem = "timestamp and ttl overflow"
     elif len(header.reply_to) > REPLY_ADDRESSES_MAX:
         problem = f"it has more than {REPLY_ADDRESSES_MAX} reply addresses"
-    elif not are_credentials(header.credentials):
+    elif header.credentials and not are_credentials(header.credentials):
         problem = (
             f"it has more than {CREDENTIALS_MAX} credentials, or more than {CREDENTIALS_BYTES_MAX:,} bytes of them"
         )

@@ -238,6 +238,10 @@ class Transport(Protocol):
         """How far a connection to a peer has come that is being made now, for people; empty if none is, or it is not known. Quick."""
         return ""
 
+    def silent(self, peer: PeerId) -> bool:
+        """Whether what was dialled for a peer, at its only address, has accepted the connection and sent nothing at all so far. Quick; False if it is not known."""
+        return False
+
     async def disconnect(self, peer: PeerId) -> None:
         """Close the connection with a peer, if there is one, and stop keeping it."""
         ...

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from fluvial.waiting import at, soon
 
 SLOT_S: Final = 0.02
@@ -19,18 +21,20 @@ SLOT_S: Final = 0.02
 _PER_S: Final = 1 / SLOT_S
 
 
-class WheelTimer:
-    """One timer; made by :meth:`TimerWheel.at`."""
+class WheelTimer(msgspec.Struct, eq=False):
+    """One timer; made by :meth:`TimerWheel.at`.
 
-    __slots__ = ("_slot", "happen")
+    Attributes:
+        happen: what is called.
+        slot: where it is until then.
+    """
 
-    def __init__(self, happen: Callable[[], object], slot: dict[WheelTimer, None]) -> None:
-        self.happen = happen
-        self._slot = slot
+    happen: Callable[[], object]
+    slot: dict[WheelTimer, None]
 
     def cancel(self) -> None:
         """It is not wanted any more."""
-        self._slot.pop(self, None)
+        self.slot.pop(self, None)
 
 
 class TimerWheel:

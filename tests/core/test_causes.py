@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from fluvial.cli.main import EXIT_UNREACHABLE
 from fluvial.client import Client, connect
 from fluvial.errors import Refused, ServiceError, Unreachable
 from fluvial.particles.notice import Notice
+from fluvial.relaying.reaching import SILENT_S
 
 from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer, until
 from tests.support.processes import PeerProcess, environment
@@ -253,3 +257,29 @@ async def test_a_port_that_accepts_and_stays_silent(tmp_path: Path) -> None:
             async with connect(address, network=NETWORK, on_slow=told):
                 raise AssertionError("it is connected")
     assert waited_for == [f"{address}: connected, and no handshake so far"]
+
+
+async def test_a_command_does_not_wait_for_a_port_that_stays_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{id_of('relay')}"
+        command = [sys.executable, "-m", "fluvial", "call", "peer.identify()"]
+        command += ["--relay", address, "--network", NETWORK]
+        done = await anyio.run_process(command, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == EXIT_UNREACHABLE
+    assert f"the relay does not answer: {address}: connected, and no handshake so far, and not a byte in 0.9 s" in said
+
+
+async def test_a_relay_that_has_sent_anything_is_waited_for() -> None:
+    async def begin(stream: SocketStream) -> None:
+        async with stream:
+            await stream.send(b"\x16\x03")  # of a TLS record
+            await anyio.sleep(2 * SILENT_S)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, begin)
+        port = listener.extra(SocketAttribute.local_port)
+        with pytest.raises(Unreachable, match="closed the connection during the handshake"):
+            async with connect(f"/ip4/127.0.0.1/tcp/{port}/p2p/{id_of('relay')}", network=NETWORK):
+                raise AssertionError("it is connected")
+        tasks.cancel_scope.cancel()

@@ -143,6 +143,8 @@ class Switchboard:
         try:
             self._admit(line, sender, payload)
             try:
+                if not line.is_open:
+                    await self._held(line)
                 answer = await self._answered(line, sender, payload)
             finally:
                 line.places.give(sender)
@@ -164,25 +166,24 @@ class Switchboard:
             raise Refused(f"{answer.protocol}: {whose} are being answered, try again", reason="busy")
 
     async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
-        answer = line.answer
-        if not line.is_open:
-            await self._held(line)
         line.answering += 1
         try:
-            if not line.foreign:
-                found = answer.by(sender, payload)
-                return found if isinstance(found, bytes) else await found
-            value = await self._guard.answer(
-                line.plugin,
-                answer.protocol,
-                lambda: answer.by(sender, payload),
-                timeout_s=answer.timeout_s,
-                passes=ANSWER_ERRORS,
-            )
+            found = self._guarded(line, sender, payload) if line.foreign else line.answer.by(sender, payload)
+            return found if isinstance(found, bytes) else await found
         finally:
             line.answering -= 1
             if line.closing and not line.answering:
                 line.quiet.set()
+
+    async def _guarded(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
+        answer = line.answer
+        value = await self._guard.answer(
+            line.plugin,
+            answer.protocol,
+            lambda: answer.by(sender, payload),
+            timeout_s=answer.timeout_s,
+            passes=ANSWER_ERRORS,
+        )
         if not isinstance(value, bytes):
             raise self._guard.wrong(line.plugin, answer.protocol, value)
         return value

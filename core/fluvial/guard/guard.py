@@ -138,11 +138,17 @@ class Guard:
         passes: Passes = (),
     ) -> T:
         """As :meth:`call`, for work that may also return its result at once, which costs no task."""
-        self._check_left_behind(plugin, what)
-        found = self.run(plugin, what, work, passes=passes)
+        found = self.begin(plugin, what, work, passes=passes)
         if not hasattr(found, "__await__"):
             return found
         return await self.call(plugin, what, lambda: cast("Awaitable[T]", found), timeout_s=timeout_s, passes=passes)
+
+    def begin(
+        self, plugin: str, what: str, work: Callable[[], T | Awaitable[T]], *, passes: Passes = ()
+    ) -> T | Awaitable[T]:
+        """The first part of :meth:`answer`: the result, or what :meth:`call` is to await."""
+        self._check_left_behind(plugin, what)
+        return self.run(plugin, what, work, passes=passes)
 
     def _check_left_behind(self, plugin: str, what: str) -> None:
         if self._left_behind and self._left_behind[plugin] >= LEFT_BEHIND_MAX:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from fluvial.addresses import Address, Contact
 from fluvial.effectors import Call
@@ -37,6 +37,8 @@ TRANSPORT_GRACE_S: Final = 5.0
 """What a transport may take beyond the deadline that it was given, in seconds."""
 WAYS: Final = (Unreachable, RemoteProtocolError, LocalProtocolError)
 """What a transport may raise on purpose."""
+ADMIT_RAISES: Final = (Refused, StorageError)
+"""What an authorization may raise on purpose when it is asked about a particle."""
 REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 """A short word for metrics."""
 EXPLANATION_CHARACTERS_MAX: Final = 500
@@ -206,6 +208,10 @@ class GuardedTransport(_Seat[Transport]):
         """As :meth:`Transport.dialling`; nothing is known if it fails."""
         return self._guard.ask(self._plugin, self._what("dialling"), lambda: str(self.part.dialling(peer)), "")
 
+    def silent(self, peer: PeerId) -> bool:
+        """As :meth:`Transport.silent`; not known if it fails."""
+        return self._guard.ask(self._plugin, self._what("silent"), lambda: self.part.silent(peer) is True, False)
+
     async def disconnect(self, peer: PeerId) -> None:
         """As :meth:`Transport.disconnect`.
 
@@ -303,13 +309,17 @@ class GuardedAuthorization(_Seat[Authorization]):
             Refused: as the part raised it; ``broken`` if it failed, ``busy`` if it took too long.
             StorageError: as the part raised it.
         """
+        what = self._what("admit")
         try:
-            decision = await self._guard.answer(
-                self._plugin,
-                self._what("admit"),
-                lambda: self.part.admit(particle, sender),
-                passes=(Refused, StorageError),
+            found = self._guard.begin(
+                self._plugin, what, lambda: self.part.admit(particle, sender), passes=ADMIT_RAISES
             )
+            if found is ALLOWED:  # nearly always, and at once
+                return ALLOWED
+            decision: object = found
+            if hasattr(found, "__await__"):
+                asked = cast("Awaitable[Decision]", found)
+                decision = await self._guard.call(self._plugin, what, lambda: asked, passes=ADMIT_RAISES)
             return self._decision("admit", decision)
         except PluginFailed as error:
             raise Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint) from error

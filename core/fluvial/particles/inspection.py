@@ -5,8 +5,10 @@ The signature is verified afterwards, since that costs more; then the seat of au
 
 from __future__ import annotations
 
+import hashlib
+
 from fluvial.errors import Refused
-from fluvial.particle import Delivery, hash_script
+from fluvial.particle import Delivery
 from fluvial.particles.limits import ParticleLimits
 
 
@@ -44,11 +46,12 @@ def inspect(delivery: Delivery, *, network: str, limits: ParticleLimits, now_ms:
         raise Refused(f"it may make {header.max_hops} hops, this peer allows {limits.hops_max}", reason="hops")
     if delivery.hops > header.max_hops:
         raise Refused(f"it has made {delivery.hops} hops, {header.max_hops} were allowed", reason="hops")
-    if (size := len(delivery.script.encode())) > limits.script_bytes_max:
-        raise Refused(f"its script has {size} bytes, {limits.script_bytes_max} are allowed", reason="size")
+    script = delivery.script.encode()
+    if len(script) > limits.script_bytes_max:
+        raise Refused(f"its script has {len(script)} bytes, {limits.script_bytes_max} are allowed", reason="size")
     if len(delivery.data) > limits.data_bytes_max:
         raise Refused(
             f"it carries {len(delivery.data)} bytes of data, {limits.data_bytes_max} are allowed", reason="size"
         )
-    if hash_script(delivery.script) != header.script_hash:
+    if hashlib.sha256(script).digest() != header.script_hash:
         raise Refused("its script is not the one that the initiator signed", reason="script_hash")

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from typing import Final
 from weakref import WeakValueDictionary, finalize
 
+from msgspec.structs import force_setattr
+
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.errors import Refused
 from fluvial.particle import Particle
@@ -65,7 +67,7 @@ class Scripts:
 
     def share_text(self, particle: Particle, script: Script) -> None:
         """Let a particle whose script this is have its text in common with others that run it."""
-        object.__setattr__(particle, "script", script.analyses.setdefault("text", particle.script))  # an equal one
+        force_setattr(particle, "script", script.analyses.setdefault("text", particle.script))  # an equal one
 
     def forget_unused(self) -> None:
         """Empty the cache: memory is short."""

@@ -62,7 +62,7 @@ class Closing:
     @property
     def owes_goodbye(self) -> bool:
         """Whether this side says goodbye as soon as it is owed no answers."""
-        return self.phase in _SAID
+        return self.phase is ConnectionPhase.LEAVING or self.phase is ConnectionPhase.HEARD
 
     @property
     def goodbye_said(self) -> bool:

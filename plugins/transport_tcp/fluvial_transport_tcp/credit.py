@@ -48,7 +48,7 @@ class CreditWindow:
         """
         if self._closed:
             raise CreditClosed
-        if self._line or not self._enough(amount):
+        if self._line or (amount > self._left and self._left != self._total):
             return False
         self._left -= amount
         return True

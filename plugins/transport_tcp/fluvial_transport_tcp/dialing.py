@@ -46,6 +46,7 @@ class Dial:
         addresses: where it tries.
         scope: cancel it to give up.
         progress: how far it has come, for people.
+        silent: whether its only address has accepted the connection and sent nothing so far.
         over: set when there is a connection, or none.
         error: why there is none; empty if there is one.
     """
@@ -57,6 +58,7 @@ class Dial:
         self.over: Final = anyio.Event()
         self.error = "the dial was given up"
         self.progress = f"{', '.join(map(str, addresses))}: not connected so far"
+        self.silent = False
 
     async def link(
         self, gate: DialGate, shake: Shake[Link[Wire]], *, timeout_s: float
@@ -79,8 +81,13 @@ class Dial:
             self.error = f"{self.progress}, given up after {timeout_s:g} s"
         return None
 
+    def heard(self) -> None:
+        """Something has come."""
+        self.silent = False
+
     async def _shake(self, shake: Shake[Link[Wire]], wire: Wire, address: Address) -> Link[Wire]:
         self.progress = f"{address}: connected, and no handshake so far"
+        self.silent = len(self.addresses) == 1
         return await shake(wire, address)
 
 

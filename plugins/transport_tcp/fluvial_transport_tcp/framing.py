@@ -211,18 +211,21 @@ class Decoder:
             )
         if label_bytes > size:
             raise RemoteProtocolError("a label is longer than its frame")
-        uses = _USES[kind]
-        if (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body):
+        uses_id, uses_label, uses_body = _USES[kind]
+        if not ((uses_id or not message_id) and (uses_label or not label_bytes) and (uses_body or size == label_bytes)):
             raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
         return kind
 
 
 def _message(buffer: bytearray, start: int, kind: Kind, message_id: int, label_bytes: int, size: int) -> Message:
-    body_at = start + HEADER_BYTES + label_bytes
-    with memoryview(buffer) as view:
-        label, body = bytes(view[start + HEADER_BYTES : body_at]), bytes(view[body_at : start + size])
+    label_at, end = start + HEADER_BYTES, start + size
+    body_at = label_at + label_bytes
     try:
-        return Message(kind, message_id, label.decode(), body)
+        label = buffer[label_at:body_at].decode()
+        if size <= JOINED_BYTES_MAX:  # to copy it twice takes less time than a view of it
+            return Message(kind, message_id, label, bytes(buffer[body_at:end]))
+        with memoryview(buffer) as view:
+            return Message(kind, message_id, label, bytes(view[body_at:end]))
     except UnicodeDecodeError as error:
         raise RemoteProtocolError(f"the label of a {kind.name} is no UTF-8") from error
 

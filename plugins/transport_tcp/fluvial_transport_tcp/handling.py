@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from logging import ERROR
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from fluvial.errors import FluvialError, ResourceLimit
 from fluvial.identity import PeerId
 from fluvial.seats import RefusingAnswer
@@ -28,7 +29,7 @@ TEXT_BYTES_MAX: Final = 1024
 """Of an error's or a goodbye's text."""
 
 
-class _Work(NamedTuple):
+class _Work(msgspec.Struct, frozen=True, gc=False):
     """A message to be handled, and the bytes of its frame."""
 
     message: Message
@@ -154,42 +155,38 @@ class MessageHandler:
         return 0 if useful else work.frame_bytes
 
     async def _give_up(self, work: _Work) -> None:
+        reply = self._error(
+            work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
+        )
         with contained("handling", self._shared.throttled):
-            await self._finish(
-                work,
-                self._error(
-                    work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
-                ),
-            )
+            await self._finish(work, reply)
 
     async def _finish(self, work: _Work, reply: Message) -> None:
-        charge = MESSAGE_COST_BYTES + work.frame_bytes
         try:
-            if work.message.kind is Kind.REQUEST:
-                await self._answer(reply)
-            else:
-                self._shared.metrics.dropped["refused"] += reply.kind is Kind.ERROR
-                self._credit_owed += charge
-                # Credit below a quarter of the window can wait: what is left admits the largest frame.
-                if self._credit_owed * 4 >= self._shared.options.window_bytes:
-                    self._writer.give_credit(self._credit_owed)
-                    self._credit_owed = 0
-        finally:
-            self._window.give(charge)
-            self._share.give(work.frame_bytes)
-
-    async def _answer(self, reply: Message) -> None:
-        size = frame_bytes(reply.label, reply.body)
-        try:
+            if work.message.kind is not Kind.REQUEST:
+                self._credit(work, refused=reply.kind is Kind.ERROR)
+                return
+            size = frame_bytes(reply.label, reply.body)
             if not self._writer.reserve_now(size):
                 self._share.overdraw(size)
                 try:
                     await self._writer.reserve(size)
                 finally:
                     self._share.give(size)
-        except CreditClosed:  # the connection is gone, and with it whoever waits for the answer
-            return
-        self._writer.put(reply)
+            self._writer.put(reply)
+        except CreditClosed:
+            pass  # the connection is gone, and with it whoever waits for the answer
+        finally:
+            self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
+            self._share.give(work.frame_bytes)
+
+    def _credit(self, work: _Work, *, refused: bool) -> None:
+        self._shared.metrics.dropped["refused"] += refused
+        self._credit_owed += MESSAGE_COST_BYTES + work.frame_bytes
+        # Credit below a quarter of the window can wait: what is left admits the largest frame.
+        if self._credit_owed * 4 >= self._shared.options.window_bytes:
+            self._writer.give_credit(self._credit_owed)
+            self._credit_owed = 0
 
     async def _reply(self, message: Message) -> tuple[Message, bool]:
         """The reply, and whether the message was of use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -265,7 +265,7 @@ class ConnectionHost:
                 else:
                     found = await dialling.link(
                         self._gate,
-                        lambda wire, _: self._shake_dialled(peer, wire),
+                        lambda wire, _: self._shake_dialled(peer, wire, dialling.heard),
                         timeout_s=self._options.dial_timeout_s,
                     )
         finally:
@@ -280,18 +280,23 @@ class ConnectionHost:
         """How far the dials of a peer have come, for people."""
         return "; ".join(dict.fromkeys(dialling.progress for dialling in self._dials_of(peer)))
 
-    def _dials_of(self, peer: PeerId) -> Iterable[Dial]:
+    def silent(self, peer: PeerId) -> bool:
+        """Whether all dials of a peer, and there are some, have led to something that stays silent."""
+        dials = self._dials_of(peer)
+        return bool(dials) and all(dialling.silent for dialling in dials)
+
+    def _dials_of(self, peer: PeerId) -> Sequence[Dial]:
         return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]
 
     def _proven(self, peer: PeerId, address: Address) -> None:
         with contained("watcher", self._throttled):
             self._watcher.address_proven(peer, address.with_peer(peer))
 
-    async def _shake_dialled(self, peer: PeerId, wire: Wire) -> Link[Wire]:
+    async def _shake_dialled(self, peer: PeerId, wire: Wire, heard: Callable[[], None]) -> Link[Wire]:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
         link = None
         try:
-            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, lambda: None)
+            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, heard)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import msgspec
 from fluvial.errors import RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.timer_wheel import TimerWheel, WheelTimer
@@ -31,33 +32,30 @@ Found: TypeAlias = bytes | Exception
 """The answer's payload, or why there is none."""
 
 
-class Pending:
-    """One request; ``charge`` is the share of the other side's window that it takes until it is answered.
+class Pending(msgspec.Struct, eq=False):
+    """One request.
 
-    Args:
-        request_id: its id.
+    Attributes:
+        id: its id.
         peer: who is asked, for messages.
         protocol: its label.
-        charge: see above.
-        tell: called once with what was found: RemoteProtocolError if the other side answers with an error, Unreachable if no answer will come.
+        charge: the share of the other side's window that it takes until it is answered.
+        teller: called once with what was found: RemoteProtocolError if the other side answers with an error, Unreachable if no answer will come.
+        timer: gives it up.
+        abandoned: nobody waits for it any more.
     """
 
-    __slots__ = ("_tell", "_timer", "abandoned", "charge", "id", "peer", "protocol")
-
-    def __init__(
-        self, request_id: int, peer: PeerId, protocol: str, charge: int, tell: Callable[[Found], object]
-    ) -> None:
-        self.id = request_id
-        self.peer = peer
-        self.protocol = protocol
-        self.charge = charge
-        self.abandoned = False
-        self._tell: Callable[[Found], object] | None = tell
-        self._timer: WheelTimer | None = None
+    id: int
+    peer: PeerId
+    protocol: str
+    charge: int
+    teller: Callable[[Found], object] | None
+    timer: WheelTimer | None = None
+    abandoned: bool = False
 
     def expire_at(self, wheel: TimerWheel, until: float, expire: Callable[[], None]) -> None:
         """Call ``expire`` at a time of the loop's clock, unless somebody is told before."""
-        self._timer = wheel.at(until, expire)
+        self.timer = wheel.at(until, expire)
 
     def answer(self, answer: Message) -> None:
         """The answer is here."""
@@ -73,10 +71,10 @@ class Pending:
 
     def tell(self, found: Found | None) -> None:
         """Tell whoever waits, once; nobody, if it is None, and nobody later."""
-        tell, self._tell = self._tell, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        tell, self.teller = self.teller, None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if tell is not None and found is not None:
             tell(found)
 

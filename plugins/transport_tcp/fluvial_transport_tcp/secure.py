@@ -199,6 +199,8 @@ class Session:
         Raises:
             RemoteProtocolError: what was fed is no valid TLS, or the other side reports an error or ends the session.
         """
+        if not (self._incoming.pending or self._tls.pending()):  # to ask TLS would cost an exception
+            return b""
         try:
             data = self._tls.read(RECORD_BYTES)
         except ssl.SSLWantReadError:

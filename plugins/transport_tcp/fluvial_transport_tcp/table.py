@@ -120,6 +120,7 @@ class ConnectionTable(Generic[ConnectionT]):
         self._evicted: set[ConnectionT] = set()
         self._standings: dict[PeerId, Standing] = {}  # of connected peers, as of the last look
         self._used: dict[PeerId, ConnectionT] = {}
+        self._peers: frozenset[PeerId] | None = frozenset()  # those in use, once they are asked for
         self._acquaintances = Acquaintances(ACQUAINTANCES_PER_PLACE * places.total)
 
     def __len__(self) -> int:
@@ -143,7 +144,9 @@ class ConnectionTable(Generic[ConnectionT]):
 
     def peers(self) -> frozenset[PeerId]:
         """All peers that messages can be sent to now."""
-        return frozenset(self._used)
+        if self._peers is None:
+            self._peers = frozenset(self._used)
+        return self._peers
 
     def standing(self, peer: PeerId, now: float) -> Standing:
         """How much this node has to do with a peer."""
@@ -225,6 +228,7 @@ class ConnectionTable(Generic[ConnectionT]):
         old = self._used.get(connection.peer)
         if old is None:
             self._used[connection.peer] = connection
+            self._peers = None
             return True
         winner = self._preferred(old, connection)
         self._used[connection.peer] = winner
@@ -237,6 +241,7 @@ class ConnectionTable(Generic[ConnectionT]):
         if self._used.get(connection.peer) is not connection:
             return False
         del self._used[connection.peer]
+        self._peers = None
         return True
 
     def remove(self, connection: ConnectionT, now: float) -> None:

@@ -211,6 +211,10 @@ class TcpTransport(Transport):
         """How far a dial of a peer has come; see :class:`fluvial.seats.Transport`."""
         return "" if self._host is None else self._host.dialling(peer)
 
+    def silent(self, peer: PeerId) -> bool:
+        """Whether what was dialled for a peer has accepted the connection and sent nothing; see :class:`fluvial.seats.Transport`."""
+        return self._host is not None and self._host.silent(peer)
+
     async def disconnect(self, peer: PeerId) -> None:
         """Stop keeping a peer and close its connection; what is under way is finished first, within two seconds."""
         if (reconnector := self._reconnectors.pop(peer, None)) is not None:

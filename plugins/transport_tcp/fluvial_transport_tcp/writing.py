@@ -138,10 +138,12 @@ class FrameWriter:
 
     def wake(self) -> None:
         """See to it that what is due is written, or that ``on_empty`` is called."""
+        if self._turns or self._writing or self._closed or self._wire.full:
+            return
         under_way = self._under_way()
         if under_way > 1:
             self._wake_later(GATHER_TURNS if under_way >= CROWD else 1)
-        elif not (self._turns or self._writing or self._wire.full or self._closed):
+        else:
             self._write()
 
     def go_on(self) -> None:

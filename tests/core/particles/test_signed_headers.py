@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from fluvial.identity import KeyPair
 from fluvial.particle import Particle
 from fluvial.particles.signed_headers import SignedHeaders
+from msgspec.structs import replace
 
 KEYS = KeyPair.from_secret(b"signer".ljust(32, b"\0"))
 
