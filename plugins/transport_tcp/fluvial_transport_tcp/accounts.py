@@ -10,7 +10,6 @@ Two things follow from it:
 
 from __future__ import annotations
 
-import time
 import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
@@ -18,6 +17,7 @@ from typing import Any, Final, TypeVar
 from fluvial_transport_tcp.pacing import PrefixRates, TokenBucket
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.work_clock import WorkClock
 
 EACH_US_PER_S: Final = 20_000
 """Microseconds of the event loop that what came to nothing may take in a second, of one connection; as much may be ahead."""
@@ -74,7 +74,7 @@ class WorkAccount:
     Attributes:
         tag: seconds of use, divided by its share, in the virtual time of ``rounds.py``.
         owes: whether it may have to rest.
-        served: the number of the round in which it was in line or served last.
+        served: the number of the round in which it was in line or served last; None before the first.
     """
 
     __slots__ = ("_own", "_rank", "_rates", "_read_bytes", "_read_s", "_share", "_shared", "owes", "served", "tag")
@@ -84,7 +84,7 @@ class WorkAccount:
     ) -> None:
         self.tag = 0.0
         self.owes = False
-        self.served = 0
+        self.served: int | None = None
         self._rates, self._own, self._shared, self._rank = rates, own, shared, rank
         self._share = 1.0
         self._read_s = 0.0
@@ -136,7 +136,7 @@ class WorkAccount:
 
 @types.coroutine
 def metered(
-    work: Coroutine[Any, Any, T], account: WorkAccount, clock: Callable[[], float] = time.monotonic
+    work: Coroutine[Any, Any, T], account: WorkAccount, clock: WorkClock
 ) -> Generator[Any, Any, tuple[T, float]]:
     """Await work; each of its steps is charged to an account when it is done.
 
@@ -147,13 +147,13 @@ def metered(
     value: Any = None
     spent, ended = 0.0, False
     while True:
-        began = clock()
+        began = clock.now()
         try:
             value = step(value)
         except StopIteration as end:
             value, ended = end.value, True
         finally:
-            took = clock() - began
+            took = clock.since(began)
             spent += took
             account.use(took)
         if ended:

@@ -123,15 +123,15 @@ class FrameReader:
         """
         if self._waits or self._ended or (self._account.owes and self._must_rest(self._owed_s)):
             return
-        if self._rounds.crowded and not self._turn:
+        if not (self._turn or self._rounds.open(self._account)):
             self._wait(self._rounds.queue(self._account, self._begin_turn))
             return
         self._turn = False
-        began_s, before = self._rounds.clock(), self._metrics.bytes_in
+        began_s, before = self._rounds.clock.now(), self._metrics.bytes_in
         try:
             self._read()
         finally:
-            self._account.read(self._rounds.clock() - began_s, self._metrics.bytes_in - before)
+            self._account.read(self._rounds.clock.since(began_s), self._metrics.bytes_in - before)
 
     def _begin_turn(self) -> None:
         self._turn, self._withdraw = True, None

@@ -5,17 +5,23 @@ over each of a hundred connections would make a round of seconds, and whoever el
 during a few milliseconds of a round; after that they wait in line.
 
 The line is *start-time fair queueing* by time of the loop: the connection is served whose tag is the lowest. A tag grows by what was done for the connection,
-divided by its share, and is never below the virtual time, which is the tag of whoever was served last. So floods wait for each other, a connection that
-has used little is served next, and one that had nothing to do for some rounds owes nothing and is owed nothing: else who sends a flow now and then
-would wait until each of hundreds of connections has used as much. Whoever has its turn goes on for a part of a millisecond: many small messages of one connection
-do not wait for a round each.
+divided by its share. *Virtual time* is the lowest tag of those that have something to do: it goes on as fast as each of them is served.
 
-Source: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996.
+1. A connection goes on for as long as its tag is at most ``TURN_S`` above the lowest in line: many small messages do not wait for a round each.
+2. A tag that has stayed behind virtual time is a credit, of which ``CREDIT_S`` is kept: who has used little for a while is served before all that have
+   used much, for so long. It is earned only while virtual time goes on, and that is while those are served who have none: nobody can be kept waiting by
+   others who take turns at being idle.
+3. A connection waits at most until every other one has used ``DEBT_S``, however much a single message of it took.
+4. Who had nothing to do for some rounds owes nothing: else who sends a flow now and then would wait until each of hundreds of connections has used as
+   much. A new connection begins one turn ahead: a handshake costs more than that.
+
+Sources: P. Goyal, H. M. Vin, H. Cheng, *Start-time Fair Queueing*, SIGCOMM 1996; virtual time as the lowest tag, and the bounded credit of sleepers, are
+those of the completely fair scheduler of Linux (I. Molnar, 2007).
 """
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
@@ -25,11 +31,16 @@ from typing import Final
 from fluvial import waiting
 
 from fluvial_transport_tcp.accounts import WorkAccount
+from fluvial_transport_tcp.work_clock import WorkClock
 
 ROUND_S: Final = 0.005
 """For how much of this thread's time work begins in a round, in seconds."""
-TURN_S: Final = 0.000_2
-"""For how much of it a connection goes on that has its turn."""
+TURN_S: Final = 0.000_5
+"""How far a connection may get ahead of the next in line before it lets that one go first."""
+CREDIT_S: Final = 0.008
+"""How much is kept of what a connection did not use: what a few flows need."""
+DEBT_S: Final = 0.01
+"""How much a connection is ahead at most: a message that takes longer is rare, such as one during which garbage is collected."""
 IDLE_ROUNDS: Final = 3
 """Who was not in line for so many rounds had nothing to do."""
 TURNS: Final = 8
@@ -42,55 +53,45 @@ class WorkRounds:
     """See the module's docstring; one for all connections of a transport.
 
     Args:
-        now: seconds of processor time of this thread: what other processes take is not counted.
-        clock: seconds for what is charged to connections: it is read for each message, and asking the system for processor time takes five times as long.
+        clock: of this thread; what other processes take is not counted.
     """
 
-    def __init__(
-        self, now: Callable[[], float] = time.thread_time, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.clock: Final = clock
-        self._now: Final = now
+    def __init__(self, clock: WorkClock | None = None) -> None:
+        self.clock: Final = clock or WorkClock()
         self._until: float | None = None  # the end of the time of this round; None before the first job
-        self._line: list[tuple[float, int, _Place]] = []
-        self._called = 0  # out of the line, for this round
+        self._line: list[tuple[float, int, _Place]] = []  # a heap by tags, which may have grown since
         self._order = count()
         self._virtual = 0.0
         self._number = 0  # of the round
+        self._called: deque[_Place] = deque()  # out of the line, about to begin; some of them have
 
     def open(self, account: WorkAccount) -> bool:
-        """Whether work for a connection may begin at once: nobody is in line, and this round has time left."""
+        """Whether work for a connection may begin, or go on, at once: this round has time left, and nobody in line comes before it."""
+        self._arrive(account)
         if self._until is None:
-            self._until = self._now() + ROUND_S
+            self._until = self.clock.used() + ROUND_S
             waiting.soon(self._next)
-        elif self._line or self._called or self._now() >= self._until:
+        elif account.tag > self._lowest(account.tag) + TURN_S or self.clock.used() >= self._until:
             return False
-        self._virtual = max(self._virtual, account.tag)
-        account.served = self._number
+        self._serve(account)
         return True
 
-    @property
-    def crowded(self) -> bool:
-        """Whether somebody is in line."""
-        return bool(self._line or self._called)
-
     def queue(self, account: WorkAccount, begin: Callable[[], None]) -> Withdraw:
-        """Wait in line; only where :meth:`open` has just said no, or others are there already.
+        """Wait in line; only where :meth:`open` has just said no.
 
         Args:
             account: of the connection.
-            begin: called once, in a turn of the loop of its own, when it may go on until ``account.tag`` has grown by ``TURN_S``.
+            begin: called once, in a turn of the loop of its own.
 
         Returns:
             Leaves the line.
         """
-        place = self._place(account)
+        place = _Place(account, next(self._order))
 
         def start() -> None:
             if place.left:
                 return
-            if self._has_time(account):
-                place.left = True
+            if self._has_time(place):
                 begin()
             else:
                 self._enter(place)
@@ -101,7 +102,7 @@ class WorkRounds:
 
     async def turn(self, account: WorkAccount) -> None:
         """As :meth:`queue`, and wait for it."""
-        place = self._place(account)
+        place = _Place(account, next(self._order))
         while True:
             mine = waiting.future()
             place.call = partial(_wake, mine)
@@ -111,25 +112,41 @@ class WorkRounds:
             except BaseException:
                 place.leave()
                 raise
-            if self._has_time(account):
+            if self._has_time(place):
                 return
 
-    def _has_time(self, account: WorkAccount) -> bool:
+    def _has_time(self, place: _Place) -> bool:
         """Whether this round has time left for whoever was called."""
-        if self._until is not None and self._now() >= self._until:
+        place.called = False
+        if self._until is not None and self.clock.used() >= self._until:
             return False
-        self._virtual = max(self._virtual, account.tag)
-        account.served = self._number
+        place.left = True
+        self._serve(place.account)
         return True
 
-    def _place(self, account: WorkAccount) -> _Place:
-        if self._number - account.served > IDLE_ROUNDS:
-            account.tag = self._virtual
+    def _lowest(self, tag: float) -> float:
+        """The lowest tag among a connection's and those of all that wait."""
+        while self._called and not self._called[0].called:
+            self._called.popleft()
+        if self._called:
+            return min(tag, self._called[0].account.tag)
+        return min(tag, self._line[0][0]) if self._line else tag
+
+    def _arrive(self, account: WorkAccount) -> None:
+        """Settle what was used and not used while there was nothing to do."""
+        if account.served is None:
+            account.tag = self._virtual - TURN_S
+        elif self._number - account.served > IDLE_ROUNDS:
+            account.tag = min(account.tag, self._virtual)
+        account.tag = min(max(account.tag, self._virtual - CREDIT_S), self._virtual + DEBT_S)
         account.served = self._number
-        return _Place(account, next(self._order))
+
+    def _serve(self, account: WorkAccount) -> None:
+        self._virtual = max(self._virtual, self._lowest(account.tag))
+        account.served = self._number
 
     def _enter(self, place: _Place) -> None:
-        place.account.tag = max(place.account.tag, self._virtual)
+        place.account.served = self._number
         heappush(self._line, (place.account.tag, place.order, place))
 
     def _next(self) -> None:
@@ -138,28 +155,35 @@ class WorkRounds:
         if not self._line and not self._called:
             self._until = None
             return
-        self._until = self._now() + ROUND_S
+        self._until = self.clock.used() + ROUND_S
         waiting.soon(self._next)  # first, so that those who are called find a new round
-        self._called = 0
-        while self._line and self._called < TURNS:
-            place = heappop(self._line)[2]
-            if not place.left:
-                self._called += 1
-                place.call()
+        turns = TURNS
+        while self._line and turns:
+            tag, _, place = heappop(self._line)
+            if place.left:
+                continue
+            if place.account.tag > tag:  # it was worked for meanwhile
+                self._enter(place)
+                continue
+            turns -= 1
+            place.called = True
+            self._called.append(place)
+            place.call()
 
 
 class _Place:
     """Somebody in line, who is called when it is their turn, unless they have left."""
 
-    __slots__ = ("account", "call", "left", "order")
+    __slots__ = ("account", "call", "called", "left", "order")
 
     def __init__(self, account: WorkAccount, order: int) -> None:
         self.account, self.order = account, order
         self.call: Callable[[], object]
+        self.called = False  # and has not looked yet whether there is time
         self.left = False
 
     def leave(self) -> None:
-        self.left = True
+        self.left, self.called = True, False
 
 
 def _wake(waiting_one: waiting.Future[None]) -> None:

@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from fluvial.waiting import Future, TimerHandle, future, later, now_s
 
 from fluvial_transport_tcp.accounts import WorkAccount, metered
-from fluvial_transport_tcp.rounds import TURN_S, WorkRounds
+from fluvial_transport_tcp.rounds import WorkRounds
 
 IDLE_MAX: Final = 16
 """Workers that wait for work, of all connections; further ones end when there is none."""
@@ -128,7 +128,6 @@ class Workers(Generic[JobT]):
         "_resting",
         "_rounds",
         "_timeout_s",
-        "_turn",
         "_workers",
     )
 
@@ -150,7 +149,6 @@ class Workers(Generic[JobT]):
         self._rounds = rounds
         self._on_idle = on_idle
         self._account = account
-        self._turn = (0.0, 0.0)  # between which the account's tag is for as long as its turn goes on
         self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
@@ -212,7 +210,7 @@ class Workers(Generic[JobT]):
                     continue
                 if self._account.owes and self._pauses():
                     break
-                if not (self._rounds.open(self._account) or self._turn[0] <= self._account.tag < self._turn[1]):
+                if not self._rounds.open(self._account):
                     await self._wait_for_turn()
                 if (jobs := self._jobs) is None:
                     break  # dropped meanwhile
@@ -262,7 +260,6 @@ class Workers(Generic[JobT]):
         self._resting = True
         try:
             await self._rounds.turn(self._account)
-            self._turn = self._account.tag, self._account.tag + TURN_S
         finally:
             self._resting, self._begun = False, 0
 

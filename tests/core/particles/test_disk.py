@@ -29,6 +29,7 @@ from tests.support.nodes import Peer, Work, keys_of, peer, until
 
 BYTES_MAX = 16 * 2**20
 BYTES = "fluvial_disk_bytes"
+WASTED = "fluvial_transport_wasted_seconds_total"
 
 
 def delivery(particle: Particle, to: Peer, data: bytes = b"") -> Delivery:
@@ -68,6 +69,21 @@ async def test_whoever_writes_too_fast_waits_and_nobody_else_does(tmp_path: Path
         assert (await a.deliver(delivery(other, b), b)).reason == ""
         assert b.outcomes("quota") == 2
         assert b.watcher.refused[-1][2] == "quota"
+
+
+async def test_who_hands_over_what_has_no_room_yet_does_not_pay_for_it(tmp_path: Path) -> None:
+    """It passes on what others have written; what will never be taken it need not have passed on."""
+    storage = {"url": "sqlite:///b.db", "initiator_burst_bytes": 1_000, "initiator_bytes_per_s": 1_000}
+    async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
+        reasons = [
+            (await a.deliver(delivery(make_particle(large(f"{n}"), particle_id=f"p{n}"), b), b)).reason
+            for n in range(20)
+        ]
+        assert reasons[1:] == ["quota"] * 19
+        assert b.metric(WASTED) == 0
+        expired = make_particle("(null)", keys=keys_of("other"), timestamp_ms=1)
+        assert (await a.deliver(delivery(expired, b), b)).reason == "expired"
+        assert b.metric(WASTED) > 0
 
 
 @pytest.mark.parametrize("anyio_backend", [BACKEND], ids=["virtual"])

@@ -15,6 +15,7 @@ from fluvial_transport_tcp.accounts import EACH_US_PER_S, TOGETHER_US_PER_S, Was
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.work_clock import WorkClock
 
 from tests.plugins.transport_tcp.peers import StartPeer, stranger
 
@@ -151,7 +152,7 @@ async def test_each_step_of_the_work_is_charged_and_what_others_do_meanwhile_is_
             await anyio.lowlevel.checkpoint()
         return "done"
 
-    found, spent = await metered(work(), account, ticking())
+    found, spent = await metered(work(), account, WorkClock(ticking(), ticking()))
     assert found == "done"
     assert spent == account.tag
     assert spent >= 5
@@ -172,9 +173,9 @@ async def test_failures_and_cancellations_pass() -> None:
             seen.append("cleaned up")
 
     with pytest.raises(KeyError, match="here"):
-        await metered(fails(), account, ticking())
+        await metered(fails(), account, WorkClock(ticking(), ticking()))
     with anyio.move_on_after(0.01) as scope:
-        await metered(waits(), account, ticking())
+        await metered(waits(), account, WorkClock(ticking(), ticking()))
     assert scope.cancelled_caught
     assert seen == ["cleaned up"]
     assert account.tag >= 4
