@@ -147,12 +147,14 @@ class Effector(Generic[ConfigT]):
         timeout_s: a call that takes longer fails with status 3; None for the node's default.
         calls_max: how many calls may be in progress at once, further ones wait; None for the node's default.
         placeless: functions whose calls take none of these places, as they only let time pass; the effector bounds them itself.
+        pure: whether its inline functions use nothing but their arguments; then a thread does those that have heavy ones.
     """
 
     service_id: ClassVar[str]
     timeout_s: ClassVar[float | None] = None
     calls_max: ClassVar[int | None] = None
     placeless: ClassVar[frozenset[str]] = frozenset()
+    pure: ClassVar[bool] = False
 
     @overload
     def __init__(self: Effector[NoConfig]) -> None: ...

@@ -3,7 +3,8 @@
 The scripts of the attacks (``tests.attacks``), which have for each kind of instruction, operand and value the worst that we know, are run by one
 machine whose services answer at once; then in addition scripts at random. Each slice is measured by the processor's time of this thread, so other
 programs on the machine hardly matter. A slice that takes longer than allowed is made once more by the same script, and reported if it is long again:
-with the seed, and with the functions in which the time went. The exit code is the number of scripts with such slices.
+with the seed, and with the functions in which the time went. ``builtins`` are calls of built-in functions with large arguments (``tests.fuzz.holds``).
+The exit code is the number of scripts with such slices.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from fluvial.services.threads import Threads
 
 from tests.attacks import hoards, mixtures, scripts, shapes, values
 from tests.attacks.arena import Arena
+from tests.fuzz.holds import look_at_builtins
 
 MEMORY_MAX: Final = 64 * 2**20
 """Of one machine, as by default."""
@@ -56,6 +58,7 @@ MADE: Final[Mapping[str, Callable[[Arena], str]]] = {
     },
 }
 """What makes the scripts, by name of the attack."""
+BUILTINS: Final = "builtins"
 
 
 class _Trusting:
@@ -164,6 +167,8 @@ def _keys() -> tuple[KeyPair, KeyPair]:
 
 def look(name: str, seed: int, longest_s: float) -> str:
     """Run the script of this name and seed; what is wrong with it, or nothing."""
+    if name == BUILTINS:
+        return look_at_builtins(SERVICES, seed, longest_s, _keys()[1].peer_id)
     text = MADE[name](_arena(seed))
     try:
         script = parse(text)
@@ -199,7 +204,7 @@ def _rounds(names: list[str], seed: int) -> Iterator[tuple[str, int]]:
 def main() -> int:
     """Run scripts for some time."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.slices")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MADE)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*MADE, BUILTINS])}; all by default")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--longest-ms", type=float, default=50.0, help="what a slice may take")
@@ -207,7 +212,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     until, made, wrong = time.monotonic() + options.seconds, 0, 0
     gc.disable()  # a running peer looks for garbage at times of its own
-    for name, seed in _rounds(options.names or list(MADE), options.seed):
+    for name, seed in _rounds(options.names or [*MADE, BUILTINS], options.seed):
         if time.monotonic() > until:
             break
         gc.collect()

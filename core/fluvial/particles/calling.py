@@ -1,8 +1,9 @@
 """Makes a call that a run of a particle requests; observers and the log hear of it.
 
-1. Heavy arguments are weighed, in turn (``Processor.in_turn``): what a script hands over may be a thousand times one value.
+1. Heavy arguments are weighed, in turn (``Processor.in_turn``) and in a thread: what a script hands over may be a thousand times one value.
 2. The authorization is asked for permission.
-3. The service answers. Where an inline function goes through heavy arguments, and where a heavy result is encoded, is another turn.
+3. The service answers. Where an inline function goes through heavy arguments, and where a heavy result is encoded, is another turn; a pure function
+   (``Effector.pure``) goes through heavy arguments in a thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import structlog
 from msgspec.structs import astuple
 
 from fluvial.air.data.content import Json
-from fluvial.air.data.weight import EncodedJson, is_light, is_short, weight_within
+from fluvial.air.data.weight import EncodedJson, fields_beyond, is_light, is_short, weight_within
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.effectors import Call, Tetraplet
@@ -24,6 +25,7 @@ from fluvial.fairness import Upstream
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
+from fluvial.services.values import RESULT_FIELDS_MAX
 from fluvial.waiting import now_s
 
 ARGUMENTS_PART: Final = 2
@@ -55,7 +57,7 @@ async def make_call(
     in_turn = partial(context.processor.in_turn, particle.initiator, upstream=upstream)
     try:
         if not (is_short(call.arguments) or is_light(call.arguments)):
-            await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART))
+            await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART), pure=True)
         decision = await context.permit(call)
         if not decision.allowed:
             raise ServiceError(
@@ -88,11 +90,17 @@ def _shown(outcome: CallOutcome) -> Json:
 
 
 def _check_weight(call: Call, most: int) -> None:
-    """Raise ServiceError if the arguments are too heavy."""
+    """Raise ServiceError if the arguments are too heavy, or one has more fields than a result may have."""
     if weight_within(call.arguments, most) > most:
         raise ServiceError(
             Status.BAD_ARGUMENTS, f"the arguments take more than {most:,} bytes of memory together, which is the limit"
         )
+    for number, argument in enumerate(call.arguments, 1):
+        if fields_beyond(argument, RESULT_FIELDS_MAX):
+            raise ServiceError(
+                Status.BAD_ARGUMENTS,
+                f"argument {number} has more than {RESULT_FIELDS_MAX:,} fields, which is the limit",
+            )
 
 
 def _call_of(particle: Particle, request: Request) -> Call:

@@ -4,7 +4,7 @@ Most runs fit into one slice. They are done at once, if no other run of their in
 round of the loop. What is left waits in line (:class:`~fluvial.particles.turn_line.TurnLine`). One task gives the turns, and lets everything else of
 the peer have its own between two of them.
 
-What cannot be cut into slices (parsing a large script, encoding a large delivery) runs in a worker thread, one piece of work after another in
+What cannot be cut into slices (parsing a large script, encoding a large delivery, a pure function with large arguments) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
 """
 
@@ -81,15 +81,23 @@ class Processor:
         tasks.start_soon(self._work_off)
 
     async def in_turn(
-        self, initiator: PeerId, work: Callable[[], ResultT], *, upstream: Upstream | None = None, light: bool = False
+        self,
+        initiator: PeerId,
+        work: Callable[[], ResultT],
+        *,
+        upstream: Upstream | None = None,
+        light: bool = False,
+        pure: bool = False,
     ) -> ResultT:
         """The result of a piece of work that has a turn of its own, on the loop; raises as :meth:`finish`.
 
         What is light is done at once, as long as all that is light takes a few milliseconds of a round of the loop: a script may ask for hundreds of such calls.
+        What is not, but pure, is done as in :meth:`off_loop`.
         """
         if light and self._round.has_time():
             return work()
-        return (await self._sliced.work(initiator, upstream or Upstream(initiator), lambda: (work(),)))[0]
+        line = self._whole if pure and not light else self._sliced
+        return (await line.work(initiator, upstream or Upstream(initiator), lambda: (work(),)))[0]
 
     async def finish(
         self,

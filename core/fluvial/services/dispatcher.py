@@ -283,7 +283,7 @@ class Services:
             service = entry.service
             if service.is_inline(call.function):
                 answer = partial(service.answer, call, timeout_s=timeout_s)
-                return await in_turn(answer, light=is_light(call.arguments))
+                return await in_turn(answer, light=is_light(call.arguments), pure=service.effector.pure)
             if call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, get_type_hints
+from itertools import islice
+from typing import Any, Final, get_origin, get_type_hints
 
 import msgspec
 
+from fluvial.air.data.content import Json
+from fluvial.air.data.weight import CHUNK, is_light
 from fluvial.effectors import Call
 from fluvial.errors import PluginError, ServiceError
 from fluvial.identity import PeerId
@@ -70,12 +73,18 @@ class Signature(msgspec.Struct, frozen=True):
         """
         given = list(call.arguments)
         self._check_count(call, len(given))
-        try:
-            values = self._converted(given)
-        except msgspec.ValidationError:
-            # Now one by one: to name the wrong one, and because Aqua writes an optional argument as an array of none or one.
+        values = self._values(given) if is_light(given) else None
+        if values is None:
+            # One by one: to name the wrong one; because Aqua writes an optional argument as an array of none or one; and not all that is heavy in one go.
             values = [self._single(call, index, argument) for index, argument in enumerate(given)]
         return [call, *values] if self.wants_call else values
+
+    def _values(self, given: list[Any]) -> list[Any] | None:
+        """The arguments as their types have them; None if one has another."""
+        try:
+            return self._converted(given)
+        except msgspec.ValidationError:
+            return None
 
     def _converted(self, given: list[Any]) -> list[Any]:
         if not self.parameters or not self.parameters[-1].variadic:
@@ -101,7 +110,11 @@ class Signature(msgspec.Struct, frozen=True):
         place = min(index, len(self.parameters) - 1)
         parameter, hint = self.parameters[place], self.hints[place]
         try:
-            return msgspec.convert(argument, hint, dec_hook=_own_types)
+            return (
+                _array(argument, hint)
+                if _is_long(argument, hint)
+                else msgspec.convert(argument, hint, dec_hook=_own_types)
+            )
         except msgspec.ValidationError as error:
             if parameter.type.startswith("?") and isinstance(argument, list) and len(argument) <= 1:
                 unwrapped = argument[0] if argument else None
@@ -148,8 +161,42 @@ def _own_types(kind: type[Any], value: Any) -> Any:
 
 
 def _mismatch(call: Call, index: int, parameter: Parameter, argument: Any, error: msgspec.ValidationError) -> str:
-    shown = shortened(msgspec.json.encode(argument).decode(), SHOWN_CHARACTERS_MAX)
+    shown = shortened(msgspec.json.encode(_beginning(argument)).decode(), SHOWN_CHARACTERS_MAX)
     return (
         f"{call.service}.{call.function}: argument {index + 1}, {parameter.name!r}, must be {parameter.type}; "
         f"{shown} was given ({shortened(str(error), 200)})"
     )
+
+
+def _is_long(argument: Any, hint: Any) -> bool:
+    return get_origin(hint) is list and isinstance(argument, list) and len(argument) > CHUNK
+
+
+def _array(argument: list[Any], hint: Any) -> list[Any]:
+    """A long array as its type has it. In parts, so that no step of Python takes long; raises msgspec.ValidationError, as of the whole."""
+    values: list[Any] = []
+    try:
+        for start in range(0, len(argument), CHUNK):
+            values += msgspec.convert(argument[start : start + CHUNK], hint, dec_hook=_own_types)
+    except msgspec.ValidationError:
+        return list(msgspec.convert(argument, hint, dec_hook=_own_types))  # its error names the place
+    return values
+
+
+def _beginning(value: Json) -> Json:
+    """A value whose JSON text begins as that of ``value`` does, as far as it is shown: the text of the whole may have hundreds of megabytes."""
+    left = SHOWN_CHARACTERS_MAX
+
+    def shown(item: Json) -> Json:
+        nonlocal left
+        left -= 1
+        if isinstance(item, str):
+            return item[:SHOWN_CHARACTERS_MAX]
+        if isinstance(item, list | tuple):
+            return [shown(one) for one in item[:SHOWN_CHARACTERS_MAX] if left > 0]
+        if isinstance(item, dict):
+            fields = islice(item.items(), SHOWN_CHARACTERS_MAX)
+            return {key[:SHOWN_CHARACTERS_MAX]: shown(one) for key, one in fields if left > 0}
+        return item
+
+    return shown(value)

@@ -22,6 +22,9 @@ RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 RESULT_WEIGHT: Final = 8
 """A result may take so many times as much memory as bytes; texts and long arrays of numbers take less, arrays of small arrays more."""
 
+RESULT_FIELDS_MAX: Final = 100_000
+"""Fields of all objects in a result: to encode, decode, sort or copy more of them takes more than some hundredths of a second, in one go."""
+
 DEPTH_MAX: Final = JSON_DEPTH_MAX + 1
 """How deep an item can lie: arrays and objects within each other, and what is in the innermost."""
 
@@ -48,7 +51,7 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
         bytes_max: limit of the canonical encoding in bytes.
 
     Raises:
-        ServiceError: status 5; it is no JSON value, too large, too dense (:data:`RESULT_WEIGHT`) or too deep.
+        ServiceError: status 5; it is no JSON value, too large, too dense (:data:`RESULT_WEIGHT`), too deep, or has too many fields.
     """
     weight_max = max(RESULT_WEIGHT * bytes_max, LIGHT_BYTES)
     try:
@@ -85,12 +88,21 @@ def why_not_json(value: Any) -> str:
 
 
 def _survey(value: Any, most: int) -> tuple[int, bool]:
-    """What a value takes in memory, and whether it is made of JSON's own types and has no problem; goes on until it is more than ``most``."""
-    size, plain = 0, True
+    """What a value takes in memory, and whether it is made of JSON's own types and has no problem; goes on until it is more than ``most``.
+
+    Raises ValueError: there are too many fields.
+    """
+    size, fields, plain = 0, 0, True
     for chunk, kinds, depth in in_chunks((value,)):
         if depth > DEPTH_MAX:
             return size, False
         size += chunk_weight(chunk, kinds)
+        if dict in kinds:
+            fields += sum([len(item) for item in chunk if type(item) is dict])
+            if fields > RESULT_FIELDS_MAX:
+                raise ValueError(
+                    f"its objects have more than {RESULT_FIELDS_MAX:,} fields together, which is the limit"
+                )
         plain = plain and kinds <= _PLAIN and not _has_problem(chunk, kinds)
         if size > most:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,23 @@ class Ear(Effector[NoConfig]):
         """A value that takes a third of a megabyte."""
         self.asked += 1
         return [[number] for number in range(3_000)]
+
+    @function
+    async def fields(self) -> dict[str, int]:
+        """An object of more than half as many fields as a value may have."""
+        return dict.fromkeys(map(str, range(60_000)), 0)
+
+
+class Mirror(Effector[NoConfig]):
+    """Uses nothing but its arguments, but for what the test looks at."""
+
+    service_id = "mirror"
+    pure = True
+
+    @function(inline=True)
+    def where(self, text: str) -> str:
+        """Where it runs."""
+        return "loop" if threading.current_thread() is threading.main_thread() else "thread"
 
 
 def doubled(at: Peer, doublings: int, body: str) -> str:
@@ -83,6 +101,30 @@ async def test_a_heavy_argument_that_is_not_too_much_is_worked_with(tmp_path: Pa
                       (call "{here}" ("ear" "hear") [n two.$.[1]])))"""
         number, text = await said(a, ear, doubled(a, 13, body))
         assert (number, text) == (2, "x" * 64 * 2**13)
+
+
+@pytest.mark.parametrize(("doublings", "where"), [(2, "loop"), (13, "thread")])
+async def test_a_pure_function_with_heavy_arguments_runs_in_a_thread(
+    tmp_path: Path, doublings: int, where: str
+) -> None:
+    ear = Ear()
+    async with peer("a", tmp_path, serves=[ear, Mirror()], particles=LIMITS) as a:
+        here = a.peer_id
+        body = f'(seq (call "{here}" ("mirror" "where") [s] w) (call "{here}" ("ear" "hear") [w]))'
+        assert await said(a, ear, doubled(a, doublings, body)) == (where,)
+
+
+async def test_an_argument_has_a_bounded_number_of_fields(tmp_path: Path) -> None:
+    ear = Ear()
+    async with peer("a", tmp_path, serves=[ear]) as a:
+        here = a.peer_id
+        body = f"""
+            (seq (seq (call "{here}" ("ear" "fields") [] $parts) (call "{here}" ("ear" "fields") [] $parts))
+                 (seq (canon "{here}" $parts #parts)
+                      (xor (call "{here}" ("op" "array_length") [#parts])
+                           (call "{here}" ("ear" "hear") [:error:.$.message]))))"""
+        [message] = await said(a, ear, body)
+        assert "more than 100,000 fields" in message
 
 
 async def test_equal_large_results_are_in_memory_once(tmp_path: Path) -> None:

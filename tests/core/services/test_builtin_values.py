@@ -24,6 +24,10 @@ HELLO = hashlib.sha256(b"hello, world!").digest()
 
 RESULTS: list[tuple[str, list[Any], Any]] = [
     ("json.parse", ['"' + '[\\"' * 700_000 + '"'], '["' * 700_000),
+    ("json.parse", ['"' + ":" * 200_000 + '"'], ":" * 200_000),
+    ("json.stringify", ["\n" * 200_000], '"' + "\\n" * 200_000 + '"'),
+    ("array.dedup", [["a", "b"] * 10_000 + ["c"]], ["a", "b", "c"]),
+    ("json.obj_pairs", [[["a", 1], ["b", 2]] * 10_000 + [["a", 3]]], {"a": 3, "b": 2}),
     ("op.noop", [], ""),
     ("op.noop", [1, 2], ""),
     ("op.identity", [], ""),
@@ -116,6 +120,7 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
 
 FAILURES: list[tuple[str, list[Any], int, str]] = [
     ("json.parse", ["[" + "[]," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
+    ("json.parse", ['{"": 0' + ',"":0' * 100_000 + "}"], 7, "more than 100,000 fields"),
     ("json.stringify", [["\x01" * 1_000_000] * 5], 7, "more than 4,194,304 characters"),
     ("op.identity", [1, 2], 4, "must be 0 to 1; 2 given"),
     ("op.array_length", [], 4, "must be 1; 0 given"),

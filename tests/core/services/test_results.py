@@ -127,6 +127,13 @@ def test_a_heavy_result_stays_encoded() -> None:
     assert to_result([[1]] * 10, of="a.b") == [[1]] * 10
 
 
+def test_objects_have_a_bounded_number_of_fields_together() -> None:
+    few = [dict.fromkeys(map(str, range(10_000)), 0)] * 10
+    assert to_json(few, of="a.b", bytes_max=10**7) == few
+    with pytest.raises(ServiceError, match="more than 100,000 fields together"):
+        to_json([*few, {"one": 1}], of="a.b", bytes_max=10**7)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

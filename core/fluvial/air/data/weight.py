@@ -117,6 +117,17 @@ def weight_within(values: Sequence[Any], most: int) -> int:
     return size
 
 
+def fields_beyond(value: Any, most: int) -> bool:
+    """Whether the objects in a value have more fields together than so many."""
+    fields = 0
+    for chunk, kinds, _ in in_chunks((value,)):
+        if dict in kinds:
+            fields += sum([len(item) for item in chunk if type(item) is dict])
+            if fields > most:
+                return True
+    return False
+
+
 def _light_weight(values: Sequence[Any], most: int) -> int:
     """As :func:`weight_within`, level by level: each service call asks this several times, mostly about a few short values."""
     size = 0

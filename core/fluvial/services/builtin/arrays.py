@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fluvial.air.data.weight import CHUNK
 from fluvial.effectors import I64, U64, Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.services.builtin.numbers import checked
@@ -16,6 +17,7 @@ class Array(Effector[NoConfig]):
     # Deviation: the order of the set operations is defined here; the reference gives any, another one on each peer and each run.
 
     service_id = "array"
+    pure = True
 
     @function(inline=True)
     def sum(self, xs: list[I64]) -> I64:
@@ -31,24 +33,24 @@ class Array(Effector[NoConfig]):
     @function(inline=True)
     def dedup(self, xs: list[str]) -> list[str]:
         """Each string once."""
-        return list(dict.fromkeys(xs))
+        return list(_distinct(xs))
 
     @function(inline=True)
     def intersect(self, xs: list[str], ys: list[str]) -> list[str]:
         """The strings that are in both, in the order of `xs`."""
-        others = set(ys)
-        return [x for x in dict.fromkeys(xs) if x in others]
+        others = _distinct(ys)
+        return [x for x in _distinct(xs) if x in others]
 
     @function(inline=True)
     def diff(self, xs: list[str], ys: list[str]) -> list[str]:
         """The strings of `xs` that are not in `ys`."""
-        others = set(ys)
-        return [x for x in dict.fromkeys(xs) if x not in others]
+        others = _distinct(ys)
+        return [x for x in _distinct(xs) if x not in others]
 
     @function(inline=True)
     def sdiff(self, xs: list[str], ys: list[str]) -> list[str]:
         """The strings that are in one of the two only, those of `xs` first."""
-        here, there = dict.fromkeys(xs), dict.fromkeys(ys)
+        here, there = _distinct(xs), _distinct(ys)
         return [*(x for x in here if x not in there), *(y for y in there if y not in here)]
 
     @function(inline=True)
@@ -60,3 +62,11 @@ class Array(Effector[NoConfig]):
                 f"no elements {from_} to {to} in an array of {len(array)}: 0 <= from <= to <= {len(array)}",
             )
         return array[from_:to]
+
+
+def _distinct(texts: list[str]) -> dict[str, None]:
+    """The strings as keys, in the order of their first appearance. In parts, so that no step of Python takes long."""
+    found: dict[str, None] = {}
+    for start in range(0, len(texts), CHUNK):
+        found.update(dict.fromkeys(texts[start : start + CHUNK]))
+    return found

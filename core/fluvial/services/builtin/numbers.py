@@ -34,6 +34,7 @@ class Math(Effector[NoConfig]):
     """Arithmetic. A result that is no signed 64-bit integer is an error with status 7."""
 
     service_id = "math"
+    pure = True
 
     @function(inline=True)
     def add(self, x: I64, y: I64) -> I64:
@@ -98,6 +99,7 @@ class Cmp(Effector[NoConfig]):
     """Comparison of signed 64-bit integers."""
 
     service_id = "cmp"
+    pure = True
 
     @function(inline=True)
     def gt(self, x: I64, y: I64) -> bool:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from fluvial.air.data.weight import ITEM_BYTES, in_chunks
+from fluvial.air.data.weight import CHUNK, ITEM_BYTES, in_chunks
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.services.status import Status, shortened
-from fluvial.services.values import RESULT_BYTES_MAX, RESULT_WEIGHT, why_not_json
+from fluvial.services.values import RESULT_BYTES_MAX, RESULT_FIELDS_MAX, RESULT_WEIGHT, why_not_json
 
 NO_ARGUMENTS: Final = "<empty argument list>"
 
@@ -22,6 +22,8 @@ WEIGHT_MAX: Final = RESULT_WEIGHT * RESULT_BYTES_MAX
 ARRAY_BYTES: Final = 56
 OBJECT_BYTES: Final = 64
 """What an array and an object take without anything in them."""
+TEXT_PART: Final = 65_536
+"""Characters of a text that are written as JSON together."""
 _TEXTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
@@ -34,7 +36,18 @@ def text_of(value: Any) -> str:
     """
     if _least_length(value) > RESULT_BYTES_MAX:
         raise ServiceError(Status.NO_RESULT, f"the JSON of this would have more than {RESULT_BYTES_MAX:,} characters")
+    if type(value) is str:
+        return _quoted(value)
     return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _quoted(text: str) -> str:
+    """As :func:`text_of`. In parts, so that no step of Python takes long."""
+    parts = [
+        msgspec.json.encode(text[start : start + TEXT_PART]).decode()[1:-1]
+        for start in range(0, max(len(text), 1), TEXT_PART)
+    ]
+    return f'"{"".join(parts)}"'
 
 
 def _least_length(value: Any) -> int:
@@ -49,9 +62,20 @@ def _least_length(value: Any) -> int:
     return length
 
 
-def is_too_heavy(json: str) -> bool:
-    """Whether the value of a JSON text takes more memory than one may, found without making it."""
-    return _least_weight(json) > WEIGHT_MAX and _least_weight(_TEXTS.sub("", json)) > WEIGHT_MAX
+def why_too_heavy(json: str) -> str:
+    """Why the value of a JSON text is more than a peer makes in one go, found without making it; empty if it is not."""
+    if not _why_too_heavy(json):
+        return ""
+    return _why_too_heavy(_TEXTS.sub("", json))
+
+
+def _why_too_heavy(json: str) -> str:
+    """As :func:`why_too_heavy`, if no sign of the JSON is inside of a text."""
+    if _least_weight(json) > WEIGHT_MAX:
+        return f"stands for more than {WEIGHT_MAX:,} bytes of memory"
+    if json.count(":") > RESULT_FIELDS_MAX:
+        return f"has more than {RESULT_FIELDS_MAX:,} fields"
+    return ""
 
 
 def _least_weight(json: str) -> int:
@@ -63,6 +87,7 @@ class JsonService(Effector[NoConfig]):
     """JSON objects and texts."""
 
     service_id = "json"
+    pure = True
 
     @function(inline=True)
     def obj(self, *keys_and_values: Any) -> dict[str, Any]:
@@ -82,19 +107,19 @@ class JsonService(Effector[NoConfig]):
     @function(inline=True)
     def obj_pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """An object of `[key, value]` pairs."""
-        return dict(pairs)
+        return _object_of({}, pairs)
 
     @function(inline=True)
     def puts_pairs(self, object_: dict[str, Any], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """A copy of an object with further `[key, value]` pairs."""
-        return {**object_, **dict(pairs)}
+        return _object_of(dict(object_), pairs)
 
     @function(inline=True)
     def parse(self, json: str) -> Any:
-        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory is refused."""
+        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory or 100,000 fields is refused."""
         # Deviation: an integer beyond 64 bits is an error; the reference makes a rounded floating-point number of it.
-        if is_too_heavy(json):
-            raise ServiceError(Status.NO_RESULT, f"the JSON stands for more than {WEIGHT_MAX:,} bytes of memory")
+        if problem := why_too_heavy(json):
+            raise ServiceError(Status.NO_RESULT, f"the JSON {problem}")
         try:
             value = msgspec.json.decode(json)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -116,11 +141,19 @@ class Debug(Effector[NoConfig]):
     """For looking at values."""
 
     service_id = "debug"
+    pure = True
 
     @function(inline=True)
     def stringify(self, *values: Any) -> str:
         """The JSON text of its argument; of several as an array; without any, of the string `<empty argument list>`."""
         return text_of(values[0] if len(values) == 1 else values or NO_ARGUMENTS)
+
+
+def _object_of(begun: dict[str, Any], pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with further pairs. In parts, so that no step of Python takes long."""
+    for start in range(0, len(pairs), CHUNK):
+        begun.update(pairs[start : start + CHUNK])
+    return begun
 
 
 def _pairs(keys_and_values: Sequence[Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Op(Effector[NoConfig]):
     """Operations on arrays, strings and bytes."""
 
     service_id = "op"
+    pure = True
 
     @function(inline=True)
     def noop(self, *values: Any) -> str:
