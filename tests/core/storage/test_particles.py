@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fluvial.errors import ResourceLimit, StorageError
+from fluvial.errors import DamagedParticle, ResourceLimit, StorageError
 from fluvial.particle import ParticleKey
 from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
@@ -96,7 +96,7 @@ async def test_a_number_beyond_64_bits_is_an_error_of_that_particle_only(store: 
 async def test_altered_bytes_in_the_database_are_noticed(store: Store) -> None:
     key = await admit(store, "a")
     await store.database.write(lambda connection: connection.execute(scripts.update().values(text=b"(call)")))
-    with pytest.raises(StorageError, match="stored bytes are damaged"):
+    with pytest.raises(DamagedParticle, match="stored bytes are damaged"):
         await store.particles.load(key)
 
 
