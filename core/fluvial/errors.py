@@ -128,6 +128,12 @@ class StorageError(FluvialError):
     code = "F701"
 
 
+class DamagedParticle(FluvialError):
+    """What the database has of one particle is not what was stored, or was stored by a version that wrote it differently; the others are not concerned."""
+
+    code = "F702"
+
+
 def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What the task groups wrapped: their only error, or the first of ours; the group itself if there are several others."""
     errors: list[BaseException] = []

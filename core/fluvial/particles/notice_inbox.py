@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.errors import DamagedParticle, FluvialError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
@@ -168,7 +168,7 @@ def _reason(error: FluvialError) -> str:
     match error:
         case Refused():
             return error.reason if error.reason in REASONS else "other"
-        case StorageError():
+        case StorageError() | DamagedParticle():
             return "storage"
         case Unreachable():
             return "unreachable"

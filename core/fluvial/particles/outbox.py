@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
+from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
 from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
@@ -322,6 +322,10 @@ class Outbox:
                 return False
             self._store.delivered(row.key, row.peer, row.version, handed, failed=lane.has_failed(row))
             return True
+        except DamagedParticle as error:
+            self._failed(lane, row, parcel, error)
+            self._store.delivered(row.key, row.peer, row.version, None, failed=True)
+            return True  # there is nothing that could be handed over
         except StorageError as error:
             self._outcomes.labels("storage").inc()
             self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)

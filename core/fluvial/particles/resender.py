@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.clock import Clock
-from fluvial.errors import Refused, StorageError
+from fluvial.errors import DamagedParticle, Refused, StorageError
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.promises import Look
 
@@ -116,6 +116,9 @@ class Resender:
         except Refused as error:
             self._log.debug("resend_put_off", key=key.hex(), reason=error.reason, error=error.message)
             self._put(key, self._clock.now_ms() + self._after_ms, watched.deadline_ms)
+            return 0
+        except DamagedParticle as error:
+            self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
             return 0
         if look.again_ms is not None:
             self._put(key, look.again_ms, watched.deadline_ms)

@@ -86,9 +86,10 @@ class Holdings:
         keys: Iterable[tuple[ParticleKey, int]],
         large: Iterable[tuple[ParticleKey, bytes, int, bool]],
         rows: Iterable[tuple[bytes, int]],
+        since_ms: int,
     ) -> None:
-        """What the store held before this process: see the attributes."""
-        self.known.fill(keys)
+        """What the store held before this process: see the attributes; of keys those whose deadline is not before a time."""
+        self.known.fill(keys, since_ms)
         self.account.fill(rows)
         self._large |= {key: _Large(of, deadline_ms, finished) for key, of, deadline_ms, finished in large}
 

@@ -66,7 +66,7 @@ class InMemoryParticles(ParticleStore):
 
     async def remember(self, now_ms: int, *, skew_ms: int) -> None:
         """See :class:`ParticleStore`: there is nothing to remember."""
-        self._holdings.fill(keys=(), large=(), rows=())
+        self._holdings.fill(keys=(), large=(), rows=(), since_ms=0)
 
     async def load(self, key: ParticleKey) -> StoredParticle | None:
         """See :class:`ParticleStore`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fluvial.encoding import decode
-from fluvial.errors import RemoteProtocolError, StorageError
+from fluvial.errors import DamagedParticle, RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.particle import Header, Particle, ParticleKey
 from fluvial.stored import OutboxRow, ParticleState, ParticleSummary
@@ -15,7 +15,7 @@ def particle_of(row: Any) -> Particle:
     """The particle in a row of ``particles`` with its ``script``.
 
     Raises:
-        StorageError: the bytes are not those that were stored.
+        DamagedParticle: the bytes are not those that were stored.
     """
     particle = Particle(_header(row), row.signature, row.script.decode(errors="replace"))
     if particle.key != row.key or not particle.has_its_script():
@@ -29,21 +29,23 @@ def outbox_row_of(row: Any) -> OutboxRow:
 
 
 def initiator_of(row: Any) -> PeerId:
-    """The initiator of the particle in a row of ``particles``; raises StorageError if the header is not what was stored."""
-    return PeerId.from_public_key(_header(row).initiator)
+    """The initiator of the particle in a row of ``particles``; the sender, if the header is not what was stored."""
+    try:
+        return PeerId.from_public_key(_header(row).initiator)
+    except DamagedParticle:
+        return PeerId(row.sender)
 
 
 def summary_of(row: Any) -> ParticleSummary:
-    """The value of a row of ``particles`` with the number of peers ``waiting``.
-
-    Raises:
-        StorageError: the header is not what was stored.
-    """
-    header = _header(row)
+    """The value of a row of ``particles`` with the number of peers ``waiting``; of a header that is not what was stored the id as it is searched for, and the sender."""
+    try:
+        particle_id = _header(row).id
+    except DamagedParticle:
+        particle_id = row.id
     return ParticleSummary(
         key=ParticleKey(row.key),
-        id=header.id,
-        initiator=PeerId.from_public_key(header.initiator),
+        id=particle_id,
+        initiator=initiator_of(row),
         sender=PeerId(row.sender),
         hops=row.hops,
         received_at_ms=row.received_at_ms,
@@ -61,7 +63,8 @@ def _header(row: Any) -> Header:
         raise _damaged(row) from error
 
 
-def _damaged(row: Any) -> StorageError:
-    return StorageError(
-        f"particle {row.key.hex()}: its stored bytes are damaged", hint="restore a backup of the database"
+def _damaged(row: Any) -> DamagedParticle:
+    return DamagedParticle(
+        f"particle {row.key.hex()}: its stored bytes are damaged",
+        hint="it is lost here, and others are not; if there are more of them, check the disk",
     )

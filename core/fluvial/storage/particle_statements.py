@@ -147,7 +147,7 @@ _WRITES: Final[Mapping[str, Statement]] = {
 _WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
 _DUE: Final = _WAITING.where(particles.c.deadline_ms > bindparam("now"))
 _IN_TURN: Final = (outbox.c.since_ms, outbox.c.key, outbox.c.peer)
-_SHOWN: Final = ("key", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries")
+_SHOWN: Final = ("key", "id", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries")
 _SUMMARY: Final[Select[Any]] = select(
     *particles.c[_SHOWN],
     select(func.count()).where(outbox.c.key == particles.c.key).scalar_subquery().label("waiting"),
@@ -182,7 +182,7 @@ _READS: Final[Mapping[str, Statement]] = {
     "script_bytes": Statement(select(scripts.c.initiator, func.length(scripts.c.text))),
     "guards": Statement(select(func.count()).select_from(replay_guards)),
     "live": Statement(
-        select(*particles.c["key", "header"])
+        select(*particles.c["key", "header", "sender"])
         .where(particles.c.state == _LIVE, particles.c.deadline_ms > bindparam("now"))
         .order_by(particles.c.received_at_ms, particles.c.key)
     ),

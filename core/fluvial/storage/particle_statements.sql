@@ -59,7 +59,7 @@ FROM scripts
 SELECT count(*) AS count_1
 FROM replay_guards
 -- live
-SELECT particles."key", particles.header
+SELECT particles."key", particles.header, particles.sender
 FROM particles
 WHERE particles.state = 'live' AND particles.deadline_ms > :now ORDER BY particles.received_at_ms, particles."key"
 -- state
@@ -103,24 +103,24 @@ SELECT replay_guards."key"
 FROM replay_guards
 WHERE replay_guards."key" = :of
 -- recent
-SELECT particles."key", particles.header, particles.sender, particles.hops, particles.received_at_ms, particles.deadline_ms, particles.state, particles.entries, (SELECT count(*) AS count_1
+SELECT particles."key", particles.id, particles.header, particles.sender, particles.hops, particles.received_at_ms, particles.deadline_ms, particles.state, particles.entries, (SELECT count(*) AS count_1
 FROM outbox
 WHERE outbox."key" = particles."key") AS waiting
 FROM particles ORDER BY particles.received_at_ms DESC, particles."key"
  LIMIT :most OFFSET 0
 -- recent_stories
-SELECT stories."key", stories.header, stories.sender, stories.hops, stories.received_at_ms, stories.deadline_ms, stories.state, stories.entries, 0 AS waiting
+SELECT stories."key", stories.id, stories.header, stories.sender, stories.hops, stories.received_at_ms, stories.deadline_ms, stories.state, stories.entries, 0 AS waiting
 FROM stories ORDER BY stories.received_at_ms DESC, stories."key"
  LIMIT :most OFFSET 0
 -- found
-SELECT particles."key", particles.header, particles.sender, particles.hops, particles.received_at_ms, particles.deadline_ms, particles.state, particles.entries, (SELECT count(*) AS count_1
+SELECT particles."key", particles.id, particles.header, particles.sender, particles.hops, particles.received_at_ms, particles.deadline_ms, particles.state, particles.entries, (SELECT count(*) AS count_1
 FROM outbox
 WHERE outbox."key" = particles."key") AS waiting
 FROM particles
 WHERE particles.id >= :low AND particles.id <= :high ORDER BY particles.received_at_ms DESC, particles."key"
  LIMIT :most OFFSET 0
 -- found_stories
-SELECT stories."key", stories.header, stories.sender, stories.hops, stories.received_at_ms, stories.deadline_ms, stories.state, stories.entries, 0 AS waiting
+SELECT stories."key", stories.id, stories.header, stories.sender, stories.hops, stories.received_at_ms, stories.deadline_ms, stories.state, stories.entries, 0 AS waiting
 FROM stories
 WHERE stories.id >= :low AND stories.id <= :high ORDER BY stories.received_at_ms DESC, stories."key"
  LIMIT :most OFFSET 0

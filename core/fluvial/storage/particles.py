@@ -141,7 +141,7 @@ class ParticleStore(ABC):
         """All that is stored of a particle; None if it is not here.
 
         Raises:
-            StorageError: the stored bytes are damaged.
+            DamagedParticle: the stored bytes are damaged.
         """
 
     @abstractmethod

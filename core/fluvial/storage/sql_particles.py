@@ -91,6 +91,7 @@ class SqlParticles(ParticleStore):
                     for key, initiator, deadline_ms, state in transaction.each(_LARGE)
                 ],
                 rows=contents(transaction),
+                since_ms=now_ms - skew_ms,
             )
 
         await self._database.read(Prepared(work))

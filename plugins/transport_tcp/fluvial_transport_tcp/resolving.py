@@ -15,6 +15,8 @@ from fluvial.virtual.threads import in_thread
 TOLD_MAX: Final = 4
 """Told names that are looked up at one time; one that was given up counts until the system's resolver has ended it."""
 CONFIGURED_MAX: Final = 16
+LOOK_UP_S: Final = 8.0
+"""For one name; less than a dial has by default, so that its error says what it waited for."""
 _FAMILIES: Final = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
@@ -29,17 +31,25 @@ class Resolver:
         """The numeric hosts of an address, each once; a numeric address has itself.
 
         Raises:
-            OSError: there are none, or too many told names are being looked up. ValueError: this is no name.
+            OSError: there are none, they are not told in time, or too many told names are being looked up. ValueError: this is no name.
         """
         if address.host_kind.startswith("ip"):
             return (address.host,)
-        if address.configured:
-            found = await in_thread(partial(_look_up, address), limiter=self._limiter, abandon_on_cancel=True)
-        else:
-            found = await self._look_up_told(address)
+        try:
+            with anyio.fail_after(LOOK_UP_S):
+                found = await self._looked_up(address)
+        except TimeoutError:
+            raise OSError(
+                f"the name {address.host} was not resolved within {LOOK_UP_S:g} s: does this machine's DNS answer?"
+            ) from None
         if not found:
             raise OSError(f"{address.host} has no address")
         return found
+
+    async def _looked_up(self, address: Address) -> Sequence[str]:
+        if address.configured:
+            return await in_thread(partial(_look_up, address), limiter=self._limiter, abandon_on_cancel=True)
+        return await self._look_up_told(address)
 
     async def _look_up_told(self, address: Address) -> Sequence[str]:
         if not self._told.acquire(blocking=False):

@@ -205,6 +205,34 @@ async def test_a_damaged_journal_is_told_and_is_not_blamed_on_others(tmp_path: P
             assert (await a.deliver(delivery(flow, b), b)).reason == "broken"
 
 
+@pytest.mark.parametrize("harm", ["particles SET header = x'00'", "scripts SET text = x'00'"])
+async def test_a_damaged_row_costs_one_particle_and_neither_the_start_nor_others(tmp_path: Path, harm: str) -> None:
+    """Of two flows that wait when a peer stops, one has lost what it was made of; deliveries of both were on their way."""
+    work = Work()
+    async with peer("a", tmp_path) as a:
+        async with peer("b", tmp_path, knows=[a], serves=[work]) as b:
+            a.node.routing.learn(Contact.parse(b.address))
+            flows = [
+                await run(
+                    a,
+                    f'(seq (call "{b.peer_id}" ("work" "hold") [{number}] x) (call %init_peer_id% ("return" "") [x "{number}"]))',
+                ).__aenter__()
+                for number in (1, 2)
+            ]
+            await until(lambda: work.held == 2)
+        lost, kept = flows
+        where = f"WHERE {'key' if 'header' in harm else 'hash'} = (SELECT {'key' if 'header' in harm else 'script_hash'} FROM particles WHERE key = ?)"
+        with closing(sqlite3.connect(tmp_path / "b.db")) as database, database:
+            assert database.execute(f"UPDATE {harm} {where}", (lost.particle.key,)).rowcount == 1
+        work.open.set()
+        async with peer("b", tmp_path, knows=[a], serves=[work]) as b:
+            assert (await kept.result())[1] == "2"
+            async with open_store("sqlite:///b.db", base_dir=tmp_path, read_only=True) as store:
+                listed = await store.particles.recent()
+            assert {one.key for one in listed} == {lost.particle.key, kept.particle.key}
+            assert (await a.deliver(delivery(lost, b), b)).reason == "broken"
+
+
 async def test_a_peer_that_refuses_the_particle_for_good_is_told_of(tmp_path: Path) -> None:
     async with (
         peer("c", tmp_path, particles={"script_bytes_max": 10}) as c,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fluvial.errors import ResourceLimit, StorageError
+from fluvial.errors import DamagedParticle, ResourceLimit, StorageError
 from fluvial.particle import ParticleKey
 from fluvial.storage import Admission, JournalEntry, OutboxRow, ParticleState, Store, open_store
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, KIND_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
@@ -96,7 +96,7 @@ async def test_a_number_beyond_64_bits_is_an_error_of_that_particle_only(store: 
 async def test_altered_bytes_in_the_database_are_noticed(store: Store) -> None:
     key = await admit(store, "a")
     await store.database.write(lambda connection: connection.execute(scripts.update().values(text=b"(call)")))
-    with pytest.raises(StorageError, match="stored bytes are damaged"):
+    with pytest.raises(DamagedParticle, match="stored bytes are damaged"):
         await store.particles.load(key)
 
 
@@ -112,11 +112,23 @@ async def test_a_store_knows_without_a_query_what_was_never_here(url: str, tmp_p
             await store.particles.admit(particle, sender=peer(2), hops=3, now_ms=NOW_MS)
     async with open_store(url, base_dir=tmp_path) as store:
         await store.particles.remember(NOW_MS, skew_ms=TTL_MS)
-        assert [store.particles.knows(one) for one in (here, expired, new)] == [True, False, False]
+        assert [store.particles.knows(one) for one in (here, expired, new)] == [True, True, False]
         await store.particles.admit(new, sender=peer(2), hops=3, now_ms=NOW_MS)
         assert store.particles.knows(new)
-        await store.particles.retention.forget(NOW_MS + 20 * TTL_MS, keep_ms=0, skew_ms=TTL_MS)
-        assert [store.particles.knows(one) for one in (here, new)] == [False, False]
+
+
+async def test_what_was_over_is_still_known_when_the_clock_is_set_back(url: str, tmp_path: Path) -> None:
+    """A replay of something that lives again by the new time is found in the database: as long as it is kept there."""
+    particle, later = make_particle("here"), make_particle("later", timestamp_ms=NOW_MS + 9 * TTL_MS)
+    async with open_store(url, base_dir=tmp_path) as store:
+        await store.particles.remember(NOW_MS, skew_ms=TTL_MS)
+        await store.particles.admit(particle, sender=peer(2), hops=3, now_ms=NOW_MS)
+        await store.particles.retention.forget(NOW_MS + 5 * TTL_MS, keep_ms=10 * TTL_MS, skew_ms=TTL_MS)
+        assert [store.particles.knows(one) for one in (particle, later)] == [True, False]
+        assert await store.particles.status(particle.key) is ParticleState.LIVE
+    async with open_store(url, base_dir=tmp_path) as store:
+        await store.particles.remember(NOW_MS + 5 * TTL_MS, skew_ms=TTL_MS)
+        assert [store.particles.knows(one) for one in (particle, later)] == [True, False]
 
 
 # --- journal ----------------------------------------------------------------------------------------------------------
