@@ -473,7 +473,7 @@ class Keeper:
             for _ in release:
                 pass
         else:
-            self._context.tasks.start(lambda _: in_slices(release))
+            self._context.tasks.start(in_slices(release))
 
     def _drop(self, actor: Actor) -> bool:
         """Forget an actor; whether it was there."""

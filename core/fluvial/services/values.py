@@ -22,6 +22,9 @@ RESULT_BYTES_MAX: Final = 4 * 1024 * 1024
 RESULT_WEIGHT: Final = 8
 """A result may take so many times as much memory as bytes; texts and long arrays of numbers take less, arrays of small arrays more."""
 
+PLAIN_BYTES: Final = 1_024
+"""See :func:`is_plain`."""
+
 DEPTH_MAX: Final = JSON_DEPTH_MAX + 1
 """How deep an item can lie: arrays and objects within each other, and what is in the innermost."""
 
@@ -50,6 +53,8 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
     Raises:
         ServiceError: status 5; it is no JSON value, too large, too dense (:data:`RESULT_WEIGHT`) or too deep.
     """
+    if is_plain(value, bytes_max=bytes_max):
+        return value
     weight_max = max(RESULT_WEIGHT * bytes_max, LIGHT_BYTES)
     try:
         weight, plain = _survey(value, weight_max)
@@ -72,6 +77,16 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
         return EncodedJson(data, weight)
     # Lists in place of tuples, and a copy that shares nothing with objects that the function keeps.
     return msgspec.msgpack.decode(data)
+
+
+def is_plain(value: Any, *, bytes_max: int = RESULT_BYTES_MAX) -> bool:
+    """Whether a value is a result as it stands, as many are: a number or short text of Python's own, with which nothing is wrong; runs no code of its author."""
+    if bytes_max < PLAIN_BYTES:
+        return False
+    kind = type(value)
+    if kind is str:
+        return len(value) < PLAIN_BYTES - 8 and value.isascii()
+    return value is None or kind is bool or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
 
 
 def why_not_json(value: Any) -> str:
