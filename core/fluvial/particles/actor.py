@@ -138,6 +138,11 @@ class Actor:
         """Whether nothing is left to do for the particle on this peer."""
         return self._session.finished
 
+    @property
+    def stays_here(self) -> bool:
+        """Whether the particle goes to no other peer, as far as is known."""
+        return self._session.stays_here
+
     def awaits(self, peer: PeerId) -> bool:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
