@@ -1,7 +1,7 @@
 """Tasks of which there are several for each particle: those of a task group cost ten times as much to begin and to end.
 
-As in a task group, an owner waits for all of them, and an error in one ends all. Unlike there nobody has a handle for one: a task has the scope in
-which it runs, and hands it to whoever may end it.
+As in a task group, an owner waits for all of them, and an error in one ends all. Unlike there nobody has a handle for one: whoever may want to end it
+gives it a scope.
 
 Source: N. J. Smith, "Notes on structured concurrency, or: Go statement considered harmful" (2018), for what a group owes; ``anyio.TaskGroup`` for how.
 """
@@ -9,13 +9,11 @@ Source: N. J. Smith, "Notes on structured concurrency, or: Go statement consider
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
-
-Work: TypeAlias = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
 
 
 class LightTasks:
@@ -45,16 +43,23 @@ class LightTasks:
                     self._over = asyncio.get_running_loop().create_future()
                     await self._over
 
-    def start(self, work: Work) -> None:
-        """Begin a task in the next turn of the loop, with the scope in which it runs; nothing happens if they are being ended."""
-        if self._failed is not None:
-            scope = anyio.CancelScope()
-            self._tasks[scope] = asyncio.get_running_loop().create_task(self._work(work, scope))
+    def start(self, work: Coroutine[Any, Any, None], scope: anyio.CancelScope | None = None) -> None:
+        """Begin a task in the next turn of the loop; nothing happens if all are being ended.
 
-    async def _work(self, work: Work, scope: anyio.CancelScope) -> None:
+        Args:
+            work: what it does.
+            scope: in which it runs, a new one; whoever cancels it ends the task alone.
+        """
+        if self._failed is None:
+            work.close()
+            return
+        scope = scope or anyio.CancelScope()
+        self._tasks[scope] = asyncio.get_running_loop().create_task(self._run(work, scope))
+
+    async def _run(self, work: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
         try:
             with scope:
-                await work(scope)
+                await work
         except Exception as error:  # noqa: BLE001 - the owner raises it
             if self._failed is not None and not self._failed.done():
                 self._failed.set_exception(error)

@@ -14,13 +14,13 @@ class Sleeper:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    async def sleep(self, scope: anyio.CancelScope) -> None:
+    async def sleep(self) -> None:
         try:
             await anyio.sleep_forever()
         finally:
-            self.seen.append("cancelled" if scope.cancel_called else "ended")
+            self.seen.append("ended")
 
-    async def finish(self, _: anyio.CancelScope) -> None:
+    async def finish(self) -> None:
         with anyio.CancelScope(shield=True):
             await anyio.sleep(0.01)
             self.seen.append("finished")
@@ -38,7 +38,7 @@ async def test_they_run_in_the_next_turn_of_the_loop_in_their_order() -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(light.run)
         for number in range(3):
-            light.start(lambda _, number=number: work(number))
+            light.start(work(number))
         assert not seen
         await anyio.lowlevel.checkpoint()
         assert seen == [0, 1, 2]
@@ -49,63 +49,57 @@ async def test_their_owner_ends_them_and_waits_for_what_is_shielded() -> None:
     light, sleeper = LightTasks(), Sleeper()
     async with anyio.create_task_group() as tasks:
         await tasks.start(light.run)
-        light.start(sleeper.sleep)
-        light.start(sleeper.finish)
+        light.start(sleeper.sleep())
+        light.start(sleeper.finish())
         await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
-    assert sorted(sleeper.seen) == ["cancelled", "finished"]
+    assert sorted(sleeper.seen) == ["ended", "finished"]
 
 
 async def test_one_that_fails_ends_the_others_and_its_owner_raises_its_error() -> None:
     light, sleeper = LightTasks(), Sleeper()
 
-    async def fail(_: anyio.CancelScope) -> None:
+    async def fail() -> None:
         raise ZeroDivisionError
 
     async def both() -> None:
         async with anyio.create_task_group() as tasks:
             await tasks.start(light.run)
-            light.start(sleeper.sleep)
-            light.start(fail)
+            light.start(sleeper.sleep())
+            light.start(fail())
 
     with pytest.raises(ExceptionGroup) as raised:
         await both()
     assert raised.group_contains(ZeroDivisionError)
-    assert sleeper.seen == ["cancelled"]
+    assert sleeper.seen == ["ended"]
 
 
 async def test_one_is_ended_by_its_scope_and_the_others_go_on() -> None:
     light, first, second = LightTasks(), Sleeper(), Sleeper()
-    scopes: list[anyio.CancelScope] = []
-
-    async def told(scope: anyio.CancelScope) -> None:
-        scopes.append(scope)
-        await first.sleep(scope)
-
     async with anyio.create_task_group() as tasks:
         await tasks.start(light.run)
-        light.start(told)
-        light.start(second.sleep)
+        light.start(first.sleep(), scope := anyio.CancelScope())
+        light.start(second.sleep())
         await anyio.lowlevel.checkpoint()
-        scopes[0].cancel()
+        scope.cancel()
         await anyio.sleep(0.001)
-        assert (first.seen, second.seen) == (["cancelled"], [])
+        assert (first.seen, second.seen) == (["ended"], [])
         tasks.cancel_scope.cancel()
-    assert second.seen == ["cancelled"]
+    assert second.seen == ["ended"]
 
 
 async def test_what_comes_after_the_end_is_not_begun() -> None:
     light, sleeper = LightTasks(), Sleeper()
 
-    async def begin_another(scope: anyio.CancelScope) -> None:
+    async def begin_another() -> None:
         try:
             await anyio.sleep_forever()
         finally:
-            light.start(sleeper.finish)
+            light.start(sleeper.finish())
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(light.run)
-        light.start(begin_another)
+        light.start(begin_another())
         await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert sleeper.seen == []

@@ -138,6 +138,11 @@ class Actor:
         """Whether nothing is left to do for the particle on this peer."""
         return self._session.finished
 
+    @property
+    def stays_here(self) -> bool:
+        """Whether the particle goes to no other peer, as far as is known."""
+        return self._session.stays_here
+
     def awaits(self, peer: PeerId) -> bool:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
@@ -239,7 +244,8 @@ class Actor:
         self._under_way += len(calls)  # at once: the turn ends before they begin
         if self._quick and not self._is_answering:
             self._is_answering = True
-            self._context.tasks.start(self._answer_quick)
+            scope = anyio.CancelScope()
+            self._context.tasks.start(self._answer_quick(scope), scope)
         if effects.error is not None:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
@@ -249,7 +255,8 @@ class Actor:
 
     def _begin_calls(self, requests: Sequence[Request]) -> None:
         for request in requests:
-            self._context.tasks.start(partial(self._call, request))
+            scope = anyio.CancelScope()
+            self._context.tasks.start(self._call(request, scope), scope)
 
     def _watch_promises(self, *, news: bool) -> None:
         since_ms = self._session.relies_since_ms

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from functools import partial
+from logging import DEBUG, INFO
 from typing import Final
 
 import msgspec
@@ -69,16 +70,18 @@ async def make_call(
     status = int(outcome.status) if isinstance(outcome, Failed) else 0
     seconds = now_s() - began
     context.observers.call_done(call, status, seconds)
-    log.info("call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6))
-    log.debug(
-        "call_values",
-        service=call.service,
-        function=call.function,
-        status=status,
-        seconds=round(seconds, 6),
-        arguments=list(call.arguments),
-        outcome=_shown(outcome),
-    )
+    if log.is_enabled_for(INFO):
+        log.info("call_done", service=call.service, function=call.function, status=status, seconds=round(seconds, 6))
+    if log.is_enabled_for(DEBUG):
+        log.debug(
+            "call_values",
+            service=call.service,
+            function=call.function,
+            status=status,
+            seconds=round(seconds, 6),
+            arguments=list(call.arguments),
+            outcome=_shown(outcome),
+        )
     return outcome
 
 

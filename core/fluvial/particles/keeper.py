@@ -306,7 +306,9 @@ class Keeper:
             if actor.waiting:
                 self._end(actor)
             return
-        if actor.idle:
+        if actor.finished and actor.idle and actor.stays_here:
+            self._leave(actor)  # nobody else can bring anything more of it
+        elif actor.idle:
             actor.rest()
             self._resting.put(actor, held)
             if actor.finished:
@@ -330,8 +332,7 @@ class Keeper:
         """
         if (actor := self._actors.get(key)) is not None:
             return actor
-        stored = await self._context.store.load(key)
-        if stored is None:
+        if (stored := await self._context.store.load(key)) is None:
             return None
         if going_on and stored.state is ParticleState.FINISHED:
             raise self._remember_over(key, _refusal(failure_in(stored.journal)))
@@ -380,8 +381,7 @@ class Keeper:
         self._budget.check_under_way(particle.initiator)
 
     def _session_limits(self) -> _SessionLimits:
-        limits = self._limits
-        return {"destinations_max": limits.destinations_max, "memory_bytes_max": limits.memory_bytes_max}
+        return {"destinations_max": self._limits.destinations_max, "memory_bytes_max": self._limits.memory_bytes_max}
 
     async def _script(self, particle: Particle) -> Script:
         """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for its initiator."""
@@ -466,14 +466,14 @@ class Keeper:
         """Drop an actor, and give back its memory now."""
         if not self._drop(actor):
             return
-        if actor.particle.initiator == self._context.keys.peer_id:
+        if actor.particle.initiator == self._context.keys.peer_id and (not actor.finished or actor.failure is not None):
             return  # whoever began it here may still ask what it waits for
         release = actor.release()
         if actor.held <= RELEASED_AT_ONCE_MAX:
             for _ in release:
                 pass
         else:
-            self._context.tasks.start(lambda _: in_slices(release))
+            self._context.tasks.start(in_slices(release))
 
     def _drop(self, actor: Actor) -> bool:
         """Forget an actor; whether it was there."""

@@ -21,14 +21,15 @@ from typing import Final, Protocol
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
 from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
+from fluvial.light_tasks import LightTasks
+from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.failure_detector import FailureDetector
@@ -125,13 +126,15 @@ class Outbox:
         self._knocks = 0
         self._begun = 0  # knocks, in this round of the loop
         self._sooner = anyio.Event()
-        self._tasks: TaskGroup | None = None
+        self._tasks: LightTasks | None = None
         self._parcels: Parcels | None = None
-        self._outcomes = Counter("fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics)
+        self._outcomes = OutcomeCounts(
+            "fluvial_deliveries", "Hand-overs tried, by outcome", ["outcome"], registry=metrics
+        )
         gauge = Gauge("fluvial_outbox_lanes", "Peers that have something to get", registry=metrics)
         gauge.set_function(lambda: len(self._lanes))
 
-    async def start(self, tasks: TaskGroup, parcels: Parcels, *, later: Container[ParticleKey]) -> None:
+    async def start(self, tasks: LightTasks, parcels: Parcels, *, later: Container[ParticleKey]) -> None:
         """Go on with what the store has.
 
         Args:
@@ -144,7 +147,7 @@ class Outbox:
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
                 self._put(row, row.peer, Upstream(row.peer))  # whose particle it is would have to be read
-        tasks.start_soon(self._keep_time)
+        tasks.start(self._keep_time())
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
         """Deliver these of a particle that came from this upstream; they are stored already."""
@@ -209,7 +212,7 @@ class Outbox:
                 if not self._begun:
                     soon(self._next_round)
                 self._begun += 1
-            self._tasks.start_soon(self._serve, lane, is_knock)
+            self._tasks.start(self._serve(lane, is_knock))
 
     def _next_round(self) -> None:
         """In the next round of the loop further knocks may begin."""
@@ -278,7 +281,7 @@ class Outbox:
         if this is not None and lane.in_line and this.has_room:
             assert self._tasks is not None, "the outbox was not started"
             this.workers += 1
-            self._tasks.start_soon(self._work, lane, this)
+            self._tasks.start(self._work(lane, this))
 
     async def _work(self, lane: DeliveryLane, this: DeliveryRound) -> None:
         """A worker of a round, perhaps the root of a task: tries one row after another."""
@@ -327,7 +330,7 @@ class Outbox:
             self._store.delivered(row.key, row.peer, row.version, None, failed=True)
             return True  # there is nothing that could be handed over
         except StorageError as error:
-            self._outcomes.labels("storage").inc()
+            self._outcomes.count("storage")
             self._throttled.note("storage_failed", "outbox", level=ERROR, error=error.message)
             return False
         except FluvialError as error:
@@ -343,7 +346,7 @@ class Outbox:
 
     def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
         outcome = "unreachable" if isinstance(error, Unreachable) else "failed"
-        self._outcomes.labels(outcome).inc()
+        self._outcomes.count(outcome)
         self._throttled.note(
             "delivery_failed",
             outcome,
@@ -385,7 +388,7 @@ class Outbox:
         finally:
             if not is_there:
                 self._detector.not_handed(row.key, row.peer)
-        self._outcomes.labels(receipt.label).inc()
+        self._outcomes.count(receipt.label)
         if receipt.settled:
             relay = PeerId.parse(led.via) if led.way == "relay" else None
             self._detector.handed(row.key, row.peer, relay=relay)

@@ -143,7 +143,7 @@ class Particles(Part):
             reporter = self._furnish(tasks, light)
             reporter.start(tasks, self._notice_inbox.hear)
             self._detector.start(tasks, self.keeper.present)
-            await self._outbox.start(tasks, self.keeper, later=await self.keeper.resume())
+            await self._outbox.start(light, self.keeper, later=await self.keeper.resume())
             tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
             tasks.start_soon(self.keeper.purge)

@@ -435,6 +435,11 @@ class ParticleSession:
         return self.phase is ParticlePhase.FINISHED
 
     @property
+    def stays_here(self) -> bool:
+        """Whether the particle goes to no other peer, as far as is known."""
+        return not self._destinations
+
+    @property
     def relies_since_ms(self) -> int | None:
         """When the last of what this peer has not handed on came, milliseconds since 1970; None if it relies on nobody's promise."""
         return None if self.finished else self._promises.last_came_ms

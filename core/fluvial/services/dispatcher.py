@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from logging import DEBUG
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -254,14 +255,15 @@ class Services:
             self.accounts.observe(kind, outcome, seconds)
             if self._is_counted(kind, call):
                 self.accounts.count(call.service, call.function, failed=outcome != OUTCOMES[0], seconds=seconds)
-            self._log.debug(
-                "service_called",
-                service=shortened(call.service, 80),
-                function=shortened(call.function, 80),
-                particle=call.particle_id,
-                outcome=outcome,
-                seconds=round(seconds, 6),
-            )
+            if self._log.is_enabled_for(DEBUG):
+                self._log.debug(
+                    "service_called",
+                    service=shortened(call.service, 80),
+                    function=shortened(call.function, 80),
+                    particle=call.particle_id,
+                    outcome=outcome,
+                    seconds=round(seconds, 6),
+                )
 
     def _kind(self, call: Call) -> Kind:
         if (entry := self._table.get(call.service)) is not None:

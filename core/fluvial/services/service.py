@@ -21,7 +21,7 @@ from fluvial.services.signature import Signature
 from fluvial.services.status import STATUS_MAX, STATUS_MIN, Status, listed, shortened
 from fluvial.services.threads import Threads
 from fluvial.services.turns import InTurn, at_once
-from fluvial.services.values import RESULT_BYTES_MAX, to_result
+from fluvial.services.values import RESULT_BYTES_MAX, is_plain, to_result
 
 T = TypeVar("T")
 
@@ -185,6 +185,8 @@ class Service:
         return functools.partial(getattr(self.effector, function.attribute), *arguments)
 
     def _converted(self, name: str, value: Any) -> Json | EncodedJson:
+        if is_plain(value, bytes_max=self._result_bytes_max):
+            return cast(Json, value)
         convert = functools.partial(to_result, value, of=name, bytes_max=self._result_bytes_max)
         return self._quick(name, convert)
 

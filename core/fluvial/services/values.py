@@ -24,6 +24,8 @@ RESULT_WEIGHT: Final = 8
 
 RESULT_FIELDS_MAX: Final = 100_000
 """Fields of all objects in a result: to encode, decode, sort or copy more of them takes more than some hundredths of a second, in one go."""
+PLAIN_BYTES: Final = 1_024
+"""See :func:`is_plain`."""
 
 DEPTH_MAX: Final = JSON_DEPTH_MAX + 1
 """How deep an item can lie: arrays and objects within each other, and what is in the innermost."""
@@ -53,6 +55,8 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
     Raises:
         ServiceError: status 5; it is no JSON value, too large, too dense (:data:`RESULT_WEIGHT`), too deep, or has too many fields.
     """
+    if is_plain(value, bytes_max=bytes_max):
+        return value
     weight_max = max(RESULT_WEIGHT * bytes_max, LIGHT_BYTES)
     try:
         weight, plain = _survey(value, weight_max)
@@ -75,6 +79,16 @@ def to_result(value: Any, *, of: str, bytes_max: int = RESULT_BYTES_MAX) -> Json
         return EncodedJson(data, weight)
     # Lists in place of tuples, and a copy that shares nothing with objects that the function keeps.
     return msgspec.msgpack.decode(data)
+
+
+def is_plain(value: Any, *, bytes_max: int = RESULT_BYTES_MAX) -> bool:
+    """Whether a value is a result as it stands, as many are: a number or short text of Python's own, with which nothing is wrong; runs no code of its author."""
+    if bytes_max < PLAIN_BYTES:
+        return False
+    kind = type(value)
+    if kind is str:
+        return len(value) < PLAIN_BYTES - 8 and value.isascii()
+    return value is None or kind is bool or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
 
 
 def why_not_json(value: Any) -> str:

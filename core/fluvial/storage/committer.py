@@ -297,7 +297,7 @@ class SqliteCommitter(BaseCommitter):
         self._pages += max(changes - self._changes, 0) * self._change_pages + values
         self._changes = changes
         log_max = min(self._log_bytes, self._log_grown + LOG_PAGES * PAGE_BYTES)
-        self._upkeep_due = self._pages >= LOG_PAGES or self._log_size() > log_max
+        self._upkeep_due = self._pages >= LOG_PAGES or self._backend.log_bytes > log_max
 
     def _log_size(self) -> int:
         try:

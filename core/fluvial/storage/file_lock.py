@@ -30,6 +30,9 @@ class FileLock:
         where: names the database in messages.
         busy_timeout_s: how long to wait for another process to let go.
 
+    Attributes:
+        log_bytes: how large the file's log was when it was last verified.
+
     Raises:
         StorageError: another process holds it, or the file is not to be had.
     """
@@ -40,6 +43,7 @@ class FileLock:
         # As texts: they are looked at with every commit.
         self._name, self._log = str(path), str(path.with_name(path.name + _LOG))
         self._log_identity: tuple[int, int] | None = None
+        self.log_bytes = 0
         self._neighbour = self._lock_neighbour(busy_timeout_s)
         try:
             self._handle = self._lock_file()
@@ -52,7 +56,8 @@ class FileLock:
         """Raises OwnershipLost if the file, or its log, is not the one that was opened: what is written now would be lost."""
         try:
             same = _identity(os.stat(self._name)) == self._identity
-            log = _identity(os.stat(self._log))
+            status = os.stat(self._log)
+            log, self.log_bytes = _identity(status), status.st_size
         except OSError:
             same, log = False, None
         self._log_identity = self._log_identity or log

@@ -172,6 +172,7 @@ class InMemoryParticles(ParticleStore):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        added: int,
     ) -> Written:
         kept = self._table.get(particle.key)
         if (is_new := kept is None) or kept is None:
@@ -192,6 +193,7 @@ class InMemoryParticles(ParticleStore):
         peers: Sequence[PeerId],
         finished: bool,
         stays: bool,
+        added: int,
     ) -> Written:
         kept = self._table.get(key)
         if kept is None or kept.story is not None:

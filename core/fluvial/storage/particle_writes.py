@@ -9,7 +9,7 @@ from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
 from fluvial.prepared import Parameters, Statement
-from fluvial.storage.account import entries_bytes, particle_bytes
+from fluvial.storage.account import particle_bytes
 from fluvial.storage.direct import DirectWrite, Result, Step
 from fluvial.storage.entries import ERROR_CHARACTERS_MAX, not_here, not_next
 from fluvial.storage.holdings import Written
@@ -46,8 +46,9 @@ def admission(
     entries: Sequence[JournalEntry],
     peers: Sequence[PeerId],
     finished: bool,
+    added: int,
 ) -> DirectWrite[Written]:
-    """See ``ParticleStore.admit``."""
+    """See ``ParticleStore.admit``; entries and peers take ``added`` bytes in the account."""
     initiator = particle.header.initiator
     row = {
         "key": particle.key,
@@ -67,7 +68,7 @@ def admission(
     }
     script = particle.script.encode()
     add_script: Step = (_ADD_SCRIPT, {"hash": particle.header.script_hash, "text": script, "initiator": initiator})
-    steps, finish = _first(particle.key, row, entries, peers, now_ms, finished=finished)
+    steps, finish = _first(particle.key, row, entries, peers, now_ms, finished=finished, added=added)
     size = len(script) + sum(len(entry.payload) for entry in entries)
     return DirectWrite([add_script, *steps], finish, _blame(particle.key, entries, missing=0), size)
 
@@ -80,18 +81,18 @@ def _first(
     now_ms: int,
     *,
     finished: bool,
+    added: int,
 ) -> tuple[list[Step], Callable[[Sequence[Result]], Written]]:
     """The steps of an admission after its script, and what comes of their results."""
     if (entries or peers or finished) and (not entries or entries[0].seq == 0):
         # What every new particle needs: one statement for its row.
-        more = entries_bytes(entries, len(peers))
         grown = {
             "state": _state(finished),
             "entries": len(entries),
             "revision": _FIRST_REVISION,
-            "bytes": row["bytes"] + more,
+            "bytes": row["bytes"] + added,
         }
-        steps = [(_ADMIT, {**row, **grown, "more": more}), *_contents(key, entries, peers, now_ms)]
+        steps = [(_ADMIT, {**row, **grown, "more": added}), *_contents(key, entries, peers, now_ms)]
 
         def admitted(results: Sequence[Result]) -> Written:
             version, of, size, deadline_ms = results[1]
@@ -101,16 +102,16 @@ def _first(
         return steps, admitted
     steps = [(_ADD_PARTICLE, row)]
     if entries:
-        steps += _appending(key, entries, peers, now_ms, finished=finished)
+        steps += _appending(key, entries, peers, now_ms, finished=finished, added=added)
     else:
         steps.append((_AS_IT_IS, {"of": key}))
 
-    def added(results: Sequence[Result]) -> Written:
+    def was_added(results: Sequence[Result]) -> Written:
         version, of, size, deadline_ms = results[2]
         is_new, new_script = results[1] is not None, bool(results[0])
         return Written(version, of, size, deadline_ms, is_new=is_new, new_script=new_script)
 
-    return steps, added
+    return steps, was_added
 
 
 _LIVE: Final = ParticleState.LIVE.value
@@ -129,15 +130,16 @@ def addition(
     peers: Sequence[PeerId],
     finished: bool,
     stays: bool,
+    added: int,
 ) -> DirectWrite[Written]:
-    """See ``ParticleStore.record``."""
+    """See ``ParticleStore.record``; entries and peers take ``added`` bytes in the account."""
 
     def finish(results: Sequence[Result]) -> Written:
         if results[0] is None:
             raise not_here(key)
         return Written(*results[0])
 
-    steps = _appending(key, entries, peers, now_ms, finished=finished, stays=stays)
+    steps = _appending(key, entries, peers, now_ms, finished=finished, stays=stays, added=added)
     size = sum(len(entry.payload) for entry in entries)
     return DirectWrite(steps, finish, _blame(key, entries, missing=None), size)
 
@@ -168,6 +170,7 @@ def _appending(
     now_ms: int,
     *,
     finished: bool,
+    added: int,
     stays: bool = False,
 ) -> list[Step]:
     """Append entries and outbox rows and set the state, unless it stays as it is; the first step returns the new revision.
@@ -175,7 +178,7 @@ def _appending(
     The counter in the particle's row decides whether the entries come next; its update locks the row, so that this holds even
     between several writers.
     """
-    change: dict[str, Any] = {"of": key, "count": len(entries), "more": entries_bytes(entries, len(peers))}
+    change: dict[str, Any] = {"of": key, "count": len(entries), "more": added}
     statement = _TOUCH
     if entries:
         change["first"] = entries[0].seq

@@ -80,7 +80,14 @@ class ParticleStore(ABC):
         self.account.reserve(reserved)
         try:
             written = await self._admit(
-                particle, sender=sender, hops=hops, now_ms=now_ms, entries=entries, peers=wanted, finished=finished
+                particle,
+                sender=sender,
+                hops=hops,
+                now_ms=now_ms,
+                entries=entries,
+                peers=wanted,
+                finished=finished,
+                added=added,
             )
         finally:
             self.account.reserve(-reserved)
@@ -120,7 +127,7 @@ class ParticleStore(ABC):
         self.account.reserve(added)
         try:
             written = await self._record(
-                key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished, stays=stays
+                key, now_ms=now_ms, entries=entries, peers=wanted, finished=finished, stays=stays, added=added
             )
         finally:
             self.account.reserve(-added)
@@ -213,8 +220,9 @@ class ParticleStore(ABC):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        added: int,
     ) -> Written:
-        """See :meth:`admit`; the entries follow each other."""
+        """See :meth:`admit`; the entries follow each other, and take ``added`` bytes in the account, with the peers."""
 
     @abstractmethod
     async def _record(
@@ -226,5 +234,6 @@ class ParticleStore(ABC):
         peers: Sequence[PeerId],
         finished: bool,
         stays: bool,
+        added: int,
     ) -> Written:
-        """See :meth:`record`; the entries follow each other."""
+        """See :meth:`record`; for the rest as :meth:`_admit`."""

@@ -58,10 +58,18 @@ class SqlParticles(ParticleStore):
         entries: Sequence[JournalEntry],
         peers: Sequence[PeerId],
         finished: bool,
+        added: int,
     ) -> Written:
         return await self._database.write(
             admission(
-                particle, sender=sender, hops=hops, now_ms=now_ms, entries=entries, peers=peers, finished=finished
+                particle,
+                sender=sender,
+                hops=hops,
+                now_ms=now_ms,
+                entries=entries,
+                peers=peers,
+                finished=finished,
+                added=added,
             )
         )
 
@@ -74,9 +82,10 @@ class SqlParticles(ParticleStore):
         peers: Sequence[PeerId],
         finished: bool,
         stays: bool,
+        added: int,
     ) -> Written:
         return await self._database.write(
-            addition(key, now_ms=now_ms, entries=entries, peers=peers, finished=finished, stays=stays)
+            addition(key, now_ms=now_ms, entries=entries, peers=peers, finished=finished, stays=stays, added=added)
         )
 
     async def remember(self, now_ms: int, *, skew_ms: int) -> None:

@@ -183,6 +183,11 @@ class SqliteBackend:
                 )
             return self._engines[name]
 
+    @property
+    def log_bytes(self) -> int:
+        """How large the log was at the last :meth:`verify`; 0 of a database in memory."""
+        return 0 if self._lock is None else self._lock.log_bytes
+
     def verify(self) -> None:
         """See ``Backend``."""
         if self._lock is not None:

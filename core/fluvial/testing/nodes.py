@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from logging import DEBUG
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -164,7 +165,9 @@ class NodeNetwork(Mapping[str, RunningNode]):
         }
         configuration = load(from_values(values, base_dir=self._base_dir), plugins=self._plugins)
         capture = LogCapture()
-        log = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger)
+        log = structlog.wrap_logger(
+            None, processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(DEBUG)
+        )
         begin = partial(
             running,
             configuration,

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from logging import DEBUG
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Generic, TypeVar
@@ -100,7 +101,9 @@ class Surrounding:
         rng = Random(f"{seed} {name}")  # noqa: S311 - no secret
         keys, clock = keys or KeyPair.from_secret(rng.randbytes(32)), clock or LoopClock()
         metrics, capture = CollectorRegistry(), LogCapture()
-        log = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.stdlib.BoundLogger)
+        log = structlog.wrap_logger(
+            None, processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(DEBUG)
+        )
         self.network: Final = network if network is not None else Memory(seed)
         self.doors: Final = PortDoors(kind)
         self.trust: Final = WeightsTrust()

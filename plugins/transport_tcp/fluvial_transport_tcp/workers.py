@@ -23,7 +23,7 @@ from fluvial.waiting import Future, TimerHandle, future, later, now_s
 from fluvial_transport_tcp.accounts import WorkAccount, metered
 from fluvial_transport_tcp.rounds import WorkRounds
 
-IDLE_MAX: Final = 16
+IDLE_MAX: Final = 64
 """Workers that wait for work, of all connections; further ones end when there is none."""
 
 JOBS_AT_ONCE: Final = 16

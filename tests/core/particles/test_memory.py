@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import anyio
 from fluvial.addresses import Contact
 from fluvial.air.data.content import Json
 from fluvial.air.data.wire import WireData
+from fluvial.air.machine.machine import Machine
 from fluvial.client import Flow, PreparedRun
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair, PeerId
@@ -264,3 +266,37 @@ async def test_what_others_do_not_read_is_counted_while_it_is_under_way(tmp_path
             assert b.metric(HELD) < 16_000_000, "further deliveries wait"
         light = f'(call "{b.peer_id}" ("op" "noop") [])'
         assert (await give(a, b, LIGHT, light, "q")).reason == "", "others are served"
+
+
+# --- what has ended
+
+
+async def test_a_flow_that_goes_nowhere_is_out_of_memory_when_it_has_its_result_and_leaves_no_garbage(
+    tmp_path: Path,
+) -> None:
+    script = '(seq (call %init_peer_id% ("op" "identity") ["tea"] x) (call %init_peer_id% ("return" "") [x]))'
+    async with peer("a", tmp_path) as a:
+
+        async def run() -> Particle:
+            particle = a.node.particle(script, ttl_ms=30_000)
+            async with Flow(a.node, particle, PreparedRun(script=script)) as flow:
+                assert await flow.result() == ("tea",)
+                assert a.metric(IN_MEMORY) == 0
+            return particle
+
+        before = await run()
+        gc.collect()
+        machines = _machines()
+        gc.disable()
+        try:
+            await run()
+            assert _machines() == machines
+        finally:
+            gc.enable()
+        stored = await a.node.stored(before)
+        assert stored is not None
+        assert tell(stored, a.peer_id).error == ""
+
+
+def _machines() -> int:
+    return sum(type(one) is Machine for one in gc.get_objects())

@@ -164,3 +164,28 @@ def test_anything_else_is_a_service_error_and_nothing_worse(value: Any) -> None:
     except ServiceError as error:
         result = error.status
     assert result == 5 or encode(result)
+
+
+@given(st.integers(990, 1_040), st.integers(1_000, 1_040), st.sampled_from(["a", "é", "\0"]))
+def test_the_limit_of_a_text_is_that_of_its_encoding_whatever_its_length(
+    length: int, bytes_max: int, letter: str
+) -> None:
+    text = letter * length
+    if len(encode(text)) <= bytes_max:
+        assert to_result(text, of="a.b", bytes_max=bytes_max) == text
+    else:
+        with pytest.raises(ServiceError, match="more than the limit"):
+            to_result(text, of="a.b", bytes_max=bytes_max)
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800"])
+def test_what_cannot_be_encoded_is_no_result_however_short(value: Any) -> None:
+    with pytest.raises(ServiceError):
+        to_result(value, of="a.b")
+
+
+def test_a_text_that_is_more_than_a_text_becomes_one() -> None:
+    class Loud(str):
+        __slots__ = ("volume",)
+
+    assert type(to_result(Loud("a"), of="a.b")) is str
