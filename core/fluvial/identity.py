@@ -95,8 +95,7 @@ class PeerId(str):
         Raises:
             ValueError: it is not the id of an Ed25519 key.
         """
-        _public_key(text)
-        return cls(text)
+        return cls.from_public_key(_public_key(text))  # one text for all who name a peer
 
     @classmethod
     def from_public_key(cls, public_key: bytes) -> PeerId:

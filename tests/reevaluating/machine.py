@@ -73,8 +73,7 @@ class Reevaluator:
         self.step(act=self._acts)
         return True
 
-    @property
-    def findings(self) -> Findings:
+    def take_findings(self) -> Findings:
         return self._findings
 
     def take(self, facts: Iterable[Fact], signer: str) -> None:

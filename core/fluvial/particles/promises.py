@@ -92,6 +92,8 @@ class Promises:
         initiator: the peer that began the particle.
     """
 
+    __slots__ = ("_ends", "_initiator", "_me", "_resent", "_times")
+
     def __init__(self, me: str, initiator: str) -> None:
         self._me = me
         self._initiator = initiator

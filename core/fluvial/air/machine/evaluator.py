@@ -27,7 +27,7 @@ from fluvial.air.machine.control import (
 )
 from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.exchange import Needs
-from fluvial.air.machine.findings import Findings, Observer, Wait
+from fluvial.air.machine.findings import TAKEN, Findings, Observer, Wait
 from fluvial.air.machine.folds import perform_fold, perform_next
 from fluvial.air.machine.half_failed import HalfFailed
 from fluvial.air.machine.knowledge import Knowledge
@@ -77,7 +77,7 @@ class Evaluator:
         memory: what all of it holds.
     """
 
-    __slots__ = ("_facts", "_half_failed", "_liveness", "allow", "knowledge", "memory", "runtime")
+    __slots__ = ("_facts", "_half_failed", "_liveness", "knowledge", "memory", "runtime")
 
     def __init__(
         self,
@@ -90,7 +90,6 @@ class Evaluator:
         self.knowledge: Final = knowledge
         self.runtime: Final = Runtime(script, environment, knowledge, in_flight, PERFORMERS, observer)
         self._half_failed: HalfFailed | None = None  # most particles have none
-        self.allow: Final = self.runtime.allow
         self.memory: Final = MemoryMeter(self.runtime)
         self.runtime.agenda.push(self.runtime.root)
         self._facts: list[tuple[Sequence[Fact], str]] = []
@@ -143,10 +142,14 @@ class Evaluator:
         """Whether the slice is over."""
         return self.runtime.charge(0)
 
-    @property
-    def findings(self) -> Findings:
-        """The results of the last step."""
-        return self.runtime.findings
+    def take_findings(self) -> Findings:
+        """The results of the last step, which are forgotten here: they are of no use to who waits."""
+        found, self.runtime.findings = self.runtime.findings, TAKEN
+        return found
+
+    def allow(self, steps: int) -> None:
+        """As :meth:`Runtime.allow`."""
+        self.runtime.allow(steps)
 
     @property
     def error(self) -> Catchable | None:
@@ -167,6 +170,8 @@ class Evaluator:
 
     def finding_needs(self, peer: str) -> Found[Needs]:
         """What the rest of the flow needs at a peer of the values that are known now, found in slices; nothing else may be done meanwhile."""
+        if not self.knowledge.large:
+            return Needs(frozenset(), {})
         liveness = self._liveness = self._liveness or LivenessAnalysis(self.runtime)
         return (yield from liveness.of(peer))
 

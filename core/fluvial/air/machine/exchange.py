@@ -50,6 +50,8 @@ _PEER_BYTES, _NAME_BYTES = 900, 130
 class Exchange:
     """Batches and values that are known to be with other peers."""
 
+    __slots__ = ("_had", "_senders")
+
     def __init__(self) -> None:
         self._had: dict[str, _Had] = {}
         self._senders: dict[str, None] = {}  # those that are no partners, in the order in which they came

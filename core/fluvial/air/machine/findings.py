@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -91,3 +91,7 @@ class Findings:
         self.contents: dict[ContentId, Content] = {}
         self.requests: list[Request] = []
         self.next_peers: dict[str, None] = {}
+
+
+TAKEN: Final = Findings.__new__(Findings)
+"""Stands where the results of a step were that somebody has taken: it has none, so that nobody adds to it by mistake."""

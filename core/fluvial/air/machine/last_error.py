@@ -33,6 +33,8 @@ _CHANGE_BYTES: Final = 1_000
 class LastErrorRegister:
     """The register; ``used`` is false if no instruction of the script reads it: then nothing is kept."""
 
+    __slots__ = ("_events", "_used")
+
     def __init__(self, *, used: bool) -> None:
         self._used: Final = used
         self._events: list[_RegisterChange] = []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from sys import intern
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
@@ -124,7 +125,7 @@ class Machine:
         self._script = script
         self._particle = particle
         self._me = me
-        self._environment = Environment(str(me), str(initiator), timestamp_ms, ttl_ms)
+        self._environment = Environment(intern(str(me)), intern(str(initiator)), timestamp_ms, ttl_ms)
         self._observer = observer
         self._memory_max = memory_bytes_max
         self._in_flight: dict[Instance, Request] = {}
@@ -399,7 +400,7 @@ class Machine:
 
     def _acted(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
         """The effects of a run, after its last step."""
-        findings = self._state.evaluator.findings
+        findings = self._state.evaluator.take_findings()
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
@@ -446,7 +447,7 @@ class Machine:
     def _sealed(self, batch: Batch) -> None:
         if any(type(item) is Closed for item in batch.signed.items):
             own = {item.value for item in self._state.unsealed if type(item) is Result}
-            if kept := (own & self._state.knowledge.large) - batch.contents():
+            if kept := (own & self._state.knowledge.large).difference(batch.contents()):
                 self._state.kept |= kept
         self._state.batches[batch.id] = batch
         self._state.unsealed.clear()

@@ -90,6 +90,8 @@ class ArrayElements(Sequence[Value]):
 class Operands:
     """Turns operands into values, at the position of the instruction that has them."""
 
+    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals")
+
     def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
         self._last_error = last_error

@@ -31,7 +31,7 @@ from fluvial.air.machine.activations import (
 )
 from fluvial.air.machine.agenda import Agenda
 from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet, Uncatchable
-from fluvial.air.machine.findings import Findings, Observer
+from fluvial.air.machine.findings import TAKEN, Findings, Observer
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.operands import Environment, Operands
@@ -158,7 +158,7 @@ class Runtime:
         if self._work > WORK_MAX:
             raise errors.too_much("executed instructions", WORK_MAX)
         self.acting = act
-        if act or self.findings.requests:
+        if act or self.findings is TAKEN or self.findings.requests:
             self.findings = Findings()
         if act and self.waiters.postponed:
             for postponed in self.waiters.take_postponed():
