@@ -36,10 +36,15 @@ class Flood:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.rounds = WorkRounds(WorkClock(lambda: self.now, lambda: self.now))
+        self.asked = 0  # for the processor time, as in each round
+        self.rounds = WorkRounds(WorkClock(lambda: self.now, self._used))
         self.done: list[str] = []
         self.used: Counter[str] = Counter()
         self.open: list[Workers[Job]] = []
+
+    def _used(self) -> float:
+        self.asked += 1
+        return self.now
 
     async def handle(self, job: Job) -> int:
         for step in range(job.steps):
@@ -106,6 +111,17 @@ async def test_many_connections_together_begin_little_in_one_round() -> None:
             await checkpoint()
             most, before = max(most, flood.now - before), flood.now
         assert most <= 2 * (ROUND_S + 2 * JOB_S)  # the checkpoint of this test may lie between two rounds
+
+
+async def test_there_are_no_rounds_when_all_is_done() -> None:
+    flood = Flood()
+    async with working(flood) as pool:
+        flood.crowd(pool, 20, 5)
+        await flood.until_done(100)
+        await rounds_pass(2)
+        asked = flood.asked
+        await rounds_pass(20)
+        assert flood.asked == asked
 
 
 async def test_who_is_new_is_served_before_those_who_have_had_turns() -> None:
