@@ -126,11 +126,14 @@ class WorkRounds:
 
     def _lowest(self, tag: float) -> float:
         """The lowest tag among a connection's and those of all that wait."""
-        while self._called and not self._called[0].called:
-            self._called.popleft()
+        self._forget_begun()
         if self._called:
             return min(tag, self._called[0].account.tag)
         return min(tag, self._line[0][0]) if self._line else tag
+
+    def _forget_begun(self) -> None:
+        while self._called and not self._called[0].called:
+            self._called.popleft()
 
     def _arrive(self, account: WorkAccount) -> None:
         """Settle what was used and not used while there was nothing to do."""
@@ -152,6 +155,7 @@ class WorkRounds:
     def _next(self) -> None:
         """A new round begins."""
         self._number += 1
+        self._forget_begun()
         if not self._line and not self._called:
             self._until = None
             return

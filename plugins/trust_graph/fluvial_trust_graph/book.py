@@ -66,7 +66,7 @@ class TrustBook:
             now_s=lambda: context.clock.now_ms() / 1000,
             metrics=context.metrics,
         )
-        self.exchange: Final = StatementExchange(context, self._index, self.intake)
+        self.exchange: Final = StatementExchange(context, self._index, self.intake, self.trust.weight)
 
     def now(self) -> int:
         """The time in whole seconds."""

@@ -36,10 +36,15 @@ class Flood:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.rounds = WorkRounds(WorkClock(lambda: self.now, lambda: self.now))
+        self.asked = 0  # for the processor time, as in each round
+        self.rounds = WorkRounds(WorkClock(lambda: self.now, self._used))
         self.done: list[str] = []
         self.used: Counter[str] = Counter()
         self.open: list[Workers[Job]] = []
+
+    def _used(self) -> float:
+        self.asked += 1
+        return self.now
 
     async def handle(self, job: Job) -> int:
         for step in range(job.steps):
@@ -195,11 +200,15 @@ async def test_who_always_has_something_to_do_gets_as_much_as_any_other(tenths_m
     async with working(flood) as pool:
         for number, cost in enumerate(tenths_ms):
             flood.connection(pool, *[Job(str(number), cost / 10_000)] * 200)
-        while all(one.busy for one in flood.open):
-            await checkpoint()
+        while await _still_busy(flood):
             used = [flood.used[str(number)] / 1e6 for number in range(len(tenths_ms))]
             # Of the first round, as long as it has time left, everybody gets as much as they ask for.
             assert max(used) - min(used) <= ROUND_S + 2 * (TURN_S + max(tenths_ms) / 10_000)
+
+
+async def _still_busy(flood: Flood) -> bool:
+    await checkpoint()
+    return all(one.busy for one in flood.open)
 
 
 async def test_workers_that_go_while_they_are_in_line_hold_up_nobody() -> None:
@@ -210,7 +219,11 @@ async def test_workers_that_go_while_they_are_in_line_hold_up_nobody() -> None:
             gone.start(group)
             for _ in range(30):
                 flood.connection(gone, *[Job("gone")] * 5)
-            await checkpoint()
+            await rounds_pass(3)
             group.cancel_scope.cancel()
+        await rounds_pass(3)
+        asked = flood.asked
+        await rounds_pass(20)
+        assert flood.asked == asked, "there are no rounds when nobody is in line"
         with anyio.fail_after(5):
             await flood.finish(flood.connection(pool, *[Job("honest")] * 5))

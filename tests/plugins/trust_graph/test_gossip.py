@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
+from fluvial.encoding import encode
 from fluvial.errors import FluvialError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.memory.network import Memory
+from fluvial.seats import Answer, Contributions
 from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.clock import EPOCH_MS
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
 from fluvial_trust_graph.gossip.digest import BUCKETS, StatementIndex
-from fluvial_trust_graph.gossip.exchange import DELAY_S, PUSH, decode_outcomes, encode_push
+from fluvial_trust_graph.gossip.exchange import DELAY_S, FETCH, PUSH, decode_outcomes, encode_push
 from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
 from fluvial_trust_graph.options import TrustGraphOptions
@@ -54,11 +57,17 @@ def ban(issuer: KeyPair, subject: PeerId, *, at: int = NOW) -> RevocationStateme
 
 @asynccontextmanager
 async def peer(
-    name: str, network: Memory | None = None, *, base_dir: Path = Path(), keys: KeyPair | None = None, **options: Any
+    name: str,
+    network: Memory | None = None,
+    *,
+    base_dir: Path = Path(),
+    keys: KeyPair | None = None,
+    part: type[TrustGraphAuthorization] = TrustGraphAuthorization,
+    **options: Any,
 ) -> AsyncIterator[Solo[TrustGraphAuthorization]]:
     given = TrustGraphOptions(**{"roots": {str(ROOT.peer_id): 5}, **options})
     async with solo(
-        TrustGraphAuthorization,
+        part,
         given,
         name=name,
         kind="authorization",
@@ -114,6 +123,55 @@ async def test_peers_that_were_apart_compare() -> None:
             await anyio.sleep(120)
             assert len(b.part.book.trust) >= len(chain) + len(crowd)
             assert b.part.weight(crowd[-1].subject) == 16
+
+
+class Withholding(TrustGraphAuthorization):
+    """Names what it has, and gives nothing of it."""
+
+    def contributions(self) -> Contributions:
+        given = super().contributions()
+        nothing = Answer(protocol=FETCH, by=self._nothing, bytes_max=8_192)
+        return msgspec.structs.replace(
+            given, answers=(*(one for one in given.answers if one.protocol != FETCH), nothing)
+        )
+
+    async def _nothing(self, sender: PeerId, payload: bytes) -> bytes:
+        return encode([])
+
+
+async def test_who_withholds_a_statement_keeps_nobody_from_giving_it() -> None:
+    network, told = Memory(), [trust(ROOT, ROOT.peer_id), trust(ROOT, ADA.peer_id)]
+    async with (
+        peer("liar", network, part=Withholding) as liar,
+        peer("a", network) as a,
+        peer("b", network, gossip_s=2.0) as b,
+    ):
+        for one in (liar, a):
+            await one.part.book.take(told, one.peer)
+        await b.around.context.peers.request(liar.contact, PUSH, encode_push([]), timeout_s=5)
+        await anyio.sleep(10)
+        assert b.part.weight(ADA.peer_id) == 0
+        await b.around.context.peers.request(a.contact, PUSH, encode_push([]), timeout_s=5)
+        await anyio.sleep(60)
+        assert b.part.weight(ADA.peer_id) == 16
+
+
+async def test_a_crowd_of_strangers_does_not_keep_news_from_peers_with_weight() -> None:
+    network = Memory()
+    async with AsyncExitStack() as stack:
+        a = await stack.enter_async_context(peer("a", network))
+        ada = await stack.enter_async_context(peer("ada", network, keys=ADA))
+        crowd = [await stack.enter_async_context(peer(f"stranger {number}", network)) for number in range(16)]
+        for one in (*crowd, ada):
+            await one.around.context.peers.request(a.contact, PUSH, encode_push([]), timeout_s=5)
+        told = [trust(ROOT, ROOT.peer_id), trust(ROOT, ADA.peer_id)]
+        for one in (a, ada):
+            await one.part.book.take(told, one.peer)
+        for number in range(8):
+            await a.part.book.take([ban(ROOT, keys_of(f"banned {number}").peer_id)], a.peer)
+            await anyio.sleep(1)
+        for number in range(8):
+            assert ada.part.book.trust.newest(ROOT.peer_id, keys_of(f"banned {number}").peer_id) is not None
 
 
 async def test_what_is_known_is_there_again_after_a_restart(tmp_path: Path) -> None:
@@ -233,7 +291,7 @@ async def test_who_hands_over_too_much_waits_for_the_refusal() -> None:
 async def test_one_issuer_and_all_issuers_have_a_limit() -> None:
     async with peer("one", statements_max=100, issuer_max=30) as one:
         book = one.part.book
-        crowd = [trust(ROOT, keys_of(str(number)).peer_id) for number in range(40)]
+        crowd = [trust(ROOT, keys_of(str(number)).peer_id) for number in range(16)]
         assert (await book.take([trust(ROOT, ROOT.peer_id), *crowd], one.peer)).outcomes.count("full") == 11
         newer = trust(ROOT, crowd[0].subject, at=NOW, sequence=1)
         assert (await book.take([newer], one.peer)).outcomes == ["accepted"], "in place of the older one"

@@ -8,7 +8,8 @@
     /trust/fetch/1     ids                       → the statements
 
 Whoever compares asks for what it lacks (pull), so it decides how much it takes. What is new is pushed to some connected peers at once, since a
-revocation must not wait. Push takes statements from everybody, within the limits of :class:`~fluvial_trust_graph.intake.StatementIntake`: an
+revocation must not wait. Whoever is connected is chosen at random, but half of the choices fall on peers with weight if there are some: keys are free, and a
+crowd of strangers that takes nothing and tells nothing must not keep a peer from those that do. Push takes statements from everybody, within the limits of :class:`~fluvial_trust_graph.intake.StatementIntake`: an
 owner's command hands statements over in this way, too.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Final, TypeVar
 
 import anyio
@@ -28,7 +29,7 @@ from fluvial.ports import Context
 from fluvial.seats import Answer
 from msgspec import Meta
 
-from fluvial_trust_graph.gossip.digest import BUCKETS, DIGEST_BYTES, ID_BYTES, StatementIndex
+from fluvial_trust_graph.gossip.digest import BUCKETS, DIGEST_BYTES, ID_BYTES, StatementIndex, id_of
 from fluvial_trust_graph.intake import StatementIntake
 from fluvial_trust_graph.statements import STATEMENT_BYTES_MAX, Statement, decode_statement, encode_statement
 
@@ -80,12 +81,16 @@ class StatementExchange:
         context: of the part.
         index: what this peer has.
         intake: takes statements in.
+        weight: of a peer.
     """
 
-    def __init__(self, context: Context, index: StatementIndex, intake: StatementIntake) -> None:
+    def __init__(
+        self, context: Context, index: StatementIndex, intake: StatementIntake, weight: Callable[[PeerId], int]
+    ) -> None:
         self._context = context
         self._index = index
         self._intake = intake
+        self._weight = weight
         self._rejected: OrderedDict[bytes, None] = OrderedDict()
         self._rejected_until = 0.0
         self._news: dict[tuple[PeerId, PeerId], tuple[Statement, PeerId | None]] = {}
@@ -154,25 +159,35 @@ class StatementExchange:
             await self._woken.wait()
             self._woken = anyio.Event()
             news, self._news = list(self._news.values()), {}
-            others = [peer for peer in sorted(self._context.peers.connected()) if not self._is_silent(peer)]
-            for peer in self._context.rng.sample(others, min(FAN_OUT, len(others))):
-                with anyio.move_on_after(ASK_S):  # one that takes nothing must not keep the others waiting
-                    await self._push(peer, [statement for statement, but in news if peer != but])
+            async with anyio.create_task_group() as pushes:
+                for peer in self._choose(FAN_OUT):
+                    pushes.start_soon(self._push, peer, [statement for statement, but in news if peer != but])
 
     async def _push(self, peer: PeerId, statements: Sequence[Statement]) -> None:
-        for message in _messages(statements):
-            try:
-                await self._context.peers.send(peer, PUSH, encode(message))
-            except FluvialError as error:
-                self._context.log.debug("trust_push_failed", other=peer, error=error.message)
-                return
+        with anyio.move_on_after(ASK_S):
+            for message in _messages(statements):
+                try:
+                    await self._context.peers.send(peer, PUSH, encode(message))
+                except FluvialError as error:
+                    self._context.log.debug("trust_push_failed", other=peer, error=error.message)
+                    return
+
+    def _choose(self, most: int) -> list[PeerId]:
+        """Some of the connected peers, at most so many; see the module's docstring."""
+        rng = self._context.rng
+        others = [peer for peer in sorted(self._context.peers.connected()) if not self._is_silent(peer)]
+        heavy = [peer for peer in others if self._weight(peer) > 0]
+        half = most // 2 if most > 1 else rng.randrange(2)
+        chosen = rng.sample(heavy, min(half, len(heavy)))
+        rest = [peer for peer in others if peer not in chosen]
+        return chosen + rng.sample(rest, min(most - len(chosen), len(rest)))
 
     async def compare(self) -> int:
         """Compare with one connected peer and take what is lacking here; returns how many statements are new. Raises StorageError."""
-        others = [peer for peer in sorted(self._context.peers.connected()) if not self._is_silent(peer)]
-        if not others:
+        chosen = self._choose(1)
+        if not chosen:
             return 0
-        peer = self._context.rng.choice(others)
+        (peer,) = chosen
         try:
             return await self._compare_with(peer)
         except StorageError:
@@ -198,9 +213,11 @@ class StatementExchange:
             if not asked:
                 break
             answer = await self._ask(peer, FETCH, encode(asked), _Statements)
-            taken = await self._intake.take(await _decoded(answer[: len(asked)]), peer)
+            given = await _decoded(answer[: len(asked)])
+            taken = await self._intake.take(given, peer)
             news += len(taken.fresh)
-            self._reject(one for one in asked if one not in self._index)
+            # Only what was here and not accepted: who withholds a statement must not keep others from giving it.
+            self._reject(one for one in map(id_of, given) if one not in self._index)
             self.tell(taken.fresh, but=peer)
         return news
 
