@@ -30,6 +30,7 @@ from fluvial.air.syntax import Script, parse
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError, ServiceError
 from fluvial.identity import KeyPair, PeerId
+from fluvial.particles.answers import Answers
 from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
@@ -129,14 +130,15 @@ class Measured:
             effects = None
             while requests and time.thread_time() < self._until:
                 some, requests = requests[:64], requests[64:]
-                outcomes = {}
+                answers = Answers()
                 for one in some:
                     if time.thread_time() < self._until:
-                        outcomes[one.instance] = outcome_of(self._initiator, one)
-                effects = self._finished(self._machine.resolving(outcomes))
-                requests += [] if effects is None else effects.requests
-                if effects is None or effects.failed:
-                    return
+                        answers.put(one.instance, outcome_of(self._initiator, one))
+                while answers:
+                    effects = self._finished(self._machine.resolving(answers.take()[0]))
+                    requests += [] if effects is None else effects.requests
+                    if effects is None or effects.failed:
+                        return
 
     def _finished(self, run: Run[Effects]) -> Effects | None:
         while time.thread_time() < self._until:

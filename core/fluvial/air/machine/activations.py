@@ -192,11 +192,12 @@ class CanonActivation(FactActivation):
 
 @dataclass(slots=True, eq=False)
 class CallActivation(FactActivation):
-    """``call``: its arguments, once all are known; ``asked``: whether the service of this peer was asked."""
+    """``call``: its arguments, once all are known; ``asked``: whether the service of this peer was asked; ``work``: how these are being named, in slices."""
 
     node: tree.CallInstruction
     arguments: tuple[Value, ...] | None = None
     asked: bool = False
+    work: Iterator[None] | None = None
 
 
 def _fold(

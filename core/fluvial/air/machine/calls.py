@@ -11,6 +11,8 @@ Deviation: whoever learns the last argument sends once more. In the reference no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import KEEP, OPEN, CallActivation, FactActivation
@@ -18,8 +20,8 @@ from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Observer, Request, Visit
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.provenance import Provenance, Source
-from fluvial.air.machine.runtime import Runtime
-from fluvial.air.machine.values import Value
+from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
+from fluvial.air.machine.values import Composite, Value
 from fluvial.air.syntax import tree
 
 
@@ -56,6 +58,8 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
     arguments = call.arguments
     if arguments is not None:
         outcome = known.outcome(triplet.peer)
+        if (outcome is not None or triplet.peer == runtime.me) and not _are_named(runtime, call, arguments):
+            return
         if outcome is not None and (triplet.peer == runtime.me or fits(outcome, triplet, arguments)):
             runtime.waiters.forget(call)
             _use(runtime, call, triplet, outcome)
@@ -98,6 +102,32 @@ def fits(outcome: Outcome, call: Provenance, arguments: tuple[Value, ...]) -> bo
     return all(
         value.volatile or value.argument == claimed for value, claimed in zip(arguments, outcome.arguments, strict=True)
     )
+
+
+def _are_named(runtime: Runtime, call: CallActivation, arguments: tuple[Value, ...]) -> bool:
+    """Whether facts can name the arguments without going through large values; if not, that is begun or gone on with, and the call has another turn."""
+    if call.work is None and all(map(_has_name, arguments)):
+        return True
+    work = call.work or _naming(arguments)
+    call.work = None
+    for _ in work:
+        runtime.take_time(PAUSE_BYTES)
+        if runtime.charge(0):
+            call.work = work
+            runtime.agenda.push(call)  # what stands after it waits, by its position
+            return False
+    return True
+
+
+def _has_name(value: Value) -> bool:
+    root = value.root
+    return type(root) is not Composite or root.has_name
+
+
+def _naming(arguments: tuple[Value, ...]) -> Iterator[None]:
+    for value in arguments:
+        if isinstance(root := value.root, Composite):
+            yield from root.naming_members()
 
 
 def _use(runtime: Runtime, call: CallActivation, triplet: Provenance, outcome: Outcome) -> None:

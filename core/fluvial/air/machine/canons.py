@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Final
 
-from fluvial.air.data.content import check_json
+from fluvial.air.data.content import checking_json
 from fluvial.air.data.facts import CanonFact, Element
 from fluvial.air.data.partial import Content, Partial
 from fluvial.air.machine import errors
@@ -16,16 +16,13 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.origins import fixed
 from fluvial.air.machine.positions import BEYOND
 from fluvial.air.machine.provenance import Provenance
-from fluvial.air.machine.runtime import BYTES_PER_STEP, Runtime
-from fluvial.air.machine.slices import SLICE_STEPS
+from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.machine.streams import StreamElement
 from fluvial.air.machine.values import CANON_SIZE_MAX, CanonMapValue, CanonStreamValue, Value, key_of, object_of
 from fluvial.air.syntax import tree
 
 SIZE_PER_SLICE: Final = 262_144
 """Of values that are looked at in a slice, as ``check_json`` counts it: some milliseconds."""
-PAUSE_BYTES: Final = BYTES_PER_STEP * SLICE_STEPS // 2
-"""What a slice of hashing counts: half a slice of the machine."""
 
 
 def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
@@ -121,7 +118,7 @@ def naming_elements(
             key = content.id
         else:
             content = value.json
-            size += check_json(content, CANON_SIZE_MAX)
+            size += yield from checking_json(content, CANON_SIZE_MAX)
             if size > CANON_SIZE_MAX:
                 raise ValueError(f"its values are larger than {CANON_SIZE_MAX} together")
             if size - paused > SIZE_PER_SLICE:

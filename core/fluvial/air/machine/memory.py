@@ -23,6 +23,7 @@ from fluvial.air.machine.activations import (
 )
 from fluvial.air.machine.runtime import STEP_BYTES, Runtime
 from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.waiters import NAME_BYTES
 
 MACHINE_BYTES: Final = 12_000
@@ -88,40 +89,54 @@ def _census(runtime: Runtime) -> Generator[None, None, int]:
     size = sum(len(waiting) for waiting in waiters.names.values()) * NAME_BYTES
     size += WAITING_BYTES * len(waiters.facts) + TURN_BYTES * len(runtime.agenda.turns)
     size += runtime.last_error.held
-    for stream in runtime.streams.values():
-        size += stream.held
     scopes: set[int] = set()
-    for visited, activation in enumerate(reachable(runtime)):
-        size += _activation(activation)
-        if id(activation.scope) not in scopes:
-            scopes.add(id(activation.scope))
-            size += _scope(activation.scope)
+    for visited, found in enumerate(reachable(runtime)):
+        if isinstance(found, LocalStream):
+            size += found.held
+        else:
+            size += _activation(found)
+            if id(found.scope) not in scopes:
+                scopes.add(id(found.scope))
+                size += _scope(found.scope)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
             yield
     return size
 
 
-def reachable(runtime: Runtime) -> Iterator[Activation]:
-    """Every activation that is there, once."""
+def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation]]:
+    """Every activation and stream that is there, once."""
     seen: set[int] = set()
-    waiters = runtime.waiters
-    stack: list[Activation | None] = [runtime.root, *waiters.waiting(), *waiters.postponed, *waiters.cleared]
-    stack += [activation for _, _, activation in runtime.agenda.turns]
-    stack += runtime.half_failed
-    for waiting in waiters.names.values():
-        stack += waiting
-    for stream in runtime.streams.values():
-        stack += stream.folds()
-    while stack:
-        activation = stack.pop()
-        if activation is None or id(activation) in seen:
+    for begin in _roots(runtime):
+        if isinstance(begin, LocalStream):
+            yield begin
             continue
-        seen.add(id(activation))
-        stack.append(activation.parent)
-        for name in CHILDREN:
-            if (child := getattr(activation, name, None)) is not None:
-                stack.append(child)
-        yield activation
+        stack: list[Activation | None] = [begin]
+        while stack:
+            activation = stack.pop()
+            if activation is None or id(activation) in seen:
+                continue
+            seen.add(id(activation))
+            stack.append(activation.parent)
+            for name in CHILDREN:
+                if (child := getattr(activation, name, None)) is not None:
+                    stack.append(child)
+            yield activation
+
+
+def _roots(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation] | None]:
+    """All streams, and activations from which all others can be reached."""
+    waiters = runtime.waiters
+    yield runtime.root
+    yield from waiters.waiting()
+    yield from waiters.postponed
+    yield from waiters.cleared
+    yield from [activation for _, _, activation in runtime.agenda.turns]
+    yield from runtime.half_failed
+    for waiting in waiters.names.values():
+        yield from waiting
+    for stream in runtime.streams.values():
+        yield stream
+        yield from stream.folds()
 
 
 def _activation(activation: Activation) -> int:
@@ -149,14 +164,9 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
 
     The runtime cannot be used any more.
     """
-    for visited, activation in enumerate(reachable(runtime)):
-        activation.parent = None
-        activation.error = None
-        if type(activation) is CanonActivation:
-            activation.work = None
-        for name in CHILDREN:
-            if getattr(activation, name, None) is not None:
-                setattr(activation, name, None)
+    for visited, found in enumerate(reachable(runtime)):
+        if not isinstance(found, LocalStream):
+            _undo(found)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
             yield
     runtime.agenda.turns.clear()
@@ -165,3 +175,13 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
     runtime.streams.clear()
     runtime.waiters.clear()
     runtime.half_failed.clear()
+
+
+def _undo(activation: Activation) -> None:
+    activation.parent = None
+    activation.error = None
+    if isinstance(activation, CanonActivation | CallActivation):
+        activation.work = None
+    for name in CHILDREN:
+        if getattr(activation, name, None) is not None:
+            setattr(activation, name, None)

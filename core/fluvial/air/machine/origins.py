@@ -15,7 +15,7 @@ from collections.abc import Generator
 
 from msgspec.structs import replace
 
-from fluvial.air.data.content import check_json
+from fluvial.air.data.content import checking_json
 from fluvial.air.data.facts import CanonFact, Element, Result
 from fluvial.air.data.partial import Partial
 from fluvial.air.machine.activations import CanonActivation
@@ -56,7 +56,9 @@ def _proven(
     peer, root = canon.peer, runtime.knowledge.value(element.value)
     written.note_id()
     origin, source = written.origins[0], written.source
-    if peer != runtime.me and (not _is_in_limits(canon, written) or (yield from written.naming()) != element.value):
+    if peer != runtime.me and (
+        not (yield from _is_in_limits(canon, written)) or (yield from written.naming()) != element.value
+    ):
         if written.volatile:
             origin, source = Provenance(peer), Source.LITERAL
         elif not _is_other_result(runtime, element, origin):
@@ -68,11 +70,11 @@ def _proven(
     return value if fits else None
 
 
-def _is_in_limits(canon: CanonActivation, written: Value) -> bool:
+def _is_in_limits(canon: CanonActivation, written: Value) -> Generator[None, None, bool]:
     """Whether an honest peer could have fixed it: the ids of what is put together cost each time, and canons are limited for that."""
     if type(written.root) is Composite and not isinstance(written.root.content, Partial):
         try:
-            canon.size += check_json(written.root.content, CANON_SIZE_MAX - canon.size)
+            canon.size += yield from checking_json(written.root.content, CANON_SIZE_MAX - canon.size)
         except ValueError:
             return False
     return True

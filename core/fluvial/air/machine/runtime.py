@@ -39,6 +39,7 @@ from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.positions import OUTSIDE, FramePosition, Key
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
+from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
 from fluvial.air.machine.waiters import Waiters
@@ -62,6 +63,10 @@ LONG_TEXT: Final = 1_024
 
 Performer: TypeAlias = Callable[["Runtime", Any], None]
 """Gives an activation of one kind its turn. Raises NameNotSet, Catchable or Uncatchable as the instruction does."""
+
+
+PAUSE_BYTES: Final = BYTES_PER_STEP * SLICE_STEPS // 2
+"""What a slice of hashing or checking counts: half a slice of the machine."""
 
 
 class Runtime:

@@ -6,6 +6,7 @@ Source: AIR values and tetraplets as of AquaVM 0.62 (docs/air.md, "Where values 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias, cast
@@ -198,6 +199,17 @@ class Composite(RootValue):
             return self.id_at(path)
         return (yield from sliced_content_id(content))
 
+    @property
+    def has_name(self) -> bool:
+        """Whether the name that stands for it is known."""
+        return self._id is not None
+
+    def naming_members(self) -> Iterator[None]:
+        """Find the ids of its members in slices, as far as these are here: then the name that stands for it costs nothing."""
+        for member in self.members:
+            with suppress(MissingError):
+                yield from member.naming()
+
     def missing(self) -> MissingError:
         """The error that names the first member of which something is missing."""
         for member in self.members:
@@ -251,12 +263,7 @@ class Value(msgspec.Struct, frozen=True, gc=False):
     @property
     def id(self) -> ContentId:
         """Its content id, or the name that stands for it; raises MissingError if nothing is known of it."""
-        if not self.path:
-            return self.root.id
-        try:
-            return id_of(self.root.content_at(self.path))
-        except Absent:
-            raise self.root.missing() from None
+        return self.root.id_at(self.path) if self.path else self.root.id
 
     @property
     def argument(self) -> Argument:

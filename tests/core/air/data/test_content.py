@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fluvial.air.data.content import (
+    CHECKED,
     ENCODED_AGAIN_MAX,
     JSON_DEPTH_MAX,
     LEAF_BYTES_MAX,
@@ -17,6 +18,7 @@ from fluvial.air.data.content import (
     Json,
     KnownIds,
     check_json,
+    checking_json,
     content_id,
     merkle_root,
     node_id,
@@ -190,6 +192,12 @@ def test_json_passes_and_its_size_is_said(value: Any) -> None:
     assert check_json(value, size) == size
     with pytest.raises(ValueError, match="larger than"):
         check_json([value], size)
+
+
+def test_large_values_are_checked_in_slices() -> None:
+    value = [["text"], 1] * 3 * CHECKED
+    assert len(list(checking_json(value))) == 7
+    assert check_json(value) == VALUE_SIZE * (1 + 9 * CHECKED) + 12 * CHECKED
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,19 @@ def test_what_a_canon_fixes_is_named_in_slices() -> None:
     assert any(isinstance(fact, CanonFact) and fact.elements[0].value == content_id(value[0]) for fact in step.facts)
 
 
+def test_the_value_of_a_pair_is_named_in_slices() -> None:
+    keys = KeyPair.generate()
+    me = str(keys.peer_id)
+    call = f'(call "{me}" ("s" "f") [p])'
+    machine, instance = waiting(
+        keys, f'(seq (call "{me}" ("s" "l") [] x) (seq (ap ("k" x.$.[0]) %m) (fold %m p (par {call} (next p)))))'
+    )
+    value = [[number % 200 for number in range(20_000)]]
+    slices, effects = slices_of(machine.resolving({instance: Answered(value)}))
+    assert [request.arguments for request in effects.requests] == [({"key": "k", "value": value[0]},)]
+    assert slices >= 10
+
+
 @pytest.mark.parametrize(
     "items",
     [
