@@ -36,6 +36,7 @@ from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
+from fluvial.prepared import health_of_statements
 from fluvial.services import Handler, Services
 from fluvial.storage.opening import Keeping, keeping
 from fluvial.stored import StoredParticle
@@ -241,6 +242,7 @@ class Node:
 
     def _health(self) -> Iterator[Finding]:
         yield from self._log_output.health()
+        yield from health_of_statements()
         if self._operation is not None:
             yield from self._operation.store.health()
 
