@@ -31,6 +31,7 @@ from fluvial.findings import Finding
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.log_output import LogOutput
+from fluvial.metrics_page import metrics_page
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
@@ -285,7 +286,8 @@ class Node:
             log=self.log,
         )
         try:
-            async with opening as store, assembly.running(store) as particles:
+            page = metrics_page(settings.telemetry.metrics_listen, self.metrics, self.log)
+            async with page, opening as store, assembly.running(store) as particles:
                 self._operation = _RunningNode(store, assembly, particles)
                 self.log.info(
                     "peer_started",
