@@ -31,11 +31,13 @@ from fluvial.findings import Finding
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.log_output import LogOutput
+from fluvial.metrics_page import metrics_page
 from fluvial.particle import REPLY_ADDRESSES_MAX, Particle, ParticleKey
 from fluvial.particles.notice import Notice, make_notice
 from fluvial.particles.quota import log_bytes
 from fluvial.particles.room import Particles
 from fluvial.ports import Blobs
+from fluvial.prepared import health_of_statements
 from fluvial.services import Handler, Services
 from fluvial.storage.opening import Keeping, keeping
 from fluvial.stored import StoredParticle
@@ -241,6 +243,7 @@ class Node:
 
     def _health(self) -> Iterator[Finding]:
         yield from self._log_output.health()
+        yield from health_of_statements()
         if self._operation is not None:
             yield from self._operation.store.health()
 
@@ -283,7 +286,8 @@ class Node:
             log=self.log,
         )
         try:
-            async with opening as store, assembly.running(store) as particles:
+            page = metrics_page(settings.telemetry.metrics_listen, self.metrics, self.log)
+            async with page, opening as store, assembly.running(store) as particles:
                 self._operation = _RunningNode(store, assembly, particles)
                 self.log.info(
                     "peer_started",

@@ -31,6 +31,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
+from fluvial.findings import Finding
+
 if TYPE_CHECKING:  # see above
     from sqlalchemy import Connection, Dialect, Executable
 
@@ -38,6 +40,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 Parameters: TypeAlias = Mapping[str, Any]
+
+_ALL_KEPT: Final[list[KeptStatements]] = []
 
 _NAMED: Final = "-- "
 """Begins the line with the name of a statement."""
@@ -115,6 +119,9 @@ class KeptStatements:
         self._module = module
         self._file = file
         self._texts: Mapping[str, str] | None = None
+        self.flaw = ""
+        """Why the file could not be read, with its name; everything works without it. Empty if it could, or nobody has tried."""
+        _ALL_KEPT.append(self)
 
     def __getitem__(self, name: str) -> Statement:
         """A statement; whether there is one of this name is found out when it is used."""
@@ -125,14 +132,26 @@ class KeptStatements:
         if self._texts is None:
             try:
                 self._texts = dict(_read(self._file.read_text(encoding="utf-8")))
-            except (OSError, UnicodeDecodeError):
+            except (OSError, UnicodeDecodeError) as error:
                 self._texts = {}
+                self.flaw = f"{self._file} cannot be read: {getattr(error, 'strerror', None) or error}"
         return self._texts
 
     def defined(self) -> Mapping[str, Statement]:
         """The definitions; raises KeyError at a name that has none."""
         found: Mapping[str, Statement] = import_module(self._module).STATEMENTS
         return found
+
+
+def health_of_statements() -> Iterator[Finding]:
+    """Files of prepared statements in use that could not be read."""
+    for flaw in sorted({one.flaw for one in _ALL_KEPT if one.flaw}):
+        yield Finding(
+            level="warn",
+            subject="statements",
+            text=f"{flaw}; so the peer compiles its statements, and takes longer to start and more memory",
+            hint="may the user that runs the peer read the installation? If so, install it anew: `pip install --force-reinstall`",
+        )
 
 
 def texts_of(module: str) -> tuple[Path, str]:

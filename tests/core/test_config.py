@@ -185,6 +185,11 @@ def test_all_mistakes_are_told_at_once_with_their_lines(make: Maker) -> None:
         ('network = ""', "fluvial.toml:2: `network`: '' does not have 1 to 64 printable ASCII characters"),
         (f'network = "{"x" * 65}"', "fluvial.toml:2: `network`: 'xxxxx"),
         ('network = "a\\n"', "fluvial.toml:2: `network`: 'a\\n' does not have"),
+        (
+            "[telemetry]\nmetrics_listen = '/dns4/x.example/tcp/1'",
+            "fluvial.toml:3: `metrics_listen`: '/dns4/x.example/tcp/1' is a name",
+        ),
+        ("[telemetry]\nmetrics_listen = ':9464'", "fluvial.toml:3: `metrics_listen`: ':9464' is no address like"),
         ('network = "größe"', "fluvial.toml:2: `network`: 'größe' does not have"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fluvial.addresses import Contact
+from fluvial.addresses import Address, Contact
 from fluvial.config.checking import InvalidSettings, Problem, check, unknown_key
 from fluvial.config.document import (
     Document,
@@ -100,6 +100,7 @@ def load(document: Document, *, plugins: Plugins | None = None) -> Configuration
     sections = _core_sections(document, problems)
     if sections is not None:
         _check_network(document, sections.network, problems)
+        _check_metrics(document, sections.telemetry.metrics_listen, problems)
     relays = _relays(document, problems)
     if plugins is None:
         try:
@@ -229,6 +230,14 @@ def _check_network(document: Document, name: str, problems: list[Problem]) -> No
     if not is_network(name):
         what = f"`network`: {name[:80]!r} does not have 1 to {NETWORK_CHARACTERS_MAX} printable ASCII characters"
         problems.append(Problem(document.where(("network",)), what, "choose another name, the same on all its peers"))
+
+
+def _check_metrics(document: Document, listen: str, problems: list[Problem]) -> None:
+    try:
+        if listen and not Address.parse(listen).host_kind.startswith("ip"):
+            raise ValueError(f"{listen!r} is a name; give an address of this machine")
+    except ValueError as error:
+        problems.append(Problem(document.where(("telemetry", "metrics_listen")), f"`metrics_listen`: {error}"))
 
 
 def _relays(document: Document, problems: list[Problem]) -> tuple[Contact, ...]:

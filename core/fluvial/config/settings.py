@@ -88,6 +88,12 @@ class TelemetrySection(_Section, frozen=True):
             description="lines of one event that are written in a second, ten times as many at once; 0 for any number",
         ),
     ] = LINES_PER_S
+    metrics_listen: Annotated[
+        str,
+        Meta(
+            description="where the metrics are shown over HTTP, such as /ip4/127.0.0.1/tcp/9464; empty for nowhere; whoever reaches it may read them"
+        ),
+    ] = ""
 
 
 class CoreSections(_Section, frozen=True):

@@ -191,7 +191,7 @@ class Suspended:
         try:
             await self._go_on(key)
         except StorageError as error:
-            self._log.error("storage_failed", error=error.message)
+            self._log.debug("storage_failed", error=error.message)  # each second; that it fails is told already
             self._not_before_s = now_s() + PAUSE_STOPPED_S
             return False
         except FluvialError as error:

@@ -46,6 +46,8 @@ class Condition:
             return False
         if self.failure is None:
             self._begin(error)
+        elif not isinstance(self.failure, OwnershipLost):
+            self.failure = error  # the newest cause is of most use
         return True
 
     def worked(self) -> None:

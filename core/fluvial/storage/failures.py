@@ -46,6 +46,9 @@ _POSTGRESQL_HINTS: Final = {
 """By SQLSTATE, or the beginning of one. Source: PostgreSQL documentation, appendix A."""
 
 
+_NO_CONNECTION_LEFT: Final = ("too many clients", "connection slots are reserved", "too many connections")
+"""How a server says so, in English, to whom it has not let in yet: libpq hands on the text alone."""
+
 _SQLITE_OF_ALL: Final = (
     "SQLITE_BUSY",
     "SQLITE_CANTOPEN",
@@ -111,7 +114,7 @@ def _hint(origin: BaseException) -> str:
     if isinstance(name, str):
         return next((hint for code, hint in _SQLITE_HINTS.items() if name.startswith(code)), "")
     if hasattr(origin, "sqlstate"):  # psycopg; None while there is no connection yet
-        state = origin.sqlstate or "08"
+        state = origin.sqlstate or ("53300" if any(one in str(origin) for one in _NO_CONNECTION_LEFT) else "08")
         return next((_POSTGRESQL_HINTS[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL_HINTS), "")
     if isinstance(origin, OverflowError):
         return "a number does not fit 64 bits"

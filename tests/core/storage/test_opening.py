@@ -313,6 +313,17 @@ async def test_an_absent_database_and_an_unfit_one_are_reported(
         assert "UTF8" in raised.value.hint
 
 
+async def test_a_server_without_a_connection_left_is_reported(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    with postgres_server.database() as url, postgres_server.connect() as connection:
+        connection.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
+        try:
+            with pytest.raises(StorageError, match="too many connections") as raised:
+                await open_and_close(url.replace("fluvial@", "crowded@"), tmp_path)
+        finally:
+            connection.execute("DROP ROLE crowded")
+    assert "raise max_connections" in raised.value.hint
+
+
 async def test_a_server_that_may_only_be_read_is_reported(postgres_server: PostgresServer, tmp_path: Path) -> None:
     with postgres_server.database() as url:
         only_read = f"{url}&options=-cdefault_transaction_read_only%3Don"

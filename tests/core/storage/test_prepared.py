@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fluvial.errors import StorageError
-from fluvial.prepared import KeptStatements, Prepared, Statement, Transaction, texts_of
+from fluvial.prepared import KeptStatements, Prepared, Statement, Transaction, health_of_statements, texts_of
 from fluvial.storage import Store, open_store
 from fluvial.storage.direct import DirectWrite
 from fluvial.storage.particle_tables import scripts
@@ -55,6 +55,7 @@ def test_a_text_that_is_missing_is_compiled(tmp_path: Path) -> None:
     assert kept["guards"].text("sqlite").split() == ["SELECT", "count(*)", "AS", "count_1", "FROM", "replay_guards"]
     with pytest.raises(KeyError, match="no_such"):
         kept["no_such"].text("sqlite")
+    assert any("not_there.sql cannot be read: No such file" in one.text for one in health_of_statements())
 
 
 def test_a_statement_with_a_value_in_it_has_no_text() -> None:
