@@ -28,7 +28,7 @@ class LightTasks:
         """The root of a task: until cancelled; then no task is begun any more, and all are ended and waited for.
 
         Raises:
-            Exception: as one of the tasks did, which also ends the others.
+            BaseException: as one of the tasks did, which also ends the others.
         """
         failed = self._failed = asyncio.get_running_loop().create_future()
         try:
@@ -60,7 +60,9 @@ class LightTasks:
         try:
             with scope:
                 await work
-        except Exception as error:  # noqa: BLE001 - the owner raises it
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):  # of the task alone, or of the whole process
+            raise
+        except BaseException as error:  # noqa: BLE001 - the owner raises it
             if self._failed is not None and not self._failed.done():
                 self._failed.set_exception(error)
         finally:

@@ -56,11 +56,16 @@ async def test_their_owner_ends_them_and_waits_for_what_is_shielded() -> None:
     assert sorted(sleeper.seen) == ["ended", "finished"]
 
 
-async def test_one_that_fails_ends_the_others_and_its_owner_raises_its_error() -> None:
+class Unusual(BaseException):
+    """No Exception, such as what a time limit of a test raises."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, Unusual])
+async def test_one_that_fails_ends_the_others_and_its_owner_raises_its_error(error: type[BaseException]) -> None:
     light, sleeper = LightTasks(), Sleeper()
 
     async def fail() -> None:
-        raise ZeroDivisionError
+        raise error
 
     async def both() -> None:
         async with anyio.create_task_group() as tasks:
@@ -68,9 +73,9 @@ async def test_one_that_fails_ends_the_others_and_its_owner_raises_its_error() -
             light.start(sleeper.sleep())
             light.start(fail())
 
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.raises(BaseExceptionGroup) as raised:
         await both()
-    assert raised.group_contains(ZeroDivisionError)
+    assert raised.group_contains(error)
     assert sleeper.seen == ["ended"]
 
 

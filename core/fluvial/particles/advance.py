@@ -43,6 +43,9 @@ AT_ONCE_MAX: Final = 64
 AT_ONCE_BYTES: Final = 1_048_576
 """When the flow has taken so much memory more, the transaction has no further calls: after each the peer looks at its budgets."""
 
+GOING_ON_MAX: Final = 4
+"""Short runs of one transaction, after its first, that stand in no line."""
+
 Begin = Callable[[], SlicedInput[Effects, Effects]]
 """Begins an input of the session."""
 
@@ -65,18 +68,25 @@ class Advance:
         self._context = context
         self._grown = grown
 
-    async def run(self, begin: Begin, *, coming: int = 0, log: structlog.stdlib.BoundLogger) -> Effects:
+    async def run(
+        self, begin: Begin, *, coming: int = 0, goes_on: bool = False, log: structlog.stdlib.BoundLogger
+    ) -> Effects:
         """Step 1: the effects of one input. Raises as the input does, and Refused: ``memory``, ``busy``.
 
         Args:
             begin: the input.
             coming: bytes of memory that its first slice takes besides, if that is much.
+            goes_on: whether it follows from a run that has just had its turn; see ``Processor.finish``.
             log: a logger bound to the particle.
         """
         session = self._session
         with Contained(log):
             return await self._context.processor.finish(
-                session.particle.initiator, self._watched(begin(), coming), upstream=session.upstream, heavy=coming > 0
+                session.particle.initiator,
+                self._watched(begin(), coming),
+                upstream=session.upstream,
+                heavy=coming > 0,
+                goes_on=goes_on,
             )
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
@@ -106,6 +116,7 @@ class Advance:
         if not self._inline(effects.requests, ()):
             return effects
         left, heavy, most = AT_ONCE_MAX, set[Instance](), self._session.held + AT_ONCE_BYTES
+        runs = 0
         turn = LoopTurn()
         while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room(most):
             left -= len(quick)
@@ -114,7 +125,9 @@ class Advance:
             if not outcomes:
                 continue
             coming = sum(map(coming_bytes, outcomes.values()))
-            more = await self.run(partial(self._session.resolving, outcomes), coming=coming, log=log)
+            begin = partial(self._session.resolving, outcomes)
+            more = await self.run(begin, coming=coming, goes_on=runs < GOING_ON_MAX, log=log)
+            runs += 1
             effects = _joined(effects, more, outcomes)
         return effects
 

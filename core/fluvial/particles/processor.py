@@ -106,6 +106,7 @@ class Processor:
         *,
         upstream: Upstream | None = None,
         heavy: bool = False,
+        goes_on: bool = False,
     ) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
 
@@ -114,13 +115,14 @@ class Processor:
             advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
             upstream: who brought the particle; the initiator if nobody is named.
             heavy: whether the first slice takes long.
+            goes_on: whether it follows from one that has just had its turn: what is short does not stand in line once more.
 
         Raises:
             Refused: ``busy``, the peer stops; the machine must be thrown away.
             Exception: as the work does.
         """
         line = self._sliced
-        if not heavy and not line.waiting(initiator) and self._round.has_time():
+        if not heavy and (goes_on or not line.waiting(initiator)) and self._round.has_time():
             # With others in line only what is short is done before them: else whoever comes under many names is always first.
             result = advance(SHORT_STEPS if line else SLICE_STEPS)
             if result is not None:

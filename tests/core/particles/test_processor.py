@@ -292,3 +292,44 @@ async def test_light_work_that_takes_long_together_leaves_others_their_turns() -
 async def test_a_little_light_work_is_done_at_once() -> None:
     processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
     assert await processor.in_turn(GREEDY, lambda: "done", light=True) == "done"
+
+
+async def test_a_short_run_that_follows_from_another_stands_in_no_line_and_a_long_one_does() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(until_the_end, processor, steps(2, done, "in line"))
+        await checkpoint()
+        tasks.start_soon(until_the_end, processor, steps(1, done, "behind it"))
+        await checkpoint()
+        assert await processor.finish(GREEDY, steps(1, done, "short"), goes_on=True) == "short"
+        assert done == ["in line", "short"]
+        processor.start(tasks)
+        await processor.finish(GREEDY, steps(2, done, "long"), goes_on=True)
+        assert done == ["in line", "short", "long", "in line", "behind it", "long"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_runs_that_follow_take_no_more_than_a_part_of_a_round_either() -> None:
+    done: list[str] = []
+    processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
+
+    async def follow() -> None:
+        with suppress(Refused):
+            while True:
+                await processor.finish(GREEDY, work, goes_on=True)
+
+    def work(_: int) -> str:
+        until = time.thread_time() + LIGHT_S / 4
+        while time.thread_time() < until:
+            pass
+        done.append("")
+        return "done"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        await checkpoint()
+        assert 1 <= len(done) <= 8, "then it stands in line"
+        processor.start(tasks)
+        await checkpoint()
+        tasks.cancel_scope.cancel()
