@@ -291,7 +291,7 @@ async def test_who_hands_over_too_much_waits_for_the_refusal() -> None:
 async def test_one_issuer_and_all_issuers_have_a_limit() -> None:
     async with peer("one", statements_max=100, issuer_max=30) as one:
         book = one.part.book
-        crowd = [trust(ROOT, keys_of(str(number)).peer_id) for number in range(16)]
+        crowd = [trust(ROOT, keys_of(str(number)).peer_id) for number in range(40)]
         assert (await book.take([trust(ROOT, ROOT.peer_id), *crowd], one.peer)).outcomes.count("full") == 11
         newer = trust(ROOT, crowd[0].subject, at=NOW, sequence=1)
         assert (await book.take([newer], one.peer)).outcomes == ["accepted"], "in place of the older one"
