@@ -134,6 +134,7 @@ class Carrier:
                 receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
                 failures.append((f"relay {relay.peer}: ", error.with_traceback(None)))
+                self._routing.failed(relay)
                 continue
             led = Led("relay", str(relay.peer))
             if receipt.reason != "unreachable" and not receipt.at_relay:
@@ -141,6 +142,8 @@ class Carrier:
             if receipt.reason != "unreachable":
                 refusals.append((receipt, led))
             failures.append((f"relay {relay.peer}: ", Unreachable(receipt.explanation)))
+        if any(way.relay is not None for way in ways):
+            self._routing.failed(Contact(peer, tuple(ways)))  # perhaps it has other relays by now
         if refusals and len(refusals) == len(failures):
             return next((one for one in refusals if one[0].temporary), refusals[0])
         if not failures:
