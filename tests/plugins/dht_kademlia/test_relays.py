@@ -84,9 +84,11 @@ async def test_the_answer_arrives_through_another_relay_when_one_is_gone(tmp_pat
             assert await flow.result() == (4,)
 
 
-async def test_a_client_whose_only_relay_is_gone_finds_another_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, 3])
+async def test_a_client_whose_only_relay_is_gone_finds_another_one(tmp_path: Path, seed: int) -> None:
+    """And is found there by who has sought it already and been told of the old relay."""
     weather = SlowWeather()
-    async with nodes(base_dir=tmp_path) as network:
+    async with nodes(base_dir=tmp_path, seed=seed) as network:
         await start(network, "seed")
         await start(network, "r1", "r2", "helper", seed="seed")
         await start(network, "provider", seed="seed", serves=[weather])

@@ -146,6 +146,11 @@ class AddressBook(msgspec.Struct):
             self._entries.move_to_end(peer)
         return now >= entry.pause_until
 
+    def in_doubt(self, peer: PeerId) -> bool:
+        """Whether no address led to a peer the last time; the pause after that may be over."""
+        entry = self._fixed.get(peer) or self._entries.get(peer)
+        return entry is not None and entry.failures > 0
+
     def failed(self, peer: PeerId, now: int) -> None:
         """No address led to the peer."""
         entry = self._fixed.get(peer) or self._entries.get(peer)

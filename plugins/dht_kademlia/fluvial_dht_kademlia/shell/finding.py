@@ -2,7 +2,7 @@
 
 ::
 
-    find ──▶ address book has a way ──▶ found
+    find ──▶ address book has a way, which did not fail the last time ──▶ found
       │
       └────▶ lookup of the peer itself ─┬─▶ found
              lookup of its relays ──────┘   (circuit addresses)
@@ -84,7 +84,7 @@ class PeerFinder:
         """The best contact of a peer; None if there is none."""
         if peer == self._own:
             return None
-        if self._book.has_way(peer, self._clock.now_ms()):
+        if self._has_good_way(peer):
             self._ways.labels(way="book").inc()
             return self._book.contact(peer)
         if self._tasks is not None and not self._missed_lately(peer):
@@ -111,7 +111,7 @@ class PeerFinder:
         finally:
             del self._searches[peer]
             search.ended.set()
-        if not self._book.has_way(peer, self._clock.now_ms()):
+        if not self._has_good_way(peer):
             self._missed[peer] = self._clock.now_ms()
             while len(self._missed) > MISSED_MAX:
                 self._missed.popitem(last=False)
@@ -127,6 +127,9 @@ class PeerFinder:
             self._book.learn(found, self._clock.now_ms())
             self._book.reached(peer)
             tasks.cancel_scope.cancel()
+
+    def _has_good_way(self, peer: PeerId) -> bool:
+        return self._book.has_way(peer, self._clock.now_ms()) and not self._book.in_doubt(peer)
 
     def _missed_lately(self, peer: PeerId) -> bool:
         missed_at = self._missed.get(peer)
