@@ -12,7 +12,7 @@ from fluvial.air.machine.machine import Effects
 from fluvial.clock import Clock
 from fluvial.effectors import Call
 from fluvial.fairness import Branches
-from fluvial.identity import KeyPair
+from fluvial.identity import KeyPair, PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.observers import Observers
 from fluvial.particle import Particle
@@ -42,6 +42,7 @@ class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
         permit: decides whether a call may be made.
         observers: are notified of every call.
         outbox: delivers what is written.
+        is_connected: whether a connection with a peer stands.
         branches: numbers for those of whom particles come, for the next peers.
         reporter: reports errors to initiators.
         evidence: is told of peers that contradict themselves.
@@ -62,6 +63,7 @@ class ActorContext(msgspec.Struct, frozen=True, kw_only=True):
     permit: Callable[[Call], Awaitable[Decision]]
     observers: Observers
     outbox: Outbox
+    is_connected: Callable[[PeerId], bool]
     branches: Branches
     reporter: Reporter
     evidence: EvidenceLog

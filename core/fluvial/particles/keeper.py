@@ -102,7 +102,7 @@ class Keeper:
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
         self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
-        self._suspended = Suspended(self._go_on, has_room=self._has_room, budget=budget, log=context.log)
+        self._suspended = Suspended(self._go_on, self._has_room, context.is_connected, budget=budget, log=context.log)
         self._doors = Doors()
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))

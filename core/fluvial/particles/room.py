@@ -265,6 +265,7 @@ class Particles(Part):
             permit=self._permit,
             observers=observers,
             outbox=self._outbox,
+            is_connected=carrier.is_connected,
             branches=Branches(context.rng.randbytes(BRANCHES_KEY_BYTES)),
             reporter=reporter,
             evidence=EvidenceLog(metrics=metrics, throttled=throttled),

@@ -44,6 +44,7 @@ class Suspended:
     Args:
         go_on: takes a particle up again.
         has_room: whether there is room for one that held so many bytes.
+        is_connected: whether a connection with a peer stands.
         budget: where they have a place.
         log: a logger bound to the peer.
     """
@@ -51,13 +52,15 @@ class Suspended:
     def __init__(
         self,
         go_on: Callable[[ParticleKey], Awaitable[None]],
-        *,
         has_room: Callable[[int], bool],
+        is_connected: Callable[[PeerId], bool],
+        *,
         budget: MemoryBudget,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._go_on = go_on
         self._has_room = has_room
+        self._is_connected = is_connected
         self._log = log
         self._budget = budget
         self._line: FairQueue[PeerId, ParticleKey] = FairQueue(budget.weight)
@@ -77,8 +80,13 @@ class Suspended:
         if key not in self._lined:
             self._lined[key] = held
             self._budget.charge(_place(key), initiator, MACHINE_BYTES)
-            self._line.push(initiator, key)
-            self._news.set()
+            self._enter(key, initiator)
+
+    def _enter(self, key: ParticleKey, initiator: PeerId) -> None:
+        self._line.push(initiator, key)
+        if self._is_connected(initiator):
+            self.prefer(initiator)
+        self._news.set()
 
     def put_all(self, keys: Mapping[ParticleKey, PeerId]) -> None:
         """As :meth:`put`, for all particles that a peer has after a restart, oldest first.
@@ -114,13 +122,12 @@ class Suspended:
 
     def _end_pause(self, initiator: PeerId) -> None:
         for key in self._paused.pop(initiator):
-            self._line.push(initiator, key)
-            self._news.set()
+            self._enter(key, initiator)
 
     def prefer(self, initiator: PeerId) -> None:
-        """Give every second turn to this initiator and others of whom that was said, as long as they have something in line.
+        """Give every second turn to this initiator, which has just connected, and others who are connected, as long as they have something in line.
 
-        For those who are connected: names cost nothing, so of an initiator's turn among all there may be little left.
+        Names cost nothing, so of an initiator's turn among all there may be little left.
         """
         if self._line.waiting(initiator):
             self._preferred[initiator] = None

@@ -10,6 +10,7 @@ import structlog
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import Refused
 from fluvial.fairness import equal
+from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MemoryBudget
 from fluvial.particles.suspended import AT_ONCE, LONG_S, Suspended
@@ -17,7 +18,7 @@ from fluvial.virtual.loop import run
 
 from tests.support.nodes import id_of, until
 
-ME, STRANGER, FRIEND = id_of("me"), id_of("stranger"), id_of("friend")
+ME, STRANGER, FRIEND, NEAR = id_of("me"), id_of("stranger"), id_of("friend"), id_of("near")
 
 
 def key_of(number: int) -> ParticleKey:
@@ -30,7 +31,7 @@ def made(budget: MemoryBudget, go_on: Callable[[ParticleKey], object]) -> Suspen
         if isinstance(result, anyio.Event):
             await result.wait()
 
-    return Suspended(going_on, has_room=lambda held: True, budget=budget, log=structlog.get_logger())
+    return Suspended(going_on, lambda held: True, lambda peer: peer == NEAR, budget=budget, log=structlog.get_logger())
 
 
 async def test_flows_that_take_long_hold_up_no_others() -> None:
@@ -92,24 +93,52 @@ def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else(
             tasks.cancel_scope.cancel()
 
     budget = MemoryBudget(10**9, weight=equal, me=ME)
-    suspended = Suspended(go_on, has_room=lambda held: True, budget=budget, log=structlog.get_logger())
+    suspended = Suspended(go_on, lambda held: True, lambda peer: False, budget=budget, log=structlog.get_logger())
     run(main)
 
 
-async def test_initiators_that_are_connected_have_every_second_turn() -> None:
+@pytest.mark.parametrize("friend", [FRIEND, NEAR])
+async def test_initiators_that_are_connected_have_every_second_turn(friend: PeerId) -> None:
+    """Whether they come when theirs is in line, or are there already."""
     gone_on: list[ParticleKey] = []
     suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
     for number in range(100):
         suspended.put(key_of(number), id_of(f"name {number}"))
     mine = [key_of(number) for number in (200, 201, 202)]
     for key in mine:
-        suspended.put(key, FRIEND)
-    suspended.prefer(FRIEND)
+        suspended.put(key, friend)
+    if friend == FRIEND:
+        suspended.prefer(FRIEND)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(suspended.run)
         await until(lambda: not len(suspended))
         tasks.cancel_scope.cancel()
     assert set(mine) <= set(gone_on[:6])
+
+
+def test_after_a_pause_those_who_are_connected_have_every_second_turn_again() -> None:
+    gone_on: list[ParticleKey] = []
+
+    async def go_on(key: ParticleKey) -> None:
+        gone_on.append(key)
+        await anyio.sleep(AT_ONCE / 40)
+
+    async def main() -> None:
+        budget = MemoryBudget(10**9, weight=equal, me=ME)
+        suspended = Suspended(
+            go_on, lambda held: True, lambda peer: peer == NEAR, budget=budget, log=structlog.get_logger()
+        )
+        for number in range(300):
+            suspended.put(key_of(number), id_of(f"name {number}"))
+        suspended.put_back(key_of(300), NEAR, 0)  # for a second, in which 40 others go on
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(suspended.run)
+            await anyio.sleep(2)
+            tasks.cancel_scope.cancel()
+        assert key_of(300) in gone_on
+        assert len(gone_on) < 100
+
+    run(main)
 
 
 async def test_after_a_restart_the_newest_of_each_initiator_is_first() -> None:
