@@ -1,7 +1,7 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
 They go on a few at a time, fairly by initiator, as long as memory is left for others; initiators that are connected have every second turn. Where
-there is no room for one of them, the others of its initiator wait a little, and nobody else: whoever fills the memory again and again would hold up
+there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever fills the memory again and again would hold up
 all. So a peer answers at once after a restart, however many particles it has; one that is needed before its turn is restored then. As they were
 accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to wait.
 """
@@ -75,15 +75,15 @@ class Suspended:
         """How many are in line."""
         return len(self._lined)
 
-    def put(self, key: ParticleKey, initiator: PeerId, held: int = MACHINE_BYTES) -> None:
-        """A particle is to go on, which held so many bytes of memory."""
+    def put(self, key: ParticleKey, initiator: PeerId, held: int = MACHINE_BYTES, *, first: bool = False) -> None:
+        """A particle is to go on, which held so many bytes of memory; behind the others of its initiator, or ``first``."""
         if key not in self._lined:
             self._lined[key] = held
             self._budget.charge(_place(key), initiator, MACHINE_BYTES)
-            self._enter(key, initiator)
+            self._enter(key, initiator, first=first)
 
-    def _enter(self, key: ParticleKey, initiator: PeerId) -> None:
-        self._line.push(initiator, key)
+    def _enter(self, key: ParticleKey, initiator: PeerId, *, first: bool = False) -> None:
+        self._line.push(initiator, key, first=first)
         if self._is_connected(initiator):
             self.prefer(initiator)
         self._news.set()
@@ -145,8 +145,10 @@ class Suspended:
             initiator, key, held = await self._next()
             if not self._has_room(held):
                 under_way.release()
-                self._pause(initiator, PAUSE_S)
-                self.put(key, initiator, held)
+                if held > MACHINE_BYTES:
+                    self._pause(initiator, PAUSE_S)
+                # There is no room for anybody's small ones now, and whoever waited for a pause would lose what comes free to hundreds of names.
+                self.put(key, initiator, held, first=True)
                 await anyio.sleep(PAUSE_NO_ROOM_S)
                 continue
             ended = anyio.Event()

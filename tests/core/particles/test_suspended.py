@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 
 import anyio
 import pytest
@@ -137,6 +138,36 @@ def test_after_a_pause_those_who_are_connected_have_every_second_turn_again() ->
             tasks.cancel_scope.cancel()
         assert key_of(300) in gone_on
         assert len(gone_on) < 100
+
+    run(main)
+
+
+def test_those_who_are_connected_get_every_second_place_that_comes_free() -> None:
+    gone_on: list[ParticleKey] = []
+
+    async def go_on(key: ParticleKey) -> None:
+        gone_on.append(key)
+
+    async def main() -> None:
+        free = cycle([True, *[False] * 19])
+        suspended = Suspended(
+            go_on,
+            lambda held: next(free),
+            lambda peer: peer == NEAR,
+            budget=MemoryBudget(10**9, weight=equal, me=ME),
+            log=structlog.get_logger(),
+        )
+        for number in range(300):
+            suspended.put(key_of(number), id_of(f"name {number}"))
+        mine = [key_of(number) for number in range(300, 310)]
+        for key in mine:
+            suspended.put(key, NEAR)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(suspended.run)
+            await anyio.sleep(2)
+            tasks.cancel_scope.cancel()
+        assert len(gone_on) > 40
+        assert [key for key in gone_on[:30] if key in mine] == mine
 
     run(main)
 
