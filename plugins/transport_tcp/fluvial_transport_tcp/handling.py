@@ -25,6 +25,8 @@ from fluvial_transport_tcp.writing import FrameWriter
 
 MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
+ANSWERS_WAITING_MAX: Final = 16
+"""Of one connection, until nothing more of it is handled: who asks and does not read would have this peer keep a task and an answer for each question."""
 TEXT_BYTES_MAX: Final = 1024
 """Of an error's or a goodbye's text."""
 
@@ -52,6 +54,7 @@ class MessageHandler:
 
     __slots__ = (
         "_account",
+        "_answers_waiting",
         "_credit_owed",
         "_frame_bytes_max",
         "_life",
@@ -86,6 +89,7 @@ class MessageHandler:
         self._account = account
         self._window = CreditWindow(shared.options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
+        self._answers_waiting = 0  # for room in the queue
         self._workers: Workers[_Work] = Workers(
             shared.pool,
             handle=self._handle,
@@ -93,6 +97,7 @@ class MessageHandler:
             timeout_s=shared.options.handling_timeout_s,
             rounds=shared.rounds,
             account=account,
+            held_up=self._is_held_up,
             on_idle=on_idle,
         )
 
@@ -168,17 +173,27 @@ class MessageHandler:
                 return
             size = frame_bytes(reply.label, reply.body)
             if not self._writer.reserve_now(size):
-                self._share.overdraw(size)
-                try:
-                    await self._writer.reserve(size)
-                finally:
-                    self._share.give(size)
+                await self._reserve(size)
             self._writer.put(reply)
         except CreditClosed:
             pass  # the connection is gone, and with it whoever waits for the answer
         finally:
             self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
             self._share.give(work.frame_bytes)
+
+    async def _reserve(self, size: int) -> None:
+        self._share.overdraw(size)
+        self._answers_waiting += 1
+        try:
+            await self._writer.reserve(size)
+        finally:
+            self._share.give(size)
+            self._answers_waiting -= 1
+            if self._answers_waiting == ANSWERS_WAITING_MAX - 1:
+                self._workers.go_on()
+
+    def _is_held_up(self) -> bool:
+        return self._answers_waiting >= ANSWERS_WAITING_MAX
 
     def _credit(self, work: _Work, *, refused: bool) -> None:
         self._shared.metrics.dropped["refused"] += refused

@@ -112,6 +112,7 @@ class Workers(Generic[JobT]):
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
         account: what is done for this connection; while it owes something no job begins.
+        held_up: whether no job is to begin for another reason; who says so calls :meth:`go_on` when that is over.
         on_idle: called whenever the last job is done, and by :meth:`close` if there is none.
     """
 
@@ -121,6 +122,7 @@ class Workers(Generic[JobT]):
         "_called",
         "_give_up",
         "_handle",
+        "_held_up",
         "_jobs",
         "_on_idle",
         "_pause",
@@ -140,6 +142,7 @@ class Workers(Generic[JobT]):
         timeout_s: float,
         rounds: WorkRounds,
         account: WorkAccount,
+        held_up: Callable[[], bool] = lambda: False,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
@@ -149,6 +152,7 @@ class Workers(Generic[JobT]):
         self._rounds = rounds
         self._on_idle = on_idle
         self._account = account
+        self._held_up = held_up
         self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
@@ -204,7 +208,7 @@ class Workers(Generic[JobT]):
             self._workers = set()
         self._workers.add(worker)
         try:
-            while self._jobs and not self._resting and not worker.scope.cancel_called:
+            while self._jobs and not self._resting and not worker.scope.cancel_called and not self._held_up():
                 if self._begun >= JOBS_AT_ONCE:
                     await self._rest()
                     continue
@@ -219,7 +223,9 @@ class Workers(Generic[JobT]):
                 worker.job = None
                 if wasted:
                     self._account.waste(spent_s, wasted, now_s())
-            if self._jobs and not (self._resting or self._pause):  # the scope was cancelled when the job was just done
+            if self._jobs and not (
+                self._resting or self._held_up()
+            ):  # the scope was cancelled when the job was just done
                 self._call()
         finally:
             if worker.job is None:
@@ -241,8 +247,13 @@ class Workers(Generic[JobT]):
         if not self.busy:
             self._on_idle()
 
+    def go_on(self) -> None:
+        """Nothing holds up the line any more."""
+        if self._jobs and not self._resting:
+            self._call()
+
     def _call(self) -> None:
-        if not (self._called or self._pause):
+        if not (self._called or self._pause or self._held_up()):
             self._called = True
             self._pool.call(self)
 

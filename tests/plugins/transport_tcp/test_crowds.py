@@ -15,6 +15,7 @@ from fluvial.identity import KeyPair
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
 from fluvial_transport_tcp.dialing import DIALS_OF_STRANGERS_MAX
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
+from fluvial_transport_tcp.handling import ANSWERS_WAITING_MAX
 from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.secure import HandshakeFailed
 
@@ -299,6 +300,24 @@ async def test_messages_that_are_being_handled_count_too(start: StartPeer) -> No
         gate.set()
     assert len(peer.received) == 8
     await eventually(lambda: peer.metric("intake_bytes") == 0, "all of it is given back")
+
+
+async def test_of_who_does_not_read_answers_no_further_question_is_handled(start: StartPeer) -> None:
+    """Until it reads: it would have an answer, and a task that waits with it, for each question."""
+
+    async def receive(sender: Any, protocol: str, payload: bytes) -> bytes:
+        return bytes(2**20)
+
+    peer = await start(receive=receive, quiet=True)
+    questions = [b"".join(encode_frame(Message(Kind.REQUEST, number, ECHO, b"?"))) for number in range(300)]
+    async with stranger(peer.contact) as other:
+        await other.say_bytes(b"".join(questions))
+        await eventually(lambda: len(peer.received) > ANSWERS_WAITING_MAX, "as many as the system takes, and some more")
+        await anyio.sleep(0.1)
+        assert len(peer.received) < 100
+        for _ in questions:
+            assert (await other.hear()) is not None
+    assert len(peer.received) == len(questions)
 
 
 async def test_answers_that_were_asked_for_find_room(start: StartPeer) -> None:
