@@ -32,6 +32,7 @@ async def attack(name: str, target: str, other: str, seed: int, report: Path) ->
             _write(report, arenas)
             async for _ in signals:
                 break
+        _write(report, arenas)
         tasks.cancel_scope.cancel()
     _write(report, arenas)
 

@@ -269,7 +269,12 @@ class _AttackerProcess:
         if (code := self._process.poll()) is not None:
             return {}, [f"an attacker failed with exit code {code}"]
         self._process.terminate()
-        await to_thread.run_sync(self._process.wait, STOP_S)
+        try:
+            await to_thread.run_sync(self._process.wait, STOP_S)
+        except (
+            subprocess.TimeoutExpired
+        ):  # hundreds of its connections still had something to say; its report is written
+            self.kill()
         told = json.loads(self._report.read_text())
         return told["receipts"], told["violations"]
 
@@ -344,7 +349,8 @@ def _cpu_s(pid: int) -> float:
 def _bytes(path: Path) -> int:
     """Of a file, or of all files in a folder; they may come and go meanwhile."""
     count = 0
-    for file in [path, *path.rglob("*")]:
-        with suppress(OSError):
-            count += file.stat().st_size
+    for folder, _, files in [*os.walk(path)] or [(path.parent, (), (path.name,))]:
+        for name in files:
+            with suppress(OSError):
+                count += (Path(folder) / name).stat().st_size
     return count
