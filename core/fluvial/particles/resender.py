@@ -115,7 +115,7 @@ class Resender:
             raise
         except Refused as error:
             self._log.debug("resend_put_off", key=key.hex(), reason=error.reason, error=error.message)
-            self._put(key, self._clock.now_ms() + self._after_ms, watched.deadline_ms)
+            self._put(key, self._clock.now_ms(), watched.deadline_ms)  # behind the others, with the next sweep
             return 0
         except DamagedParticle as error:
             self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
