@@ -1,4 +1,4 @@
-"""What holds for all tests: fluvial runs on asyncio, and on the build machine nothing is skipped.
+"""What holds for all tests: fluvial runs on asyncio, on the build machine nothing is skipped, and no test fails because a machine is slow.
 
 A skip says that something is missing on this machine (PostgreSQL, say). On a developer's machine that is fine; where ``CI=true`` is
 set everything must be there, so a skip fails. The one exception are compliance kits: what a plugin declares not to offer is no
@@ -14,10 +14,13 @@ from typing import TypeVar
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import PostgresServer, server_for_session
 
 NOT_OFFERED = "not offered:"
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 
