@@ -1,11 +1,13 @@
 """Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest fee goes first when there is no room.
 
-Evidence and revocations wait in a lane of their own (``urgent.py``).
+Evidence and revocations wait in a lane of their own (``urgent.py``). What can be in the next block is known by key, and so is who pays least: neither
+a block nor a full pool costs a look at all that waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from fluvial.errors import Refused
@@ -36,6 +38,11 @@ class TransactionPool:
         self._newest_first = newest_first
         self._per_sender = per_sender
         self._waiting: dict[bytes, dict[int, bytes]] = {}
+        self._nonces: dict[bytes, int] = {}  # of those who have something waiting, on the newest state
+        self._ready: dict[bytes, None] = {}  # of these, whose next transaction is here
+        self._poorest: list[
+            tuple[int, bytes]
+        ] = []  # a heap: what each offers for its last transaction, and what is not true any more
         self._urgent = UrgentLane(chain)
         self._bytes = 0
         self._count = 0
@@ -76,6 +83,8 @@ class TransactionPool:
         mine[one.nonce] = transaction
         self._bytes += len(transaction)
         self._count += 1
+        self._look(one.sender, account.nonce)
+        self._offers(one.sender)
 
     def report(self, transaction: bytes, state: State) -> None:
         """Let evidence wait that this peer has found itself, unless the ledger has it already."""
@@ -95,10 +104,11 @@ class TransactionPool:
         """
         taken = list(self._urgent.take(bytes_max=bytes_max // 2, count_max=(count_max + 1) // 2, without=without))
         room = bytes_max - sum(len(one) + 8 for one in taken)
-        turns = [(mine, _account(state, sender).nonce) for sender, mine in self._waiting.items()]
-        if self._newest_first:
-            turns.reverse()
-        while turns and len(taken) < count_max:
+        ready = reversed(self._ready) if self._newest_first else iter(self._ready)
+        turns: Iterator[tuple[dict[int, bytes], int]] = (
+            (self._waiting[sender], _account(state, sender).nonce) for sender in ready
+        )
+        while len(taken) < count_max:
             again = []
             for mine, nonce in turns:
                 transaction = mine.get(nonce)
@@ -110,7 +120,9 @@ class TransactionPool:
                     taken.append(transaction)
                     room -= len(transaction) + 8
                 again.append((mine, nonce + 1))
-            turns = again
+            if not again:
+                break
+            turns = iter(again)
         return taken
 
     def next_nonce(self, sender: bytes, nonce: int) -> int:
@@ -133,6 +145,8 @@ class TransactionPool:
             mine = self._waiting.get(sender, {})
             for used in [one for one in mine if one < nonce]:
                 self._drop(sender, used)
+            if sender in self._waiting:
+                self._look(sender, nonce)
         if len(self._urgent):
             self._urgent.forget(state, height, parameters_of(state).fee_per_byte)
 
@@ -144,21 +158,49 @@ class TransactionPool:
         gone = self._waiting[sender].pop(nonce)
         self._bytes -= len(gone)
         self._count -= 1
+        if self._nonces[sender] == nonce:
+            self._ready.pop(sender, None)
         self._tidy(sender)
+        if sender in self._waiting:
+            self._offers(sender)
 
     def _tidy(self, sender: bytes) -> None:
         if not self._waiting[sender]:
             del self._waiting[sender]
+            self._nonces.pop(sender, None)
+            self._ready.pop(sender, None)
+
+    def _look(self, sender: bytes, nonce: int) -> None:
+        """The nonce of an account with something waiting is known anew."""
+        self._nonces[sender] = nonce
+        if nonce not in self._waiting[sender]:
+            self._ready.pop(sender, None)
+        elif sender not in self._ready:
+            self._ready[sender] = None
+
+    def _offers(self, sender: bytes) -> None:
+        """The last transaction of a key may be another one now."""
+        heappush(self._poorest, (self._last_fee(sender), sender))
+        if len(self._poorest) > 2 * WAITING_MAX:
+            self._poorest = [(self._last_fee(one), one) for one in self._waiting]
+            heapify(self._poorest)
+
+    def _last_fee(self, sender: bytes) -> int:
+        mine = self._waiting[sender]
+        return _fee(mine[max(mine)])
 
     def _make_room(self, fee: int, size: int) -> None:
         """Drop the last transactions of those who pay least, if they pay less than ``fee``."""
-        last = sorted((_fee(mine[max(mine)]), sender) for sender, mine in self._waiting.items())
-        for lowest, sender in last:
-            if lowest >= fee:
-                break
-            self._drop(sender, max(self._waiting[sender]))
-            if self._count < WAITING_MAX and self._bytes + size <= WAITING_BYTES_MAX:
-                return
+        while self._poorest:
+            lowest, sender = self._poorest[0]
+            if sender in self._waiting and self._last_fee(sender) == lowest:
+                if lowest >= fee:
+                    break
+                self._drop(sender, max(self._waiting[sender]))
+                if self._count < WAITING_MAX and self._bytes + size <= WAITING_BYTES_MAX:
+                    return
+            else:
+                heappop(self._poorest)
         raise Refused("too many transactions are waiting", reason="transaction", hint="offer a higher fee")
 
 

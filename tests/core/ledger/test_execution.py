@@ -26,6 +26,7 @@ from fluvial.ledger.transactions import (
     report,
     sign_transaction,
 )
+from fluvial.ledger.tree import Node
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,3 +247,42 @@ def test_what_a_payload_makes_does_not_depend_on_the_settings_of_who_executes_it
             pool.add(signed(USERS[0], nonce, TransferUnits(USERS[1].public_key, 1)), state, 1)
         assert len(rules.build(state, pool, height=1, time_ms=1)[1].transactions) == min(most, 2)
     assert len(roots) == 1
+
+
+class CountingState(State):
+    """Counts how often it is read."""
+
+    def __init__(self, tree: Node) -> None:
+        super().__init__(tree)
+        self.reads = 0
+
+    def get(self, module: str, key: bytes) -> bytes | None:
+        self.reads += 1
+        return super().get(module, key)
+
+
+def stranger(number: int, nonce: int, fee_max: int = 0) -> bytes:
+    return signed(keys_of(f"stranger {number}"), nonce, TransferUnits(USERS[0].public_key, 1), fee_max=fee_max)
+
+
+def test_what_cannot_be_in_the_next_block_costs_it_nothing() -> None:
+    """Transactions whose nonces lie in the future, of hundreds of keys."""
+    pool = pool_with(*(stranger(number, nonce=5) for number in range(200)), pay(1, nonce=1), pay(1, nonce=0))
+    state = CountingState(GENESIS.state().tree)
+    assert list(pool.take(state, bytes_max=10_000, count_max=10)) == [pay(1, nonce=0), pay(1, nonce=1)]
+    assert state.reads < 5
+    after = run(pay(1, nonce=0)).state
+    pool.forget(after, [USERS[0].public_key])
+    assert list(pool.take(after, bytes_max=10_000, count_max=10)) == [pay(1, nonce=1)]
+
+
+def test_of_a_full_pool_those_who_offer_least_lose_their_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
+    monkeypatch.setattr("fluvial.ledger.pool.refusal", lambda *_, **__: "")  # strangers have nothing to offer a fee of
+    pool = pool_with(stranger(1, 0, 5), stranger(2, 0, 1), stranger(1, 1, 3), stranger(2, 1, 2))
+    pool.add(stranger(3, 0, 3), GENESIS.state(), 1)  # the second one offers 2 for its last
+    pool.add(stranger(4, 0, 2), GENESIS.state(), 1)  # and then 1
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(5, 0, 2), GENESIS.state(), 1)
+    taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+    assert list(taken) == [stranger(1, 0, 5), stranger(3, 0, 3), stranger(4, 0, 2), stranger(1, 1, 3)]
