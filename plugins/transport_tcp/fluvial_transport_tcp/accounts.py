@@ -2,7 +2,8 @@
 
 Two things follow from it:
 
-- *Turns.* Where connections have more to do than a round of the loop has time for (``rounds.py``), those go first that have used the least.
+- *Turns.* Where connections have more to do than a round of the loop has time for (``rounds.py``), those go first that have used the least, at the
+  prices of the kinds of work (``prices.py``).
 - *Waste.* What came to nothing is paid for: a message that was refused, that nobody here wanted, a ping. Its time is taken from a small allowance
   of the connection, of its network prefix, and of all such connections together. Who has used it up is not read, and what it has sent is not begun,
   until the debt is paid: TCP's own flow control then stops the sender, and a flood costs the sender what it costs this node. Peers with weight pay nothing.
@@ -136,9 +137,9 @@ class WorkAccount:
 
 @types.coroutine
 def metered(
-    work: Coroutine[Any, Any, T], account: WorkAccount, clock: WorkClock
+    work: Coroutine[Any, Any, T], account: WorkAccount, clock: WorkClock, price: float = 1.0
 ) -> Generator[Any, Any, tuple[T, float]]:
-    """Await work; each of its steps is charged to an account when it is done.
+    """Await work; each of its steps is charged to an account when it is done, at a price (``prices.py``).
 
     Returns:
         What the work returns, and how many seconds its steps took.
@@ -155,7 +156,7 @@ def metered(
         finally:
             took = clock.since(began)
             spent += took
-            account.use(took)
+            account.use(took * price)
         if ended:
             return value, spent
         try:

@@ -38,6 +38,10 @@ class _Work(msgspec.Struct, frozen=True, gc=False):
     frame_bytes: int
 
 
+def _protocol_of(work: _Work) -> str:
+    return work.message.label
+
+
 class MessageHandler:
     """Hands messages to the node, several at once, as many as fit into the window.
 
@@ -97,6 +101,7 @@ class MessageHandler:
             timeout_s=shared.options.handling_timeout_s,
             rounds=shared.rounds,
             account=account,
+            kind=_protocol_of,
             held_up=self._is_held_up,
             on_idle=on_idle,
         )

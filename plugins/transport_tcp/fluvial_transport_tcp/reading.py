@@ -61,11 +61,13 @@ class FrameReader:
 
     __slots__ = (
         "_account",
+        "_answers",
         "_decoder",
         "_ended",
         "_frame_bytes",
         "_frames",
         "_life",
+        "_messages",
         "_metrics",
         "_pace",
         "_received",
@@ -108,6 +110,7 @@ class FrameReader:
         self._take = take
         self._resume = resume
         self._received: memoryview | None = None  # read from the wire, not decrypted yet
+        self._messages = self._answers = 0  # in one call of read
         self._frames = 0
         self._frame_bytes = 0  # of the share, for a frame that is not complete
         self._waits = False
@@ -128,10 +131,13 @@ class FrameReader:
             return
         self._turn = False
         began_s, before = self._rounds.clock.now(), self._metrics.bytes_in
+        self._messages = self._answers = 0
         try:
             self._read()
         finally:
-            self._account.read(self._rounds.clock.since(began_s), self._metrics.bytes_in - before)
+            # What this node has asked for is its own work: else whoever answers it most would be the last to be read.
+            others = 1.0 - self._answers / self._messages if self._messages else 1.0
+            self._account.read(self._rounds.clock.since(began_s) * others, self._metrics.bytes_in - before)
 
     def _begin_turn(self) -> None:
         self._turn, self._withdraw = True, None
@@ -151,7 +157,10 @@ class FrameReader:
             if message is None:
                 break
             self._metrics.messages_in[message.kind] += 1
-            if message.kind in _SIGNS:
+            self._messages += 1
+            if message.kind in _ANSWERS:
+                self._answers += 1
+            elif message.kind in _SIGNS:
                 self._account.waste(SIGN_S, 0, now_s())
             counted = self._frame_is_complete(message.kind) if self._frame_bytes else 0
             if (withdraw := self._take(message, counted, self._granted)) is not None:

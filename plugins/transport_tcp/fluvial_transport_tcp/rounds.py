@@ -31,6 +31,7 @@ from typing import Final
 from fluvial import waiting
 
 from fluvial_transport_tcp.accounts import WorkAccount
+from fluvial_transport_tcp.prices import WorkPrices
 from fluvial_transport_tcp.work_clock import WorkClock
 
 ROUND_S: Final = 0.005
@@ -54,10 +55,14 @@ class WorkRounds:
 
     Args:
         clock: of this thread; what other processes take is not counted.
+
+    Attributes:
+        prices: what a second of work counts, by its kind.
     """
 
     def __init__(self, clock: WorkClock | None = None) -> None:
         self.clock: Final = clock or WorkClock()
+        self.prices: Final = WorkPrices(self.clock.now)
         self._until: float | None = None  # the end of the time of this round; None before the first job
         self._line: list[tuple[float, int, _Place]] = []  # a heap by tags, which may have grown since
         self._order = count()

@@ -111,6 +111,7 @@ class Workers(Generic[JobT]):
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
+        kind: of a job, for its price.
         account: what is done for this connection; while it owes something no job begins.
         held_up: whether no job is to begin for another reason; who says so calls :meth:`go_on` when that is over.
         on_idle: called whenever the last job is done, and by :meth:`close` if there is none.
@@ -124,6 +125,7 @@ class Workers(Generic[JobT]):
         "_handle",
         "_held_up",
         "_jobs",
+        "_kind",
         "_on_idle",
         "_pause",
         "_pool",
@@ -142,6 +144,7 @@ class Workers(Generic[JobT]):
         timeout_s: float,
         rounds: WorkRounds,
         account: WorkAccount,
+        kind: Callable[[JobT], str] = lambda job: "",
         held_up: Callable[[], bool] = lambda: False,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
@@ -152,6 +155,7 @@ class Workers(Generic[JobT]):
         self._rounds = rounds
         self._on_idle = on_idle
         self._account = account
+        self._kind = kind
         self._held_up = held_up
         self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
@@ -219,10 +223,14 @@ class Workers(Generic[JobT]):
                 if (jobs := self._jobs) is None:
                     break  # dropped meanwhile
                 worker.job, worker.since = self._next(jobs), None
-                wasted, spent_s = await metered(self._handle(worker.job), self._account, self._rounds.clock)
+                kind, prices = self._kind(worker.job), self._rounds.prices
+                work = self._handle(worker.job)
+                wasted, spent_s = await metered(work, self._account, self._rounds.clock, prices.price(kind))
                 worker.job = None
                 if wasted:
                     self._account.waste(spent_s, wasted, now_s())
+                else:
+                    prices.use(kind, spent_s)
             if self._jobs and not (
                 self._resting or self._held_up()
             ):  # the scope was cancelled when the job was just done
