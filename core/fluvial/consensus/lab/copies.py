@@ -141,6 +141,15 @@ class NodeCopy:
         self._started_us = self._world.now_us
         self.replica = self._make(self)
         self._guarded(lambda replica: replica.start(self.disk.read(), 0, self.wall_ms()))
+        self._find_untold()
+
+    def _find_untold(self) -> None:
+        """Blocks that were on the disk already when it crashed, and that it had not told yet."""
+        if self.replica is None:
+            return
+        commits, chain = self.findings.commits, self.replica.chain
+        while len(commits) < chain.tip.height and chain.store.has(len(commits) + 1):
+            commits.append(Committed(chain.store.block(len(commits) + 1), self._world.now_us))
 
     def stop(self) -> None:
         """Crash: everything in memory is gone."""
