@@ -35,7 +35,9 @@ class WorkPrices:
     def price(self, kind: str) -> float:
         """What a second of a kind counts; 1 if nothing of it was of use lately, since names of kinds cost nothing."""
         used = self._used.get(kind)
-        return 1.0 if used is None else min(DEAREST, max(CHEAPEST, used / self._total * len(self._used)))
+        if not used:  # unknown; or a coarse clock has seen no time pass
+            return 1.0
+        return min(DEAREST, max(CHEAPEST, used / self._total * len(self._used)))
 
     def use(self, kind: str, seconds: float) -> None:
         """Work of a kind was done, and was of use."""

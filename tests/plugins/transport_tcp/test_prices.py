@@ -44,3 +44,9 @@ def test_what_was_done_is_forgotten() -> None:
     hands.now_s += 10 * HALF_LIFE_S
     prices.use("flows", 0.1)
     assert prices.price("questions") == prices.price("flows") == 1.0
+
+
+def test_a_clock_that_has_not_moved_makes_nothing_dear() -> None:
+    prices = WorkPrices(lambda: 0.0)
+    prices.use("questions", 0.0)
+    assert prices.price("questions") == 1.0
