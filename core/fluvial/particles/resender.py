@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 from fluvial.clock import Clock
 from fluvial.errors import DamagedParticle, Refused, StorageError
 from fluvial.particle import Particle, ParticleKey
+from fluvial.particles.memory import MEMORY
 from fluvial.particles.promises import Look
 
 WATCHED_MAX: Final = 50_000
@@ -115,7 +116,9 @@ class Resender:
             raise
         except Refused as error:
             self._log.debug("resend_put_off", key=key.hex(), reason=error.reason, error=error.message)
-            self._put(key, self._clock.now_ms(), watched.deadline_ms)  # behind the others, with the next sweep
+            # For want of room with the next sweep, behind the others; what is broken will be so then, too.
+            pause_ms = 0 if error.reason in ("busy", MEMORY) else self._after_ms
+            self._put(key, self._clock.now_ms() + pause_ms, watched.deadline_ms)
             return 0
         except DamagedParticle as error:
             self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
