@@ -33,7 +33,9 @@ LONG_MAX: Final = 256
 PAUSE_S: Final = 0.5
 """Before it is looked again whether there is room, and before the store is tried again."""
 PAUSE_NO_ROOM_S: Final = 0.005
-"""Between two looks whether there is room for one."""
+"""After there was no room for a large one: the next in line may be small."""
+PAUSE_FULL_S: Final = 0.05
+"""After there was no room even for a small one."""
 PAUSE_STOPPED_S: Final = 1.0
 """After the store has failed, or a run was stopped for want of memory."""
 
@@ -145,11 +147,12 @@ class Suspended:
             initiator, key, held = await self._next()
             if not self._has_room(held):
                 under_way.release()
-                if held > MACHINE_BYTES:
+                is_large = held > MACHINE_BYTES
+                if is_large:
                     self._pause(initiator, PAUSE_S)
                 # There is no room for anybody's small ones now, and whoever waited for a pause would lose what comes free to hundreds of names.
                 self.put(key, initiator, held, first=True)
-                await anyio.sleep(PAUSE_NO_ROOM_S)
+                await anyio.sleep(PAUSE_NO_ROOM_S if is_large else PAUSE_FULL_S)
                 continue
             ended = anyio.Event()
             tasks.start_soon(self._try, key, initiator, held, under_way, ended)
