@@ -40,9 +40,8 @@ class TransactionPool:
         self._waiting: dict[bytes, dict[int, bytes]] = {}
         self._nonces: dict[bytes, int] = {}  # of those who have something waiting, on the newest state
         self._ready: dict[bytes, None] = {}  # of these, whose next transaction is here
-        self._poorest: list[
-            tuple[int, bytes]
-        ] = []  # a heap: what each offers for its last transaction, and what is not true any more
+        # A heap of what each offers for its last transaction, and of what is not true any more.
+        self._poorest: list[tuple[int, bytes]] = []
         self._urgent = UrgentLane(chain)
         self._bytes = 0
         self._count = 0
