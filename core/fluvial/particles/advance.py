@@ -135,7 +135,7 @@ class Advance:
         session = self._session
         if session.held > most:
             return False
-        return self._context.quota.may_go_on(session.particle, journal=session.journal_bytes)
+        return self._context.quota.may_go_on(session.particle, session.upstream, journal=session.journal_bytes)
 
     def _inline(self, requests: Sequence[Request], heavy: Collection[Instance]) -> list[Request]:
         """Those that inline functions answer, but for those with heavy arguments."""

@@ -149,8 +149,8 @@ class Inbox:
                 return await self._pass_on(sender, delivery.to, particle, payload)
             with self._budget.reserved(particle.initiator, COPIES * len(payload)):
                 return await self._pass_on(sender, delivery.to, particle, payload)
-        self._quota.check(particle.initiator)
         upstream = Upstream(sender, delivery.branch)
+        self._quota.check(particle.initiator, upstream)
         with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved, upstream=upstream)
             actor = await self._keeper.admit(particle, upstream=upstream, hops=delivery.hops)

@@ -1,33 +1,39 @@
 """How much of this peer's disk an initiator may have, and how fast it may write; decides, and writes nothing.
 
-Three rules, from the mildest to the strictest:
+Four rules, from the mildest to the strictest:
 
 1. *Rate*. What an initiator's particles write is taken from a token bucket of its own. While the bucket is overdrawn, the door is closed to it:
    nothing of it is taken in. What is under way goes on.
 2. *Share*. The door is closed as well to an initiator that has more bytes here than are free, times its weight. So one initiator alone
    can have half of the disk, two a third each, n each the (n+1)th part, and as much is always free for somebody who comes new. The heaviest are
    refused first, and what was removed by the purge opens the door again. No limit has to be chosen for this.
-3. *Room*. What is under way may go beyond the share until its initiator has ``UNDER_WAY`` times as much as is free; nobody may write more than
+3. *Way*. Names are free: hundreds of initiators that one peer brings would leave next to nothing. So while less than half is free, the door is closed to what a
+   peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice as much. And
+   whoever has little here and came a way on which little was brought is let in whatever the others have.
+4. *Room*. What is under way may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
-Source of rule 2: A. K. Choudhury, E. L. Hahne, *Dynamic Queue Length Thresholds for Shared-Memory Packet Switches*, IEEE/ACM Transactions
-on Networking 6 (1998); with α = 1, and 4 in rule 3.
+Source of rules 2 and 3: A. K. Choudhury, E. L. Hahne, *Dynamic Queue Length Thresholds for Shared-Memory Packet Switches*, IEEE/ACM Transactions
+on Networking 6 (1998); with α = 1, and 4 in rule 4.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.errors import Refused
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.limits import DiskLimits
 from fluvial.storage.account import DiskAccount
+
+OneT = TypeVar("OneT", bound=Hashable)
 
 REASON: Final = "quota"
 UNDER_WAY: Final = 4
@@ -37,8 +43,16 @@ LOG_PART: Final = 8
 KEPT_PART: Final = 3
 """What has ended never keeps more than this part, whatever the settings say: the rest is for what lives."""
 BUCKETS_MAX: Final = 4_096
-"""Initiators whose buckets are remembered; whoever wrote nothing for the longest time is forgotten first, and has a full one again."""
+"""Initiators, and ways, of which it is remembered what was written; who wrote nothing for the longest time is forgotten first."""
 SHARE_RETRY_MS: Final = 2_000
+SCARCE_PART: Final = 2
+"""Less than this part free is little: then it counts as well by whom it came."""
+LITTLE_PART: Final = 256
+"""An initiator with no more than this part of the room has little."""
+BRANCH_PART: Final = 16
+"""A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
+LATELY_S: Final = 60.0
+"""What was brought counts half after so long."""
 
 
 def log_bytes(limits: DiskLimits) -> int:
@@ -85,12 +99,13 @@ class DiskQuota:
         self._weight = weight
         self._clock = clock
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # bytes left, and at what time
+        self._lately: OrderedDict[PeerId | Upstream, tuple[float, float]] = OrderedDict()  # bytes brought, at what time
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
 
-    def check(self, initiator: PeerId) -> None:
-        """Whether anything of an initiator is taken in now.
+    def check(self, initiator: PeerId, upstream: Upstream) -> None:
+        """Whether anything of an initiator is taken in now that comes this way.
 
         Raises:
             Refused: ``quota``, with the time after which it may be tried again.
@@ -104,27 +119,24 @@ class DiskQuota:
                 f"{initiator} writes more to this peer's disk than the {rate} bytes a second that it may",
                 retry_ms=math.ceil(debt / rate * 1000),
             )
-        has, free = self._has(initiator), self._room - self._account.total
-        if has > parts * free:
-            raise _refused(
-                f"{initiator} has {has} bytes on this peer's disk, which is more than its share: {max(free, 0)} are free",
-                retry_ms=SHARE_RETRY_MS,
-            )
+        if why := self._over(initiator, upstream, self._room - self._account.total):
+            raise _refused(why, retry_ms=SHARE_RETRY_MS)
 
-    def may_go_on(self, particle: Particle, *, journal: int) -> bool:
+    def may_go_on(self, particle: Particle, upstream: Upstream, *, journal: int) -> bool:
         """Whether anything could be written about a particle now, whose journal has so many bytes; what has not been written is not known yet."""
         if journal > self._limits.particle_bytes_max:
             return False
         free = self._room - self._account.total
         if particle.initiator == self._me:
             return free >= 0
-        return self._has(particle.initiator) <= UNDER_WAY * (1 + self._weight(particle.initiator)) * free
+        return not self._over(particle.initiator, upstream, free, times=UNDER_WAY)
 
-    def spend(self, particle: Particle, size: int, *, journal: int) -> None:
+    def spend(self, particle: Particle, upstream: Upstream, size: int, *, journal: int) -> None:
         """Something is about to be written.
 
         Args:
             particle: about which particle.
+            upstream: who brought it.
             size: its bytes in the account.
             journal: bytes that the particle's journal will have then.
 
@@ -139,20 +151,49 @@ class DiskQuota:
             raise _refused("this peer's disk is full", retry_ms=SHARE_RETRY_MS)
         if initiator == self._me:
             return
-        parts, has = 1 + self._weight(initiator), self._has(initiator) + size
-        if has > UNDER_WAY * parts * free:
-            raise _refused(
-                f"{initiator} would have {has} bytes on this peer's disk, of which only {free} would be free",
-                retry_ms=SHARE_RETRY_MS,
-            )
-        left = self._left(initiator, parts)
-        self._buckets.pop(initiator, None)
-        self._buckets[initiator] = (left - size, self._clock())
-        if len(self._buckets) > BUCKETS_MAX:
-            self._buckets.popitem(last=False)
+        if why := self._over(initiator, upstream, free, times=UNDER_WAY, more=size):
+            raise _refused(why, retry_ms=SHARE_RETRY_MS)
+        left = self._left(initiator, 1 + self._weight(initiator))
+        self._note(self._buckets, initiator, left - size)
+        self._note(self._lately, upstream.sender, self._brought(upstream.sender) + size)
+        if upstream.branch:
+            self._note(self._lately, upstream, self._brought(upstream) + size)
 
-    def _has(self, initiator: PeerId) -> int:
-        return self._account.of(initiator.public_key)
+    def _over(self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0) -> str:
+        """Why an initiator has too much here, or why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so.
+
+        Args:
+            initiator: of the particle.
+            upstream: who brought it.
+            free: bytes.
+            times: how often what is free may be had.
+            more: bytes.
+        """
+        limit = times * max(free, 0)
+        has = self._account.of(initiator.public_key) + more
+        of_sender = of_branch = 0.0
+        if free * SCARCE_PART < self._room:
+            of_sender = of_branch = self._brought(upstream.sender) + more
+            if upstream.branch:
+                of_branch = self._brought(upstream) + more
+            may = limit * (1 + self._weight(upstream.sender))
+            if of_sender > (2 * may if of_branch * BRANCH_PART <= may else may):
+                return f"{upstream.sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {max(free, 0)} are free"
+        has_little = has * LITTLE_PART <= self._room and of_branch <= limit
+        if has > limit and not has_little and has > limit * (1 + self._weight(initiator)):
+            return f"{initiator} has {has} bytes on this peer's disk, which is more than its share: {max(free, 0)} are free"
+        return ""
+
+    def _note(self, table: OrderedDict[OneT, tuple[float, float]], one: OneT, amount: float) -> None:
+        table.pop(one, None)
+        table[one] = (amount, self._clock())
+        if len(table) > BUCKETS_MAX:
+            table.popitem(last=False)
+
+    def _brought(self, one: PeerId | Upstream) -> float:
+        """Bytes that a peer, or one branch of it, has brought lately."""
+        amount, then_s = self._lately.get(one, (0.0, 0.0))
+        return amount and amount * 0.5 ** ((self._clock() - then_s) / LATELY_S)
 
     def _left(self, initiator: PeerId, parts: int) -> float:
         """What is in an initiator's bucket; less than nothing if it is overdrawn."""

@@ -29,7 +29,7 @@ async def store_writes(
     store, particle, is_new = context.store, session.particle, session.phase is ParticlePhase.NEW
     more = entries_bytes(entries, len(writes.peers))
     size = more + particle_bytes(particle) + script_bytes(len(particle.script)) if is_new else more
-    context.quota.spend(particle, size, journal=session.journal_bytes + more)
+    context.quota.spend(particle, session.upstream, size, journal=session.journal_bytes + more)
     session.journal_bytes += more
     if not is_new:
         return await store.record(

@@ -118,7 +118,11 @@ async def test_a_sender_tries_again_when_it_was_told_to_and_hands_over_the_rest_
 async def test_one_stranger_leaves_room_for_others(tmp_path: Path, storage_url: str) -> None:
     storage = {"url": storage_url, "bytes_max": BYTES_MAX, "initiator_burst_bytes": 2**40, "keep_bytes_max": BYTES_MAX}
     work = Work()
-    async with peer("b", tmp_path, serves=[work], storage=storage) as b, peer("a", tmp_path) as a:
+    async with (
+        peer("b", tmp_path, serves=[work], storage=storage) as b,
+        peer("a", tmp_path) as a,
+        peer("c", tmp_path) as c,
+    ):
         reasons = []
         for number in range(8):
             script = doubling(b.peer_id, f"{number:064}", 15, then=waiting(b.peer_id))
@@ -132,7 +136,8 @@ async def test_one_stranger_leaves_room_for_others(tmp_path: Path, storage_url: 
         for name in ("new", "other"):
             particle = make_particle(script_for(b.peer_id), keys=keys_of(name))
             data = answered(particle, keys_of(name), "v" * 100_000)
-            assert (await a.deliver(delivery(particle, b, data), b)).reason == ""
+            assert (await c.deliver(delivery(particle, b, data), b)).reason == ""
+            assert (await a.deliver(delivery(particle, b, data), b)).reason == "quota", "names are free"
 
 
 async def test_a_flow_that_writes_without_end_ends_and_its_initiator_is_told(tmp_path: Path, storage_url: str) -> None:

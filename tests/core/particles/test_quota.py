@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from fluvial.errors import Refused
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.limits import DiskLimits
-from fluvial.particles.quota import DiskQuota, kept_bytes, log_bytes, room_bytes
+from fluvial.particles.quota import LATELY_S, DiskQuota, kept_bytes, log_bytes, room_bytes
 from fluvial.storage.account import DiskAccount
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,14 +36,15 @@ class Disk:
             self.account, limits, me=id_of("me"), weight=weight, clock=lambda: self.now_s, metrics=CollectorRegistry()
         )
 
-    def write(self, name: str, size: int, *, journal: int = 0) -> None:
-        self.quota.spend(particle_of(name), size, journal=journal)
+    def write(self, name: str, size: int, *, journal: int = 0, by: Upstream | None = None) -> None:
+        """An initiator's particle is written, which it brought itself unless it came by another way."""
+        self.quota.spend(particle_of(name), by or Upstream(id_of(name)), size, journal=journal)
         self.account.add(keys_of(name).public_key, size)
 
-    def refusal(self, name: str) -> Refused | None:
+    def refusal(self, name: str, by: Upstream | None = None) -> Refused | None:
         """Why nothing of an initiator is taken in; None if it is."""
         try:
-            self.quota.check(id_of(name))
+            self.quota.check(id_of(name), by or Upstream(id_of(name)))
         except Refused as refused:
             return refused if refused.reason == "quota" else None
         return None
@@ -137,6 +139,72 @@ def test_the_heaviest_is_refused_first() -> None:
     assert [disk.refusal(name) is None for name in ("a", "b", "c")] == [False, True, True]
 
 
+# --- way
+
+
+def fill(disk: Disk, senders: list[PeerId], step: int, *, branches: int = 0) -> None:
+    """All that these can write under as many names as they like, none of which writes twice; and behind them branches."""
+    going, number = {Upstream(sender, branch) for sender in senders for branch in range(branches + 1)}, 0
+    while going:
+        for way in sorted(going, key=lambda one: (one.sender.public_key, one.branch)):
+            number += 1
+            try:
+                if disk.refusal(f"name {number}", way) is None:
+                    disk.write(f"name {number}", step, by=way)
+                    continue
+            except Refused:
+                pass
+            going.discard(way)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 4), st.integers(100_000, 400_000))
+def test_whoever_brings_hundreds_of_names_has_one_share(count: int, step: int) -> None:
+    disk = Disk(FAST)
+    fill(disk, [id_of(f"gate {number}") for number in range(count)], step)
+    assert ROOM - disk.account.total >= ROOM // (count + 1) - count * step
+    assert disk.refusal("new") is None
+
+
+def test_who_has_little_goes_on_though_hundreds_fill_the_disk() -> None:
+    disk = Disk(FAST)
+    disk.write("modest", 50_000)
+    disk.account.add(
+        keys_of("strangers").public_key, ROOM - 110_000
+    )  # of before the start: nobody knows who brought it
+    assert disk.refusal("modest") is None
+    disk.write("modest", 5_000)
+    assert ROOM - disk.account.total < 60_000 <= 55_000 * 2
+    assert disk.refusal("modest", Upstream(id_of("gate"))) is None
+    assert disk.refusal("strangers") is not None
+
+
+def test_whoever_brings_much_does_not_shut_out_the_others_that_it_serves() -> None:
+    disk, gate = Disk(FAST), id_of("gate")
+    fill(disk, [gate], 100_000)
+    assert disk.refusal("another name", Upstream(gate)) is not None
+    assert disk.refusal("one of its clients", Upstream(gate, 7)) is None
+    before = disk.account.total
+    fill(disk, [gate], 100_000, branches=40)
+    assert before < disk.account.total < ROOM * 4 // 5, "and not without end"
+    assert disk.refusal("somebody else") is None
+
+
+def test_what_was_brought_is_forgotten_in_time() -> None:
+    disk, gate = Disk(FAST), id_of("gate")
+    fill(disk, [gate], 100_000)
+    disk.now_s += LATELY_S
+    assert disk.refusal("another name", Upstream(gate)) is None
+
+
+def test_a_disk_with_much_room_asks_nobody_what_it_brought() -> None:
+    disk, gate = Disk(FAST), id_of("gate")
+    for number in range(40):
+        disk.write(f"name {number}", ROOM // 20, by=Upstream(gate))
+        disk.account.add(keys_of(f"name {number}").public_key, -ROOM // 20)
+    assert disk.refusal("another name", Upstream(gate)) is None
+
+
 # --- room
 
 
@@ -145,7 +213,7 @@ def test_what_is_under_way_may_go_beyond_the_share_but_not_for_ever() -> None:
     disk.write("a", ROOM // 2 + 1)
     assert disk.refusal("a") is not None
     disk.write("a", ROOM // 4)
-    with pytest.raises(Refused, match="would be free") as refused:
+    with pytest.raises(Refused, match="are free") as refused:
         disk.write("a", ROOM // 10)
     assert refused.value.reason == "quota"
     disk.write("b", 1_000)
