@@ -5,7 +5,7 @@ that there are, and stops everything meanwhile: a quarter of a second for a mill
 them need that. Machines are taken apart when they leave (``Machine.dismantle``), most other objects are in no circle; so what has lived for some
 time is set aside (``gc.freeze``, which takes no time), and only what is new is looked at. What becomes garbage among the old is found by a full
 collection once in a while: when there is little to go through, after a long time, or as soon as the process has grown by more than what its
-particles are known to hold: garbage may be few objects that are large.
+particles are known to hold: garbage may be few objects that are large. What the C library keeps of it is given back then (:mod:`fluvial.cli.allocator`).
 
 Until a peer has started, next to nothing becomes garbage: a tenth of the time of a start went into looking for it. So :func:`no_collecting` comes
 first, and :func:`tend_garbage` ends it.
@@ -23,6 +23,8 @@ from typing import Final
 
 import anyio
 
+from fluvial.cli.allocator import tuned_allocator
+
 PAUSE_S: Final = 0.25
 """Between two looks."""
 YOUNG: Final = 5_000
@@ -37,6 +39,8 @@ FULL_S_MAX: Final = 900.0
 """Between two full collections in any case."""
 GROWTH_BYTES: Final = 48 * 1024 * 1024
 """Memory that the process has taken since the last full collection, other than what is known to be held, after which there is another."""
+TUNED_BYTES: Final = GROWTH_BYTES // 3
+"""Memory that the process takes before the allocator is tuned: one that holds little needs no tuning."""
 GROWTH_S: Final = 2.0
 """Between two of these, in any case."""
 IDLE_PART: Final = 20
@@ -74,14 +78,19 @@ async def tend_garbage(held_bytes: Callable[[], int]) -> None:
     collected_s = looked_s = anyio.current_time()
     collected_bytes = unexplained_bytes()
     growth_s = GROWTH_S
+    trim: Callable[[], None] | None = None
+    tuned_from_bytes = _resident_bytes() + TUNED_BYTES
     try:
         while True:
             await anyio.sleep(PAUSE_S)
             now_s = anyio.current_time()
             # What it has given back since then counts as little as what it has taken before.
             collected_bytes = min(collected_bytes, bytes_now := unexplained_bytes())
-            if bytes_now > collected_bytes + GROWTH_BYTES and now_s - collected_s > growth_s:
+            if trim is None and _resident_bytes() > tuned_from_bytes:
+                trim = tuned_allocator()
+            if trim is not None and bytes_now > collected_bytes + GROWTH_BYTES and now_s - collected_s > growth_s:
                 _collect_all()
+                trim()
                 collected_s, collected_bytes = anyio.current_time(), unexplained_bytes()
                 growth_s = until_next_s(took_s=collected_s - now_s, given_back=bytes_now - collected_bytes)
             elif now_s - looked_s > FULL_S:
