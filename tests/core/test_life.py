@@ -14,6 +14,8 @@ from fluvial.assembly.life import Life, started
 from fluvial.errors import ConfigError, FluvialError, PluginError
 from structlog.testing import capture_logs
 
+from tests.support.nodes import until
+
 LOG = structlog.get_logger()
 QUICK_S = 0.2
 
@@ -186,7 +188,10 @@ async def test_an_error_after_the_start_is_told_once_and_not_after_a_stop(stoppe
     if stopped:
         await life.stop()
     toy.fail.set()
-    await anyio.sleep(0.05)
+    if stopped:
+        await anyio.sleep(0.05)
+    else:
+        await until(lambda: bool(told))
     await life.stop()
     assert [error.message for error in told] == ([] if stopped else ["toy is broken"])
 
