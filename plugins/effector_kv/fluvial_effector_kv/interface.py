@@ -16,6 +16,8 @@ KEYS_MAX: Final = 1_000
 """Keys in one answer."""
 CHANGES_BYTES_MAX: Final = 8 * 1_048_576
 """What one call may change: it is one transaction, and others wait for it."""
+CHANGES_MAX: Final = 2_048
+"""Keys that it may change; so many are written in some tens of milliseconds."""
 
 CHANGE_BYTES: Final = 128
 """What a change counts, besides its key and value: about what it takes in memory until the call ends."""
@@ -126,6 +128,8 @@ class KeyValueSession:
                 )
         if self._changed_bytes > CHANGES_BYTES_MAX:
             raise EffectorError(TOO_LARGE, f"one call changes at most {CHANGES_BYTES_MAX:,} bytes")
+        if key not in self._changes and len(self._changes) >= CHANGES_MAX:
+            raise EffectorError(TOO_LARGE, f"one call changes at most {CHANGES_MAX:,} keys")
         self._changes[key] = value
         self._used = (size, count)
 

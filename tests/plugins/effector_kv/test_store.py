@@ -13,7 +13,7 @@ from fluvial.tables import Tables
 from fluvial.testing.extra import ExtraConformance
 from fluvial.testing.solo import Solo, solo
 from fluvial.testing.tables import TablesConformance
-from fluvial_effector_kv.interface import KeyValueSession, KeyValueStore
+from fluvial_effector_kv.interface import CHANGES_MAX, KeyValueSession, KeyValueStore
 from fluvial_effector_kv.part import KeyValuePart
 from fluvial_effector_kv.settings import TABLES, KeyValueOptions, KeyValueSettings
 from fluvial_effector_kv.tables import metadata
@@ -92,6 +92,17 @@ async def test_the_quota_is_of_what_is_there_and_what_is_new(alone: Solo[KeyValu
     await two.set("b", "x" * 12)
     await two.keep()
     assert await session(alone).used() == 13
+
+
+async def test_one_call_changes_so_many_keys_and_the_next_one_others(alone: Solo[KeyValuePart]) -> None:
+    first = session(alone)
+    for number in range(CHANGES_MAX):
+        await first.set(f"{number}", "")
+    await first.set("0", "again")
+    with pytest.raises(EffectorError, match="one call changes at most 2,048 keys"):
+        await first.set("one more", "")
+    await first.keep()
+    await session(alone).set("one more", "")
 
 
 async def test_a_removed_service_leaves_nothing(alone: Solo[KeyValuePart]) -> None:
