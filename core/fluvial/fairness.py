@@ -49,6 +49,31 @@ class Upstream(msgspec.Struct, frozen=True):
     branch: int = 0
 
 
+class Payer(msgspec.Struct, frozen=True):
+    """Whose share of what is short something uses: of its way's share, that of its initiator.
+
+    Names are free, connections are not. So everybody who came the same way has one share together; but an initiator for whom somebody vouches has one of its own.
+
+    Attributes:
+        upstream: the way.
+        initiator: whose particle it is.
+    """
+
+    upstream: Upstream
+    initiator: PeerId
+
+    @classmethod
+    def of(cls, initiator: PeerId, upstream: Upstream, *, vouched: bool) -> Payer:
+        """Who pays for what an initiator's particles use, which came this way.
+
+        Args:
+            initiator: of the particles.
+            upstream: the way.
+            vouched: whether the initiator has a weight of its own.
+        """
+        return cls(Upstream(initiator) if vouched else upstream, initiator)
+
+
 class Branches:
     """The numbers that a peer gives to those of whom particles come, for the peers to which it hands these on. They tell nothing else about them.
 

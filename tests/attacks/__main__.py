@@ -1,6 +1,6 @@
 """Attack real peers and report: ``python -m tests.attacks [--seconds 12] [--seed 1] [--report FILE] [NAME …]``.
 
-An attack is survived if 95 % of the honest flows that ran meanwhile ended within two seconds, those that were under way when the peer was
+An attack is survived if 95 % of the honest flows that began meanwhile, at any time, ended within two seconds, those that were under way when the peer was
 killed ended too, the peer's memory stayed under 512 MB, its files under the quotas and its log under 16 MB, no rule of the attack was broken, and its
 process lives. The exit code is the number of attacks that were not survived, 100 at most. The attack ``calm`` does nothing: what honest flows take on this machine now.
 """
@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from typing import Final
 import anyio
 
 from tests.attacks.attempts import ATTACKS
-from tests.attacks.referee import HONEST_S_MAX, STATE_BYTES_MAX, Match, refereeing
+from tests.attacks.referee import GAP_S, HONEST_S_MAX, STATE_BYTES_MAX, Match, refereeing
 
 FLOW_S_MAX: Final = 2.0
 FLOWS_PERCENT: Final = 95
@@ -41,7 +42,7 @@ async def attack(name: str, seconds: float, seed: int) -> tuple[bool, str]:
 
 
 def _told(name: str, match: Match) -> tuple[bool, str]:
-    times = sorted(match.times_s)
+    times = sorted(_as_begun_regularly(match.times_s))
     slowest = times[min(len(times) * FLOWS_PERCENT // 100, len(times) - 1)] if times else float("inf")
     pledged = max(match.pledges_s, default=float("inf"))
     faults = [
@@ -53,13 +54,27 @@ def _told(name: str, match: Match) -> tuple[bool, str]:
         *([f"{match.log_mb:.0f} MB of log"] if match.log_mb > LOG_MB_MAX else []),
     ]
     line = (
-        f"{name:17} {'NOT SURVIVED' if faults else 'survived'}: {len(times)} honest flows, {FLOWS_PERCENT} % within {slowest:.2f} s; "
+        f"{name:17} {'NOT SURVIVED' if faults else 'survived'}: {len(match.times_s)} honest flows, {FLOWS_PERCENT} % within {slowest:.2f} s; "
         f"{match.restarts} restart, {len(match.restart_s)} flows over it, {len(match.pledges_s)} under way at the kill within {pledged:.1f} s; "
         f"memory {match.rss_mb} MB, disk {match.disk_mb:.1f} MB, log {match.log_mb:.1f} MB, CPU {match.cpu_s:.1f} s; "
         f"{match.attackers} attackers {dict(match.receipts)}"
     )
     said = [f"an honest flow: {error}" for error in match.errors[:ERRORS_SHOWN]]
     return not faults, "\n    ".join([line, *faults, *said])
+
+
+def _as_begun_regularly(times_s: Sequence[float]) -> list[float]:
+    """What flows would have taken that begin at regular times, instead of one after the other: those that would have begun during a long one wait for its end as well.
+
+    Source: G. Tene, *How NOT to Measure Latency* (2013), "coordinated omission".
+    """
+    found = []
+    for took_s in times_s:
+        left_s = min(took_s, HONEST_S_MAX)
+        found.append(took_s)
+        while (left_s := left_s - GAP_S) > GAP_S:
+            found.append(left_s)
+    return found
 
 
 def main() -> int:

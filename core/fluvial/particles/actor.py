@@ -23,9 +23,8 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.begun import shielded
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
-from fluvial.particle import Particle
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX, Advance, Begin
 from fluvial.particles.answers import Answers
 from fluvial.particles.calling import make_call
@@ -77,7 +76,7 @@ class ActorOwner(Protocol):
         """The actor's session is broken, once: it must be dropped."""
         ...
 
-    def grown(self, particle: Particle, held: int) -> None:
+    def grown(self, session: ParticleSession, held: int) -> None:
         """A long run of a particle's machine is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
         ...
 
@@ -93,15 +92,18 @@ class Actor:
         session: the particle's session, new or restored. The first run of a new one stores the particle.
         context: what actors work with.
         owner: who keeps it.
+        payer: see the attribute.
 
     Attributes:
         particle: the particle.
+        payer: who pays for the memory that it takes.
         stored: whether it is in the store.
         was_new: whether nothing of it was stored when the session was broken.
     """
 
-    def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner) -> None:
+    def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner, payer: Payer) -> None:
         self.particle = session.particle
+        self.payer = payer
         self.stored = session.phase is not ParticlePhase.NEW
         self._session = session
         self._context = context
@@ -467,7 +469,7 @@ class Actor:
             outcome = await make_call(self.particle, request, self._context, self._log, upstream=self._session.upstream)
         self._answers.put(request.instance, outcome)
         if self._answers.held > ANSWERS_BYTES:
-            self._owner.grown(self.particle, self.held)
+            self._owner.grown(self._session, self.held)
 
     async def _resolve(self) -> Sequence[Request]:
         """Hand in outcomes that are there: all light ones, and one heavy one. Each call does this once, so none is left over.

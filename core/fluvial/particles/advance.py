@@ -30,7 +30,6 @@ from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
-from fluvial.particle import Particle
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
@@ -62,7 +61,7 @@ class Advance:
     __slots__ = ("_context", "_grown", "_session")
 
     def __init__(
-        self, session: ParticleSession, context: ActorContext, *, grown: Callable[[Particle, int], None]
+        self, session: ParticleSession, context: ActorContext, *, grown: Callable[[ParticleSession, int], None]
     ) -> None:
         self._session = session
         self._context = context
@@ -95,11 +94,11 @@ class Advance:
         def advance(steps: int) -> Effects | None:
             nonlocal coming
             if coming:
-                self._grown(self._session.particle, run.held + coming)
+                self._grown(self._session, run.held + coming)
                 coming = 0
             effects = run.advance(steps)
             if effects is None:
-                self._grown(self._session.particle, run.held)
+                self._grown(self._session, run.held)
             return effects
 
         return advance

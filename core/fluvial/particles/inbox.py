@@ -147,11 +147,13 @@ class Inbox:
         if delivery.to != self._key:
             if len(payload) <= PASSED_ON_UNCOUNTED_BYTES:
                 return await self._pass_on(sender, delivery.to, particle, payload)
-            with self._budget.reserved(particle.initiator, COPIES * len(payload)):
+            payer = self._budget.payer(particle.initiator, Upstream(sender, delivery.branch))
+            with self._budget.reserved(payer, COPIES * len(payload)):
                 return await self._pass_on(sender, delivery.to, particle, payload)
         upstream = Upstream(sender, delivery.branch)
         self._quota.check(particle.initiator, upstream)
-        with self._budget.reserved(particle.initiator, COPIES * len(payload)) as reserved:
+        payer = self._budget.payer(particle.initiator, upstream)
+        with self._budget.reserved(payer, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved, upstream=upstream)
             actor = await self._keeper.admit(particle, upstream=upstream, hops=delivery.hops)
             fresh = await actor.merge(known, upstream=upstream, hops=delivery.hops)

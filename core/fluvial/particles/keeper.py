@@ -14,13 +14,13 @@ from typing import Any, Final, TypedDict
 
 import anyio
 import anyio.lowlevel
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.air.syntax import Script
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
@@ -30,11 +30,12 @@ from fluvial.particles.deadlines import Deadlines
 from fluvial.particles.doors import Doors
 from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import DiskLimits, ParticleLimits
-from fluvial.particles.memory import ADMITTING, MEMORY, MemoryBudget
+from fluvial.particles.memory import MEMORY, MemoryBudget
 from fluvial.particles.present import PresentActors
 from fluvial.particles.processor import BYTES_ON_LOOP
 from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
+from fluvial.particles.relief import MemoryRelief
 from fluvial.particles.resting import RestingActors
 from fluvial.particles.scripts import Scripts, parse_script, script_weight
 from fluvial.particles.session import ParticleSession
@@ -50,10 +51,6 @@ SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory, and promises are looked at."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
-RELIEF: Final = 0.7
-"""When memory is short, so much of the limit may stay in use: less than what lets something new in."""
-SMALL: Final = 65_536
-"""Bytes of a machine that stays though memory is short, if its initiator has little of their part."""
 RELEASED_AT_ONCE_MAX: Final = 1_048_576
 """Bytes of a machine that is taken apart at once; a larger one is in slices."""
 
@@ -95,14 +92,22 @@ class Keeper:
         self._disk = disk
         self._condense = condense
         self._budget = budget
-        budget.relieve = self._relieve
         self._scripts = Scripts(budget)
         self.present = self._actors = PresentActors()
         self._deadlines = Deadlines()
         self._resting = RestingActors()
         self._leaving: dict[ParticleKey, Actor] = {}
         self._over: OrderedDict[ParticleKey, tuple[str, str]] = OrderedDict()
-        self._suspended = Suspended(self._go_on, self._has_room, context.is_connected, budget=budget, log=context.log)
+        relief = MemoryRelief(
+            budget,
+            self._actors,
+            self._resting,
+            self._scripts,
+            leave=self._leave,
+            put_off=self._put_off,
+            metrics=metrics,
+        )
+        self._suspended = Suspended(self._go_on, relief.has_room, context.is_connected, budget=budget, log=context.log)
         self._doors = Doors()
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
@@ -110,7 +115,6 @@ class Keeper:
         held.set_function(lambda: budget.total)
         waiting = Gauge("fluvial_particles_suspended", "Particles that go on when there is room", registry=metrics)
         waiting.set_function(lambda: len(self._suspended))
-        self._put_off = Counter("fluvial_particles_put_off", "Machines that left for want of memory", registry=metrics)
 
     # --- getting at a particle
 
@@ -133,8 +137,9 @@ class Keeper:
             if actor is None and here and await self._context.store.is_spent(particle.key):
                 raise _refusal(None)
             if actor is None:
-                self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
-                return self._new(particle, await self._script(particle), upstream, hops)
+                payer = self._budget.payer(particle.initiator, upstream)
+                self._budget.check(payer, MACHINE_BYTES + len(particle.script))
+                return self._new(particle, await self._script(particle, payer), upstream, hops)
             if actor.finished or actor.failure is not None:
                 raise _refusal(actor.failure)
             return actor
@@ -145,7 +150,7 @@ class Keeper:
 
     def _new(self, particle: Particle, script: Script, upstream: Upstream, hops: int) -> Actor:
         """The actor of a particle that is not here."""
-        self._budget.check(particle.initiator, MACHINE_BYTES + len(particle.script))
+        self._budget.check(self._budget.payer(particle.initiator, upstream), MACHINE_BYTES + len(particle.script))
         self._make_room()
         self._scripts.share_text(particle, script)
         me, limits = self._context.keys.peer_id, self._session_limits()
@@ -187,7 +192,7 @@ class Keeper:
         now_ms = self._context.clock.now_ms()
         await self._context.store.remember(now_ms, skew_ms=self._limits.clock_skew_ms_max)
         live = await self._context.store.live(now_ms)
-        self._suspended.put_all(live)
+        self._suspended.put_all({key: self._budget.payer(of, Upstream(sender)) for key, (of, sender) in live.items()})
         return live
 
     async def go_on(self) -> None:
@@ -259,7 +264,7 @@ class Keeper:
         """How many steps the machine of a particle makes; found out in slices."""
         if (actor := self._actors.get(stored.particle.key)) is not None:
             return actor.steps
-        script = await self._script(stored.particle)
+        script = await self._script(stored.particle, self._payer(stored))
         me = self._context.keys.peer_id
         restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
         return (await self._context.processor.finish(stored.particle.initiator, restoring.advance)).steps
@@ -279,9 +284,9 @@ class Keeper:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
         if isinstance(error, StorageError):
-            self._suspended.put_back_all(particle.key, particle.initiator, actor.held)
+            self._suspended.put_back_all(particle.key, actor.payer, actor.held)
         elif _short_of_memory(error) and not actor.was_new:
-            self._suspended.put_back(particle.key, particle.initiator, actor.held)
+            self._suspended.put_back(particle.key, actor.payer, actor.held)
         elif (
             isinstance(error, FluvialError)
             and not isinstance(error, RemoteProtocolError)
@@ -291,9 +296,10 @@ class Keeper:
             self._context.reporter.broken(particle, error)
         self._leave(actor)
 
-    def grown(self, particle: Particle, held: int) -> None:
+    def grown(self, session: ParticleSession, held: int) -> None:
         """As :class:`ActorOwner` says."""
-        self._count(particle, held)
+        particle = session.particle
+        self._count(particle, self._budget.payer(particle.initiator, session.upstream), held)
 
     def rested(self, actor: Actor) -> None:
         """As :class:`ActorOwner` says."""
@@ -301,7 +307,7 @@ class Keeper:
         if self._actors.get(key) is not actor:
             return
         held = actor.held
-        self._budget.charge(key, actor.particle.initiator, held)
+        self._budget.charge(key, actor.payer, held)
         if actor.failure is not None:
             if actor.waiting:
                 self._end(actor)
@@ -314,7 +320,7 @@ class Keeper:
             if actor.finished:
                 self._leaving[key] = actor
         if self._budget.over:
-            self._relieve()
+            self._budget.relieve()
 
     # --- memory
 
@@ -340,14 +346,14 @@ class Keeper:
 
     async def _restore(self, stored: StoredParticle) -> Actor:
         particle, me = stored.particle, self._context.keys.peer_id
-        waiting = sum(len(entry.payload) for entry in stored.journal)
+        waiting, payer = sum(len(entry.payload) for entry in stored.journal), self._payer(stored)
         try:
-            self._count(particle, 0, waiting)
+            self._count(particle, payer, waiting)
             with Contained(self._context.log.bind(particle=particle.id)):
-                script = await self._script(particle)
+                script = await self._script(particle, payer)
                 restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
                 session = await self._context.processor.finish(
-                    particle.initiator, self._counted(particle, restoring, waiting), upstream=Upstream(stored.sender)
+                    particle.initiator, self._counted(particle, payer, restoring, waiting), upstream=payer.upstream
                 )
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"
@@ -363,44 +369,49 @@ class Keeper:
         return self._keep(session)
 
     def _counted(
-        self, particle: Particle, run: SlicedInput[Any, ParticleSession], waiting: int
+        self, particle: Particle, payer: Payer, run: SlicedInput[Any, ParticleSession], waiting: int
     ) -> Callable[[int], ParticleSession | None]:
         """The slices of a run, each of which is looked at for the memory that it took, besides what waits to be decoded."""
 
         def advance(steps: int) -> ParticleSession | None:
             session = run.advance(steps)
             if session is None:
-                self._count(particle, run.held, waiting)
+                self._count(particle, payer, run.held + waiting)
             return session
 
         return advance
 
-    def _count(self, particle: Particle, held: int, waiting: int = 0) -> None:
+    def _count(self, particle: Particle, payer: Payer, held: int) -> None:
         """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""
-        self._budget.charge(particle.key, particle.initiator, held + waiting)
-        self._budget.check_under_way(particle.initiator)
+        self._budget.charge(particle.key, payer, held)
+        self._budget.check_under_way(payer)
+
+    def _payer(self, stored: StoredParticle) -> Payer:
+        return self._budget.payer(stored.particle.initiator, Upstream(stored.sender))
 
     def _session_limits(self) -> _SessionLimits:
         return {"destinations_max": self._limits.destinations_max, "memory_bytes_max": self._limits.memory_bytes_max}
 
-    async def _script(self, particle: Particle) -> Script:
-        """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for its initiator."""
+    async def _script(self, particle: Particle, payer: Payer) -> Script:
+        """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for whom it is."""
         if (script := self._scripts.parsed(particle)) is not None:
             return script
         if len(particle.script) <= BYTES_ON_LOOP:
-            return self._scripts.keep(particle, parse_script(particle))
+            return self._scripts.keep(particle, parse_script(particle), payer)
         # Not reserved: one is parsed after another, and who waits for it has nothing yet.
         weight = script_weight(particle.script)
-        self._budget.check(particle.initiator, weight)
-        script = await self._context.processor.off_loop(particle.initiator, lambda: parse_script(particle))
-        self._budget.check(particle.initiator, weight)
-        return self._scripts.keep(particle, script)
+        self._budget.check(payer, weight)
+        upstream, processor = payer.upstream, self._context.processor
+        script = await processor.off_loop(particle.initiator, lambda: parse_script(particle), upstream=upstream)
+        self._budget.check(payer, weight)
+        return self._scripts.keep(particle, script, payer)
 
     def _keep(self, session: ParticleSession) -> Actor:
-        actor = Actor(session, self._context, owner=self)
+        payer = self._budget.payer(session.particle.initiator, session.upstream)
+        actor = Actor(session, self._context, owner=self, payer=payer)
         self._actors.put(actor)
         self._deadlines.put(actor.particle)
-        self._budget.charge(actor.particle.key, actor.particle.initiator, session.held)
+        self._budget.charge(actor.particle.key, payer, session.held)
         return actor
 
     def _make_room(self) -> None:
@@ -412,44 +423,13 @@ class Keeper:
             raise Refused(f"{len(self._actors)} particles are being worked on, no more are allowed", reason="busy")
         self._leave(idle)
 
-    def _has_room(self, held: int) -> bool:
-        """Whether there is room for a particle that could wait, and held so much before.
-
-        Small ones may have all the room, which is more than what newcomers may have; large ones would soon have to leave again.
-        """
-        most = self._budget.bytes_max
-        self._relieve()
-        return self._budget.total <= min(max(most - held, 0), most if held <= SMALL else ADMITTING * most)
-
-    def _relieve(self) -> None:
-        """If more than a part of the memory is in use, give back what can be had again; if all is in use, also what cannot be had for nothing."""
-        budget = self._budget
-        enough = int(RELIEF * budget.bytes_max)
-        if budget.total > enough:
-            self._scripts.forget_unused()
-        while budget.total > enough and (actor := self._resting.heaviest()) is not None and actor.held > SMALL:
-            self._put_off_idle(actor)
-        # Small ones of those who hold little stay: little would come of it, and they would have to wait until theirs is back.
-        for owner in budget.above(RELIEF) if budget.total > enough else ():
-            while budget.held(owner) > RELIEF * budget.part(owner) and (actor := self._resting.of(owner)) is not None:
-                self._put_off_idle(actor)
-        while budget.over and (actor := self._heavy()) is not None:
-            self._put_off.inc()
-            self._context.throttled.note(
-                "particle_put_off", "memory", level=INFO, particle=actor.particle.id, held_bytes=actor.held
-            )
-            self._suspended.put(actor.particle.key, actor.particle.initiator, actor.held)
-            self._leave(actor)
-
-    def _put_off_idle(self, actor: Actor) -> None:
-        self._put_off.inc()
+    def _put_off(self, actor: Actor) -> None:
+        """An actor that is at work leaves for want of memory."""
+        self._context.throttled.note(
+            "particle_put_off", "memory", level=INFO, particle=actor.particle.id, held_bytes=actor.held
+        )
+        self._suspended.put(actor.particle.key, actor.payer, actor.held)
         self._leave(actor)
-
-    def _heavy(self) -> Actor | None:
-        """One of the heaviest machines of whoever holds most, if it is only waiting for services."""
-        if (initiator := self._budget.heaviest()) is None:
-            return None
-        return self._actors.heavy(initiator)
 
     def _end(self, actor: Actor) -> None:
         """The flow has failed here: nothing more comes of it, nor of its calls."""

@@ -134,6 +134,10 @@ class DeliveryLane:
         """Whose particle a row is about, which is in the lane."""
         return self._owners.get(row.key, self.owner)
 
+    def upstream_of(self, row: OutboxRow) -> Upstream:
+        """Which way its particle came."""
+        return self._upstreams.get(row.key) or Upstream(self.initiator_of(row))
+
     def _enter(self, key: ParticleKey) -> None:
         if key not in self._lined and key not in self._trying:
             self._lined.add(key)

@@ -1,9 +1,11 @@
 """Who holds how much of the memory that particles may take; pure.
 
-Everything that grows with what strangers send has an entry: machines, scripts, deliveries that are being taken in. Each entry has an
-owner, the initiator. As long as the sum is below the limit, everybody gets what they ask for. Above it everybody has a *part*: the limit
-divided by weight among all who hold something. Whoever holds more than their part gets nothing more, and is the first to give something
-back; whoever holds less is served as before. As the parts together are the limit, somebody above their part is always found.
+Everything that grows with what strangers send has an entry: machines, scripts, deliveries that are being taken in. Each entry has
+somebody who pays for it (:class:`~fluvial.fairness.Payer`). As long as the sum is below the limit, everybody gets what they ask for. Above it everybody has a *part*:
+the limit is divided by weight among the peers that brought something which is held, the part of each equally among its branches, and the part of these by weight among
+initiators. Whoever holds more than their part is refused if the branch, and the peer, hold more than theirs as well, and such are the first to give something
+back; all others are served as before. As the parts together are the limit, somebody above their part is always found; and hundreds of names
+that come one way divide one part among themselves.
 
 The figures are estimates in bytes (``fluvial.air.machine.memory``, ``fluvial.air.data.weight``).
 """
@@ -13,11 +15,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import chain, count, islice
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
 from fluvial.errors import Refused
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 
 ItemT = TypeVar("ItemT", bound=Hashable)
@@ -31,8 +34,8 @@ COPIES: Final = 3
 ADMITTING: Final = 0.75
 """So much of the limit may be in use for something new to be let in; what goes on has the rest."""
 
-OWNERS_LOOKED_AT: Final = 256
-"""Initiators among which one with more than their part is looked for."""
+LOOKED_AT_MAX: Final = 64
+"""Of those who share a part so many are looked at to find one with more than that; the next look is at others."""
 LEVELS: Final = 64
 """Sizes are sorted by their number of bits."""
 
@@ -72,25 +75,63 @@ class BySize(Generic[ItemT]):
         return chain.from_iterable(reversed(self._levels))
 
 
-class _Owner(msgspec.Struct):
-    """What one initiator holds."""
+class _Share:
+    """What somebody holds, who has a part of something: a peer, one of its branches, or an initiator in one of these.
 
-    weight: int
-    held: int = 0
-    entries: int = 0
+    Attributes:
+        weight: of the part.
+        held: bytes.
+        entries: how many entries that is; without any the share is gone.
+        below: those who share the part.
+        weights: the sum of theirs.
+    """
+
+    __slots__ = ("below", "entries", "held", "weight", "weights")
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.held = self.entries = self.weights = 0
+        self.below: dict[Hashable, _Share] = {}
+
+    def add(self, name: Hashable, weight: int) -> _Share:
+        """One more among those below."""
+        share = self.below[name] = _Share(weight)
+        self.weights += weight
+        return share
+
+    def remove(self, name: Hashable) -> None:
+        """One less."""
+        self.weights -= self.below.pop(name).weight
+
+    def some_below(self) -> list[tuple[Any, _Share]]:
+        """Some of those below, with their names; the next time others."""
+        some = list(islice(self.below.items(), LOOKED_AT_MAX))
+        if len(self.below) > LOOKED_AT_MAX:
+            for name, share in some:
+                del self.below[name]
+                self.below[name] = share  # to the end
+        return some
+
+
+class _Entry(msgspec.Struct):
+    """Something that is held, who pays for it, and in which shares it is counted: those of the peer, its branch and the initiator."""
+
+    payer: Payer
+    shares: tuple[_Share, _Share, _Share]
+    size: int = 0
 
 
 class Reservation:
     """Memory that is taken while a delivery is being taken in, which is the block of a ``with``."""
 
-    __slots__ = ("_budget", "_key", "_owner", "_size")
+    __slots__ = ("_budget", "_key", "_payer", "_size")
 
-    def __init__(self, budget: MemoryBudget, key: Hashable, owner: PeerId, size: int) -> None:
-        self._budget, self._key, self._owner, self._size = budget, key, owner, size
+    def __init__(self, budget: MemoryBudget, key: Hashable, payer: Payer, size: int) -> None:
+        self._budget, self._key, self._payer, self._size = budget, key, payer, size
 
     def __enter__(self) -> Self:
-        self._budget.check(self._owner, self._size)
-        self._budget.charge(self._key, self._owner, self._size)
+        self._budget.check(self._payer, self._size)
+        self._budget.charge(self._key, self._payer, self._size)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,9 +139,9 @@ class Reservation:
 
     def grow(self, more: int) -> None:
         """It takes so much more; raises Refused, ``memory``, as :meth:`MemoryBudget.check`."""
-        self._budget.check(self._owner, more)
+        self._budget.check(self._payer, more)
         self._size += more
-        self._budget.charge(self._key, self._owner, self._size)
+        self._budget.charge(self._key, self._payer, self._size)
 
 
 class MemoryBudget:
@@ -108,7 +149,7 @@ class MemoryBudget:
 
     Args:
         bytes_max: the limit.
-        weight: how much an initiator counts, from 0 on; it gets ``1 + weight`` parts. Asked when it gets its first entry.
+        weight: how much a peer counts, from 0 on; it gets ``1 + weight`` parts. Asked when it gets its first entry.
         me: this peer, which never has too much.
         relieve: called when there is too much, before anybody is refused; gives back what can be had again.
 
@@ -123,11 +164,9 @@ class MemoryBudget:
         self.relieve = relieve
         self.weight: Final = weight
         self._me: Final = me
-        self._entries: dict[Hashable, tuple[PeerId, int]] = {}
-        self._owners: dict[PeerId, _Owner] = {}
+        self._entries: dict[Hashable, _Entry] = {}
+        self._all = _Share(1)
         self._heavy: BySize[PeerId] = BySize()
-        self._weights = 0
-        self._total = 0
         self._gone: deque[Hashable] = deque()
         self._numbers = count()
 
@@ -136,105 +175,147 @@ class MemoryBudget:
         """All that is held."""
         while self._gone:
             self.release(self._gone.popleft())
-        return self._total
+        return self._all.held
 
     @property
     def over(self) -> bool:
         """Whether that is more than the limit."""
         return self.total > self.bytes_max
 
-    def held(self, owner: PeerId) -> int:
-        """What one initiator holds."""
-        found = self._owners.get(owner)
-        return 0 if found is None else found.held
+    def payer(self, initiator: PeerId, upstream: Upstream) -> Payer:
+        """Who pays for what an initiator's particles hold, which came this way."""
+        return Payer.of(initiator, upstream, vouched=initiator == self._me or self.weight(initiator) > 0)
 
-    def part(self, owner: PeerId) -> int:
-        """The part of one initiator, if it is one of those who hold something."""
-        found = self._owners.get(owner)
-        if found is not None:
-            return self.bytes_max * found.weight // self._weights
-        weight = 1 + self.weight(owner)
-        return self.bytes_max * weight // (self._weights + weight)
+    def held(self, payer: Payer) -> int:
+        """What an initiator holds that came one way."""
+        return self._levels(payer)[-1][0]
+
+    def part(self, payer: Payer) -> int:
+        """The part that it has, if it is one of those who hold something."""
+        return self._levels(payer)[-1][1]
+
+    def _levels(self, payer: Payer) -> list[tuple[int, int]]:
+        """What the peer, its branch and the initiator hold, and the part of each."""
+        found, part, above = [], self.bytes_max, self._all
+        for name, weigh in self._names(payer):
+            here = above.below.get(name)
+            weight = here.weight if here is not None else weigh()
+            part = part * weight // (above.weights if here is not None else above.weights + weight)
+            above = here if here is not None else _Share(weight)
+            found.append((above.held, part))
+        return found
+
+    def _names(self, payer: Payer) -> tuple[tuple[Hashable, Callable[[], int]], ...]:
+        """Of the shares on the way to an initiator's, with their weights."""
+        upstream, initiator = payer.upstream, payer.initiator
+        return (
+            (upstream.sender, lambda: 1 + self.weight(upstream.sender)),
+            (upstream.branch, lambda: 1),
+            (initiator, lambda: 1 + self.weight(initiator)),
+        )
 
     # --- entries
 
-    def charge(self, key: Hashable, owner: PeerId, size: int) -> None:
-        """An entry has this size now."""
-        known = self._entries.get(key)
-        before = 0 if known is None else known[1]
-        self._entries[key] = owner, size
-        if (found := self._owners.get(owner)) is None:
-            found = self._owners[owner] = _Owner(1 + self.weight(owner))
-            self._weights += found.weight
-        if known is None:
-            found.entries += 1
-        found.held += size - before
-        self._total += size - before
-        self._heavy.put(owner, found.held / found.weight)
+    def charge(self, key: Hashable, payer: Payer, size: int) -> None:
+        """An entry has this size now; the first time it is said who pays for it."""
+        if (entry := self._entries.get(key)) is None:
+            entry = self._entries[key] = self._enter(payer)
+        more = size - entry.size
+        entry.size = size
+        self._all.held += more
+        for share in entry.shares:
+            share.held += more
+        sender = entry.shares[0]
+        self._heavy.put(entry.payer.upstream.sender, sender.held / sender.weight)
+
+    def _enter(self, payer: Payer) -> _Entry:
+        above, shares = self._all, []
+        for name, weigh in self._names(payer):
+            above = here if (here := above.below.get(name)) is not None else above.add(name, weigh())
+            above.entries += 1
+            shares.append(above)
+        sender, branch, initiator = shares
+        return _Entry(payer, (sender, branch, initiator))
 
     def release(self, key: Hashable) -> None:
         """An entry is gone."""
-        owner, size = self._entries.pop(key, (None, 0))
-        if owner is None:
+        if (entry := self._entries.pop(key, None)) is None:
             return
-        found = self._owners[owner]
-        found.entries -= 1
-        found.held -= size
-        self._total -= size
-        if found.entries:
-            self._heavy.put(owner, found.held / found.weight)
-            return
-        del self._owners[owner]
-        self._weights -= found.weight
-        self._heavy.remove(owner)
+        self._all.held -= entry.size
+        above = self._all
+        for share, (name, _) in zip(entry.shares, self._names(entry.payer), strict=True):
+            share.entries -= 1
+            share.held -= entry.size
+            if not share.entries:
+                above.remove(name)
+            above = share
+        peer, sender = entry.shares[0], entry.payer.upstream.sender
+        if peer.entries:
+            self._heavy.put(sender, peer.held / peer.weight)
+        else:
+            self._heavy.remove(sender)
 
     def release_later(self, key: Hashable) -> None:
         """As :meth:`release`, from any thread."""
         self._gone.append(key)
 
-    def reserved(self, owner: PeerId, size: int) -> Reservation:
+    def reserved(self, payer: Payer, size: int) -> Reservation:
         """For ``with``: take memory while the block runs; raises Refused, ``memory``, as :meth:`check`."""
-        return Reservation(self, ("delivery", next(self._numbers)), owner, size)
+        return Reservation(self, ("delivery", next(self._numbers)), payer, size)
 
     # --- too much
 
-    def check(self, owner: PeerId, more: int = 0) -> None:
-        """Whether an initiator may have so much more; what is under way already may go on with the memory that this leaves free.
+    def check(self, payer: Payer, more: int = 0) -> None:
+        """Whether somebody may have so much more; what is under way already may go on with the memory that this leaves free.
 
         Raises:
-            Refused: ``memory``; there is too much, and it would have more than its part.
+            Refused: ``memory``; there is too much, and they would have more than their part.
         """
-        self._check(owner, more, int(ADMITTING * self.bytes_max))
+        self._check(payer, more, int(ADMITTING * self.bytes_max))
 
-    def check_under_way(self, owner: PeerId) -> None:
-        """Whether what an initiator has under way may go on; raises Refused, ``memory``, as :meth:`check`."""
-        self._check(owner, 0, self.bytes_max)
+    def check_under_way(self, payer: Payer) -> None:
+        """Whether what somebody has under way may go on; raises Refused, ``memory``, as :meth:`check`."""
+        self._check(payer, 0, self.bytes_max)
 
-    def _check(self, owner: PeerId, more: int, most: int) -> None:
-        if self.total + more <= most or owner == self._me:
+    def _check(self, payer: Payer, more: int, most: int) -> None:
+        if self.total + more <= most or payer.upstream.sender == self._me:
             return
         self.relieve()
         if self.total + more <= most:
             return
-        held, part = self.held(owner), self.part(owner) * most // self.bytes_max
-        if held + more > part:
+        levels = [(held + more, part * most // self.bytes_max) for held, part in self._levels(payer)]
+        if all(held > part for held, part in levels):
+            held, part = levels[-1]
             raise Refused(
-                f"this peer's memory for particles is in use, and with {held + more:,} bytes {owner} would have more than its part of "
-                f"{part:,}; try again in some seconds",
+                f"this peer's memory for particles is in use, and with {held:,} bytes {payer.initiator} would have more than its part of "
+                f"{part:,} of what {payer.upstream.sender} brings; try again in some seconds",
                 reason=MEMORY,
             )
 
-    def heaviest(self) -> PeerId | None:
-        """One of those who hold most for their weight, if it is more than their part."""
+    def heaviest(self) -> Payer | None:
+        """One of those who hold most for their weight, if the peer that brought it holds more than its part."""
         return next(iter(self.above(1.0)), None)
 
-    def above(self, share: float) -> Sequence[PeerId]:
-        """Those who hold more than a share of their part, heavier ones mostly first; some of them, if there are very many."""
-        found = []
-        for owner in islice(self._heavy.descending(), OWNERS_LOOKED_AT):
-            held, enough = self.held(owner), share * self.part(owner)
-            if held <= enough / 2:
+    def above(self, share: float) -> Sequence[Payer]:
+        """Some of those who hold more than a share of their part as their branches and peers do, heavier ones mostly first."""
+        found: list[tuple[float, Payer]] = []
+        for sender in self._heavy.descending():
+            peer = self._all.below[sender]
+            enough = share * self.bytes_max / self._all.weights
+            if peer.held / peer.weight <= enough / 2 or len(found) >= LOOKED_AT_MAX:
                 break  # those that follow hold less than twice as much for their weight
-            if held > enough and owner != self._me:
-                found.append(owner)
-        return found
+            if peer.held / peer.weight > enough and sender != self._me:
+                found += self._above(sender, peer, enough * peer.weight)
+        return [payer for _, payer in sorted(found, key=lambda one: -one[0])]
+
+    def _above(self, sender: PeerId, peer: _Share, part: float) -> Iterator[tuple[float, Payer]]:
+        """Those who came by a peer and hold more than their part of its own, and by how much; some of them, and others the next time."""
+        looked_at = 0
+        for number, branch in peer.some_below():
+            for initiator, one in branch.some_below():
+                looked_at += 1
+                more = one.held - part * branch.weight / peer.weights * one.weight / branch.weights
+                if more > 0:
+                    yield more / one.weight, Payer(Upstream(sender, number), initiator)
+            if looked_at >= LOOKED_AT_MAX:
+                return

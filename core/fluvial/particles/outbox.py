@@ -369,7 +369,8 @@ class Outbox:
         if len(delivery.data) <= UNCOUNTED_BYTES:
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
-        with self._budget.reserved(initiator, COPIES * (len(delivery.data) + len(delivery.script))):
+        payer = self._budget.payer(initiator, lane.upstream_of(row))
+        with self._budget.reserved(payer, COPIES * (len(delivery.data) + len(delivery.script))):
             return await self._hand_over(lane, row, parcel)
 
     async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> tuple[Receipt, HandOver | None]:

@@ -1,16 +1,17 @@
-"""The actors that are in memory, and those of each initiator."""
+"""The actors that are in memory, and who pays for each."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import Final
 
+from fluvial.fairness import Payer
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.actor import Actor
 
 LOOKED_AT_MAX: Final = 64
-"""Machines of one initiator among which the heaviest is looked for."""
+"""Machines of one payer among which the heaviest is looked for."""
 
 
 class PresentActors:
@@ -18,7 +19,7 @@ class PresentActors:
 
     def __init__(self) -> None:
         self._by_key: dict[ParticleKey, Actor] = {}
-        self._by_initiator: dict[PeerId, dict[ParticleKey, Actor]] = {}
+        self._by_payer: dict[Payer, dict[ParticleKey, Actor]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -36,27 +37,27 @@ class PresentActors:
         """An actor has come into memory."""
         particle = actor.particle
         self._by_key[particle.key] = actor
-        self._by_initiator.setdefault(particle.initiator, {})[particle.key] = actor
+        self._by_payer.setdefault(actor.payer, {})[particle.key] = actor
 
     def remove(self, actor: Actor) -> bool:
         """An actor has left the memory; False if it, or another one of its particle, was not there."""
-        key, initiator = actor.particle.key, actor.particle.initiator
+        key, payer = actor.particle.key, actor.payer
         if self._by_key.get(key) is not actor:
             return False
         del self._by_key[key]
-        of_initiator = self._by_initiator[initiator]
-        del of_initiator[key]
-        if not of_initiator:
-            del self._by_initiator[initiator]
+        of_payer = self._by_payer[payer]
+        del of_payer[key]
+        if not of_payer:
+            del self._by_payer[payer]
         return True
 
-    def heavy(self, initiator: PeerId) -> Actor | None:
-        """One of the heaviest of an initiator, if it is only waiting for services; the next look finds others."""
+    def heavy(self, payer: Payer) -> Actor | None:
+        """One of the heaviest for which somebody pays, if it is only waiting for services; the next look finds others."""
         found: Actor | None = None
-        of_initiator = self._by_initiator.get(initiator, {})
-        for actor in list(islice(of_initiator.values(), LOOKED_AT_MAX)):
+        of_payer = self._by_payer.get(payer, {})
+        for actor in list(islice(of_payer.values(), LOOKED_AT_MAX)):
             if not actor.waiting:
-                of_initiator[actor.particle.key] = of_initiator.pop(actor.particle.key)  # to the end
+                of_payer[actor.particle.key] = of_payer.pop(actor.particle.key)  # to the end
             elif found is None or actor.held > found.held:
                 found = actor
         return found

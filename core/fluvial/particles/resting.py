@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from fluvial.identity import PeerId
+from fluvial.fairness import Payer
 from fluvial.particle import ParticleKey
 from fluvial.particles.actor import Actor
 from fluvial.particles.memory import BySize
@@ -20,7 +20,7 @@ class RestingActors:
     def __init__(self) -> None:
         self._by_age: OrderedDict[ParticleKey, Actor] = OrderedDict()
         self._by_size: BySize[ParticleKey] = BySize()
-        self._by_owner: dict[PeerId, dict[ParticleKey, Actor]] = {}
+        self._by_payer: dict[Payer, dict[ParticleKey, Actor]] = {}
 
     def __contains__(self, actor: Actor) -> bool:
         """Whether an actor is among them."""
@@ -32,18 +32,18 @@ class RestingActors:
         self._by_age[key] = actor
         self._by_age.move_to_end(key)
         self._by_size.put(key, held)
-        self._by_owner.setdefault(actor.particle.initiator, {})[key] = actor
+        self._by_payer.setdefault(actor.payer, {})[key] = actor
 
     def remove(self, actor: Actor) -> None:
         """An actor has left the memory."""
-        key, owner = actor.particle.key, actor.particle.initiator
+        key, payer = actor.particle.key, actor.payer
         if self._by_age.pop(key, None) is None:
             return
         self._by_size.remove(key)
-        of_owner = self._by_owner[owner]
-        del of_owner[key]
-        if not of_owner:
-            del self._by_owner[owner]
+        of_payer = self._by_payer[payer]
+        del of_payer[key]
+        if not of_payer:
+            del self._by_payer[payer]
 
     def longest(self) -> Actor | None:
         """The idle actor that was unused for the longest time; None if none is idle."""
@@ -54,10 +54,10 @@ class RestingActors:
             self.remove(actor)
         return None
 
-    def of(self, initiator: PeerId) -> Actor | None:
-        """An idle actor of one initiator, of those that came first; None if none is idle."""
-        while of_owner := self._by_owner.get(initiator):
-            actor = next(iter(of_owner.values()))
+    def of(self, payer: Payer) -> Actor | None:
+        """An idle actor for which somebody pays, of those that came first; None if none is idle."""
+        while of_payer := self._by_payer.get(payer):
+            actor = next(iter(of_payer.values()))
             if actor.idle:
                 return actor
             self.remove(actor)

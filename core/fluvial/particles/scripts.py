@@ -10,6 +10,7 @@ from msgspec.structs import force_setattr
 
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.errors import Refused
+from fluvial.fairness import Payer
 from fluvial.particle import Particle
 from fluvial.particles.memory import MemoryBudget
 
@@ -32,7 +33,7 @@ class Scripts:
     """The scripts that particles run, and a cache of those that were run last.
 
     Args:
-        budget: where their memory is counted, for the initiator who brought one first.
+        budget: where their memory is counted.
         bytes_max: memory of the scripts in the cache; one is always kept.
     """
 
@@ -51,13 +52,13 @@ class Scripts:
             self._cached.move_to_end(key)
         return script
 
-    def keep(self, particle: Particle, script: Script) -> Script:
-        """Put a particle's parsed script into the cache; what is kept of it."""
+    def keep(self, particle: Particle, script: Script, payer: Payer) -> Script:
+        """Put a particle's parsed script into the cache; what is kept of it. Whoever brings a script pays for it as long as it is here."""
         key, size = particle.header.script_hash, script_weight(particle.script)
         if (used := self._used.get(key)) is not None:
             return used
         self._used[key] = script
-        self._budget.charge(("script", key), particle.initiator, size)
+        self._budget.charge(("script", key), payer, size)
         finalize(script, self._budget.release_later, ("script", key)).atexit = False
         self._cached[key] = (size, script)
         self._bytes += size

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import FluvialError, Refused, StorageError
-from fluvial.fairness import FairQueue
+from fluvial.fairness import FairQueue, Payer
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MEMORY, MemoryBudget
@@ -66,7 +66,7 @@ class Suspended:
         self._log = log
         self._budget = budget
         self._line: FairQueue[PeerId, ParticleKey] = FairQueue(budget.weight)
-        self._lined: dict[ParticleKey, int] = {}
+        self._lined: dict[ParticleKey, tuple[Payer, int]] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0
         self._paused: dict[PeerId, list[ParticleKey]] = {}
@@ -77,12 +77,12 @@ class Suspended:
         """How many are in line."""
         return len(self._lined)
 
-    def put(self, key: ParticleKey, initiator: PeerId, held: int = MACHINE_BYTES, *, first: bool = False) -> None:
+    def put(self, key: ParticleKey, payer: Payer, held: int = MACHINE_BYTES, *, first: bool = False) -> None:
         """A particle is to go on, which held so many bytes of memory; behind the others of its initiator, or ``first``."""
         if key not in self._lined:
-            self._lined[key] = held
-            self._budget.charge(_place(key), initiator, MACHINE_BYTES)
-            self._enter(key, initiator, first=first)
+            self._lined[key] = payer, held
+            self._budget.charge(_place(key), payer, MACHINE_BYTES)
+            self._enter(key, payer.initiator, first=first)
 
     def _enter(self, key: ParticleKey, initiator: PeerId, *, first: bool = False) -> None:
         self._line.push(initiator, key, first=first)
@@ -90,31 +90,31 @@ class Suspended:
             self.prefer(initiator)
         self._news.set()
 
-    def put_all(self, keys: Mapping[ParticleKey, PeerId]) -> None:
+    def put_all(self, keys: Mapping[ParticleKey, Payer]) -> None:
         """As :meth:`put`, for all particles that a peer has after a restart, oldest first.
 
         Who began first has the first turn. Of one initiator the newest are first: flows that have taken long already are most likely over
         elsewhere, and wait here for nothing but their ttl.
         """
         lines: dict[PeerId, list[ParticleKey]] = {}
-        for key, initiator in keys.items():
-            lines.setdefault(initiator, []).append(key)
-        for initiator, line in lines.items():
+        for key, payer in keys.items():
+            lines.setdefault(payer.initiator, []).append(key)
+        for line in lines.values():
             for key in reversed(line):
-                self.put(key, initiator)
+                self.put(key, keys[key])
 
-    def put_back(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
+    def put_back(self, key: ParticleKey, payer: Payer, held: int) -> None:
         """As :meth:`put`, for one that has just been stopped for want of memory: its initiator's go on after a pause.
 
         What stopped it may still be there, and the calls that it makes would be made again and again.
         """
-        self._pause(initiator, PAUSE_STOPPED_S)
-        self.put(key, initiator, held)
+        self._pause(payer.initiator, PAUSE_STOPPED_S)
+        self.put(key, payer, held)
 
-    def put_back_all(self, key: ParticleKey, initiator: PeerId, held: int) -> None:
+    def put_back_all(self, key: ParticleKey, payer: Payer, held: int) -> None:
         """As :meth:`put_back`, for one that was stopped by a failing store: nobody goes on before a pause."""
         self._not_before_s = now_s() + PAUSE_STOPPED_S
-        self.put(key, initiator, held)
+        self.put(key, payer, held)
 
     def _pause(self, initiator: PeerId, seconds: float) -> None:
         """Those of an initiator have no turns for a while."""
@@ -144,22 +144,22 @@ class Suspended:
         under_way = anyio.Semaphore(LONG_MAX // AT_ONCE)
         while True:
             await under_way.acquire()
-            initiator, key, held = await self._next()
+            key, payer, held = await self._next()
             if not self._has_room(held):
                 under_way.release()
                 is_large = held > MACHINE_BYTES
                 if is_large:
-                    self._pause(initiator, PAUSE_S)
+                    self._pause(payer.initiator, PAUSE_S)
                 # There is no room for anybody's small ones now, and whoever waited for a pause would lose what comes free to hundreds of names.
-                self.put(key, initiator, held, first=True)
+                self.put(key, payer, held, first=True)
                 await anyio.sleep(PAUSE_NO_ROOM_S if is_large else PAUSE_FULL_S)
                 continue
             ended = anyio.Event()
-            tasks.start_soon(self._try, key, initiator, held, under_way, ended)
+            tasks.start_soon(self._try, key, payer, held, under_way, ended)
             with anyio.move_on_after(LONG_S):
                 await ended.wait()
 
-    async def _next(self) -> tuple[PeerId, ParticleKey, int]:
+    async def _next(self) -> tuple[ParticleKey, Payer, int]:
         """Whose turn it is, when somebody is in line and nothing was stopped just now."""
         while True:
             if not self._line:
@@ -173,7 +173,7 @@ class Suspended:
                     paused.append(key)
                     continue
                 self._budget.release(_place(key))
-                return initiator, key, self._lined.pop(key)
+                return key, *self._lined.pop(key)
 
     def _pop(self) -> tuple[PeerId, ParticleKey]:
         self._odd = not self._odd
@@ -187,13 +187,13 @@ class Suspended:
         return self._line.pop()
 
     async def _try(
-        self, key: ParticleKey, initiator: PeerId, held: int, under_way: anyio.Semaphore, ended: anyio.Event
+        self, key: ParticleKey, payer: Payer, held: int, under_way: anyio.Semaphore, ended: anyio.Event
     ) -> None:
         """The root of a task."""
         try:
             if not await self._tried(key):
-                self._pause(initiator, PAUSE_S)
-                self.put(key, initiator, held)
+                self._pause(payer.initiator, PAUSE_S)
+                self.put(key, payer, held)
         finally:
             under_way.release()
             ended.set()

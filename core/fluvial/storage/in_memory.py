@@ -89,7 +89,7 @@ class InMemoryParticles(ParticleStore):
         await anyio.lowlevel.checkpoint()
         return None if (kept := self._table.get(key)) is None else kept.state
 
-    async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
+    async def live(self, now_ms: int) -> dict[ParticleKey, tuple[PeerId, PeerId]]:
         """See :class:`ParticleStore`."""
         await anyio.lowlevel.checkpoint()
         found = [
@@ -97,7 +97,7 @@ class InMemoryParticles(ParticleStore):
             for key, kept in self._table.items()
             if kept.state is ParticleState.LIVE and kept.story is None and kept.particle.deadline_ms > now_ms
         ]
-        return {key: self._table[key].particle.initiator for _, key in sorted(found)}
+        return {key: (self._table[key].particle.initiator, self._table[key].sender) for _, key in sorted(found)}
 
     async def outbox_rows(self, now_ms: int, *, peer: PeerId | None = None) -> list[OutboxRow]:
         """See :class:`ParticleStore`."""

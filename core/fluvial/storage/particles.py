@@ -156,8 +156,8 @@ class ParticleStore(ABC):
         """The state of a particle; None if it is not here (and was not within the time of the replay guard)."""
 
     @abstractmethod
-    async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
-        """The particles with something left to do and time left to do it, oldest first, each with its initiator: where to go on after a restart."""
+    async def live(self, now_ms: int) -> dict[ParticleKey, tuple[PeerId, PeerId]]:
+        """The particles with something left to do and time left to do it, oldest first, each with its initiator and sender: where to go on after a restart."""
 
     @abstractmethod
     async def outbox_rows(self, now_ms: int, *, peer: PeerId | None = None) -> list[OutboxRow]:

@@ -119,12 +119,12 @@ class SqlParticles(ParticleStore):
         state = await self._database.read(Prepared(work))
         return None if state is None else ParticleState(state)
 
-    async def live(self, now_ms: int) -> dict[ParticleKey, PeerId]:
+    async def live(self, now_ms: int) -> dict[ParticleKey, tuple[PeerId, PeerId]]:
         """See :class:`ParticleStore`."""
 
-        def work(transaction: Transaction) -> dict[ParticleKey, PeerId]:
+        def work(transaction: Transaction) -> dict[ParticleKey, tuple[PeerId, PeerId]]:
             rows = transaction.each(_LIVE, {"now": now_ms})
-            return {ParticleKey(row.key): initiator_of(row) for row in rows}
+            return {ParticleKey(row.key): (initiator_of(row), PeerId(row.sender)) for row in rows}
 
         return await self._database.read(Prepared(work))
 

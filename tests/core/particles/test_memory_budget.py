@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import pytest
 from fluvial.errors import Refused
+from fluvial.fairness import Payer, Upstream
 from fluvial.particles.memory import ADMITTING, BySize, MemoryBudget
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.nodes import id_of
 
-ME, HEAVY, LIGHT, TRUSTED = map(id_of, ("me", "heavy", "light", "trusted"))
+
+def of(name: str, by: str = "", branch: int = 0) -> Payer:
+    """An initiator that brings its own particles, or whose particles another peer brings."""
+    return Payer(Upstream(id_of(by or name), branch), id_of(name))
+
+
+ME, HEAVY, LIGHT, TRUSTED = map(of, ("me", "heavy", "light", "trusted"))
 LIMIT = 1_000_000
 
 
 def budget(**weights: int) -> MemoryBudget:
     named = {id_of(name): weight for name, weight in weights.items()}
-    return MemoryBudget(LIMIT, weight=lambda peer: named.get(peer, 0), me=ME)
+    return MemoryBudget(LIMIT, weight=lambda peer: named.get(peer, 0), me=id_of("me"))
 
 
 def test_below_the_limit_everybody_gets_what_they_ask_for() -> None:
@@ -84,6 +91,43 @@ def test_what_is_released_elsewhere_is_gone_with_the_next_look() -> None:
     assert one.total == 0
 
 
+def test_names_that_come_one_way_have_one_part() -> None:
+    one = budget()
+    for number in range(200):
+        one.charge(number, of(f"name {number}", by="gate"), LIMIT // 200)
+    with pytest.raises(Refused, match="of what"):
+        one.check(of("one more", by="gate"), LIMIT // 200)
+    one.check(of("honest"), LIMIT // 4)
+    one.charge("honest", of("honest"), LIMIT // 4)
+    one.check(of("honest"), LIMIT // 8)
+    heaviest = one.heaviest()
+    assert heaviest is not None
+    assert heaviest.upstream.sender == id_of("gate")
+
+
+def test_whoever_is_greedy_behind_a_gate_leaves_the_others_that_come_by_it_their_part() -> None:
+    one = budget()
+    for number in range(100):
+        one.charge(number, of(f"name {number}", by="gate", branch=1), LIMIT // 100)
+    one.charge("there", of("modest", by="gate"), 1_000)
+    one.check(of("modest", by="gate"), LIMIT // 8)
+    one.check(of("other", by="gate", branch=2), LIMIT // 8)
+    with pytest.raises(Refused):
+        one.check(of("name 7", by="gate", branch=1), LIMIT // 100)
+    payers = one.above(0.7)
+    assert payers
+    assert {payer.upstream.branch for payer in payers} == {1}
+
+
+def test_an_initiator_for_whom_somebody_vouches_has_a_part_of_its_own_whoever_brings_it() -> None:
+    one = budget(trusted=1)
+    for number in range(100):
+        one.charge(number, of(f"name {number}", by="gate"), LIMIT // 100)
+    assert one.payer(id_of("trusted"), Upstream(id_of("gate"))) == TRUSTED
+    assert one.payer(id_of("stranger"), Upstream(id_of("gate"), 3)) == of("stranger", by="gate", branch=3)
+    one.check(one.payer(id_of("trusted"), Upstream(id_of("gate"))), LIMIT // 3)
+
+
 entries = st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abcde"), st.integers(0, LIMIT)), max_size=60)
 
 
@@ -94,14 +138,14 @@ def test_sums_hold_and_somebody_heavy_is_found_when_there_is_too_much(
     one, left = budget(a=4, b=1), {}
     for number, name, size in charges:
         key = (name, number)
-        one.charge(key, id_of(name), size)
+        one.charge(key, of(name), size)
         left[key] = size
     for key in [key for key in left if key[1] in gone]:
         one.release(key)
         del left[key]
     assert one.total == sum(left.values())
     for name in "abcde":
-        assert one.held(id_of(name)) == sum(size for key, size in left.items() if key[0] == name)
+        assert one.held(of(name)) == sum(size for key, size in left.items() if key[0] == name)
     heaviest = one.heaviest()
     if one.over:
         assert heaviest is not None

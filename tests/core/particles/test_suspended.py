@@ -10,7 +10,7 @@ import pytest
 import structlog
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import Refused
-from fluvial.fairness import equal
+from fluvial.fairness import Payer, Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MemoryBudget
@@ -20,6 +20,11 @@ from fluvial.virtual.loop import run
 from tests.support.nodes import id_of, until
 
 ME, STRANGER, FRIEND, NEAR = id_of("me"), id_of("stranger"), id_of("friend"), id_of("near")
+
+
+def of(peer: PeerId) -> Payer:
+    """Whoever brings its own particles."""
+    return Payer(Upstream(peer), peer)
 
 
 def key_of(number: int) -> ParticleKey:
@@ -45,10 +50,10 @@ async def test_flows_that_take_long_hold_up_no_others() -> None:
 
     suspended = made(MemoryBudget(10**9, weight=equal, me=ME), go_on)
     for number in range(AT_ONCE + 2):
-        suspended.put(key_of(number), STRANGER)
-    suspended.put(key_of(99), FRIEND)
+        suspended.put(key_of(number), of(STRANGER))
+    suspended.put(key_of(99), of(FRIEND))
     for number in range(AT_ONCE + 2, AT_ONCE + 6):
-        suspended.put(key_of(number), STRANGER)
+        suspended.put(key_of(number), of(STRANGER))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(suspended.run)
         await until(lambda: key_of(99) in gone_on and len(gone_on) >= 2 * AT_ONCE)
@@ -59,16 +64,16 @@ async def test_what_waits_has_a_place_that_newcomers_do_not_get() -> None:
     budget = MemoryBudget(40 * MACHINE_BYTES, weight=equal, me=ME)
     suspended = made(budget, lambda key: None)
     for number in range(36):
-        suspended.put(key_of(number), STRANGER)
+        suspended.put(key_of(number), of(STRANGER))
     assert budget.total == 36 * MACHINE_BYTES
     with pytest.raises(Refused, match="memory"):
-        budget.check(STRANGER, MACHINE_BYTES)
+        budget.check(of(STRANGER), MACHINE_BYTES)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(suspended.run)
         await until(lambda: not len(suspended))
         tasks.cancel_scope.cancel()
     assert budget.total == 0
-    budget.check(STRANGER, MACHINE_BYTES)
+    budget.check(of(STRANGER), MACHINE_BYTES)
 
 
 def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else() -> None:
@@ -78,15 +83,15 @@ def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else(
         gone_on.append(key)
         if key != key_of(99):
             await anyio.sleep(LONG_S * (2 + int.from_bytes(key, "big")))  # so that one is stopped every now and then
-            suspended.put_back(key, STRANGER, MACHINE_BYTES)
+            suspended.put_back(key, of(STRANGER), MACHINE_BYTES)
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(suspended.run)
             for number in range(20):
-                suspended.put(key_of(number), STRANGER)
+                suspended.put(key_of(number), of(STRANGER))
             await anyio.sleep(5)
-            suspended.put(key_of(99), FRIEND)
+            suspended.put(key_of(99), of(FRIEND))
             await anyio.sleep(2 * LONG_S)
             assert key_of(99) in gone_on
             await anyio.sleep(60)
@@ -104,10 +109,10 @@ async def test_initiators_that_are_connected_have_every_second_turn(friend: Peer
     gone_on: list[ParticleKey] = []
     suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
     for number in range(100):
-        suspended.put(key_of(number), id_of(f"name {number}"))
+        suspended.put(key_of(number), of(id_of(f"name {number}")))
     mine = [key_of(number) for number in (200, 201, 202)]
     for key in mine:
-        suspended.put(key, friend)
+        suspended.put(key, of(friend))
     if friend == FRIEND:
         suspended.prefer(FRIEND)
     async with anyio.create_task_group() as tasks:
@@ -130,8 +135,8 @@ def test_after_a_pause_those_who_are_connected_have_every_second_turn_again() ->
             go_on, lambda held: True, lambda peer: peer == NEAR, budget=budget, log=structlog.get_logger()
         )
         for number in range(300):
-            suspended.put(key_of(number), id_of(f"name {number}"))
-        suspended.put_back(key_of(300), NEAR, 0)  # for a second, in which 40 others go on
+            suspended.put(key_of(number), of(id_of(f"name {number}")))
+        suspended.put_back(key_of(300), of(NEAR), 0)  # for a second, in which 40 others go on
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(suspended.run)
             await anyio.sleep(2)
@@ -158,10 +163,10 @@ def test_those_who_are_connected_get_every_second_place_that_comes_free() -> Non
             log=structlog.get_logger(),
         )
         for number in range(300):
-            suspended.put(key_of(number), id_of(f"name {number}"))
+            suspended.put(key_of(number), of(id_of(f"name {number}")))
         mine = [key_of(number) for number in range(300, 310)]
         for key in mine:
-            suspended.put(key, NEAR)
+            suspended.put(key, of(NEAR))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(suspended.run)
             await anyio.sleep(20)
@@ -175,7 +180,7 @@ def test_those_who_are_connected_get_every_second_place_that_comes_free() -> Non
 async def test_after_a_restart_the_newest_of_each_initiator_is_first() -> None:
     gone_on: list[ParticleKey] = []
     suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
-    suspended.put_all({key_of(number): FRIEND if number < 3 else STRANGER for number in range(6)})
+    suspended.put_all({key_of(number): of(FRIEND if number < 3 else STRANGER) for number in range(6)})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(suspended.run)
         await until(lambda: not len(suspended))
