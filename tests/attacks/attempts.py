@@ -11,16 +11,19 @@ from fluvial.identity import PeerId
 from tests.attacks.arena import AT_ONCE, Arena
 from tests.attacks.claims import CLAIMS
 from tests.attacks.connections import CONNECTIONS
+from tests.attacks.crowds import CROWDS
 from tests.attacks.handshakes import HANDSHAKES
 from tests.attacks.hoards import HOARDS
 from tests.attacks.ledgers import LEDGERS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.mixtures import MIXTURES
 from tests.attacks.questions import QUESTIONS
+from tests.attacks.receivers import RECEIVERS
 from tests.attacks.refusals import REFUSALS
 from tests.attacks.relays import RELAYS
 from tests.attacks.scripts import SCRIPTS
 from tests.attacks.shapes import SHAPES
+from tests.attacks.surfaces import SURFACES
 from tests.attacks.twisted import TWISTED
 from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
@@ -193,4 +196,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **MIXTURES,
     **SHAPES,
     **TWISTED,
+    **RECEIVERS,
+    **SURFACES,
+    **CROWDS,
 }

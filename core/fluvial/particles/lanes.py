@@ -23,6 +23,8 @@ from fluvial.waiting import Event
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_REFUSED_MAX: Final = 5.0
 """The longest pause while a peer answers, but takes nothing: it is busy, or its storage has failed."""
+PAUSE_S_NAMED: Final = 1.0
+"""A shorter pause that the peer names is kept only the first few times: whoever says each time that there is room in a moment is not believed for long."""
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
 
@@ -209,7 +211,9 @@ class DeliveryLane:
         until_s, times = self._full.get(owner, (0.0, 0))
         if until_s > now_s:  # several were under way
             return
-        pause_s = retry_s or min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
+        pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
+        if retry_s:
+            pause_s = max(retry_s, min(pause_s, PAUSE_S_NAMED))
         self._full[owner] = now_s + pause_s, min(times + 1, 30)
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:

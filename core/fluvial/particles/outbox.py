@@ -6,7 +6,7 @@ no write: the store hears once of each kind of failure of a row. Delivering twic
 
 Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
 not known whether they are there, or even exist) have few, which go round fairly by initiator, and a small part of each round of the loop: after a
-restart thousands of them are due at once.
+restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``lane_places``).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.failure_detector import FailureDetector
+from fluvial.particles.lane_places import LanePlaces
 from fluvial.particles.lanes import DeliveryLane, DeliveryRound
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
@@ -46,7 +47,7 @@ from fluvial.waiting import Event, now_s, soon
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANES_MAX: Final = 256
-"""Peers that are served at the same time; others wait for a place."""
+"""Peers that are served at the same time, besides those that are slow; others wait for a place."""
 KNOCKS_MAX: Final = 64
 """Peers among them that did not take anything the last time, or were never tried and are not connected."""
 KNOCKS_IN_ROUND_MAX: Final = 2
@@ -122,7 +123,8 @@ class Outbox:
         self._ready: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
         self._knocking: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
         self._in_line: set[PeerId] = set()
-        self._served = 0
+        self._places = LanePlaces()  # of all but the knocks
+        self._room_at_s = float("inf")  # then somebody gives up a place for which others wait
         self._knocks = 0
         self._begun = 0  # knocks, in this round of the loop
         self._sooner = anyio.Event()
@@ -198,21 +200,32 @@ class Outbox:
 
     def _give_places(self) -> None:
         assert self._tasks is not None, "the outbox was not started"
-        while self._served < LANES_MAX:
+        while True:
             knocks = self._knocking and self._knocks < KNOCKS_MAX and self._begun < KNOCKS_IN_ROUND_MAX
-            if not (self._ready or knocks):
+            if not (self._ready or knocks) or not self._has_room():
                 return
             is_knock = not self._ready
             _, lane = (self._knocking if is_knock else self._ready).pop()
             self._in_line.discard(lane.peer)
             lane.busy = True
-            self._served += 1
-            self._knocks += is_knock
             if is_knock:
                 if not self._begun:
                     soon(self._next_round)
                 self._begun += 1
+                self._knocks += 1
+            else:
+                self._places.take(lane.peer, now_s())
             self._tasks.start(self._serve(lane, is_knock))
+
+    def _has_room(self) -> bool:
+        """Whether a lane may be served now; if not, it is looked again when a place becomes free."""
+        if len(self._places) + self._knocks < LANES_MAX:
+            return True
+        at_s = self._places.make_room(now_s())
+        if at_s and at_s < self._room_at_s:
+            self._room_at_s = at_s
+            self._sooner.set()
+        return not at_s
 
     def _next_round(self) -> None:
         """In the next round of the loop further knocks may begin."""
@@ -220,12 +233,15 @@ class Outbox:
         self._give_places()
 
     async def _keep_time(self) -> None:
-        """Until cancelled: have lanes served whose pause is over."""
+        """Until cancelled: have lanes served whose pause is over, or for which there is a place again."""
         while True:
             self._sooner = anyio.Event()
-            wait_s = self._later[0][0] - now_s() if self._later else float("inf")
-            with anyio.move_on_after(wait_s):
+            due_s = min(self._later[0][0], self._room_at_s) if self._later else self._room_at_s
+            with anyio.move_on_after(due_s - now_s()):
                 await self._sooner.wait()
+            if self._room_at_s <= now_s():
+                self._room_at_s = float("inf")
+                self._give_places()
             while self._later and self._later[0][0] <= now_s():
                 due_s, _, lane = heappop(self._later)
                 # What was woken, or has been tried since, is there with another time.
@@ -250,8 +266,10 @@ class Outbox:
                 lane.took()  # it may have been woken in vain
         finally:
             lane.busy = False
-            self._served -= 1
-            self._knocks -= is_knock
+            if is_knock:
+                self._knocks -= 1
+            else:
+                self._places.give(lane.peer)
             if not lane.rows:
                 del self._lanes[lane.peer]
         # Not when it was cancelled: then the peer stops.

@@ -12,6 +12,7 @@ from fluvial.air.data.wire import encode_data
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
+from fluvial.particles import lane_places, outbox
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.keeper import Keeper
 from fluvial.storage import open_store
@@ -243,6 +244,28 @@ async def test_a_peer_that_is_there_is_served_while_many_that_are_not_wait(tmp_p
         await submit(b.peer_id, a, 0)
         await until(lambda: len(work.done) == 1)
         assert a.metric("fluvial_outbox_lanes") > 1_000
+
+
+async def test_peers_that_take_long_to_answer_keep_no_place_for_which_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LANES_MAX", 4)
+    monkeypatch.setattr(lane_places, "SLOW_S", 0.01)
+    deaf, work, handed, carry = nobodies(10), Work(), set[bytes](), Carrier.carry
+    monkeypatch.setattr(Carrier, "is_connected", lambda self, peer: True)
+
+    async def carried(carrier: Carrier, delivery: Delivery) -> Any:
+        if PeerId.from_public_key(delivery.to) in deaf:
+            handed.add(delivery.to)
+            await anyio.sleep_forever()
+        return await carry(carrier, delivery)
+
+    monkeypatch.setattr(Carrier, "carry", carried)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await a.node.submit(a.node.particle(scattered(deaf), ttl_ms=60_000, particle_id="p"))
+        await until(lambda: len(handed) == len(deaf))
+        await submit(b.peer_id, a, 0)
+        await until(lambda: len(work.done) == 1)
 
 
 async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(

@@ -98,6 +98,15 @@ def test_a_pause_that_the_peer_named_is_kept() -> None:
     assert lane.due_s == 60.0
 
 
+def test_a_peer_cannot_have_itself_tried_without_pause() -> None:
+    lane, rng, tries = lane_with(a1=ALICE), random.Random(1), 0
+    while lane.due_s < 60.0:
+        lane.put_off_all(row_of("a1"), lane.due_s, rng, retry_s=0.001)
+        lane.took()
+        tries += 1
+    assert tries <= 70
+
+
 def test_what_was_mended_is_tried_again_at_once_but_only_once() -> None:
     lane, rng = lane_with(a1=ALICE), random.Random(1)
     assert turns(lane, 0.0) == {"a1"}
