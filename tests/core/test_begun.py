@@ -12,6 +12,7 @@ import pytest
 from fluvial.begun import shielded
 from fluvial.guard.detached import Detached
 from fluvial.guard.guard import PluginFailed
+from fluvial.guard.stand_in import StandIns
 
 from tests.core.test_guard import OUTBURSTS
 from tests.support.services import make_guard
@@ -67,6 +68,54 @@ async def test_what_it_sets_in_its_context_stays_there() -> None:
     assert NAME.get() == "nobody"
 
 
+async def test_what_it_leaves_in_its_context_or_its_task_is_not_met_by_the_next() -> None:
+    guard = make_guard()
+
+    async def leave_word() -> None:
+        NAME.set("tea")
+
+    async def end_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def ask() -> str:
+        await anyio.lowlevel.checkpoint()
+        return NAME.get()
+
+    for work in (leave_word, end_itself):
+        await guard.call("teapot", "tea.brew", work, at_once=True)
+        assert await guard.call("teapot", "tea.brew", ask, at_once=True) == "nobody"
+
+
+async def test_it_may_begin_more_of_the_kind() -> None:
+    guard, tasks = make_guard(), list[object]()
+
+    async def inner() -> str:
+        tasks.append(asyncio.current_task())
+        await anyio.lowlevel.checkpoint()
+        return "tea"
+
+    async def outer() -> str:
+        tasks.append(asyncio.current_task())
+        return await guard.call("teapot", "tea.pour", inner, at_once=True)
+
+    for _ in range(2):
+        assert await guard.call("teapot", "tea.brew", outer, at_once=True) == "tea"
+    assert len(set(tasks)) == 4
+
+
+async def test_no_task_stands_by_where_no_call_is_to_come() -> None:
+    async def work() -> None: ...
+
+    before, guard = asyncio.all_tasks(), make_guard()
+    await guard.call("teapot", "tea.brew", work, at_once=True)
+    guard.close()
+    await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
+    assert asyncio.all_tasks() == before
+
+
 async def test_scopes_and_groups_that_it_opens_before_it_waits_hold() -> None:
     async def work() -> list[bool]:
         with anyio.move_on_after(0.01) as scope:
@@ -85,7 +134,7 @@ async def test_it_waits_for_what_it_has_begun_to_wait_for() -> None:
     async def work() -> str:
         return await answer
 
-    task = Detached(work, "tea", at_once=True)
+    task = Detached(work, "tea", at_once=StandIns())
     answer.set_result("tea")
     assert not task.over
     assert await task.wait(5)
@@ -102,7 +151,7 @@ async def test_it_is_asked_to_end_where_it_waits(turns: int) -> None:
         finally:
             notes.append("cleaned up")
 
-    task = Detached(work, "tea", at_once=True)
+    task = Detached(work, "tea", at_once=StandIns())
     for _ in range(turns):
         await anyio.lowlevel.checkpoint()
     assert await task.end(5)

@@ -208,6 +208,7 @@ class Assembly:
         named = (("services", service_room), ("particles", particles), ("health", self._health_desk()))
         rooms = [self.parts.add(name, room) for name, room in named]
         async with AsyncExitStack() as lives:
+            lives.callback(self._guard.close)
             await lives.enter_async_context(self.parts.living(self._seated["consensus"]))
             await lives.enter_async_context(self.parts.living(self._seated["authorization"]))
             run_transport = partial(self.transport.part.run, self.switchboard.receive, self)

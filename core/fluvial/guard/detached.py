@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
@@ -17,6 +18,7 @@ import anyio
 
 from fluvial.begun import Begun
 from fluvial.guard.blame import BLAME, Blame
+from fluvial.guard.stand_in import StandIns
 
 T = TypeVar("T")
 
@@ -32,8 +34,8 @@ class Detached(Generic[T]):
         work: starts it.
         name: of the task, for debuggers.
         blame: told if something that the work leaves to the event loop wants to end the process; its owner's by default.
-        at_once: make the first stretch, up to where the work waits for something, now, and not in the next turn of the event loop. It may be all
-            of it, so a caller that does this again and again must let the loop have its turns.
+        at_once: make the first stretch, up to where the work waits for something, now, as a part of one of these, and not in the next turn of the event
+            loop. It may be all of it, so a caller that does this again and again must let the loop have its turns.
 
     Attributes:
         error: the exception that it ended with, once it is over.
@@ -42,29 +44,33 @@ class Detached(Generic[T]):
     __slots__ = ("_breaks", "_over", "_result", "_scope", "_task", "_tell", "error", "name")
 
     def __init__(
-        self, work: Callable[[], Awaitable[T]], name: str, *, blame: Blame | None = None, at_once: bool = False
+        self,
+        work: Callable[[], Awaitable[T]],
+        name: str,
+        *,
+        blame: Blame | None = None,
+        at_once: StandIns | None = None,
     ) -> None:
         self.name: Final = name
         self.error: BaseException | None = None
         self._result: T | None = None
         self._breaks = 0
-        self._scope = anyio.CancelScope()
         self._over = False
         self._tell: list[Callable[[], object]] = []
+        if at_once is not None:
+            stand_in = at_once.begin(Begun(self._run(work)), name, blame)
+            self._scope, self._task = stand_in.scope, stand_in.task
+            return
         context = copy_context()
         if blame is not None:
             context.run(BLAME.set, blame)
-        loop, run = asyncio.get_running_loop(), self._run(work)
-        if at_once:
-            begun = Begun(run)
-            self._task: asyncio.Task[None] = loop.create_task(begun, name=name, context=context)
-            begun.begin_as(self._task, context)
-        else:
-            self._task = loop.create_task(run, name=name, context=context)
+        self._scope = anyio.CancelScope()
+        run = self._run(work, self._scope)
+        self._task = asyncio.get_running_loop().create_task(run, name=name, context=context)
 
-    async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[T]], scope: anyio.CancelScope | None = None) -> None:
         try:
-            with self._scope:
+            with scope or nullcontext():
                 self._result = await work()
         except BaseException as error:  # noqa: BLE001 - kept for the owner; the loop must not see it
             # Without this frame, which has the task: in a circle they would stay, with all that the work had, until garbage is collected.

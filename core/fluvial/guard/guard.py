@@ -19,6 +19,7 @@ from fluvial.errors import FluvialError, PluginError
 from fluvial.faults import describe
 from fluvial.guard.blame import BLAME, Blame
 from fluvial.guard.detached import Detached
+from fluvial.guard.stand_in import StandIns
 
 T = TypeVar("T")
 
@@ -75,12 +76,17 @@ class Guard:
         self._log = log
         self._rng = rng
         self._left_behind: Counts[str] = Counts()
+        self._stand_ins = StandIns()
         self._failures = Counter(
             "fluvial_plugin_failures",
             "Calls of plugins that failed, by plugin and cause",
             ["plugin", "cause"],
             registry=metrics,
         )
+
+    def close(self) -> None:
+        """No call is to come; what still runs is not waited for."""
+        self._stand_ins.close()
 
     async def call(
         self,
@@ -107,7 +113,8 @@ class Guard:
             PluginFailed: it raised anything else, or its deadline passed.
         """
         self._check_left_behind(plugin, what)
-        task = Detached(work, what, blame=self.blame(plugin, what), at_once=at_once)
+        stand_ins = self._stand_ins if at_once else None
+        task = Detached(work, what, blame=self.blame(plugin, what), at_once=stand_ins)
         try:
             in_time = task.over or await task.wait(timeout_s)
         except BaseException:  # the caller is cancelled

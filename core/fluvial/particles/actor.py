@@ -198,7 +198,8 @@ class Actor:
 
     async def _run(self, begin: Begin) -> Effects:
         async with self._turn():
-            effects, calls = await self._run_locked(begin)
+            # Who handed the particle over may give up meanwhile, but a machine whose run is given up is lost, and its work with it.
+            effects, calls = await shielded(self._run_locked(begin))
             self._begin_calls(calls)
             return effects
 
@@ -221,7 +222,11 @@ class Actor:
             if self._session.phase is ParticlePhase.NEW:
                 self._break(error)  # nothing came of it: it need not be remembered
             raise
-        except Refused as error:
+        except FluvialError as error:
+            if isinstance(error, Refused):
+                self._break(error)
+            raise
+        except BaseException as error:  # the peer stops: nobody knows how far the machine has come
             self._break(error)
             raise
         try:
@@ -269,7 +274,7 @@ class Actor:
     # --- written before it is sent
 
     async def _commit(self) -> None:
-        """Make durable what the session asks for, then let the outbox deliver it."""
+        """Make durable what the session asks for, then let the outbox deliver it; whoever may be cancelled shields it."""
         now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small()
         try:
             writes = await self._place.run(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
@@ -281,8 +286,7 @@ class Actor:
             return
         try:
             entries = await self._place.run(writes.entries, small=small)
-            # Who handed the particle over may give up meanwhile, but what has begun to be written will be there.
-            version = await shielded(store_writes(writes, entries, self._session, self._context))
+            version = await store_writes(writes, entries, self._session, self._context)
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
             self._break(error)
@@ -339,7 +343,8 @@ class Actor:
         async with self._turn():
             self._session.check()
             small = self._place.machine_is_small
-            return await self._place.run(lambda: self._session.parcel(to, branch=branch), small=small)
+            # Who waits may give up meanwhile, but nobody else may use the session before the thread has left it.
+            return await shielded(self._place.run(lambda: self._session.parcel(to, branch=branch), small=small))
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -361,7 +366,7 @@ class Actor:
         async with self._turn():
             if not self._session.note(signed):
                 return False
-            await self._commit()
+            await shielded(self._commit())
             return True
 
     async def resend(self, *, after_ms: int, room: int) -> Look:
@@ -384,7 +389,7 @@ class Actor:
                     room=room,
                 )
             if look.broken:
-                await self._commit()
+                await shielded(self._commit())
             return look
 
     # --- calls

@@ -23,8 +23,7 @@ from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particles.turn_line import TurnLine, stopping
-from fluvial.virtual.threads import in_thread, worked_s
-from fluvial.waiting import now_s
+from fluvial.virtual.threads import in_thread, work_clock
 
 ResultT = TypeVar("ResultT")
 
@@ -45,15 +44,16 @@ LONG_S: Final = 0.01
 class _Round:
     """How long light work takes in one round of the event loop, that of all particles together."""
 
-    def __init__(self) -> None:
+    def __init__(self, worked_s: Callable[[], float]) -> None:
+        self._worked_s = worked_s
         self._until: float | None = None
 
     def has_time(self) -> bool:
         if self._until is None:
-            self._until = worked_s() + LIGHT_S
+            self._until = self._worked_s() + LIGHT_S
             waiting.soon(self._end)
             return True
-        return worked_s() < self._until
+        return self._worked_s() < self._until
 
     def _end(self) -> None:
         self._until = None
@@ -68,9 +68,11 @@ class Processor:
     """
 
     def __init__(self, *, weight: Callable[[PeerId], int], metrics: CollectorRegistry) -> None:
+        self._now_s = waiting.clock()
+        self._worked_s = work_clock()
         self._sliced = TurnLine(weight)
         self._whole = TurnLine(weight)
-        self._round = _Round()
+        self._round = _Round(self._worked_s)
         self._turns = Counter("fluvial_machine_slices", "Slices of runs that took more than one", registry=metrics)
         gauge = Gauge("fluvial_machine_runs_waiting", "Runs that wait for their next slice", registry=metrics)
         gauge.set_function(lambda: len(self._sliced))
@@ -118,7 +120,7 @@ class Processor:
             goes_on: whether it follows from one that has just had its turn: what is short does not stand in line once more.
 
         Raises:
-            Refused: ``busy``, the peer stops; the machine must be thrown away.
+            Refused: ``busy``, the peer stops; the machine must be thrown away, as it must if the caller is cancelled.
             Exception: as the work does.
         """
         line = self._sliced
@@ -141,10 +143,10 @@ class Processor:
         try:
             while True:
                 await line.arrivals()
-                began = now_s()
-                while self._give_turn() and line and now_s() - began < TURN_S:
+                began = self._now_s()
+                while self._give_turn() and line and self._now_s() - began < TURN_S:
                     pass
-                if (took_s := now_s() - began) > LONG_S:
+                if (took_s := self._now_s() - began) > LONG_S:
                     await anyio.sleep(took_s)
                 for _ in range(ROUNDS_BETWEEN):
                     await anyio.lowlevel.checkpoint()
@@ -156,9 +158,9 @@ class Processor:
         line = self._sliced
         initiator, job = line.next_job()
         self._turns.inc()
-        began = worked_s()
+        began = self._worked_s()
         over = job.turn()
-        line.did(job, worked_s() - began)
+        line.did(job, self._worked_s() - began)
         if not over:
             # One after another: many that are half done would take the memory of them all.
             line.enter(initiator, job, first=True)
@@ -171,13 +173,13 @@ class Processor:
             while True:
                 await line.arrivals()
                 _, job = line.next_job()
-                began = now_s()
+                began = self._now_s()
                 try:
                     await in_thread(job.work)
                 except anyio.get_cancelled_exc_class():
                     job.fail(stopping())
                     raise
-                line.did(job, now_s() - began)
+                line.did(job, self._now_s() - began)
                 job.end()
         finally:
             line.end()

@@ -16,7 +16,6 @@ from fluvial import waiting
 from fluvial.errors import Refused
 from fluvial.fairness import FairQueue, Upstream
 from fluvial.identity import PeerId
-from fluvial.waiting import now_s
 
 ResultT = TypeVar("ResultT")
 
@@ -41,7 +40,9 @@ class TurnJob(Generic[ResultT]):
         self.result: ResultT | None = None
 
     def work(self) -> bool:
-        """Do one turn; whether it was the last one."""
+        """Do one turn; whether it was the last one, also because nobody waits for it any more."""
+        if self._ended.done():
+            return True
         try:
             self.result = self.advance()
         except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
@@ -66,10 +67,11 @@ class TurnJob(Generic[ResultT]):
         self.end()
 
     async def wait(self) -> ResultT:
-        """The result, when the last turn is over; raises what the work has raised, or what it failed with."""
-        # Who handed the particle over may give up meanwhile; but a machine whose run is given up is lost, and its work with it.
-        with anyio.CancelScope(shield=True):
-            await self._ended
+        """The result, when the last turn is over; raises what the work has raised, or what it failed with.
+
+        Whoever is cancelled meanwhile gives the work up: it has no further turn, though one in a thread comes to its end.
+        """
+        await self._ended
         if self.error is not None:
             error, self.error = self.error, None
             try:
@@ -88,6 +90,7 @@ class TurnLine:
     """
 
     def __init__(self, weight: Callable[[PeerId], int]) -> None:
+        self._now_s = waiting.clock()
         self._queue: FairQueue[PeerId, TurnJob[Any]] = FairQueue(weight)
         self._branches: dict[PeerId, dict[Upstream, FairQueue[PeerId, TurnJob[Any]]]] = {}  # the same jobs, by sender
         self._done: dict[PeerId | Upstream, float] = {}  # for senders and their branches, seconds, fading
@@ -145,7 +148,7 @@ class TurnLine:
 
     def did(self, job: TurnJob[Any], seconds: float) -> None:
         """A job had a turn of so long."""
-        now = now_s()
+        now = self._now_s()
         if now - self._faded_s > HALF_LIFE_S / 4:
             part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
             self._done = {one: left for one, done in self._done.items() if (left := done * part) > FORGOTTEN_S}

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from fluvial.virtual.loop import is_virtual
+from fluvial.waiting import clock
 
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ async def in_thread(
     return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon_on_cancel)
 
 
-def worked_s() -> float:
-    """Seconds for which the calling thread has worked so far. Under virtual time nothing takes any: it is the loop's time then, so that runs repeat themselves."""
-    return anyio.current_time() if is_virtual() else time.thread_time()
+def work_clock() -> Callable[[], float]:
+    """A clock of the seconds for which the calling thread has worked so far.
+
+    Under virtual time nothing takes any: it is the running loop's time then, so that runs repeat themselves.
+    """
+    return clock() if is_virtual() else time.thread_time

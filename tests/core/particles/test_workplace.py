@@ -48,7 +48,7 @@ def processor() -> Processor:
     return Processor(weight=lambda _: 0, metrics=CollectorRegistry())
 
 
-def test_a_commit_of_a_large_flow_is_small_where_little_is_new_and_nothing_leaves() -> None:
+async def test_a_commit_of_a_large_flow_is_small_where_little_is_new_and_nothing_leaves() -> None:
     flow = Flow()
     assert flow.commit()
     assert flow.answer(1)
@@ -58,7 +58,7 @@ def test_a_commit_of_a_large_flow_is_small_where_little_is_new_and_nothing_leave
     assert not flow.answer(4), "what leaves is found in all that there is"
 
 
-def test_a_restored_flow_is_new_as_a_whole() -> None:
+async def test_a_restored_flow_is_new_as_a_whole() -> None:
     flow = Flow()
     flow.commit()
     flow.answer(1)
