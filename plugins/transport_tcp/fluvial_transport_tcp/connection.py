@@ -38,7 +38,7 @@ from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
-from fluvial_transport_tcp.reading import WORK, FrameReader, Withdraw
+from fluvial_transport_tcp.reading import ANSWERS, WORK, FrameReader, Withdraw
 from fluvial_transport_tcp.requests import Found, Pending, Requests
 from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
@@ -322,18 +322,20 @@ class Connection:
             self._fail(error)
 
     def _take(self, message: Message, counted: int, then: Callable[[], None]) -> Withdraw | None:
-        if message.kind in WORK:
+        kind = message.kind
+        if kind in WORK:
             if self._closing.goodbye_heard:
                 self._share.give(counted)
                 raise RemoteProtocolError("it begins something new after its goodbye")
             return self._handler.take(message, counted, then)
-        self._take_control(message)
+        if kind in ANSWERS:
+            self._take_answer(message)
+        else:
+            self._take_control(message)
         return None
 
     def _take_control(self, message: Message) -> None:
         match message.kind:
-            case Kind.ANSWER | Kind.ERROR:
-                self._take_answer(message)
             case Kind.CREDIT:
                 if not 0 < message.id <= self._one_way_charge:
                     raise RemoteProtocolError("it gives back more credit than was used")

@@ -116,6 +116,17 @@ class FrameWriter:
         self._metrics.messages_out[message.kind] += 1
         self.wake()
 
+    def offer(self, message: Message) -> bool:
+        """As :meth:`put`, if there is room in the queue; False if not.
+
+        Raises:
+            CreditClosed: there will be none.
+        """
+        if not self._room.take(frame_bytes(message.label, message.body)):
+            return False
+        self.put(message)
+        return True
+
     def put_control(self, message: Message) -> None:
         """Into the queue without waiting for room; for small messages of which there are few."""
         self._room.overdraw(frame_bytes(message.label, message.body))
