@@ -42,6 +42,7 @@ from fluvial_transport_tcp.reading import ANSWERS, WORK, FrameReader, Withdraw
 from fluvial_transport_tcp.requests import Found, Pending, Requests
 from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.waiting import Deadline
 from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
@@ -198,8 +199,7 @@ class Connection:
         """
         charge = self._admission.at_once(size)
         if charge is None:
-            with anyio.fail_after(until - now_s()):
-                charge = await self._admitted(size)
+            charge = await self._admitted(size, Deadline(self._shared.wheel, until))
         answered: Future[Found] = future()
 
         def tell(found: Found) -> None:
@@ -369,9 +369,9 @@ class Connection:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def _admitted(self, size: int) -> int:
+    async def _admitted(self, size: int, deadline: Deadline | None = None) -> int:
         """Wait until a frame may go into the queue; its charge."""
-        charge = await self._admission.wait(size)
+        charge = await self._admission.wait(size, deadline)
         if not self.usable:
             self._writer.unreserve(size)
             raise NotSent
