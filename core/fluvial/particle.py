@@ -112,6 +112,12 @@ class Particle(msgspec.Struct, frozen=True, dict=True):
         """What the initiator signs."""
         return SIGNING_TAG + encode(self.header)
 
+    def identify(self) -> bytes:
+        """:attr:`signed_bytes`, with which :attr:`key` is known at once: who needs both encodes the header once."""
+        signed = self.signed_bytes
+        self.__dict__["key"] = ParticleKey(hashlib.sha256(signed).digest())
+        return signed
+
     @property
     def id(self) -> str:
         """The id that the initiator chose."""
@@ -132,9 +138,9 @@ class Particle(msgspec.Struct, frozen=True, dict=True):
         """How many bytes the encoded header has."""
         return len(encode(self.header))
 
-    def signed_by_initiator(self) -> bool:
-        """Whether the signature is the initiator's."""
-        return verify(self.header.initiator, self.signature, self.signed_bytes)
+    def signed_by_initiator(self, signed_bytes: bytes = b"") -> bool:
+        """Whether the signature is the initiator's; ``signed_bytes`` if they are known, which saves encoding the header again."""
+        return verify(self.header.initiator, self.signature, signed_bytes or self.signed_bytes)
 
     def has_its_script(self) -> bool:
         """Whether the script is the one that was signed."""

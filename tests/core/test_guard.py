@@ -34,6 +34,7 @@ from fluvial.identity import KeyPair
 from fluvial.particle import Particle
 from fluvial.ports import NO_BLOCKS, Capability, Provider
 from fluvial.seats import Decision
+from fluvial.testing.authorization import decided
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -267,7 +268,7 @@ def seats(nasty: Nasty) -> dict[str, Callable[[], Any]]:
         "routing.learn": lambda: routing.learn(CONTACT),
         "routing.contacts": routing.contacts,
         "routing.providers": lambda: routing.providers(TEA, limit=3),
-        "authorization.admit": lambda: authorization.admit(PARTICLE, PEER),
+        "authorization.admit": lambda: decided(authorization.admit(PARTICLE, PEER)),
         "authorization.permit": lambda: authorization.permit(CALL, None),
         "authorization.version": lambda: authorization.version,
         "authorization.weight": lambda: authorization.weight(PEER),

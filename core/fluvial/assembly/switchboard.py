@@ -57,6 +57,12 @@ class _ProtocolQueue(msgspec.Struct, eq=False):
     closing: bool = False
     answering: int = 0
 
+    def answered(self) -> None:
+        """One that was being answered no longer is."""
+        self.answering -= 1
+        if self.closing and not self.answering:
+            self.quiet.set()
+
 
 class Switchboard:
     """See the module's docstring.
@@ -145,7 +151,12 @@ class Switchboard:
             try:
                 if not line.is_open:
                     await self._held(line)
-                answer = await self._answered(line, sender, payload)
+                line.answering += 1
+                try:
+                    found = self._guarded(line, sender, payload) if line.foreign else line.answer.by(sender, payload)
+                    answer = found if isinstance(found, bytes) else await found
+                finally:
+                    line.answered()
             finally:
                 line.places.give(sender)
             outcome = "answered"
@@ -164,16 +175,6 @@ class Switchboard:
             mine = line.places.has(sender)
             whose = f"{mine} messages of yours" if mine else f"{line.places.taken} messages"
             raise Refused(f"{answer.protocol}: {whose} are being answered, try again", reason="busy")
-
-    async def _answered(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
-        line.answering += 1
-        try:
-            found = self._guarded(line, sender, payload) if line.foreign else line.answer.by(sender, payload)
-            return found if isinstance(found, bytes) else await found
-        finally:
-            line.answering -= 1
-            if line.closing and not line.answering:
-                line.quiet.set()
 
     async def _guarded(self, line: _ProtocolQueue, sender: PeerId, payload: bytes) -> bytes:
         answer = line.answer

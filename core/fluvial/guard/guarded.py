@@ -84,6 +84,7 @@ class GuardedTransport(_Seat[Transport]):
     def __init__(self, guard: Guard, name: str) -> None:
         super().__init__(guard, name)
         self._wheel = TimerWheel()
+        self._requested = self._what("request")
 
     @property
     def addresses(self) -> Sequence[Address]:
@@ -105,7 +106,7 @@ class GuardedTransport(_Seat[Transport]):
 
         take_back = self._guard.ask(
             self._plugin,
-            self._what("request"),
+            self._requested,
             lambda: self.part.ask(peer, protocol, payload, tell, timeout_s=timeout_s),
             None,
         )
@@ -127,14 +128,14 @@ class GuardedTransport(_Seat[Transport]):
         finally:
             timer.cancel()
             if not isinstance(found, bytes):
-                self._guard.ask(self._plugin, self._what("request"), take_back, None)
+                self._guard.ask(self._plugin, self._requested, take_back, None)
         if isinstance(found, bytes):
             return found
         try:
             if isinstance(found, WAYS):
                 raise found
             failed = (
-                self._guard.failure(self._plugin, self._what("request"), found)
+                self._guard.failure(self._plugin, self._requested, found)
                 if isinstance(found, Exception)
                 else self._wrong("request", found)
             )
@@ -146,7 +147,7 @@ class GuardedTransport(_Seat[Transport]):
         try:
             answer = await self._guard.call(
                 self._plugin,
-                self._what("request"),
+                self._requested,
                 lambda: self.part.request(contact, protocol, payload, timeout_s=timeout_s),
                 timeout_s=timeout_s + TRANSPORT_GRACE_S,
                 passes=WAYS,
@@ -221,6 +222,11 @@ class GuardedTransport(_Seat[Transport]):
         await self._guard.call(
             self._plugin, self._what("disconnect"), lambda: self.part.disconnect(peer), timeout_s=CALL_S
         )
+
+
+def _refusal(error: PluginFailed) -> Refused:
+    """What a particle's sender hears of an authorization that failed."""
+    return Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint)
 
 
 class GuardedRouting(_Seat[Routing]):
@@ -302,27 +308,33 @@ def _all(kind: type[T], values: Iterable[object]) -> tuple[T, ...]:
 class GuardedAuthorization(_Seat[Authorization]):
     """The authorization, which is also the port ``trust``; one that fails admits and permits nothing, and everybody is a stranger to it."""
 
-    async def admit(self, particle: Particle, sender: PeerId) -> Decision:
-        """As :meth:`Authorization.admit`.
+    def __init__(self, guard: Guard, name: str) -> None:
+        super().__init__(guard, name)
+        self._admission = self._what("admit")
+
+    def admit(self, particle: Particle, sender: PeerId) -> Decision | Awaitable[Decision]:
+        """As :meth:`Authorization.admit`; :data:`ALLOWED` or what is to be awaited for the decision.
 
         Raises:
             Refused: as the part raised it; ``broken`` if it failed, ``busy`` if it took too long.
             StorageError: as the part raised it.
         """
-        what = self._what("admit")
         try:
             found = self._guard.begin(
-                self._plugin, what, lambda: self.part.admit(particle, sender), passes=ADMIT_RAISES
+                self._plugin, self._admission, lambda: self.part.admit(particle, sender), passes=ADMIT_RAISES
             )
-            if found is ALLOWED:  # nearly always, and at once
-                return ALLOWED
-            decision: object = found
+        except PluginFailed as error:
+            raise _refusal(error) from error
+        return ALLOWED if found is ALLOWED else self._admitted(found)  # nearly always, and at once
+
+    async def _admitted(self, found: object) -> Decision:
+        try:
             if hasattr(found, "__await__"):
                 asked = cast("Awaitable[Decision]", found)
-                decision = await self._guard.call(self._plugin, what, lambda: asked, passes=ADMIT_RAISES)
-            return self._decision("admit", decision)
+                found = await self._guard.call(self._plugin, self._admission, lambda: asked, passes=ADMIT_RAISES)
+            return self._decision("admit", found)
         except PluginFailed as error:
-            raise Refused(error.message, reason="busy" if error.timed_out else "broken", hint=error.hint) from error
+            raise _refusal(error) from error
 
     async def permit(self, call: Call, policy: Json | None) -> Decision:
         """As :meth:`Authorization.permit`."""

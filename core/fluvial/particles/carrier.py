@@ -204,26 +204,26 @@ class Carrier:
         peer could not be reached, and tries again.
         """
         try:
-            return decode_receipt(await self._passed(peer, protocol, payload, sender))
+            if self._passed_on.take(peer):
+                try:
+                    answer: Awaitable[bytes] | None
+                    answer = self._transport.ask(peer, protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
+                    if answer is None and self.is_connected(peer):  # there is no room for it now
+                        answer = self._transport.request(Contact(peer), protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
+                    if answer is not None:
+                        return decode_receipt(await answer)
+                finally:
+                    self._passed_on.give(peer)
+            elif self.is_connected(peer):
+                raise _busy(self._passed_on.has(peer), f"for {peer}")
+            return decode_receipt(await self._ask_anew(peer, protocol, payload, sender))
         except Unreachable as error:
             if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
 
-    async def _passed(self, peer: PeerId, protocol: str, payload: bytes, sender: PeerId) -> bytes:
-        """The answer to what is passed on: over the connection with the peer, else over one for which a way is sought."""
-        if self._passed_on.take(peer):
-            try:
-                answer: Awaitable[bytes] | None
-                answer = self._transport.ask(peer, protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
-                if answer is None and peer in self._transport.connected():  # there is no room for it now
-                    answer = self._transport.request(Contact(peer), protocol, payload, timeout_s=ANSWER_TIMEOUT_S)
-                if answer is not None:
-                    return await answer
-            finally:
-                self._passed_on.give(peer)
-        elif peer in self._transport.connected():
-            raise _busy(self._passed_on.has(peer), f"for {peer}")
+    async def _ask_anew(self, peer: PeerId, protocol: str, payload: bytes, sender: PeerId) -> bytes:
+        """The answer to what is passed on over a connection for which a way is sought."""
         if not self._sought.take(sender):
             raise _busy(self._sought.has(sender), f"of {sender} for peers that are not connected")
         try:

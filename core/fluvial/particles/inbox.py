@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from logging import DEBUG, ERROR, WARNING
 from typing import Final
 
@@ -28,9 +30,10 @@ from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.memory import COPIES, MemoryBudget, Reservation
 from fluvial.particles.processor import BYTES_ON_LOOP, Processor
 from fluvial.particles.quota import DiskQuota
-from fluvial.particles.receipt import ACCEPTANCE, MISSING, PROTOCOL, REASONS, Receipt
+from fluvial.particles.receipt import ACCEPTANCE, ACCEPTED, MISSING, PROTOCOL, REASONS, Receipt, encode_receipt
 from fluvial.particles.refusals import RefusalLog
 from fluvial.particles.signed_headers import SignedHeaders
+from fluvial.seats import ALLOWED, Decision, RefusingAnswer
 from fluvial.throttling import ThrottledLog
 
 OWN_REASONS_MAX: Final = 64
@@ -39,6 +42,7 @@ OWN_REASONS_MAX: Final = 64
 
 PASSED_ON_UNCOUNTED_BYTES: Final = 16_384
 """What is passed on and has no more bytes is not counted as its initiator's memory: the places for what is passed on bound it to 24 MiB."""
+UNCOUNTED: Final = nullcontext()
 
 
 class _RefusedThere(Refused):
@@ -102,54 +106,57 @@ class Inbox:
             "fluvial_particles", "Particles handed to this peer, by outcome", ["outcome"], registry=metrics
         )
 
-    async def receive(self, sender: PeerId, payload: bytes) -> Receipt:
-        """Take in an encoded delivery. Accepted means: durable here. Never raises for what a sender may have done."""
+    async def answer(self, sender: PeerId, payload: bytes) -> bytes:
+        """Take in an encoded delivery; the encoded receipt. Accepted means: durable here. Never raises for what a sender may have done."""
         particle_id, passing_on = "", False
         try:
             delivery = decode_delivery(payload)
             particle_id, passing_on = delivery.header.id, delivery.to != self._key
-            outcome = await self._take_in(sender, delivery, payload)
-        except Refused as error:
-            return self._refused(
-                sender,
-                particle_id,
-                error.reason,
-                error,
-                retry_ms=error.retry_ms,
-                at_relay=passing_on and not isinstance(error, _RefusedThere),
-                foreign=isinstance(error, _RefusedThere),
-            )
-        except MissingError as error:
-            return self._refused(sender, particle_id, MISSING, error, error.contents)
-        except RemoteProtocolError as error:
-            return self._refused(sender, particle_id, "malformed", error)
-        except Unreachable as error:
-            return self._refused(sender, particle_id, "unreachable", error)
-        except StorageError as error:
-            self._throttled.note("storage_failed", "delivery", level=ERROR, particle=particle_id, error=error.message)
-            return self._refused(sender, particle_id, "storage", FluvialError("the peer's storage failed"))
+            particle = delivery.particle
+            if (decision := self._inspected(sender, delivery, particle)) is not ALLOWED:
+                _check(decision if isinstance(decision, Decision) else await decision)
+            if passing_on:
+                outcome = await self._pass_on(sender, delivery, particle, payload)
+            else:
+                outcome = await self._take_in(sender, delivery, particle, payload)
         except FluvialError as error:
-            self._throttled.note(
-                "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
-            )
-            return self._refused(sender, particle_id, "broken", FluvialError("this peer failed"))
+            return answer_of(self._failed(sender, particle_id, error, passing_on=passing_on))
         self._outcomes.count(outcome)
-        return ACCEPTANCE
+        return answer_of(ACCEPTANCE)
 
-    async def _take_in(self, sender: PeerId, delivery: Delivery, payload: bytes) -> str:
+    def _inspected(self, sender: PeerId, delivery: Delivery, particle: Particle) -> Decision | Awaitable[Decision]:
+        """What the authorization says of a delivery with which everything else is right."""
         inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
-        particle = delivery.particle
         if not self._signed.is_signed(particle):
             raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
-        decision = await self._authorization.admit(particle, sender)
-        if not decision.allowed:
-            raise Refused(decision.explanation, reason=decision.reason)
-        if delivery.to != self._key:
-            if len(payload) <= PASSED_ON_UNCOUNTED_BYTES:
-                return await self._pass_on(sender, delivery.to, particle, payload)
-            payer = self._budget.payer(particle.initiator, Upstream(sender, delivery.branch))
-            with self._budget.reserved(payer, COPIES * len(payload)):
-                return await self._pass_on(sender, delivery.to, particle, payload)
+        return self._authorization.admit(particle, sender)
+
+    def _failed(self, sender: PeerId, particle_id: str, error: FluvialError, *, passing_on: bool) -> Receipt:
+        """The receipt of a delivery that came to nothing."""
+        refused = partial(self._refused, sender, particle_id)
+        match error:
+            case Refused():
+                there = isinstance(error, _RefusedThere)
+                at_relay = passing_on and not there
+                return refused(error.reason, error, retry_ms=error.retry_ms, at_relay=at_relay, foreign=there)
+            case MissingError():
+                return refused(MISSING, error, error.contents)
+            case RemoteProtocolError():
+                return refused("malformed", error)
+            case Unreachable():
+                return refused("unreachable", error)
+            case StorageError():
+                self._throttled.note(
+                    "storage_failed", "delivery", level=ERROR, particle=particle_id, error=error.message
+                )
+                return refused("storage", FluvialError("the peer's storage failed"))
+            case _:
+                self._throttled.note(
+                    "particle_failed", "delivery", cause=sender, level=ERROR, particle=particle_id, error=error.message
+                )
+                return refused("broken", FluvialError("this peer failed"))
+
+    async def _take_in(self, sender: PeerId, delivery: Delivery, particle: Particle, payload: bytes) -> str:
         upstream = Upstream(sender, delivery.branch)
         self._quota.check(particle.initiator, upstream)
         payer = self._budget.payer(particle.initiator, upstream)
@@ -190,13 +197,18 @@ class Inbox:
             particle.initiator, lambda: decode_data(particle.key, data), upstream=upstream
         )
 
-    async def _pass_on(self, sender: PeerId, receiver: bytes, particle: Particle, payload: bytes) -> str:
+    async def _pass_on(self, sender: PeerId, delivery: Delivery, particle: Particle, payload: bytes) -> str:
         """As a relay: to a peer that keeps a connection to this one; its receipt decides."""
-        to = PeerId.from_public_key(receiver)
+        to = PeerId.from_public_key(delivery.to)
+        counted: AbstractContextManager[object] = UNCOUNTED
+        if len(payload) > PASSED_ON_UNCOUNTED_BYTES:
+            payer = self._budget.payer(particle.initiator, Upstream(sender, delivery.branch))
+            counted = self._budget.reserved(payer, COPIES * len(payload))
         try:
-            receipt = await self._carrier.pass_on(
-                to, PROTOCOL, payload, sender=sender, deadline_ms=particle.deadline_ms
-            )
+            with counted:
+                receipt = await self._carrier.pass_on(
+                    to, PROTOCOL, payload, sender=sender, deadline_ms=particle.deadline_ms
+                )
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
         except LocalProtocolError as error:
@@ -243,6 +255,21 @@ class Inbox:
                 return "other"
             self._own_reasons.add(reason)
         return reason
+
+
+def answer_of(receipt: Receipt) -> bytes:
+    """A receipt as the answer to a delivery or a notice; one that was refused was of no use, unless it may be taken later.
+
+    Who hands over what others have written cannot know that they have no room here.
+    """
+    data = encode_receipt(receipt)
+    return data if receipt.reason == ACCEPTED or receipt.temporary else RefusingAnswer(data)
+
+
+def _check(decision: Decision) -> None:
+    """Raise Refused with what the authorization says against it."""
+    if not decision.allowed:
+        raise Refused(decision.explanation, reason=decision.reason)
 
 
 def _weighed(data: bytes, most: int) -> int:

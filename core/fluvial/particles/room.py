@@ -30,7 +30,7 @@ from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
 from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.failure_detector import FailureDetector
-from fluvial.particles.inbox import Inbox
+from fluvial.particles.inbox import Inbox, answer_of
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.life_signs import LifeSigns
 from fluvial.particles.limits import DiskLimits, ParticleLimits
@@ -41,12 +41,12 @@ from fluvial.particles.notice_inbox import NoticeInbox
 from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
-from fluvial.particles.receipt import ACCEPTED, PROTOCOL, Receipt, encode_receipt
+from fluvial.particles.receipt import PROTOCOL
 from fluvial.particles.refusals import PROTOCOL as REFUSALS_PROTOCOL
 from fluvial.particles.refusals import QUERY_BYTES_MAX, RefusalLog, encode_refusals, read_query
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.resender import Resender
-from fluvial.seats import Answer, Contributions, Decision, Part, RefusingAnswer
+from fluvial.seats import Answer, Contributions, Decision, Part
 from fluvial.services import Services
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import StoredParticle
@@ -177,11 +177,11 @@ class Particles(Part):
         self._outbox.wake(peer)
         self.keeper.come(peer)
 
-    async def _delivery(self, sender: PeerId, payload: bytes) -> bytes:
-        return _answer(await self._inbox.receive(sender, payload))
+    def _delivery(self, sender: PeerId, payload: bytes) -> Awaitable[bytes]:
+        return self._inbox.answer(sender, payload)
 
     async def _notice(self, sender: PeerId, payload: bytes) -> bytes:
-        return _answer(await self._notice_inbox.receive(sender, payload))
+        return answer_of(await self._notice_inbox.receive(sender, payload))
 
     async def _refused(self, sender: PeerId, payload: bytes) -> bytes:
         """What was refused, for this peer's owner."""
@@ -315,15 +315,6 @@ class Particles(Part):
             log=context.log,
             throttled=throttled,
         )
-
-
-def _answer(receipt: Receipt) -> bytes:
-    """A receipt as the answer to a delivery or a notice; one that was refused was of no use, unless it may be taken later.
-
-    Who hands over what others have written cannot know that they have no room here.
-    """
-    data = encode_receipt(receipt)
-    return data if receipt.reason == ACCEPTED or receipt.temporary else RefusingAnswer(data)
 
 
 async def _tell(throttled: ThrottledLog) -> None:

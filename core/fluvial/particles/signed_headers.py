@@ -28,11 +28,12 @@ class SignedHeaders:
 
     def is_signed(self, particle: Particle) -> bool:
         """Whether the header has its initiator's signature."""
+        signed_bytes = particle.identify()
         key = particle.key
         if self._signatures.get(key) == particle.signature:
             self._signatures.move_to_end(key)
             return True
-        if not particle.signed_by_initiator():
+        if not particle.signed_by_initiator(signed_bytes):
             return False
         self._signatures[key] = particle.signature
         if len(self._signatures) > self._most:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from fluvial_transport_tcp.pacing import PrefixRates, TokenBucket
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.work_clock import WorkClock
+from fluvial_transport_tcp.work_clock import DOUBTFUL_S, WorkClock
 
 EACH_US_PER_S: Final = 20_000
 """Microseconds of the event loop that what came to nothing may take in a second, of one connection; as much may be ahead."""
@@ -146,15 +146,16 @@ def metered(
     """
     step: Callable[[Any], Any] = work.send
     value: Any = None
-    spent, ended = 0.0, False
+    spent, ended, now = 0.0, False, clock.now
     while True:
-        began = clock.now()
+        began = now()
         try:
             value = step(value)
         except StopIteration as end:
             value, ended = end.value, True
         finally:
-            took = clock.since(began)
+            if (took := now() - began) > DOUBTFUL_S:
+                took = clock.at_most(took)
             spent += took
             account.use(took * price)
         if ended:

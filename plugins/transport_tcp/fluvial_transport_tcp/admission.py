@@ -5,7 +5,7 @@ from __future__ import annotations
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
 from fluvial_transport_tcp.handling import MESSAGE_COST_BYTES
 from fluvial_transport_tcp.keepalive import KeepAlive
-from fluvial_transport_tcp.waiting import take_credit
+from fluvial_transport_tcp.waiting import Deadline, take_credit
 from fluvial_transport_tcp.writing import FrameWriter
 
 
@@ -47,13 +47,13 @@ class MessageAdmission:
         self._life.active = True
         return charge
 
-    async def wait(self, size: int) -> int:
-        """The charge of a frame, once there is credit for it and room in the queue; raises as :meth:`at_once`."""
+    async def wait(self, size: int, deadline: Deadline | None = None) -> int:
+        """The charge of a frame, once there is credit for it and room in the queue; raises as :meth:`at_once`, and TimeoutError."""
         charge = MESSAGE_COST_BYTES + size
         try:
-            await take_credit(self._credit, charge)
+            await take_credit(self._credit, charge, deadline)
             try:
-                await self._writer.reserve(size)
+                await self._writer.reserve(size, deadline)
             except BaseException:
                 self._credit.give(charge)
                 raise

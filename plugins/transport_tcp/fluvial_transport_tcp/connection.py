@@ -38,10 +38,11 @@ from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
-from fluvial_transport_tcp.reading import WORK, FrameReader, Withdraw
+from fluvial_transport_tcp.reading import ANSWERS, WORK, FrameReader, Withdraw
 from fluvial_transport_tcp.requests import Found, Pending, Requests
 from fluvial_transport_tcp.shared import Shared
 from fluvial_transport_tcp.standing import Rank
+from fluvial_transport_tcp.waiting import Deadline
 from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
@@ -198,8 +199,7 @@ class Connection:
         """
         charge = self._admission.at_once(size)
         if charge is None:
-            with anyio.fail_after(until - now_s()):
-                charge = await self._admitted(size)
+            charge = await self._admitted(size, Deadline(self._shared.wheel, until))
         answered: Future[Found] = future()
 
         def tell(found: Found) -> None:
@@ -322,18 +322,20 @@ class Connection:
             self._fail(error)
 
     def _take(self, message: Message, counted: int, then: Callable[[], None]) -> Withdraw | None:
-        if message.kind in WORK:
+        kind = message.kind
+        if kind in WORK:
             if self._closing.goodbye_heard:
                 self._share.give(counted)
                 raise RemoteProtocolError("it begins something new after its goodbye")
             return self._handler.take(message, counted, then)
-        self._take_control(message)
+        if kind in ANSWERS:
+            self._take_answer(message)
+        else:
+            self._take_control(message)
         return None
 
     def _take_control(self, message: Message) -> None:
         match message.kind:
-            case Kind.ANSWER | Kind.ERROR:
-                self._take_answer(message)
             case Kind.CREDIT:
                 if not 0 < message.id <= self._one_way_charge:
                     raise RemoteProtocolError("it gives back more credit than was used")
@@ -367,9 +369,9 @@ class Connection:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def _admitted(self, size: int) -> int:
+    async def _admitted(self, size: int, deadline: Deadline | None = None) -> int:
         """Wait until a frame may go into the queue; its charge."""
-        charge = await self._admission.wait(size)
+        charge = await self._admission.wait(size, deadline)
         if not self.usable:
             self._writer.unreserve(size)
             raise NotSent

@@ -59,11 +59,12 @@ class _Uses(NamedTuple):
     body: bool = False
 
 
+_ALL: Final = _Uses(id=True, label=True, body=True)
 _USES: Final = {
     Kind.HELLO: _Uses(body=True),
-    Kind.REQUEST: _Uses(id=True, label=True, body=True),
+    Kind.REQUEST: _ALL,
     Kind.ANSWER: _Uses(id=True, body=True),
-    Kind.ERROR: _Uses(id=True, label=True, body=True),
+    Kind.ERROR: _ALL,
     Kind.ONE_WAY: _Uses(label=True, body=True),
     Kind.CREDIT: _Uses(id=True),
     Kind.PING: _Uses(id=True),
@@ -84,12 +85,12 @@ def encode_frame(message: Message) -> tuple[bytes, ...]:
     Raises:
         ValueError: the label has more than 255 bytes.
     """
-    label = message.label.encode()
-    if len(label) > LABEL_BYTES_MAX:
-        raise ValueError(f"a label has at most {LABEL_BYTES_MAX} bytes, not {len(label)}")
-    body = message.body
-    head = _HEADER.pack(len(label) + len(body), message.kind, len(label), message.id) + label
-    return (head + body,) if len(body) <= JOINED_BYTES_MAX else (head, body)
+    label, body = message.label.encode(), message.body
+    label_bytes, body_bytes = len(label), len(body)
+    if label_bytes > LABEL_BYTES_MAX:
+        raise ValueError(f"a label has at most {LABEL_BYTES_MAX} bytes, not {label_bytes}")
+    head = _HEADER.pack(label_bytes + body_bytes, message.kind, label_bytes, message.id) + label
+    return (head + body,) if body_bytes <= JOINED_BYTES_MAX else (head, body)
 
 
 class FrameHead(NamedTuple):
@@ -171,27 +172,27 @@ class Decoder:
         if self._long is not None:
             return self._long_message(self._long)
         buffer, start = self._buffer, self._start
+        here = len(buffer) - start
         if self._head is not None:
             kind, message_id, label_bytes, size = self._head
-            if len(buffer) < start + size:
+            if here < size:
                 return None
             self._head = None
         else:
-            if len(buffer) - start < HEADER_BYTES:
+            if here < HEADER_BYTES:
                 return None
             size, number, label_bytes, message_id = _HEADER.unpack_from(buffer, start)
             kind = self._checked(number, message_id, label_bytes, size)
             size += HEADER_BYTES
-            if len(buffer) < start + size:
+            if here < size:
                 self._head = FrameHead(kind, message_id, label_bytes, size)
                 return None
-        end = start + size
         message = _message(buffer, start, kind, message_id, label_bytes, size)
-        if end == len(buffer):
+        if here == size:
             buffer.clear()  # gives the memory of a long frame back
             self._start = 0
         else:
-            self._start = end
+            self._start = start + size
         return message
 
     def _long_message(self, frame: bytearray) -> Message | None:
@@ -211,8 +212,10 @@ class Decoder:
             )
         if label_bytes > size:
             raise RemoteProtocolError("a label is longer than its frame")
-        uses_id, uses_label, uses_body = _USES[kind]
-        if not ((uses_id or not message_id) and (uses_label or not label_bytes) and (uses_body or size == label_bytes)):
+        uses = _USES[kind]
+        if uses is not _ALL and (
+            (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body)
+        ):
             raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
         return kind
 
@@ -221,7 +224,7 @@ def _message(buffer: bytearray, start: int, kind: Kind, message_id: int, label_b
     label_at, end = start + HEADER_BYTES, start + size
     body_at = label_at + label_bytes
     try:
-        label = buffer[label_at:body_at].decode()
+        label = buffer[label_at:body_at].decode() if label_bytes else ""
         if size <= JOINED_BYTES_MAX:  # to copy it twice takes less time than a view of it
             return Message(kind, message_id, label, bytes(buffer[body_at:end]))
         with memoryview(buffer) as view:
@@ -248,9 +251,9 @@ class SendQueue:
         """Add a message."""
         if self._pieces is None:
             self._pieces = deque()
-        for piece in encode_frame(message):
-            self._pieces.append(piece)
-            self.size += len(piece)
+        pieces = encode_frame(message)
+        self._pieces += pieces
+        self.size += sum(map(len, pieces))
 
     def take(self, bytes_max: int) -> bytes | memoryview:
         """The next bytes: small pieces together, a long one slice by slice and never copied; empty if there are none."""
@@ -258,6 +261,9 @@ class SendQueue:
         if not pieces:
             self._pieces = None
             return b""
+        if self.size <= bytes_max:
+            self._pieces, self.size = None, 0
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         parts: list[bytes | memoryview] = []
         room = bytes_max
         while pieces and room:

@@ -119,8 +119,7 @@ class MessageHandler:
     def drop(self) -> None:
         """Forget what has not begun: the sender has gone, and what it did not see answered it has to say again."""
         for work in self._workers.drop():
-            self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
-            self._share.give(work.frame_bytes)
+            self._give_back(work)
 
     def close(self) -> None:
         """No more messages will come; those that are here are handled."""
@@ -156,9 +155,20 @@ class MessageHandler:
         self._workers.add(work)
 
     async def _handle(self, work: _Work) -> int:
+        message, useful = work.message, False
         try:
-            reply, useful = await self._reply(work.message)
-            await self._finish(work, reply)
+            body = await self._shared.receive(self._peer, message.label, message.body)
+            if HEADER_BYTES + len(body) > self._frame_bytes_max:
+                raise ResourceLimit(f"the answer of {len(body)} bytes is larger than a frame may be")
+            reply = Message(Kind.ANSWER, message.id, body=body)
+            self.answered, useful = True, not isinstance(body, RefusingAnswer)
+        except FluvialError as error:
+            reply = self._error(message, error)
+        except Exception as error:  # noqa: BLE001 - a bug of whoever handles it costs this message, not the node
+            reply = self._failed(message, error)
+        try:
+            if not self._finish(work, reply):
+                await self._finish_later(work, reply)
         except Exception as error:  # noqa: BLE001 - the boundary: everything expected was caught inside
             note_failure("handling", self._shared.throttled, error)
             return work.frame_bytes
@@ -169,22 +179,36 @@ class MessageHandler:
             work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
         )
         with contained("handling", self._shared.throttled):
-            await self._finish(work, reply)
+            if not self._finish(work, reply):
+                await self._finish_later(work, reply)
 
-    async def _finish(self, work: _Work, reply: Message) -> None:
+    def _finish(self, work: _Work, reply: Message) -> bool:
+        """Answer at once, and give back what the message has used; False if there is no room for the answer now."""
+        waits = False
         try:
             if work.message.kind is not Kind.REQUEST:
                 self._credit(work, refused=reply.kind is Kind.ERROR)
-                return
-            size = frame_bytes(reply.label, reply.body)
-            if not self._writer.reserve_now(size):
-                await self._reserve(size)
-            self._writer.put(reply)
+            else:
+                waits = not self._writer.offer(reply)
         except CreditClosed:
             pass  # the connection is gone, and with it whoever waits for the answer
         finally:
-            self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
-            self._share.give(work.frame_bytes)
+            if not waits:
+                self._give_back(work)
+        return not waits
+
+    async def _finish_later(self, work: _Work, reply: Message) -> None:
+        try:
+            await self._reserve(frame_bytes(reply.label, reply.body))
+            self._writer.put(reply)
+        except CreditClosed:
+            pass
+        finally:
+            self._give_back(work)
+
+    def _give_back(self, work: _Work) -> None:
+        self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
+        self._share.give(work.frame_bytes)
 
     async def _reserve(self, size: int) -> None:
         self._share.overdraw(size)
@@ -208,24 +232,13 @@ class MessageHandler:
             self._writer.give_credit(self._credit_owed)
             self._credit_owed = 0
 
-    async def _reply(self, message: Message) -> tuple[Message, bool]:
-        """The reply, and whether the message was of use."""
-        try:
-            body = await self._shared.receive(self._peer, message.label, message.body)
-            too_large = HEADER_BYTES + len(body) > self._frame_bytes_max
-        except FluvialError as error:
-            return self._error(message, error), False
-        except Exception as error:  # noqa: BLE001 - a bug of whoever handles it costs this message, not the node
-            self._shared.throttled.note(
-                "message_failed", type(error).__name__, level=ERROR, remote=self._peer, exc_info=error
-            )
-            text = b"it could not be handled; the log over there says why"
-            return Message(Kind.ERROR, message.id, FluvialError.code, text), False
-        if too_large:
-            limit = ResourceLimit(f"the answer of {len(body)} bytes is larger than a frame may be")
-            return self._error(message, limit), False
-        self.answered = True
-        return Message(Kind.ANSWER, message.id, body=body), not isinstance(body, RefusingAnswer)
+    def _failed(self, message: Message, error: Exception) -> Message:
+        self._shared.throttled.note(
+            "message_failed", type(error).__name__, level=ERROR, remote=self._peer, exc_info=error
+        )
+        return Message(
+            Kind.ERROR, message.id, FluvialError.code, b"it could not be handled; the log over there says why"
+        )
 
     def _error(self, message: Message, error: FluvialError) -> Message:
         self._shared.log.debug(

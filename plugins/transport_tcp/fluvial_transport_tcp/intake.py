@@ -91,10 +91,11 @@ class IntakeShare:
             frame_bytes: size of the frame.
             solicited: whether this side has asked for it.
         """
-        need = self.need(frame_bytes)
+        held = self._held + frame_bytes
+        need = held - OWN_BYTES
         if need > self._reserved and not self._intake.reserve(self, need, solicited=solicited):
             return False
-        self._held += frame_bytes
+        self._held = held
         return True
 
     def queue(self, frame_bytes: int, *, solicited: bool, on_turn: Callable[[], None]) -> IntakeClaim:

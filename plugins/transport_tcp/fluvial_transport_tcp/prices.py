@@ -37,7 +37,8 @@ class WorkPrices:
         used = self._used.get(kind)
         if not used:  # unknown; or a coarse clock has seen no time pass
             return 1.0
-        return min(DEAREST, max(CHEAPEST, used / self._total * len(self._used)))
+        price = used / self._total * len(self._used)
+        return DEAREST if price > DEAREST else CHEAPEST if price < CHEAPEST else price
 
     def use(self, kind: str, seconds: float) -> None:
         """Work of a kind was done, and was of use."""

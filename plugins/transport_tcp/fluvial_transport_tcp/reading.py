@@ -32,7 +32,12 @@ RECORDS_AT_ONCE: Final = 256
 """Pieces of messages that are decrypted before other connections get their turn: a TLS record may have a single byte."""
 WORK: Final = frozenset({Kind.REQUEST, Kind.ONE_WAY})
 """Kinds of messages that are held until they have been handled."""
-_ANSWERS: Final = frozenset({Kind.ANSWER, Kind.ERROR})
+ANSWERS: Final = frozenset({Kind.ANSWER, Kind.ERROR})
+"""Kinds of messages that this side has asked for."""
+ANSWER_BYTES_FREE: Final = 65_536
+"""Of an answer: reading it is charged to nobody. Nothing is agreed upon how long an answer may be, so who sends more pays for the rest."""
+MESSAGE_WORK_BYTES: Final = 4_096
+"""What a message takes besides its bytes, as bytes: to decrypt so many takes as long."""
 _SIGNS: Final = frozenset({Kind.PING, Kind.PONG})
 """Signs of life: one in many seconds is of use."""
 
@@ -61,13 +66,12 @@ class FrameReader:
 
     __slots__ = (
         "_account",
-        "_answers",
+        "_asked_bytes",
         "_decoder",
         "_ended",
         "_frame_bytes",
         "_frames",
         "_life",
-        "_messages",
         "_metrics",
         "_pace",
         "_received",
@@ -80,6 +84,7 @@ class FrameReader:
         "_waits",
         "_wire",
         "_withdraw",
+        "_work_bytes",
     )
 
     def __init__(
@@ -110,7 +115,8 @@ class FrameReader:
         self._take = take
         self._resume = resume
         self._received: memoryview | None = None  # read from the wire, not decrypted yet
-        self._messages = self._answers = 0  # in one call of read
+        # In one call of read: what it took, as bytes, and how much of that this side has asked for.
+        self._work_bytes = self._asked_bytes = 0
         self._frames = 0
         self._frame_bytes = 0  # of the share, for a frame that is not complete
         self._waits = False
@@ -131,12 +137,12 @@ class FrameReader:
             return
         self._turn = False
         began_s, before = self._rounds.clock.now(), self._metrics.bytes_in
-        self._messages = self._answers = 0
+        self._work_bytes = self._asked_bytes = 0
         try:
             self._read()
         finally:
             # What this node has asked for is its own work: else whoever answers it most would be the last to be read.
-            others = 1.0 - self._answers / self._messages if self._messages else 1.0
+            others = 1.0 - self._asked_bytes / self._work_bytes if self._work_bytes else 1.0
             self._account.read(self._rounds.clock.since(began_s) * others, self._metrics.bytes_in - before)
 
     def _begin_turn(self) -> None:
@@ -144,25 +150,24 @@ class FrameReader:
         self._heard()
 
     def _read(self) -> None:
-        records = RECORDS_AT_ONCE
+        records, next_message, counts = RECORDS_AT_ONCE, self._decoder.next_message, self._metrics.messages_in
         for _ in range(MESSAGES_AT_ONCE):
             if self._waits or self._ended:
                 return
-            message = self._decoder.next_message()
-            while message is None and records:
+            while (message := next_message()) is None and records:
                 records -= 1
                 if not self._more():
                     return
-                message = self._decoder.next_message()
             if message is None:
                 break
-            self._metrics.messages_in[message.kind] += 1
-            self._messages += 1
-            if message.kind in _ANSWERS:
-                self._answers += 1
-            elif message.kind in _SIGNS:
+            kind, size = message.kind, len(message.body)
+            counts[kind] += 1
+            self._work_bytes += MESSAGE_WORK_BYTES + size
+            if kind in ANSWERS:
+                self._asked_bytes += MESSAGE_WORK_BYTES + (size if size < ANSWER_BYTES_FREE else ANSWER_BYTES_FREE)
+            elif kind in _SIGNS:
                 self._account.waste(SIGN_S, 0, now_s())
-            counted = self._frame_is_complete(message.kind) if self._frame_bytes else 0
+            counted = self._frame_is_complete(kind) if self._frame_bytes else 0
             if (withdraw := self._take(message, counted, self._granted)) is not None:
                 self._wait(withdraw)
         if not (self._waits or self._ended):
@@ -183,7 +188,7 @@ class FrameReader:
     def _more(self) -> bool:
         """Feed the decoder with at least one byte; False if there is none now, or something has to be waited for."""
         head = self._decoder.head
-        if head is not None and not self._frame_bytes and not self._has_room(head.frame_bytes, head.kind in _ANSWERS):
+        if head is not None and not self._frame_bytes and not self._has_room(head.frame_bytes, head.kind in ANSWERS):
             return False
         while not (data := self._session.read()):
             if self._received is None:

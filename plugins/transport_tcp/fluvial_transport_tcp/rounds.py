@@ -76,7 +76,7 @@ class WorkRounds:
         if self._until is None:
             self._until = self.clock.used() + ROUND_S
             waiting.soon(self._next)
-        elif account.tag > self._lowest(account.tag) + TURN_S or self.clock.used() >= self._until:
+        elif account.tag > self._lowest(account.tag) + TURN_S or not self.clock.before(self._until):
             return False
         self._serve(account)
         return True
@@ -123,7 +123,7 @@ class WorkRounds:
     def _has_time(self, place: _Place) -> bool:
         """Whether this round has time left for whoever was called."""
         place.called = False
-        if self._until is not None and self.clock.used() >= self._until:
+        if self._until is not None and not self.clock.before(self._until):
             return False
         place.left = True
         self._serve(place.account)
@@ -131,9 +131,10 @@ class WorkRounds:
 
     def _lowest(self, tag: float) -> float:
         """The lowest tag among a connection's and those of all that wait."""
-        self._forget_begun()
         if self._called:
-            return min(tag, self._called[0].account.tag)
+            self._forget_begun()
+            if self._called:
+                return min(tag, self._called[0].account.tag)
         return min(tag, self._line[0][0]) if self._line else tag
 
     def _forget_begun(self) -> None:
@@ -142,15 +143,21 @@ class WorkRounds:
 
     def _arrive(self, account: WorkAccount) -> None:
         """Settle what was used and not used while there was nothing to do."""
+        tag, virtual, number = account.tag, self._virtual, self._number
         if account.served is None:
-            account.tag = self._virtual - TURN_S
-        elif self._number - account.served > IDLE_ROUNDS:
-            account.tag = min(account.tag, self._virtual)
-        account.tag = min(max(account.tag, self._virtual - CREDIT_S), self._virtual + DEBT_S)
-        account.served = self._number
+            account.tag = virtual - TURN_S
+        elif tag > virtual:
+            if number - account.served > IDLE_ROUNDS:
+                account.tag = virtual
+            elif tag > virtual + DEBT_S:
+                account.tag = virtual + DEBT_S
+        elif tag < virtual - CREDIT_S:
+            account.tag = virtual - CREDIT_S
+        account.served = number
 
     def _serve(self, account: WorkAccount) -> None:
-        self._virtual = max(self._virtual, self._lowest(account.tag))
+        if account.tag > self._virtual:
+            self._virtual = max(self._virtual, self._lowest(account.tag))
         account.served = self._number
 
     def _enter(self, place: _Place) -> None:

@@ -25,17 +25,27 @@ class WorkClock:
     def __init__(self, now: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.thread_time) -> None:
         self.now: Final = now
         self._used: Final = used
-        self._seen = float("-inf")
+        self._seen = self._seen_at = float("-inf")
 
     def used(self) -> float:
         """Seconds of processor time of this thread, of the system."""
+        self._seen_at = self.now()
         self._seen = self._used()
         return self._seen
+
+    def before(self, used: float) -> bool:
+        """Whether :meth:`used` would give less; the system is asked only if so much can have been used since it was last asked."""
+        return self._seen + self.now() - self._seen_at < used or self.used() < used
 
     def since(self, began: float) -> float:
         """Seconds of work since :meth:`now` was ``began``.
 
         Never more than what the clock says, nor than the processor time since :meth:`used` was last called; call it before work begins.
         """
-        took, seen = self.now() - began, self._seen
-        return took if took <= DOUBTFUL_S else min(took, self.used() - seen)
+        took = self.now() - began
+        return took if took <= DOUBTFUL_S else self.at_most(took)
+
+    def at_most(self, took: float) -> float:
+        """Seconds of work of what took longer than ``DOUBTFUL_S`` by the clock; as :meth:`since`."""
+        seen = self._seen
+        return min(took, self.used() - seen)

@@ -3,7 +3,8 @@
 A task per message would cost more than the message, and tasks that wait for each connection would be most of what an idle one costs: so a few
 workers wait for any. The messages of a connection are in a line; a worker that is called takes them from there. Whoever takes one while others wait
 calls another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
-nothing to do; if not, the other goes on. So no message waits for another that is slow.
+nothing to do; if not, the other goes on. So no message waits for another that is slow. Where messages of the connection are waiting for something already,
+the next ones will as well: for each of those in line a worker is called, as far as there are as many at work, so that they all begin in one turn of the loop.
 
 After a few jobs they rest for a turn of the event loop, so that a flood over one connection holds up the others by little; and all connections together
 begin jobs for some milliseconds of a turn (``rounds``), so that floods over many hold up nobody for long.
@@ -160,7 +161,7 @@ class Workers(Generic[JobT]):
         self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
         self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
-        self._called = False  # a worker is on its way to the line
+        self._called = 0  # workers on their way to the line
         self._begun = 0  # jobs since the last rest
         self._resting = False  # a worker lets others have their turn, and goes on then
 
@@ -207,7 +208,8 @@ class Workers(Generic[JobT]):
 
     async def work(self, worker: _Worker) -> None:
         """For the pool: do jobs until there is nothing for this worker to do any more."""
-        self._called = False
+        if self._called:  # it comes uncalled where it has just given up a job of this line
+            self._called -= 1
         if self._workers is None:
             self._workers = set()
         self._workers.add(worker)
@@ -261,8 +263,11 @@ class Workers(Generic[JobT]):
             self._call()
 
     def _call(self) -> None:
-        if not (self._called or self._pause or self._held_up()):
-            self._called = True
+        wanted = 1
+        if self._workers and self._jobs:
+            wanted = max(1, min(len(self._jobs), len(self._workers), JOBS_AT_ONCE - self._begun))
+        while self._called < wanted and not (self._pause or self._held_up()):
+            self._called += 1
             self._pool.call(self)
 
     def _next(self, jobs: deque[JobT]) -> JobT:

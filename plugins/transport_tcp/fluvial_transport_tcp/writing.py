@@ -18,7 +18,7 @@ from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.secure import Session
-from fluvial_transport_tcp.waiting import take_credit
+from fluvial_transport_tcp.waiting import Deadline, take_credit
 from fluvial_transport_tcp.wire import Wire
 
 WRITE_BYTES: Final = 65_536
@@ -102,9 +102,9 @@ class FrameWriter:
         """As :meth:`reserve`, if there is room; False if not."""
         return self._room.take(size)
 
-    async def reserve(self, size: int) -> None:
-        """Wait for room in the queue, to be used by :meth:`put`; raises CreditClosed when there will be none."""
-        await take_credit(self._room, size)
+    async def reserve(self, size: int, deadline: Deadline | None = None) -> None:
+        """Wait for room in the queue, to be used by :meth:`put`; raises CreditClosed when there will be none, and TimeoutError."""
+        await take_credit(self._room, size, deadline)
 
     def unreserve(self, size: int) -> None:
         """Give back what :meth:`reserve` gave."""
@@ -115,6 +115,17 @@ class FrameWriter:
         self._queue.put(message)
         self._metrics.messages_out[message.kind] += 1
         self.wake()
+
+    def offer(self, message: Message) -> bool:
+        """As :meth:`put`, if there is room in the queue; False if not.
+
+        Raises:
+            CreditClosed: there will be none.
+        """
+        if not self._room.take(frame_bytes(message.label, message.body)):
+            return False
+        self.put(message)
+        return True
 
     def put_control(self, message: Message) -> None:
         """Into the queue without waiting for room; for small messages of which there are few."""

@@ -23,9 +23,9 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     verify = Particle.signed_by_initiator
 
-    def noted(self: Particle) -> bool:
+    def noted(self: Particle, signed_bytes: bytes) -> bool:
         ids.append(self.id)
-        return verify(self)
+        return verify(self, signed_bytes)
 
     monkeypatch.setattr(Particle, "signed_by_initiator", noted)
     return ids

@@ -207,3 +207,26 @@ async def test_jobs_that_nobody_waits_for_any_more_are_not_begun() -> None:
         assert done + inside + len(dropped) == 2_000
         assert len(jobs.done) == done + inside, "what has begun is done"
         assert not jobs.workers.busy
+
+
+async def test_where_jobs_wait_the_next_ones_begin_together() -> None:
+    """One for the first of them, which waits; then as many as wait already, in each turn of the loop."""
+    async with working() as pool:
+        jobs = Jobs(pool)
+        begun = []
+        for number in range(1, 2 * JOBS_AT_ONCE, 2):
+            jobs.workers.add(number)
+        while jobs.inside < JOBS_AT_ONCE:
+            await anyio.lowlevel.checkpoint()
+            begun.append(jobs.inside)
+        assert len(begun) < JOBS_AT_ONCE
+        before = jobs.inside
+        for number in range(1, 2 * JOBS_AT_ONCE, 2):
+            jobs.workers.add(number)
+        turns = 0
+        while jobs.inside < before + JOBS_AT_ONCE:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+        assert turns <= 4
+        jobs.gate.set()
+        jobs.workers.close()
