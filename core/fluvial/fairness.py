@@ -73,6 +73,13 @@ class Payer(msgspec.Struct, frozen=True):
         """
         return cls(Upstream(initiator) if vouched else upstream, initiator)
 
+    @property
+    def client(self) -> int | PeerId | None:
+        """Which of those it is whom the peer serves that brought it, as far as is known; None if it serves nobody but itself."""
+        if self.upstream.branch:
+            return self.upstream.branch
+        return self.initiator if self.initiator != self.upstream.sender else None
+
 
 class Branches:
     """The numbers that a peer gives to those of whom particles come, for the peers to which it hands these on. They tell nothing else about them.
@@ -230,18 +237,31 @@ class GroupedFairQueue(Generic[ItemT]):
         branches.push(upstream, None)
         owners.push(owner, item)
 
+    def remove(self, upstream: Upstream, owner: PeerId, item: ItemT) -> bool:
+        """Take an item out of line that is not wanted any more; False if it is not there."""
+        owners = self._owners.get(upstream)
+        if owners is None or not owners.remove(owner, item):
+            return False
+        branches = self._branches[upstream.sender]
+        branches.remove(upstream, None)
+        self._senders.remove(upstream.sender, None)
+        self._tidy(upstream)
+        return True
+
     def pop(self) -> ItemT:
         """Take the item whose turn it is. Raises IndexError if there is none."""
         sender, _ = self._senders.pop()
         branches = self._branches[sender]
         upstream, _ = branches.pop()
-        owners = self._owners[upstream]
-        _, item = owners.pop()
-        if not owners:
-            del self._owners[upstream]
-        if not branches:
-            del self._branches[sender]
+        _, item = self._owners[upstream].pop()
+        self._tidy(upstream)
         return item
+
+    def _tidy(self, upstream: Upstream) -> None:
+        if not self._owners[upstream]:
+            del self._owners[upstream]
+        if not self._branches[upstream.sender]:
+            del self._branches[upstream.sender]
 
 
 class SharedPlaces(Generic[OwnerT]):

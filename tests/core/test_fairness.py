@@ -7,7 +7,7 @@ from itertools import islice
 from random import Random
 
 import pytest
-from fluvial.fairness import Branches, FairQueue, SharedPlaces, Upstream, share_of
+from fluvial.fairness import Branches, FairQueue, GroupedFairQueue, SharedPlaces, Upstream, share_of
 from fluvial.identity import PeerId
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,3 +182,37 @@ def test_a_branch_is_the_same_for_all_of_one_source_and_tells_nothing_to_who_lac
     assert len({branches.of(upstream) for upstream in upstreams}) == len(upstreams)
     assert [branches.of(upstream) for upstream in upstreams] == [branches.of(upstream) for upstream in upstreams]
     assert branches.of(upstreams[0]) != Branches(b"x" * 16).of(upstreams[0])
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(("push", "pop", "remove")), st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_what_is_grouped_comes_out_once_whatever_is_taken_out_of_line(steps: list[tuple[str, int, int, int]]) -> None:
+    queue: GroupedFairQueue[int] = GroupedFairQueue()
+    there: dict[int, tuple[Upstream, PeerId]] = {}
+    for number, (step, sender, branch, owner) in enumerate(steps):
+        way, name = Upstream(id_of(f"sender {sender}"), branch), id_of(f"owner {owner}")
+        if step == "push":
+            queue.push(way, name, number)
+            there[number] = way, name
+        elif step == "pop" and there:
+            del there[queue.pop()]
+        elif step == "remove":
+            item = next((one for one, (by, of) in there.items() if (by, of) == (way, name)), -1)
+            assert queue.remove(way, name, item) is (item in there)
+            there.pop(item, None)
+        assert len(queue) == len(there)
+    assert sorted(queue.pop() for _ in range(len(queue))) == sorted(there)
+
+
+def test_hundreds_of_names_behind_one_peer_leave_the_next_one_every_second_turn() -> None:
+    queue: GroupedFairQueue[str] = GroupedFairQueue()
+    for number in range(300):
+        queue.push(Upstream(GREEDY), id_of(f"name {number}"), "greedy")
+    for _ in range(10):
+        queue.push(Upstream(MODEST), MODEST, "modest")
+    assert [queue.pop() for _ in range(21)].count("modest") == 10

@@ -64,7 +64,7 @@ async def make_call(
             raise ServiceError(
                 Status.NOT_ALLOWED, f"{call.service}.{call.function} {NOT_ALLOWED}: {decision.explanation}"
             )
-        outcome = Answered(await context.services.result(call, in_turn))
+        outcome = Answered(await context.services.result(call, in_turn, upstream=upstream))
     except ServiceError as error:
         outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
     status = int(outcome.status) if isinstance(outcome, Failed) else 0

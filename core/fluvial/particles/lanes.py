@@ -64,6 +64,7 @@ class DeliveryLane:
     Args:
         peer: who gets it.
         owner: who waits for it first: the initiator of the particle that made the lane.
+        upstream: which way that one came.
         weight: how much an initiator counts; see :class:`FairQueue`.
 
     Attributes:
@@ -94,11 +95,13 @@ class DeliveryLane:
         "peer",
         "round",
         "rows",
+        "upstream",
     )
 
-    def __init__(self, peer: PeerId, owner: PeerId, weight: Callable[[PeerId], int]) -> None:
+    def __init__(self, peer: PeerId, owner: PeerId, upstream: Upstream, weight: Callable[[PeerId], int]) -> None:
         self.peer: Final = peer
         self.owner: Final = owner
+        self.upstream: Final = upstream
         self.rows: dict[ParticleKey, OutboxRow] = {}
         self.busy = False
         self.round: DeliveryRound | None = None

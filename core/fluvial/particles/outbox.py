@@ -5,7 +5,7 @@ particles share: a peer that is away is tried as often for ten thousand particle
 no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
 
 Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
-not known whether they are there, or even exist) have few, which go round fairly by initiator, and a small part of each round of the loop: after a
+not known whether they are there, or even exist) have few, which go round fairly by who brought the particles, and a small part of each round of the loop: after a
 restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``lane_places``).
 """
 
@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
-from fluvial.fairness import FairQueue, Upstream
+from fluvial.fairness import GroupedFairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
@@ -120,8 +120,8 @@ class Outbox:
         self._good: OrderedDict[PeerId, None] = OrderedDict()
         self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
-        self._ready: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
-        self._knocking: FairQueue[PeerId, DeliveryLane] = FairQueue(weight)
+        self._ready: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
+        self._knocking: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
         self._in_line: set[PeerId] = set()
         self._places = LanePlaces()  # of all but the knocks
         self._room_at_s = float("inf")  # then somebody gives up a place for which others wait
@@ -167,7 +167,7 @@ class Outbox:
         if (lane := self._lanes.get(peer)) is not None:
             lane.wake()
             lane.failures = 0  # it is no knock any more
-            if peer in self._in_line and self._knocking.remove(lane.owner, lane):
+            if peer in self._in_line and self._knocking.remove(lane.upstream, lane.owner, lane):
                 self._in_line.discard(peer)
             self._schedule(lane)
 
@@ -175,7 +175,7 @@ class Outbox:
 
     def _put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> DeliveryLane:
         if (lane := self._lanes.get(row.peer)) is None:
-            lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, self._weight)
+            lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, upstream, self._weight)
         lane.put(row, owner, upstream)
         if lane.round is not None:
             self._work_beside(lane)
@@ -192,7 +192,7 @@ class Outbox:
             self._sooner.set()
             return
         self._in_line.add(lane.peer)
-        (self._knocking if self._is_knock(lane) else self._ready).push(lane.owner, lane)
+        (self._knocking if self._is_knock(lane) else self._ready).push(lane.upstream, lane.owner, lane)
         self._give_places()
 
     def _is_knock(self, lane: DeliveryLane) -> bool:
@@ -205,7 +205,7 @@ class Outbox:
             if not (self._ready or knocks) or not self._has_room():
                 return
             is_knock = not self._ready
-            _, lane = (self._knocking if is_knock else self._ready).pop()
+            lane = (self._knocking if is_knock else self._ready).pop()
             self._in_line.discard(lane.peer)
             lane.busy = True
             if is_knock:

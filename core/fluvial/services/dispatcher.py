@@ -20,14 +20,14 @@ import structlog
 from fluvial.air.data.weight import EncodedJson, is_light
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
-from fluvial.fairness import equal
+from fluvial.fairness import Upstream, equal
 from fluvial.guard.guard import Guard
 from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
 from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
 from fluvial.services.disclosure import Disclosure
-from fluvial.services.gate import Gate
+from fluvial.services.gate import Gate, Place
 from fluvial.services.interface import Interface
 from fluvial.services.limits import ServiceLimits
 from fluvial.services.service import Service, ServiceErrors, name_of
@@ -230,12 +230,15 @@ class Services:
         result = await self.result(call)
         return result.json if type(result) is EncodedJson else result
 
-    async def result(self, call: Call, in_turn: InTurn = at_once) -> Json | EncodedJson:
+    async def result(
+        self, call: Call, in_turn: InTurn = at_once, *, upstream: Upstream | None = None
+    ) -> Json | EncodedJson:
         """The result of a service call; encoded, if it is heavy.
 
         Args:
             call: the call.
             in_turn: where inline functions go through heavy arguments, and heavy results are converted.
+            upstream: who brought the particle; its initiator if nobody is named.
 
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
@@ -244,7 +247,7 @@ class Services:
         kind = self._kind(call)
         outcome = CANCELLED
         try:
-            value = await self._answer(kind, call, in_turn)
+            value = await self._answer(kind, call, in_turn, upstream)
             outcome = OUTCOMES[0]
             return value
         except ServiceError as error:
@@ -279,7 +282,7 @@ class Services:
             return False
         return call.function in self._execution.services().get(call.service, ())
 
-    async def _answer(self, kind: Kind, call: Call, in_turn: InTurn) -> Json | EncodedJson:
+    async def _answer(self, kind: Kind, call: Call, in_turn: InTurn, upstream: Upstream | None) -> Json | EncodedJson:
         timeout_s = self._limits.timeout_s
         if (entry := self._table.get(call.service)) is not None:
             service = entry.service
@@ -289,20 +292,23 @@ class Services:
             if call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max
-            async with self._gate.place(service.id, most, call.initiator):
+            async with self._gate.place(service.id, most, call.initiator, upstream):
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
+        place = self._gate.place(call.service, self._limits.service_calls_max, call.initiator, upstream)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
             if isinstance(handler, Inline):
                 with ServiceErrors(call, timeout_s=timeout_s):
                     return self._converted("client", name_of(call), partial(handler.answer, call))
-            return await self._foreign("client", call, partial(self._handled, call, handler), timeout_s, in_turn)
+            with ServiceErrors(call, timeout_s=timeout_s):
+                return await self._foreign("client", place, call, partial(self._handled, call, handler), in_turn)
         if self._execution is None:
             raise self._unknown_service(call)
         execution, timeout_s = self._execution, self._limits.execution_timeout_s
         try:
             work = partial(execution.call, call, timeout_s=timeout_s)
-            return await self._foreign(execution.plugin, call, work, timeout_s, in_turn)
+            with ServiceErrors(call, timeout_s=timeout_s):
+                return await self._foreign(execution.plugin, place, call, work, in_turn)
         except ServiceError as error:
             if error.status == Status.UNKNOWN_SERVICE and call.service not in execution.services():
                 raise self._unknown_service(call) from error
@@ -319,14 +325,13 @@ class Services:
         )
 
     async def _foreign(
-        self, plugin: str, call: Call, work: Callable[[], Awaitable[Any]], timeout_s: float, in_turn: InTurn
+        self, plugin: str, place: Place, call: Call, work: Callable[[], Awaitable[Any]], in_turn: InTurn
     ) -> Json | EncodedJson:
-        with ServiceErrors(call, timeout_s=timeout_s):
-            async with self._gate.place(call.service, self._limits.service_calls_max, call.initiator):
-                value = await work()
-                convert = partial(self._converted, plugin, name_of(call), lambda: value)
-                # A heavy one keeps its place until it is converted: those that wait for that have no other bound.
-                return convert() if is_light((value,)) else await in_turn(convert)
+        async with place:
+            value = await work()
+            convert = partial(self._converted, plugin, name_of(call), lambda: value)
+            # A heavy one keeps its place until it is converted: those that wait for that have no other bound.
+            return convert() if is_light((value,)) else await in_turn(convert)
 
     def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json | EncodedJson:
         """A result as JSON. Converting it may run code of its author, too: of mappings, say."""

@@ -25,7 +25,7 @@ def row_of(name: str, version: int = 1) -> OutboxRow:
 
 def lane_with(**rows: PeerId) -> DeliveryLane:
     """Rows by name, with their initiators; it has begun."""
-    lane = DeliveryLane(THERE, ALICE, equal)
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
     for name, owner in rows.items():
         lane.put(row_of(name), owner, Upstream(owner))
     lane.begin(0, 0.0)
@@ -125,7 +125,7 @@ def test_what_was_mended_is_tried_again_at_once_but_only_once() -> None:
 @pytest.mark.parametrize("modest", [Upstream(BOB), Upstream(ALICE, branch=1)])
 def test_many_names_that_come_one_way_have_one_share_of_the_turns(modest: Upstream) -> None:
     """Whether the other one comes by itself, or by the same peer, which says that it is somebody else's."""
-    lane = DeliveryLane(THERE, ALICE, equal)
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
     many = [row_of(f"many {number}") for number in range(50)]
     for number, row in enumerate(many):
         lane.put(row, id_of(f"name {number}"), Upstream(ALICE))

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.services import ServiceLimits, Services
 from fluvial.services.gate import Gate
@@ -149,9 +150,11 @@ async def test_places_are_given_back_whatever_happens() -> None:
         pass
 
 
-async def hold(gate: Gate, initiator: PeerId, inside: list[PeerId], go: anyio.Event) -> None:
+async def hold(
+    gate: Gate, initiator: PeerId, inside: list[PeerId], go: anyio.Event, by: Upstream | None = None
+) -> None:
     with suppress(ServiceError):
-        async with gate.place("a", 8, initiator):
+        async with gate.place("a", 8, initiator, by):
             inside.append(initiator)
             await go.wait()
 
@@ -168,6 +171,60 @@ async def test_one_initiator_never_has_all_places_however_many_calls_it_begins()
             assert len(inside) == 6
         go.set()
     assert len(inside) == 6 + 38, "three quarters of the places and of the waiting ones; the rest was busy"
+
+
+async def test_hundreds_of_names_that_one_peer_brings_leave_others_their_places() -> None:
+    gate, go = Gate(calls_max=100, waiting_max=50, waiting_s_max=10), anyio.Event()
+    inside: list[PeerId] = []
+    names = [id_of(f"name {number}") for number in range(200)]
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(hold, gate, name, inside, go, Upstream(GREEDY))
+        await settle()
+        assert len(inside) == 6
+        for _ in range(4):
+            tasks.start_soon(hold, gate, MODEST, inside, go)
+        await settle()
+        assert inside[6:] == [MODEST] * 2
+        go.set()
+        await settle()
+    assert inside.count(MODEST) == 4
+    assert len(inside) <= 4 + 6 + 38, "three quarters of the places and of the waiting ones; the rest was busy"
+
+
+async def test_who_has_less_than_others_finds_a_place_however_many_greedy_peers_there_are() -> None:
+    gate, go = Gate(calls_max=500, waiting_max=200, waiting_s_max=10), anyio.Event()
+    inside: list[PeerId] = []
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            for _ in range(200):
+                by = Upstream(id_of(f"greedy {number}"), 1)
+                tasks.start_soon(hold, gate, id_of(f"of greedy {number}"), inside, go, by)
+            await settle()
+        for one in (Upstream(id_of("greedy 0"), 2), Upstream(MODEST)):
+            tasks.start_soon(hold, gate, MODEST, inside, go, one)
+        await settle()
+        go.set()
+        await settle()
+    assert inside.count(MODEST) == 2, "neither was told that it is busy"
+    parts = [inside.count(id_of(f"of greedy {number}")) for number in range(12)]
+    assert max(parts) - min(parts) <= 8, "and the greedy ones have equal parts"
+
+
+async def test_an_initiator_that_has_weight_has_its_own_share_whoever_brings_it() -> None:
+    gate, go = (
+        Gate(calls_max=100, waiting_max=50, waiting_s_max=10, weight=lambda peer: int(peer == MODEST)),
+        anyio.Event(),
+    )
+    inside: list[PeerId] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(hold, gate, GREEDY, inside, go)
+        await settle()
+        tasks.start_soon(hold, gate, MODEST, inside, go, Upstream(GREEDY))
+        await settle()
+        assert inside == [GREEDY] * 6 + [MODEST]
+        go.set()
 
 
 async def test_a_free_place_goes_round_the_initiators() -> None:
