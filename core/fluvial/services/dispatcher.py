@@ -27,7 +27,7 @@ from fluvial.identity import PeerId
 from fluvial.seats import Json
 from fluvial.services.accounts import CANCELLED, OUTCOMES, Accounts, Kind
 from fluvial.services.disclosure import Disclosure
-from fluvial.services.gate import Gate, Place
+from fluvial.services.gate import CallPlace, Gate
 from fluvial.services.interface import Interface
 from fluvial.services.limits import ServiceLimits
 from fluvial.services.service import Service, ServiceErrors, name_of
@@ -325,7 +325,7 @@ class Services:
         )
 
     async def _foreign(
-        self, plugin: str, place: Place, call: Call, work: Callable[[], Awaitable[Any]], in_turn: InTurn
+        self, plugin: str, place: CallPlace, call: Call, work: Callable[[], Awaitable[Any]], in_turn: InTurn
     ) -> Json | EncodedJson:
         async with place:
             value = await work()

@@ -159,10 +159,10 @@ class _Calls:
     def __init__(self, most: int, share: int) -> None:
         self.number = 0
         self._most, self._share = most, share
-        self._senders: dict[PeerId, dict[Hashable, dict[Place, None]]] = {}
+        self._senders: dict[PeerId, dict[Hashable, dict[CallPlace, None]]] = {}
         self._of: dict[PeerId, int] = {}
 
-    def enter(self, place: Place) -> bool:
+    def enter(self, place: CallPlace) -> bool:
         """One call more, for which another one may have to give way; False if there would be too many."""
         sender, client = place.payer.upstream.sender, place.payer.client
         own = self._of.get(sender, 0)
@@ -188,7 +188,7 @@ class _Calls:
         waiting.refuse()
         return True
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: CallPlace) -> None:
         """A call is over, or has given way."""
         sender, client = place.payer.upstream.sender, place.payer.client
         clients = self._senders[sender]
@@ -233,7 +233,7 @@ class Gate:
         self._lines: dict[str, _Line] = {}
         self._all = _Line(calls_max, waiting_max, weight)
 
-    def place(self, service: str, most: int, initiator: PeerId, upstream: Upstream | None = None) -> Place:
+    def place(self, service: str, most: int, initiator: PeerId, upstream: Upstream | None = None) -> CallPlace:
         """For ``async with``: a place for one call of a service, of which at most ``most`` are in progress at once.
 
         Args:
@@ -246,9 +246,9 @@ class Gate:
             ServiceError: status 6; too many wait already, or this one has waited too long.
         """
         way = upstream or Upstream(initiator)
-        return Place(self, service, most, Payer.of(initiator, way, vouched=self._weight(initiator) > 0))
+        return CallPlace(self, service, most, Payer.of(initiator, way, vouched=self._weight(initiator) > 0))
 
-    def enter(self, place: Place) -> Sequence[_Places]:
+    def enter(self, place: CallPlace) -> Sequence[_Places]:
         """Count a call; the places that it needs, in the order in which it asks for them. Raises ServiceError as :meth:`place`."""
         line = self._lines.get(place.service)
         if line is None or (line.places.most != place.most and not line.calls.number):
@@ -262,7 +262,7 @@ class Gate:
         # First the service's own place: who waits for a slow service must not keep others from a general place.
         return line.places, self._all.places
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: CallPlace) -> None:
         """A call that was counted is over."""
         line = self._lines[place.service]
         self._all.calls.leave(place)
@@ -275,7 +275,7 @@ class Gate:
         return now_s() + self._waiting_s_max
 
 
-class Place:
+class CallPlace:
     """See :meth:`Gate.place`.
 
     Attributes:
