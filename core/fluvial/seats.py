@@ -51,6 +51,19 @@ class RefusingAnswer(bytes):
     """
 
 
+class ContinuingAnswer(bytes):
+    """An answer which says that the message brought what this peer waits for, in something that another peer has begun here.
+
+    The transport sends it as any other, and may charge the one who has begun it for the work: a peer through which the flows of many go would have one
+    part of the time for all of them.
+
+    Attributes:
+        begun_by: who that is; this peer itself, or another.
+    """
+
+    begun_by: PeerId
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol that a part answers.
 

@@ -17,6 +17,7 @@ from tests.attacks.hoards import HOARDS
 from tests.attacks.ledgers import LEDGERS
 from tests.attacks.messages import MESSAGES
 from tests.attacks.mixtures import MIXTURES
+from tests.attacks.neighbours import NEIGHBOURS
 from tests.attacks.questions import QUESTIONS
 from tests.attacks.receivers import RECEIVERS
 from tests.attacks.refusals import REFUSALS
@@ -199,4 +200,5 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **RECEIVERS,
     **SURFACES,
     **CROWDS,
+    **NEIGHBOURS,
 }

@@ -149,6 +149,13 @@ class Actor:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
 
+    def begun_by(self, sender: PeerId) -> PeerId | None:
+        """Who has brought the particle, or this peer, if something in it waits for another one, which now hands it over; None if nothing does."""
+        brought_by = self._session.upstream.sender
+        if brought_by == sender or (self._place.machine_is_small and not self._session.awaits(sender)):
+            return None  # of a large machine that would take long to find out
+        return brought_by
+
     @property
     def steps(self) -> int:
         """How many steps its machine has made."""

@@ -33,7 +33,7 @@ from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import ACCEPTANCE, ACCEPTED, MISSING, PROTOCOL, REASONS, Receipt, encode_receipt
 from fluvial.particles.refusals import RefusalLog
 from fluvial.particles.signed_headers import SignedHeaders
-from fluvial.seats import ALLOWED, Decision, RefusingAnswer
+from fluvial.seats import ALLOWED, ContinuingAnswer, Decision, RefusingAnswer
 from fluvial.throttling import ThrottledLog
 
 OWN_REASONS_MAX: Final = 64
@@ -115,14 +115,15 @@ class Inbox:
             particle = delivery.particle
             if (decision := self._inspected(sender, delivery, particle)) is not ALLOWED:
                 _check(decision if isinstance(decision, Decision) else await decision)
+            begun_by: PeerId | None = None
             if passing_on:
                 outcome = await self._pass_on(sender, delivery, particle, payload)
             else:
-                outcome = await self._take_in(sender, delivery, particle, payload)
+                outcome, begun_by = await self._take_in(sender, delivery, particle, payload)
         except FluvialError as error:
             return answer_of(self._failed(sender, particle_id, error, passing_on=passing_on))
         self._outcomes.count(outcome)
-        return answer_of(ACCEPTANCE)
+        return answer_of(ACCEPTANCE) if begun_by is None else _continuing(begun_by)
 
     def _inspected(self, sender: PeerId, delivery: Delivery, particle: Particle) -> Decision | Awaitable[Decision]:
         """What the authorization says of a delivery with which everything else is right."""
@@ -156,19 +157,23 @@ class Inbox:
                 )
                 return refused("broken", FluvialError("this peer failed"))
 
-    async def _take_in(self, sender: PeerId, delivery: Delivery, particle: Particle, payload: bytes) -> str:
+    async def _take_in(
+        self, sender: PeerId, delivery: Delivery, particle: Particle, payload: bytes
+    ) -> tuple[str, PeerId | None]:
+        """The outcome, for the metric; and if the particle waits here for what the sender has brought, and somebody else had brought it, who that is."""
         upstream = Upstream(sender, delivery.branch)
         self._quota.check(particle.initiator, upstream)
         payer = self._budget.payer(particle.initiator, upstream)
         with self._budget.reserved(payer, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved, upstream=upstream)
             actor = await self._keeper.admit(particle, upstream=upstream, hops=delivery.hops)
+            begun_by = actor.begun_by(sender)
             fresh = await actor.merge(known, upstream=upstream, hops=delivery.hops)
         if not fresh:
             self._throttled.note(
                 "particle_repeated", "known", cause=sender, particle=particle.id, sender=sender, bytes=len(payload)
             )
-            return "repeated"
+            return "repeated", None
         self._observers.particle_received(particle, sender)
         self._log.info(
             "particle_accepted",
@@ -178,7 +183,7 @@ class Inbox:
             bytes=len(payload),
             signatures=len(known.batches) + 1,
         )
-        return "accepted"
+        return "accepted", begun_by
 
     async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, upstream: Upstream) -> Known:
         """What came, decoded.
@@ -270,6 +275,12 @@ def _check(decision: Decision) -> None:
     """Raise Refused with what the authorization says against it."""
     if not decision.allowed:
         raise Refused(decision.explanation, reason=decision.reason)
+
+
+def _continuing(begun_by: PeerId) -> bytes:
+    answer = ContinuingAnswer(answer_of(ACCEPTANCE))
+    answer.begun_by = begun_by
+    return answer
 
 
 def _weighed(data: bytes, most: int) -> int:

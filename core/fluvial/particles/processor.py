@@ -32,8 +32,9 @@ BYTES_ON_LOOP: Final = 16_384
 SHORT_STEPS: Final = 100
 """Steps that are made at once though others are in line; most runs need fewer."""
 ROUNDS_BETWEEN: Final = 4
-"""Rounds of the loop between two turns: whoever else is ready has so many for each of them."""
-TURN_S: Final = 0.002
+"""Rounds of the loop after a turn of a run that goes on: whoever else is ready has so many for each of them. After runs that have come to their end there is one:
+else the many short ones that stand in line when there is much to do would have a few hundredths of the time, and what comes later goes before them."""
+TURN_S: Final = 0.004
 """Runs that come to their end have one turn together until they have taken so long, in seconds: the rounds between would cost more than they do."""
 LIGHT_S: Final = 0.005
 """For how much of this thread's time light work is done at once in a round of the loop, in seconds."""
@@ -144,11 +145,11 @@ class Processor:
             while True:
                 await line.arrivals()
                 began = self._now_s()
-                while self._give_turn() and line and self._now_s() - began < TURN_S:
+                while (over := self._give_turn()) and line and self._now_s() - began < TURN_S:
                     pass
                 if (took_s := self._now_s() - began) > LONG_S:
                     await anyio.sleep(took_s)
-                for _ in range(ROUNDS_BETWEEN):
+                for _ in range(1 if over else ROUNDS_BETWEEN):
                     await anyio.lowlevel.checkpoint()
         finally:
             line.end()

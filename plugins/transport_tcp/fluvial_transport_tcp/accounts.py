@@ -4,6 +4,8 @@ Two things follow from it:
 
 - *Turns.* Where connections have more to do than a round of the loop has time for (``rounds.py``), those go first that have used the least, at the
   prices of the kinds of work (``prices.py``).
+  What goes on with something that somebody else has begun is that one's use: the peers behind this one bring back the flows of all whose first peer
+  this is, over one connection.
 - *Waste.* What came to nothing is paid for: a message that was refused, that nobody here wanted, a ping. Its time is taken from a small allowance
   of the connection, of its network prefix, and of all such connections together. Who has used it up is not read, and what it has sent is not begun,
   until the debt is paid: TCP's own flow control then stops the sender, and a flood costs the sender what it costs this node. Peers with weight pay nothing.
@@ -34,6 +36,11 @@ SIGN_S: Final = 0.000_05
 """A ping or another sign of life is charged so much: what reading, answering and sending cost about."""
 SHARES: Final = {Rank.STRANGER: 1.0, Rank.KNOWN: 1.0, Rank.TRUSTED: 8.0, Rank.KEPT: 16.0}
 """How many parts of the time somebody gets where there is not enough for all."""
+
+PAID_S_MAX: Final = 0.01
+"""What others pay of one message at most: it may be much larger than what they have begun."""
+SETTLES_S: Final = 0.01
+"""In so much work it is found out which part of a peer's messages goes on with what others have begun."""
 
 T = TypeVar("T")
 
@@ -78,7 +85,19 @@ class WorkAccount:
         served: the number of the round in which it was in line or served last; None before the first.
     """
 
-    __slots__ = ("_own", "_rank", "_rates", "_read_bytes", "_read_s", "_share", "_shared", "owes", "served", "tag")
+    __slots__ = (
+        "_own",
+        "_own_part",
+        "_rank",
+        "_rates",
+        "_read_bytes",
+        "_read_s",
+        "_share",
+        "_shared",
+        "owes",
+        "served",
+        "tag",
+    )
 
     def __init__(
         self, rates: WasteRates, own: TokenBucket, shared: list[TokenBucket], rank: Callable[[], Rank]
@@ -88,12 +107,38 @@ class WorkAccount:
         self.served: int | None = None
         self._rates, self._own, self._shared, self._rank = rates, own, shared, rank
         self._share = 1.0
+        self._own_part = 1.0  # of the work that is done for it, what is not paid by others
         self._read_s = 0.0
         self._read_bytes = 1
 
     def use(self, seconds: float) -> None:
         """It was worked for."""
         self.tag += seconds / self._share
+
+    def use_in_part(self, seconds: float) -> None:
+        """As :meth:`use`, for work that :meth:`pay` settles: what others pay of such work as a rule is left out."""
+        self.use(seconds * self._own_part)
+
+    def pay(self, seconds: float, payer: WorkAccount | None) -> None:
+        """Settle work that :meth:`use_in_part` has charged while it was done.
+
+        Args:
+            seconds: that it took, at its price.
+            payer: the account of somebody else whose work it was.
+        """
+        if payer is None and self._own_part == 1.0:
+            return  # as of nearly all connections
+        own_s, charged_s = seconds, seconds * self._own_part
+        if payer is not None:
+            paid_s = min(seconds, PAID_S_MAX)
+            payer.tag += paid_s / payer._share
+            own_s = (
+                seconds - paid_s
+            ) * self._own_part  # what is rare, such as garbage that was collected meanwhile, is nobody's
+        self.tag += (own_s - charged_s) / self._share
+        if seconds > 0:
+            part = 1.0 if payer is None else max(0.0, 1.0 - PAID_S_MAX / seconds)
+            self._own_part += (part - self._own_part) * min(1.0, seconds / SETTLES_S)
 
     def read(self, seconds: float, size: int) -> None:
         """So many bytes of it were read, which is also work."""
@@ -157,7 +202,7 @@ def metered(
             if (took := now() - began) > DOUBTFUL_S:
                 took = clock.at_most(took)
             spent += took
-            account.use(took * price)
+            account.use_in_part(took * price)
         if ended:
             return value, spent
         try:

@@ -102,7 +102,7 @@ class Connection:
             on_empty=self._written,
             on_error=self._broken,
         )
-        account = shared.waste.account(link.prefix, lambda: self.rank, self.opened_at)
+        self.account: Final = shared.waste.account(link.prefix, lambda: self.rank, self.opened_at)
         self._admission = MessageAdmission(link.hello.window_bytes, self._writer, self._life)
         self._reader = FrameReader(
             self._wire,
@@ -112,7 +112,7 @@ class Connection:
             life=self._life,
             metrics=shared.metrics,
             pace=ReadingPace(shared.rates.buckets(link.prefix, self.opened_at)),
-            account=account,
+            account=self.account,
             rounds=shared.rounds,
             take=self._take,
             resume=self.read,
@@ -124,7 +124,7 @@ class Connection:
             share=self._share,
             life=self._life,
             frame_bytes_max=self._frame_bytes_max,
-            account=account,
+            account=self.account,
             on_idle=self._all_handled,
         )
         self._one_way_charge = 0  # sent and not credited yet

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from fluvial.errors import FluvialError, ResourceLimit
 from fluvial.identity import PeerId
-from fluvial.seats import RefusingAnswer
+from fluvial.seats import ContinuingAnswer, RefusingAnswer
 
 from fluvial_transport_tcp.accounts import WorkAccount
 from fluvial_transport_tcp.boundary import contained, note_failure
@@ -20,7 +20,7 @@ from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.reading import Withdraw
 from fluvial_transport_tcp.shared import Shared
-from fluvial_transport_tcp.workers import Workers
+from fluvial_transport_tcp.workers import USEFUL, Handled, Workers
 from fluvial_transport_tcp.writing import FrameWriter
 
 MESSAGE_COST_BYTES: Final = 32_768
@@ -154,7 +154,7 @@ class MessageHandler:
         self._life.active = True
         self._workers.add(work)
 
-    async def _handle(self, work: _Work) -> int:
+    async def _handle(self, work: _Work) -> Handled:
         message, useful = work.message, False
         try:
             body = await self._shared.receive(self._peer, message.label, message.body)
@@ -171,8 +171,12 @@ class MessageHandler:
                 await self._finish_later(work, reply)
         except Exception as error:  # noqa: BLE001 - the boundary: everything expected was caught inside
             note_failure("handling", self._shared.throttled, error)
-            return work.frame_bytes
-        return 0 if useful else work.frame_bytes
+            return Handled(work.frame_bytes)
+        if not useful:
+            return Handled(work.frame_bytes)
+        if isinstance(reply.body, ContinuingAnswer):
+            return Handled(payer=self._shared.payer(reply.body.begun_by))
+        return USEFUL
 
     async def _give_up(self, work: _Work) -> None:
         reply = self._error(

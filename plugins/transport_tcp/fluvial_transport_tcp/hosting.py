@@ -20,7 +20,7 @@ from fluvial.seats import PeerWatcher, Receive
 from fluvial.throttling import ThrottledLog
 from fluvial.timer_wheel import TimerWheel
 
-from fluvial_transport_tcp.accounts import WasteRates
+from fluvial_transport_tcp.accounts import WasteRates, WorkAccount
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
 from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
@@ -91,14 +91,17 @@ class ConnectionHost:
         self._metrics = metrics
         self._log = log
         self._throttled = throttled
+        waste = WasteRates()
+        self._nobody = waste.account(None, lambda: Rank.STRANGER, 0.0)
         self._shared = Shared(
             options=options,
             receive=receive,
             intake=Intake(options.incoming_bytes_max, frame_bytes_max=options.frame_bytes_max),
             rates=PrefixRates(options.unvouched_bytes_per_s, options.unvouched_prefix_bytes_per_s),
-            waste=WasteRates(),
+            waste=waste,
             pool=WorkerPool(),
             rounds=WorkRounds(),
+            payer=self._payer,
             wheel=TimerWheel(),
             leftovers=Leftovers(),
             metrics=metrics,
@@ -349,6 +352,14 @@ class ConnectionHost:
                 if over is not None:
                     over.set()
             connection.read()
+
+    def _payer(self, peer: PeerId) -> WorkAccount:
+        """What this peer has begun itself, or somebody who has gone, nobody pays for: it was taken in, and is this peer's own work now."""
+        connection = self._table.used(peer)
+        if connection is not None:
+            return connection.account
+        self._nobody.tag = 0.0
+        return self._nobody
 
     def _rank(self, connection: Connection) -> Rank:
         return self._table.rank(connection, anyio.current_time())

@@ -45,7 +45,7 @@ DEBT_S: Final = 0.01
 IDLE_ROUNDS: Final = 3
 """Who was not in line for so many rounds had nothing to do."""
 TURNS: Final = 8
-"""Those in line that have their turn in a round, if it has the time."""
+"""Those in line that have their turn in a round, if it has the time; the first of them has it in any case."""
 
 Withdraw = Callable[[], None]
 
@@ -80,6 +80,11 @@ class WorkRounds:
             return False
         self._serve(account)
         return True
+
+    def can_pay(self, account: WorkAccount) -> bool:
+        """Whether a connection is not so far ahead of the others that what is charged to it besides would be forgotten."""
+        account.tag = max(account.tag, self._virtual - CREDIT_S)
+        return account.tag <= self._virtual + DEBT_S / 2
 
     def queue(self, account: WorkAccount, begin: Callable[[], None]) -> Withdraw:
         """Wait in line; only where :meth:`open` has just said no.
@@ -122,8 +127,9 @@ class WorkRounds:
 
     def _has_time(self, place: _Place) -> bool:
         """Whether this round has time left for whoever was called."""
-        place.called = False
-        if self._until is not None and not self.clock.before(self._until):
+        place.called, first = False, place.first
+        place.first = False
+        if not first and self._until is not None and not self.clock.before(self._until):
             return False
         place.left = True
         self._serve(place.account)
@@ -181,6 +187,7 @@ class WorkRounds:
             if place.account.tag > tag:  # it was worked for meanwhile
                 self._enter(place)
                 continue
+            place.first = turns == TURNS
             turns -= 1
             place.called = True
             self._called.append(place)
@@ -190,12 +197,13 @@ class WorkRounds:
 class _Place:
     """Somebody in line, who is called when it is their turn, unless they have left."""
 
-    __slots__ = ("account", "call", "called", "left", "order")
+    __slots__ = ("account", "call", "called", "first", "left", "order")
 
     def __init__(self, account: WorkAccount, order: int) -> None:
         self.account, self.order = account, order
         self.call: Callable[[], object]
         self.called = False  # and has not looked yet whether there is time
+        self.first = False  # of a round
         self.left = False
 
     def leave(self) -> None:

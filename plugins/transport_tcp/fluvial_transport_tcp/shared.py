@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
+from fluvial.identity import PeerId
 from fluvial.seats import Receive
 from fluvial.throttling import ThrottledLog
 from fluvial.timer_wheel import TimerWheel
 
-from fluvial_transport_tcp.accounts import WasteRates
+from fluvial_transport_tcp.accounts import WasteRates, WorkAccount
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
@@ -29,6 +32,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         waste: what may come to nothing of what they send.
         pool: whose tasks handle what comes in.
         rounds: how much of it is begun at once.
+        payer: the account of a peer that has begun something here: of its connection, or one that does not matter.
         wheel: when requests that are not answered are given up.
         leftovers: what is still to be written though nobody waits for it.
         metrics: where things are counted.
@@ -43,6 +47,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     waste: WasteRates
     pool: WorkerPool
     rounds: WorkRounds
+    payer: Callable[[PeerId], WorkAccount]
     wheel: TimerWheel
     leftovers: Leftovers
     metrics: Metrics

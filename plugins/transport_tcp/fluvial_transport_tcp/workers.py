@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -31,6 +31,22 @@ JOBS_AT_ONCE: Final = 16
 """Begun one after the other before other connections get their turn."""
 
 JobT = TypeVar("JobT")
+
+
+class Handled(NamedTuple):
+    """How a job ended.
+
+    Attributes:
+        wasted_bytes: of a message that came to nothing with it.
+        payer: whose work it was, if not that of the connection over which it came.
+    """
+
+    wasted_bytes: int = 0
+    payer: WorkAccount | None = None
+
+
+USEFUL: Final = Handled()
+"""Of most jobs."""
 
 
 class _Worker:
@@ -108,7 +124,7 @@ class Workers(Generic[JobT]):
 
     Args:
         pool: of the node.
-        handle: does a job; how many bytes of a message came to nothing with it.
+        handle: does a job.
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
@@ -140,7 +156,7 @@ class Workers(Generic[JobT]):
         self,
         pool: WorkerPool,
         *,
-        handle: Callable[[JobT], Coroutine[Any, Any, int]],
+        handle: Callable[[JobT], Coroutine[Any, Any, Handled]],
         give_up: Callable[[JobT], Coroutine[Any, Any, None]],
         timeout_s: float,
         rounds: WorkRounds,
@@ -227,10 +243,13 @@ class Workers(Generic[JobT]):
                 worker.job, worker.since = self._next(jobs), None
                 kind, prices = self._kind(worker.job), self._rounds.prices
                 work = self._handle(worker.job)
-                wasted, spent_s = await metered(work, self._account, self._rounds.clock, prices.price(kind))
+                price = prices.price(kind)
+                handled, spent_s = await metered(work, self._account, self._rounds.clock, price)
                 worker.job = None
-                if wasted:
-                    self._account.waste(spent_s, wasted, now_s())
+                payer = handled.payer
+                self._account.pay(spent_s * price, payer if payer and self._rounds.can_pay(payer) else None)
+                if handled.wasted_bytes:
+                    self._account.waste(spent_s, handled.wasted_bytes, now_s())
                 else:
                     prices.use(kind, spent_s)
             if self._jobs and not (

@@ -9,12 +9,15 @@ from typing import Any
 import anyio
 import pytest
 from fluvial.air.data.wire import encode_data
+from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
 from fluvial.particles import lane_places, outbox
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.keeper import Keeper
+from fluvial.particles.receipt import PROTOCOL
+from fluvial.seats import ContinuingAnswer
 from fluvial.storage import open_store
 
 from tests.support.deliveries import make_particle
@@ -294,3 +297,29 @@ async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
                     assert (await sender.deliver(delivery, a)).settled
         await until(lambda: len(work.done) == 8)
     assert branches["c0"] == branches["c1"] != branches["d0"] == branches["d1"]
+
+
+async def test_a_peer_says_of_what_comes_back_who_has_begun_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the peer which brings it back need not pay for the flows of all; for what nobody waits for it does."""
+    work, answers, receive = Work(), list[tuple[PeerId, PeerId | None]](), Switchboard.receive
+
+    async def seen(self: Switchboard, sender: PeerId, protocol: str, payload: bytes) -> bytes:
+        answer = await receive(self, sender, protocol, payload)
+        if self is a.node.switchboard and protocol == PROTOCOL:
+            answers.append((sender, answer.begun_by if isinstance(answer, ContinuingAnswer) else None))
+        return answer
+
+    monkeypatch.setattr(Switchboard, "receive", seen)
+    async with (
+        peer("b", tmp_path, serves=[work]) as b,
+        peer("a", tmp_path, knows=[b], serves=[work]) as a,
+        peer("c", tmp_path, knows=[a]) as c,
+    ):
+        await c.node.submit(c.node.particle(chain([a.peer_id, b.peer_id, a.peer_id]), ttl_ms=60_000, particle_id="p"))
+        await until(lambda: len(work.done) == 3 and len(answers) == 2)
+        nobody_waits = make_particle(chain([b.peer_id, a.peer_id]), keys=keys_of("d"), particle_id="q")
+        to = b.peer_id.public_key
+        delivery = Delivery(to, 1, nobody_waits.header, nobody_waits.signature, nobody_waits.script, EMPTY)
+        assert (await c.deliver(delivery, b)).settled
+        await until(lambda: len(answers) == 3)
+    assert answers == [(c.peer_id, None), (b.peer_id, c.peer_id), (b.peer_id, None)]

@@ -10,17 +10,18 @@ from typing import Final, NamedTuple
 
 import anyio
 from anyio.lowlevel import checkpoint
-from fluvial_transport_tcp.accounts import WasteRates
+from fluvial_transport_tcp.accounts import PAID_S_MAX, WasteRates, WorkAccount
 from fluvial_transport_tcp.rounds import CREDIT_S, DEBT_S, IDLE_ROUNDS, ROUND_S, TURN_S, TURNS, WorkRounds
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.work_clock import WorkClock
-from fluvial_transport_tcp.workers import WorkerPool, Workers
+from fluvial_transport_tcp.workers import USEFUL, Handled, WorkerPool, Workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 JOB_S: Final = 0.002
 SMALL_S: Final = JOB_S / 20
 CROWD: Final = 300
+FEW: Final = 80
 
 
 class Job(NamedTuple):
@@ -29,6 +30,7 @@ class Job(NamedTuple):
     owner: str
     seconds: float = JOB_S
     steps: int = 1
+    payer: WorkAccount | None = None
 
 
 class Flood:
@@ -46,22 +48,26 @@ class Flood:
         self.asked += 1
         return self.now
 
-    async def handle(self, job: Job) -> int:
+    async def handle(self, job: Job) -> Handled:
         for step in range(job.steps):
             if step:
                 await checkpoint()
             self.now += job.seconds / job.steps
         self.done.append(job.owner)
         self.used[job.owner] += round(job.seconds * 1e6)
-        return 0
+        return USEFUL if job.payer is None else Handled(payer=job.payer)
 
     async def give_up(self, job: Job) -> None:
         raise AssertionError(job)
 
     def connection(self, pool: WorkerPool, *jobs: Job) -> Workers[Job]:
-        account = WasteRates().account(None, lambda: Rank.STRANGER, 0.0)
         made = Workers(
-            pool, handle=self.handle, give_up=self.give_up, timeout_s=10, rounds=self.rounds, account=account
+            pool,
+            handle=self.handle,
+            give_up=self.give_up,
+            timeout_s=10,
+            rounds=self.rounds,
+            account=account_of_a_stranger(),
         )
         self.open.append(made)
         for job in jobs:
@@ -191,6 +197,41 @@ async def test_who_takes_turns_at_being_idle_starves_nobody() -> None:
         with anyio.fail_after(10):
             assert await flood.finish(steady) < 200 * 100
         group.cancel_scope.cancel()
+
+
+async def test_who_brings_back_what_others_have_begun_does_not_wait_for_all_of_them() -> None:
+    """A peer behind this one has one connection for the flows of all, whose first peer this is."""
+    meanwhile = {}
+    for paid in (False, True):
+        flood = Flood()
+        async with working(flood) as pool:
+            flood.crowd(pool, FEW, 60)
+            await flood.until_done(FEW)
+            payers = [account_of_a_stranger() for _ in range(60)]
+            back = [Job("back", payer=payer if paid else None) for payer in payers]
+            meanwhile[paid] = await flood.finish(flood.connection(pool, *back)) - len(back)
+    assert meanwhile[True] < 3 * FEW
+    assert meanwhile[False] > 10 * FEW
+
+
+async def test_whoever_cannot_pay_for_more_pays_for_nobody() -> None:
+    """Nor does anybody pay for much more than they have begun."""
+    flood = Flood()
+    async with working(flood) as pool:
+        flood.crowd(pool, FEW, 60)
+        await flood.until_done(FEW)
+        payer = account_of_a_stranger()
+        back = [Job("back", payer=payer) for _ in range(60)]
+        assert await flood.finish(flood.connection(pool, *back)) > 10 * FEW
+    heavy = account_of_a_stranger()
+    for _ in range(3):
+        heavy.use_in_part(100 * PAID_S_MAX)
+        heavy.pay(100 * PAID_S_MAX, account_of_a_stranger())
+    assert heavy.tag > 100 * PAID_S_MAX
+
+
+def account_of_a_stranger() -> WorkAccount:
+    return WasteRates().account(None, lambda: Rank.STRANGER, 0.0)
 
 
 @given(st.lists(st.integers(4, 40), min_size=2, max_size=8))

@@ -9,7 +9,7 @@ import anyio
 from fluvial_transport_tcp.accounts import WasteRates
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, WorkerPool, Workers
+from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, USEFUL, Handled, WorkerPool, Workers
 
 
 class Jobs:
@@ -32,14 +32,14 @@ class Jobs:
             on_idle=self.note_idle,
         )
 
-    async def handle(self, job: int) -> int:
+    async def handle(self, job: int) -> Handled:
         """Odd ones wait at the gate."""
         self.tasks.add(anyio.get_current_task().id)
         if job % 2:
             self.inside += 1
             await self.gate.wait()
         self.done.append(job)
-        return 0
+        return USEFUL
 
     async def give_up(self, job: int) -> None:
         self.late.append(job)
