@@ -78,9 +78,7 @@ class _Places:
         self._initiators: dict[PeerId, _Initiator] = {}
 
     async def take(self, initiator: PeerId, deadline: float) -> _Wish | None:
-        """A place, to be handed to :meth:`leave`; None if none became free before the deadline."""
-        if self.take_free(initiator):
-            return _GIVEN
+        """A place that is not free now (:meth:`take_free`), to be handed to :meth:`leave`; None if none became free before the deadline."""
         wish = self._ask(initiator)
         if wish.given:
             return wish
@@ -262,9 +260,13 @@ class _Place:
 
     async def __aenter__(self) -> None:
         places = self._gate.enter(self._service, self._most, self._initiator)
-        deadline = self._gate.deadline()
+        deadline: float | None = None
         try:
             for of in places:
+                if of.take_free(self._initiator):
+                    self._held.append((of, _GIVEN))
+                    continue
+                deadline = deadline or self._gate.deadline()
                 if (wish := await of.take(self._initiator, deadline)) is None:
                     raise _busy(f"service {self._service!r}: no place became free in time")
                 self._held.append((of, wish))
