@@ -338,10 +338,15 @@ class GuardedAuthorization(_Seat[Authorization]):
 
     async def permit(self, call: Call, policy: Json | None) -> Decision:
         """As :meth:`Authorization.permit`."""
+        what = self._what("permit")
         try:
-            decision = await self._guard.answer(
-                self._plugin, self._what("permit"), lambda: self.part.permit(call, policy)
-            )
+            found = self._guard.begin(self._plugin, what, lambda: self.part.permit(call, policy))
+            if found is ALLOWED:  # nearly always, and at once
+                return ALLOWED
+            decision: object = found
+            if hasattr(found, "__await__"):
+                asked = cast("Awaitable[Decision]", found)
+                decision = await self._guard.call(self._plugin, what, lambda: asked)
             return self._decision("permit", decision)
         except PluginFailed as error:
             return Decision(False, "failed", error.message)

@@ -283,8 +283,9 @@ class Actor:
     async def _commit(self) -> None:
         """Make durable what the session asks for, then let the outbox deliver it; whoever may be cancelled shields it."""
         now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small()
+        commit = partial(self._session.commit, now_ms, self._context.keys.sign)
         try:
-            writes = await self._place.run(lambda: self._session.commit(now_ms, self._context.keys.sign), small=small)
+            writes = commit() if small else await self._place.off_loop(commit)
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
@@ -292,7 +293,7 @@ class Actor:
         if not writes.needed:
             return
         try:
-            entries = await self._place.run(writes.entries, small=small)
+            entries = writes.entries() if small else await self._place.off_loop(writes.entries)
             version = await store_writes(writes, entries, self._session, self._context)
         except BaseException as error:
             # The session is ahead of the store: it must be rebuilt from there.
@@ -344,14 +345,15 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        branch = self._context.branches.of(self._session.upstream)
+        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream))
         if self._place.machine_is_small and not self._lock.locked():
-            return self._session.parcel(to, branch=branch)  # at once: nothing else is done with it meanwhile
+            return parcel()  # at once: nothing else is done with it meanwhile
         async with self._turn():
             self._session.check()
-            small = self._place.machine_is_small
+            if self._place.machine_is_small:
+                return parcel()
             # Who waits may give up meanwhile, but nobody else may use the session before the thread has left it.
-            return await shielded(self._place.run(lambda: self._session.parcel(to, branch=branch), small=small))
+            return await shielded(self._place.off_loop(parcel))
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""

@@ -75,18 +75,17 @@ class Advance:
         Args:
             begin: the input.
             coming: bytes of memory that its first slice takes besides, if that is much.
-            goes_on: whether it follows from a run that has just had its turn; see ``Processor.finish``.
+            goes_on: whether it follows from a run that has just had its turn; see ``Processor.first_slice``.
             log: a logger bound to the particle.
         """
-        session = self._session
+        session, processor = self._session, self._context.processor
+        initiator = session.particle.initiator
         with Contained(log):
-            return await self._context.processor.finish(
-                session.particle.initiator,
-                self._watched(begin(), coming),
-                upstream=session.upstream,
-                heavy=coming > 0,
-                goes_on=goes_on,
-            )
+            advance = self._watched(begin(), coming)
+            effects = None if coming else processor.first_slice(initiator, advance, goes_on=goes_on)
+            if effects is None:
+                effects = await processor.in_line(initiator, advance, upstream=session.upstream)
+            return effects
 
     def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""

@@ -11,6 +11,7 @@ the same fair order: Python lets only one thread work at a time, and the loop ge
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
@@ -108,8 +109,6 @@ class Processor:
         advance: Callable[[int], ResultT | None],
         *,
         upstream: Upstream | None = None,
-        heavy: bool = False,
-        goes_on: bool = False,
     ) -> ResultT:
         """The result of a run that is done in slices. Each particle has one at a time, so their number is bounded as that of particles.
 
@@ -117,20 +116,35 @@ class Processor:
             initiator: of the particle.
             advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
             upstream: who brought the particle; the initiator if nobody is named.
-            heavy: whether the first slice takes long.
-            goes_on: whether it follows from one that has just had its turn: what is short does not stand in line once more.
 
         Raises:
             Refused: ``busy``, the peer stops; the machine must be thrown away, as it must if the caller is cancelled.
             Exception: as the work does.
         """
+        result = self.first_slice(initiator, advance)
+        return await self.in_line(initiator, advance, upstream=upstream) if result is None else result
+
+    def first_slice(
+        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, goes_on: bool = False
+    ) -> ResultT | None:
+        """The first part of :meth:`finish`: the result, if a slice is done at once and is all of it; else None, and :meth:`in_line` goes on.
+
+        Args:
+            initiator: as there.
+            advance: as there.
+            goes_on: whether it follows from a run that has just had its turn: what is short does not stand in line once more.
+        """
         line = self._sliced
-        if not heavy and (goes_on or not line.waiting(initiator)) and self._round.has_time():
-            # With others in line only what is short is done before them: else whoever comes under many names is always first.
-            result = advance(SHORT_STEPS if line else SLICE_STEPS)
-            if result is not None:
-                return result
-        return await self._sliced.work(initiator, upstream or Upstream(initiator), lambda: advance(SLICE_STEPS))
+        if not (goes_on or not line.waiting(initiator)) or not self._round.has_time():
+            return None
+        # With others in line only what is short is done before them: else whoever comes under many names is always first.
+        return advance(SHORT_STEPS if line else SLICE_STEPS)
+
+    async def in_line(
+        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, upstream: Upstream | None = None
+    ) -> ResultT:
+        """The second part of :meth:`finish`, or all of it, where already the first slice takes long."""
+        return await self._sliced.work(initiator, upstream or Upstream(initiator), partial(advance, SLICE_STEPS))
 
     async def off_loop(
         self, initiator: PeerId, work: Callable[[], ResultT], *, upstream: Upstream | None = None

@@ -55,8 +55,6 @@ class Workplace:
         """The commit has come to its end: what was done before it is not new any more."""
         self._steps, self._held = self._then
 
-    async def run(self, work: Callable[[], ResultT], *, small: bool) -> ResultT:
-        """The result of work; raises as it does."""
-        if small:
-            return work()
+    async def off_loop(self, work: Callable[[], ResultT]) -> ResultT:
+        """The result of work that is not small; raises as it does. Whoever may be cancelled shields it: nobody else may use the session before it has ended."""
         return await self._processor.off_loop(self._session.particle.initiator, work, upstream=self._session.upstream)

@@ -296,12 +296,13 @@ class CallPlace:
     async def __aenter__(self) -> None:
         places = self._gate.enter(self)
         self._counted = True
-        deadline = self._gate.deadline()
+        deadline: float | None = None
         try:
             for of in places:
                 wish = of.ask(self.payer)
                 self._held.append((of, wish))
                 if not wish.given:
+                    deadline = deadline or self._gate.deadline()
                     await wish.wait(deadline)
                     if wish.refused:
                         raise _busy(f"service {self.service!r}: too many calls wait, of which yours were most")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -162,7 +161,18 @@ class Service:
         function, timeout_s = self._declared(call, timeout_s)
         name = name_of(call)
         with ServiceErrors(call, timeout_s=timeout_s):
-            value = await self._run(name, function, self._bound(name, function, call), timeout_s=timeout_s)
+            work = self._bound(name, function, call)
+            if function.declaration.inline:
+                value = self._quick(name, work)
+            else:
+                value = await self._guard.call(
+                    self.plugin,
+                    name,
+                    work if function.is_async else partial(self._threads.run, work),
+                    timeout_s=timeout_s,
+                    passes=(ServiceError,),
+                    at_once=True,
+                )
             if is_light((value,)):
                 return self._converted(name, value)
             return await in_turn(lambda: self._converted(name, value))
@@ -181,29 +191,17 @@ class Service:
     # Reading arguments and converting results runs code of the author, too: of Structs, dataclasses and mappings.
 
     def _bound(self, name: str, function: _Function, call: Call) -> Callable[[], Any]:
-        arguments = self._quick(name, functools.partial(function.signature.read, call))
-        return functools.partial(getattr(self.effector, function.attribute), *arguments)
+        arguments = self._quick(name, partial(function.signature.read, call))
+        return partial(getattr(self.effector, function.attribute), *arguments)
 
     def _converted(self, name: str, value: Any) -> Json | EncodedJson:
         if is_plain(value, bytes_max=self._result_bytes_max):
             return cast(Json, value)
-        convert = functools.partial(to_result, value, of=name, bytes_max=self._result_bytes_max)
+        convert = partial(to_result, value, of=name, bytes_max=self._result_bytes_max)
         return self._quick(name, convert)
 
     def _quick(self, name: str, work: Callable[[], T]) -> T:
         return self._guard.run(self.plugin, name, work, passes=(ServiceError,))
-
-    async def _run(self, name: str, function: _Function, work: Callable[[], Any], *, timeout_s: float) -> Any:
-        if function.declaration.inline:
-            return self._quick(name, work)
-        return await self._guard.call(
-            self.plugin,
-            name,
-            work if function.is_async else lambda: self._threads.run(work),
-            timeout_s=timeout_s,
-            passes=(ServiceError,),
-            at_once=True,
-        )
 
 
 def name_of(call: Call) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -77,7 +77,7 @@ class SharedDatabase:
         """Whether it works on the event loop's thread, so that nothing may depend on how long anything takes."""
         return self._inline
 
-    async def write(self, work: Work[T]) -> T:
+    def write(self, work: Work[T]) -> Coroutine[Any, Any, T]:
         """Run ``work`` in a transaction that it may share with others; returns after COMMIT. See :meth:`Writer.run`.
 
         Raises:
@@ -85,7 +85,7 @@ class SharedDatabase:
         """
         if self._writer is None:
             raise StorageError(f"{self.where}: it was opened read-only", hint="this is a bug of the caller")
-        return await self._writer.run(work)
+        return self._writer.run(work)
 
     def defer(self, work: DirectWrite[Any]) -> None:
         """Write something for which nobody waits; see :meth:`Writer.defer`. Nothing happens if it was opened read-only."""

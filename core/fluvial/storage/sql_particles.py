@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from fluvial.identity import PeerId
 from fluvial.particle import ID_CHARACTERS_MAX, Particle, ParticleKey
@@ -48,7 +48,7 @@ class SqlParticles(ParticleStore):
         super().__init__(holdings, SqlRetention(database, holdings))
         self._database = database
 
-    async def _admit(
+    def _admit(
         self,
         particle: Particle,
         *,
@@ -59,8 +59,8 @@ class SqlParticles(ParticleStore):
         peers: Sequence[PeerId],
         finished: bool,
         added: int,
-    ) -> Written:
-        return await self._database.write(
+    ) -> Coroutine[Any, Any, Written]:
+        return self._database.write(
             admission(
                 particle,
                 sender=sender,
@@ -73,7 +73,7 @@ class SqlParticles(ParticleStore):
             )
         )
 
-    async def _record(
+    def _record(
         self,
         key: ParticleKey,
         *,
@@ -83,8 +83,8 @@ class SqlParticles(ParticleStore):
         finished: bool,
         stays: bool,
         added: int,
-    ) -> Written:
-        return await self._database.write(
+    ) -> Coroutine[Any, Any, Written]:
+        return self._database.write(
             addition(key, now_ms=now_ms, entries=entries, peers=peers, finished=finished, stays=stays, added=added)
         )
 

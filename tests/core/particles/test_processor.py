@@ -119,7 +119,7 @@ async def test_short_runs_of_many_names_that_come_one_way_leave_others_every_sec
         """A flow that asks for a run as soon as it has had the one before."""
         with suppress(Refused):
             while True:
-                await processor.finish(id_of(f"name {number}"), work("greedy"), upstream=Upstream(GREEDY), heavy=True)
+                await processor.in_line(id_of(f"name {number}"), work("greedy"), upstream=Upstream(GREEDY))
 
     async with anyio.create_task_group() as tasks:
         processor.start(tasks)
@@ -129,7 +129,7 @@ async def test_short_runs_of_many_names_that_come_one_way_leave_others_every_sec
             await checkpoint()
         before = len(done)
         for _ in range(5):
-            await processor.finish(MODEST, work("modest"), upstream=modest, heavy=True)
+            await processor.in_line(MODEST, work("modest"), upstream=modest)
         assert len(done) - before <= 5 * 20, "and not 5 times 200"
         tasks.cancel_scope.cancel()
 
@@ -310,10 +310,12 @@ async def test_a_short_run_that_follows_from_another_stands_in_no_line_and_a_lon
         await checkpoint()
         tasks.start_soon(until_the_end, processor, steps(1, done, "behind it"))
         await checkpoint()
-        assert await processor.finish(GREEDY, steps(1, done, "short"), goes_on=True) == "short"
+        assert processor.first_slice(GREEDY, steps(1, done, "short"), goes_on=True) == "short"
         assert done == ["in line", "short"]
         processor.start(tasks)
-        await processor.finish(GREEDY, steps(2, done, "long"), goes_on=True)
+        long = steps(2, done, "long")
+        assert processor.first_slice(GREEDY, long, goes_on=True) is None
+        await processor.in_line(GREEDY, long)
         assert done == ["in line", "short", "long", "in line", "behind it", "long"]
         tasks.cancel_scope.cancel()
 
@@ -325,7 +327,8 @@ async def test_runs_that_follow_take_no_more_than_a_part_of_a_round_either() -> 
     async def follow() -> None:
         with suppress(Refused):
             while True:
-                await processor.finish(GREEDY, work, goes_on=True)
+                if processor.first_slice(GREEDY, work, goes_on=True) is None:
+                    await processor.in_line(GREEDY, work)
 
     def work(_: int) -> str:
         until = time.thread_time() + LIGHT_S / 4

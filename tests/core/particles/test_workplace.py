@@ -71,6 +71,5 @@ async def test_what_is_not_small_is_done_in_a_thread() -> None:
     place = Workplace(Peer.of("a", particle(SCRIPT)).session, shared)
     async with anyio.create_task_group() as tasks:
         shared.start(tasks)
-        assert await place.run(threading.current_thread, small=True) is loop
-        assert await place.run(threading.current_thread, small=False) is not loop
+        assert await place.off_loop(threading.current_thread) is not loop
         tasks.cancel_scope.cancel()
