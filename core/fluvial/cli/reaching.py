@@ -161,8 +161,10 @@ def reach(invocation: Invocation, *, relay: str | None, network: str | None, key
     Raises:
         ConfigError: there is neither a relay nor a peer of our own with an address.
     """
+    from fluvial.cli.lean import import_structlog
     from fluvial.errors import ConfigError
 
+    import_structlog()
     here = invocation.config or Path(CONFIG_FILE)
     if relay is not None:
         if network is None and (invocation.config is not None or here.exists()):

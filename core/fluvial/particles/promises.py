@@ -30,6 +30,7 @@ from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.facts import Instance, Sent, Step, instances_of
 from fluvial.air.data.log import Merged, Sealed
 from fluvial.air.machine.exchange import Exchange
+from fluvial.few import EMPTY
 
 RESENDS_MAX: Final = 4
 """How often one particle is sent to one peer in place of others."""
@@ -99,7 +100,7 @@ class Promises:
         self._initiator = initiator
         self._ends: list[int] = []
         self._times: list[int | None] = []
-        self._resent: dict[str, tuple[int, int]] = {}
+        self._resent: dict[str, tuple[int, int]] = EMPTY
 
     # --- what happens
 
@@ -117,6 +118,8 @@ class Promises:
     def resent(self, peer: str, at_ms: int) -> None:
         """The particle was to be sent to a peer in place of others at this time."""
         times, _ = self._resent.get(peer, (0, 0))
+        if self._resent is EMPTY:
+            self._resent = {}
         self._resent[peer] = (times + 1, at_ms)
 
     @property

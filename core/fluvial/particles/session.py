@@ -43,6 +43,7 @@ from fluvial.air.machine.outcomes import CallOutcome
 from fluvial.air.syntax import Script
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream
+from fluvial.few import EMPTY, Members, added
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Particle
 from fluvial.particles.journal import Arrival, FlowFailed, JournalItem, Resent, reading
@@ -101,15 +102,15 @@ class ParticleSession:
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
-        self._destinations: set[str] = set()
+        self._destinations: Members[str] = ()
         self._exchange = Exchange()
         self._promises = Promises(me, particle.initiator)
-        self._notices: list[Notice] = []
+        self._notices: tuple[Notice, ...] = ()
         self._entries = 0
         # What a commit will ask for:
         self._ahead = False
         self._items: list[JournalItem] = []
-        self._next_peers: dict[str, None] = {}
+        self._next_peers: dict[str, None] = EMPTY
         self._resend_to: Sequence[PeerId] = ()
         self._finishes = False
 
@@ -188,7 +189,7 @@ class ParticleSession:
         machine = Machine(script, particle.key, me, **environment, observer=observer, memory_bytes_max=memory_bytes_max)
         upstream, hops = Upstream(stored.sender), stored.hops
         session = cls(particle, machine, me, upstream=upstream, hops=hops, destinations_max=destinations_max)
-        session._destinations.update(row.peer for row in stored.outbox)
+        session._destinations = added((), (row.peer for row in stored.outbox))
         restoring = machine.restoring(reading(stored.journal, items))
         return SlicedInput(restoring, lambda _: session._restored(stored, items), session)
 
@@ -260,8 +261,8 @@ class ParticleSession:
     def _ran(self, effects: Effects) -> Effects:
         self._ahead = True
         self._items.extend(effects.records)
-        for name in effects.next_peers:
-            self._next_peers[name] = None
+        if effects.next_peers:
+            self._next_peers = {**self._next_peers, **dict.fromkeys(effects.next_peers)}
         self._finishes = effects.finished or effects.failed
         if effects.failed and effects.error is not None and self.failure is None:
             self.failure = FlowFailed(effects.error.code, effects.error.message)
@@ -356,12 +357,12 @@ class ParticleSession:
             if name not in self._destinations and len(self._destinations) >= self._destinations_max:
                 beyond += 1
                 continue
-            self._destinations.add(name)
+            self._destinations = added(self._destinations, (name,))
             if (peer := _peer_id(name)) is None:
                 lost.append(name)
             else:
                 peers.append(peer)
-        self._items, self._resend_to, self._next_peers = [], (), {}
+        self._items, self._resend_to, self._next_peers = [], (), EMPTY
         needed = bool(self.phase is ParticlePhase.NEW or items or peers or self._finishes != self.finished)
         self._ahead = self._ahead and needed
         return Writes(
@@ -394,7 +395,7 @@ class ParticleSession:
             case Resent():
                 self._promises.resent(PeerId.from_public_key(item.peer), at_ms)
             case SignedNotice():
-                self._notices.append(item.notice)
+                self._notices += (item.notice,)
             case FlowFailed():
                 self.failure = item
 

@@ -1,15 +1,18 @@
-"""Offers the algorithm ``dag``."""
+"""Offers the algorithm ``dag``; the engine itself is imported when one is made."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import msgspec
 from fluvial import hookimpl
 from fluvial.consensus.engine import EngineSetup, EngineTraits
-from fluvial.offers import Registry
 
-from fluvial_consensus_dag.dag import Dag
-from fluvial_consensus_dag.messages import describe, reseal
-from fluvial_consensus_dag.rebels import DagOnOld, DagSignsAll
+if TYPE_CHECKING:
+    from fluvial.consensus.engine import MessageDescription
+    from fluvial.offers import Registry
+
+    from fluvial_consensus_dag.dag import Dag
 
 
 class DagOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -18,17 +21,40 @@ class DagOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def make(setup: EngineSetup, options: DagOptions) -> Dag:
     """One validator's engine for one epoch."""
+    from fluvial_consensus_dag.dag import Dag
+
     return Dag(setup)
+
+
+def _describe(message: bytes) -> MessageDescription | None:
+    from fluvial_consensus_dag.messages import describe
+
+    return describe(message)
+
+
+def _reseal(message: bytes, index: int) -> bytes | None:
+    from fluvial_consensus_dag.messages import reseal
+
+    return reseal(message, index)
+
+
+def _build_on_old(setup: EngineSetup, options: DagOptions) -> Dag:
+    from fluvial_consensus_dag.rebels import DagOnOld
+
+    return DagOnOld(setup)
+
+
+def _sign_everything(setup: EngineSetup, options: DagOptions) -> Dag:
+    from fluvial_consensus_dag.rebels import DagSignsAll
+
+    return DagSignsAll(setup)
 
 
 TRAITS = EngineTraits(
     certifies_state=False,
-    describe=describe,
-    reseal=reseal,
-    rebels={
-        "build_on_old": lambda setup, options: DagOnOld(setup),
-        "sign_everything": lambda setup, options: DagSignsAll(setup),
-    },
+    describe=_describe,
+    reseal=_reseal,
+    rebels={"build_on_old": _build_on_old, "sign_everything": _sign_everything},
 )
 
 

@@ -38,7 +38,7 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
         if type(node.output) is tree.Scalar:
             runtime.claim(call, node.output.name)
     triplet, known = call.call, call.known
-    if known.closed is not None and known.closed_by(triplet.peer):
+    if known.closed and known.closed_by(triplet.peer):
         _pass(runtime, call, triplet)
         return
     missing: NameNotSet | None = None

@@ -24,6 +24,7 @@ from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.values import same_json
 from fluvial.air.syntax import tree
 from fluvial.encoding import encode
+from fluvial.few import EMPTY
 
 
 def perform_seq(runtime: Runtime, seq: SeqActivation) -> None:
@@ -66,6 +67,8 @@ def perform_par(runtime: Runtime, par: ParActivation) -> None:
     elif _completes(left) or _completes(right):
         par.status = TRUE
     elif left.status is FAILED or right.status is FAILED:
+        if runtime.half_failed is EMPTY:
+            runtime.half_failed = {}
         runtime.half_failed[par] = None
 
 

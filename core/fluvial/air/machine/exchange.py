@@ -12,6 +12,7 @@ from typing import Final
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.partial import Content, Mask, Partial, covers, cut, merged
+from fluvial.few import EMPTY, Members, added
 
 SENDERS_MAX: Final = 32
 """Peers that are remembered though they have only sent something: anybody may, with as many keys as they like. Who is forgotten is sent everything once more."""
@@ -37,7 +38,7 @@ class _Had:
     """What a peer has; of all batches at least the first ``begins`` ones. A ``partner`` has signed, taken or asked for something."""
 
     begins: int = 0
-    batches: set[BatchId] = field(default_factory=set)
+    batches: Members[BatchId] = ()
     contents: dict[ContentId, Content] = field(default_factory=dict)
     asked: frozenset[ContentId] = frozenset()
     partner: bool = False
@@ -54,7 +55,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self._had: dict[str, _Had] = {}
-        self._senders: dict[str, None] = {}  # those that are no partners, in the order in which they came
+        self._senders: dict[str, None] = EMPTY  # those that are no partners, in the order in which they came
 
     @property
     def held(self) -> int:
@@ -71,7 +72,7 @@ class Exchange:
         if not (known.batches or known.contents):
             return  # as the first copy of most particles
         had = self._had.get(peer) or self._sender(peer)
-        had.batches.update(batch.id for batch in known.batches)
+        had.batches = added(had.batches, (batch.id for batch in known.batches))
         for key, content in known.contents.items():
             if key in here:
                 # Not the value itself: it is kept elsewhere.
@@ -113,7 +114,8 @@ class Exchange:
 
     def shown(self, peer: str, batches: Iterable[BatchId]) -> None:
         """What a peer has signed builds on these, so it has them."""
-        self._partner(peer).batches.update(batches)
+        had = self._partner(peer)
+        had.batches = added(had.batches, batches)
 
     def has(self, peer: str, batch: BatchId) -> bool:
         """Whether a peer is known to have a batch."""
@@ -138,6 +140,8 @@ class Exchange:
 
     def _sender(self, peer: str) -> _Had:
         had = self._had[peer] = _Had()
+        if self._senders is EMPTY:
+            self._senders = {}
         self._senders[peer] = None
         if len(self._senders) > SENDERS_MAX:
             self.forget(next(iter(self._senders)))

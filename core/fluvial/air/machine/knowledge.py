@@ -25,6 +25,7 @@ from fluvial.air.data.log import Merged, Stepped
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
 from fluvial.air.data.weight import LIGHT_BYTES, weighing
 from fluvial.air.machine.values import RootValue
+from fluvial.few import EMPTY, Members, added
 
 RecordT = TypeVar("RecordT", bound=Merged | Stepped)
 
@@ -59,9 +60,9 @@ class InstanceFacts:
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
         self.canons: dict[str, CanonFact] | None = None
-        self.closed: set[str] | None = None
+        self.closed: Members[str] = ()
         self.sent: bool | None = None
-        self.taken: set[str] | None = None
+        self.taken: Members[str] = ()
         self.others: list[tuple[str, Outcome | CanonFact]] | None = None
 
     def outcome(self, peer: str) -> Outcome | None:
@@ -79,15 +80,11 @@ class InstanceFacts:
                 self.outcomes = {}
             return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
         if type(fact) is Taken:
-            if self.taken is None:
-                self.taken = set()
-            self.taken.add(signer)
+            self.taken = added(self.taken, (signer,)) if self.taken else (signer,)
         elif type(fact) is Sent:
             self.sent = self.sent or fact.complete
         elif type(fact) is Closed:
-            if self.closed is None:
-                self.closed = set()
-            self.closed.add(signer)
+            self.closed = added(self.closed, (signer,))
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
@@ -107,11 +104,11 @@ class InstanceFacts:
 
     def closed_by(self, peer: str) -> bool:
         """Whether all that a peer says of its call is that it is answered."""
-        return self.closed is not None and peer in self.closed and self.outcome(peer) is None
+        return peer in self.closed and self.outcome(peer) is None
 
     def taken_by(self, peer: str) -> bool:
         """Whether a peer is at work on it."""
-        return self.taken is not None and peer in self.taken
+        return peer in self.taken
 
 
 class Knowledge:
@@ -132,9 +129,9 @@ class Knowledge:
         self.held = 0
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
-        self.contradicted: dict[tuple[str, Instance], None] = {}
-        self._wholes: dict[ContentId, RootValue] = {}
-        self._large: dict[ContentId, None] = {}
+        self.contradicted: dict[tuple[str, Instance], None] = EMPTY
+        self._wholes: dict[ContentId, RootValue] = EMPTY
+        self._large: dict[ContentId, None] = EMPTY
 
     def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
         """What is known about an instance; always the same object."""
@@ -152,6 +149,8 @@ class Knowledge:
             return closed
         facts = self.about((fact.frame, fact.node))
         if not facts.add(fact, signer) and len(self.contradicted) < CONTRADICTED_MAX:
+            if self.contradicted is EMPTY:
+                self.contradicted = {}
             self.contradicted[signer, Instance(fact.frame, fact.node)] = None
         if type(fact) is Result:
             self._hear_of(fact.value)
@@ -210,7 +209,7 @@ class Knowledge:
         else:
             self.held += CONTENT_BYTES + weight
             if isinstance(content, Partial) or is_large(content):
-                self._large[key] = None
+                self._add_large(key)
         self.contents[key] = content
         if key in self._wholes:
             self._wholes[key].content = content
@@ -225,7 +224,12 @@ class Knowledge:
     def _hear_of(self, key: ContentId) -> None:
         """A value that did not come along can be left out."""
         if key not in self.contents:
-            self._large[key] = None
+            self._add_large(key)
+
+    def _add_large(self, key: ContentId) -> None:
+        if self._large is EMPTY:
+            self._large = {}
+        self._large[key] = None
 
     def is_news(self, key: ContentId, content: Content) -> bool:
         """Whether a content shows something of a value that is not known yet."""
@@ -240,6 +244,8 @@ class Knowledge:
             return RootValue(content, key)
         if content is ABSENT:
             content = Partial(key)
+        if self._wholes is EMPTY:
+            self._wholes = {}
         whole = self._wholes[key] = RootValue(content, key, Mask())
         return whole
 

@@ -30,6 +30,7 @@ from fluvial.air.machine.values import (
 )
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
+from fluvial.few import EMPTY
 
 _FIXED: Final = frozenset((tree.Literal, tree.InitPeerId))
 
@@ -97,7 +98,7 @@ class Operands:
         self._last_error = last_error
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
-        self._calls: dict[int, Provenance] = {}
+        self._calls: dict[int, Provenance] = EMPTY
 
     # --- values
 
@@ -179,6 +180,8 @@ class Operands:
             return known
         call = Provenance(text(node.peer, reader), text(node.service, reader), text(node.function, reader))
         if type(node.peer) in _FIXED and type(node.service) in _FIXED and type(node.function) in _FIXED:
+            if self._calls is EMPTY:
+                self._calls = {}
             self._calls[node.number] = call
         return call
 

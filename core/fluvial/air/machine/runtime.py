@@ -44,6 +44,7 @@ from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
 from fluvial.air.machine.waiters import Waiters
 from fluvial.air.syntax import tree
+from fluvial.few import EMPTY
 
 WORK_MAX: Final = 1_000_000
 """Activations of one particle, arguments, elements of folds and calls in facts ``closed`` included: exponential scripts exist."""
@@ -134,8 +135,8 @@ class Runtime:
         self.operands: Final = Operands(environment, self.last_error)
         self.agenda: Final = Agenda()
         self.waiters: Final = Waiters()
-        self.streams: Final[dict[StreamKey, LocalStream[StreamFoldActivation]]] = {}
-        self.half_failed: Final[dict[ParActivation, None]] = {}
+        self.streams: dict[StreamKey, LocalStream[StreamFoldActivation]] = EMPTY
+        self.half_failed: dict[ParActivation, None] = EMPTY
         self.findings = Findings()
         self.acting = False
         self.step = 0
@@ -373,5 +374,7 @@ class Runtime:
     def stream(self, key: StreamKey, name: str) -> LocalStream[StreamFoldActivation]:
         """The stream or stream map that a key names."""
         if (found := self.streams.get(key)) is None:
+            if self.streams is EMPTY:
+                self.streams = {}
             found = self.streams[key] = LocalStream(name)
         return found

@@ -12,6 +12,7 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
 from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
+from fluvial.few import EMPTY
 
 NAME_BYTES: Final = 200
 """An activation that waits for a name in one scope."""
@@ -34,11 +35,11 @@ class Waiters:
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
-        self.missing: dict[Activation, str] = {}
-        self.cleared: dict[Activation, None] = {}
-        self.names: dict[tuple[Scope, str], list[Activation]] = {}
-        self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = {}
-        self.postponed: dict[FactActivation, None] = {}
+        self.missing: dict[Activation, str] = EMPTY
+        self.cleared: dict[Activation, None] = EMPTY
+        self.names: dict[tuple[Scope, str], list[Activation]] = EMPTY
+        self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = EMPTY
+        self.postponed: dict[FactActivation, None] = EMPTY
         self.held = 0
 
     def clear(self) -> None:
@@ -50,15 +51,21 @@ class Waiters:
 
     def await_name(self, activation: Activation, name: str) -> None:
         """An activation needs a name that has no value yet: it waits for it in every scope in which the value can appear."""
+        if self.missing is EMPTY:
+            self.missing = {}
         self.missing[activation] = name
         self._await(activation, name)
 
     def await_cleared(self, activation: Activation, name: str) -> None:
         """An activation has failed since a name was cleared by ``new``: it is to be told when the name is set."""
+        if self.cleared is EMPTY:
+            self.cleared = {}
         self.cleared[activation] = None
         self._await(activation, name)
 
     def _await(self, activation: Activation, name: str) -> None:
+        if self.names is EMPTY:
+            self.names = {}
         for scope in activation.scope.holders(name):
             self.names.setdefault((scope, name), []).append(activation)
             self.held += NAME_BYTES
@@ -87,6 +94,8 @@ class Waiters:
 
     def await_element(self, canon: CanonActivation, stream: StreamKey, writer: tuple[bytes, int]) -> None:
         """A canon has a fact, which names an element that is not here."""
+        if self.elements is EMPTY:
+            self.elements = {}
         self.elements.setdefault((stream, writer), []).append(canon)
 
     def written(self, stream: StreamKey, writer: tuple[bytes, int]) -> Sequence[CanonActivation]:
@@ -95,6 +104,8 @@ class Waiters:
 
     def postpone(self, activation: FactActivation) -> None:
         """A call or canon could act now, but may not: it has a turn when the evaluator acts."""
+        if self.postponed is EMPTY:
+            self.postponed = {}
         self.postponed[activation] = None
 
     def forget(self, activation: FactActivation) -> None:
