@@ -48,7 +48,10 @@ ALLOWED_IMPORTS: Final = {
         "asyncio",
     ): "it is an event loop; anyio runs on one and has no word for another clock",
     ("core/fluvial/guard/detached.py", "asyncio"): "a task that nobody must wait for, for which anyio has nothing",
-    ("core/fluvial/guard/stand_in.py", "asyncio"): "one that stands by for work which somebody else begins, for which anyio has nothing either",
+    (
+        "core/fluvial/guard/stand_in.py",
+        "asyncio",
+    ): "one that stands by for work which somebody else begins, for which anyio has nothing either",
     ("core/fluvial/guard/steady_loop.py", "asyncio"): "it is an event loop; anyio runs on one",
     ("core/fluvial/guard/steady_uvloop.py", "asyncio"): "it is an event loop; anyio runs on one",
     ("core/fluvial/hosting/log_writer.py", "asyncio"): "a timer and a turn of the loop without a task for each entry",
