@@ -39,6 +39,8 @@ SHARES: Final = {Rank.STRANGER: 1.0, Rank.KNOWN: 1.0, Rank.TRUSTED: 8.0, Rank.KE
 
 PAID_S_MAX: Final = 0.01
 """What others pay of one message at most: it may be much larger than what they have begun."""
+OWN_PART_MIN: Final = 0.125
+"""What a peer pays in any case of what goes on with what others have begun: its turns come eight times as often as with work of its own, and not before all others'."""
 SETTLES_S: Final = 0.01
 """In so much work it is found out which part of a peer's messages goes on with what others have begun."""
 
@@ -126,18 +128,14 @@ class WorkAccount:
             seconds: that it took, at its price.
             payer: the account of somebody else whose work it was.
         """
-        if payer is None and self._own_part == 1.0:
-            return  # as of nearly all connections
-        own_s, charged_s = seconds, seconds * self._own_part
         if payer is not None:
-            paid_s = min(seconds, PAID_S_MAX)
-            payer.tag += paid_s / payer._share
-            own_s = (
-                seconds - paid_s
-            ) * self._own_part  # what is rare, such as garbage that was collected meanwhile, is nobody's
-        self.tag += (own_s - charged_s) / self._share
+            payer.tag += min(seconds, PAID_S_MAX) / payer._share
+        elif self._own_part < 1.0:
+            self.tag += seconds * (1.0 - self._own_part) / self._share
+        else:
+            return  # as of nearly all connections
         if seconds > 0:
-            part = 1.0 if payer is None else max(0.0, 1.0 - PAID_S_MAX / seconds)
+            part = 1.0 if payer is None else max(OWN_PART_MIN, 1.0 - PAID_S_MAX / seconds)
             self._own_part += (part - self._own_part) * min(1.0, seconds / SETTLES_S)
 
     def read(self, seconds: float, size: int) -> None:

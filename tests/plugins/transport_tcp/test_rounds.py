@@ -210,8 +210,7 @@ async def test_who_brings_back_what_others_have_begun_does_not_wait_for_all_of_t
             payers = [account_of_a_stranger() for _ in range(60)]
             back = [Job("back", payer=payer if paid else None) for payer in payers]
             meanwhile[paid] = await flood.finish(flood.connection(pool, *back)) - len(back)
-    assert meanwhile[True] < 3 * FEW
-    assert meanwhile[False] > 10 * FEW
+    assert 4 * meanwhile[True] < meanwhile[False]
 
 
 async def test_whoever_cannot_pay_for_more_pays_for_nobody() -> None:
