@@ -8,9 +8,10 @@ A step adds one to a number, a coroutine in both. What each system makes durable
 
 Both commit with full synchronisation: SQLite with its write-ahead log (Fluvial) and as DBOS opens it, PostgreSQL with fsync. Both are
 called as a user of one process would: a coroutine that is awaited. Each case is a process of its own; Fluvial and DBOS take turns, so
-that the ratios hold on a machine that has other things to do.
+that the ratios hold on a machine that has other things to do. With ``--tend-garbage`` the garbage collector is tuned in the processes of both, as in a
+peer that ``fluvial run`` runs (docs/client.md).
 
-Usage: ``python bench/durable.py [--seconds S] [--rounds N] [--json]``; needs ``pip install dbos``, and leaves out PostgreSQL where its
+Usage: ``python bench/durable.py [--seconds S] [--rounds N] [--tend-garbage] [--json]``; needs ``pip install dbos``, and leaves out PostgreSQL where its
 server is not installed.
 """
 
@@ -34,6 +35,7 @@ import anyio
 from fluvial.client import Client
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector, NoConfig, function
+from fluvial.garbage import tend_garbage
 from fluvial.identity import KeyPair
 from fluvial.node import running
 
@@ -129,11 +131,15 @@ async def dbos(steps: int, url: str, folder: Path) -> AsyncIterator[Workflow]:
 SYSTEMS: Final = {"fluvial": fluvial, "dbos": dbos}
 
 
-async def measure(system: str, steps: int, at_once: int, seconds: float, url: str, folder: Path) -> dict[str, float]:
+async def measure(
+    system: str, steps: int, at_once: int, seconds: float, url: str, tended: bool, folder: Path
+) -> dict[str, float]:
     """Workflows per second, the median of how long one took, and the process's CPU for each, in milliseconds."""
     times: list[float] = []
     numbers = count()
-    async with SYSTEMS[system](steps, url, folder) as workflow:
+    async with SYSTEMS[system](steps, url, folder) as workflow, anyio.create_task_group() as around:
+        if tended:
+            around.start_soon(tend_garbage, lambda: 0)
         for _ in range(WARM_UP):
             assert await workflow(0) == steps
 
@@ -148,6 +154,7 @@ async def measure(system: str, steps: int, at_once: int, seconds: float, url: st
             for _ in range(at_once):
                 tasks.start_soon(work)
         took, used = time.perf_counter() - start, time.process_time() - cpu
+        around.cancel_scope.cancel()
     return {
         "per_second": len(times) / took,
         "p50_ms": statistics.median(times) * 1000,
@@ -155,9 +162,9 @@ async def measure(system: str, steps: int, at_once: int, seconds: float, url: st
     }
 
 
-def in_child(system: str, steps: int, at_once: int, seconds: float, url: str) -> dict[str, float]:
+def in_child(system: str, steps: int, at_once: int, seconds: float, url: str, tended: bool) -> dict[str, float]:
     """:func:`measure` in a process of its own."""
-    case = json.dumps([system, steps, at_once, seconds, url])
+    case = json.dumps([system, steps, at_once, seconds, url, tended])
     output = subprocess.run(
         [sys.executable, __file__, "--case", case], check=True, stdout=subprocess.PIPE, timeout=120 + 10 * seconds
     ).stdout
@@ -173,7 +180,7 @@ def postgresql() -> Iterator[PostgresServer | None]:
         yield server
 
 
-def rows(seconds: float, rounds: int) -> Iterator[dict[str, Any]]:
+def rows(seconds: float, rounds: int, tended: bool) -> Iterator[dict[str, Any]]:
     """The table, a row for each case and system; of several rounds the best."""
     systems = [name for name in SYSTEMS if importlib.util.find_spec(name)]
     with postgresql() as server:
@@ -182,7 +189,7 @@ def rows(seconds: float, rounds: int) -> Iterator[dict[str, Any]]:
             best: dict[str, dict[str, float]] = {}
             for _, system in product(range(rounds), systems):
                 with nullcontext("") if kind == "sqlite" else server.database() as url:
-                    found = in_child(system, steps, at_once, seconds, url)
+                    found = in_child(system, steps, at_once, seconds, url, tended)
                 if system not in best or found["per_second"] > best[system]["per_second"]:
                     best[system] = found
             for system, found in best.items():
@@ -202,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of each case")
     parser.add_argument("--rounds", type=int, default=1, help="turns of each system; the best one counts")
+    parser.add_argument("--tend-garbage", action="store_true", help="tune the garbage collector of both")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -215,7 +223,7 @@ def main() -> None:
         print(
             f"{'database':<11}{'steps':>6}{'at once':>8}  {'':<8}{'per second':>11}{'p50 ms':>8}{'CPU ms':>8}{'Fluvial is':>12}"
         )
-    for row in rows(options.seconds, options.rounds):
+    for row in rows(options.seconds, options.rounds, options.tend_garbage):
         if options.json:
             print(json.dumps(row), flush=True)
             continue

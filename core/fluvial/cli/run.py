@@ -14,8 +14,8 @@ from fluvial.cli.context import Invocation, common_options, pass_invocation
 @pass_invocation
 def run(invocation: Invocation) -> None:
     """Run the peer until SIGINT or SIGTERM."""
-    from fluvial.cli.garbage import no_collecting
     from fluvial.cli.lean import import_structlog
+    from fluvial.garbage import no_collecting
 
     _open_missing_streams()
     with no_collecting():

@@ -9,10 +9,10 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskStatus
 
-from fluvial.cli.garbage import tend_garbage
 from fluvial.cli.process_end import STOP_SIGNALS, ProcessEnd
 from fluvial.config.settings import LoopKind
 from fluvial.errors import ConfigError, root_cause
+from fluvial.garbage import tend_garbage
 from fluvial.guard.steady_loop import SteadyLoop
 from fluvial.node import Node
 

@@ -48,17 +48,23 @@ class _Round:
 
     def __init__(self, worked_s: Callable[[], float]) -> None:
         self._worked_s = worked_s
-        self._until: float | None = None
+        self._left_s = LIGHT_S
 
     def has_time(self) -> bool:
-        if self._until is None:
-            self._until = self._worked_s() + LIGHT_S
+        return self._left_s > 0
+
+    def do(self, work: Callable[[], ResultT]) -> ResultT:
+        """The result of work that is done now; raises as it does."""
+        if self._left_s == LIGHT_S:
             waiting.soon(self._end)
-            return True
-        return self._worked_s() < self._until
+        began = self._worked_s()
+        try:
+            return work()
+        finally:
+            self._left_s -= self._worked_s() - began
 
     def _end(self) -> None:
-        self._until = None
+        self._left_s = LIGHT_S
 
 
 class Processor:
@@ -99,7 +105,7 @@ class Processor:
         What is not, but pure, is done as in :meth:`off_loop`.
         """
         if light and self._round.has_time():
-            return work()
+            return self._round.do(work)
         line = self._whole if pure and not light else self._sliced
         return (await line.work(initiator, upstream or Upstream(initiator), lambda: (work(),)))[0]
 
@@ -138,7 +144,7 @@ class Processor:
         if not (goes_on or not line.waiting(initiator)) or not self._round.has_time():
             return None
         # With others in line only what is short is done before them: else whoever comes under many names is always first.
-        return advance(SHORT_STEPS if line else SLICE_STEPS)
+        return self._round.do(partial(advance, SHORT_STEPS if line else SLICE_STEPS))
 
     async def in_line(
         self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, upstream: Upstream | None = None

@@ -116,3 +116,15 @@ async def test_a_flow_that_holds_much_has_as_many_calls_in_one_transaction_as_a_
         await until(lambda: len(looker.seen) == AT_ONCE_BYTES // 50_000 + AT_ONCE_MAX)
     written = len(set(looker.seen))
     assert 1 < written <= 6, "a transaction for each megabyte and for each 64 calls, not one for each call"
+
+
+async def test_whoever_begins_a_flow_and_gives_up_has_begun_it(tmp_path: Path) -> None:
+    looker = Looker(tmp_path / "a.db")
+    async with peer("a", tmp_path, serves=[looker]) as a:
+        particle = a.node.particle(calls(a.peer_id, "at_once", "later"), ttl_ms=60_000)
+        with anyio.CancelScope() as gives_up:
+            gives_up.cancel()  # where it first waits: for the disk
+            await a.node.submit(particle)
+        await until(lambda: a.events("particle_finished"))
+        assert looker.seen[0] == -1
+        assert len(looker.seen) == 2

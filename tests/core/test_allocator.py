@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-from fluvial.cli.allocator import tuned_allocator
+from fluvial.allocator import tuned_allocator
 
 def resident():
     with open("/proc/self/statm") as file:

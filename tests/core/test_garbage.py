@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fluvial.cli.garbage import (
+from fluvial.garbage import (
     FULL_S,
     FULL_S_MAX,
     GROWTH_BYTES,

@@ -5,12 +5,13 @@ that there are, and stops everything meanwhile: a quarter of a second for a mill
 them need that. Machines are taken apart when they leave (``Machine.dismantle``), most other objects are in no circle; so what has lived for some
 time is set aside (``gc.freeze``, which takes no time), and only what is new is looked at. What becomes garbage among the old is found by a full
 collection once in a while: when there is little to go through, after a long time, or as soon as the process has grown by more than what its
-particles are known to hold: garbage may be few objects that are large. What the C library keeps of it is given back then (:mod:`fluvial.cli.allocator`).
+particles are known to hold: garbage may be few objects that are large. What the C library keeps of it is given back then (:mod:`fluvial.allocator`).
 
 Until a peer has started, next to nothing becomes garbage: a tenth of the time of a start went into looking for it. So :func:`no_collecting` comes
 first, and :func:`tend_garbage` ends it.
 
-This is a matter of the process, so only ``fluvial run`` does it; a program that embeds a node has its own ideas.
+This is a matter of the process, so nothing in a node does it: ``fluvial run`` does, and a program that embeds a node may, if it has no other use for the
+collector (docs/client.md).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final
 
 import anyio
 
-from fluvial.cli.allocator import tuned_allocator
+from fluvial.allocator import tuned_allocator
 
 PAUSE_S: Final = 0.25
 """Between two looks."""
@@ -62,7 +63,7 @@ def no_collecting() -> Iterator[None]:
 
 
 async def tend_garbage(held_bytes: Callable[[], int]) -> None:
-    """Until cancelled: set old objects aside. Afterwards the collector is as it was.
+    """Until cancelled: set old objects aside; once in a process. Afterwards the collector is as it was.
 
     Args:
         held_bytes: how much memory is known to be in use for what comes and goes; rather too much than too little.
