@@ -281,7 +281,8 @@ class SharedPlaces(Generic[OwnerT]):
 
     def __init__(self, total: int, each: int) -> None:
         self.taken = 0
-        self._total, self._each = total, each
+        self._each = each
+        self._few_of_all = FEW * total
         self._of: dict[OwnerT, int] = {}
 
     def has(self, owner: OwnerT) -> int:
@@ -291,7 +292,7 @@ class SharedPlaces(Generic[OwnerT]):
     def take(self, owner: OwnerT) -> bool:
         """Take a place; False if there is none for this owner now."""
         mine = self._of.get(owner, 0)
-        if mine >= self._each or self.taken * (FEW + mine) >= self._total * FEW:
+        if mine >= self._each or self.taken * (FEW + mine) >= self._few_of_all:
             return False
         self._of[owner] = mine + 1
         self.taken += 1

@@ -252,7 +252,10 @@ class Transport(Protocol):
         return ""
 
     def silent(self, peer: PeerId) -> bool:
-        """Whether what was dialled for a peer, at its only address, has accepted the connection and sent nothing at all so far. Quick; False if it is not known."""
+        """Whether nothing at all has come so far over what leads to a peer; quick, and False if it is not known.
+
+        Either its only address was dialled and has accepted the connection; or the peer has proven its key, and since then nothing has come.
+        """
         return False
 
     async def disconnect(self, peer: PeerId) -> None:

@@ -16,11 +16,18 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from fluvial.addresses import Address, Contact
 from fluvial.cli.main import EXIT_UNREACHABLE
 from fluvial.client import Client, connect
 from fluvial.errors import Refused, ServiceError, Unreachable
+from fluvial.identity import PeerId
 from fluvial.particles.notice import Notice
-from fluvial.relaying.reaching import SILENT_S
+from fluvial.relaying.reaching import HUNG_S, SILENT_S
+from fluvial.seats import Receive
+from fluvial.testing.closed import closed_context
+from fluvial.testing.ports import WeightsTrust
+from fluvial_transport_tcp.options import Options
+from fluvial_transport_tcp.transport import TcpTransport
 
 from tests.support.nodes import NETWORK, Peer, Work, id_of, keys_of, peer, until
 from tests.support.processes import PeerProcess, environment
@@ -268,6 +275,56 @@ async def test_a_command_does_not_wait_for_a_port_that_stays_silent() -> None:
     said = done.stderr.decode()
     assert done.returncode == EXIT_UNREACHABLE
     assert f"the relay does not answer: {address}: connected, and no handshake so far, and not a byte in 0.9 s" in said
+
+
+class NobodyWatches:
+    """Of a transport."""
+
+    def peer_connected(self, contact: Contact) -> None:
+        """Nobody looks."""
+
+    def peer_disconnected(self, peer: PeerId) -> None:
+        """As above."""
+
+    def address_proven(self, peer: PeerId, address: Address) -> None:
+        """As above."""
+
+
+@asynccontextmanager
+async def half_a_relay(receive: Receive) -> AsyncIterator[tuple[str, TcpTransport]]:
+    """A relay that shakes hands, and its address; what it does then is the test's."""
+    context = closed_context("relay", network=NETWORK, trust=WeightsTrust())
+    transport = TcpTransport(context, Options(listen=("/ip4/127.0.0.1/tcp/0",)))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(transport.run, receive, NobodyWatches())
+        yield str(transport.addresses[0]), transport
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_relay_that_hangs_after_its_handshake_is_given_up() -> None:
+    async def hang(sender: PeerId, protocol: str, payload: bytes) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError("it hangs")
+
+    async with half_a_relay(hang) as (address, _):
+        with pytest.raises(
+            Unreachable, match=f"the relay does not answer: .*: connected, and not a byte in {HUNG_S:g}"
+        ):
+            async with connect(address, network=NETWORK):
+                raise AssertionError("it has answered")
+
+
+async def test_a_relay_that_is_slow_and_lives_is_waited_for() -> None:
+    """Any byte shows that it lives."""
+
+    async def take_time(sender: PeerId, protocol: str, payload: bytes) -> bytes:
+        await anyio.sleep(HUNG_S / 4)
+        assert transport.post(sender, "x", b"")
+        await anyio.sleep(HUNG_S)
+        return b""
+
+    async with half_a_relay(take_time) as (address, transport), connect(address, network=NETWORK):
+        pass
 
 
 async def test_a_relay_that_has_sent_anything_is_waited_for() -> None:

@@ -120,8 +120,7 @@ class GuardedTransport(_Seat[Transport]):
         take_back: Callable[[], None],
         timeout_s: float,
     ) -> bytes:
-        late = partial(tell, TimeoutError("it told no answer in time"))
-        timer = self._wheel.at(now_s() + timeout_s + TRANSPORT_GRACE_S, late)
+        timer = self._wheel.at(now_s() + timeout_s + TRANSPORT_GRACE_S, partial(_tell_late, tell))
         found: object = None
         try:
             found = await answered
@@ -222,6 +221,10 @@ class GuardedTransport(_Seat[Transport]):
         await self._guard.call(
             self._plugin, self._what("disconnect"), lambda: self.part.disconnect(peer), timeout_s=CALL_S
         )
+
+
+def _tell_late(tell: Callable[[object], None]) -> None:
+    tell(TimeoutError("it told no answer in time"))
 
 
 def _refusal(error: PluginFailed) -> Refused:

@@ -17,7 +17,37 @@ SLOW_S: Final = 0.75
 """After so long without an answer it is said what is waited for."""
 SILENT_S: Final = 0.9
 """What accepts connections and sends not a byte for so long is given up: a handshake costs a relay a few milliseconds, and asks for no answer first."""
+HUNG_S: Final = 2.0
+"""Who has shaken hands and sends not a byte for so long, though it was asked something that every peer answers at once, is given up as well ..."""
+HANDSHAKES: Final = 10
+"""... unless its handshake was slow: it is waited for as long as so many of these take, for who is far away or has much to do is slow in both."""
 GLANCE_S: Final = 0.05
+"""Time is counted in glances: where this process gets no processor, another one on its machine perhaps gets none either."""
+
+
+class _Watch:
+    """How long a relay has been silent, in glances."""
+
+    __slots__ = ("_connected", "_handshake", "_silent")
+
+    def __init__(self) -> None:
+        self._connected = False
+        self._handshake = self._silent = 0
+
+    def look(self, *, connected: bool, silent: bool) -> None:
+        """A glance has passed."""
+        if not connected:
+            self._handshake += 1
+        elif not self._connected:
+            self._connected, self._silent = True, 0
+        self._silent = self._silent + 1 if silent else 0
+
+    def given_up(self, progress: str) -> str:
+        """Why the relay is given up, its ``progress`` included; empty if it is not."""
+        patience_s = max(HUNG_S, HANDSHAKES * self._handshake * GLANCE_S) if self._connected else SILENT_S
+        if self._silent * GLANCE_S < patience_s:
+            return ""
+        return f"{progress}, and not a byte in {patience_s:g} s"
 
 
 async def reach_one(
@@ -32,7 +62,7 @@ async def reach_one(
         on_slow: told once what is waited for, if no relay has answered within a moment.
 
     Raises:
-        Unreachable: none has answered within ten seconds; or each has failed, or accepts connections and stays silent.
+        Unreachable: none has answered within ten seconds; or each has failed, or accepts connections or shakes hands and stays silent.
     """
     failures: dict[PeerId, Unreachable] = {}
 
@@ -49,14 +79,19 @@ async def reach_one(
         on_slow("; ".join(transport.dialling(relay.peer) or f"{relay.peer}: no answer so far" for relay in relays))
 
     async def give_up_on_silence() -> None:
-        """Time is counted in glances: where this process gets no processor, another one on its machine perhaps gets none either."""
-        glances = 0
-        while glances * GLANCE_S < SILENT_S:
+        watches = {relay.peer: _Watch() for relay in relays}
+        given_up: dict[PeerId, str] = {}
+        while not given_up or any(not why for why in given_up.values()):
             await anyio.sleep(GLANCE_S)
-            silent = [relay for relay in relays if relay.peer not in failures and transport.silent(relay.peer)]
-            glances = glances + 1 if silent and len(silent) + len(failures) == len(relays) else 0
-        for relay in silent:
-            failures[relay.peer] = Unreachable(f"{transport.dialling(relay.peer)}, and not a byte in {SILENT_S:g} s")
+            connected = transport.connected()
+            for peer, watch in watches.items():
+                watch.look(connected=peer in connected, silent=transport.silent(peer))
+            given_up = {
+                peer: watch.given_up(transport.dialling(peer) or f"{peer}: connected")
+                for peer, watch in watches.items()
+                if peer not in failures
+            }
+        failures.update({peer: Unreachable(why) for peer, why in given_up.items()})
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:

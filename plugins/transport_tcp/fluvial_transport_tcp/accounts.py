@@ -119,7 +119,7 @@ class WorkAccount:
 
     def use_in_part(self, seconds: float) -> None:
         """As :meth:`use`, for work that :meth:`pay` settles: what others pay of such work as a rule is left out."""
-        self.use(seconds * self._own_part)
+        self.tag += seconds * self._own_part / self._share
 
     def pay(self, seconds: float, payer: WorkAccount | None) -> None:
         """Settle work that :meth:`use_in_part` has charged while it was done.

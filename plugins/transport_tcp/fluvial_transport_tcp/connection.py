@@ -164,6 +164,11 @@ class Connection:
         return self._writer.queued_bytes
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing has come over it so far."""
+        return self._life.silent_since(self.opened_at)
+
+    @property
     def rank(self) -> Rank:
         """The class of its peer."""
         return self._rank(self)

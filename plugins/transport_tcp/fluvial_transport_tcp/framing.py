@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -247,11 +248,10 @@ class SendQueue:
     def __bool__(self) -> bool:
         return bool(self._pieces)
 
-    def put(self, message: Message) -> None:
-        """Add a message."""
+    def put(self, pieces: Sequence[bytes]) -> None:
+        """Add a message as :func:`encode_frame` gives it."""
         if self._pieces is None:
             self._pieces = deque()
-        pieces = encode_frame(message)
         self._pieces += pieces
         self.size += sum(map(len, pieces))
 

@@ -284,7 +284,9 @@ class ConnectionHost:
         return "; ".join(dict.fromkeys(dialling.progress for dialling in self._dials_of(peer)))
 
     def silent(self, peer: PeerId) -> bool:
-        """Whether all dials of a peer, and there are some, have led to something that stays silent."""
+        """Whether the connection with a peer has stayed silent since the handshake; without one, whether all dials, and there are some, have led to silence."""
+        if (connection := self._table.used(peer)) is not None:
+            return connection.silent
         dials = self._dials_of(peer)
         return bool(dials) and all(dialling.silent for dialling in dials)
 

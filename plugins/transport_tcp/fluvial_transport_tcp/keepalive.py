@@ -82,6 +82,10 @@ class KeepAlive:
         """Seconds since the frame that is not complete was first seen by a judgement; 0 if there is none, or if reading is paused."""
         return now - self._frame_at if self.frame and self.frame == self._frame_seen and not self.paused else 0.0
 
+    def silent_since(self, moment: float) -> bool:
+        """Whether no bytes came after a judgement, or the beginning, that was at this time."""
+        return not self.heard and self._heard_at <= moment
+
     def judge(self, now: float) -> Verdict:
         """What the marks mean; call it every second or so."""
         self._look(now)

@@ -76,7 +76,7 @@ class WorkRounds:
         if self._until is None:
             self._until = self.clock.used() + ROUND_S
             waiting.soon(self._next)
-        elif account.tag > self._lowest(account.tag) + TURN_S or not self.clock.before(self._until):
+        elif not self.clock.before(self._until) or self._comes_later(account.tag):
             return False
         self._serve(account)
         return True
@@ -134,6 +134,10 @@ class WorkRounds:
         place.left = True
         self._serve(place.account)
         return True
+
+    def _comes_later(self, tag: float) -> bool:
+        """Whether somebody in line comes before a connection."""
+        return bool(self._line or self._called) and tag > self._lowest(tag) + TURN_S
 
     def _lowest(self, tag: float) -> float:
         """The lowest tag among a connection's and those of all that wait."""

@@ -212,7 +212,7 @@ class TcpTransport(Transport):
         return "" if self._host is None else self._host.dialling(peer)
 
     def silent(self, peer: PeerId) -> bool:
-        """Whether what was dialled for a peer has accepted the connection and sent nothing; see :class:`fluvial.seats.Transport`."""
+        """Whether nothing has come so far over what leads to a peer; see :class:`fluvial.seats.Transport`."""
         return self._host is not None and self._host.silent(peer)
 
     async def disconnect(self, peer: PeerId) -> None:

@@ -6,14 +6,14 @@ together with what comes until then; and if the system does not take it all, wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError
 from fluvial.waiting import now_s, soon
 
 from fluvial_transport_tcp.credit import CreditWindow
-from fluvial_transport_tcp.framing import Kind, Message, SendQueue, frame_bytes
+from fluvial_transport_tcp.framing import Kind, Message, SendQueue, encode_frame, frame_bytes
 from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
@@ -112,8 +112,11 @@ class FrameWriter:
 
     def put(self, message: Message) -> None:
         """Into the queue, in which room for it was reserved."""
-        self._queue.put(message)
-        self._metrics.messages_out[message.kind] += 1
+        self._put(message.kind, encode_frame(message))
+
+    def _put(self, kind: Kind, pieces: Sequence[bytes]) -> None:
+        self._queue.put(pieces)
+        self._metrics.messages_out[kind] += 1
         self.wake()
 
     def offer(self, message: Message) -> bool:
@@ -122,9 +125,10 @@ class FrameWriter:
         Raises:
             CreditClosed: there will be none.
         """
-        if not self._room.take(frame_bytes(message.label, message.body)):
+        pieces = encode_frame(message)
+        if not self._room.take(sum(map(len, pieces))):
             return False
-        self.put(message)
+        self._put(message.kind, pieces)
         return True
 
     def put_control(self, message: Message) -> None:

@@ -252,6 +252,7 @@ async def test_handling_has_a_deadline(start: StartPeer) -> None:
 async def test_late_answers_are_dropped_and_counted(start: StartPeer) -> None:
     gate = Gate()
     one, slow = await start(), await start(receive=gate.receive)
+    await one.transport.send(slow.contact, ECHO, b"connected, however long that takes")
     with pytest.raises(Unreachable, match=r"no answer to .* within 0.1 s"):
         await one.transport.request(slow.contact, ECHO, b"?", timeout_s=0.1)
     gate.open.set()

@@ -138,7 +138,7 @@ def test_labels_that_do_not_fit_are_not_encoded() -> None:
 def test_the_queue_gives_out_all_bytes_in_order_and_bounded_pieces(sent: list[Message]) -> None:
     queue = SendQueue()
     for message in sent:
-        queue.put(message)
+        queue.put(encode_frame(message))
     pieces = []
     while piece := bytes(queue.take(20_000)):
         assert len(piece) <= 20_000
