@@ -53,6 +53,7 @@ from fluvial.guard.guarded import (
     GuardedRouting,
     GuardedTransport,
 )
+from fluvial.guard.recent_weights import RecentWeights
 from fluvial.hosting.tables import TABLES as LEDGER_TABLES
 from fluvial.identity import KeyPair, PeerId
 from fluvial.licensing.tables import TABLES as LICENCE_TABLES
@@ -132,7 +133,7 @@ class Assembly:
             guard=guard,
             execution=self.execution,
             limits=self._settings.services,
-            weight=self.authorization.weight,
+            weight=RecentWeights(self.authorization.weight),
         )
         self.extensions: Final = GivenExtensions()
         self.directory: Final = NodeDirectory(

@@ -164,6 +164,7 @@ class MemoryBudget:
         self.relieve = relieve
         self.weight: Final = weight
         self._me: Final = me
+        self._own: Final = Payer(Upstream(me), me)
         self._entries: dict[Hashable, _Entry] = {}
         self._all = _Share(1)
         self._heavy: BySize[PeerId] = BySize()
@@ -184,7 +185,9 @@ class MemoryBudget:
 
     def payer(self, initiator: PeerId, upstream: Upstream) -> Payer:
         """Who pays for what an initiator's particles hold, which came this way."""
-        return Payer.of(initiator, upstream, vouched=initiator == self._me or self.weight(initiator) > 0)
+        if initiator == self._me:
+            return self._own
+        return Payer.of(initiator, upstream, vouched=self.weight(initiator) > 0)
 
     def held(self, payer: Payer) -> int:
         """What an initiator holds that came one way."""

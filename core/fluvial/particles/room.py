@@ -20,6 +20,7 @@ from fluvial.effectors import Call
 from fluvial.errors import FluvialError
 from fluvial.fairness import BRANCHES_KEY_BYTES, Branches
 from fluvial.guard.guarded import GuardedAuthorization, GuardedExecution, GuardedRouting, GuardedTransport
+from fluvial.guard.recent_weights import RecentWeights
 from fluvial.health import check_question
 from fluvial.hooks import hookimpl
 from fluvial.identity import KeyPair, PeerId
@@ -128,6 +129,7 @@ class Particles(Part):
 
     def __init__(self, context: ParticleContext) -> None:
         self._context = context
+        self._weight = RecentWeights(context.authorization.weight)
         self._refusals = RefusalLog()
         self._signs = LifeSigns(context.transport, context.routing, relays=context.relays)
 
@@ -217,7 +219,7 @@ class Particles(Part):
             context.store.account,
             context.disk,
             me=context.keys.peer_id,
-            weight=context.authorization.weight,
+            weight=self._weight,
             clock=now_s,
             metrics=context.metrics,
         )
@@ -242,7 +244,7 @@ class Particles(Part):
         context = self._context
         me, clock, metrics, log = context.keys.peer_id, context.clock, context.metrics, context.log
         limits, observers = context.limits, context.observers
-        weight = context.authorization.weight
+        weight = self._weight
         processor = Processor(weight=weight, metrics=metrics)
         processor.start(tasks)
         quota = self._quota()
@@ -308,7 +310,7 @@ class Particles(Part):
             reporter=reporter,
             detector=self._detector,
             budget=budget,
-            weight=context.authorization.weight,
+            weight=self._weight,
             clock=context.clock,
             rng=context.rng,
             metrics=context.metrics,
