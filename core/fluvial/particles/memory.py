@@ -152,16 +152,24 @@ class MemoryBudget:
         weight: how much a peer counts, from 0 on; it gets ``1 + weight`` parts. Asked when it gets its first entry.
         me: this peer, which never has too much.
         relieve: called when there is too much, before anybody is refused; gives back what can be had again.
+        give_back: called before somebody is refused; gives something back that they hold and can have again, and says whether there was anything.
 
     Attributes:
-        bytes_max, weight, relieve: as above.
+        bytes_max, weight, relieve, give_back: as above.
     """
 
     def __init__(
-        self, bytes_max: int, *, weight: Callable[[PeerId], int], me: PeerId, relieve: Callable[[], None] = lambda: None
+        self,
+        bytes_max: int,
+        *,
+        weight: Callable[[PeerId], int],
+        me: PeerId,
+        relieve: Callable[[], None] = lambda: None,
+        give_back: Callable[[Payer], bool] = lambda _: False,
     ) -> None:
         self.bytes_max: Final = bytes_max
         self.relieve = relieve
+        self.give_back = give_back
         self.weight: Final = weight
         self._me: Final = me
         self._own: Final = Payer(Upstream(me), me)
@@ -286,14 +294,19 @@ class MemoryBudget:
         self.relieve()
         if self.total + more <= most:
             return
+        while self.total + more > most and (excess := self._excess(payer, more, most)) is not None:
+            if not self.give_back(payer):
+                held, part = excess
+                raise Refused(
+                    f"this peer's memory for particles is in use, and with {held:,} bytes {payer.initiator} would have more than its part of "
+                    f"{part:,} of what {payer.upstream.sender} brings; try again in some seconds",
+                    reason=MEMORY,
+                )
+
+    def _excess(self, payer: Payer, more: int, most: int) -> tuple[int, int] | None:
+        """What somebody would hold with so much more, and their part of so much, if they would have too much."""
         levels = [(held + more, part * most // self.bytes_max) for held, part in self._levels(payer)]
-        if all(held > part for held, part in levels):
-            held, part = levels[-1]
-            raise Refused(
-                f"this peer's memory for particles is in use, and with {held:,} bytes {payer.initiator} would have more than its part of "
-                f"{part:,} of what {payer.upstream.sender} brings; try again in some seconds",
-                reason=MEMORY,
-            )
+        return levels[-1] if all(held > part for held, part in levels) else None
 
     def heaviest(self) -> Payer | None:
         """One of those who hold most for their weight, if the peer that brought it holds more than its part."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
+from fluvial.fairness import Payer
 from fluvial.particles.actor import Actor
 from fluvial.particles.memory import ADMITTING, MemoryBudget
 from fluvial.particles.present import PresentActors
@@ -50,7 +51,7 @@ class MemoryRelief:
         self._leave = leave
         self._put_off = put_off
         self._count = Counter("fluvial_particles_put_off", "Machines that left for want of memory", registry=metrics)
-        budget.relieve = self.relieve
+        budget.relieve, budget.give_back = self.relieve, self._give_back
 
     def has_room(self, held: int) -> bool:
         """Whether there is room for a particle that could wait, and held so much before.
@@ -76,6 +77,13 @@ class MemoryRelief:
         while budget.over and (actor := self._heavy()) is not None:
             self._count.inc()
             self._put_off(actor)
+
+    def _give_back(self, payer: Payer) -> bool:
+        """Drop an idle actor of one who would be refused else; whether there was one."""
+        if (actor := self._resting.of(payer)) is None:
+            return False
+        self._leave_idle(actor)
+        return True
 
     def _heavy(self) -> Actor | None:
         """One of the heaviest machines of whoever holds most, if it is only waiting for services."""

@@ -74,6 +74,30 @@ def test_before_anybody_is_refused_memory_is_asked_back() -> None:
     assert one.total == 0
 
 
+def test_whoever_asks_for_more_gives_back_first_what_they_can_have_again() -> None:
+    one = budget()
+    for number in range(10):
+        one.charge(number, HEAVY, LIMIT // 10)
+    idle = [3, 4]
+
+    def give_back(payer: Payer) -> bool:
+        assert payer == HEAVY
+        if not idle:
+            return False
+        one.release(idle.pop())
+        return True
+
+    one.give_back = give_back
+    one.check_under_way(LIGHT)
+    with pytest.raises(Refused):
+        one.check(HEAVY, LIMIT // 4)
+    assert one.held(HEAVY) == LIMIT * 8 // 10
+    idle += [5, 6, 7]
+    one.check(HEAVY, LIMIT // 10)
+    assert one.held(HEAVY) <= LIMIT * ADMITTING - LIMIT // 10
+    assert idle, "no more than was needed"
+
+
 def test_a_reservation_ends_with_its_block() -> None:
     one = budget()
     with one.reserved(HEAVY, 1_000) as reserved:
