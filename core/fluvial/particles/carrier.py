@@ -92,7 +92,8 @@ class Carrier:
         self._routing = routing
         self._relays = relays
         self._hold = hold
-        self._passed_on: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_TO_ONE_MAX)
+        self._passed_on: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_TO_ONE_MAX)  # by receiver
+        self._passed_on_of: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_MAX)  # the same by sender
         self._sought: Final = SharedPlaces[PeerId](SOUGHT_MAX, SOUGHT_FOR_ONE_MAX)
 
     async def carry(self, delivery: Delivery) -> tuple[Receipt, Led]:
@@ -198,11 +199,13 @@ class Carrier:
     ) -> Receipt:
         """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`, and Refused, ``busy``.
 
-        Places for this are shared: by the receivers, of which some never answer, and where a way is sought by the senders.
+        Places for this are shared by the receivers, of which some never answer, and by the senders, of which some send to hundreds of such.
 
         If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
         peer could not be reached, and tries again.
         """
+        if not self._passed_on_of.take(sender):
+            raise _busy(self._passed_on_of.has(sender), f"of {sender}")
         try:
             if self._passed_on.take(peer):
                 try:
@@ -221,6 +224,8 @@ class Carrier:
             if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
+        finally:
+            self._passed_on_of.give(sender)
 
     async def _ask_anew(self, peer: PeerId, protocol: str, payload: bytes, sender: PeerId) -> bytes:
         """The answer to what is passed on over a connection for which a way is sought."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -31,7 +31,9 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 
 @asynccontextmanager
-async def client(relay: Peer, folder: Path, answer: Answer, **options: int) -> AsyncIterator[None]:
+async def client(
+    relay: Peer, folder: Path, answer: Answer, *, name: str = "stranger", **options: int
+) -> AsyncIterator[None]:
     """Somebody who is connected to the relay and answers deliveries as the test likes."""
 
     async def receive(sender: PeerId, protocol: str, payload: bytes) -> bytes:
@@ -39,9 +41,9 @@ async def client(relay: Peer, folder: Path, answer: Answer, **options: int) -> A
 
     async with anyio.create_task_group() as tasks:
         start = StartPeer(tasks, folder)
-        stranger = await start(keys=keys_of("stranger"), receive=receive, network=NETWORK, listen=(), **options)
+        stranger = await start(keys=keys_of(name), receive=receive, network=NETWORK, listen=(), **options)
         stranger.transport.keep(Contact.parse(relay.address))
-        await until(lambda: id_of("stranger") in relay.node.transport.connected())
+        await until(lambda: id_of(name) in relay.node.transport.connected())
         yield
         tasks.cancel_scope.cancel()
 
@@ -148,6 +150,31 @@ async def test_a_client_that_never_answers_takes_few_places(tmp_path: Path) -> N
             "there is room for what is the peer's own"
         )
         tasks.cancel_scope.cancel()
+
+
+async def test_who_sends_to_many_that_never_answer_leaves_places_to_other_senders(tmp_path: Path) -> None:
+    busy: list[Receipt] = []
+
+    async def never(payload: bytes) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def hand_over(sender: Peer, relay: Peer, name: str, number: int) -> None:
+        busy.append(await sender.deliver(make_delivery(id_of(name), value=f"{number}"), relay))
+
+    async with AsyncExitStack() as stack:
+        relay, greedy, modest = [await stack.enter_async_context(peer(name, tmp_path)) for name in ("relay", "a", "b")]
+        names = [f"deaf {number}" for number in range(5)]
+        for name in names:
+            await stack.enter_async_context(client(relay, tmp_path / name, never, name=name))
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                for name in names:
+                    tasks.start_soon(hand_over, greedy, relay, name, number)
+            await until(lambda: any(f"of {greedy.peer_id}" in one.explanation for one in busy))
+            async with client(relay, tmp_path, always(encode_receipt(Receipt()))):
+                assert (await modest.deliver(make_delivery(id_of("stranger")), relay)).settled
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_client_with_small_frames_gets_no_large_particles(tmp_path: Path) -> None:
