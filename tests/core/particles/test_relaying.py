@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -162,19 +162,27 @@ async def test_who_sends_to_many_that_never_answer_leaves_places_to_other_sender
     async def hand_over(sender: Peer, relay: Peer, name: str, number: int) -> None:
         busy.append(await sender.deliver(make_delivery(id_of(name), value=f"{number}"), relay))
 
-    async with AsyncExitStack() as stack:
-        relay, greedy, modest = [await stack.enter_async_context(peer(name, tmp_path)) for name in ("relay", "a", "b")]
-        names = [f"deaf {number}" for number in range(5)]
+    async def deaf(relay: Peer, name: str) -> None:
+        async with client(relay, tmp_path / name, never, name=name):
+            await anyio.sleep_forever()
+
+    names = [f"deaf {number}" for number in range(5)]
+    async with (
+        peer("relay", tmp_path) as relay,
+        peer("a", tmp_path) as greedy,
+        peer("b", tmp_path) as modest,
+        client(relay, tmp_path, always(encode_receipt(Receipt()))),
+        anyio.create_task_group() as tasks,
+    ):
         for name in names:
-            await stack.enter_async_context(client(relay, tmp_path / name, never, name=name))
-        async with anyio.create_task_group() as tasks:
-            for number in range(30):
-                for name in names:
-                    tasks.start_soon(hand_over, greedy, relay, name, number)
-            await until(lambda: any(f"of {greedy.peer_id}" in one.explanation for one in busy))
-            async with client(relay, tmp_path, always(encode_receipt(Receipt()))):
-                assert (await modest.deliver(make_delivery(id_of("stranger")), relay)).settled
-            tasks.cancel_scope.cancel()
+            tasks.start_soon(deaf, relay, name)
+        await until(lambda: {id_of(name) for name in names} <= set(relay.node.transport.connected()))
+        for number in range(30):
+            for name in names:
+                tasks.start_soon(hand_over, greedy, relay, name, number)
+        await until(lambda: any(f"of {greedy.peer_id}" in one.explanation for one in busy))
+        assert (await modest.deliver(make_delivery(id_of("stranger")), relay)).settled
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_client_with_small_frames_gets_no_large_particles(tmp_path: Path) -> None:
