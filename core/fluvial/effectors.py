@@ -30,6 +30,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeAlias, Ty
 import msgspec
 
 from fluvial.errors import PluginError, ServiceError
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 
 I64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -71,6 +72,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         ttl_ms: how long it lives.
         script_hash: SHA-256 of the flow's script.
         credentials: what the initiator shows to authorizations: ``Header.credentials``.
+        paid_by: see :attr:`payer`; None for the initiator itself.
     """
 
     particle_id: str
@@ -83,6 +85,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int = 0
     script_hash: bytes = b""
     credentials: Sequence[bytes] = ()
+    paid_by: Payer | None = None
+
+    @property
+    def payer(self) -> Payer:
+        """Whose share the call uses of what a service has little of. Names are free: whoever shares by initiator alone gives all of it to one stranger."""
+        return self.paid_by or Payer(Upstream(self.initiator), self.initiator)
 
 
 class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

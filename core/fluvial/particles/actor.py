@@ -119,7 +119,7 @@ class Actor:
         self._calls: dict[anyio.CancelScope, None] = {}
         self._bound_log: structlog.stdlib.BoundLogger | None = None
         self._place = Workplace(session, context.processor)
-        self._advance = Advance(session, context, grown=owner.grown)
+        self._advance = Advance(session, context, grown=owner.grown, payer=payer)
 
     @property
     def _log(self) -> structlog.stdlib.BoundLogger:
@@ -480,7 +480,7 @@ class Actor:
 
     async def _end_of(self, request: Request) -> None:
         with Contained(self._log):
-            outcome = await make_call(self.particle, request, self._context, self._log, upstream=self._session.upstream)
+            outcome = await make_call(self.particle, request, self._context, self._log, payer=self.payer)
         self._answers.put(request.instance, outcome)
         if self._answers.held > ANSWERS_BYTES:
             self._owner.grown(self._session, self.held)

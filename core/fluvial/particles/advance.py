@@ -30,6 +30,7 @@ from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
+from fluvial.fairness import Payer
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
@@ -55,17 +56,24 @@ class Advance:
     Args:
         session: the particle's.
         context: what actors work with.
+        payer: whose share of what is short it uses.
         grown: told how many bytes a particle holds in the middle of a run; raises Refused, ``memory``, if it must not go on.
     """
 
-    __slots__ = ("_context", "_grown", "_session")
+    __slots__ = ("_context", "_grown", "_payer", "_session")
 
     def __init__(
-        self, session: ParticleSession, context: ActorContext, *, grown: Callable[[ParticleSession, int], None]
+        self,
+        session: ParticleSession,
+        context: ActorContext,
+        *,
+        grown: Callable[[ParticleSession, int], None],
+        payer: Payer,
     ) -> None:
         self._session = session
         self._context = context
         self._grown = grown
+        self._payer = payer
 
     async def run(
         self, begin: Begin, *, coming: int = 0, goes_on: bool = False, log: structlog.stdlib.BoundLogger
@@ -152,9 +160,7 @@ class Advance:
         for request in requests:
             with Contained(log):
                 if is_light(request.arguments):
-                    outcome = await make_call(
-                        self._session.particle, request, self._context, log, upstream=self._session.upstream
-                    )
+                    outcome = await make_call(self._session.particle, request, self._context, log, payer=self._payer)
                     outcomes[request.instance] = outcome
                     held += waiting_bytes(outcome)
             if held > AT_ONCE_BYTES:

@@ -22,7 +22,7 @@ from fluvial.air.machine.findings import Request
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ServiceError
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.services.status import Status
@@ -41,7 +41,7 @@ async def make_call(
     context: ActorContext,
     log: structlog.stdlib.BoundLogger,
     *,
-    upstream: Upstream,
+    payer: Payer,
 ) -> CallOutcome:
     """How a requested call ended. A service that fails is an outcome, too.
 
@@ -50,12 +50,12 @@ async def make_call(
         request: the call.
         context: has the services.
         log: a logger bound to the particle.
-        upstream: who brought the particle.
+        payer: whose share of what is short it uses.
     """
-    call = _call_of(particle, request)
+    call = _call_of(particle, request, payer)
     began = now_s()
     outcome: CallOutcome
-    in_turn = partial(context.processor.in_turn, particle.initiator, upstream=upstream)
+    in_turn = partial(context.processor.in_turn, particle.initiator, upstream=payer.upstream)
     try:
         if not (is_short(call.arguments) or is_light(call.arguments)):
             await in_turn(partial(_check_weight, call, context.limits.memory_bytes_max // ARGUMENTS_PART), pure=True)
@@ -64,7 +64,7 @@ async def make_call(
             raise ServiceError(
                 Status.NOT_ALLOWED, f"{call.service}.{call.function} {NOT_ALLOWED}: {decision.explanation}"
             )
-        outcome = Answered(await context.services.result(call, in_turn, upstream=upstream))
+        outcome = Answered(await context.services.result(call, in_turn))
     except ServiceError as error:
         outcome = Failed(error.status, msgspec.json.encode(error.message).decode())
     status = int(outcome.status) if isinstance(outcome, Failed) else 0
@@ -106,7 +106,7 @@ def _check_weight(call: Call, most: int) -> None:
             )
 
 
-def _call_of(particle: Particle, request: Request) -> Call:
+def _call_of(particle: Particle, request: Request, payer: Payer) -> Call:
     # A canon has a tetraplet for each element, and may be handed over a thousand times in one call: all of them are made once.
     made = {id(origins): origins for origins in request.tetraplets}
     tetraplets = {key: [Tetraplet(*astuple(origin)) for origin in origins] for key, origins in made.items()}
@@ -121,4 +121,5 @@ def _call_of(particle: Particle, request: Request) -> Call:
         ttl_ms=particle.header.ttl_ms,
         script_hash=particle.header.script_hash,
         credentials=particle.header.credentials,
+        paid_by=payer,
     )

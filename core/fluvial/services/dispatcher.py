@@ -20,7 +20,7 @@ import structlog
 from fluvial.air.data.weight import EncodedJson, is_light
 from fluvial.effectors import Call, Effector
 from fluvial.errors import FluvialError, PluginError, ResourceLimit, ServiceError
-from fluvial.fairness import Upstream, equal
+from fluvial.fairness import equal
 from fluvial.guard.guard import Guard
 from fluvial.guard.guarded import GuardedExecution
 from fluvial.identity import PeerId
@@ -230,15 +230,12 @@ class Services:
         result = await self.result(call)
         return result.json if type(result) is EncodedJson else result
 
-    async def result(
-        self, call: Call, in_turn: InTurn = at_once, *, upstream: Upstream | None = None
-    ) -> Json | EncodedJson:
+    async def result(self, call: Call, in_turn: InTurn = at_once) -> Json | EncodedJson:
         """The result of a service call; encoded, if it is heavy.
 
         Args:
             call: the call.
             in_turn: where inline functions go through heavy arguments, and heavy results are converted.
-            upstream: who brought the particle; its initiator if nobody is named.
 
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
@@ -247,7 +244,7 @@ class Services:
         kind = self._kind(call)
         outcome = CANCELLED
         try:
-            value = await self._answer(kind, call, in_turn, upstream)
+            value = await self._answer(kind, call, in_turn)
             outcome = OUTCOMES[0]
             return value
         except ServiceError as error:
@@ -282,7 +279,7 @@ class Services:
             return False
         return call.function in self._execution.services().get(call.service, ())
 
-    async def _answer(self, kind: Kind, call: Call, in_turn: InTurn, upstream: Upstream | None) -> Json | EncodedJson:
+    async def _answer(self, kind: Kind, call: Call, in_turn: InTurn) -> Json | EncodedJson:
         timeout_s = self._limits.timeout_s
         if (entry := self._table.get(call.service)) is not None:
             service = entry.service
@@ -292,9 +289,9 @@ class Services:
             if call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max
-            async with self._gate.place(service.id, most, call.initiator, upstream):
+            async with self._gate.place(service.id, most, call.payer):
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
-        place = self._gate.place(call.service, self._limits.service_calls_max, call.initiator, upstream)
+        place = self._gate.place(call.service, self._limits.service_calls_max, call.payer)
         if kind == "particle":
             handler = self._bound[call.particle_id][call.service]
             if isinstance(handler, Inline):

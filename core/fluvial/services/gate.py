@@ -18,7 +18,7 @@ import anyio
 import msgspec
 
 from fluvial.errors import ServiceError
-from fluvial.fairness import FairQueue, GroupedFairQueue, Payer, Upstream, equal
+from fluvial.fairness import FairQueue, GroupedFairQueue, Payer, equal
 from fluvial.identity import PeerId
 from fluvial.services.status import Status
 from fluvial.waiting import now_s
@@ -233,20 +233,18 @@ class Gate:
         self._lines: dict[str, _Line] = {}
         self._all = _Line(calls_max, waiting_max, weight)
 
-    def place(self, service: str, most: int, initiator: PeerId, upstream: Upstream | None = None) -> CallPlace:
+    def place(self, service: str, most: int, payer: Payer) -> CallPlace:
         """For ``async with``: a place for one call of a service, of which at most ``most`` are in progress at once.
 
         Args:
             service: which.
             most: its places.
-            initiator: whose particle calls.
-            upstream: who brought it; the initiator if nobody is named.
+            payer: whose share it uses.
 
         Raises:
             ServiceError: status 6; too many wait already, or this one has waited too long.
         """
-        way = upstream or Upstream(initiator)
-        return CallPlace(self, service, most, Payer.of(initiator, way, vouched=self._weight(initiator) > 0))
+        return CallPlace(self, service, most, payer)
 
     def enter(self, place: CallPlace) -> Sequence[_Places]:
         """Count a call; the places that it needs, in the order in which it asks for them. Raises ServiceError as :meth:`place`."""

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.services import ServiceLimits, Services
 from fluvial.services.gate import Gate
@@ -20,6 +20,11 @@ from fluvial.services.threads import Threads
 from tests.support.nodes import id_of
 
 GREEDY, MODEST = id_of("greedy"), id_of("modest")
+
+
+def of(initiator: PeerId, by: Upstream | None = None) -> Payer:
+    """Whoever brings its own flows, or those that come by another peer."""
+    return Payer(by or Upstream(initiator), initiator)
 
 
 class Turnstile(Effector[NoConfig]):
@@ -132,7 +137,7 @@ async def test_places_are_given_back_whatever_happens() -> None:
     gate = Gate(calls_max=2, waiting_max=5, waiting_s_max=1)
 
     async def use(service: str, action: Callable[[], Any]) -> None:
-        async with gate.place(service, 1, GREEDY):
+        async with gate.place(service, 1, of(GREEDY)):
             await action()
 
     async def fail() -> None:
@@ -143,10 +148,10 @@ async def test_places_are_given_back_whatever_happens() -> None:
             await use("a", fail)
         with anyio.move_on_after(0.001):
             await use("a", anyio.sleep_forever)
-        async with gate.place("a", 1, GREEDY):  # cancelled while it waits
+        async with gate.place("a", 1, of(GREEDY)):  # cancelled while it waits
             with anyio.move_on_after(0.001):
                 await use("a", fail)
-    async with gate.place("a", 1, GREEDY), gate.place("b", 1, GREEDY):
+    async with gate.place("a", 1, of(GREEDY)), gate.place("b", 1, of(GREEDY)):
         pass
 
 
@@ -154,7 +159,7 @@ async def hold(
     gate: Gate, initiator: PeerId, inside: list[PeerId], go: anyio.Event, by: Upstream | None = None
 ) -> None:
     with suppress(ServiceError):
-        async with gate.place("a", 8, initiator, by):
+        async with gate.place("a", 8, of(initiator, by)):
             inside.append(initiator)
             await go.wait()
 
@@ -167,7 +172,7 @@ async def test_one_initiator_never_has_all_places_however_many_calls_it_begins()
             tasks.start_soon(hold, gate, GREEDY, inside, go)
         await settle()
         assert inside == [GREEDY] * 6
-        async with gate.place("a", 8, MODEST):
+        async with gate.place("a", 8, of(MODEST)):
             assert len(inside) == 6
         go.set()
     assert len(inside) == 6 + 38, "three quarters of the places and of the waiting ones; the rest was busy"
@@ -209,22 +214,6 @@ async def test_who_has_less_than_others_finds_a_place_however_many_greedy_peers_
     assert inside.count(MODEST) == 2, "neither was told that it is busy"
     parts = [inside.count(id_of(f"of greedy {number}")) for number in range(12)]
     assert max(parts) - min(parts) <= 8, "and the greedy ones have equal parts"
-
-
-async def test_an_initiator_that_has_weight_has_its_own_share_whoever_brings_it() -> None:
-    gate, go = (
-        Gate(calls_max=100, waiting_max=50, waiting_s_max=10, weight=lambda peer: int(peer == MODEST)),
-        anyio.Event(),
-    )
-    inside: list[PeerId] = []
-    async with anyio.create_task_group() as tasks:
-        for _ in range(200):
-            tasks.start_soon(hold, gate, GREEDY, inside, go)
-        await settle()
-        tasks.start_soon(hold, gate, MODEST, inside, go, Upstream(GREEDY))
-        await settle()
-        assert inside == [GREEDY] * 6 + [MODEST]
-        go.set()
 
 
 async def test_a_free_place_goes_round_the_initiators() -> None:

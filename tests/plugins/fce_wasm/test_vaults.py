@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, EffectorError
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.testing.nodes import RunningNode, keys_of, nodes
 from fluvial_fce_wasm.seat.vaults import FILES_MAX, NAME, Vaults
@@ -21,7 +22,7 @@ MIB = 1_048_576
 ADA, BOB = (keys_of(name).peer_id for name in ("ada", "bob"))
 
 
-def call(particle: str = "p", initiator: PeerId = ADA, *, ttl_ms: int = 60_000) -> Call:
+def call(particle: str = "p", initiator: PeerId = ADA, *, ttl_ms: int = 60_000, by: PeerId | None = None) -> Call:
     return Call(
         particle_id=particle,
         initiator=initiator,
@@ -30,6 +31,7 @@ def call(particle: str = "p", initiator: PeerId = ADA, *, ttl_ms: int = 60_000) 
         arguments=[],
         timestamp_ms=1_000,
         ttl_ms=ttl_ms,
+        paid_by=Payer(Upstream(by or initiator), initiator),
     )
 
 
@@ -83,6 +85,26 @@ async def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
         with pytest.raises(EffectorError, match="letters"):
             await use
     assert folders(tmp_path) == 0
+
+
+async def test_names_that_one_peer_brings_leave_others_room_also_after_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock(1_000)
+    vaults = await made(tmp_path, clock)
+    gate, written = keys_of("gate").peer_id, 0
+
+    async def fill() -> None:
+        nonlocal written
+        for number in range(40):
+            await vaults.write(call(f"p{number}", keys_of(f"name {number}").peer_id, by=gate), "a", bytes(MIB // 4))
+            written += 1
+
+    with pytest.raises(EffectorError, match=f"what {gate} brought"):
+        await fill()
+    assert 7 <= written <= 8, "half of it"
+    vaults = await made(tmp_path, clock)
+    with pytest.raises(EffectorError, match=f"what {gate} brought"):
+        await vaults.write(call("again", keys_of("one more name").peer_id, by=gate), "a", bytes(MIB // 2))
+    await vaults.write(call("mine"), "a", bytes(MIB // 2))
 
 
 async def test_room_is_bounded_for_a_particle_an_initiator_and_all(tmp_path: Path) -> None:

@@ -68,7 +68,11 @@ class WasmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 16 * 1_048_576
     vaults_bytes_max: Annotated[
         int,
-        Meta(ge=0, le=2**44, description="bytes of all particles' files; a quarter of it for those of one initiator"),
+        Meta(
+            ge=0,
+            le=2**44,
+            description="bytes of all particles' files; a quarter of it for those of one initiator, and for what one peer brings no more than it leaves free",
+        ),
     ] = 256 * 1_048_576
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The vaults of particles: a folder of files for each, which all services that the particle calls on this peer share, until the particle ends.
 
 Whoever knows a particle's id does not get at its files: the folder's name is a hash of the id and the initiator. Vaults are there again after a restart,
-since what is recorded of a particle may name their files. Every vault is bounded, all together are, and one initiator has at most a quarter of that.
+since what is recorded of a particle may name their files. Every vault is bounded, all together are. One initiator has at most a quarter of that, and what one peer brings no more than it leaves free: names cost nothing.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ QUOTA: Final = 507
 
 
 class VaultAbout(msgspec.Struct, frozen=True):
-    """What lies beside the files: whose they are, and until when."""
+    """What lies beside the files: whose they are, until when, and which peer brought the particle."""
 
     initiator: str
     ends_ms: int
+    sender: str = ""
 
 
 class Vault(msgspec.Struct):
@@ -80,13 +81,14 @@ class Vaults:
         self.bytes_max = bytes_max
         self._total_bytes_max = total_bytes_max
         self._vaults: dict[str, Vault] = {}
-        self._taken: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()  # by initiator
+        self._brought: Counter[str] = Counter()  # the same by who brought it
 
     async def open(self) -> None:
         """Find those that are there from before."""
         for vault in await in_thread(partial(_found, self._folder)):
             self._vaults[vault.folder.name] = vault
-            self._taken[vault.about.initiator] += vault.takes
+            self._count(vault.about, vault.takes)
         await self.sweep()
 
     async def sweep(self) -> None:
@@ -137,7 +139,8 @@ class Vaults:
         name = hashlib.sha256(f"{initiator}\0{call.particle_id}".encode(errors="surrogatepass")).hexdigest()[:40]
         if (found := self._vaults.get(name)) is not None:
             return found
-        return Vault(self._folder / name, VaultAbout(initiator, call.timestamp_ms + call.ttl_ms))
+        sender = str(call.payer.upstream.sender)
+        return Vault(self._folder / name, VaultAbout(initiator, call.timestamp_ms + call.ttl_ms, sender))
 
     async def _change(self, call: Call, name: str, size: Callable[[int], int], work: Callable[[Path], None]) -> None:
         vault = self._of(call)
@@ -146,7 +149,7 @@ class Vaults:
         new = vault.folder.name not in self._vaults
         if new:
             self._vaults[vault.folder.name] = vault
-            self._taken[vault.about.initiator] += vault.takes
+            self._count(vault.about, vault.takes)
         async with vault.turn:
             old = vault.sizes.get(_checked(name))
             try:
@@ -165,10 +168,12 @@ class Vaults:
         if old is None and len(vault.sizes) >= FILES_MAX:
             raise EffectorError(QUOTA, f"a vault has at most {FILES_MAX} files")
         grows = _counted(size) - (0 if old is None else _counted(old))
+        all_take, about = self._taken.total(), vault.about
         for takes, most, whose in (
             (vault.takes, self.bytes_max, "this vault"),
-            (self._taken[vault.about.initiator], self._total_bytes_max // SHARE_OF_ONE, "this initiator's vaults"),
-            (self._taken.total(), self._total_bytes_max, "the vaults of this peer"),
+            (self._taken[about.initiator], self._total_bytes_max // SHARE_OF_ONE, "this initiator's vaults"),
+            (all_take, self._total_bytes_max, "the vaults of this peer"),
+            (self._brought[about.sender], self._total_bytes_max - all_take, f"vaults of what {about.sender} brought"),
         ):
             if grows > 0 and takes + grows > most:
                 raise EffectorError(QUOTA, f"{whose} would take {takes + grows:,} bytes; {most:,} are allowed")
@@ -179,13 +184,17 @@ class Vaults:
             vault.sizes.pop(name, None)
         else:
             vault.sizes[name] = size
-        self._taken[vault.about.initiator] += vault.takes - before
+        self._count(vault.about, vault.takes - before)
 
     def _forget(self, vault: Vault) -> None:
         if self._vaults.pop(vault.folder.name, None) is not None:
-            self._taken[vault.about.initiator] -= vault.takes
-            if not self._taken[vault.about.initiator]:
-                del self._taken[vault.about.initiator]
+            self._count(vault.about, -vault.takes)
+
+    def _count(self, about: VaultAbout, more: int) -> None:
+        for counter, name in ((self._taken, about.initiator), (self._brought, about.sender)):
+            counter[name] += more
+            if not counter[name]:
+                del counter[name]
 
 
 def _counted(size: int) -> int:
