@@ -267,9 +267,9 @@ class GroupedFairQueue(Generic[ItemT]):
 class SharedPlaces(Generic[OwnerT]):
     """Places that are taken for a while and given back: the more of them an owner has, the more must be free for it to take another one.
 
-    Whoever has ``n`` takes a further one as long as fewer than ``total / (1 + n / FEW)`` are taken by all: who has none takes any that is free, who has
-    ``FEW`` takes from the first half, who has three times as many from the first quarter. So one owner alone has many, two dozen greedy ones leave the
-    half free, and well over a hundred are needed to leave none to the next.
+    Whoever has ``n`` takes a further one as long as fewer than ``total / (1 + n / few)`` are taken by all: who has none takes any that is free, who has
+    ``few`` takes from the first half, who has three times as many from the first quarter. So one owner alone has many, two dozen greedy ones leave the
+    half of some hundreds free, and well over a hundred are needed to leave none to the next.
 
     Source: after A. K. Choudhury, E. L. Hahne, *Dynamic Queue Length Thresholds for Shared-Memory Packet Switches*, IEEE/ACM Transactions on Networking
     6 (2), 1998. Their threshold is in proportion to what is free, and its first users leave little to later ones where places are given back slowly.
@@ -277,12 +277,14 @@ class SharedPlaces(Generic[OwnerT]):
     Args:
         total: how many there are.
         each: how many one owner may have at most.
+        few: see above.
     """
 
-    def __init__(self, total: int, each: int) -> None:
+    def __init__(self, total: int, each: int, few: int = FEW) -> None:
         self.taken = 0
         self._each = each
-        self._few_of_all = FEW * total
+        self._few = few
+        self._few_of_all = few * total
         self._of: dict[OwnerT, int] = {}
 
     def has(self, owner: OwnerT) -> int:
@@ -292,7 +294,7 @@ class SharedPlaces(Generic[OwnerT]):
     def take(self, owner: OwnerT) -> bool:
         """Take a place; False if there is none for this owner now."""
         mine = self._of.get(owner, 0)
-        if mine >= self._each or self.taken * (FEW + mine) >= self._few_of_all:
+        if mine >= self._each or self.taken * (self._few + mine) >= self._few_of_all:
             return False
         self._of[owner] = mine + 1
         self.taken += 1

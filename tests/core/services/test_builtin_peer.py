@@ -15,6 +15,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Effector, NoConfig, Tetraplet, function
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
+from fluvial.fairness import Payer, Upstream
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.seats import Receive, Routing, Transport
@@ -464,4 +465,26 @@ async def test_pauses_are_bounded_for_each_initiator_and_keep_nobody_else_waitin
         assert busy == [6, 6]
         other = msgspec.structs.replace(call("peer.timeout", 1, "m"), initiator=ERIN)
         assert await services.call(other) == "m"
+        tasks.cancel_scope.cancel()
+
+
+async def test_names_that_one_peer_brings_do_not_have_all_pauses(services: Services, call: Any, builtins: None) -> None:
+    ended: list[int] = []
+
+    async def pause(number: int) -> None:
+        payer = Payer(Upstream(ERIN), PeerId(f"name {number}"))
+        each = msgspec.structs.replace(call("peer.timeout", 600_000), initiator=payer.initiator, paid_by=payer)
+        try:
+            await services.call(each)
+        except ServiceError as error:
+            ended.append(error.status)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(2_500):
+            tasks.start_soon(pause, number)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert set(ended) == {6}
+        assert 300 < len(ended) < 1_000, "a fifth of all"
+        assert await services.call(call("peer.timeout", 1, "m")) == "m"
         tasks.cancel_scope.cancel()

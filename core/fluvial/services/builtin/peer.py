@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import anyio
@@ -12,6 +14,7 @@ from fluvial.addresses import Address, Contact
 from fluvial.clock import Clock
 from fluvial.effectors import U64, Call, Effector, NoConfig, function
 from fluvial.errors import RemoteProtocolError, ServiceError, Unreachable
+from fluvial.fairness import Payer, SharedPlaces
 from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Answer
@@ -36,7 +39,7 @@ TIMEOUT_MS_MAX: Final = 600_000
 """The longest pause of ``timeout``, ten minutes: more than particles live in any sensible configuration."""
 
 TIMERS_MAX: Final = 10_000
-"""Pauses that have not ended, of everybody together. They take no places of calls: nothing is worked on meanwhile."""
+"""Pauses that have not ended, of everybody together, shared by who brought the flows. They take no places of calls: nothing is worked on meanwhile."""
 TIMERS_PER_INITIATOR_MAX: Final = 512
 """Pauses of one initiator that have not ended."""
 
@@ -100,7 +103,8 @@ class PeerService(Effector[NoConfig]):
         self._clock = clock
         self._versions = versions
         self._disclosure = disclosure
-        self._timers: Counter[PeerId] = Counter()
+        self._timers: Counter[PeerId] = Counter()  # by initiator
+        self._places = SharedPlaces[PeerId](TIMERS_MAX, TIMERS_MAX, TIMERS_PER_INITIATOR_MAX)  # by who brought the flow
 
     @function(inline=True)
     def identify(self) -> Info:
@@ -188,22 +192,24 @@ class PeerService(Effector[NoConfig]):
             raise ServiceError(
                 Status.BAD_ARGUMENTS, f"a pause of more than {TIMEOUT_MS_MAX:,} milliseconds is too long"
             )
-        self._begin_timer(call.initiator)
-        try:
+        with self._timer(call.payer):
             await anyio.sleep(milliseconds / 1_000)
-        finally:
-            self._end_timer(call.initiator)
         return NOTHING if message is None else message
 
-    def _begin_timer(self, initiator: PeerId) -> None:
-        if self._timers[initiator] >= TIMERS_PER_INITIATOR_MAX or self._timers.total() >= TIMERS_MAX:
+    @contextmanager
+    def _timer(self, payer: Payer) -> Iterator[None]:
+        """A place for a pause; raises ServiceError, status 6, if there is none."""
+        initiator, sender = payer.initiator, payer.upstream.sender
+        if self._timers[initiator] >= TIMERS_PER_INITIATOR_MAX or not self._places.take(sender):
             raise ServiceError(Status.BUSY, "too many pauses have not ended; try again later")
         self._timers[initiator] += 1
-
-    def _end_timer(self, initiator: PeerId) -> None:
-        self._timers[initiator] -= 1
-        if not self._timers[initiator]:
-            del self._timers[initiator]
+        try:
+            yield
+        finally:
+            self._places.give(sender)
+            self._timers[initiator] -= 1
+            if not self._timers[initiator]:
+                del self._timers[initiator]
 
 
 def _addresses(peer: PeerId, texts: list[str]) -> tuple[Address, ...]:
