@@ -100,6 +100,22 @@ async def pauses_of_many(arena: Arena) -> None:
             tasks.start_soon(throw)
 
 
+async def hundreds_of_pauses_of_many(arena: Arena) -> None:
+    """Each initiator has as many pauses at one time as it may: a few dozen of them have all that there are."""
+    here = arena.target.peer_id
+    elements = " ".join(["1"] * 500)
+
+    async def throw() -> None:
+        while True:
+            pause = f'(call "{here}" ("peer" "timeout") [{arena.rng.randint(50_000, 100_000)}])'
+            made = f'(call "{here}" ("op" "array") [{elements}] xs)'
+            await arena.give(arena.stranger(), f"(seq {made} (fold xs i (par {pause} (next i))))")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
+
+
 async def nobodies_of_many(arena: Arena) -> None:
     """Many initiators, each of whom names a few peers that do not exist."""
 
@@ -178,6 +194,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "nobodies": nobodies,
     "pauses": pauses,
     "timers-of-many": pauses_of_many,
+    "hundreds-of-timers-of-many": hundreds_of_pauses_of_many,
     "nobody-of-many": nobodies_of_many,
     "odd-names": odd_names,
     "questions": questions,
