@@ -32,6 +32,7 @@ from fluvial_dht_kademlia.machine.keyspace import Draws, Key, PlaceOf, Weigh, pe
 from fluvial_dht_kademlia.machine.limits import MINUTE_MS, KademliaLimits
 from fluvial_dht_kademlia.machine.lookup import Lookup, LookupShape
 from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
+from fluvial_dht_kademlia.machine.naming_credit import NamingCredit
 from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded
 from fluvial_dht_kademlia.machine.provider_search import ProviderSearch
 from fluvial_dht_kademlia.machine.publications import Publications
@@ -97,6 +98,7 @@ class Kademlia:
         )
         self.store: Final = RecordStore(self.key, checks=checks, limits=limits, weigh=weigh)
         self.publications: Final = publications
+        self._naming = NamingCredit()
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)
         self._number = 0
         self._outstanding: dict[int, OutstandingRequest] = {}
@@ -178,6 +180,10 @@ class Kademlia:
         shape = msgspec.structs.replace(self._shape, k=max(1, self._limits.k // 2))
         return [effect for index in self.table.sparse() for effect in self._refresh(index, now, shape)]
 
+    def contacts_taken(self, of: PeerId) -> int:
+        """How many contacts of an answer of this peer are looked at; it is not worth reading more."""
+        return self._shape.taken_max if self._naming.good(of) else 0
+
     # --- inputs -------------------------------------------------------------------------------------------------------
 
     def receive(self, sender: Contact, request: DhtRequest, now: int) -> tuple[DhtAnswer, list[DhtEffect]]:
@@ -211,6 +217,7 @@ class Kademlia:
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
+        self._naming.advance(now)
         self._round_trips.measured(now - request.sent_at)
         effects = self.met(request.contact if met is None else met, now)
         run = self._lookups.get(request.operation) if request.operation is not None else None
@@ -224,6 +231,7 @@ class Kademlia:
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
+        self._naming.advance(now)
         self.table.failed(request.contact.peer)
         run = self._lookups.get(request.operation) if request.operation is not None else None
         if run is not None and request.operation is not None:
@@ -233,6 +241,7 @@ class Kademlia:
 
     def tick(self, now: int) -> list[DhtEffect]:
         """Do what is due."""
+        self._naming.advance(now)
         effects: list[DhtEffect] = []
         while self._timers[0][0] <= now:
             _, ticket, what = heappop(self._timers)
@@ -254,10 +263,11 @@ class Kademlia:
     def _new_run(self, target: Key, now: int, shape: LookupShape | None = None) -> LookupRun:
         if len(self._lookups) >= self._limits.lookups_max:
             raise ResourceLimit(f"{len(self._lookups)} lookups are in progress", hint="wait until some have ended")
-        lookup = Lookup(target, self.own.peer, shape or self._shape, self._place, self._weigh)
+        lookup = Lookup(target, self.own.peer, shape or self._shape, self._place, self._weigh, self._naming)
         return LookupRun(lookup, now)
 
     def _start(self, run: LookupRun, seeds: Iterable[Contact], now: int) -> tuple[int, list[DhtEffect]]:
+        self._naming.advance(now)
         target, k = run.lookup.target, self._limits.k
         self.table.looked_up(target, now)
         known = self.table.nearest(target, k) + self.table.nearest_weighted(target, max(1, k // 2))

@@ -17,6 +17,8 @@ candidates that have not failed, and the nearest ``k / 2`` among those with weig
 second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
 liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
 
+Whom others have named is asked only while one of these has credit (``naming_credit``); until then it is as if nobody had named it.
+
 Source: Maymounkov, Mazières: "Kademlia", section 2.3; Baumgart, Mies: "S/Kademlia", section 4.4 (disjoint paths).
 """
 
@@ -26,13 +28,18 @@ from bisect import insort
 from collections.abc import Iterable
 from enum import Enum
 from heapq import nsmallest
-from itertools import chain
+from itertools import chain, islice
+from typing import Final
 
 import msgspec
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, Weigh
+from fluvial_dht_kademlia.machine.naming_credit import NamingCredit
+
+NAMERS_MAX: Final = 4
+"""Of one candidate; what becomes of it counts for so many of those that have named it."""
 
 
 class CandidateState(Enum):
@@ -57,6 +64,7 @@ class Candidate(msgspec.Struct):
         hops: peers on the way to it, itself included.
         path: number of the path that knows it.
         weighted: whether it had weight when the lookup heard of it.
+        namers: who has named it, the first ones; nobody if this peer knew it.
         state: see the module.
     """
 
@@ -65,6 +73,7 @@ class Candidate(msgspec.Struct):
     hops: int
     path: int
     weighted: bool
+    namers: list[PeerId]
     state: CandidateState = CandidateState.NEW
 
 
@@ -85,6 +94,11 @@ class LookupShape(msgspec.Struct, frozen=True, kw_only=True):
     requests_max: int = 256
     slow_ms: int = 1_500
 
+    @property
+    def taken_max(self) -> int:
+        """Contacts of one answer that are looked at."""
+        return self.k + self.k // 2
+
 
 class Lookup(msgspec.Struct):
     """A lookup of the peers nearest to a key.
@@ -95,6 +109,7 @@ class Lookup(msgspec.Struct):
         shape: how wide it is.
         place: where a peer is.
         weigh: the weight of a peer now.
+        credit: of those who name others; shared by all lookups of a peer.
     """
 
     target: Key
@@ -102,6 +117,7 @@ class Lookup(msgspec.Struct):
     shape: LookupShape
     place: PlaceOf
     weigh: Weigh
+    credit: NamingCredit = msgspec.field(default_factory=NamingCredit)
     requests: int = 0
     _slow_until: int | None = None
     _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)
@@ -117,7 +133,7 @@ class Lookup(msgspec.Struct):
         self._weighted = [[] for _ in range(self.shape.paths)]
         ordered = sorted(seeds, key=lambda contact: self.place(contact.peer) ^ self.target)
         for number, contact in enumerate(ordered):
-            self._add(contact, path=number % self.shape.paths, hops=1)
+            self._add(contact, path=number % self.shape.paths, hops=1, namer=None)
         self._seeds = [path[: self.shape.k // 2] for path in self._paths]
 
     def next(self) -> list[Contact]:
@@ -140,15 +156,13 @@ class Lookup(msgspec.Struct):
         return chosen
 
     def answered(self, peer: PeerId, contacts: Iterable[Contact] = ()) -> None:
-        """A peer has answered with contacts; of these ``k + k / 2`` are looked at."""
+        """A peer has answered with contacts; of these :attr:`LookupShape.taken_max` are looked at, and none if it has no credit."""
         candidate = self._leave(peer, CandidateState.ANSWERED)
         if candidate is None:
             return
-        taken_max = self.shape.k + self.shape.k // 2
-        for number, contact in enumerate(contacts):
-            if number >= taken_max:
-                break
-            self._add(contact, path=candidate.path, hops=candidate.hops + 1)
+        self.credit.answered(candidate.namers)
+        for contact in islice(contacts, self.shape.taken_max if self.credit.good(peer) else 0):
+            self._add(contact, path=candidate.path, hops=candidate.hops + 1, namer=peer)
         self._forget(candidate.path)
 
     def slow(self, peer: PeerId, now: int) -> int:
@@ -164,11 +178,13 @@ class Lookup(msgspec.Struct):
         """It was waited long enough: a peer that is still slow has failed."""
         candidate = self._candidates.get(peer)
         if candidate is not None and candidate.state is CandidateState.SLOW:
-            self._leave(peer, CandidateState.FAILED)
+            self.failed(peer)
 
     def failed(self, peer: PeerId) -> None:
         """A peer has not answered in time, or with rubbish."""
-        self._leave(peer, CandidateState.FAILED)
+        candidate = self._leave(peer, CandidateState.FAILED)
+        if candidate is not None:
+            self.credit.failed(candidate.namers)
 
     @property
     def done(self) -> bool:
@@ -205,11 +221,16 @@ class Lookup(msgspec.Struct):
         candidate.state = state
         return candidate
 
-    def _add(self, contact: Contact, *, path: int, hops: int) -> None:
+    def _add(self, contact: Contact, *, path: int, hops: int, namer: PeerId | None) -> None:
         peer = contact.peer
-        if peer == self.own or peer in self._candidates:
+        if peer == self.own:
             return
-        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0)
+        if (known := self._candidates.get(peer)) is not None:
+            if namer is not None and 0 < len(known.namers) < NAMERS_MAX and namer not in known.namers:
+                known.namers.append(namer)
+            return
+        namers = [] if namer is None else [namer]
+        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0, namers)
         self._candidates[peer] = candidate
         insort(self._paths[path], candidate, key=_distance)
         if candidate.weighted:
@@ -226,9 +247,15 @@ class Lookup(msgspec.Struct):
         for candidate in known[path]:
             if len(ring) == size:
                 break
-            if candidate.state not in without:
+            if candidate.state not in without and not self._is_hearsay(candidate):
                 ring.append(candidate)
         return ring
+
+    def _is_hearsay(self, candidate: Candidate) -> bool:
+        """Whether one that was not asked is not worth asking: only those have named it that have no credit."""
+        if candidate.state is not CandidateState.NEW or not candidate.namers:
+            return False
+        return not any(map(self.credit.good, candidate.namers))
 
     def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
         """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
@@ -242,8 +269,9 @@ class Lookup(msgspec.Struct):
         if len(path) <= 2 * keep_max:
             return
         new = [one for one in path if one.state is CandidateState.NEW]
-        heavy = [one for one in new if one.weighted]
-        kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max], *self._seeds[number])}
+        worth = [one for one in new if not self._is_hearsay(one)]
+        heavy = [one for one in worth if one.weighted]
+        kept = {one.contact.peer for one in (*worth[:keep_max], *heavy[:keep_max], *self._seeds[number])}
         for one in new:
             if one.contact.peer not in kept:
                 del self._candidates[one.contact.peer]
