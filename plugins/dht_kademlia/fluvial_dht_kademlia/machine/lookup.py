@@ -17,7 +17,8 @@ candidates that have not failed, and the nearest ``k / 2`` among those with weig
 second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
 liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
 
-Whom others have named is asked only while one of these has credit (``naming_credit``); until then it is as if nobody had named it.
+Whom others have named is asked only while one of these has credit for that, and nobody who has none for answers (``standing``): it is as if nobody had
+named them.
 
 Source: Maymounkov, Mazières: "Kademlia", section 2.3; Baumgart, Mies: "S/Kademlia", section 4.4 (disjoint paths).
 """
@@ -36,7 +37,7 @@ from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, Weigh
-from fluvial_dht_kademlia.machine.naming_credit import NamingCredit
+from fluvial_dht_kademlia.machine.standing import Standing
 
 NAMERS_MAX: Final = 4
 """Of one candidate; what becomes of it counts for so many of those that have named it."""
@@ -109,7 +110,7 @@ class Lookup(msgspec.Struct):
         shape: how wide it is.
         place: where a peer is.
         weigh: the weight of a peer now.
-        credit: of those who name others; shared by all lookups of a peer.
+        standing: what peers are worth that answer and name others; shared by all lookups of a peer.
     """
 
     target: Key
@@ -117,7 +118,7 @@ class Lookup(msgspec.Struct):
     shape: LookupShape
     place: PlaceOf
     weigh: Weigh
-    credit: NamingCredit = msgspec.field(default_factory=NamingCredit)
+    standing: Standing = msgspec.field(default_factory=Standing)
     requests: int = 0
     _slow_until: int | None = None
     _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)
@@ -160,8 +161,9 @@ class Lookup(msgspec.Struct):
         candidate = self._leave(peer, CandidateState.ANSWERED)
         if candidate is None:
             return
-        self.credit.answered(candidate.namers)
-        for contact in islice(contacts, self.shape.taken_max if self.credit.good(peer) else 0):
+        for namer in candidate.namers:
+            self.standing.named(namer, answers=True)
+        for contact in islice(contacts, self.shape.taken_max if self.standing.may_name(peer) else 0):
             self._add(contact, path=candidate.path, hops=candidate.hops + 1, namer=peer)
         self._forget(candidate.path)
 
@@ -183,8 +185,8 @@ class Lookup(msgspec.Struct):
     def failed(self, peer: PeerId) -> None:
         """A peer has not answered in time, or with rubbish."""
         candidate = self._leave(peer, CandidateState.FAILED)
-        if candidate is not None:
-            self.credit.failed(candidate.namers)
+        for namer in candidate.namers if candidate is not None else ():
+            self.standing.named(namer, answers=False)
 
     @property
     def done(self) -> bool:
@@ -237,7 +239,7 @@ class Lookup(msgspec.Struct):
             insort(self._weighted[path], candidate, key=_distance)
 
     def _rings(self, path: int) -> list[Candidate]:
-        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._seeds[path]
+        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._asked_seeds(path)
 
     def _ring(
         self, path: int, *, weighted: bool, without: tuple[CandidateState, ...] = (CandidateState.FAILED,)
@@ -247,21 +249,27 @@ class Lookup(msgspec.Struct):
         for candidate in known[path]:
             if len(ring) == size:
                 break
-            if candidate.state not in without and not self._is_hearsay(candidate):
+            if candidate.state not in without and self._is_worth_asking(candidate):
                 ring.append(candidate)
         return ring
 
-    def _is_hearsay(self, candidate: Candidate) -> bool:
-        """Whether one that was not asked is not worth asking: only those have named it that have no credit."""
-        if candidate.state is not CandidateState.NEW or not candidate.namers:
-            return False
-        return not any(map(self.credit.good, candidate.namers))
+    def _asked_seeds(self, path: int) -> list[Candidate]:
+        return [one for one in self._seeds[path] if self._is_worth_asking(one)]
+
+    def _is_worth_asking(self, candidate: Candidate) -> bool:
+        """False for a new one that answers with noise, or that only those have named of whose named nobody answers."""
+        if candidate.state is not CandidateState.NEW:
+            return True
+        namers = candidate.namers
+        return self.standing.may_answer(candidate.contact.peer) and (
+            not namers or any(map(self.standing.may_name, namers))
+        )
 
     def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
         """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
         without = (CandidateState.FAILED, CandidateState.SLOW)
         rings = (self._ring(path, weighted=ring, without=without) for ring in (weighted, not weighted))
-        return next((one for one in chain(*rings, self._seeds[path]) if one.state is CandidateState.NEW), None)
+        return next((one for one in chain(*rings, self._asked_seeds(path)) if one.state is CandidateState.NEW), None)
 
     def _forget(self, number: int) -> None:
         """Drop candidates beyond reach: at most four rings' worth of new ones are remembered for each path."""
@@ -269,7 +277,7 @@ class Lookup(msgspec.Struct):
         if len(path) <= 2 * keep_max:
             return
         new = [one for one in path if one.state is CandidateState.NEW]
-        worth = [one for one in new if not self._is_hearsay(one)]
+        worth = [one for one in new if self._is_worth_asking(one)]
         heavy = [one for one in worth if one.weighted]
         kept = {one.contact.peer for one in (*worth[:keep_max], *heavy[:keep_max], *self._seeds[number])}
         for one in new:

@@ -14,7 +14,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, Unreachable
+from fluvial.errors import FluvialError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.kademlia import Kademlia
@@ -128,8 +128,9 @@ class MachineDriver:
     async def _ask(self, effect: AskPeer) -> None:
         try:
             answer = await self._ask_contact(effect.contact, effect.request)
-        except FluvialError:
-            self.carry_out(self._machine.failed(effect.ticket, self._now()))
+        except FluvialError as error:
+            noise = isinstance(error, RemoteProtocolError)
+            self.carry_out(self._machine.failed(effect.ticket, self._now(), noise=noise))
         else:
             met = self._shown(effect.contact.peer)
             self.carry_out(self._machine.answered(effect.ticket, answer, self._now(), met=met))
