@@ -159,8 +159,12 @@ def encode_answer(answer: DhtAnswer) -> bytes:
             return encode(RecordStoredForm(accepted, reason[:32]))
 
 
-def decode_answer(data: bytes) -> DhtAnswer:
+def decode_answer(data: bytes, *, contacts_max: int = CONTACTS_MAX) -> DhtAnswer:
     """An answer that arrived.
+
+    Args:
+        data: as it came.
+        contacts_max: how many of its contacts are wanted, the first ones; the others must have the form of contacts, and are not looked at.
 
     Raises:
         RemoteProtocolError: the bytes are none, or longer than answers may be.
@@ -172,9 +176,9 @@ def decode_answer(data: bytes) -> DhtAnswer:
         case PongForm():
             return messages.Pong()
         case PeersFoundForm(contacts=contacts):
-            return messages.PeersFound(_contacts(contacts))
+            return messages.PeersFound(_contacts(contacts[:contacts_max]))
         case ProvidersFoundForm(records=records, contacts=contacts):
-            return messages.ProvidersFound(records, _contacts(contacts))
+            return messages.ProvidersFound(records, _contacts(contacts[:contacts_max]))
         case RecordStoredForm(accepted=accepted, reason=reason):
             return messages.RecordStored(accepted, reason)
 

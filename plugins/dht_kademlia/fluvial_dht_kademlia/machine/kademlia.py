@@ -39,6 +39,7 @@ from fluvial_dht_kademlia.machine.record_offers import RecordOffer, choose_repli
 from fluvial_dht_kademlia.machine.record_store import RecordStore
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks
 from fluvial_dht_kademlia.machine.round_trips import RoundTripEstimator
+from fluvial_dht_kademlia.machine.standing import Standing
 
 UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
@@ -97,6 +98,7 @@ class Kademlia:
         )
         self.store: Final = RecordStore(self.key, checks=checks, limits=limits, weigh=weigh)
         self.publications: Final = publications
+        self._standing = Standing()
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)
         self._number = 0
         self._outstanding: dict[int, OutstandingRequest] = {}
@@ -178,6 +180,10 @@ class Kademlia:
         shape = msgspec.structs.replace(self._shape, k=max(1, self._limits.k // 2))
         return [effect for index in self.table.sparse() for effect in self._refresh(index, now, shape)]
 
+    def contacts_taken(self, of: PeerId) -> int:
+        """How many contacts of an answer of this peer are looked at; it is not worth reading more."""
+        return self._shape.taken_max if self._standing.may_name(of) else 0
+
     # --- inputs -------------------------------------------------------------------------------------------------------
 
     def receive(self, sender: Contact, request: DhtRequest, now: int) -> tuple[DhtAnswer, list[DhtEffect]]:
@@ -211,6 +217,7 @@ class Kademlia:
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
+        self._standing.advance(now)
         self._round_trips.measured(now - request.sent_at)
         effects = self.met(request.contact if met is None else met, now)
         run = self._lookups.get(request.operation) if request.operation is not None else None
@@ -219,12 +226,15 @@ class Kademlia:
             return effects + self._go_on(request.operation, now)
         return effects + self._settle(request, answer)
 
-    def failed(self, ticket: int, now: int) -> list[DhtEffect]:
-        """A request could not be delivered, or its answer was no answer."""
+    def failed(self, ticket: int, now: int, *, noise: bool = False) -> list[DhtEffect]:
+        """A request could not be delivered, or its answer was no answer, which is ``noise``."""
         request = self._outstanding.pop(ticket, None)
         if request is None:
             return []
+        self._standing.advance(now)
         self.table.failed(request.contact.peer)
+        if noise:
+            self._standing.answered(request.contact.peer, well=False)
         run = self._lookups.get(request.operation) if request.operation is not None else None
         if run is not None and request.operation is not None:
             run.lookup.failed(request.contact.peer)
@@ -233,6 +243,7 @@ class Kademlia:
 
     def tick(self, now: int) -> list[DhtEffect]:
         """Do what is due."""
+        self._standing.advance(now)
         effects: list[DhtEffect] = []
         while self._timers[0][0] <= now:
             _, ticket, what = heappop(self._timers)
@@ -254,10 +265,11 @@ class Kademlia:
     def _new_run(self, target: Key, now: int, shape: LookupShape | None = None) -> LookupRun:
         if len(self._lookups) >= self._limits.lookups_max:
             raise ResourceLimit(f"{len(self._lookups)} lookups are in progress", hint="wait until some have ended")
-        lookup = Lookup(target, self.own.peer, shape or self._shape, self._place, self._weigh)
+        lookup = Lookup(target, self.own.peer, shape or self._shape, self._place, self._weigh, self._standing)
         return LookupRun(lookup, now)
 
     def _start(self, run: LookupRun, seeds: Iterable[Contact], now: int) -> tuple[int, list[DhtEffect]]:
+        self._standing.advance(now)
         target, k = run.lookup.target, self._limits.k
         self.table.looked_up(target, now)
         known = self.table.nearest(target, k) + self.table.nearest_weighted(target, max(1, k // 2))
@@ -269,6 +281,7 @@ class Kademlia:
 
     def _hear(self, run: LookupRun, contact: Contact, answer: DhtAnswer, now: int) -> None:
         """Take the answer of a peer into a lookup; one that does not fit the request, or lies about records, counts as a failure."""
+        fits = True
         match answer:
             case messages.PeersFound(contacts) if run.search is None:
                 run.lookup.answered(contact.peer, contacts)
@@ -276,9 +289,12 @@ class Kademlia:
                 if run.search.heard(records, now, hops=run.lookup.hops(contact.peer)):
                     run.lookup.answered(contact.peer, contacts)
                 else:
-                    run.lookup.failed(contact.peer)
+                    fits = False
             case _:
-                run.lookup.failed(contact.peer)
+                fits = False
+        self._standing.answered(contact.peer, well=fits)
+        if not fits:
+            run.lookup.failed(contact.peer)
 
     def _go_on(self, operation: int, now: int) -> list[DhtEffect]:
         run = self._lookups[operation]

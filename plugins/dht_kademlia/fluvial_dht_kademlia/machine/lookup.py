@@ -17,6 +17,9 @@ candidates that have not failed, and the nearest ``k / 2`` among those with weig
 second. When the rings have answered, the ``k / 2`` nearest contacts that this peer itself had are asked as well: it has met them, while
 liars that were asked first may have filled the rings with each other. A path is done when nobody of these is left to ask or outstanding.
 
+Whom others have named is asked only while one of these has credit for that, and nobody who has none for answers (``standing``): it is as if nobody had
+named them.
+
 Source: Maymounkov, Mazières: "Kademlia", section 2.3; Baumgart, Mies: "S/Kademlia", section 4.4 (disjoint paths).
 """
 
@@ -26,13 +29,18 @@ from bisect import insort
 from collections.abc import Iterable
 from enum import Enum
 from heapq import nsmallest
-from itertools import chain
+from itertools import chain, islice
+from typing import Final
 
 import msgspec
 from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, Weigh
+from fluvial_dht_kademlia.machine.standing import Standing
+
+NAMERS_MAX: Final = 4
+"""Of one candidate; what becomes of it counts for so many of those that have named it."""
 
 
 class CandidateState(Enum):
@@ -57,6 +65,7 @@ class Candidate(msgspec.Struct):
         hops: peers on the way to it, itself included.
         path: number of the path that knows it.
         weighted: whether it had weight when the lookup heard of it.
+        namers: who has named it, the first ones; nobody if this peer knew it.
         state: see the module.
     """
 
@@ -65,6 +74,7 @@ class Candidate(msgspec.Struct):
     hops: int
     path: int
     weighted: bool
+    namers: list[PeerId]
     state: CandidateState = CandidateState.NEW
 
 
@@ -85,6 +95,11 @@ class LookupShape(msgspec.Struct, frozen=True, kw_only=True):
     requests_max: int = 256
     slow_ms: int = 1_500
 
+    @property
+    def taken_max(self) -> int:
+        """Contacts of one answer that are looked at."""
+        return self.k + self.k // 2
+
 
 class Lookup(msgspec.Struct):
     """A lookup of the peers nearest to a key.
@@ -95,6 +110,7 @@ class Lookup(msgspec.Struct):
         shape: how wide it is.
         place: where a peer is.
         weigh: the weight of a peer now.
+        standing: what peers are worth that answer and name others; shared by all lookups of a peer.
     """
 
     target: Key
@@ -102,6 +118,7 @@ class Lookup(msgspec.Struct):
     shape: LookupShape
     place: PlaceOf
     weigh: Weigh
+    standing: Standing = msgspec.field(default_factory=Standing)
     requests: int = 0
     _slow_until: int | None = None
     _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)
@@ -117,7 +134,7 @@ class Lookup(msgspec.Struct):
         self._weighted = [[] for _ in range(self.shape.paths)]
         ordered = sorted(seeds, key=lambda contact: self.place(contact.peer) ^ self.target)
         for number, contact in enumerate(ordered):
-            self._add(contact, path=number % self.shape.paths, hops=1)
+            self._add(contact, path=number % self.shape.paths, hops=1, namer=None)
         self._seeds = [path[: self.shape.k // 2] for path in self._paths]
 
     def next(self) -> list[Contact]:
@@ -140,15 +157,14 @@ class Lookup(msgspec.Struct):
         return chosen
 
     def answered(self, peer: PeerId, contacts: Iterable[Contact] = ()) -> None:
-        """A peer has answered with contacts; of these ``k + k / 2`` are looked at."""
+        """A peer has answered with contacts; of these :attr:`LookupShape.taken_max` are looked at, and none if it has no credit."""
         candidate = self._leave(peer, CandidateState.ANSWERED)
         if candidate is None:
             return
-        taken_max = self.shape.k + self.shape.k // 2
-        for number, contact in enumerate(contacts):
-            if number >= taken_max:
-                break
-            self._add(contact, path=candidate.path, hops=candidate.hops + 1)
+        for namer in candidate.namers:
+            self.standing.named(namer, answers=True)
+        for contact in islice(contacts, self.shape.taken_max if self.standing.may_name(peer) else 0):
+            self._add(contact, path=candidate.path, hops=candidate.hops + 1, namer=peer)
         self._forget(candidate.path)
 
     def slow(self, peer: PeerId, now: int) -> int:
@@ -164,11 +180,13 @@ class Lookup(msgspec.Struct):
         """It was waited long enough: a peer that is still slow has failed."""
         candidate = self._candidates.get(peer)
         if candidate is not None and candidate.state is CandidateState.SLOW:
-            self._leave(peer, CandidateState.FAILED)
+            self.failed(peer)
 
     def failed(self, peer: PeerId) -> None:
         """A peer has not answered in time, or with rubbish."""
-        self._leave(peer, CandidateState.FAILED)
+        candidate = self._leave(peer, CandidateState.FAILED)
+        for namer in candidate.namers if candidate is not None else ():
+            self.standing.named(namer, answers=False)
 
     @property
     def done(self) -> bool:
@@ -205,18 +223,23 @@ class Lookup(msgspec.Struct):
         candidate.state = state
         return candidate
 
-    def _add(self, contact: Contact, *, path: int, hops: int) -> None:
+    def _add(self, contact: Contact, *, path: int, hops: int, namer: PeerId | None) -> None:
         peer = contact.peer
-        if peer == self.own or peer in self._candidates:
+        if peer == self.own:
             return
-        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0)
+        if (known := self._candidates.get(peer)) is not None:
+            if namer is not None and 0 < len(known.namers) < NAMERS_MAX and namer not in known.namers:
+                known.namers.append(namer)
+            return
+        namers = [] if namer is None else [namer]
+        candidate = Candidate(contact, self.place(peer) ^ self.target, hops, path, self.weigh(peer) > 0, namers)
         self._candidates[peer] = candidate
         insort(self._paths[path], candidate, key=_distance)
         if candidate.weighted:
             insort(self._weighted[path], candidate, key=_distance)
 
     def _rings(self, path: int) -> list[Candidate]:
-        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._seeds[path]
+        return self._ring(path, weighted=False) + self._ring(path, weighted=True) + self._asked_seeds(path)
 
     def _ring(
         self, path: int, *, weighted: bool, without: tuple[CandidateState, ...] = (CandidateState.FAILED,)
@@ -226,15 +249,27 @@ class Lookup(msgspec.Struct):
         for candidate in known[path]:
             if len(ring) == size:
                 break
-            if candidate.state not in without:
+            if candidate.state not in without and self._is_worth_asking(candidate):
                 ring.append(candidate)
         return ring
+
+    def _asked_seeds(self, path: int) -> list[Candidate]:
+        return [one for one in self._seeds[path] if self._is_worth_asking(one)]
+
+    def _is_worth_asking(self, candidate: Candidate) -> bool:
+        """False for a new one that answers with noise, or that only those have named of whose named nobody answers."""
+        if candidate.state is not CandidateState.NEW:
+            return True
+        namers = candidate.namers
+        return self.standing.may_answer(candidate.contact.peer) and (
+            not namers or any(map(self.standing.may_name, namers))
+        )
 
     def _choose(self, path: int, *, weighted: bool) -> Candidate | None:
         """The nearest one of a path's ring that was not asked; of the other ring if this one has none. Slow ones take no place in the ring."""
         without = (CandidateState.FAILED, CandidateState.SLOW)
         rings = (self._ring(path, weighted=ring, without=without) for ring in (weighted, not weighted))
-        return next((one for one in chain(*rings, self._seeds[path]) if one.state is CandidateState.NEW), None)
+        return next((one for one in chain(*rings, self._asked_seeds(path)) if one.state is CandidateState.NEW), None)
 
     def _forget(self, number: int) -> None:
         """Drop candidates beyond reach: at most four rings' worth of new ones are remembered for each path."""
@@ -242,8 +277,9 @@ class Lookup(msgspec.Struct):
         if len(path) <= 2 * keep_max:
             return
         new = [one for one in path if one.state is CandidateState.NEW]
-        heavy = [one for one in new if one.weighted]
-        kept = {one.contact.peer for one in (*new[:keep_max], *heavy[:keep_max], *self._seeds[number])}
+        worth = [one for one in new if self._is_worth_asking(one)]
+        heavy = [one for one in worth if one.weighted]
+        kept = {one.contact.peer for one in (*worth[:keep_max], *heavy[:keep_max], *self._seeds[number])}
         for one in new:
             if one.contact.peer not in kept:
                 del self._candidates[one.contact.peer]

@@ -14,12 +14,13 @@ import msgspec
 from anyio.abc import TaskGroup
 from fluvial.addresses import Contact
 from fluvial.clock import Clock
-from fluvial.errors import FluvialError, Unreachable
+from fluvial.errors import FluvialError, RemoteProtocolError, Unreachable
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.kademlia import Kademlia
 from fluvial_dht_kademlia.machine.messages import DhtAnswer, DhtRequest
 from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded, ProvideEnded
+from fluvial_dht_kademlia.shell.lookup_pace import Lane, LookupPace
 
 Ask: TypeAlias = Callable[[Contact, DhtRequest], Awaitable[DhtAnswer]]
 """Sends a request to a contact and returns the answer; raises FluvialError if there is none."""
@@ -64,12 +65,14 @@ class MachineDriver:
         self._before = before
         self._tasks: TaskGroup | None = None
         self._waiting: dict[int, _Waiting] = {}
+        self._pace = LookupPace()
         self._sleeps_until = math.inf
         self._earlier = anyio.Event()
 
     async def run(self, tasks: TaskGroup) -> None:
         """Wake the machine when time has come, until cancelled; its requests run in ``tasks``."""
         self._tasks = tasks
+        tasks.start_soon(self._pace.run)
         try:
             while True:
                 self.carry_out(self._machine.tick(self._now()))
@@ -79,6 +82,7 @@ class MachineDriver:
                 self._earlier = anyio.Event()
         finally:
             self._tasks = None
+            self._pace.stop()
             for waiting in self._waiting.values():
                 waiting.ended.set()
 
@@ -87,6 +91,7 @@ class MachineDriver:
         for effect in effects:
             if isinstance(effect, AskPeer):
                 if self._tasks is not None:
+                    self._pace.asked()
                     self._tasks.start_soon(self._ask, effect)
             elif (waiting := self._waiting.get(effect.operation)) is not None:
                 waiting.end = effect
@@ -94,16 +99,19 @@ class MachineDriver:
         if self._machine.wake_at < self._sleeps_until:
             self._earlier.set()
 
-    async def operate(self, begin: Callable[[int], Began], end: type[EndT]) -> EndT:
+    async def operate(self, begin: Callable[[int], Began], end: type[EndT], *, lane: Lane | None = None) -> EndT:
         """Begin an operation of the machine and wait for its end.
 
         Args:
             begin: called with the time.
             end: how it ends.
+            lane: where it waits for its turn, if others have caused it.
 
         Raises:
             Unreachable: the peer is starting or stopping. What ``begin`` raises.
         """
+        if lane is not None:
+            await self._pace.turn(lane)
         if self._tasks is None:
             raise Unreachable("the DHT is not running")
         operation, effects = begin(self._now())
@@ -120,8 +128,9 @@ class MachineDriver:
     async def _ask(self, effect: AskPeer) -> None:
         try:
             answer = await self._ask_contact(effect.contact, effect.request)
-        except FluvialError:
-            self.carry_out(self._machine.failed(effect.ticket, self._now()))
+        except FluvialError as error:
+            noise = isinstance(error, RemoteProtocolError)
+            self.carry_out(self._machine.failed(effect.ticket, self._now(), noise=noise))
         else:
             met = self._shown(effect.contact.peer)
             self.carry_out(self._machine.answered(effect.ticket, answer, self._now(), met=met))

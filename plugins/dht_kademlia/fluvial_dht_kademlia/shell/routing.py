@@ -36,6 +36,7 @@ from fluvial_dht_kademlia.shell.driver import MachineDriver
 from fluvial_dht_kademlia.shell.finding import PeerFinder
 from fluvial_dht_kademlia.shell.joining import Joiner
 from fluvial_dht_kademlia.shell.local_discovery import LocalDiscovery
+from fluvial_dht_kademlia.shell.lookup_pace import Lane
 from fluvial_dht_kademlia.shell.options import KademliaOptions
 from fluvial_dht_kademlia.shell.persisting import StateKeeper
 from fluvial_dht_kademlia.shell.proving import AddressProver
@@ -89,7 +90,7 @@ class KademliaRouting(Routing):
         )
         self._book = AddressBook(me, options.contacts_max, self._weights.weigh)
         self._book.fix(options.seeds())
-        asker = ContactAsker(context.peers, limits.request_timeout_ms)
+        asker = ContactAsker(context.peers, limits.request_timeout_ms, self._machine.contacts_taken)
         self._driver = MachineDriver(
             self._machine, asker.ask, shown=self._shown, clock=context.clock, before=self._weights.refresh
         )
@@ -270,13 +271,15 @@ class KademliaRouting(Routing):
 
     async def nearest(self, key: Key, count: int) -> list[Contact]:
         """The peers nearest to a key that answered a lookup; raises ResourceLimit, Unreachable."""
-        end = await self._driver.operate(lambda now: self._machine.find_peers(key, now), LookupEnded)
+        end = await self._driver.operate(lambda now: self._machine.find_peers(key, now), LookupEnded, lane="call")
         return list(end.nearest[:count])
 
-    async def records(self, challenge: Challenge) -> list[tuple[Provider, ProviderRecord]]:
+    async def records(self, challenge: Challenge, *, lane: Lane | None = None) -> list[tuple[Provider, ProviderRecord]]:
         """The records at a challenge's key, heaviest first; none if the lookup takes too long."""
         with anyio.move_on_after(PROVIDERS_S):
-            end = await self._driver.operate(lambda now: self._machine.find_providers(challenge, now), LookupEnded)
+            end = await self._driver.operate(
+                lambda now: self._machine.find_providers(challenge, now), LookupEnded, lane=lane
+            )
             return [(self._provider(record), record) for record in end.records]
         return []
 
@@ -360,13 +363,13 @@ class KademliaRouting(Routing):
         self._driver.carry_out(self._machine.fill(self._clock.now_ms()))
 
     async def _look_up_peer(self, peer: PeerId) -> Contact | None:
-        end = await self._driver.operate(lambda now: self._machine.find_peer(peer, now), LookupEnded)
+        end = await self._driver.operate(lambda now: self._machine.find_peer(peer, now), LookupEnded, lane="way")
         return next((contact for contact in end.nearest if contact.peer == peer), None)
 
     async def _look_up_relays(self, peer: PeerId) -> Contact | None:
         """A client behind relays, by the addresses of these."""
         ways: list[Address] = []
-        for relay, _ in await self.records(self.challenge(Capability("relay", str(peer)))):
+        for relay, _ in await self.records(self.challenge(Capability("relay", str(peer))), lane="way"):
             ways += [
                 Address(host_kind=at.host_kind, host=at.host, port=at.port, relay=relay.peer, peer=peer)
                 for at in relay.contact.addresses

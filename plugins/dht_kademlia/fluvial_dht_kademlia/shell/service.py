@@ -18,12 +18,15 @@ from fluvial_dht_kademlia.machine.keyspace import Key, challenge_key, peer_key
 from fluvial_dht_kademlia.machine.limits import VALUE_BYTES_MAX
 from fluvial_dht_kademlia.machine.records import ProviderRecord
 from fluvial_dht_kademlia.mandate import Mandate
+from fluvial_dht_kademlia.shell.lookup_pace import Lane
 
 FAILED: Final = 100
 NOT_ALLOWED: Final = 8
 """As built-in services answer who may not do something."""
 COUNT_MAX: Final = 64
 LOOKUP_S: Final = 10.0
+CALLS_MAX: Final = 32
+"""Lookups of scripts at the same time; whoever brought their flows has a fair share of them."""
 
 
 class OwnedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +78,7 @@ class Dht(Protocol):
         """The peers nearest to a key that answered a lookup."""
         ...
 
-    async def records(self, challenge: Challenge) -> list[tuple[Provider, ProviderRecord]]:
+    async def records(self, challenge: Challenge, *, lane: Lane) -> list[tuple[Provider, ProviderRecord]]:
         """The records at a key, heaviest provider first."""
         ...
 
@@ -118,6 +121,7 @@ class DhtService(Effector[NoConfig]):
 
     service_id = "dht"
     timeout_s = LOOKUP_S
+    calls_max = CALLS_MAX
 
     def __init__(self, dht: Dht) -> None:
         super().__init__()
@@ -142,7 +146,7 @@ class DhtService(Effector[NoConfig]):
     async def providers(self, key: KeyText, limit: int = 8) -> list[FoundProvider]:
         """Who provides something, heaviest first: `service:weather`, or `{"owner": PEER, "path_length_max": 2, "nonce": ""}`."""
         with _for_scripts():
-            found = await self._dht.records(self._challenge(key))
+            found = await self._dht.records(self._challenge(key), lane="call")
         return [
             FoundProvider(
                 peer_id=provider.peer,
