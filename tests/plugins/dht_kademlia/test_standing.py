@@ -12,7 +12,7 @@ from fluvial_dht_kademlia.machine.kademlia import Kademlia
 from fluvial_dht_kademlia.machine.keyspace import peer_key
 from fluvial_dht_kademlia.machine.messages import FindPeers, PeersFound, Ping, ProvidersFound
 from fluvial_dht_kademlia.machine.outcomes import AskPeer, DhtEffect, LookupEnded
-from fluvial_dht_kademlia.machine.standing import ANSWERING, NAMING, Standing
+from fluvial_dht_kademlia.machine.standing import ANSWERING, NAMING, PeerStanding
 
 from tests.plugins.dht_kademlia.peers import NOW, contact_of, machine_of, peer_of
 
@@ -79,7 +79,7 @@ def test_honest_peers_among_liars_find_each_other_in_each_lookup() -> None:
 
 
 def test_a_peer_of_whose_named_a_third_answers_is_heard_all_the_time() -> None:
-    standing = Standing()
+    standing = PeerStanding()
     churned = peer_of("churned")
     for _ in range(200):
         standing.named(churned, answers=True)
@@ -89,7 +89,7 @@ def test_a_peer_of_whose_named_a_third_answers_is_heard_all_the_time() -> None:
 
 
 def test_a_clock_that_is_set_back_gives_no_credit_and_takes_none() -> None:
-    standing = Standing()
+    standing = PeerStanding()
     standing.advance(NOW)
     for _ in range(3 * NAMING.full):
         standing.named(LIARS[0].peer, answers=False)

@@ -39,7 +39,7 @@ from fluvial_dht_kademlia.machine.record_offers import RecordOffer, choose_repli
 from fluvial_dht_kademlia.machine.record_store import RecordStore
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks
 from fluvial_dht_kademlia.machine.round_trips import RoundTripEstimator
-from fluvial_dht_kademlia.machine.standing import Standing
+from fluvial_dht_kademlia.machine.standing import PeerStanding
 
 UPKEEP_MS: Final = 5 * MINUTE_MS
 """Mean time between two rounds of upkeep."""
@@ -98,7 +98,7 @@ class Kademlia:
         )
         self.store: Final = RecordStore(self.key, checks=checks, limits=limits, weigh=weigh)
         self.publications: Final = publications
-        self._standing = Standing()
+        self._standing = PeerStanding()
         self._round_trips = RoundTripEstimator(limits.patience_max_ms)
         self._number = 0
         self._outstanding: dict[int, OutstandingRequest] = {}

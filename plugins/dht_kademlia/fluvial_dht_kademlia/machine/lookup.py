@@ -37,7 +37,7 @@ from fluvial.addresses import Contact
 from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.keyspace import Key, PlaceOf, Weigh
-from fluvial_dht_kademlia.machine.standing import Standing
+from fluvial_dht_kademlia.machine.standing import PeerStanding
 
 NAMERS_MAX: Final = 4
 """Of one candidate; what becomes of it counts for so many of those that have named it."""
@@ -118,7 +118,7 @@ class Lookup(msgspec.Struct):
     shape: LookupShape
     place: PlaceOf
     weigh: Weigh
-    standing: Standing = msgspec.field(default_factory=Standing)
+    standing: PeerStanding = msgspec.field(default_factory=PeerStanding)
     requests: int = 0
     _slow_until: int | None = None
     _candidates: dict[PeerId, Candidate] = msgspec.field(default_factory=dict)

@@ -87,7 +87,7 @@ class PeerCredit:
             self._of.popitem(last=False)
 
 
-class Standing:
+class PeerStanding:
     """Both credits of all peers, at the time of the last :meth:`advance`, in milliseconds; a clock that is set back gains nobody anything."""
 
     def __init__(self) -> None:
