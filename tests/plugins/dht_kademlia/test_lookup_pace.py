@@ -61,6 +61,25 @@ async def test_searches_of_ways_have_most_of_the_turns_and_calls_have_some() -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_who_comes_last_begins_first_since_who_has_waited_for_long_is_about_to_give_up() -> None:
+    pace = LookupPace()
+    order: list[int] = []
+
+    async def wait_for_turn(number: int) -> None:
+        await pace.turn("way")
+        order.append(number)
+
+    use_up(pace)
+    use_up(pace)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pace.run)
+        for number in range(20):
+            tasks.start_soon(wait_for_turn, number)
+        await anyio.sleep(60)
+        tasks.cancel_scope.cancel()
+    assert order == list(reversed(range(20)))
+
+
 async def test_who_gives_up_waiting_takes_no_turn_and_at_the_end_nobody_waits() -> None:
     pace = LookupPace()
     begun: list[Lane] = []

@@ -234,7 +234,7 @@ class Kademlia:
         self._standing.advance(now)
         self.table.failed(request.contact.peer)
         if noise:
-            self._standing.answered(request.contact.peer, well=False)
+            self._standing.noise(request.contact.peer)
         run = self._lookups.get(request.operation) if request.operation is not None else None
         if run is not None and request.operation is not None:
             run.lookup.failed(request.contact.peer)
@@ -292,8 +292,8 @@ class Kademlia:
                     fits = False
             case _:
                 fits = False
-        self._standing.answered(contact.peer, well=fits)
         if not fits:
+            self._standing.noise(contact.peer)
             run.lookup.failed(contact.peer)
 
     def _go_on(self, operation: int, now: int) -> list[DhtEffect]:

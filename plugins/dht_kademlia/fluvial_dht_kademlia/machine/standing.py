@@ -9,11 +9,11 @@ credit     full    lost                                    gained               
 ========== ======= ======================================= ============================= =========================
 naming     16      1 for each peer that it has named and   2 for each that answers, and  it is asked, and whom it
                    that fails                              1 in 2 s                      names is not
-answering  4       1 for each answer that is none          1 for each that is one, and   lookups do not ask it
-                                                           1 in 30 s
+answering  4       1 for each answer that is none          1 in 30 s                     lookups do not ask it
 ========== ======= ======================================= ============================= =========================
 
 An honest peer keeps the first as long as a third of those that it names answers. Silence costs nothing of the second: it is cheap, and no lie.
+Good answers give nothing back of it: who never answers with noise has lost none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NAMING: Final = Tariff(full=16, gain=2, each_ms=2_000)
-ANSWERING: Final = Tariff(full=4, gain=1, each_ms=30_000)
+ANSWERING: Final = Tariff(full=4, gain=0, each_ms=30_000)
 
 
 class PeerCredit:
@@ -111,6 +111,6 @@ class PeerStanding:
         """Whether a peer is worth asking."""
         return self._answering.good(peer, self._now)
 
-    def answered(self, peer: PeerId, *, well: bool) -> None:
-        """A peer has answered; ``well`` unless that was no answer to what it was asked."""
-        (self._answering.gained if well else self._answering.lost)(peer, self._now)
+    def noise(self, peer: PeerId) -> None:
+        """A peer has given what is no answer to what it was asked."""
+        self._answering.lost(peer, self._now)

@@ -99,6 +99,10 @@ class MachineDriver:
         if self._machine.wake_at < self._sleeps_until:
             self._earlier.set()
 
+    async def turn(self, lane: Lane) -> None:
+        """Returns when something may begin that others have caused."""
+        await self._pace.turn(lane)
+
     async def operate(self, begin: Callable[[int], Began], end: type[EndT], *, lane: Lane | None = None) -> EndT:
         """Begin an operation of the machine and wait for its end.
 
@@ -111,7 +115,7 @@ class MachineDriver:
             Unreachable: the peer is starting or stopping. What ``begin`` raises.
         """
         if lane is not None:
-            await self._pace.turn(lane)
+            await self.turn(lane)
         if self._tasks is None:
             raise Unreachable("the DHT is not running")
         operation, effects = begin(self._now())

@@ -31,8 +31,8 @@ FIND_S: Final = 4.0
 """What one lookup may take: the node gives a routing five seconds."""
 MISSED_MS: Final = 10_000
 MISSED_MAX: Final = 4_096
-SEARCHES_MAX: Final = 64
-"""Peers that are looked up at the same time."""
+SEARCHES_MAX: Final = 256
+"""Peers that are looked up at the same time, or wait for that: more than deliveries, relays and calls of scripts together have places for, which are shared fairly there."""
 
 
 class PeerSearch(msgspec.Struct):
@@ -48,6 +48,7 @@ class PeerFinder:
         own: this peer.
         book: the address book; gets what is found.
         lookups: each looks a peer up in some way, and returns what it found.
+        turn: waited for before these begin.
         clock: the time.
         ways: counts ``book``, ``lookup`` and ``none``.
     """
@@ -58,12 +59,14 @@ class PeerFinder:
         book: AddressBook,
         *,
         lookups: tuple[Callable[[PeerId], Awaitable[Contact | None]], ...],
+        turn: Callable[[], Awaitable[None]],
         clock: Clock,
         ways: Counter,
     ) -> None:
         self._own: Final = own
         self._book = book
         self._lookups = lookups
+        self._turn = turn
         self._clock = clock
         self._ways = ways
         self._tasks: TaskGroup | None = None
@@ -105,6 +108,7 @@ class PeerFinder:
     async def _run(self, peer: PeerId, search: PeerSearch) -> None:
         try:
             with anyio.move_on_after(FIND_S):
+                await self._turn()
                 async with anyio.create_task_group() as tasks:
                     for lookup in self._lookups:
                         tasks.start_soon(self._look, lookup, peer, tasks)

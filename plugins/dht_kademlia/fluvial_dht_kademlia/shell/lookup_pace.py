@@ -3,6 +3,9 @@
 A call of a script, or a particle for a peer that nobody knows, costs its sender some bytes and this peer dozens of requests. Each request takes a token of
 one bucket, whatever it is for. A lookup that others caused begins when there are tokens; what this peer does of itself (joining, upkeep, its own records)
 waits for nobody. Two lanes take turns, so that neither stops the other; before them, whoever is behind the calls and the deliveries has fair turns already.
+In a lane the newest begins first: who has waited for long is about to give up, and in order of arrival everybody would begin too late.
+
+Source of newest first: B. Maurer, *Fail at Scale*, ACM Queue 13 (8), 2015 (adaptive LIFO).
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class LookupPace:
             self._take(BEGUN)
             return
         turn = anyio.Event()
-        self._line.push(lane, turn)
+        self._line.push(lane, turn, first=True)
         self._news.set()
         try:
             await turn.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import anyio
@@ -98,9 +99,7 @@ class KademliaRouting(Routing):
             context.peers, context.clock, wanted=self._unproven, enough=lambda: len(self._machine.table) >= limits.k
         )
         self._measure()
-        self._finder = PeerFinder(
-            me, self._book, lookups=(self._look_up_peer, self._look_up_relays), clock=context.clock, ways=self._ways
-        )
+        self._finder = self._peer_finder()
         self._joiner = Joiner(
             seeds=lambda: self._book,
             contacts=lambda: len(self._machine.table),
@@ -144,6 +143,16 @@ class KademliaRouting(Routing):
             addresses=lambda: context.peers.addresses(),
             found=self.learn,
             log=context.log,
+        )
+
+    def _peer_finder(self) -> PeerFinder:
+        return PeerFinder(
+            self._me,
+            self._book,
+            lookups=(self._look_up_peer, self._look_up_relays),
+            turn=partial(self._driver.turn, "way"),
+            clock=self._clock,
+            ways=self._ways,
         )
 
     def _measure(self) -> None:
@@ -363,13 +372,13 @@ class KademliaRouting(Routing):
         self._driver.carry_out(self._machine.fill(self._clock.now_ms()))
 
     async def _look_up_peer(self, peer: PeerId) -> Contact | None:
-        end = await self._driver.operate(lambda now: self._machine.find_peer(peer, now), LookupEnded, lane="way")
+        end = await self._driver.operate(lambda now: self._machine.find_peer(peer, now), LookupEnded)
         return next((contact for contact in end.nearest if contact.peer == peer), None)
 
     async def _look_up_relays(self, peer: PeerId) -> Contact | None:
         """A client behind relays, by the addresses of these."""
         ways: list[Address] = []
-        for relay, _ in await self.records(self.challenge(Capability("relay", str(peer))), lane="way"):
+        for relay, _ in await self.records(self.challenge(Capability("relay", str(peer)))):
             ways += [
                 Address(host_kind=at.host_kind, host=at.host, port=at.port, relay=relay.peer, peer=peer)
                 for at in relay.contact.addresses
