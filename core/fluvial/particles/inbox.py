@@ -128,6 +128,8 @@ class Inbox:
     def _inspected(self, sender: PeerId, delivery: Delivery, particle: Particle) -> Decision | Awaitable[Decision]:
         """What the authorization says of a delivery with which everything else is right."""
         inspect(delivery, network=self._network, limits=self._limits, now_ms=self._clock.now_ms())
+        if delivery.to == self._key:
+            self._keeper.check_door(particle, Upstream(sender, delivery.branch))
         if not self._signed.is_signed(particle):
             raise Refused(f"the signature is not that of {particle.initiator}", reason="signature")
         return self._authorization.admit(particle, sender)

@@ -144,6 +144,11 @@ class Keeper:
                 raise _refusal(actor.failure)
             return actor
 
+    def check_door(self, particle: Particle, upstream: Upstream) -> None:
+        """Raise Refused, ``busy``, if whoever brings a particle that is not here was told to wait; quick, before its signature is looked at."""
+        if not self._is_here(particle):
+            self._context.outbox.check_told(upstream)
+
     def _is_here(self, particle: Particle) -> bool:
         """Whether a particle is perhaps in the store; False is certain."""
         return self._actors.get(particle.key) is not None or self._context.store.knows(particle)

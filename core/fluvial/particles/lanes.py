@@ -9,7 +9,9 @@ for that one, which all its particles share; and one for a particle that the pee
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final
 
 import msgspec
@@ -27,6 +29,12 @@ PAUSE_S_NAMED: Final = 1.0
 """A shorter pause that the peer names is kept only the first few times: whoever says each time that there is room in a moment is not believed for long."""
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
+
+
+CROWD: Final = 32
+"""Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
+CROWD_ROWS: Final = 64
+"""What a crowd may bring together, each an equal part of it, and one in any case."""
 
 
 class DeliveryRound(msgspec.Struct, eq=False):
@@ -77,6 +85,7 @@ class DeliveryLane:
     """
 
     __slots__ = (
+        "_again",
         "_full",
         "_later",
         "_line",
@@ -87,6 +96,7 @@ class DeliveryLane:
         "_tried_s",
         "_trying",
         "_upstreams",
+        "_ways",
         "away",
         "busy",
         "due_s",
@@ -113,10 +123,16 @@ class DeliveryLane:
         self._trying: set[ParticleKey] = set()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._upstreams: dict[ParticleKey, Upstream] = {}  # only of those that were not brought by their initiators
+        self._ways: dict[Upstream, int] | None = (
+            None  # how many rows came which way; counted only where they may be a crowd's
+        )
         self._told: dict[ParticleKey, str] = {}
         # Rows that were put off, and initiators of whom the peer takes nothing now: until when, and how often that was.
         self._later: dict[ParticleKey, tuple[float, int]] = {}
         self._full: dict[PeerId, tuple[float, int]] = {}
+        self._again: list[
+            tuple[float, ParticleKey]
+        ] = []  # a heap of rows that were put off, by the times when they are due
         self._mended: set[ParticleKey] = set()  # rows that are to be tried again at once
         self._tried_s = float("-inf")
 
@@ -124,6 +140,10 @@ class DeliveryLane:
         """The peer must get a particle of this initiator, which came from this upstream."""
         if (before := self.rows.get(row.key)) is not None and before.attempts:
             self._told.setdefault(row.key, "")
+        if before is None:
+            self._count(upstream)
+        else:
+            upstream = self.upstream_of(before)  # it came first this way, and is counted there
         self.rows[row.key] = row
         self._owners[row.key] = owner
         if upstream.sender != owner:
@@ -143,6 +163,21 @@ class DeliveryLane:
         """Which way its particle came."""
         return self._upstreams.get(row.key) or Upstream(self.initiator_of(row))
 
+    def _count(self, upstream: Upstream) -> None:
+        """One more row came this way."""
+        if self._ways is None:
+            if len(self.rows) < CROWD:
+                return
+            self._ways = Counter(map(self.upstream_of, self.rows.values()))
+        self._ways[upstream] = self._ways.get(upstream, 0) + 1
+
+    def is_full_for(self, upstream: Upstream) -> bool:
+        """Whether a crowd waits for a peer that takes what it gets, and who comes this way has its part of the places in line."""
+        ways = self._ways
+        if ways is None or len(ways) <= CROWD or self.failures:
+            return False
+        return ways.get(upstream, 0) * len(ways) >= CROWD_ROWS
+
     def _enter(self, key: ParticleKey) -> None:
         if key not in self._lined and key not in self._trying:
             self._lined.add(key)
@@ -156,17 +191,23 @@ class DeliveryLane:
 
     def turn(self, now_s: float) -> OutboxRow | None:
         """The row whose turn it is, fair by upstream and then by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
+        while self._again and self._again[0][0] <= now_s:  # a round may go on for as long as there is more
+            if (key := heappop(self._again)[1]) in self.rows:
+                self._enter(key)
         while self._line:
             key = self._line.pop()
             self._lined.discard(key)
-            if (row := self.rows.get(key)) is not None and self._due_s(key) <= now_s:
+            if (row := self.rows.get(key)) is None:
+                continue
+            if (due_s := self._due_s(key)) <= now_s:
                 self._trying.add(key)
                 self._mended.discard(key)
                 return row
+            heappush(self._again, (due_s, key))
         return None
 
     def tried(self, row: OutboxRow, *, done: bool) -> None:
-        """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round."""
+        """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over."""
         self._trying.discard(row.key)
         if not done:
             return
@@ -188,6 +229,13 @@ class DeliveryLane:
         return row.attempts > 0 or row.key in self._told
 
     def _forget(self, key: ParticleKey) -> None:
+        if self._ways is not None:
+            upstream = self.upstream_of(self.rows[key])
+            self._ways[upstream] -= 1
+            if not self._ways[upstream]:
+                del self._ways[upstream]
+            if len(self.rows) <= CROWD:
+                self._ways = None
         del self.rows[key]
         del self._owners[key]
         self._upstreams.pop(key, None)
@@ -206,18 +254,23 @@ class DeliveryLane:
         pause_s = 0.0 if mended and not times else min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
         if mended and not times:
             self._mended.add(row.key)
-        self._later[row.key] = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5)), min(times + 1, 30)
+        due_s = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5))
+        self._later[row.key] = due_s, min(times + 1, 30)
+        if due_s > now_s:
+            heappush(self._again, (due_s, row.key))
 
     def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
         """The peer has no room for the initiator of this row: nothing more of that one is tried before a pause is over."""
         owner = self.initiator_of(row)
         until_s, times = self._full.get(owner, (0.0, 0))
         if until_s > now_s:  # several were under way
+            heappush(self._again, (until_s, row.key))
             return
         pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
         if retry_s:
             pause_s = max(retry_s, min(pause_s, PAUSE_S_NAMED))
         self._full[owner] = now_s + pause_s, min(times + 1, 30)
+        heappush(self._again, (now_s + pause_s, row.key))
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
         """Whether the row waits by itself, whatever the others do."""
@@ -237,12 +290,15 @@ class DeliveryLane:
         self._tried_s = now_s
         for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
             self._forget(key)
+        self._again.clear()
         if self._full:
             owners = set(self._owners.values())
             self._full = {one: state for one, state in self._full.items() if one in owners}
         for key in self.rows:
-            if self._due_s(key) <= now_s:
+            if (due_s := self._due_s(key)) <= now_s:
                 self._enter(key)
+            else:
+                heappush(self._again, (due_s, key))
 
     def took(self) -> None:
         """All was delivered, or put off; what came meanwhile is due at once."""

@@ -32,6 +32,7 @@ from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
+from fluvial.particles.crowds import ToldToWait
 from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.lane_places import LanePlaces
 from fluvial.particles.lanes import DeliveryLane, DeliveryRound
@@ -117,6 +118,7 @@ class Outbox:
         self._log = log
         self._throttled = throttled
         self._lanes: dict[PeerId, DeliveryLane] = {}
+        self._told = ToldToWait()
         self._good: OrderedDict[PeerId, None] = OrderedDict()
         self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
@@ -157,6 +159,19 @@ class Outbox:
             lane = self._put(row, particle.initiator, upstream)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
                 self._reporter.unreachable(particle, lane.peer, lane.away)
+
+    def check_room(self, peers: Iterable[PeerId], upstream: Upstream) -> None:
+        """Raise Refused, ``busy``, if a crowd waits for one of these peers, and what came this way has its part of the places in line.
+
+        For what is new, before anything of it is stored: what is taken in is handed on soon then, and whoever brings little always finds a place.
+        """
+        for peer in peers:
+            if (lane := self._lanes.get(peer)) is not None and lane.is_full_for(upstream):
+                raise self._told.refusal(upstream, peer, now_s())
+
+    def check_told(self, upstream: Upstream) -> None:
+        """Raise Refused, ``busy``, if what is new has just been refused to whoever brings it by :meth:`check_room`."""
+        self._told.check(upstream, now_s())
 
     def holds(self, key: ParticleKey, peer: PeerId) -> bool:
         """Whether a particle is still to be delivered to a peer."""
@@ -335,7 +350,9 @@ class Outbox:
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
-            if receipt.reason in (MEMORY, QUOTA):  # others may pass
+            if receipt.reason == "busy" and receipt.retry_ms:  # for what came the same way
+                lane.put_off(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
+            elif receipt.reason in (MEMORY, QUOTA):  # others may pass
                 lane.put_off_all(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
             elif receipt.reason == MISSING:  # it has said what it lacks
                 lane.put_off(row, now_s(), self._rng, mended=True)

@@ -23,12 +23,14 @@ async def store_writes(
         context: has the store.
 
     Raises:
-        Refused: ``quota``, there is no room for it.
+        Refused: ``quota``, there is no room for it; ``busy``, it is new, and those who brought it have enough in line for a peer that it goes to.
         StorageError: it could not be stored.
     """
     store, particle, is_new = context.store, session.particle, session.phase is ParticlePhase.NEW
     more = entries_bytes(entries, len(writes.peers))
     size = more + particle_bytes(particle) + script_bytes(len(particle.script)) if is_new else more
+    if is_new and session.upstream.sender != context.keys.peer_id:
+        context.outbox.check_room(writes.peers, session.upstream)
     context.quota.spend(particle, session.upstream, size, journal=session.journal_bytes + more)
     session.journal_bytes += more
     if not is_new:

@@ -39,8 +39,8 @@ SHARES: Final = {Rank.STRANGER: 1.0, Rank.KNOWN: 1.0, Rank.TRUSTED: 8.0, Rank.KE
 
 PAID_S_MAX: Final = 0.01
 """What others pay of one message at most: it may be much larger than what they have begun."""
-OWN_PART_MIN: Final = 0.125
-"""What a peer pays in any case of what goes on with what others have begun: its turns come eight times as often as with work of its own, and not before all others'."""
+OWN_PART_MIN: Final = 0.01
+"""What a peer pays in any case of what goes on with what others have begun. It is next to nothing: they have paid for it, and what is begun must come to its end before more is."""
 SETTLES_S: Final = 0.01
 """In so much work it is found out which part of a peer's messages goes on with what others have begun."""
 

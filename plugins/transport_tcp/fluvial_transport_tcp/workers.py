@@ -1,7 +1,7 @@
 """Tasks that handle what comes in, many messages each, for all connections of a node.
 
 A task per message would cost more than the message, and tasks that wait for each connection would be most of what an idle one costs: so a few
-workers wait for any. The messages of a connection are in a line; a worker that is called takes them from there. Whoever takes one while others wait
+workers wait for any. The messages of a connection are in a line (``kind_line``); a worker that is called takes them from there. Whoever takes one while others wait
 calls another worker before it begins. If its message is handled without waiting for anything, it takes the next one itself and the other finds
 nothing to do; if not, the other goes on. So no message waits for another that is slow. Where messages of the connection are waiting for something already,
 the next ones will as well: for each of those in line a worker is called, as far as there are as many at work, so that they all begin in one turn of the loop.
@@ -12,7 +12,6 @@ begin jobs for some milliseconds of a turn (``rounds``), so that floods over man
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from fluvial.waiting import Future, TimerHandle, future, later, now_s
 
 from fluvial_transport_tcp.accounts import WorkAccount, metered
+from fluvial_transport_tcp.kind_line import KindLine
 from fluvial_transport_tcp.rounds import WorkRounds
 
 IDLE_MAX: Final = 64
@@ -128,7 +128,7 @@ class Workers(Generic[JobT]):
         give_up: does away with a job that took too long and was cancelled.
         timeout_s: how long a job may take, to the next tick.
         rounds: shared with all other connections.
-        kind: of a job, for its price.
+        kind: of a job, for its price; kinds take turns.
         account: what is done for this connection; while it owes something no job begins.
         held_up: whether no job is to begin for another reason; who says so calls :meth:`go_on` when that is over.
         on_idle: called whenever the last job is done, and by :meth:`close` if there is none.
@@ -175,7 +175,7 @@ class Workers(Generic[JobT]):
         self._kind = kind
         self._held_up = held_up
         self._pause: TimerHandle | None = None  # until more may begin of a connection that owes something
-        self._jobs: deque[JobT] | None = None  # made when there are some, as the next: most connections are idle
+        self._jobs: KindLine[JobT] | None = None  # made when there are some, as the next: most connections are idle
         self._workers: set[_Worker] | None = None
         self._called = 0  # workers on their way to the line
         self._begun = 0  # jobs since the last rest
@@ -194,8 +194,8 @@ class Workers(Generic[JobT]):
     def add(self, job: JobT) -> None:
         """Put a job into the line."""
         if self._jobs is None:
-            self._jobs = deque()
-        self._jobs.append(job)
+            self._jobs = KindLine()
+        self._jobs.put(self._kind(job), job)
         self._call()
 
     def tick(self, now: float) -> None:
@@ -289,8 +289,8 @@ class Workers(Generic[JobT]):
             self._called += 1
             self._pool.call(self)
 
-    def _next(self, jobs: deque[JobT]) -> JobT:
-        job = jobs.popleft()
+    def _next(self, jobs: KindLine[JobT]) -> JobT:
+        job = jobs.take()
         self._begun += 1
         if jobs:
             self._call()

@@ -135,3 +135,56 @@ def test_many_names_that_come_one_way_have_one_share_of_the_turns(modest: Upstre
     assert order.index(row_of("b2")) < 5
     assert [row for row in order if row in many] == many, "those of one sender take turns by initiator"
     assert lane.turn(0.0) is None
+
+
+def crowded(each: int = 2) -> DeliveryLane:
+    """A lane with rows of 64 that came over as many connections; begun."""
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    for number in range(64):
+        for which in range(each):
+            lane.put(row_of(f"{number}-{which}"), id_of(f"c{number}"), Upstream(id_of(f"c{number}")))
+    lane.begin(0, 0.0)
+    return lane
+
+
+def test_of_a_crowd_each_one_has_its_part_of_the_places_in_line_and_who_has_nothing_there_finds_one() -> None:
+    lane = crowded()
+    assert lane.is_full_for(Upstream(id_of("c1")))
+    assert not lane.is_full_for(Upstream(ALICE))
+    lane.put(row_of("a1"), ALICE, Upstream(ALICE))
+    assert lane.is_full_for(Upstream(ALICE))
+    while (row := lane.turn(0.0)) is not None:
+        lane.tried(row, done=True)
+    assert not lane.is_full_for(Upstream(id_of("c1")))
+
+
+def test_a_lone_sender_fills_no_lane_nor_do_few_nor_a_crowd_before_a_peer_that_is_away() -> None:
+    lone = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    for number in range(1_000):
+        owner = (ALICE, BOB)[number % 2]
+        lone.put(row_of(f"{number}"), owner, Upstream(owner))
+    assert not lone.is_full_for(Upstream(ALICE))
+    away = crowded()
+    away.failed(0.0, random.Random(1), away="it is not there")
+    assert not away.is_full_for(Upstream(id_of("c1")))
+
+
+def test_who_comes_with_nothing_else_in_line_is_served_before_a_crowd() -> None:
+    lane = crowded()
+    for _ in range(80):
+        row = lane.turn(0.0)
+        assert row is not None
+        lane.tried(row, done=True)
+    lane.put(row_of("a1"), ALICE, Upstream(ALICE))
+    assert row_of("a1") in [lane.turn(0.0), lane.turn(0.0)]
+
+
+def test_what_was_put_off_has_its_turn_when_its_pause_is_over_though_the_round_goes_on() -> None:
+    lane, rng = lane_with(a1=ALICE, b1=BOB), random.Random(1)
+    lane.put_off(row_of("a1"), 0.0, rng, retry_s=0.5)
+    lane.put_off_all(row_of("b1"), 0.0, rng, retry_s=0.5)
+    assert turns(lane, 0.0) == set()
+    lane.put(row_of("a2"), ALICE, Upstream(ALICE))
+    assert turns(lane, 0.1) == {"a2"}
+    assert turns(lane, LONG_AFTER) == {"a1", "b1"}
+    assert turns(lane, LONG_AFTER) == set(), "with the next round"

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from fluvial_transport_tcp.accounts import WasteRates
+from fluvial_transport_tcp.kind_line import KindLine
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, USEFUL, Handled, WorkerPool, Workers
@@ -230,3 +231,16 @@ async def test_where_jobs_wait_the_next_ones_begin_together() -> None:
         assert turns <= 4
         jobs.gate.set()
         jobs.workers.close()
+
+
+def test_kinds_of_messages_take_turns_and_each_keeps_its_order() -> None:
+    line: KindLine[tuple[str, int]] = KindLine()
+    for number in range(100):
+        line.put("look-up", ("look-up", number))
+    for number in range(3):
+        line.put("flow", ("flow", number))
+    assert (len(line), len(list(line))) == (103, 103)
+    taken = [line.take() for _ in range(103)]
+    assert [place for place, (kind, _) in enumerate(taken) if kind == "flow"] == [1, 3, 5]
+    assert [number for kind, number in taken if kind == "look-up"] == list(range(100))
+    assert not line
