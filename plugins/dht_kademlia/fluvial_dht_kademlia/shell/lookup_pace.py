@@ -16,8 +16,8 @@ import anyio
 from fluvial.fairness import FairQueue
 
 BURST: Final = 1_024
-EACH_S: Final = 1 / 256
-BEGUN: Final = 8
+EACH_S: Final = 1 / 512
+BEGUN: Final = 4
 """Tokens that a lookup takes when it begins, besides those of its requests: many that begin at once have not asked anybody yet."""
 
 Lane: TypeAlias = Literal["call", "way"]
