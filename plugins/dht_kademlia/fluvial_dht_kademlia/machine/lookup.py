@@ -246,14 +246,17 @@ class Lookup(msgspec.Struct):
     ) -> list[Candidate]:
         known, size = (self._weighted, max(1, self.shape.k // 2)) if weighted else (self._paths, self.shape.k)
         ring: list[Candidate] = []
+        doubts = self.standing.doubts
         for candidate in known[path]:
             if len(ring) == size:
                 break
-            if candidate.state not in without and self._is_worth_asking(candidate):
+            if candidate.state not in without and (not doubts or self._is_worth_asking(candidate)):
                 ring.append(candidate)
         return ring
 
     def _asked_seeds(self, path: int) -> list[Candidate]:
+        if not self.standing.doubts:
+            return self._seeds[path]
         return [one for one in self._seeds[path] if self._is_worth_asking(one)]
 
     def _is_worth_asking(self, candidate: Candidate) -> bool:

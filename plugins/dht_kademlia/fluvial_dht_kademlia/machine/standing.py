@@ -57,6 +57,10 @@ class PeerCredit:
         self._tariff: Final = tariff
         self._of: OrderedDict[PeerId, tuple[float, int]] = OrderedDict()  # how much, when
 
+    def __len__(self) -> int:
+        """How many peers have not all of it."""
+        return len(self._of)
+
     def good(self, peer: PeerId, now: int) -> bool:
         """Whether a peer has any."""
         return self._left(peer, now) > 0
@@ -98,6 +102,11 @@ class PeerStanding:
     def advance(self, now: int) -> None:
         """It is now."""
         self._now = now
+
+    @property
+    def doubts(self) -> bool:
+        """Whether there is anybody of whom something bad is known: else nobody need be looked at."""
+        return bool(self._naming or self._answering)
 
     def may_name(self, peer: PeerId) -> bool:
         """Whether those are worth asking that a peer names."""
