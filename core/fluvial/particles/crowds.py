@@ -14,8 +14,10 @@ from fluvial.identity import PeerId
 
 RETRY_S: Final = 0.5
 """How long they are to wait, in seconds: a crowd is handed some dozens of particles in that time."""
+UNDER_WAY_S: Final = 0.2
+"""What comes so soon after they were told was under way already, in seconds: somebody may have begun dozens of flows at one moment."""
 CAME_MAX: Final = 4
-"""How often they may come before that without being taken for somebody who does not keep to it: several may have been under way."""
+"""How often they may come later than that, and before they may, without being taken for somebody who does not keep to it."""
 GREEDY_S: Final = 5.0
 """How long they wait who come more often, in seconds."""
 TOLD_MAX: Final = 4_096
@@ -23,8 +25,9 @@ TOLD_MAX: Final = 4_096
 
 
 class _Told(msgspec.Struct):
-    """Until when somebody is to wait, and how often it came before that."""
+    """Since when and until when somebody is to wait, and how often it came before that."""
 
+    since_s: float
     until_s: float
     came: int = 0
 
@@ -40,7 +43,7 @@ class ToldToWait:
 
     def refusal(self, upstream: Upstream, peer: PeerId, now_s: float) -> Refused:
         """What to say to whoever brings more for a peer for which a crowd waits; it is remembered."""
-        self._told[upstream] = _Told(now_s + RETRY_S)
+        self._told[upstream] = _Told(now_s, now_s + RETRY_S)
         self._told.move_to_end(upstream)
         if len(self._told) > TOLD_MAX:
             self._told.popitem(last=False)
@@ -53,7 +56,7 @@ class ToldToWait:
         if told.until_s <= now_s:
             del self._told[upstream]
             return
-        told.came += 1
+        told.came += now_s - told.since_s > UNDER_WAY_S
         if told.came > CAME_MAX:
             told.until_s = now_s + GREEDY_S
         raise _refused("you were told to wait with what is new", told.until_s - now_s)

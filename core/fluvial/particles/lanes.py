@@ -31,7 +31,7 @@ PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
 
 
-CROWD: Final = 8
+CROWD: Final = 16
 """Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
 CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it, and one in any case."""

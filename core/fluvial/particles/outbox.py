@@ -350,9 +350,7 @@ class Outbox:
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
-            if receipt.reason == "busy" and receipt.retry_ms:  # for what came the same way
-                lane.put_off(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
-            elif receipt.reason in (MEMORY, QUOTA):  # others may pass
+            if receipt.reason in (MEMORY, QUOTA) or (receipt.reason == "busy" and receipt.retry_ms):  # others may pass
                 lane.put_off_all(row, now_s(), self._rng, retry_s=receipt.retry_ms / 1000)
             elif receipt.reason == MISSING:  # it has said what it lacks
                 lane.put_off(row, now_s(), self._rng, mended=True)

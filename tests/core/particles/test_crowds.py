@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream
-from fluvial.particles.crowds import CAME_MAX, GREEDY_S, RETRY_S, TOLD_MAX, ToldToWait
+from fluvial.particles.crowds import CAME_MAX, GREEDY_S, RETRY_S, TOLD_MAX, UNDER_WAY_S, ToldToWait
 
 from tests.support.nodes import id_of
 
@@ -33,7 +33,9 @@ def test_who_was_told_to_wait_may_come_when_the_time_is_over_and_others_at_any_t
 def test_who_does_not_keep_to_it_waits_longer() -> None:
     told = ToldToWait()
     told.refusal(ALICE, THERE, 0.0)
-    pauses = [refused_ms(told, ALICE, 0.1) for _ in range(CAME_MAX + 1)]
+    under_way = [refused_ms(told, ALICE, UNDER_WAY_S) for _ in range(100)]
+    assert max(under_way) < RETRY_S * 1000
+    pauses = [refused_ms(told, ALICE, UNDER_WAY_S + 0.1) for _ in range(CAME_MAX + 1)]
     assert max(pauses[:-1]) < RETRY_S * 1000
     assert pauses[-1] == GREEDY_S * 1000
     assert refused_ms(told, ALICE, RETRY_S) > 0
