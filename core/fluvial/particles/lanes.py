@@ -34,7 +34,9 @@ PAUSE_S_AWAY_MAX: Final = 30.0
 CROWD: Final = 16
 """Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
 CROWD_ROWS: Final = 64
-"""What a crowd may bring together, each an equal part of it, and one in any case."""
+"""What a crowd may bring together, each an equal part of it,"""
+CROWD_ROWS_MIN: Final = 3
+"""and so many in any case."""
 
 
 class DeliveryRound(msgspec.Struct, eq=False):
@@ -176,7 +178,8 @@ class DeliveryLane:
         ways = self._ways
         if ways is None or len(ways) <= CROWD or self.failures:
             return False
-        return ways.get(upstream, 0) * len(ways) >= CROWD_ROWS
+        own = ways.get(upstream, 0)
+        return own >= CROWD_ROWS_MIN and own * len(ways) >= CROWD_ROWS
 
     def _enter(self, key: ParticleKey) -> None:
         if key not in self._lined and key not in self._trying:

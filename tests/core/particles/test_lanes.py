@@ -9,7 +9,7 @@ import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.lanes import PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.lanes import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
 from fluvial.stored import OutboxRow
 
 from tests.support.nodes import id_of
@@ -148,10 +148,11 @@ def crowded(each: int = 2) -> DeliveryLane:
 
 
 def test_of_a_crowd_each_one_has_its_part_of_the_places_in_line_and_who_has_nothing_there_finds_one() -> None:
-    lane = crowded()
+    lane = crowded(CROWD_ROWS_MIN)
     assert lane.is_full_for(Upstream(id_of("c1")))
-    assert not lane.is_full_for(Upstream(ALICE))
-    lane.put(row_of("a1"), ALICE, Upstream(ALICE))
+    for number in range(CROWD_ROWS_MIN):
+        assert not lane.is_full_for(Upstream(ALICE))
+        lane.put(row_of(f"a{number}"), ALICE, Upstream(ALICE))
     assert lane.is_full_for(Upstream(ALICE))
     while (row := lane.turn(0.0)) is not None:
         lane.tried(row, done=True)
@@ -164,7 +165,7 @@ def test_a_lone_sender_fills_no_lane_nor_do_few_nor_a_crowd_before_a_peer_that_i
         owner = (ALICE, BOB)[number % 2]
         lone.put(row_of(f"{number}"), owner, Upstream(owner))
     assert not lone.is_full_for(Upstream(ALICE))
-    away = crowded()
+    away = crowded(CROWD_ROWS_MIN)
     away.failed(0.0, random.Random(1), away="it is not there")
     assert not away.is_full_for(Upstream(id_of("c1")))
 
