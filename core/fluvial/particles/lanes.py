@@ -246,10 +246,8 @@ class DeliveryLane:
         self._later.pop(key, None)
         self._mended.discard(key)
 
-    def put_off(
-        self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0, mended: bool = False
-    ) -> None:
-        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause, which the peer may have named.
+    def put_off(self, row: OutboxRow, now_s: float, rng: random.Random, *, mended: bool = False) -> None:
+        """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause.
 
         The first time there is none if the reason is ``mended``.
         """
@@ -257,7 +255,7 @@ class DeliveryLane:
         pause_s = 0.0 if mended and not times else min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
         if mended and not times:
             self._mended.add(row.key)
-        due_s = now_s + (retry_s or pause_s * rng.uniform(0.5, 1.5))
+        due_s = now_s + pause_s * rng.uniform(0.5, 1.5)
         self._later[row.key] = due_s, min(times + 1, 30)
         if due_s > now_s:
             heappush(self._again, (due_s, row.key))

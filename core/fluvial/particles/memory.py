@@ -208,22 +208,17 @@ class MemoryBudget:
     def _levels(self, payer: Payer) -> list[tuple[int, int]]:
         """What the peer, its branch and the initiator hold, and the part of each."""
         found, part, above = [], self.bytes_max, self._all
-        for name, weigh in self._names(payer):
+        for name in _names(payer):
             here = above.below.get(name)
-            weight = here.weight if here is not None else weigh()
+            weight = here.weight if here is not None else self._weighs(name)
             part = part * weight // (above.weights if here is not None else above.weights + weight)
             above = here if here is not None else _Share(weight)
             found.append((above.held, part))
         return found
 
-    def _names(self, payer: Payer) -> tuple[tuple[Hashable, Callable[[], int]], ...]:
-        """Of the shares on the way to an initiator's, with their weights."""
-        upstream, initiator = payer.upstream, payer.initiator
-        return (
-            (upstream.sender, lambda: 1 + self.weight(upstream.sender)),
-            (upstream.branch, lambda: 1),
-            (initiator, lambda: 1 + self.weight(initiator)),
-        )
+    def _weighs(self, name: PeerId | int) -> int:
+        """The weight of a share of this name: branches have equal ones."""
+        return 1 if isinstance(name, int) else 1 + self.weight(name)
 
     # --- entries
 
@@ -241,8 +236,8 @@ class MemoryBudget:
 
     def _enter(self, payer: Payer) -> _Entry:
         above, shares = self._all, []
-        for name, weigh in self._names(payer):
-            above = here if (here := above.below.get(name)) is not None else above.add(name, weigh())
+        for name in _names(payer):
+            above = here if (here := above.below.get(name)) is not None else above.add(name, self._weighs(name))
             above.entries += 1
             shares.append(above)
         sender, branch, initiator = shares
@@ -254,7 +249,7 @@ class MemoryBudget:
             return
         self._all.held -= entry.size
         above = self._all
-        for share, (name, _) in zip(entry.shares, self._names(entry.payer), strict=True):
+        for share, name in zip(entry.shares, _names(entry.payer), strict=True):
             share.entries -= 1
             share.held -= entry.size
             if not share.entries:
@@ -335,3 +330,8 @@ class MemoryBudget:
                     yield more / one.weight, Payer(Upstream(sender, number), initiator)
             if looked_at >= LOOKED_AT_MAX:
                 return
+
+
+def _names(payer: Payer) -> tuple[PeerId, int, PeerId]:
+    """Of the shares on the way to an initiator's: of the peer that brought it, of the branch, and of its own."""
+    return payer.upstream.sender, payer.upstream.branch, payer.initiator

@@ -182,10 +182,10 @@ def test_who_comes_with_nothing_else_in_line_is_served_before_a_crowd() -> None:
 
 def test_what_was_put_off_has_its_turn_when_its_pause_is_over_though_the_round_goes_on() -> None:
     lane, rng = lane_with(a1=ALICE, b1=BOB), random.Random(1)
-    lane.put_off(row_of("a1"), 0.0, rng, retry_s=0.5)
+    lane.put_off(row_of("a1"), 0.0, rng)
     lane.put_off_all(row_of("b1"), 0.0, rng, retry_s=0.5)
     assert turns(lane, 0.0) == set()
     lane.put(row_of("a2"), ALICE, Upstream(ALICE))
-    assert turns(lane, 0.1) == {"a2"}
+    assert turns(lane, PAUSE_S_FIRST / 4) == {"a2"}
     assert turns(lane, LONG_AFTER) == {"a1", "b1"}
     assert turns(lane, LONG_AFTER) == set(), "with the next round"
