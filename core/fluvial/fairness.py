@@ -264,6 +264,18 @@ class GroupedFairQueue(Generic[ItemT]):
         self._tidy(upstream)
         return True
 
+    def has(self, upstream: Upstream) -> bool:
+        """Whether something is in line that came this way."""
+        return upstream in self._owners
+
+    def pop_of(self, upstream: Upstream) -> ItemT:
+        """Take the next item that came this way, of which there is one in line, out of turn: its turn after that comes later for it."""
+        self._senders.pop_of(upstream.sender)
+        self._branches[upstream.sender].pop_of(upstream)
+        _, item = self._owners[upstream].pop()
+        self._tidy(upstream)
+        return item
+
     def pop(self) -> ItemT:
         """Take the item whose turn it is. Raises IndexError if there is none."""
         sender, _ = self._senders.pop()

@@ -9,18 +9,16 @@ for that one, which all its particles share; and one for a particle that the pee
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
 
-import msgspec
-
 from fluvial.fairness import GroupedFairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
+from fluvial.particles.delivery_round import SLOW_S, DeliveryRound
 from fluvial.stored import OutboxRow
-from fluvial.waiting import Event
 
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_REFUSED_MAX: Final = 5.0
@@ -35,37 +33,15 @@ CROWD: Final = 16
 """Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
 CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it,"""
-CROWD_ROWS_MIN: Final = 3
+CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
 
 
-class DeliveryRound(msgspec.Struct, eq=False):
-    """A round in which a lane's rows are tried, by several workers if need be.
-
-    Attributes:
-        at_once: workers at the same time.
-        workers: how many are at work, or about to begin.
-        failed: whether a row is left.
-        away: why the peer cannot be reached; empty as long as it can.
-        over: set when no worker is left, for whoever waits for that.
-    """
-
-    at_once: int
-    workers: int
-    failed: bool = False
-    away: str = ""
-    over: Event | None = None
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another worker may begin."""
-        return self.workers < self.at_once and not self.away
-
-    def left(self) -> None:
-        """A worker has found nothing more to do."""
-        self.workers -= 1
-        if not self.workers and self.over is not None:
-            self.over.set()
+PACES_MAX: Final = 1_024
+"""Upstreams of which it is remembered whether the peer was slow with what they brought."""
+QUICK, UNKNOWN, SLOW = range(3)
+PASSED_OVER_MAX: Final = 8
+"""Of upstreams with nothing under way, before it is looked no further for one that finds a place."""
 
 
 class DeliveryLane:
@@ -88,15 +64,18 @@ class DeliveryLane:
 
     __slots__ = (
         "_again",
+        "_fresh",
         "_full",
         "_later",
         "_line",
         "_lined",
         "_mended",
         "_owners",
+        "_paces",
         "_told",
         "_tried_s",
         "_trying",
+        "_under_way",
         "_upstreams",
         "_ways",
         "away",
@@ -122,7 +101,11 @@ class DeliveryLane:
         self.away = ""
         self._line: GroupedFairQueue[ParticleKey] = GroupedFairQueue(weight)
         self._lined: set[ParticleKey] = set()
-        self._trying: set[ParticleKey] = set()
+        self._trying: dict[ParticleKey, Upstream] = {}
+        self._under_way: Counter[Upstream] = Counter()  # the same rows
+        # Upstreams that have something in line and nothing under way, by their paces, as they came; some of them no longer.
+        self._fresh: tuple[deque[Upstream], ...] = deque(), deque(), deque()
+        self._paces: OrderedDict[Upstream, int] = OrderedDict()
         self._owners: dict[ParticleKey, PeerId] = {}
         self._upstreams: dict[ParticleKey, Upstream] = {}  # only of those that were not brought by their initiators
         self._ways: dict[Upstream, int] | None = (
@@ -148,7 +131,7 @@ class DeliveryLane:
             upstream = self.upstream_of(before)  # it came first this way, and is counted there
         self.rows[row.key] = row
         self._owners[row.key] = owner
-        if upstream.sender != owner:
+        if upstream != Upstream(owner):
             self._upstreams[row.key] = upstream
         if row.key in self._later:
             return
@@ -185,7 +168,10 @@ class DeliveryLane:
         if key not in self._lined and key not in self._trying:
             self._lined.add(key)
             owner = self._owners[key]
-            self._line.push(self._upstreams.get(key) or Upstream(owner), owner, key)
+            upstream = self._upstreams.get(key) or Upstream(owner)
+            if not (upstream in self._under_way or self._line.has(upstream)):
+                self._fresh[self._paces.get(upstream, UNKNOWN)].append(upstream)
+            self._line.push(upstream, owner, key)
 
     @property
     def in_line(self) -> int:
@@ -198,20 +184,63 @@ class DeliveryLane:
             if (key := heappop(self._again)[1]) in self.rows:
                 self._enter(key)
         while self._line:
-            key = self._line.pop()
-            self._lined.discard(key)
-            if (row := self.rows.get(key)) is None:
-                continue
-            if (due_s := self._due_s(key)) <= now_s:
-                self._trying.add(key)
-                self._mended.discard(key)
+            if (row := self._begin(self._line.pop(), now_s)) is not None:
                 return row
-            heappush(self._again, (due_s, key))
         return None
 
-    def tried(self, row: OutboxRow, *, done: bool) -> None:
-        """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over."""
-        self._trying.discard(row.key)
+    def further_turn(self, now_s: float, this: DeliveryRound) -> tuple[OutboxRow, Upstream] | None:
+        """The row of somebody who has nothing under way, if there is one and a further place for it, and which way it came.
+
+        Those are first with whom the peer was quick the last time, and among equals whoever waits for longest.
+        """
+        for pace, line in enumerate(self._fresh):
+            for _ in range(min(len(line), PASSED_OVER_MAX)):
+                if not this.has_further(slow=pace == SLOW):
+                    break
+                upstream = line.popleft()
+                if upstream in self._under_way or not self._line.has(upstream):
+                    continue  # it has had its turn with all
+                if not this.take_further(upstream):
+                    line.append(upstream)
+                    continue
+                while self._line.has(upstream):
+                    if (row := self._begin(self._line.pop_of(upstream), now_s)) is not None:
+                        return row, upstream
+                this.give_further(upstream)
+        return None
+
+    def may_have_further_turns(self, this: DeliveryRound) -> bool:
+        """Whether :meth:`further_turn` may find something."""
+        return any(line and this.has_further(slow=pace == SLOW) for pace, line in enumerate(self._fresh))
+
+    def _begin(self, key: ParticleKey, now_s: float) -> OutboxRow | None:
+        """The row, out of line and being tried, if it is there and nothing is to be waited for."""
+        self._lined.discard(key)
+        if (row := self.rows.get(key)) is None:
+            return None
+        if (due_s := self._due_s(key)) > now_s:
+            heappush(self._again, (due_s, key))
+            return None
+        upstream = self._trying[key] = self.upstream_of(row)
+        self._under_way[upstream] += 1
+        self._mended.discard(key)
+        return row
+
+    def tried(self, row: OutboxRow, *, done: bool, took_s: float = 0.0) -> None:
+        """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
+
+        Args:
+            row: which.
+            done: whether the peer has it, or nobody wants it to any more.
+            took_s: how long the peer was about it.
+        """
+        upstream = self._trying.pop(row.key)
+        self._note_pace(upstream, took_s)
+        self._under_way[upstream] -= 1
+        if not self._under_way[upstream]:
+            del self._under_way[upstream]
+            if self._line.has(upstream):
+                self._fresh[self._paces.get(upstream, UNKNOWN)].append(upstream)
         if not done:
             return
         self._full.pop(self.initiator_of(row), None)
@@ -219,6 +248,13 @@ class DeliveryLane:
             self._forget(row.key)
         elif row.key in self.rows:
             self._enter(row.key)
+
+    def _note_pace(self, upstream: Upstream, took_s: float) -> None:
+        """Remember whether the peer was slow with something that came this way."""
+        self._paces[upstream] = SLOW if took_s > SLOW_S else QUICK
+        self._paces.move_to_end(upstream)
+        if len(self._paces) > PACES_MAX:
+            self._paces.popitem(last=False)
 
     def news(self, key: ParticleKey, kind: str) -> bool:
         """Whether a particle fails in this way other than it did the last time."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from logging import ERROR, WARNING
@@ -33,9 +34,10 @@ from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.crowds import ToldToWait
+from fluvial.particles.delivery_round import DeliveryRound
 from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.lane_places import LanePlaces
-from fluvial.particles.lanes import DeliveryLane, DeliveryRound
+from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
@@ -43,7 +45,7 @@ from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import Event, now_s, soon
+from fluvial.waiting import Event, later, now_s, soon
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
@@ -300,7 +302,8 @@ class Outbox:
         Returns:
             None if all were delivered; why the peer is away, if it is; the empty text if it is there, but something is left.
         """
-        this = lane.round = DeliveryRound(at_once, workers=1)
+        this = lane.round = DeliveryRound(at_once)
+        this.comes()
         await self._work(lane, this)  # most lanes have one row, which needs no task
         while this.workers:  # of the others; another one may begin at the last moment
             this.over = Event()
@@ -311,28 +314,52 @@ class Outbox:
     def _work_beside(self, lane: DeliveryLane) -> None:
         """Let another worker take what is in line: it does not wait for what is under way, which may be large."""
         this = lane.round
-        if this is not None and lane.in_line and this.has_room:
+        if this is None or this.away or not lane.in_line:
+            return
+        if this.places > 0 or (lane.may_have_further_turns(this) and this.young_places(now_s()) > 0):
             assert self._tasks is not None, "the outbox was not started"
-            this.workers += 1
+            this.comes()
             self._tasks.start(self._work(lane, this))
+        elif this.timer is None and lane.may_have_further_turns(this) and this.next_old_s < float("inf"):
+            this.timer = later(this.next_old_s - now_s(), partial(self._look_again, lane, this))
+
+    def _look_again(self, lane: DeliveryLane, this: DeliveryRound) -> None:
+        """A place is held for long."""
+        this.timer = None
+        self._work_beside(lane)
 
     async def _work(self, lane: DeliveryLane, this: DeliveryRound) -> None:
         """A worker of a round, perhaps the root of a task: tries one row after another."""
         try:
-            while not this.away and (row := lane.turn(now_s())) is not None:
+            while not this.away and (row := self._next_row(lane, this)) is not None:
                 self._work_beside(lane)
                 await self._try_row(lane, row, this)
         finally:
-            this.left()
+            this.leaves()
+
+    def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
+        """What a worker tries next, which has a place then; None if there is nothing for it."""
+        now = now_s()
+        row = further = None
+        if this.places >= 0:
+            row = lane.turn(now)
+        elif this.young_places(now) >= 0:
+            row, further = lane.further_turn(now, this) or (None, None)
+        if row is not None:
+            this.begin(row.key, now, further)
+        return row
 
     async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
-        done = False
+        done, began_s = False, now_s()
         try:
             done = await self._deliver(lane, row)
         except Unreachable as error:
-            this.away = error.message
+            if this.heard_s > began_s:  # it answers, but not to this one
+                lane.put_off(row, now_s(), self._rng)
+            else:
+                this.away = error.message
         finally:
-            lane.tried(row, done=done)
+            lane.tried(row, done=done, took_s=this.end(row.key, now_s()))
         this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
@@ -397,14 +424,21 @@ class Outbox:
     async def _hand_over_reserved(
         self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel
     ) -> tuple[Receipt, HandOver | None]:
-        """As :meth:`_hand_over`; meanwhile the bytes are counted, since peers may take long to read them. Raises Refused, ``memory``."""
+        """As :meth:`_hand_over`; bytes of large ones are counted meanwhile, since peers may take long to read them, and wait for others. Raises Refused, ``memory``."""
         delivery = parcel.delivery
         if len(delivery.data) <= UNCOUNTED_BYTES:
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
         payer = self._budget.payer(initiator, lane.upstream_of(row))
-        with self._budget.reserved(payer, COPIES * (len(delivery.data) + len(delivery.script))):
-            return await self._hand_over(lane, row, parcel)
+        size = len(delivery.data) + len(delivery.script)
+        with self._budget.reserved(payer, COPIES * size):
+            assert lane.round is not None, "rows are tried in rounds"
+            gate = lane.round.large
+            await gate.enter(size)
+            try:
+                return await self._hand_over(lane, row, parcel)
+            finally:
+                gate.leave(size)
 
     async def _hand_over(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> tuple[Receipt, HandOver | None]:
         """What the peer said, and how it was found if it has the particle now."""
@@ -416,6 +450,8 @@ class Outbox:
         try:
             receipt, led = await self._carrier.carry(delivery)
             is_there = receipt.settled
+            if lane.round is not None:
+                lane.round.heard_s = now_s()
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)
             raise

@@ -9,7 +9,8 @@ Four rules, from the mildest to the strictest:
    refused first, and what was removed by the purge opens the door again. No limit has to be chosen for this.
 3. *Way*. Names are free: hundreds of initiators that one peer brings would leave next to nothing. So while less than half is free, the door is closed to what a
    peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice as much. And
-   whoever has little here and came a way on which little was brought is let in whatever the others have.
+   whoever has little here and came a way on which little was brought is let in whatever the others have. A part of the room is left for these
+   alone: what others brought is forgotten sooner than it goes.
 4. *Room*. What is under way may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
@@ -49,10 +50,16 @@ SCARCE_PART: Final = 2
 """Less than this part free is little: then it counts as well by whom it came."""
 LITTLE_PART: Final = 256
 """An initiator with no more than this part of the room has little."""
+LITTLE_WAY_PART: Final = 800
+"""A peer that brought no more than this part of the room just now has brought little,"""
+RESERVED_PART: Final = 5
+"""and this part of the room is for such peers alone."""
 BRANCH_PART: Final = 16
 """A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
 LATELY_S: Final = 60.0
-"""What was brought counts half after so long."""
+"""What was brought lately counts half after so long,"""
+JUST_NOW_S: Final = 20.0
+"""and what was brought just now after so long: what matters there is how fast somebody goes on."""
 
 
 def log_bytes(limits: DiskLimits) -> int:
@@ -100,6 +107,7 @@ class DiskQuota:
         self._clock = clock
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # bytes left, and at what time
         self._lately: OrderedDict[PeerId | Upstream, tuple[float, float]] = OrderedDict()  # bytes brought, at what time
+        self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # the same, sooner forgotten
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
@@ -156,6 +164,7 @@ class DiskQuota:
         left = self._left(initiator, 1 + self._weight(initiator))
         self._note(self._buckets, initiator, left - size)
         self._note(self._lately, upstream.sender, self._brought(upstream.sender) + size)
+        self._note(self._just_now, upstream.sender, self._brought_just_now(upstream.sender) + size)
         if upstream.branch:
             self._note(self._lately, upstream, self._brought(upstream) + size)
 
@@ -169,20 +178,29 @@ class DiskQuota:
             times: how often what is free may be had.
             more: bytes.
         """
-        limit = times * max(free, 0)
-        has = self._account.of(initiator.public_key) + more
-        of_sender = of_branch = 0.0
+        has, little = self._account.of(initiator.public_key) + more, True
         if free * SCARCE_PART < self._room:
-            of_sender = of_branch = self._brought(upstream.sender) + more
-            if upstream.branch:
-                of_branch = self._brought(upstream) + more
-            may = limit * (1 + self._weight(upstream.sender))
-            if of_sender > (2 * may if of_branch * BRANCH_PART <= may else may):
-                return f"{upstream.sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {max(free, 0)} are free"
-        has_little = has * LITTLE_PART <= self._room and of_branch <= limit
+            little = (self._brought_just_now(upstream.sender) + more) * LITTLE_WAY_PART <= self._room
+            if not little:
+                free -= self._room // RESERVED_PART
+                if why := self._brought_too_much(upstream, times * max(free, 0), more):
+                    return why
+                little = self._brought(upstream if upstream.branch else upstream.sender) + more <= times * max(free, 0)
+        limit = times * max(free, 0)
+        has_little = has * LITTLE_PART <= self._room and little
         if has > limit and not has_little and has > limit * (1 + self._weight(initiator)):
             return f"{initiator} has {has} bytes on this peer's disk, which is more than its share: {max(free, 0)} are free"
         return ""
+
+    def _brought_too_much(self, upstream: Upstream, limit: int, more: int) -> str:
+        """Why too much came this way, if ``more`` is written and nobody may bring more than a limit, times its weight; nothing if that is not so."""
+        sender = upstream.sender
+        of_sender = self._brought(sender) + more
+        of_branch = self._brought(upstream) + more if upstream.branch else of_sender
+        may = limit * (1 + self._weight(sender))
+        if of_sender <= (2 * may if of_branch * BRANCH_PART <= may else may):
+            return ""
+        return f"{sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {limit} are free for it"
 
     def _note(self, table: OrderedDict[OneT, tuple[float, float]], one: OneT, amount: float) -> None:
         table.pop(one, None)
@@ -192,8 +210,13 @@ class DiskQuota:
 
     def _brought(self, one: PeerId | Upstream) -> float:
         """Bytes that a peer, or one branch of it, has brought lately."""
-        amount, then_s = self._lately.get(one, (0.0, 0.0))
-        return amount and amount * 0.5 ** ((self._clock() - then_s) / LATELY_S)
+        return self._faded(*self._lately.get(one, (0.0, 0.0)), LATELY_S)
+
+    def _brought_just_now(self, sender: PeerId) -> float:
+        return self._faded(*self._just_now.get(sender, (0.0, 0.0)), JUST_NOW_S)
+
+    def _faded(self, amount: float, then_s: float, half_life_s: float) -> float:
+        return amount and amount * 0.5 ** ((self._clock() - then_s) / half_life_s)
 
     def _left(self, initiator: PeerId, parts: int) -> float:
         """What is in an initiator's bucket; less than nothing if it is overdrawn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from fluvial.errors import Refused
@@ -10,7 +11,15 @@ from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.limits import DiskLimits
-from fluvial.particles.quota import LATELY_S, DiskQuota, kept_bytes, log_bytes, room_bytes
+from fluvial.particles.quota import (
+    LATELY_S,
+    LITTLE_WAY_PART,
+    RESERVED_PART,
+    DiskQuota,
+    kept_bytes,
+    log_bytes,
+    room_bytes,
+)
 from fluvial.storage.account import DiskAccount
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +33,7 @@ LIMITS = DiskLimits(
 )
 FAST = DiskLimits(bytes_max=2**24, initiator_bytes_per_s=2**40, initiator_burst_bytes=2**40)
 ROOM = room_bytes(LIMITS)
+LITTLE = ROOM // LITTLE_WAY_PART
 
 
 class Disk:
@@ -168,15 +178,30 @@ def test_whoever_brings_hundreds_of_names_has_one_share(count: int, step: int) -
 
 def test_who_has_little_goes_on_though_hundreds_fill_the_disk() -> None:
     disk = Disk(FAST)
-    disk.write("modest", 50_000)
+    disk.write("modest", LITTLE - 5_000)
     disk.account.add(
-        keys_of("strangers").public_key, ROOM - 110_000
+        keys_of("strangers").public_key, ROOM - LITTLE - 5_000
     )  # of before the start: nobody knows who brought it
     assert disk.refusal("modest") is None
     disk.write("modest", 5_000)
-    assert ROOM - disk.account.total < 60_000 <= 55_000 * 2
+    assert ROOM - disk.account.total < LITTLE
     assert disk.refusal("modest", Upstream(id_of("gate"))) is None
     assert disk.refusal("strangers") is not None
+
+
+def test_what_is_left_at_last_is_for_those_who_brought_little() -> None:
+    """What was brought counts half after a while, and is still there: else who brings something again and again would have all in the end."""
+    disk, gates, number = Disk(FAST), [id_of(f"gate {one}") for one in range(8)], 0
+    for _ in range(40):
+        for gate in gates:
+            for _ in range(10):
+                number += 1
+                with suppress(Refused):
+                    disk.write(f"name {number}", 2 * LITTLE, by=Upstream(gate))
+        disk.now_s += LATELY_S
+    assert ROOM // RESERVED_PART // 2 < ROOM - disk.account.total < ROOM // 4
+    disk.write("modest", LITTLE // 2)
+    assert disk.refusal("modest") is None
 
 
 def test_whoever_brings_much_does_not_shut_out_the_others_that_it_serves() -> None:
@@ -212,9 +237,9 @@ def test_what_is_under_way_may_go_beyond_the_share_but_not_for_ever() -> None:
     disk = Disk(FAST)
     disk.write("a", ROOM // 2 + 1)
     assert disk.refusal("a") is not None
-    disk.write("a", ROOM // 4)
+    disk.write("a", ROOM // 8)
     with pytest.raises(Refused, match="are free") as refused:
-        disk.write("a", ROOM // 10)
+        disk.write("a", ROOM // 8)
     assert refused.value.reason == "quota"
     disk.write("b", 1_000)
 
