@@ -435,7 +435,7 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=2_000, help="particles that wait")
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--only", action="append", choices=CASES, default=[], help="one case; repeatable")
-    parser.add_argument("--database", action="append", default=[], help="SQLite or PostgreSQL; repeatable")
+    parser.add_argument("--database", action="append", choices=("SQLite", "PostgreSQL"), default=[], help="repeatable")
     options = parser.parse_args()
     if not options.json:
         print(f"{'':<11} {'':<44} {'without':>10} {'with':>10} {'times':>6}")

@@ -9,15 +9,19 @@ for that one, which all its particles share; and one for a particle that the pee
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
 
-from fluvial.fairness import GroupedFairQueue, Upstream
+import msgspec
+
+from fluvial.fairness import Upstream
+from fluvial.few import EMPTY
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery_round import SLOW_S, DeliveryRound
+from fluvial.particles.delivery_round import DeliveryRound
+from fluvial.particles.lane_line import LaneLine
 from fluvial.stored import OutboxRow
 
 PAUSE_S_FIRST: Final = 0.1
@@ -37,15 +41,36 @@ CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
 
 
-PACES_MAX: Final = 1_024
-"""Upstreams of which it is remembered whether the peer was slow with what they brought."""
-QUICK, UNKNOWN, SLOW = range(3)
-PASSED_OVER_MAX: Final = 8
-"""Of upstreams with nothing under way, before it is looked no further for one that finds a place."""
+class LaneRow(msgspec.Struct):
+    """A row in a lane.
+
+    Attributes:
+        row: the row; a newer one of its particle takes its place.
+        owner: the initiator of the particle.
+        upstream: which way that came.
+        lined: whether it is in line for a turn.
+        trying: whether it has its turn.
+        mended: whether it is to be tried again at once.
+        told: of which kind of failure the store knows, if it does; empty for one of before.
+        counted: whether its memory is counted.
+        due_s: until when it is put off,
+        times: and how often it was.
+    """
+
+    row: OutboxRow
+    owner: PeerId
+    upstream: Upstream
+    lined: bool = False
+    trying: bool = False
+    mended: bool = False
+    told: str | None = None
+    counted: bool = False
+    due_s: float = 0.0
+    times: int = 0
 
 
 class DeliveryLane:
-    """See the module's docstring.
+    """See the module's docstring. Of most lanes there is one row, and of those there may be very many: they have nothing that only others need.
 
     Args:
         peer: who gets it.
@@ -54,7 +79,7 @@ class DeliveryLane:
         weight: how much an initiator counts; see :class:`FairQueue`.
 
     Attributes:
-        rows: by particle; a newer row of a particle takes the place of the older one.
+        rows: by particle.
         busy: whether it is being tried.
         round: in which that happens.
         due_s: when it is to be tried, by the loop's clock.
@@ -64,20 +89,11 @@ class DeliveryLane:
 
     __slots__ = (
         "_again",
-        "_fresh",
         "_full",
-        "_later",
         "_line",
-        "_lined",
-        "_mended",
-        "_owners",
-        "_paces",
-        "_told",
         "_tried_s",
-        "_trying",
-        "_under_way",
-        "_upstreams",
         "_ways",
+        "_weight",
         "away",
         "busy",
         "due_s",
@@ -93,67 +109,53 @@ class DeliveryLane:
         self.peer: Final = peer
         self.owner: Final = owner
         self.upstream: Final = upstream
-        self.rows: dict[ParticleKey, OutboxRow] = {}
+        self.rows: dict[ParticleKey, LaneRow] = {}
         self.busy = False
         self.round: DeliveryRound | None = None
         self.due_s = 0.0
         self.failures = 0
         self.away = ""
-        self._line: GroupedFairQueue[ParticleKey] = GroupedFairQueue(weight)
-        self._lined: set[ParticleKey] = set()
-        self._trying: dict[ParticleKey, Upstream] = {}
-        self._under_way: Counter[Upstream] = Counter()  # the same rows
-        # Upstreams that have something in line and nothing under way, by their paces, as they came; some of them no longer.
-        self._fresh: tuple[deque[Upstream], ...] = deque(), deque(), deque()
-        self._paces: OrderedDict[Upstream, int] = OrderedDict()
-        self._owners: dict[ParticleKey, PeerId] = {}
-        self._upstreams: dict[ParticleKey, Upstream] = {}  # only of those that were not brought by their initiators
-        self._ways: dict[Upstream, int] | None = (
-            None  # how many rows came which way; counted only where they may be a crowd's
-        )
-        self._told: dict[ParticleKey, str] = {}
-        # Rows that were put off, and initiators of whom the peer takes nothing now: until when, and how often that was.
-        self._later: dict[ParticleKey, tuple[float, int]] = {}
-        self._full: dict[PeerId, tuple[float, int]] = {}
-        self._again: list[
-            tuple[float, ParticleKey]
-        ] = []  # a heap of rows that were put off, by the times when they are due
-        self._mended: set[ParticleKey] = set()  # rows that are to be tried again at once
+        self._weight = weight
+        self._line: LaneLine | None = None  # of more than one row
+        self._ways: dict[Upstream, int] | None = None  # how many rows came which way, where they may be a crowd's
+        # Initiators of whom the peer takes nothing now: until when, and how often that was.
+        self._full: dict[PeerId, tuple[float, int]] = EMPTY
+        # A heap of rows that were put off, by the times when they are due.
+        self._again: list[tuple[float, ParticleKey]] | None = None
         self._tried_s = float("-inf")
 
-    def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> None:
-        """The peer must get a particle of this initiator, which came from this upstream."""
-        if (before := self.rows.get(row.key)) is not None and before.attempts:
-            self._told.setdefault(row.key, "")
-        if before is None:
+    def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> LaneRow:
+        """The peer must get a particle of this initiator, which came from this upstream; what is remembered of it."""
+        if (entry := self.rows.get(row.key)) is None:
             self._count(upstream)
+            entry = self.rows[row.key] = LaneRow(row, owner, upstream)
         else:
-            upstream = self.upstream_of(before)  # it came first this way, and is counted there
-        self.rows[row.key] = row
-        self._owners[row.key] = owner
-        if upstream != Upstream(owner):
-            self._upstreams[row.key] = upstream
-        if row.key in self._later:
-            return
-        self._enter(row.key)
-        if not self.failures:
-            until_s = self._full[owner][0] if owner in self._full else 0.0
-            self.due_s = until_s if len(self.rows) == 1 else min(self.due_s, until_s)
+            if entry.row.attempts and entry.told is None:
+                entry.told = ""
+            entry.row = row  # it came first the other way, and is counted there
+        if not entry.times:
+            self._enter(entry)
+            if not self.failures:
+                until_s = self._full[owner][0] if owner in self._full else 0.0
+                self.due_s = until_s if len(self.rows) == 1 else min(self.due_s, until_s)
+        return entry
 
     def initiator_of(self, row: OutboxRow) -> PeerId:
         """Whose particle a row is about, which is in the lane."""
-        return self._owners.get(row.key, self.owner)
+        entry = self.rows.get(row.key)
+        return self.owner if entry is None else entry.owner
 
     def upstream_of(self, row: OutboxRow) -> Upstream:
         """Which way its particle came."""
-        return self._upstreams.get(row.key) or Upstream(self.initiator_of(row))
+        entry = self.rows.get(row.key)
+        return self.upstream if entry is None else entry.upstream
 
     def _count(self, upstream: Upstream) -> None:
         """One more row came this way."""
         if self._ways is None:
             if len(self.rows) < 2 * CROWD:
                 return
-            self._ways = Counter(map(self.upstream_of, self.rows.values()))
+            self._ways = Counter(entry.upstream for entry in self.rows.values())
         self._ways[upstream] = self._ways.get(upstream, 0) + 1
 
     def is_full_for(self, upstream: Upstream) -> bool:
@@ -164,184 +166,177 @@ class DeliveryLane:
         own = ways.get(upstream, 0)
         return own >= CROWD_ROWS_MIN and own * len(ways) >= CROWD_ROWS
 
-    def _enter(self, key: ParticleKey) -> None:
-        if key not in self._lined and key not in self._trying:
-            self._lined.add(key)
-            owner = self._owners[key]
-            upstream = self._upstreams.get(key) or Upstream(owner)
-            if not (upstream in self._under_way or self._line.has(upstream)):
-                self._fresh[self._paces.get(upstream, UNKNOWN)].append(upstream)
-            self._line.push(upstream, owner, key)
+    def _enter(self, entry: LaneRow) -> None:
+        if entry.lined or entry.trying:
+            return
+        entry.lined = True
+        if self._line is not None:
+            self._line.push(entry.row.key, entry.owner, entry.upstream)
+        elif len(self.rows) > 1:
+            self._line = LaneLine(self._weight)
+            for one in self.rows.values():
+                if one.trying:
+                    self._line.began(one.upstream)
+                elif one.lined:
+                    self._line.push(one.row.key, one.owner, one.upstream)
 
     @property
     def in_line(self) -> int:
         """How many rows are to have a turn now."""
-        return len(self._line)
+        return len(self._line) if self._line is not None else sum(entry.lined for entry in self.rows.values())
 
     def turn(self, now_s: float) -> OutboxRow | None:
         """The row whose turn it is, fair by upstream and then by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
         while self._again and self._again[0][0] <= now_s:  # a round may go on for as long as there is more
-            if (key := heappop(self._again)[1]) in self.rows:
-                self._enter(key)
+            if (entry := self.rows.get(heappop(self._again)[1])) is not None:
+                self._enter(entry)
+        if self._line is None:
+            return next((self._begin(key, now_s) for key, entry in self.rows.items() if entry.lined), None)
         while self._line:
             if (row := self._begin(self._line.pop(), now_s)) is not None:
                 return row
         return None
 
     def further_turn(self, now_s: float, this: DeliveryRound) -> tuple[OutboxRow, Upstream] | None:
-        """The row of somebody who has nothing under way, if there is one and a further place for it, and which way it came.
-
-        Those are first with whom the peer was quick the last time, and among equals whoever waits for longest.
-        """
-        for pace, line in enumerate(self._fresh):
-            for _ in range(min(len(line), PASSED_OVER_MAX)):
-                if not this.has_further(slow=pace == SLOW):
-                    break
-                upstream = line.popleft()
-                if upstream in self._under_way or not self._line.has(upstream):
-                    continue  # it has had its turn with all
-                if not this.take_further(upstream):
-                    line.append(upstream)
-                    continue
-                while self._line.has(upstream):
-                    if (row := self._begin(self._line.pop_of(upstream), now_s)) is not None:
-                        return row, upstream
-                this.give_further(upstream)
+        """The row of somebody who has nothing under way, if there is one and a further place for it, and which way it came."""
+        if (line := self._line) is None or (upstream := line.further(this)) is None:
+            return None
+        while line.has(upstream):
+            if (row := self._begin(line.pop_of(upstream), now_s)) is not None:
+                return row, upstream
+        this.give_further(upstream)
         return None
 
     def may_have_further_turns(self, this: DeliveryRound) -> bool:
         """Whether :meth:`further_turn` may find something."""
-        return any(line and this.has_further(slow=pace == SLOW) for pace, line in enumerate(self._fresh))
+        return self._line is not None and self._line.may_have_further(this)
 
     def _begin(self, key: ParticleKey, now_s: float) -> OutboxRow | None:
         """The row, out of line and being tried, if it is there and nothing is to be waited for."""
-        self._lined.discard(key)
-        if (row := self.rows.get(key)) is None:
+        if (entry := self.rows.get(key)) is None:
             return None
-        if (due_s := self._due_s(key)) > now_s:
-            heappush(self._again, (due_s, key))
+        entry.lined = False
+        if (due_s := self._due_s(entry)) > now_s:
+            self._look_again(due_s, key)
             return None
-        upstream = self._trying[key] = self.upstream_of(row)
-        self._under_way[upstream] += 1
-        self._mended.discard(key)
-        return row
+        entry.trying, entry.mended = True, False
+        if self._line is not None:
+            self._line.began(entry.upstream)
+        return entry.row
 
-    def tried(self, row: OutboxRow, *, done: bool, took_s: float = 0.0) -> None:
+    def tried(self, row: OutboxRow, *, done: bool, took_s: float = 0.0) -> tuple[LaneRow, ...]:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
 
         Args:
             row: which.
             done: whether the peer has it, or nobody wants it to any more.
             took_s: how long the peer was about it.
-        """
-        upstream = self._trying.pop(row.key)
-        self._note_pace(upstream, took_s)
-        self._under_way[upstream] -= 1
-        if not self._under_way[upstream]:
-            del self._under_way[upstream]
-            if self._line.has(upstream):
-                self._fresh[self._paces.get(upstream, UNKNOWN)].append(upstream)
-        if not done:
-            return
-        self._full.pop(self.initiator_of(row), None)
-        if self.rows.get(row.key) is row:
-            self._forget(row.key)
-        elif row.key in self.rows:
-            self._enter(row.key)
 
-    def _note_pace(self, upstream: Upstream, took_s: float) -> None:
-        """Remember whether the peer was slow with something that came this way."""
-        self._paces[upstream] = SLOW if took_s > SLOW_S else QUICK
-        self._paces.move_to_end(upstream)
-        if len(self._paces) > PACES_MAX:
-            self._paces.popitem(last=False)
+        Returns:
+            What was remembered of the row, if it is gone.
+        """
+        entry = self.rows[row.key]
+        entry.trying = False
+        if self._line is not None:
+            self._line.ended(entry.upstream, took_s)
+        if not done:
+            return ()
+        if self._full:
+            self._full.pop(entry.owner, None)
+        if entry.row is row:
+            self._forget(entry)
+            return (entry,)
+        self._enter(entry)
+        return ()
 
     def news(self, key: ParticleKey, kind: str) -> bool:
         """Whether a particle fails in this way other than it did the last time."""
-        if self._told.get(key) == kind:
-            return False
-        self._told[key] = kind
-        return True
+        entry = self.rows[key]
+        is_news, entry.told = entry.told != kind, kind
+        return is_news
 
     def has_failed(self, row: OutboxRow) -> bool:
         """Whether the store knows of failures of a row."""
-        return row.attempts > 0 or row.key in self._told
+        return row.attempts > 0 or self.rows[row.key].told is not None
 
-    def _forget(self, key: ParticleKey) -> None:
+    def _forget(self, entry: LaneRow) -> None:
         if self._ways is not None:
-            upstream = self.upstream_of(self.rows[key])
-            self._ways[upstream] -= 1
-            if not self._ways[upstream]:
-                del self._ways[upstream]
+            self._ways[entry.upstream] -= 1
+            if not self._ways[entry.upstream]:
+                del self._ways[entry.upstream]
             if len(self.rows) <= CROWD:
                 self._ways = None
-        del self.rows[key]
-        del self._owners[key]
-        self._upstreams.pop(key, None)
-        self._told.pop(key, None)
-        self._later.pop(key, None)
-        self._mended.discard(key)
+        del self.rows[entry.row.key]
 
     def put_off(self, row: OutboxRow, now_s: float, rng: random.Random, *, mended: bool = False) -> None:
         """The peer does not take this row now, for a reason that lies in the row: it is tried again after a pause.
 
         The first time there is none if the reason is ``mended``.
         """
-        _, times = self._later.get(row.key, (0.0, 0))
-        pause_s = 0.0 if mended and not times else min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX)
-        if mended and not times:
-            self._mended.add(row.key)
-        due_s = now_s + pause_s * rng.uniform(0.5, 1.5)
-        self._later[row.key] = due_s, min(times + 1, 30)
-        if due_s > now_s:
-            heappush(self._again, (due_s, row.key))
+        entry = self.rows[row.key]
+        at_once = mended and not entry.times
+        pause_s = 0.0 if at_once else min(PAUSE_S_FIRST * 2**entry.times, PAUSE_S_REFUSED_MAX)
+        entry.mended = entry.mended or at_once
+        entry.due_s = now_s + pause_s * rng.uniform(0.5, 1.5)
+        entry.times = min(entry.times + 1, 30)
+        if entry.due_s > now_s:
+            self._look_again(entry.due_s, row.key)
 
     def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
         """The peer has no room for the initiator of this row: nothing more of that one is tried before a pause is over."""
         owner = self.initiator_of(row)
         until_s, times = self._full.get(owner, (0.0, 0))
         if until_s > now_s:  # several were under way
-            heappush(self._again, (until_s, row.key))
+            self._look_again(until_s, row.key)
             return
         pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
         if retry_s:
             pause_s = max(retry_s, min(pause_s, PAUSE_S_NAMED))
+        if self._full is EMPTY:
+            self._full = {}
         self._full[owner] = now_s + pause_s, min(times + 1, 30)
-        heappush(self._again, (now_s + pause_s, row.key))
+        self._look_again(now_s + pause_s, row.key)
+
+    def _look_again(self, at_s: float, key: ParticleKey) -> None:
+        if self._again is None:
+            self._again = []
+        heappush(self._again, (at_s, key))
 
     def is_put_off(self, row: OutboxRow, now_s: float) -> bool:
         """Whether the row waits by itself, whatever the others do."""
-        return row.key in self._mended or self._due_s(row.key) > now_s
+        entry = self.rows.get(row.key)
+        return entry is not None and (entry.mended or self._due_s(entry) > now_s)
 
     def has_turns(self, now_s: float) -> bool:
         """Whether a row is to be tried now."""
-        return any(self._due_s(key) <= now_s for key in self.rows)
+        return any(self._due_s(entry) <= now_s for entry in self.rows.values())
 
-    def _due_s(self, key: ParticleKey) -> float:
-        own_s = self._later[key][0] if key in self._later else 0.0
-        return max(own_s, self._full[owner][0]) if (owner := self._owners.get(key)) in self._full else own_s
+    def _due_s(self, entry: LaneRow) -> float:
+        return max(entry.due_s, self._full[entry.owner][0]) if entry.owner in self._full else entry.due_s
 
-    def begin(self, now_ms: int, now_s: float) -> None:
-        """It is being tried: all rows whose particles live get a turn, the others go."""
+    def begin(self, now_ms: int, now_s: float) -> list[LaneRow]:
+        """It is being tried: all rows whose particles live get a turn, the others go, and are returned."""
         self.busy = True
         self._tried_s = now_s
-        for key in [key for key, row in self.rows.items() if row.deadline_ms <= now_ms]:
-            self._forget(key)
-        self._again.clear()
+        dead = [entry for entry in self.rows.values() if entry.row.deadline_ms <= now_ms]
+        for entry in dead:
+            self._forget(entry)
+        self._again = None
         if self._full:
-            owners = set(self._owners.values())
-            self._full = {one: state for one, state in self._full.items() if one in owners}
-        for key in self.rows:
-            if (due_s := self._due_s(key)) <= now_s:
-                self._enter(key)
+            owners = {entry.owner for entry in self.rows.values()}
+            self._full = {one: state for one, state in self._full.items() if one in owners} or EMPTY
+        for key, entry in self.rows.items():
+            if (due_s := self._due_s(entry)) <= now_s:
+                self._enter(entry)
             else:
-                heappush(self._again, (due_s, key))
+                self._look_again(due_s, key)
+        return dead
 
     def took(self) -> None:
         """All was delivered, or put off; what came meanwhile is due at once."""
         self.busy = False
         self.failures, self.away = 0, ""
-        self.due_s = min(map(self._due_s, self.rows), default=0.0)
+        self.due_s = min(map(self._due_s, self.rows.values()), default=0.0)
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

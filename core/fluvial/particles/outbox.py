@@ -4,30 +4,24 @@ What must be delivered is in the store before anything is sent. Each peer that h
 particles share: a peer that is away is tried as often for ten thousand particles as for one. A lane that waits costs no task, and an attempt
 no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
 
-Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
-not known whether they are there, or even exist) have few, which go round fairly by who brought the particles, and a small part of each round of the loop: after a
-restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``lane_places``).
+Which lanes are served at the same time says ``lane_schedule``, and who has the next turn in a lane ``lanes``.
 """
 
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
-from heapq import heappop, heappush
-from itertools import count
 from logging import ERROR, WARNING
 from typing import Final, Protocol
 
-import anyio
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
 from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
-from fluvial.fairness import GroupedFairQueue, Upstream
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
@@ -36,31 +30,24 @@ from fluvial.particles.carrier import Carrier
 from fluvial.particles.crowds import ToldToWait
 from fluvial.particles.delivery_round import DeliveryRound
 from fluvial.particles.failure_detector import FailureDetector
-from fluvial.particles.lane_places import LanePlaces
+from fluvial.particles.lane_schedule import LaneSchedule
 from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
+from fluvial.particles.row_memory import RowMemory
 from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import Event, later, now_s, soon
+from fluvial.waiting import Event, later, now_s
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
-LANES_MAX: Final = 256
-"""Peers that are served at the same time, besides those that are slow; others wait for a place."""
-KNOCKS_MAX: Final = 64
-"""Peers among them that did not take anything the last time, or were never tried and are not connected."""
-KNOCKS_IN_ROUND_MAX: Final = 2
-"""Knocks that begin in one round of the loop: each takes half a millisecond, and everything else of the peer has its turn between two rounds."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
 """Data of a delivery that are not counted while it is under way: all that can be under way at one time is then a part of the other memory."""
-GOOD_MAX: Final = 4_096
-"""Peers of which it is remembered that they took something the last time."""
 
 
 class Parcels(Protocol):
@@ -121,17 +108,8 @@ class Outbox:
         self._throttled = throttled
         self._lanes: dict[PeerId, DeliveryLane] = {}
         self._told = ToldToWait()
-        self._good: OrderedDict[PeerId, None] = OrderedDict()
-        self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
-        self._order = count()
-        self._ready: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
-        self._knocking: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
-        self._in_line: set[PeerId] = set()
-        self._places = LanePlaces()  # of all but the knocks
-        self._room_at_s = float("inf")  # then somebody gives up a place for which others wait
-        self._knocks = 0
-        self._begun = 0  # knocks, in this round of the loop
-        self._sooner = anyio.Event()
+        self._schedule = LaneSchedule(self._serve, carrier.is_connected, weight)
+        self._memory = RowMemory(budget)
         self._tasks: LightTasks | None = None
         self._parcels: Parcels | None = None
         self._outcomes = OutcomeCounts(
@@ -150,10 +128,10 @@ class Outbox:
         """
         self._tasks = tasks
         self._parcels = parcels
+        self._schedule.start(tasks)
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
                 self._put(row, row.peer, Upstream(row.peer))  # whose particle it is would have to be read
-        tasks.start(self._keep_time())
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
         """Deliver these of a particle that came from this upstream; they are stored already."""
@@ -182,117 +160,39 @@ class Outbox:
     def wake(self, peer: PeerId) -> None:
         """Try now what waits for a peer: it has connected."""
         if (lane := self._lanes.get(peer)) is not None:
-            lane.wake()
-            lane.failures = 0  # it is no knock any more
-            if peer in self._in_line and self._knocking.remove(lane.upstream, lane.owner, lane):
-                self._in_line.discard(peer)
-            self._schedule(lane)
+            self._schedule.wake(lane)
 
-    # --- whose turn it is
+    # --- lanes
 
     def _put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> DeliveryLane:
         if (lane := self._lanes.get(row.peer)) is None:
             lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, upstream, self._weight)
-        lane.put(row, owner, upstream)
+        entry = lane.put(row, owner, upstream)
+        if self._schedule.is_knock(lane):
+            self._memory.count(entry)
         if lane.round is not None:
             self._work_beside(lane)
         elif not lane.failures:
-            self._schedule(lane)
+            self._schedule.add(lane)
         return lane
 
-    def _schedule(self, lane: DeliveryLane) -> None:
-        """Serve a lane when it is due and has a place."""
-        if lane.busy or lane.peer in self._in_line:
-            return
-        if lane.due_s > now_s():
-            heappush(self._later, (lane.due_s, next(self._order), lane))
-            self._sooner.set()
-            return
-        self._in_line.add(lane.peer)
-        (self._knocking if self._is_knock(lane) else self._ready).push(lane.upstream, lane.owner, lane)
-        self._give_places()
-
-    def _is_knock(self, lane: DeliveryLane) -> bool:
-        return lane.peer not in self._good and (lane.failures > 0 or not self._carrier.is_connected(lane.peer))
-
-    def _give_places(self) -> None:
-        assert self._tasks is not None, "the outbox was not started"
-        while True:
-            knocks = self._knocking and self._knocks < KNOCKS_MAX and self._begun < KNOCKS_IN_ROUND_MAX
-            if not (self._ready or knocks) or not self._has_room():
-                return
-            is_knock = not self._ready
-            lane = (self._knocking if is_knock else self._ready).pop()
-            self._in_line.discard(lane.peer)
-            lane.busy = True
-            if is_knock:
-                if not self._begun:
-                    soon(self._next_round)
-                self._begun += 1
-                self._knocks += 1
-            else:
-                self._places.take(lane.peer, now_s())
-            self._tasks.start(self._serve(lane, is_knock))
-
-    def _has_room(self) -> bool:
-        """Whether a lane may be served now; if not, it is looked again when a place becomes free."""
-        if len(self._places) + self._knocks < LANES_MAX:
-            return True
-        at_s = self._places.make_room(now_s())
-        if at_s and at_s < self._room_at_s:
-            self._room_at_s = at_s
-            self._sooner.set()
-        return not at_s
-
-    def _next_round(self) -> None:
-        """In the next round of the loop further knocks may begin."""
-        self._begun = 0
-        self._give_places()
-
-    async def _keep_time(self) -> None:
-        """Until cancelled: have lanes served whose pause is over, or for which there is a place again."""
-        while True:
-            self._sooner = anyio.Event()
-            due_s = min(self._later[0][0], self._room_at_s) if self._later else self._room_at_s
-            with anyio.move_on_after(due_s - now_s()):
-                await self._sooner.wait()
-            if self._room_at_s <= now_s():
-                self._room_at_s = float("inf")
-                self._give_places()
-            while self._later and self._later[0][0] <= now_s():
-                due_s, _, lane = heappop(self._later)
-                # What was woken, or has been tried since, is there with another time.
-                if lane.due_s == due_s and self._lanes.get(lane.peer) is lane:
-                    self._schedule(lane)
-
-    async def _serve(self, lane: DeliveryLane, is_knock: bool) -> None:
-        """The root of a task: tries a lane until all is delivered, or something is not."""
+    async def _serve(self, lane: DeliveryLane) -> bool:
+        """Try a lane until all is delivered or put off; False if something is not."""
         try:
             while lane.has_turns(now_s()):
-                lane.begin(self._clock.now_ms(), now_s())
+                self._memory.forget(lane.begin(self._clock.now_ms(), now_s()))
                 away = await self._try(lane, 1 if lane.failures else LANE_DELIVERIES_MAX)
                 if away is not None:
-                    self._good.pop(lane.peer, None)
                     lane.failed(now_s(), self._rng, away=away)
-                    break
+                    for entry in lane.rows.values():
+                        self._memory.count(entry)
+                    return False
                 lane.took()
-                self._good[lane.peer] = None
-                if len(self._good) > GOOD_MAX:
-                    self._good.popitem(last=False)
-            else:
-                lane.took()  # it may have been woken in vain
+            lane.took()  # it may have been woken in vain
+            return True
         finally:
-            lane.busy = False
-            if is_knock:
-                self._knocks -= 1
-            else:
-                self._places.give(lane.peer)
             if not lane.rows:
                 del self._lanes[lane.peer]
-        # Not when it was cancelled: then the peer stops.
-        if lane.rows:
-            self._schedule(lane)
-        self._give_places()
 
     # --- attempts
 
@@ -359,7 +259,7 @@ class Outbox:
             else:
                 this.away = error.message
         finally:
-            lane.tried(row, done=done, took_s=this.end(row.key, now_s()))
+            self._memory.forget(lane.tried(row, done=done, took_s=this.end(row.key, now_s())))
         this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:

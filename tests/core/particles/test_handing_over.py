@@ -13,10 +13,11 @@ from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
-from fluvial.particles import lane_places, outbox
+from fluvial.particles import lane_places, lane_schedule, lanes
 from fluvial.particles.carrier import Carrier
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.receipt import PROTOCOL
+from fluvial.particles.row_memory import ROW_BYTES
 from fluvial.seats import ContinuingAnswer
 from fluvial.storage import open_store
 
@@ -84,6 +85,39 @@ async def test_what_comes_while_one_is_handed_over_does_not_wait_for_it(
         gate.set()
         await until(lambda: len(work.done) == MANY)
         await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+
+
+async def test_one_that_a_peer_does_not_answer_holds_up_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer is there, as the answers to others show: only this one is tried again later."""
+    work, gate, begun, carry = Work(), anyio.Event(), anyio.Event(), Carrier.carry
+
+    async def not_answered(self: Carrier, delivery: Delivery) -> Any:
+        if delivery.header.id == "p0" and not begun.is_set():
+            begun.set()
+            await gate.wait()
+            raise Unreachable("no answer")
+        return await carry(self, delivery)
+
+    monkeypatch.setattr(Carrier, "carry", not_answered)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        await submit(b.peer_id, a, 0)
+        await begun.wait()
+        await submit(b.peer_id, a, 1)
+        await until(lambda: len(work.done) == 1)
+        monkeypatch.setattr(lanes, "PAUSE_S_FIRST", 3600.0)
+        gate.set()
+        for number in range(2, MANY):
+            await submit(b.peer_id, a, number)
+        await until(lambda: len(work.done) == MANY - 1)
+
+
+async def test_what_waits_for_peers_that_are_not_there_is_counted(tmp_path: Path) -> None:
+    async with peer("a", tmp_path) as a:
+        before = a.metric("fluvial_particles_memory_bytes")
+        await a.node.submit(a.node.particle(scattered(nobodies(200)), ttl_ms=60_000, particle_id="p"))
+        await until(lambda: a.metric("fluvial_particles_memory_bytes") >= before + 200 * ROW_BYTES)
 
 
 async def test_as_soon_as_a_peer_takes_something_again_the_rest_goes_side_by_side(
@@ -252,7 +286,7 @@ async def test_a_peer_that_is_there_is_served_while_many_that_are_not_wait(tmp_p
 async def test_peers_that_take_long_to_answer_keep_no_place_for_which_others_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "LANES_MAX", 4)
+    monkeypatch.setattr(lane_schedule, "LANES_MAX", 4)
     monkeypatch.setattr(lane_places, "SLOW_S", 0.01)
     deaf, work, handed, carry = nobodies(10), Work(), set[bytes](), Carrier.carry
     monkeypatch.setattr(Carrier, "is_connected", lambda self, peer: True)

@@ -9,6 +9,7 @@ import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
+from fluvial.particles.delivery_round import FURTHER_EACH, SLOW_S, DeliveryRound
 from fluvial.particles.lanes import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
 from fluvial.stored import OutboxRow
 
@@ -163,6 +164,17 @@ def test_of_a_crowd_each_one_has_its_part_of_the_places_in_line_and_who_has_noth
     assert not lane.is_full_for(Upstream(id_of("c1")))
 
 
+def test_what_has_gone_of_a_client_is_not_counted_any_more() -> None:
+    """A client says of its own particles as well whose they are, with a number."""
+    lane, alice = crowded(CROWD_ROWS_MIN - 1), Upstream(ALICE, 7)
+    for number in range(3 * CROWD_ROWS_MIN):
+        lane.put(row_of(f"a{number}"), ALICE, alice)
+        while (row := lane.turn(0.0)) is not None:
+            lane.tried(row, done=row == row_of(f"a{number}"))
+        lane.begin(0, 0.0)
+    assert not lane.is_full_for(alice)
+
+
 def test_a_lone_sender_fills_no_lane_nor_do_few_nor_a_crowd_before_a_peer_that_is_away() -> None:
     lone = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
     for number in range(1_000):
@@ -193,3 +205,83 @@ def test_what_was_put_off_has_its_turn_when_its_pause_is_over_though_the_round_g
     assert turns(lane, PAUSE_S_FIRST / 4) == {"a2"}
     assert turns(lane, LONG_AFTER) == {"a1", "b1"}
     assert turns(lane, LONG_AFTER) == set(), "with the next round"
+
+
+# --- further places
+
+
+def lane_of_all(names: list[str], rows_each: int = 2) -> DeliveryLane:
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    for which in range(rows_each):
+        for name in names:
+            lane.put(row_of(f"{name}-{which}"), id_of(name), Upstream(id_of(name)))
+    lane.begin(0, 0.0)
+    return lane
+
+
+def begin_all(lane: DeliveryLane, this: DeliveryRound, now_s: float) -> list[OutboxRow]:
+    """Whatever finds a place now."""
+    begun = []
+    while True:
+        this.comes()
+        row, further = lane.turn(now_s) if this.places >= 0 else None, None
+        if row is None and this.young_places(now_s) >= 0:
+            row, further = lane.further_turn(now_s, this) or (None, None)
+        if row is None:
+            this.leaves()
+            return begun
+        this.begin(row.key, now_s, further)
+        begun.append(row)
+
+
+def test_who_has_nothing_under_way_finds_a_place_though_others_hold_all_for_long() -> None:
+    lane, this = lane_of_all([f"c{number}" for number in range(6)], rows_each=9), DeliveryRound(4)
+    assert len(begin_all(lane, this, 0.0)) == 4
+    lane.put(row_of("a"), ALICE, Upstream(ALICE))
+    assert not begin_all(lane, this, SLOW_S / 2), "it may be quick"
+    assert this.next_old_s == SLOW_S
+    further = begin_all(lane, this, SLOW_S)
+    assert row_of("a") in further
+    assert len(further) <= 4, "of each of the others there is one already, or there is now"
+    assert not begin_all(lane, this, LONG_AFTER)
+
+
+def test_those_with_whom_the_peer_was_quick_have_the_next_further_place() -> None:
+    names = [f"c{number}" for number in range(4)]
+    lane, this = lane_of_all([*names, "alice"]), DeliveryRound(4)
+    while (row := lane.turn(0.0)) is not None:
+        lane.tried(row, done=True, took_s=0.0 if lane.initiator_of(row) == ALICE else LONG_AFTER)
+    for name in (*names, "alice"):
+        lane.put(row_of(f"{name}-now"), id_of(name), Upstream(id_of(name)))
+    for name in "xyz":
+        lane.put(row_of(name), BOB, Upstream(BOB))
+    slow = [lane.turn(0.0) for _ in range(4)]
+    for row in slow:
+        assert row is not None
+        this.comes()
+        this.begin(row.key, 0.0)
+    this.comes()
+    assert this.young_places(SLOW_S) >= 0
+    left = [name for name in ("alice", *names) if row_of(f"{name}-now") not in slow]
+    found = lane.further_turn(SLOW_S, this)
+    assert found is not None
+    assert found[0] == row_of(f"{left[0]}-now")
+
+
+def test_one_sender_has_a_bounded_number_of_further_places_under_however_many_branches() -> None:
+    lane, this = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal), DeliveryRound(4)
+    for branch in range(3 * FURTHER_EACH):
+        lane.put(row_of(f"{branch}"), id_of(f"{branch}"), Upstream(BOB, branch + 1))
+    lane.begin(0, 0.0)
+    now_s, begun = 0.0, 0
+    while found := begin_all(lane, this, now_s):
+        begun, now_s = begun + len(found), now_s + SLOW_S
+    assert begun <= 4 + FURTHER_EACH
+    lane.put(row_of("a"), ALICE, Upstream(ALICE))
+    assert begin_all(lane, this, now_s) == [row_of("a")]
+
+
+def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:
+    lane, this = lane_of_all(["c", "d"]), DeliveryRound(1)
+    assert len(begin_all(lane, this, 0.0)) == 1
+    assert not begin_all(lane, this, LONG_AFTER)

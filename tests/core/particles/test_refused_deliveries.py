@@ -10,7 +10,7 @@ import pytest
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
-from fluvial.particles import lanes, outbox
+from fluvial.particles import lane_schedule, lanes
 from fluvial.particles.carrier import Carrier, Led
 from fluvial.particles.receipt import Receipt
 
@@ -129,14 +129,14 @@ async def test_a_peer_that_has_no_room_for_one_initiator_gets_what_others_send(
 async def test_who_is_connected_waits_for_nobody_who_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
-    monkeypatch.setattr(outbox, "KNOCKS_MAX", int(comes == "after"))
+    monkeypatch.setattr(lane_schedule, "KNOCKS_MAX", int(comes == "after"))
     work = Work()
     answers = Answers(monkeypatch, lambda one, times: None if work.open.is_set() else Unreachable("away"))
     async with peer("a", tmp_path) as a:
         if comes == "after":
             await submit(id_of("b"), a, "first")
             await until(lambda: answers.tried == ["first"], within_s=SOON_S)
-            monkeypatch.setattr(outbox, "KNOCKS_MAX", 0)
+            monkeypatch.setattr(lane_schedule, "KNOCKS_MAX", 0)
         work.open.set()
         monkeypatch.setattr(lanes, "PAUSE_S_FIRST", 0.0)
         async with peer("b", tmp_path, listen=None, relays=[a], serves=[work]) as b:

@@ -1,0 +1,162 @@
+"""Which lanes are served, and when.
+
+Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
+not known whether they are there, or even exist) have few, which go round fairly by who brought the particles, and a small part of each round of the loop: after a
+restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``lane_places``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Final
+
+import anyio
+
+from fluvial.fairness import GroupedFairQueue
+from fluvial.identity import PeerId
+from fluvial.light_tasks import LightTasks
+from fluvial.particles.lane_places import LanePlaces
+from fluvial.particles.lanes import DeliveryLane
+from fluvial.waiting import now_s, soon
+
+LANES_MAX: Final = 256
+"""Peers that are served at the same time, besides those that are slow; others wait for a place."""
+KNOCKS_MAX: Final = 64
+"""Peers among them that did not take anything the last time, or were never tried and are not connected."""
+KNOCKS_IN_ROUND_MAX: Final = 2
+"""Knocks that begin in one round of the loop: each takes half a millisecond, and everything else of the peer has its turn between two rounds."""
+GOOD_MAX: Final = 4_096
+"""Peers of which it is remembered that they took something the last time."""
+
+
+class LaneSchedule:
+    """See the module's docstring.
+
+    Args:
+        serve: tries a lane; whether its peer took everything, or what is left is put off.
+        is_connected: whether a connection with a peer stands.
+        weight: how much an initiator counts; see :class:`FairQueue`.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[DeliveryLane], Coroutine[Any, Any, bool]],
+        is_connected: Callable[[PeerId], bool],
+        weight: Callable[[PeerId], int],
+    ) -> None:
+        self._serve = serve
+        self._is_connected = is_connected
+        self._good: OrderedDict[PeerId, None] = OrderedDict()
+        self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
+        self._order = count()
+        self._ready: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
+        self._knocking: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
+        self._in_line: set[PeerId] = set()
+        self._places = LanePlaces()  # of all but the knocks
+        self._room_at_s = float("inf")  # then somebody gives up a place for which others wait
+        self._knocks = 0
+        self._begun = 0  # knocks, in this round of the loop
+        self._sooner = anyio.Event()
+        self._tasks: LightTasks | None = None
+
+    def start(self, tasks: LightTasks) -> None:
+        """Lanes are served in these tasks."""
+        self._tasks = tasks
+        tasks.start(self._keep_time())
+
+    def add(self, lane: DeliveryLane) -> None:
+        """Serve a lane that has rows when it is due and has a place."""
+        if lane.busy or lane.peer in self._in_line:
+            return
+        if lane.due_s > now_s():
+            heappush(self._later, (lane.due_s, next(self._order), lane))
+            self._sooner.set()
+            return
+        self._in_line.add(lane.peer)
+        (self._knocking if self.is_knock(lane) else self._ready).push(lane.upstream, lane.owner, lane)
+        self._give_places()
+
+    def wake(self, lane: DeliveryLane) -> None:
+        """Serve a lane now: its peer has connected."""
+        lane.wake()
+        lane.failures = 0  # it is no knock any more
+        if lane.peer in self._in_line and self._knocking.remove(lane.upstream, lane.owner, lane):
+            self._in_line.discard(lane.peer)
+        self.add(lane)
+
+    def is_knock(self, lane: DeliveryLane) -> bool:
+        """Whether it is not known that the peer of a lane is there."""
+        return lane.peer not in self._good and (lane.failures > 0 or not self._is_connected(lane.peer))
+
+    def _give_places(self) -> None:
+        assert self._tasks is not None, "it was not started"
+        while True:
+            knocks = self._knocking and self._knocks < KNOCKS_MAX and self._begun < KNOCKS_IN_ROUND_MAX
+            if not (self._ready or knocks) or not self._has_room():
+                return
+            is_knock = not self._ready
+            lane = (self._knocking if is_knock else self._ready).pop()
+            self._in_line.discard(lane.peer)
+            lane.busy = True
+            if is_knock:
+                if not self._begun:
+                    soon(self._next_round)
+                self._begun += 1
+                self._knocks += 1
+            else:
+                self._places.take(lane.peer, now_s())
+            self._tasks.start(self._work(lane, is_knock))
+
+    def _has_room(self) -> bool:
+        """Whether a lane may be served now; if not, it is looked again when a place becomes free."""
+        if len(self._places) + self._knocks < LANES_MAX:
+            return True
+        at_s = self._places.make_room(now_s())
+        if at_s and at_s < self._room_at_s:
+            self._room_at_s = at_s
+            self._sooner.set()
+        return not at_s
+
+    def _next_round(self) -> None:
+        """In the next round of the loop further knocks may begin."""
+        self._begun = 0
+        self._give_places()
+
+    async def _keep_time(self) -> None:
+        """Until cancelled: have lanes served whose pause is over, or for which there is a place again."""
+        while True:
+            self._sooner = anyio.Event()
+            due_s = min(self._later[0][0], self._room_at_s) if self._later else self._room_at_s
+            with anyio.move_on_after(due_s - now_s()):
+                await self._sooner.wait()
+            if self._room_at_s <= now_s():
+                self._room_at_s = float("inf")
+                self._give_places()
+            while self._later and self._later[0][0] <= now_s():
+                due_s, _, lane = heappop(self._later)
+                # What was woken, or has been tried since, is there with another time; of what has no rows there may be a new lane.
+                if lane.due_s == due_s and lane.rows:
+                    self.add(lane)
+
+    async def _work(self, lane: DeliveryLane, is_knock: bool) -> None:
+        """The root of a task: serves a lane."""
+        try:
+            if await self._serve(lane):
+                self._good[lane.peer] = None
+                if len(self._good) > GOOD_MAX:
+                    self._good.popitem(last=False)
+            else:
+                self._good.pop(lane.peer, None)
+        finally:
+            lane.busy = False
+            if is_knock:
+                self._knocks -= 1
+            else:
+                self._places.give(lane.peer)
+        # Not when it was cancelled: then the peer stops.
+        if lane.rows:
+            self.add(lane)
+        self._give_places()
