@@ -1,1 +1,1 @@
-"""The way of a particle through a peer: inbox, actor, journal, outbox."""
+"""The way of a particle through a peer: inbox, actor, journal, and its deliveries to others."""

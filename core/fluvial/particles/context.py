@@ -16,9 +16,9 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.observers import Observers
 from fluvial.particle import Particle
+from fluvial.particles.delivery.outbox import Outbox
 from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.limits import ParticleLimits
-from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
 from fluvial.particles.reporter import Reporter

@@ -23,7 +23,7 @@ from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Delivery, Particle, decode_delivery
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits

@@ -15,7 +15,7 @@ from fluvial.errors import DamagedParticle, FluvialError, Refused, RemoteProtoco
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import PROTOCOL, REASONS, Notice, SignedNotice, decode_notice

@@ -22,7 +22,7 @@ from fluvial.encoding import encode
 from fluvial.errors import FluvialError, Unreachable
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Particle
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import (
     REASONS,

@@ -27,8 +27,9 @@ from fluvial.identity import KeyPair, PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.observers import Observers
 from fluvial.particle import Particle
-from fluvial.particles.carrier import Carrier, Hold
 from fluvial.particles.context import ActorContext
+from fluvial.particles.delivery.carrier import Carrier, Hold
+from fluvial.particles.delivery.outbox import Outbox
 from fluvial.particles.evidence import EvidenceLog
 from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.inbox import Inbox, answer_of
@@ -39,7 +40,6 @@ from fluvial.particles.memory import MemoryBudget
 from fluvial.particles.notice import NOTICE_BYTES_MAX, Notice
 from fluvial.particles.notice import PROTOCOL as NOTICE_PROTOCOL
 from fluvial.particles.notice_inbox import NoticeInbox
-from fluvial.particles.outbox import Outbox
 from fluvial.particles.processor import Processor
 from fluvial.particles.quota import DiskQuota
 from fluvial.particles.receipt import PROTOCOL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from fluvial.particles.byte_gate import ByteGate
+from fluvial.particles.delivery.byte_gate import ByteGate
 
 
 async def waiting(gate: ByteGate, size: int, through: list[int], tasks: anyio.abc.TaskGroup) -> None:

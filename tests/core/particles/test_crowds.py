@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream
-from fluvial.particles.crowds import CAME_MAX, GREEDY_S, RETRY_S, TOLD_MAX, UNDER_WAY_S, ToldToWait
+from fluvial.particles.delivery.crowds import CAME_MAX, GREEDY_S, RETRY_S, TOLD_MAX, UNDER_WAY_S, ToldToWait
 
 from tests.support.nodes import id_of
 

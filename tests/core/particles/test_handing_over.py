@@ -13,11 +13,11 @@ from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
-from fluvial.particles import lane_places, lane_schedule, lanes
-from fluvial.particles.carrier import Carrier
+from fluvial.particles.delivery import lane, places, schedule
+from fluvial.particles.delivery.carrier import Carrier
+from fluvial.particles.delivery.row_memory import ROW_BYTES
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.receipt import PROTOCOL
-from fluvial.particles.row_memory import ROW_BYTES
 from fluvial.seats import ContinuingAnswer
 from fluvial.storage import open_store
 
@@ -106,7 +106,7 @@ async def test_one_that_a_peer_does_not_answer_holds_up_no_others(
         await begun.wait()
         await submit(b.peer_id, a, 1)
         await until(lambda: len(work.done) == 1)
-        monkeypatch.setattr(lanes, "PAUSE_S_FIRST", 3600.0)
+        monkeypatch.setattr(lane, "PAUSE_S_FIRST", 3600.0)
         gate.set()
         for number in range(2, MANY):
             await submit(b.peer_id, a, number)
@@ -286,8 +286,8 @@ async def test_a_peer_that_is_there_is_served_while_many_that_are_not_wait(tmp_p
 async def test_peers_that_take_long_to_answer_keep_no_place_for_which_others_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_schedule, "LANES_MAX", 4)
-    monkeypatch.setattr(lane_places, "SLOW_S", 0.01)
+    monkeypatch.setattr(schedule, "LANES_MAX", 4)
+    monkeypatch.setattr(places, "SLOW_S", 0.01)
     deaf, work, handed, carry = nobodies(10), Work(), set[bytes](), Carrier.carry
     monkeypatch.setattr(Carrier, "is_connected", lambda self, peer: True)
 

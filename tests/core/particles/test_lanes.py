@@ -9,8 +9,8 @@ import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery_round import FURTHER_EACH, SLOW_S, DeliveryRound
-from fluvial.particles.lanes import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.round import FURTHER_EACH, SLOW_S, DeliveryRound
 from fluvial.stored import OutboxRow
 
 from tests.support.nodes import id_of

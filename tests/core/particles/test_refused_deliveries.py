@@ -10,8 +10,8 @@ import pytest
 from fluvial.errors import LocalProtocolError, Unreachable
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery
-from fluvial.particles import lane_schedule, lanes
-from fluvial.particles.carrier import Carrier, Led
+from fluvial.particles.delivery import lane, schedule
+from fluvial.particles.delivery.carrier import Carrier, Led
 from fluvial.particles.receipt import Receipt
 
 from tests.support.deliveries import make_particle
@@ -25,7 +25,7 @@ FEW = 5
 @pytest.fixture(autouse=True)
 def _pauses_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PAUSE_S_FIRST", "PAUSE_S_REFUSED_MAX", "PAUSE_S_AWAY_MAX"):
-        monkeypatch.setattr(lanes, name, 3_600.0)
+        monkeypatch.setattr(lane, name, 3_600.0)
 
 
 class Answers:
@@ -129,16 +129,16 @@ async def test_a_peer_that_has_no_room_for_one_initiator_gets_what_others_send(
 async def test_who_is_connected_waits_for_nobody_who_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
-    monkeypatch.setattr(lane_schedule, "KNOCKS_MAX", int(comes == "after"))
+    monkeypatch.setattr(schedule, "KNOCKS_MAX", int(comes == "after"))
     work = Work()
     answers = Answers(monkeypatch, lambda one, times: None if work.open.is_set() else Unreachable("away"))
     async with peer("a", tmp_path) as a:
         if comes == "after":
             await submit(id_of("b"), a, "first")
             await until(lambda: answers.tried == ["first"], within_s=SOON_S)
-            monkeypatch.setattr(lane_schedule, "KNOCKS_MAX", 0)
+            monkeypatch.setattr(schedule, "KNOCKS_MAX", 0)
         work.open.set()
-        monkeypatch.setattr(lanes, "PAUSE_S_FIRST", 0.0)
+        monkeypatch.setattr(lane, "PAUSE_S_FIRST", 0.0)
         async with peer("b", tmp_path, listen=None, relays=[a], serves=[work]) as b:
             await submit(b.peer_id, a, "second")
             await until(lambda: len(work.done) == 1 + (comes == "after"), within_s=SOON_S)

@@ -14,7 +14,7 @@ from typing import Final
 from fluvial.fairness import SharedPlaces, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.byte_gate import ByteGate
+from fluvial.particles.delivery.byte_gate import ByteGate
 from fluvial.waiting import Event, TimerHandle
 
 SLOW_S: Final = 0.5

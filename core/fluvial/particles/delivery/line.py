@@ -1,6 +1,6 @@
 """Whose turn it is in a lane that has more than one row; pure.
 
-Turns are fair by upstream, and of each by initiator. Who has nothing under way may have one besides, in a further place (``delivery_round``): those first with
+Turns are fair by upstream, and of each by initiator. Who has nothing under way may have one besides, in a further place (``round``): those first with
 whom the peer was quick the last time, and among equals whoever waits for longest.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 from fluvial.fairness import GroupedFairQueue, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery_round import SLOW_S, DeliveryRound
+from fluvial.particles.delivery.round import SLOW_S, DeliveryRound
 
 PACES_MAX: Final = 1_024
 """Upstreams of which it is remembered whether the peer was slow with what they brought."""

@@ -1,10 +1,10 @@
 """Hands particles to the peers they must go to, until they have them or the particle dies.
 
-What must be delivered is in the store before anything is sent. Each peer that has something to get has a lane (``lanes``), which all
+What must be delivered is in the store before anything is sent. Each peer that has something to get has a lane (``lane``), which all
 particles share: a peer that is away is tried as often for ten thousand particles as for one. A lane that waits costs no task, and an attempt
 no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
 
-Which lanes are served at the same time says ``lane_schedule``, and who has the next turn in a lane ``lanes``.
+Which lanes are served at the same time says ``schedule``, and who has the next turn in a lane ``line``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Particle, ParticleKey
-from fluvial.particles.carrier import Carrier
-from fluvial.particles.crowds import ToldToWait
-from fluvial.particles.delivery_round import DeliveryRound
+from fluvial.particles.delivery.carrier import Carrier
+from fluvial.particles.delivery.crowds import ToldToWait
+from fluvial.particles.delivery.lane import DeliveryLane
+from fluvial.particles.delivery.round import DeliveryRound
+from fluvial.particles.delivery.row_memory import RowMemory
+from fluvial.particles.delivery.schedule import LaneSchedule
 from fluvial.particles.failure_detector import FailureDetector
-from fluvial.particles.lane_schedule import LaneSchedule
-from fluvial.particles.lanes import DeliveryLane
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
-from fluvial.particles.row_memory import RowMemory
 from fluvial.particles.session_outputs import Parcel
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow

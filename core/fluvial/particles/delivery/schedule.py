@@ -2,7 +2,7 @@
 
 Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
 not known whether they are there, or even exist) have few, which go round fairly by who brought the particles, and a small part of each round of the loop: after a
-restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``lane_places``).
+restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``places``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import anyio
 from fluvial.fairness import GroupedFairQueue
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
-from fluvial.particles.lane_places import LanePlaces
-from fluvial.particles.lanes import DeliveryLane
+from fluvial.particles.delivery.lane import DeliveryLane
+from fluvial.particles.delivery.places import LanePlaces
 from fluvial.waiting import now_s, soon
 
 LANES_MAX: Final = 256

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import Final
 
 from fluvial.particle import ParticleKey
-from fluvial.particles.lanes import LaneRow
+from fluvial.particles.delivery.lane import LaneRow
 from fluvial.particles.memory import MemoryBudget
 
 ROW_BYTES: Final = 1_500

@@ -20,8 +20,8 @@ from fluvial.fairness import Upstream
 from fluvial.few import EMPTY
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery_round import DeliveryRound
-from fluvial.particles.lane_line import LaneLine
+from fluvial.particles.delivery.line import LaneLine
+from fluvial.particles.delivery.round import DeliveryRound
 from fluvial.stored import OutboxRow
 
 PAUSE_S_FIRST: Final = 0.1
