@@ -9,8 +9,8 @@ Four rules, from the mildest to the strictest:
    refused first, and what was removed by the purge opens the door again. No limit has to be chosen for this.
 3. *Way*. Names are free: hundreds of initiators that one peer brings would leave next to nothing. So while less than half is free, the door is closed to what a
    peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice as much. And
-   whoever has little here and came a way on which little was brought is let in whatever the others have. A part of the room is left for these
-   alone: what others brought is forgotten sooner than it goes.
+   whoever has little here and came a way on which little was brought is let in whatever the others have. A part of the room is for these alone: the
+   counters of what was brought fade, and what was brought may stay for longer, so others would have all of it in the end.
 4. *Room*. What is under way may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
@@ -53,7 +53,9 @@ LITTLE_PART: Final = 256
 LITTLE_WAY_PART: Final = 800
 """A peer that brought no more than this part of the room just now has brought little,"""
 RESERVED_PART: Final = 5
-"""and this part of the room is for such peers alone."""
+"""and this part of the room is for such peers alone:"""
+OF_RESERVED_PART: Final = 40
+"""each brings no more than this part of what is left of it, so something is left for the next."""
 BRANCH_PART: Final = 16
 """A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
 LATELY_S: Final = 60.0
@@ -106,8 +108,10 @@ class DiskQuota:
         self._weight = weight
         self._clock = clock
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # bytes left, and at what time
-        self._lately: OrderedDict[PeerId | Upstream, tuple[float, float]] = OrderedDict()  # bytes brought, at what time
-        self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # the same, sooner forgotten
+        # Bytes brought, and at what time: by senders, by their branches, and by senders once more, sooner forgotten.
+        self._lately: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
+        self._of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
+        self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
@@ -166,7 +170,7 @@ class DiskQuota:
         self._note(self._lately, upstream.sender, self._brought(upstream.sender) + size)
         self._note(self._just_now, upstream.sender, self._brought_just_now(upstream.sender) + size)
         if upstream.branch:
-            self._note(self._lately, upstream, self._brought(upstream) + size)
+            self._note(self._of_branches, upstream, self._brought_by(upstream) + size)
 
     def _over(self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0) -> str:
         """Why an initiator has too much here, or why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so.
@@ -180,12 +184,14 @@ class DiskQuota:
         """
         has, little = self._account.of(initiator.public_key) + more, True
         if free * SCARCE_PART < self._room:
-            little = (self._brought_just_now(upstream.sender) + more) * LITTLE_WAY_PART <= self._room
+            reserved = min(max(free, 0), self._room // RESERVED_PART)
+            little_bytes = min(self._room // LITTLE_WAY_PART, reserved // OF_RESERVED_PART)
+            little = self._brought_just_now(upstream.sender) + more <= little_bytes
             if not little:
                 free -= self._room // RESERVED_PART
                 if why := self._brought_too_much(upstream, times * max(free, 0), more):
                     return why
-                little = self._brought(upstream if upstream.branch else upstream.sender) + more <= times * max(free, 0)
+                little = self._brought_by(upstream) + more <= times * max(free, 0)
         limit = times * max(free, 0)
         has_little = has * LITTLE_PART <= self._room and little
         if has > limit and not has_little and has > limit * (1 + self._weight(initiator)):
@@ -196,7 +202,7 @@ class DiskQuota:
         """Why too much came this way, if ``more`` is written and nobody may bring more than a limit, times its weight; nothing if that is not so."""
         sender = upstream.sender
         of_sender = self._brought(sender) + more
-        of_branch = self._brought(upstream) + more if upstream.branch else of_sender
+        of_branch = self._brought_by(upstream) + more
         may = limit * (1 + self._weight(sender))
         if of_sender <= (2 * may if of_branch * BRANCH_PART <= may else may):
             return ""
@@ -208,9 +214,15 @@ class DiskQuota:
         if len(table) > BUCKETS_MAX:
             table.popitem(last=False)
 
-    def _brought(self, one: PeerId | Upstream) -> float:
-        """Bytes that a peer, or one branch of it, has brought lately."""
-        return self._faded(*self._lately.get(one, (0.0, 0.0)), LATELY_S)
+    def _brought(self, sender: PeerId) -> float:
+        """Bytes that a peer has brought lately."""
+        return self._faded(*self._lately.get(sender, (0.0, 0.0)), LATELY_S)
+
+    def _brought_by(self, upstream: Upstream) -> float:
+        """The same of a branch of it, if it has said which."""
+        if not upstream.branch:
+            return self._brought(upstream.sender)
+        return self._faded(*self._of_branches.get(upstream, (0.0, 0.0)), LATELY_S)
 
     def _brought_just_now(self, sender: PeerId) -> float:
         return self._faded(*self._just_now.get(sender, (0.0, 0.0)), JUST_NOW_S)

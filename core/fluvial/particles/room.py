@@ -65,6 +65,8 @@ OnNotice: TypeAlias = Callable[[Particle, Notice], None]
 
 DELIVERY_EXTRA_BYTES: Final = 65_536
 """What a delivery may have besides script and data: header, signature, framing."""
+GREETINGS_S: Final = (0.0, 1.0)
+"""Pauses before those are greeted who connected before this room was told of it; else they would wait behind all that goes on after a restart."""
 DELIVERIES_AT_ONCE: Final = 1_024
 DELIVERIES_PER_SENDER: Final = 256
 
@@ -151,6 +153,10 @@ class Particles(Part):
             tasks.start_soon(self.keeper.purge)
             tasks.start_soon(self.keeper.shrink)
             task_status.started()
+            for pause_s in GREETINGS_S:
+                await anyio.sleep(pause_s)
+                for peer in self._context.transport.connected():
+                    self.fluvial_peer_connected(peer)
 
     def contributions(self) -> Contributions:
         """Answers deliveries, failure notices and questions whether a peer answers, and tries again to deliver to a peer that has come."""
@@ -175,9 +181,9 @@ class Particles(Part):
 
     @hookimpl
     def fluvial_peer_connected(self, peer: PeerId) -> None:
-        """A reason to try again, and to go on with what it waits for."""
-        self._outbox.wake(peer)
+        """A reason to go on with what it waits for, and to try again."""
         self.keeper.come(peer)
+        self._outbox.wake(peer)
 
     def _delivery(self, sender: PeerId, payload: bytes) -> Awaitable[bytes]:
         return self._inbox.answer(sender, payload)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from hashlib import sha256
 
+import msgspec
 import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
-from fluvial.particles.delivery.round import FURTHER_EACH, SLOW_S, DeliveryRound
+from fluvial.particles.delivery.round import HELD_S, DeliveryRound
 from fluvial.stored import OutboxRow
 
 from tests.support.nodes import id_of
@@ -207,81 +208,114 @@ def test_what_was_put_off_has_its_turn_when_its_pause_is_over_though_the_round_g
     assert turns(lane, LONG_AFTER) == set(), "with the next round"
 
 
-# --- further places
+# --- places that are held for long
 
 
-def lane_of_all(names: list[str], rows_each: int = 2) -> DeliveryLane:
+def lane_of(*ways: Upstream, rows_each: int = 9) -> DeliveryLane:
+    """A lane with so many rows that came each of these ways; begun."""
     lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
     for which in range(rows_each):
-        for name in names:
-            lane.put(row_of(f"{name}-{which}"), id_of(name), Upstream(id_of(name)))
+        for number, way in enumerate(ways):
+            lane.put(row_of(f"{number}-{which}"), way.sender, way)
     lane.begin(0, 0.0)
     return lane
 
 
-def begin_all(lane: DeliveryLane, this: DeliveryRound, now_s: float) -> list[OutboxRow]:
+def begun(lane: DeliveryLane, this: DeliveryRound, now_s: float) -> list[OutboxRow]:
     """Whatever finds a place now."""
-    begun = []
+    found = []
     while True:
         this.comes()
-        row, further = lane.turn(now_s) if this.places >= 0 else None, None
-        if row is None and this.young_places(now_s) >= 0:
-            row, further = lane.further_turn(now_s, this) or (None, None)
+        row = lane.turn(now_s, this.is_open_to) if this.places(now_s) >= 0 else None
         if row is None:
             this.leaves()
-            return begun
-        this.begin(row.key, now_s, further)
-        begun.append(row)
+            return found
+        this.begin(row.key, lane.upstream_of(row), now_s)
+        found.append(row)
+
+
+def ended(lane: DeliveryLane, this: DeliveryRound, row: OutboxRow) -> None:
+    """The peer has taken a row, and the worker goes."""
+    this.end(row.key)
+    this.leaves()
+    lane.tried(row, done=True)
+
+
+def crowd_of(count: int) -> list[Upstream]:
+    return [Upstream(id_of(f"c{number}")) for number in range(count)]
 
 
 def test_who_has_nothing_under_way_finds_a_place_though_others_hold_all_for_long() -> None:
-    lane, this = lane_of_all([f"c{number}" for number in range(6)], rows_each=9), DeliveryRound(4)
-    assert len(begin_all(lane, this, 0.0)) == 4
+    lane, this = lane_of(*crowd_of(60)), DeliveryRound(16)
+    for turn in range(10):
+        begun(lane, this, turn * HELD_S)
+    assert this.places(100.0) == 16, "nobody of the others has another one"
     lane.put(row_of("a"), ALICE, Upstream(ALICE))
-    assert not begin_all(lane, this, SLOW_S / 2), "it may be quick"
-    assert this.next_old_s == SLOW_S
-    further = begin_all(lane, this, SLOW_S)
-    assert row_of("a") in further
-    assert len(further) <= 4, "of each of the others there is one already, or there is now"
-    assert not begin_all(lane, this, LONG_AFTER)
+    assert begun(lane, this, 100.0) == [row_of("a")]
 
 
-def test_those_with_whom_the_peer_was_quick_have_the_next_further_place() -> None:
-    names = [f"c{number}" for number in range(4)]
-    lane, this = lane_of_all([*names, "alice"]), DeliveryRound(4)
-    while (row := lane.turn(0.0)) is not None:
-        lane.tried(row, done=True, took_s=0.0 if lane.initiator_of(row) == ALICE else LONG_AFTER)
-    for name in (*names, "alice"):
-        lane.put(row_of(f"{name}-now"), id_of(name), Upstream(id_of(name)))
-    for name in "xyz":
-        lane.put(row_of(name), BOB, Upstream(BOB))
-    slow = [lane.turn(0.0) for _ in range(4)]
-    for row in slow:
-        assert row is not None
-        this.comes()
-        this.begin(row.key, 0.0)
-    this.comes()
-    assert this.young_places(SLOW_S) >= 0
-    left = [name for name in ("alice", *names) if row_of(f"{name}-now") not in slow]
-    found = lane.further_turn(SLOW_S, this)
-    assert found is not None
-    assert found[0] == row_of(f"{left[0]}-now")
-
-
-def test_one_sender_has_a_bounded_number_of_further_places_under_however_many_branches() -> None:
-    lane, this = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal), DeliveryRound(4)
-    for branch in range(3 * FURTHER_EACH):
-        lane.put(row_of(f"{branch}"), id_of(f"{branch}"), Upstream(BOB, branch + 1))
-    lane.begin(0, 0.0)
-    now_s, begun = 0.0, 0
-    while found := begin_all(lane, this, now_s):
-        begun, now_s = begun + len(found), now_s + SLOW_S
-    assert begun <= 4 + FURTHER_EACH
+def test_what_may_still_be_quick_is_waited_for() -> None:
+    lane, this = lane_of(*crowd_of(6)), DeliveryRound(4)
+    assert len(begun(lane, this, 0.0)) == 4
     lane.put(row_of("a"), ALICE, Upstream(ALICE))
-    assert begin_all(lane, this, now_s) == [row_of("a")]
+    assert not begun(lane, this, HELD_S / 2)
+    assert this.next_old_s == HELD_S
+    assert row_of("a") in begun(lane, this, HELD_S)
+
+
+@pytest.mark.parametrize(
+    ("ways", "most"),
+    [([Upstream(BOB)], 16 + 10), ([Upstream(BOB, branch + 1) for branch in range(300)], 16 + 96)],
+    ids=["one way", "branches of one sender"],
+)
+def test_whoever_is_slow_has_a_bounded_number_of_places_and_leaves_some(ways: list[Upstream], most: int) -> None:
+    lane, this, count = lane_of(*ways, rows_each=1 + 300 // len(ways)), DeliveryRound(16), 0
+    for turn in range(40):
+        count += len(begun(lane, this, turn * HELD_S))
+    assert count <= most
+    lane.put(row_of("a"), ALICE, Upstream(ALICE))
+    assert begun(lane, this, 100.0) == [row_of("a")]
+
+
+def test_who_was_slow_goes_on_when_it_is_over_and_has_lost_nothing() -> None:
+    lane, this, bob = lane_of(Upstream(BOB), rows_each=200), DeliveryRound(16), []
+    for turn in range(3):
+        bob += begun(lane, this, turn * HELD_S)
+    for number in range(1_000):
+        lane.put(row_of(f"a{number}"), ALICE, Upstream(ALICE))
+        for row in begun(lane, this, 100.0):
+            ended(lane, this, row)
+    for row in bob:
+        ended(lane, this, row)
+    for number in range(100):
+        lane.put(row_of(f"again{number}"), ALICE, Upstream(ALICE))
+    owners = [lane.initiator_of(row) for row in begun(lane, this, 101.0)]
+    assert owners.count(BOB) >= 7
 
 
 def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:
-    lane, this = lane_of_all(["c", "d"]), DeliveryRound(1)
-    assert len(begin_all(lane, this, 0.0)) == 1
-    assert not begin_all(lane, this, LONG_AFTER)
+    lane, this = lane_of(*crowd_of(2)), DeliveryRound(1)
+    assert len(begun(lane, this, 0.0)) == 1
+    assert not begun(lane, this, LONG_AFTER)
+
+
+def test_a_row_that_has_died_and_comes_again_has_one_turn() -> None:
+    """Its particle may be asked for once more just after its time is over, while the dead row is still in line."""
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    dead = msgspec.structs.replace(row_of("a1"), deadline_ms=5)
+    for row in (dead, row_of("b1")):
+        lane.put(row, ALICE, Upstream(ALICE))
+    lane.begin(0, 0.0)
+    lane.failed(0.0, random.Random(1), away="lost")
+    lane.begin(6, 1.0)
+    lane.put(dead, ALICE, Upstream(ALICE))
+    assert sorted(row.key for row in iter(lambda: lane.turn(1.0), None)) == sorted((dead.key, row_of("b1").key))
+
+
+def test_what_was_mended_has_its_turn_in_the_same_round() -> None:
+    lane = lane_with(a1=ALICE, b1=BOB)
+    row = lane.turn(0.0)
+    assert row is not None
+    lane.put_off(row, 0.0, random.Random(1), mended=True)
+    lane.tried(row, done=False)
+    assert {lane.turn(0.0), lane.turn(0.0)} == {row_of("a1"), row_of("b1")}

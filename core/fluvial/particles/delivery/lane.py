@@ -16,11 +16,10 @@ from typing import Final
 
 import msgspec
 
-from fluvial.fairness import Upstream
+from fluvial.fairness import GroupedFairQueue, Upstream
 from fluvial.few import EMPTY
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery.line import LaneLine
 from fluvial.particles.delivery.round import DeliveryRound
 from fluvial.stored import OutboxRow
 
@@ -39,6 +38,13 @@ CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it,"""
 CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
+PASSED_OVER_MAX: Final = 256
+"""Rows that may not begin, before it is looked no further for one that may."""
+
+
+def everybody(upstream: Upstream) -> bool:
+    """Whoever it is may begin."""
+    return True
 
 
 class LaneRow(msgspec.Struct):
@@ -50,11 +56,11 @@ class LaneRow(msgspec.Struct):
         upstream: which way that came.
         lined: whether it is in line for a turn.
         trying: whether it has its turn.
-        mended: whether it is to be tried again at once.
-        told: of which kind of failure the store knows, if it does; empty for one of before.
+        mended: whether it is to be tried again without a pause.
+        told: the kind of failure that the store knows of, if it does; empty if it is one of another row of the particle.
         counted: whether its memory is counted.
-        due_s: until when it is put off,
-        times: and how often it was.
+        due_s: until when it is put off.
+        times: how often it was put off.
     """
 
     row: OutboxRow
@@ -116,7 +122,7 @@ class DeliveryLane:
         self.failures = 0
         self.away = ""
         self._weight = weight
-        self._line: LaneLine | None = None  # of more than one row
+        self._line: GroupedFairQueue[ParticleKey] | None = None  # of more than one row
         self._ways: dict[Upstream, int] | None = None  # how many rows came which way, where they may be a crowd's
         # Initiators of whom the peer takes nothing now: until when, and how often that was.
         self._full: dict[PeerId, tuple[float, int]] = EMPTY
@@ -125,14 +131,20 @@ class DeliveryLane:
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> LaneRow:
-        """The peer must get a particle of this initiator, which came from this upstream; what is remembered of it."""
+        """The peer must get a particle of this initiator, which came from this upstream.
+
+        Returns:
+            What is remembered of the row.
+        """
         if (entry := self.rows.get(row.key)) is None:
             self._count(upstream)
             entry = self.rows[row.key] = LaneRow(row, owner, upstream)
         else:
             if entry.row.attempts and entry.told is None:
                 entry.told = ""
-            entry.row = row  # it came first the other way, and is counted there
+            entry.row = row  # the way by which it came first is the one that counts
+            if entry.owner == self.peer:  # it was read from the store, which does not tell whose it is
+                entry.owner = owner
         if not entry.times:
             self._enter(entry)
             if not self.failures:
@@ -171,74 +183,73 @@ class DeliveryLane:
             return
         entry.lined = True
         if self._line is not None:
-            self._line.push(entry.row.key, entry.owner, entry.upstream)
+            self._line.push(entry.upstream, entry.owner, entry.row.key)
         elif len(self.rows) > 1:
-            self._line = LaneLine(self._weight)
+            self._line = GroupedFairQueue(self._weight)
             for one in self.rows.values():
-                if one.trying:
-                    self._line.began(one.upstream)
-                elif one.lined:
-                    self._line.push(one.row.key, one.owner, one.upstream)
+                if one.lined:
+                    self._line.push(one.upstream, one.owner, one.row.key)
+
+    def enter_due(self, now_s: float) -> float:
+        """Put what was put off into line, if its pause is over; when the next pause will be."""
+        while self._again and self._again[0][0] <= now_s:
+            if (entry := self.rows.get(heappop(self._again)[1])) is not None:
+                self._enter(entry)
+        return self._again[0][0] if self._again else float("inf")
 
     @property
     def in_line(self) -> int:
         """How many rows are to have a turn now."""
         return len(self._line) if self._line is not None else sum(entry.lined for entry in self.rows.values())
 
-    def turn(self, now_s: float) -> OutboxRow | None:
-        """The row whose turn it is, fair by upstream and then by initiator; None if there is none. Whoever takes it says :meth:`tried`."""
-        while self._again and self._again[0][0] <= now_s:  # a round may go on for as long as there is more
-            if (entry := self.rows.get(heappop(self._again)[1])) is not None:
-                self._enter(entry)
+    def turn(self, now_s: float, may_begin: Callable[[Upstream], bool] = everybody) -> OutboxRow | None:
+        """The row whose turn it is, fair by upstream and then by initiator; None if there is none. Whoever takes it says :meth:`tried`.
+
+        Args:
+            now_s: the loop's time.
+            may_begin: whether it may be one that came this way; others keep their place in line.
+        """
+        self.enter_due(now_s)
         if self._line is None:
-            return next((self._begin(key, now_s) for key, entry in self.rows.items() if entry.lined), None)
-        while self._line:
-            if (row := self._begin(self._line.pop(), now_s)) is not None:
-                return row
-        return None
+            return next((self._begin(entry, now_s) for entry in self.rows.values() if entry.lined), None)
+        passed: dict[Upstream, list[LaneRow]] = {}
+        found, left = None, PASSED_OVER_MAX
+        while self._line and found is None and left:
+            # Dead rows are forgotten while their keys are in line, and may have come again since.
+            if (entry := self.rows.get(self._line.pop())) is None or not entry.lined:
+                continue
+            if may_begin(entry.upstream):
+                found = self._begin(entry, now_s)
+                continue
+            seen = entry.upstream in passed
+            passed.setdefault(entry.upstream, []).append(entry)
+            left = 0 if seen else left - 1  # all others have been asked in between
+        for entries in passed.values():
+            for entry in entries:
+                self._line.push(entry.upstream, entry.owner, entry.row.key)
+        return found
 
-    def further_turn(self, now_s: float, this: DeliveryRound) -> tuple[OutboxRow, Upstream] | None:
-        """The row of somebody who has nothing under way, if there is one and a further place for it, and which way it came."""
-        if (line := self._line) is None or (upstream := line.further(this)) is None:
-            return None
-        while line.has(upstream):
-            if (row := self._begin(line.pop_of(upstream), now_s)) is not None:
-                return row, upstream
-        this.give_further(upstream)
-        return None
-
-    def may_have_further_turns(self, this: DeliveryRound) -> bool:
-        """Whether :meth:`further_turn` may find something."""
-        return self._line is not None and self._line.may_have_further(this)
-
-    def _begin(self, key: ParticleKey, now_s: float) -> OutboxRow | None:
-        """The row, out of line and being tried, if it is there and nothing is to be waited for."""
-        if (entry := self.rows.get(key)) is None:
-            return None
+    def _begin(self, entry: LaneRow, now_s: float) -> OutboxRow | None:
+        """The row of an entry that was in line, which is being tried now; None if something is to be waited for."""
         entry.lined = False
         if (due_s := self._due_s(entry)) > now_s:
-            self._look_again(due_s, key)
+            self._look_again(due_s, entry.row.key)
             return None
         entry.trying, entry.mended = True, False
-        if self._line is not None:
-            self._line.began(entry.upstream)
         return entry.row
 
-    def tried(self, row: OutboxRow, *, done: bool, took_s: float = 0.0) -> tuple[LaneRow, ...]:
+    def tried(self, row: OutboxRow, *, done: bool) -> tuple[LaneRow, ...]:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
 
         Args:
             row: which.
             done: whether the peer has it, or nobody wants it to any more.
-            took_s: how long the peer was about it.
 
         Returns:
             What was remembered of the row, if it is gone.
         """
         entry = self.rows[row.key]
         entry.trying = False
-        if self._line is not None:
-            self._line.ended(entry.upstream, took_s)
         if not done:
             return ()
         if self._full:
@@ -279,8 +290,7 @@ class DeliveryLane:
         entry.mended = entry.mended or at_once
         entry.due_s = now_s + pause_s * rng.uniform(0.5, 1.5)
         entry.times = min(entry.times + 1, 30)
-        if entry.due_s > now_s:
-            self._look_again(entry.due_s, row.key)
+        self._look_again(entry.due_s, row.key)
 
     def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
         """The peer has no room for the initiator of this row: nothing more of that one is tried before a pause is over."""
@@ -306,6 +316,10 @@ class DeliveryLane:
         """Whether the row waits by itself, whatever the others do."""
         entry = self.rows.get(row.key)
         return entry is not None and (entry.mended or self._due_s(entry) > now_s)
+
+    def times_put_off(self, row: OutboxRow) -> int:
+        """How often a row was put off for a reason of its own."""
+        return self.rows[row.key].times
 
     def has_turns(self, now_s: float) -> bool:
         """Whether a row is to be tried now."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from logging import ERROR, WARNING
 from typing import Final, Protocol
 
@@ -20,7 +21,15 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
+from fluvial.errors import (
+    DamagedParticle,
+    FluvialError,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    StorageError,
+    Unreachable,
+)
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
@@ -47,7 +56,9 @@ ATTEMPTS_QUIET: Final = 2
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
-"""Data of a delivery that are not counted while it is under way: all that can be under way at one time is then a part of the other memory."""
+"""Data of a delivery that are not counted while it is under way, if it is one of those for which each peer has a place: all of them are then a part of the other memory."""
+UNCOUNTED_ROWS: Final = 64
+"""Rows of a lane that are not counted where the peer is there."""
 
 
 class Parcels(Protocol):
@@ -135,7 +146,10 @@ class Outbox:
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
         """Deliver these of a particle that came from this upstream; they are stored already."""
+        now_ms = self._clock.now_ms()
         for row in rows:
+            if row.deadline_ms <= now_ms:
+                continue
             lane = self._put(row, particle.initiator, upstream)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
                 self._reporter.unreachable(particle, lane.peer, lane.away)
@@ -168,28 +182,32 @@ class Outbox:
         if (lane := self._lanes.get(row.peer)) is None:
             lane = self._lanes[row.peer] = DeliveryLane(row.peer, owner, upstream, self._weight)
         entry = lane.put(row, owner, upstream)
-        if self._schedule.is_knock(lane):
+        if len(lane.rows) > UNCOUNTED_ROWS or self._schedule.is_knock(lane):
             self._memory.count(entry)
         if lane.round is not None:
-            self._work_beside(lane)
+            self._work_beside(lane, entry.upstream)
         elif not lane.failures:
             self._schedule.add(lane)
         return lane
 
-    async def _serve(self, lane: DeliveryLane) -> bool:
-        """Try a lane until all is delivered or put off; False if something is not."""
+    async def _serve(self, lane: DeliveryLane) -> bool | None:
+        """Try a lane until all is delivered or put off; False if something is not, None if nothing was tried."""
+        tried = None
         try:
             while lane.has_turns(now_s()):
                 self._memory.forget(lane.begin(self._clock.now_ms(), now_s()))
+                if not lane.rows:
+                    break
                 away = await self._try(lane, 1 if lane.failures else LANE_DELIVERIES_MAX)
                 if away is not None:
                     lane.failed(now_s(), self._rng, away=away)
-                    for entry in lane.rows.values():
+                    for entry in islice(lane.rows.values(), UNCOUNTED_ROWS):  # the others are counted already
                         self._memory.count(entry)
                     return False
                 lane.took()
+                tried = True
             lane.took()  # it may have been woken in vain
-            return True
+            return tried
         finally:
             if not lane.rows:
                 del self._lanes[lane.peer]
@@ -211,42 +229,58 @@ class Outbox:
         lane.round = None
         return this.away if this.failed else None
 
-    def _work_beside(self, lane: DeliveryLane) -> None:
-        """Let another worker take what is in line: it does not wait for what is under way, which may be large."""
-        this = lane.round
-        if this is None or this.away or not lane.in_line:
+    def _work_beside(self, lane: DeliveryLane, upstream: Upstream | None = None) -> None:
+        """Let another worker take what is in line: it does not wait for what is under way, which may be large.
+
+        Args:
+            lane: which.
+            upstream: which way something came that is new in line.
+        """
+        this, now = lane.round, now_s()
+        if this is None or this.away:
             return
-        if this.places > 0 or (lane.may_have_further_turns(this) and this.young_places(now_s()) > 0):
+        before = lane.in_line
+        again_s = lane.enter_due(now)
+        if this.stuck:
+            this.stuck = lane.in_line == before and (upstream is None or not this.is_open_to(upstream))
+        in_line = lane.in_line and not this.stuck
+        if in_line and this.places(now) > 0:
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
-        elif this.timer is None and lane.may_have_further_turns(this) and this.next_old_s < float("inf"):
-            this.timer = later(this.next_old_s - now_s(), partial(self._look_again, lane, this))
+            return
+        at_s = min(again_s, this.next_old_s) if in_line else again_s
+        if this.timer is not None and this.timer.when() > at_s:
+            this.timer.cancel()
+            this.timer = None
+        if this.timer is None and at_s < float("inf"):
+            this.timer = later(at_s - now, partial(self._look_again, lane, this))
 
     def _look_again(self, lane: DeliveryLane, this: DeliveryRound) -> None:
-        """A place is held for long."""
+        """A place is held for long, or a pause is over."""
         this.timer = None
         self._work_beside(lane)
 
     async def _work(self, lane: DeliveryLane, this: DeliveryRound) -> None:
         """A worker of a round, perhaps the root of a task: tries one row after another."""
         try:
-            while not this.away and (row := self._next_row(lane, this)) is not None:
+            while (row := self._next_row(lane, this)) is not None:
                 self._work_beside(lane)
                 await self._try_row(lane, row, this)
         finally:
             this.leaves()
+        if this.workers:
+            self._work_beside(lane)
 
     def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
         """What a worker tries next, which has a place then; None if there is nothing for it."""
         now = now_s()
-        row = further = None
-        if this.places >= 0:
-            row = lane.turn(now)
-        elif this.young_places(now) >= 0:
-            row, further = lane.further_turn(now, this) or (None, None)
-        if row is not None:
-            this.begin(row.key, now, further)
+        if this.away or this.places(now) < 0:
+            return None
+        if (row := lane.turn(now, this.is_open_to)) is None:
+            this.stuck = lane.in_line > 0
+        else:
+            this.begin(row.key, lane.upstream_of(row), now)
         return row
 
     async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
@@ -259,8 +293,14 @@ class Outbox:
             else:
                 this.away = error.message
         finally:
-            self._memory.forget(lane.tried(row, done=done, took_s=this.end(row.key, now_s())))
-        this.failed = this.failed or not (done or lane.is_put_off(row, now_s()))
+            this.end(row.key)
+            self._memory.forget(lane.tried(row, done=done))
+        if done or lane.is_put_off(row, now_s()):
+            return
+        if this.old and not this.away:  # the round may go on for long
+            lane.put_off(row, now_s(), self._rng)
+        else:
+            this.failed = True
 
     async def _deliver(self, lane: DeliveryLane, row: OutboxRow) -> bool:
         """One try; whether there is nothing left to try for this row.
@@ -297,7 +337,7 @@ class Outbox:
             if isinstance(error, Refused) and error.reason == MEMORY:  # here
                 lane.put_off_all(row, now_s(), self._rng)
                 return False
-            if isinstance(error, Refused | LocalProtocolError):
+            if isinstance(error, Refused | LocalProtocolError | RemoteProtocolError):
                 lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
@@ -316,7 +356,7 @@ class Outbox:
             again_for_ms=row.deadline_ms - self._clock.now_ms(),
             peers=len(self._lanes),
         )
-        if outcome == "failed" or lane.failures + 1 >= ATTEMPTS_QUIET:
+        if outcome == "failed" or max(lane.failures, lane.times_put_off(row)) + 1 >= ATTEMPTS_QUIET:
             self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
                 self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
@@ -326,15 +366,18 @@ class Outbox:
     ) -> tuple[Receipt, HandOver | None]:
         """As :meth:`_hand_over`; bytes of large ones are counted meanwhile, since peers may take long to read them, and wait for others. Raises Refused, ``memory``."""
         delivery = parcel.delivery
-        if len(delivery.data) <= UNCOUNTED_BYTES:
+        assert lane.round is not None, "rows are tried in rounds"
+        is_large = len(delivery.data) > UNCOUNTED_BYTES
+        if not is_large and not lane.round.old:
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
         payer = self._budget.payer(initiator, lane.upstream_of(row))
         size = len(delivery.data) + len(delivery.script)
         with self._budget.reserved(payer, COPIES * size):
-            assert lane.round is not None, "rows are tried in rounds"
+            if not is_large:
+                return await self._hand_over(lane, row, parcel)
             gate = lane.round.large
-            await gate.enter(size)
+            await gate.enter(size, lane.upstream_of(row), initiator)
             try:
                 return await self._hand_over(lane, row, parcel)
             finally:
@@ -350,7 +393,7 @@ class Outbox:
         try:
             receipt, led = await self._carrier.carry(delivery)
             is_there = receipt.settled
-            if lane.round is not None:
+            if lane.round is not None and not receipt.at_relay:
                 lane.round.heard_s = now_s()
         except LocalProtocolError as error:  # it is too large, and will not shrink
             self._reporter.refused(delivery.particle, row.peer, error.message)

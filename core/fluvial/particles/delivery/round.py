@@ -1,30 +1,41 @@
 """A round in which a lane's rows are tried by several workers, and who finds a place; pure.
 
 A peer says that it has a particle when its machine has run, which may take seconds. Whoever brings such particles would soon hold all places, and what others
-bring would wait for those, though the peer had time for it at once. So for each place that is held for long there is a further one, for who has nothing
-under way: not too many of them for what one sender brings, nor for those with whom the peer was slow the last time.
+bring would wait for those, though the peer had time for it at once. So a place that is held for long does not count any more:
 
-Not before it is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
+=======  ===========================================  =======
+place    event                                        next
+=======  ===========================================  =======
+young    the peer has answered                        free
+young    it has not for ``HELD_S``                    old
+old      the peer has answered                        gone
+=======  ===========================================  =======
+
+There are so many young places, for which all take turns (``lane``). Old ones cost the peer: who has some of them begins nothing new while there are too many
+(:meth:`DeliveryRound.is_open_to`), and the fewer of them somebody has, the more there may be. Who has none always begins.
+
+Not before a place is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
+
+Source of the rule for old places: as for ``SharedPlaces`` (``fluvial.fairness``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
-from fluvial.fairness import SharedPlaces, Upstream
+from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.byte_gate import ByteGate
 from fluvial.waiting import Event, TimerHandle
 
-SLOW_S: Final = 0.5
+HELD_S: Final = 0.5
 """Most deliveries are answered in less time, also where much is done."""
-FURTHER: Final = 256
-"""Further places,"""
-FURTHER_SLOW: Final = 128
-"""those among them that somebody takes with whom the peer was slow,"""
-FURTHER_EACH: Final = 128
-"""and those that one sender may have at most, for all whom it serves."""
+OLD_MAX: Final = 96
+"""Old places; a peer takes about so many more from one sender. One upstream alone has 10 of them, dozens have one each,"""
+OLD_OF_SENDER: Final = 512
+"""and all branches of a sender together some 80."""
 LARGE_BYTES: Final = 2**20
 """Of large deliveries under way at one time. A peer reads nothing more of a connection of which it has too much, and what is small would wait for that."""
 
@@ -33,7 +44,7 @@ class DeliveryRound:
     """See the module's docstring. Times are in seconds, by one clock that does not go back.
 
     Args:
-        at_once: places for all; if there is only one, there are no further ones.
+        at_once: young places; if there is only one, none becomes old.
 
     Attributes:
         at_once: see above.
@@ -41,16 +52,16 @@ class DeliveryRound:
         failed: whether a row is left.
         away: why the peer cannot be reached; empty as long as it can.
         heard_s: when it has answered something the last time.
+        stuck: whether nobody in line may begin before an old place is gone.
         large: lets large deliveries through.
         over: set when no worker is left, for whoever waits for that.
-        timer: of whoever waits for a place to be held for long.
+        timer: of whoever waits for a time at which more may begin.
     """
 
     __slots__ = (
         "_free",
-        "_further",
-        "_further_of",
         "_old",
+        "_old_of",
         "_young",
         "at_once",
         "away",
@@ -58,6 +69,7 @@ class DeliveryRound:
         "heard_s",
         "large",
         "over",
+        "stuck",
         "timer",
         "workers",
     )
@@ -68,14 +80,14 @@ class DeliveryRound:
         self.failed = False
         self.away = ""
         self.heard_s = float("-inf")
+        self.stuck = False
         self.large: Final = ByteGate(LARGE_BYTES)
         self.over: Event | None = None
         self.timer: TimerHandle | None = None
         self._free = 0  # workers that have no row
-        self._young: dict[ParticleKey, float] = {}  # since when they are under way; the oldest is the first
-        self._old: dict[ParticleKey, float] = {}  # those that are for long
-        self._further: SharedPlaces[PeerId] | None = None
-        self._further_of: dict[ParticleKey, Upstream] = {}
+        self._young: dict[ParticleKey, tuple[float, Upstream]] = {}  # since when; the oldest is the first
+        self._old: dict[ParticleKey, Upstream] = {}
+        self._old_of: Counter[Upstream | PeerId] = Counter()  # by upstream and by sender
 
     def comes(self) -> None:
         """A worker is about to begin."""
@@ -93,50 +105,53 @@ class DeliveryRound:
             if self.over is not None:
                 self.over.set()
 
-    @property
-    def places(self) -> int:
-        """How many of the places for all are left when each worker that has no row has one; negative if they are not enough."""
-        return self.at_once - len(self._young) - len(self._old) - self._free
-
-    def has_further(self, *, slow: bool) -> bool:
-        """Whether a further place may be taken, for one with whom the peer was ``slow`` the last time, as soon as there is one."""
-        taken = 0 if self._further is None else self._further.taken
-        return self.at_once > 1 and taken < (FURTHER_SLOW if slow else FURTHER)
-
-    def young_places(self, now_s: float) -> int:
-        """As :attr:`places`, without those that are held for long."""
-        while self._young and now_s - (oldest := next(iter(self._young.items())))[1] >= SLOW_S:
-            del self._young[oldest[0]]
-            self._old[oldest[0]] = oldest[1]
+    def places(self, now_s: float) -> int:
+        """How many young places are left when each worker that has no row has one; negative if they are not enough."""
+        while self.at_once > 1 and self._young:
+            key, (since_s, upstream) = next(iter(self._young.items()))
+            if now_s - since_s < HELD_S:
+                break
+            del self._young[key]
+            self._old[key] = upstream
+            self._old_of[upstream] += 1
+            self._old_of[upstream.sender] += 1
         return self.at_once - len(self._young) - self._free
+
+    @property
+    def old(self) -> int:
+        """How many old places there are."""
+        return len(self._old)
 
     @property
     def next_old_s(self) -> float:
         """When the next place is held for long; infinite if none will be."""
-        return next(iter(self._young.values()), float("inf")) + SLOW_S
+        if self.at_once == 1 or not self._young:
+            return float("inf")
+        return next(iter(self._young.values()))[0] + HELD_S
 
-    def take_further(self, upstream: Upstream) -> bool:
-        """Take a further place for what comes this way; False if its sender has too many."""
-        if self._further is None:
-            self._further = SharedPlaces(FURTHER, FURTHER_EACH, FURTHER_EACH // 2)
-        return self._further.take(upstream.sender)
+    def is_open_to(self, upstream: Upstream) -> bool:
+        """Whether more may begin of what comes this way."""
+        all_of_them = len(self._old)
+        if not all_of_them:
+            return True
+        own, of_sender = self._old_of[upstream], self._old_of[upstream.sender]
+        if own and all_of_them * (1 + own) >= OLD_MAX:
+            return False
+        return not of_sender or all_of_them * (OLD_OF_SENDER + of_sender) < OLD_MAX * OLD_OF_SENDER
 
-    def give_further(self, upstream: Upstream) -> None:
-        """Give it back."""
-        if self._further is not None:
-            self._further.give(upstream.sender)
-
-    def begin(self, key: ParticleKey, now_s: float, further: Upstream | None = None) -> None:
-        """A worker begins with a row, in a ``further`` place if somebody has taken one for it."""
+    def begin(self, key: ParticleKey, upstream: Upstream, now_s: float) -> None:
+        """A worker begins with a row."""
         self._free -= 1
-        self._young[key] = now_s
-        if further is not None:
-            self._further_of[key] = further
+        self._young[key] = now_s, upstream
 
-    def end(self, key: ParticleKey, now_s: float) -> float:
-        """It has been tried; how long that took."""
+    def end(self, key: ParticleKey) -> None:
+        """It has been tried."""
         self._free += 1
-        since_s = self._young.pop(key) if key in self._young else self._old.pop(key)
-        if (further := self._further_of.pop(key, None)) is not None:
-            self.give_further(further)
-        return now_s - since_s
+        if self._young.pop(key, None) is not None:
+            return
+        upstream = self._old.pop(key)
+        self.stuck = False
+        for one in (upstream, upstream.sender):
+            self._old_of[one] -= 1
+            if not self._old_of[one]:
+                del self._old_of[one]

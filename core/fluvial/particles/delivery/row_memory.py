@@ -26,7 +26,9 @@ class RowMemory:
 
     def count(self, entry: LaneRow) -> None:
         """A row waits for such a peer; once is enough."""
-        if entry.counted:
+        if (
+            entry.counted or entry.owner == entry.row.peer
+        ):  # the last was read from the store, which does not tell whose it is
             return
         entry.counted = True
         key = entry.row.key

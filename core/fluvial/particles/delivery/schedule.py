@@ -36,14 +36,14 @@ class LaneSchedule:
     """See the module's docstring.
 
     Args:
-        serve: tries a lane; whether its peer took everything, or what is left is put off.
+        serve: tries a lane; whether its peer took everything, or what is left is put off; None if nothing was tried.
         is_connected: whether a connection with a peer stands.
         weight: how much an initiator counts; see :class:`FairQueue`.
     """
 
     def __init__(
         self,
-        serve: Callable[[DeliveryLane], Coroutine[Any, Any, bool]],
+        serve: Callable[[DeliveryLane], Coroutine[Any, Any, bool | None]],
         is_connected: Callable[[PeerId], bool],
         weight: Callable[[PeerId], int],
     ) -> None:
@@ -144,11 +144,12 @@ class LaneSchedule:
     async def _work(self, lane: DeliveryLane, is_knock: bool) -> None:
         """The root of a task: serves a lane."""
         try:
-            if await self._serve(lane):
+            took = await self._serve(lane)
+            if took:
                 self._good[lane.peer] = None
                 if len(self._good) > GOOD_MAX:
                     self._good.popitem(last=False)
-            else:
+            elif took is not None:
                 self._good.pop(lane.peer, None)
         finally:
             lane.busy = False
