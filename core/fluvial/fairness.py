@@ -118,6 +118,20 @@ class FairQueue(Generic[OwnerT, ItemT]):
             where owners cost something: those who stand in line have half of the turns in any case.
     """
 
+    __slots__ = (
+        "_ends",
+        "_fresh",
+        "_length",
+        "_lines",
+        "_next",
+        "_now",
+        "_odd",
+        "_order",
+        "_shares",
+        "_starts",
+        "_weight",
+    )
+
     def __init__(self, weight: Callable[[OwnerT], int] = equal, *, quick: bool = False) -> None:
         self._weight: Final = weight
         self._fresh: deque[tuple[float, int, OwnerT]] | None = (
@@ -263,18 +277,6 @@ class GroupedFairQueue(Generic[ItemT]):
         self._senders.remove(upstream.sender, None)
         self._tidy(upstream)
         return True
-
-    def has(self, upstream: Upstream) -> bool:
-        """Whether something is in line that came this way."""
-        return upstream in self._owners
-
-    def pop_of(self, upstream: Upstream) -> ItemT:
-        """Take the next item that came this way, of which there is one in line, out of turn: its turn after that comes later for it."""
-        self._senders.pop_of(upstream.sender)
-        self._branches[upstream.sender].pop_of(upstream)
-        _, item = self._owners[upstream].pop()
-        self._tidy(upstream)
-        return item
 
     def pop(self) -> ItemT:
         """Take the item whose turn it is. Raises IndexError if there is none."""

@@ -28,6 +28,8 @@ PAUSE_S_REFUSED_MAX: Final = 5.0
 """The longest pause while a peer answers, but takes nothing: it is busy, or its storage has failed."""
 PAUSE_S_NAMED: Final = 1.0
 """A shorter pause that the peer names is kept only the first few times: whoever says each time that there is room in a moment is not believed for long."""
+PAUSE_S_NAMED_MAX: Final = 60.0
+"""The longest pause that a peer may name: rows of particles that have died are forgotten with the next attempt."""
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
 
@@ -38,6 +40,8 @@ CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it,"""
 CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
+FEW: Final = 8
+"""So many rows need no fair line: the oldest is first."""
 PASSED_OVER_MAX: Final = 256
 """Rows that may not begin, before it is looked no further for one that may."""
 
@@ -76,7 +80,7 @@ class LaneRow(msgspec.Struct):
 
 
 class DeliveryLane:
-    """See the module's docstring. Of most lanes there is one row, and of those there may be very many: they have nothing that only others need.
+    """See the module's docstring. Most lanes have one row, and of such lanes there may be very many: they have nothing that only others need.
 
     Args:
         peer: who gets it.
@@ -89,6 +93,7 @@ class DeliveryLane:
         busy: whether it is being tried.
         round: in which that happens.
         due_s: when it is to be tried, by the loop's clock.
+        look_s: when it will be looked whether it is due; infinite if it will not.
         failures: how often it was tried since the peer took something.
         away: whether the peer could not be reached the last time, and why; empty otherwise.
     """
@@ -104,6 +109,7 @@ class DeliveryLane:
         "busy",
         "due_s",
         "failures",
+        "look_s",
         "owner",
         "peer",
         "round",
@@ -119,10 +125,11 @@ class DeliveryLane:
         self.busy = False
         self.round: DeliveryRound | None = None
         self.due_s = 0.0
+        self.look_s = float("inf")
         self.failures = 0
         self.away = ""
         self._weight = weight
-        self._line: GroupedFairQueue[ParticleKey] | None = None  # of more than one row
+        self._line: GroupedFairQueue[ParticleKey] | None = None  # of more than a few rows
         self._ways: dict[Upstream, int] | None = None  # how many rows came which way, where they may be a crowd's
         # Initiators of whom the peer takes nothing now: until when, and how often that was.
         self._full: dict[PeerId, tuple[float, int]] = EMPTY
@@ -184,7 +191,7 @@ class DeliveryLane:
         entry.lined = True
         if self._line is not None:
             self._line.push(entry.upstream, entry.owner, entry.row.key)
-        elif len(self.rows) > 1:
+        elif len(self.rows) > FEW:
             self._line = GroupedFairQueue(self._weight)
             for one in self.rows.values():
                 if one.lined:
@@ -211,7 +218,8 @@ class DeliveryLane:
         """
         self.enter_due(now_s)
         if self._line is None:
-            return next((self._begin(entry, now_s) for entry in self.rows.values() if entry.lined), None)
+            lined = (entry for entry in self.rows.values() if entry.lined and may_begin(entry.upstream))
+            return next(filter(None, (self._begin(entry, now_s) for entry in lined)), None)
         passed: dict[Upstream, list[LaneRow]] = {}
         found, left = None, PASSED_OVER_MAX
         while self._line and found is None and left:
@@ -301,7 +309,7 @@ class DeliveryLane:
             return
         pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
         if retry_s:
-            pause_s = max(retry_s, min(pause_s, PAUSE_S_NAMED))
+            pause_s = max(min(retry_s, PAUSE_S_NAMED_MAX), min(pause_s, PAUSE_S_NAMED))
         if self._full is EMPTY:
             self._full = {}
         self._full[owner] = now_s + pause_s, min(times + 1, 30)

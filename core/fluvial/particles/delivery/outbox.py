@@ -56,8 +56,8 @@ ATTEMPTS_QUIET: Final = 2
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
-"""Data of a delivery that are not counted while it is under way, if it is one of those for which each peer has a place: all of them are then a part of the other memory."""
-UNCOUNTED_ROWS: Final = 64
+"""Of a delivery that is not counted while it is under way, if no others are held for long: all of them are then a part of the other memory."""
+UNCOUNTED_ROWS: Final = 16
 """Rows of a lane that are not counted where the peer is there."""
 
 
@@ -367,12 +367,12 @@ class Outbox:
         """As :meth:`_hand_over`; bytes of large ones are counted meanwhile, since peers may take long to read them, and wait for others. Raises Refused, ``memory``."""
         delivery = parcel.delivery
         assert lane.round is not None, "rows are tried in rounds"
-        is_large = len(delivery.data) > UNCOUNTED_BYTES
+        size = len(delivery.data) + len(delivery.script)
+        is_large = size > UNCOUNTED_BYTES
         if not is_large and not lane.round.old:
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
         payer = self._budget.payer(initiator, lane.upstream_of(row))
-        size = len(delivery.data) + len(delivery.script)
         with self._budget.reserved(payer, COPIES * size):
             if not is_large:
                 return await self._hand_over(lane, row, parcel)

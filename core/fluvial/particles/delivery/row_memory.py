@@ -1,4 +1,4 @@
-"""What the rows take in memory that wait for peers of which it is not known that they are there: a script may name hundreds of these."""
+"""What the rows take in memory that wait for peers of which it is not known that they are there (a script may name hundreds of these), or in long lanes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.lane import LaneRow
 from fluvial.particles.memory import MemoryBudget
 
-ROW_BYTES: Final = 1_500
-"""Of a row, mostly with a lane of its own."""
+ROW_BYTES: Final = 2_500
+"""Of a row: with a lane of its own 800, with an upstream of its own in the line of a lane up to 3,500."""
 
 
 class RowMemory:
@@ -25,7 +25,7 @@ class RowMemory:
         self._rows: dict[ParticleKey, int] = {}
 
     def count(self, entry: LaneRow) -> None:
-        """A row waits for such a peer; once is enough."""
+        """A row waits in such a way; once is enough."""
         if (
             entry.counted or entry.owner == entry.row.peer
         ):  # the last was read from the store, which does not tell whose it is

@@ -72,8 +72,10 @@ class LaneSchedule:
         if lane.busy or lane.peer in self._in_line:
             return
         if lane.due_s > now_s():
-            heappush(self._later, (lane.due_s, next(self._order), lane))
-            self._sooner.set()
+            if lane.due_s < lane.look_s:
+                lane.look_s = lane.due_s
+                heappush(self._later, (lane.due_s, next(self._order), lane))
+                self._sooner.set()
             return
         self._in_line.add(lane.peer)
         (self._knocking if self.is_knock(lane) else self._ready).push(lane.upstream, lane.owner, lane)
@@ -136,10 +138,11 @@ class LaneSchedule:
                 self._room_at_s = float("inf")
                 self._give_places()
             while self._later and self._later[0][0] <= now_s():
-                due_s, _, lane = heappop(self._later)
-                # What was woken, or has been tried since, is there with another time; of what has no rows there may be a new lane.
-                if lane.due_s == due_s and lane.rows:
-                    self.add(lane)
+                at_s, _, lane = heappop(self._later)
+                if lane.look_s == at_s:  # else it was found that it is due sooner
+                    lane.look_s = float("inf")
+                    if lane.rows:
+                        self.add(lane)
 
     async def _work(self, lane: DeliveryLane, is_knock: bool) -> None:
         """The root of a task: serves a lane."""
