@@ -42,6 +42,8 @@ CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
 FEW: Final = 8
 """So many rows need no fair line: the oldest is first."""
+QUICK_MAX: Final = 256
+"""Upstreams of which it is remembered that the peer was quick with them."""
 PASSED_OVER_MAX: Final = 256
 """Rows that may not begin, before it is looked no further for one that may."""
 
@@ -102,6 +104,7 @@ class DeliveryLane:
         "_again",
         "_full",
         "_line",
+        "_quick",
         "_tried_s",
         "_ways",
         "_weight",
@@ -135,6 +138,7 @@ class DeliveryLane:
         self._full: dict[PeerId, tuple[float, int]] = EMPTY
         # A heap of rows that were put off, by the times when they are due.
         self._again: list[tuple[float, ParticleKey]] | None = None
+        self._quick: dict[Upstream, None] = EMPTY  # upstreams with which the peer was quick; the last ones are the last
         self._tried_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> LaneRow:
@@ -246,18 +250,25 @@ class DeliveryLane:
         entry.trying, entry.mended = True, False
         return entry.row
 
-    def tried(self, row: OutboxRow, *, done: bool) -> tuple[LaneRow, ...]:
+    def is_quick(self, upstream: Upstream) -> bool:
+        """Whether the peer was quick with what came this way the last time, as far as it is remembered."""
+        return upstream in self._quick
+
+    def tried(self, row: OutboxRow, *, done: bool, quick: bool = True) -> tuple[LaneRow, ...]:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
 
         Args:
             row: which.
             done: whether the peer has it, or nobody wants it to any more.
+            quick: whether the peer was quick.
 
         Returns:
             What was remembered of the row, if it is gone.
         """
         entry = self.rows[row.key]
         entry.trying = False
+        if self._line is not None:  # else there is room for all
+            self._note_pace(entry.upstream, quick)
         if not done:
             return ()
         if self._full:
@@ -267,6 +278,17 @@ class DeliveryLane:
             return (entry,)
         self._enter(entry)
         return ()
+
+    def _note_pace(self, upstream: Upstream, quick: bool) -> None:
+        if quick:
+            if self._quick is EMPTY:
+                self._quick = {}
+            self._quick.pop(upstream, None)
+            self._quick[upstream] = None
+            if len(self._quick) > QUICK_MAX:
+                del self._quick[next(iter(self._quick))]
+        elif upstream in self._quick:
+            del self._quick[upstream]
 
     def news(self, key: ParticleKey, kind: str) -> bool:
         """Whether a particle fails in this way other than it did the last time."""

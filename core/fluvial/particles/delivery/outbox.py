@@ -243,8 +243,10 @@ class Outbox:
         again_s = lane.enter_due(now)
         if this.stuck:
             this.stuck = lane.in_line == before and (upstream is None or not this.is_open_to(upstream))
+        if this.held_back and upstream is not None:
+            this.held_back = not lane.is_quick(upstream)
         in_line = lane.in_line and not this.stuck
-        if in_line and this.places(now) > 0:
+        if in_line and this.places(now) > (this.for_quick if this.held_back else 0):
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
@@ -275,12 +277,19 @@ class Outbox:
     def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
         """What a worker tries next, which has a place then; None if there is nothing for it."""
         now = now_s()
-        if this.away or this.places(now) < 0:
+        if this.away or (places := this.places(now)) < 0:
             return None
-        if (row := lane.turn(now, this.is_open_to)) is None:
-            this.stuck = lane.in_line > 0
-        else:
+        is_last = places < this.for_quick
+
+        def may_begin(upstream: Upstream) -> bool:
+            return this.is_open_to(upstream) and not (is_last and not lane.is_quick(upstream))
+
+        if (row := lane.turn(now, may_begin)) is not None:
             this.begin(row.key, lane.upstream_of(row), now)
+        elif is_last:
+            this.held_back = lane.in_line > 0
+        else:
+            this.stuck = lane.in_line > 0
         return row
 
     async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:
@@ -293,8 +302,7 @@ class Outbox:
             else:
                 this.away = error.message
         finally:
-            this.end(row.key)
-            self._memory.forget(lane.tried(row, done=done))
+            self._memory.forget(lane.tried(row, done=done, quick=this.end(row.key)))
         if done or lane.is_put_off(row, now_s()):
             return
         if this.old and not this.away:  # the round may go on for long

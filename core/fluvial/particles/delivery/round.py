@@ -11,7 +11,7 @@ young    it has not for ``HELD_S``                    old
 old      the peer has answered                        gone
 =======  ===========================================  =======
 
-There are so many young places, for which all take turns (``lane``). Old ones cost the peer: who has some of them begins nothing new while there are too many
+There are so many young places, for which all take turns (``lane``); the last quarter of them is for those with whom the peer was quick the last time. Old ones cost the peer: who has some of them begins nothing new while there are too many
 (:meth:`DeliveryRound.is_open_to`), and the fewer of them somebody has, the more there may be. Who has none always begins.
 
 Not before a place is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
@@ -30,12 +30,14 @@ from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.byte_gate import ByteGate
 from fluvial.waiting import Event, TimerHandle
 
-HELD_S: Final = 0.5
+HELD_S: Final = 0.25
 """Most deliveries are answered in less time, also where much is done."""
 OLD_MAX: Final = 96
 """Old places; a peer takes about so many more from one sender. One upstream alone has 10 of them, dozens have one each,"""
 OLD_OF_SENDER: Final = 512
 """and all branches of a sender together some 80."""
+FOR_QUICK: Final = 4
+"""A part of the young places: those for whom it is known that they are soon free again."""
 LARGE_BYTES: Final = 2**20
 """Of large deliveries under way at one time. A peer reads nothing more of a connection of which it has too much, and what is small would wait for that."""
 
@@ -53,6 +55,7 @@ class DeliveryRound:
         away: why the peer cannot be reached; empty as long as it can.
         heard_s: when it has answered something the last time.
         stuck: whether nobody in line may begin before an old place is gone.
+        held_back: whether only those are in line for whom the last places are not.
         large: lets large deliveries through.
         over: set when no worker is left, for whoever waits for that.
         timer: of whoever waits for a time at which more may begin.
@@ -67,6 +70,7 @@ class DeliveryRound:
         "away",
         "failed",
         "heard_s",
+        "held_back",
         "large",
         "over",
         "stuck",
@@ -81,6 +85,7 @@ class DeliveryRound:
         self.away = ""
         self.heard_s = float("-inf")
         self.stuck = False
+        self.held_back = False
         self.large: Final = ByteGate(LARGE_BYTES)
         self.over: Event | None = None
         self.timer: TimerHandle | None = None
@@ -118,6 +123,11 @@ class DeliveryRound:
         return self.at_once - len(self._young) - self._free
 
     @property
+    def for_quick(self) -> int:
+        """How many of the young places are the last ones."""
+        return self.at_once // FOR_QUICK
+
+    @property
     def old(self) -> int:
         """How many old places there are."""
         return len(self._old)
@@ -141,17 +151,19 @@ class DeliveryRound:
 
     def begin(self, key: ParticleKey, upstream: Upstream, now_s: float) -> None:
         """A worker begins with a row."""
+        self.held_back = False
         self._free -= 1
         self._young[key] = now_s, upstream
 
-    def end(self, key: ParticleKey) -> None:
-        """It has been tried."""
+    def end(self, key: ParticleKey) -> bool:
+        """It has been tried; whether that was quick."""
         self._free += 1
         if self._young.pop(key, None) is not None:
-            return
+            return True
         upstream = self._old.pop(key)
         self.stuck = False
         for one in (upstream, upstream.sender):
             self._old_of[one] -= 1
             if not self._old_of[one]:
                 del self._old_of[one]
+        return False
