@@ -249,18 +249,18 @@ def test_who_has_nothing_under_way_finds_a_place_though_others_hold_all_for_long
     lane, this = lane_of(*crowd_of(60)), DeliveryRound(16)
     for turn in range(10):
         begun(lane, this, turn * HELD_S)
-    assert this.places(100.0) == 16, "nobody of the others has another one"
+    assert this.places(100.0) == 12, "nobody of the others has another one"
     lane.put(row_of("a"), ALICE, Upstream(ALICE))
     assert begun(lane, this, 100.0) == [row_of("a")]
 
 
 def test_what_may_still_be_quick_is_waited_for() -> None:
     lane, this = lane_of(*crowd_of(6)), DeliveryRound(4)
-    assert len(begun(lane, this, 0.0)) == 4
+    assert len(begun(lane, this, 0.0)) == 3
     lane.put(row_of("a"), ALICE, Upstream(ALICE))
     assert not begun(lane, this, HELD_S / 2)
     assert this.next_old_s == HELD_S
-    assert row_of("a") in begun(lane, this, HELD_S)
+    assert row_of("a") in begun(lane, this, HELD_S) + begun(lane, this, 2 * HELD_S)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,27 @@ def test_who_was_slow_goes_on_when_it_is_over_and_has_lost_nothing() -> None:
     for number in range(100):
         lane.put(row_of(f"again{number}"), ALICE, Upstream(ALICE))
     owners = [lane.initiator_of(row) for row in begun(lane, this, 101.0)]
-    assert owners.count(BOB) >= 7
+    assert owners.count(BOB) == len(owners) // 2
+
+
+def test_a_quarter_of_the_places_is_for_those_with_whom_the_peer_was_quick_and_no_more() -> None:
+    lane, this = lane_of(*crowd_of(20), Upstream(ALICE), rows_each=60), DeliveryRound(16)
+    while (row := lane.turn(0.0)) is not None:
+        lane.tried(row, done=True, quick=lane.initiator_of(row) == ALICE)
+    for number in range(100):
+        for one in (ALICE, *(way.sender for way in crowd_of(20))):
+            lane.put(row_of(f"{one}{number}"), one, Upstream(one))
+    slow = begun(lane, this, 0.0)
+    assert len(slow) == 12
+    this.comes()
+    row = lane.turn(0.0, lane.is_quick)
+    assert row is not None
+    assert lane.initiator_of(row) == ALICE
+    this.begin(row.key, Upstream(ALICE), 0.0, as_quick=True)
+    assert this.places_for_quick == 3
+    ended(lane, this, slow[0])
+    (after,) = begun(lane, this, 0.1)
+    assert after not in slow, "the others have the other places"
 
 
 def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:

@@ -246,7 +246,7 @@ class Outbox:
         if this.held_back and upstream is not None:
             this.held_back = not lane.is_quick(upstream)
         in_line = lane.in_line and not this.stuck
-        if in_line and this.places(now) > (this.for_quick if this.held_back else 0):
+        if in_line and (this.places(now) > 0 or (this.places_for_quick > 0 and not this.held_back)):
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
@@ -277,19 +277,20 @@ class Outbox:
     def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
         """What a worker tries next, which has a place then; None if there is nothing for it."""
         now = now_s()
-        if this.away or (places := this.places(now)) < 0:
+        if this.away:
             return None
-        is_last = places < this.for_quick
-
-        def may_begin(upstream: Upstream) -> bool:
-            return this.is_open_to(upstream) and not (is_last and not lane.is_quick(upstream))
-
-        if (row := lane.turn(now, may_begin)) is not None:
-            this.begin(row.key, lane.upstream_of(row), now)
-        elif is_last:
-            this.held_back = lane.in_line > 0
-        else:
-            this.stuck = lane.in_line > 0
+        if this.places(now) >= 0:
+            if (row := lane.turn(now, this.is_open_to)) is None:
+                this.stuck = lane.in_line > 0
+            else:
+                this.begin(row.key, lane.upstream_of(row), now)
+            return row
+        if this.places_for_quick <= 0:
+            return None
+        row = lane.turn(now, lambda upstream: lane.is_quick(upstream) and this.is_open_to(upstream))
+        this.held_back = row is None
+        if row is not None:
+            this.begin(row.key, lane.upstream_of(row), now, as_quick=True)
         return row
 
     async def _try_row(self, lane: DeliveryLane, row: OutboxRow, this: DeliveryRound) -> None:

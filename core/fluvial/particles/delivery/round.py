@@ -11,7 +11,7 @@ young    it has not for ``HELD_S``                    old
 old      the peer has answered                        gone
 =======  ===========================================  =======
 
-There are so many young places, for which all take turns (``lane``); the last quarter of them is for those with whom the peer was quick the last time. Old ones cost the peer: who has some of them begins nothing new while there are too many
+There are so many young places, for which all take turns (``lane``); a quarter of them is for those alone with whom the peer was quick the last time. Old ones cost the peer: who has some of them begins nothing new while there are too many
 (:meth:`DeliveryRound.is_open_to`), and the fewer of them somebody has, the more there may be. Who has none always begins.
 
 Not before a place is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
@@ -37,7 +37,7 @@ OLD_MAX: Final = 96
 OLD_OF_SENDER: Final = 512
 """and all branches of a sender together some 80."""
 FOR_QUICK: Final = 4
-"""A part of the young places: those for whom it is known that they are soon free again."""
+"""This part of the young places is for them: it is known that these are soon free again."""
 LARGE_BYTES: Final = 2**20
 """Of large deliveries under way at one time. A peer reads nothing more of a connection of which it has too much, and what is small would wait for that."""
 
@@ -55,7 +55,7 @@ class DeliveryRound:
         away: why the peer cannot be reached; empty as long as it can.
         heard_s: when it has answered something the last time.
         stuck: whether nobody in line may begin before an old place is gone.
-        held_back: whether only those are in line for whom the last places are not.
+        held_back: whether nobody in line may have one of the places for the quick.
         large: lets large deliveries through.
         over: set when no worker is left, for whoever waits for that.
         timer: of whoever waits for a time at which more may begin.
@@ -63,6 +63,7 @@ class DeliveryRound:
 
     __slots__ = (
         "_free",
+        "_of_quick",
         "_old",
         "_old_of",
         "_young",
@@ -91,6 +92,7 @@ class DeliveryRound:
         self.timer: TimerHandle | None = None
         self._free = 0  # workers that have no row
         self._young: dict[ParticleKey, tuple[float, Upstream]] = {}  # since when; the oldest is the first
+        self._of_quick: set[ParticleKey] = set()  # those of them in the places for the quick
         self._old: dict[ParticleKey, Upstream] = {}
         self._old_of: Counter[Upstream | PeerId] = Counter()  # by upstream and by sender
 
@@ -111,21 +113,23 @@ class DeliveryRound:
                 self.over.set()
 
     def places(self, now_s: float) -> int:
-        """How many young places are left when each worker that has no row has one; negative if they are not enough."""
+        """How many young places for all are left when each worker that has no row has one; negative if they are not enough."""
         while self.at_once > 1 and self._young:
             key, (since_s, upstream) = next(iter(self._young.items()))
             if now_s - since_s < HELD_S:
                 break
             del self._young[key]
+            self._of_quick.discard(key)
             self._old[key] = upstream
             self._old_of[upstream] += 1
             self._old_of[upstream.sender] += 1
-        return self.at_once - len(self._young) - self._free
+        for_all = self.at_once - self.at_once // FOR_QUICK
+        return for_all - len(self._young) + len(self._of_quick) - self._free
 
     @property
-    def for_quick(self) -> int:
-        """How many of the young places are the last ones."""
-        return self.at_once // FOR_QUICK
+    def places_for_quick(self) -> int:
+        """How many of those for the quick are left."""
+        return self.at_once // FOR_QUICK - len(self._of_quick)
 
     @property
     def old(self) -> int:
@@ -149,16 +153,18 @@ class DeliveryRound:
             return False
         return not of_sender or all_of_them * (OLD_OF_SENDER + of_sender) < OLD_MAX * OLD_OF_SENDER
 
-    def begin(self, key: ParticleKey, upstream: Upstream, now_s: float) -> None:
-        """A worker begins with a row."""
-        self.held_back = False
+    def begin(self, key: ParticleKey, upstream: Upstream, now_s: float, *, as_quick: bool = False) -> None:
+        """A worker begins with a row, perhaps in one of the places for the quick."""
         self._free -= 1
+        if as_quick:
+            self._of_quick.add(key)
         self._young[key] = now_s, upstream
 
     def end(self, key: ParticleKey) -> bool:
         """It has been tried; whether that was quick."""
         self._free += 1
         if self._young.pop(key, None) is not None:
+            self._of_quick.discard(key)
             return True
         upstream = self._old.pop(key)
         self.stuck = False
