@@ -157,7 +157,7 @@ def test_a_record_that_is_refused_is_not_written() -> None:
         max_size=40,
     )
 )
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_what_is_counted_is_what_is_kept(steps: list[tuple[str, str, int, int, int]]) -> None:
     weights = {peer_of("x"): 1}
     store = room_for(6, weights=weights, keys_max=4)
