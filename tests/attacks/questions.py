@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -37,6 +37,8 @@ from fluvial_trust_graph.gossip.digest import BUCKETS, DIGEST_BYTES, ID_BYTES
 from fluvial_trust_graph.gossip.exchange import DIGESTS, FETCH, IDS, PUSH
 from fluvial_trust_graph.proofs import encode_path
 from fluvial_trust_graph.statements import (
+    SCOPE_BYTES_MAX,
+    SCOPES_MAX,
     RevocationStatement,
     TrustStatement,
     encode_statement,
@@ -132,10 +134,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _trust(issuer: KeyPair, subject: PeerId) -> TrustStatement:
+def _trust(issuer: KeyPair, subject: PeerId, *, scopes: tuple[str, ...] = ()) -> TrustStatement:
     now = int(time.time())
     made = TrustStatement(
-        network=NETWORK, issuer=issuer.peer_id, subject=subject, issued_at=now, expires_at=now + 10_000
+        network=NETWORK, issuer=issuer.peer_id, subject=subject, issued_at=now, expires_at=now + 10_000, scopes=scopes
     )
     return sign_trust(made, issuer)
 
@@ -149,7 +151,14 @@ def _revocation(issuer: KeyPair, subject: PeerId) -> RevocationStatement:
 
 
 def _record(
-    arena: Arena, keys: KeyPair, challenge: Challenge, *, solution: bytes = b"", value: bytes = b"", signed: bool = True
+    arena: Arena,
+    keys: KeyPair,
+    challenge: Challenge,
+    *,
+    solution: bytes = b"",
+    value: bytes = b"",
+    signed: bool = True,
+    **more: Any,
 ) -> bytes:
     begin_ms = now_ms()
     fields = RecordFields(
@@ -159,8 +168,8 @@ def _record(
         issued_at_ms=begin_ms,
         expires_at_ms=begin_ms + 3_600_000,
         value=value,
-        addresses=(),
         solution=solution,
+        **more,
     )
     record = sign_record(keys if signed else arena.stranger(), NETWORK, fields)
     return wire.encode_request(messages.AddProvider(challenge, record))
@@ -234,6 +243,27 @@ def owned_providers(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
         yield _record(arena, provider, challenge, solution=path)
     while True:
         yield wire.encode_request(messages.FindProviders(challenge.key, 1_024))
+
+
+def largest_records(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
+    """Records that take as much memory as any that is accepted, each of a new provider at a key of its own, with a good path and texts that are larger than
+    what is sent."""
+    wide = "x" * 255 + "\N{GRINNING FACE}"
+    scopes = tuple(sorted(["dht", *(f"{number:x}" * SCOPE_BYTES_MAX for number in range(SCOPES_MAX - 1))]))
+    chain = [arena.stranger() for _ in range(3)]
+    links = [_trust(issuer, subject.peer_id, scopes=scopes) for issuer, subject in itertools.pairwise(chain)]
+    while True:
+        provider = arena.stranger()
+        yield _record(
+            arena,
+            provider,
+            owned_challenge(chain[0].peer_id, 16, arena.rng.randbytes(64)),
+            solution=encode_path([*links, _trust(chain[-1], provider.peer_id, scopes=scopes)]),
+            value=arena.rng.randbytes(1_000),
+            addresses=(wide,) * 8,
+            service=wide,
+            relay=wide[-64:],
+        )
 
 
 def table_noise(arena: Arena, keys: KeyPair) -> Iterator[bytes]:
@@ -395,6 +425,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         ("find-peers", wire.PROTOCOL, find_peers),
         ("find-providers", wire.PROTOCOL, find_providers),
         ("records", wire.PROTOCOL, records),
+        ("largest-records", wire.PROTOCOL, largest_records),
         ("renewed-records", wire.PROTOCOL, renewed_records),
         ("unsigned-records", wire.PROTOCOL, _again(unsigned_records)),
         ("path-records", wire.PROTOCOL, _again(path_records)),

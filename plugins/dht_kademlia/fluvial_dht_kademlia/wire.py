@@ -42,6 +42,12 @@ CONTACTS_BYTES_MAX: Final = 20_480
 ANSWER_BYTES_MAX: Final = RECORDS_BYTES_MAX + CONTACTS_BYTES_MAX + 64
 """Below 65,536 with the frame's header: what every peer takes."""
 CONTACTS_MAX: Final = 96
+CONTACTS_REMEMBERED: Final = 2_048
+"""Contacts that came and are not read again, of at most 5 KB each."""
+CHARACTERS_REMEMBERED: Final = 1_024
+"""What the addresses of a contact may have that is remembered: eight by way of relays have 800. One with long names takes up to 17 KB."""
+FORMS_REMEMBERED: Final = 1_024
+"""Contacts of this peer's own table, which are sent."""
 RECORDS_MAX: Final = 1_024
 
 KeyField: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
@@ -199,7 +205,7 @@ def _contact_forms(contacts: Iterable[Contact]) -> tuple[ContactForm, ...]:
     return tuple(kept)
 
 
-@lru_cache(maxsize=8_192)
+@lru_cache(maxsize=FORMS_REMEMBERED)
 def _contact_form(contact: Contact) -> tuple[ContactForm, int]:
     """The form, with addresses that do not repeat the peer, and its size in bytes."""
     texts = (str(_without_peer(address)) for address in contact.addresses[:ADDRESSES_MAX])
@@ -227,8 +233,12 @@ def _contacts(forms: Iterable[ContactForm]) -> tuple[Contact, ...]:
     return tuple(map(_contact, forms))
 
 
-@lru_cache(maxsize=8_192)
 def _contact(form: ContactForm) -> Contact:
+    light = sum(map(len, form.addresses)) <= CHARACTERS_REMEMBERED and all(map(str.isascii, form.addresses))
+    return _remembered_contact(form) if light else _read_contact(form)
+
+
+def _read_contact(form: ContactForm) -> Contact:
     try:
         peer = PeerId.parse(form.peer)
         addresses = tuple(map(Address.parse, form.addresses))
@@ -237,3 +247,6 @@ def _contact(form: ContactForm) -> Contact:
     if any(address.peer is not None for address in addresses):
         raise RemoteProtocolError("an address in a contact does not repeat the peer")
     return Contact(peer, tuple(address.with_peer(peer) for address in addresses))
+
+
+_remembered_contact: Final = lru_cache(maxsize=CONTACTS_REMEMBERED)(_read_contact)

@@ -34,8 +34,8 @@ LISTING_STEPS_MAX: Final = 5_000
 STEPS_PER_S_MAX: Final = 60_000
 """What all searches of one second may cost together: a fifth of a core. Beyond, peers that need a search have no weight until the next second, so
 that nobody can stall the peer by statements that make much to search for."""
-ANSWERS_MAX: Final = 1_024
-"""Answers about shown trusts that are remembered until something changes."""
+ANSWERS_MAX: Final = 512
+"""Answers about shown trusts that are remembered until something changes, with these trusts: up to 10 KB each."""
 
 Key: TypeAlias = tuple[PeerId, int] | None
 """Who is the root of an evaluation, with its exponent; None for the owner's roots."""

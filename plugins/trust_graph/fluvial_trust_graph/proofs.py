@@ -23,7 +23,8 @@ PROOF_BYTES_MAX: Final = 16_384
 """Sixteen trusts with a few scopes each."""
 
 PROOFS_REMEMBERED: Final = 256
-TRUSTS_REMEMBERED: Final = 4_096
+TRUSTS_REMEMBERED: Final = 1_024
+"""Of up to 3 KB each; usual ones have half a kilobyte."""
 
 
 def encode_path(trusts: Sequence[TrustStatement]) -> bytes:

@@ -16,8 +16,10 @@ from fluvial_trust_graph.statements import (
     is_authentic,
 )
 
-REMEMBERED_MAX: Final = 4_096
-"""Credentials whose signatures are not verified again: a few megabytes at most."""
+REMEMBERED_BYTES_MAX: Final = 4 * 2**20
+"""The memory for credentials whose signatures are not verified again: some thousands of usual ones."""
+CREDENTIAL_BYTES: Final = 600
+"""The memory of a credential beside three times its length. Measured, from above."""
 
 
 class ShownTrusts:
@@ -30,6 +32,7 @@ class ShownTrusts:
     def __init__(self, network: str) -> None:
         self._network = network
         self._known: OrderedDict[bytes, TrustStatement | None] = OrderedDict()
+        self._bytes = 0
 
     def holding(self, credentials: Sequence[bytes], now: int) -> tuple[TrustStatement, ...]:
         """The authentic trusts among credentials that hold now; what is of another kind, forged or over is left out."""
@@ -49,6 +52,12 @@ class ShownTrusts:
         good = isinstance(statement, TrustStatement) and is_authentic(statement, self._network)
         found = statement if good and isinstance(statement, TrustStatement) else None
         self._known[credential] = found
-        if len(self._known) > REMEMBERED_MAX:
-            self._known.popitem(last=False)
+        self._bytes += _weight(credential)
+        while self._bytes > REMEMBERED_BYTES_MAX:
+            oldest, _ = self._known.popitem(last=False)
+            self._bytes -= _weight(oldest)
         return found
+
+
+def _weight(credential: bytes) -> int:
+    return CREDENTIAL_BYTES + 3 * len(credential)

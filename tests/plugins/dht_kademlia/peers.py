@@ -53,10 +53,12 @@ def store_of(
     )
 
 
-def put_or_reason(store: RecordStore, challenge: Challenge, record: ProviderRecord, now: int) -> str:
+def put_or_reason(
+    store: RecordStore, challenge: Challenge, record: ProviderRecord, now: int, sender: PeerId | None = None
+) -> str:
     """Put a record; the reason if it was refused, empty if not."""
     try:
-        store.put(challenge, record, now)
+        store.put(challenge, record, now, sender)
     except Refused as refusal:
         return refusal.reason
     return ""

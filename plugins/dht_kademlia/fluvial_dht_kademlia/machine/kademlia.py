@@ -199,7 +199,7 @@ class Kademlia:
                 records = tuple(self.store.read(key, now, limit=wanted))
                 return messages.ProvidersFound(records, self._near(key, sender)), effects
             case messages.AddProvider(challenge, record):
-                return keep_record(self.store, challenge, record, now), effects
+                return keep_record(self.store, challenge, record, now, sender.peer), effects
 
     def met(self, contact: Contact, now: int) -> list[DhtEffect]:
         """A peer that speaks the protocol has proven to be at these addresses."""
@@ -338,7 +338,7 @@ class Kademlia:
         replicas = choose_replicas(near, run.lookup.nearest(wanted, weighted=True), wanted)
         offer = RecordOffer(operation, challenge.key, len(replicas))
         if len(near) < wanted or self.key ^ challenge.key < self._place(near[-1].peer) ^ challenge.key:
-            offer.stored += keep_record(self.store, challenge, record, now).accepted
+            offer.stored += keep_record(self.store, challenge, record, now, self.own.peer).accepted
         if not replicas:
             return [offer.end()] if run.reported else []
         if run.reported:

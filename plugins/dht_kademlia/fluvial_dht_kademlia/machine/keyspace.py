@@ -17,6 +17,8 @@ Key = NewType("Key", int)
 
 KEY_BITS: Final = 256
 KEY_BYTES: Final = KEY_BITS // 8
+PLACES_REMEMBERED: Final = 16_384
+"""Places of peers that are not hashed again, of a third of a kilobyte each."""
 _PEER_TAG: Final = b"fluvial/dht-peer/1"
 _CHALLENGE_TAG: Final = b"fluvial/dht-key/1"
 
@@ -38,7 +40,7 @@ class Draws(Protocol):
         ...
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=PLACES_REMEMBERED)
 def peer_key(peer: PeerId) -> Key:
     """The place of a peer. Nobody chooses it without making new keys: it is a hash of the id, which is the public key."""
     return Key(int.from_bytes(hashlib.sha256(_PEER_TAG + peer.encode()).digest(), "big"))

@@ -43,7 +43,8 @@ class KademliaLimits:
         providers_max: records kept for one key.
         providers_reserve: of these, how many are kept for providers without weight.
         keys_max: keys for which records are kept.
-        keys_per_stranger_max: of these, keys at which one provider without weight is kept.
+        records_bytes_max: memory of all these records; see :mod:`.record_shares`.
+        keys_per_stranger_max: of the keys, keys at which one provider without weight is kept.
         own_records_max: records that this peer itself publishes.
     """
 
@@ -66,6 +67,7 @@ class KademliaLimits:
     providers_max: int = 32
     providers_reserve: int = 8
     keys_max: int = 10_000
+    records_bytes_max: int = 64 * 2**20
     keys_per_stranger_max: int = 256
     own_records_max: int = 1_024
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from fluvial.addresses import Contact
 from fluvial.errors import Refused, RemoteProtocolError
+from fluvial.identity import PeerId
 
 from fluvial_dht_kademlia.machine.challenges import Challenge
 from fluvial_dht_kademlia.machine.keyspace import Key
@@ -33,10 +34,12 @@ def choose_replicas(near: Sequence[Contact], heavy: Sequence[Contact], wanted: i
     return list(chosen.values())
 
 
-def keep_record(store: RecordStore, challenge: Challenge, record: ProviderRecord, now: int) -> RecordStored:
-    """Put a record into a store; the answer for whoever brought it."""
+def keep_record(
+    store: RecordStore, challenge: Challenge, record: ProviderRecord, now: int, sender: PeerId
+) -> RecordStored:
+    """Put a record into a store; the answer for the sender, who brought it."""
     try:
-        taken = store.put(challenge, record, now)
+        taken = store.put(challenge, record, now, sender)
     except Refused as refusal:
         return RecordStored(False, refusal.reason)
     except RemoteProtocolError:

@@ -1,14 +1,13 @@
 """The records that a replica keeps for others: checked when they come, bounded per key and in all, handed out by the weights of now.
 
-When there is no room for another key, the one farthest from this peer's own place whose providers have no weight gives way; a key of a
-stranger gets its place only if it is nearer. A provider without weight is kept at a limited number of keys.
+When there is no room for another key, or for the bytes of another record, whoever brought most gives way (:mod:`.record_shares`). A provider without weight
+is kept at a limited number of keys.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from typing import Final
 
 import msgspec
@@ -19,20 +18,31 @@ from fluvial_dht_kademlia.machine.challenges import Challenge
 from fluvial_dht_kademlia.machine.keyspace import Key, Weigh
 from fluvial_dht_kademlia.machine.limits import KademliaLimits
 from fluvial_dht_kademlia.machine.provider_order import KeptProviders, ProviderRow, keep_providers
+from fluvial_dht_kademlia.machine.record_shares import RecordPayer, RecordPlace, RecordShares, record_bytes
 from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, newest
 
 TOMBSTONES_PER_KEY_MAX: Final = 32
 """Beyond the providers; the one that ends first gives way."""
-ROOM_TRIES: Final = 16
-"""Keys that are looked at to make room for another one."""
 
 
 class KeptRecord(msgspec.Struct):
-    """A record as this replica has it: since when it knows the provider, and when the record was last sent to it."""
+    """A record as this replica has it.
+
+    Attributes:
+        record: what was brought.
+        since: when this replica first heard of the provider at this key.
+        sent_at: when the record was last sent to it.
+        sender: the peer that brought it; None if that is not known.
+        bytes: what it takes of the memory.
+        payer: to whom that is charged; None while it is not.
+    """
 
     record: ProviderRecord
     since: int
     sent_at: int
+    sender: PeerId | None = None
+    bytes: int = 0
+    payer: RecordPayer | None = None
 
 
 class KeyRecords(msgspec.Struct):
@@ -58,13 +68,20 @@ class RecordStore:
         self._limits = limits
         self._weigh = weigh
         self._keys: dict[Key, KeyRecords] = {}
-        self._farthest: list[tuple[int, Key]] = []
+        self._shares = RecordShares(
+            own, bytes_max=limits.records_bytes_max, records_max=limits.keys_max, weigh=weigh, payer_at=self._payer_at
+        )
         self._keys_of: Counter[PeerId] = Counter()
-        self._changed: set[tuple[Key, PeerId]] | None = None
+        self._changed: set[RecordPlace] | None = None
 
     def __len__(self) -> int:
         """For how many keys it has records."""
         return len(self._keys)
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all records."""
+        return self._shares.bytes
 
     def keys(self) -> tuple[Key, ...]:
         """The keys for which it has records."""
@@ -79,7 +96,17 @@ class RecordStore:
         """Note changes from now on, for :meth:`take_changes`."""
         self._changed = set()
 
-    def take_changes(self) -> set[tuple[Key, PeerId]]:
+    @property
+    def changes(self) -> int:
+        """How many there are to take."""
+        return len(self._changed) if self._changed is not None else 0
+
+    def changed(self, *places: RecordPlace) -> None:
+        """Note these once more: they were taken and could not be written."""
+        for key, peer in places:
+            self._note(key, peer)
+
+    def take_changes(self) -> set[RecordPlace]:
         """Whose records at which keys have changed or gone since the last call."""
         changed, self._changed = self._changed or set(), set()
         return changed
@@ -91,18 +118,20 @@ class RecordStore:
         return (entry.challenge, record) if entry is not None and record is not None else None
 
     def restore(self, challenge: Challenge, kept: KeptRecord) -> None:
-        """Take back a record that this replica itself has kept on disk: it passed the checks when it came."""
-        key, provider = challenge.key, kept.record.provider
-        entry = self._keys.get(key)
-        if entry is None:
-            entry = self._keys[key] = KeyRecords(challenge)
-            heappush(self._farthest, (-(key ^ self._own), key))
-        if provider not in entry.records:
-            self._keys_of[provider] += 1
-        entry.records[provider] = kept
+        """Take back a record that this replica itself has kept on disk: it passed the checks when it came. It is gone if there is no room for it now."""
+        try:
+            self._add(challenge, kept)
+        except Refused:
+            self._note(challenge.key, kept.record.provider)
 
-    def put(self, challenge: Challenge, record: ProviderRecord, now: int) -> bool:
+    def put(self, challenge: Challenge, record: ProviderRecord, now: int, sender: PeerId | None = None) -> bool:
         """Take a record, whoever brings it; the same door for writes, republications and merges.
+
+        Args:
+            challenge: of its key.
+            record: as it came.
+            now: in milliseconds.
+            sender: the peer that brought it, to whom it is charged; None if that is not known.
 
         Returns:
             Whether this replica now has this record; False if it has a newer one.
@@ -121,24 +150,14 @@ class RecordStore:
         if entry is not None and old is not None:
             if newest(old.record, record) != record:
                 return False
-            if old.record != record:
-                self._note(key, provider)
-            old.record, old.sent_at = record, now
+            self._renew(entry, old, record, sender)
+            old.sent_at = now
             self._trim(key, entry)  # a tombstone may have come to life, or the other way round
             return provider in entry.records
-        stranger = self._weigh(provider) <= 0
-        if stranger and self._keys_of[provider] >= self._limits.keys_per_stranger_max:
+        if self._keys_of[provider] >= self._limits.keys_per_stranger_max and self._weigh(provider) <= 0:
             raise Refused(f"{provider} has no weight and stands at enough keys", reason="full")
-        if entry is None:
-            self._make_room(key, stranger=stranger)
-            entry = self._keys[key] = KeyRecords(challenge)
-            heappush(self._farthest, (-(key ^ self._own), key))
-        entry.records[provider] = KeptRecord(record, now, now)
-        self._keys_of[provider] += 1
+        self._add(challenge, KeptRecord(record, now, now, sender))
         self._note(key, provider)
-        self._trim(key, entry)
-        if provider not in entry.records:
-            raise Refused("there are enough providers at this key", reason="full")
         return True
 
     def read(self, key: Key, now: int, *, limit: int) -> list[ProviderRecord]:
@@ -168,9 +187,13 @@ class RecordStore:
                     yield entry.challenge, one.record
 
     def expire(self, now: int) -> None:
-        """Drop what has expired."""
+        """Drop what has expired, and charge the rest to whoever pays for it now."""
         for key in self.keys():
             self._drop_expired(key, self._keys[key], now)
+        self._shares.renew()
+        for key, entry in self._keys.items():
+            for one in entry.records.values():
+                self._settle(key, one)
 
     def _stands(self, entry: KeyRecords, peer: PeerId) -> bool:
         """Whether a provider still solves the challenge: paths lapse and are revoked."""
@@ -189,12 +212,15 @@ class RecordStore:
         limits = self._limits
         return keep_providers(rows, self._weigh, limit=limits.providers_max, reserve=limits.providers_reserve)
 
-    def _trim(self, key: Key, entry: KeyRecords) -> None:
+    def _trim(self, key: Key, entry: KeyRecords, newcomer: PeerId | None = None) -> None:
+        """Let those go for whom there is no place at a key; raises Refused if a newcomer is one of them."""
         gone = sorted(
             (peer for peer, one in entry.records.items() if one.record.fields.withdrawn),
             key=lambda peer: (-entry.records[peer].record.fields.expires_at_ms, peer),
         )
         kept = {*self._order(entry).ordered, *gone[:TOMBSTONES_PER_KEY_MAX]}
+        if newcomer is not None and newcomer not in kept:
+            raise Refused("there are enough providers at this key", reason="full")
         for peer in [peer for peer in entry.records if peer not in kept]:
             self._drop(key, entry, peer)
 
@@ -203,8 +229,11 @@ class RecordStore:
             self._drop(key, entry, peer)
 
     def _drop(self, key: Key, entry: KeyRecords, peer: PeerId) -> None:
-        del entry.records[peer]
         self._note(key, peer)
+        self._remove(key, entry, peer)
+
+    def _remove(self, key: Key, entry: KeyRecords, peer: PeerId) -> None:
+        self._release(entry.records.pop(peer))
         self._keys_of[peer] -= 1
         if not self._keys_of[peer]:
             del self._keys_of[peer]
@@ -215,31 +244,74 @@ class RecordStore:
         if self._changed is not None:
             self._changed.add((key, peer))
 
-    def _make_room(self, key: Key, *, stranger: bool) -> None:
-        """Let the farthest key of strangers give way; raises Refused if there is none."""
-        if len(self._farthest) > 2 * self._limits.keys_max:  # keys that went by themselves have left entries behind
-            self._farthest = sorted((-(one ^ self._own), one) for one in self._keys)
-        if len(self._keys) < self._limits.keys_max:
-            return
-        aside: list[tuple[int, Key]] = []
+    def _add(self, challenge: Challenge, kept: KeptRecord) -> None:
+        """Take the first record of a provider at a key; raises Refused if there is no room for it."""
+        key, provider = challenge.key, kept.record.provider
+        entry = self._keys.get(key)
+        if entry is None:
+            entry = self._keys[key] = KeyRecords(challenge)
+        entry.records[provider] = kept
+        self._keys_of[provider] += 1
+        kept.bytes = record_bytes(entry.challenge, kept.record)
         try:
-            for _ in range(ROOM_TRIES):
-                if not self._farthest:
-                    break
-                distance, farthest = self._farthest[0]
-                if stranger and -distance <= key ^ self._own:
-                    break
-                heappop(self._farthest)
-                entry = self._keys.get(farthest)
-                if entry is None:
-                    continue
-                if any(self._weigh(peer) > 0 for peer in entry.records):
-                    aside.append((distance, farthest))
-                    continue
-                for peer in tuple(entry.records):
-                    self._drop(farthest, entry, peer)
-                return
-        finally:
-            for one in aside:
-                heappush(self._farthest, one)
-        raise Refused("this peer keeps records for enough keys", reason="full")
+            self._trim(key, entry, newcomer=provider)
+            self._make_room(key, provider, kept.sender, kept.bytes)
+        except Refused:
+            self._remove(key, entry, provider)
+            raise
+        self._charge(key, kept)
+
+    def _renew(self, entry: KeyRecords, kept: KeptRecord, record: ProviderRecord, sender: PeerId | None) -> None:
+        """Take a record in place of the one that it renews, or once more; raises Refused if there is no room for it.
+
+        It is charged to whoever brings it. The same one as before stays with whoever brought it until its provider brings it: so nobody can take over what
+        others have brought, and let it give way.
+        """
+        key, provider = entry.challenge.key, record.provider
+        changed = kept.record != record
+        if not changed and (sender == kept.sender or (kept.sender is not None and sender != provider)):
+            return
+        size = record_bytes(entry.challenge, record)
+        self._release(kept)  # it is not to give way to itself
+        try:
+            self._make_room(key, provider, sender, size)
+        except Refused:
+            self._charge(key, kept)
+            raise
+        self._note(key, provider)
+        kept.record, kept.sender, kept.bytes = record, sender, size
+        self._charge(key, kept)
+
+    def _charge(self, key: Key, kept: KeptRecord) -> None:
+        provider = kept.record.provider
+        kept.payer = self._shares.payer(provider, kept.sender)
+        self._shares.charge(kept.payer, (key, provider), kept.bytes)
+
+    def _release(self, kept: KeptRecord) -> None:
+        if kept.payer is not None:
+            self._shares.release(kept.payer, kept.bytes)
+            kept.payer = None
+
+    def _payer_at(self, key: Key, provider: PeerId) -> RecordPayer | None:
+        entry = self._keys.get(key)
+        kept = entry.records.get(provider) if entry is not None else None
+        return kept.payer if kept is not None else None
+
+    def _make_room(self, key: Key, provider: PeerId, sender: PeerId | None, size: int) -> None:
+        """Let records give way until there is room for one of so many bytes, which stands at its key already; raises Refused if it is the one to give way."""
+        limits, shares = self._limits, self._shares
+        while shares.bytes + size > limits.records_bytes_max or len(self._keys) > limits.keys_max:
+            place = shares.gives_way(shares.payer(provider, sender), key, size)
+            if place is None:
+                raise Refused("this peer keeps enough records", reason="full")
+            entry = self._keys[place[0]]
+            if not self._settle(place[0], entry.records[place[1]]):
+                self._drop(place[0], entry, place[1])
+
+    def _settle(self, key: Key, kept: KeptRecord) -> bool:
+        """Charge a record to whoever pays for it now; whether that is somebody else than before."""
+        if kept.payer is not None and kept.payer.vouched == (self._weigh(kept.record.provider) > 0):
+            return False
+        self._release(kept)
+        self._charge(key, kept)
+        return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from sys import getsizeof
 from typing import Final
 
 import msgspec
@@ -22,6 +23,10 @@ from fluvial.identity import PeerId
 from fluvial_dht_kademlia.machine.keyspace import Weigh
 from fluvial_dht_kademlia.machine.limits import ADDRESSES_MAX
 
+ADDRESS_BYTES: Final = 300
+"""The memory of an address beside the text of its host."""
+ADDRESSES_BYTES_MAX: Final = 3_072
+"""The memory of a peer's addresses of one kind, of which one is kept in any case: eight short ones have room, or five of the longest names."""
 LOOKED_AT: Final = 16
 """Entries among which the one that goes is chosen."""
 PAUSE_MS_FIRST: Final = 1_000
@@ -56,6 +61,18 @@ class BookEntry(msgspec.Struct):
     def tried(self) -> tuple[Address, ...]:
         """Where this peer tries."""
         return tuple(dict.fromkeys((*self.fixed, *self.proven, *self.said)))
+
+
+def _fitting(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """The first addresses that have room."""
+    kept: list[Address] = []
+    left = ADDRESSES_BYTES_MAX
+    for address in dict.fromkeys(addresses):
+        left -= ADDRESS_BYTES + getsizeof(address.host)
+        if kept and (left < 0 or len(kept) == ADDRESSES_MAX):
+            break
+        kept.append(address)
+    return tuple(kept)
 
 
 class AddressBook(msgspec.Struct):
@@ -110,7 +127,7 @@ class AddressBook(msgspec.Struct):
             return False
         entry = self._entry(peer)
         news = any(one not in entry.tried for one in told)
-        entry.said = tuple(dict.fromkeys((*told, *entry.said)))[:ADDRESSES_MAX]
+        entry.said = _fitting((*told, *entry.said))
         self._noted(peer, entry, now)
         if news:
             entry.failures, entry.pause_until = 0, 0
@@ -122,7 +139,7 @@ class AddressBook(msgspec.Struct):
         if peer == self.own or address.peer not in (None, peer):
             return
         entry = self._entry(peer)
-        entry.proven = tuple(dict.fromkeys((address.with_peer(peer), *entry.proven)))[:ADDRESSES_MAX]
+        entry.proven = _fitting((address.with_peer(peer), *entry.proven))
         entry.failures, entry.pause_until = 0, 0
         self._noted(peer, entry, now)
         self._trim()
@@ -167,7 +184,7 @@ class AddressBook(msgspec.Struct):
     def restore(self, contact: Contact, seen_at: int) -> None:
         """Take back what was in the book before a restart. Much may have changed: nothing is proven."""
         if contact.peer != self.own and contact.peer not in self._fixed and len(self._entries) < self.entries_max:
-            self._entries[contact.peer] = BookEntry(said=contact.addresses, seen_at=seen_at)
+            self._entries[contact.peer] = BookEntry(said=_fitting(contact.addresses), seen_at=seen_at)
 
     def take_changes(self) -> Sequence[tuple[PeerId, BookEntry | None]]:
         """What has changed since the last call; None for a peer that is not in the book any more."""

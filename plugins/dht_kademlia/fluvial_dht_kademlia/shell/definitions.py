@@ -37,6 +37,7 @@ records = Table(
     Column("record", LargeBinary, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False, server_default=""),
 )
 publications = Table(
     "kademlia_publications",
@@ -62,7 +63,7 @@ _put_contact = per_dialect(
 _put_record = per_dialect(
     lambda insert: (one := insert(records)).on_conflict_do_update(
         index_elements=["key", "provider"],
-        set_={name: one.excluded[name] for name in ("challenge", "record", "since_ms", "expires_ms")},
+        set_={name: one.excluded[name] for name in ("challenge", "record", "since_ms", "expires_ms", "sender")},
     )
 )
 _put_publication = per_dialect(

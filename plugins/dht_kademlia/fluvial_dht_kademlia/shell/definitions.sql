@@ -7,11 +7,11 @@ SELECT kademlia_contacts.peer, kademlia_contacts.addresses, kademlia_contacts.se
 FROM kademlia_contacts ORDER BY kademlia_contacts.seen_ms DESC, kademlia_contacts.peer
  LIMIT :most OFFSET 0
 -- put_record
-INSERT INTO kademlia_records ("key", provider, challenge, record, since_ms, expires_ms) VALUES (:key, :provider, :challenge, :record, :since_ms, :expires_ms) ON CONFLICT ("key", provider) DO UPDATE SET challenge = excluded.challenge, record = excluded.record, since_ms = excluded.since_ms, expires_ms = excluded.expires_ms
+INSERT INTO kademlia_records ("key", provider, challenge, record, since_ms, expires_ms, sender) VALUES (:key, :provider, :challenge, :record, :since_ms, :expires_ms, :sender) ON CONFLICT ("key", provider) DO UPDATE SET challenge = excluded.challenge, record = excluded.record, since_ms = excluded.since_ms, expires_ms = excluded.expires_ms, sender = excluded.sender
 -- drop_record
 DELETE FROM kademlia_records WHERE kademlia_records."key" = :of AND kademlia_records.provider = :by
 -- records
-SELECT kademlia_records."key", kademlia_records.provider, kademlia_records.challenge, kademlia_records.record, kademlia_records.since_ms, kademlia_records.expires_ms
+SELECT kademlia_records."key", kademlia_records.provider, kademlia_records.challenge, kademlia_records.record, kademlia_records.since_ms, kademlia_records.expires_ms, kademlia_records.sender
 FROM kademlia_records
 WHERE kademlia_records.expires_ms > :now ORDER BY kademlia_records.since_ms
 -- drop_expired

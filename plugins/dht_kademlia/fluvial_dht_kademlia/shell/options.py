@@ -37,6 +37,9 @@ class KademliaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=255, description="of these, places for providers without weight")
     ] = 8
     keys_max: Annotated[int, Meta(ge=1, le=1_000_000, description="keys for which records are kept")] = 10_000
+    records_bytes_max: Annotated[
+        int, Meta(ge=2**20, description="memory of all records that are kept, shared among those who bring them")
+    ] = 64 * 2**20
     local_discovery: Annotated[
         bool,
         Meta(description="find peers of this network on the local network by mDNS; needs fluvial-dht-kademlia[local]"),
@@ -75,4 +78,5 @@ class KademliaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             providers_max=self.providers_max,
             providers_reserve=self.providers_reserve,
             keys_max=self.keys_max,
+            records_bytes_max=self.records_bytes_max,
         )

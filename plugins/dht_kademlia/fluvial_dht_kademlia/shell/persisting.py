@@ -43,7 +43,7 @@ class StateKeeper:
         self._store = store
         self._publications = publications
         self._log = log
-        self._unwritten: list[tables.RecordRow] = []
+        self._failing = False
 
     async def load(self, now: int, contacts_max: int) -> None:
         """Take back what was kept before a restart.
@@ -54,10 +54,15 @@ class StateKeeper:
         for contact, seen_at in await self._database.read(Prepared(tables.read_contacts, count_max=contacts_max)):
             self._book.restore(contact, seen_at)
         await self._database.write(Prepared(tables.drop_expired, now=now))
+        self._store.watch()
         for challenge, kept in await self._database.read(Prepared(tables.read_records, now=now)):
             self._store.restore(challenge, kept)
         self._publications.restore(await self._database.read(Prepared(tables.read_publications)))
-        self._store.watch()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much could not be written that no more should be taken."""
+        return self._failing and self._store.changes >= ROWS_MAX
 
     async def write_records(self) -> None:
         """Write what has changed among the records that are kept for others.
@@ -65,15 +70,16 @@ class StateKeeper:
         Raises:
             StorageError: it cannot be written; it is tried again with the next call.
         """
-        rows = self._unwritten + tables.changed_records(self._store)
-        self._unwritten = []
+        rows = tables.changed_records(self._store)
         for first in range(0, len(rows), ROWS_MAX):
             some = rows[first : first + ROWS_MAX]
             try:
                 await self._database.write(Prepared(tables.write_records, rows=some))
             except BaseException:
-                self._unwritten = [*rows[first:], *self._unwritten]
+                self._failing = True
+                self._store.changed(*((key, peer) for key, peer, _ in rows[first:]))
                 raise
+            self._failing = False
 
     async def write_own(self) -> None:
         """Write what has changed among this peer's own records; raises as :meth:`write_records`."""

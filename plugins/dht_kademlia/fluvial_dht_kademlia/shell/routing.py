@@ -163,6 +163,8 @@ class KademliaRouting(Routing):
         gauge.set_function(lambda: len(self._machine.table))
         gauge = Gauge("fluvial_dht_keys", "Keys for which records are kept for others", registry=metrics)
         gauge.set_function(lambda: len(self._machine.store))
+        gauge = Gauge("fluvial_dht_records_bytes", "Memory of the records that are kept for others", registry=metrics)
+        gauge.set_function(lambda: self._machine.store.bytes)
         self._ways = Counter(
             "fluvial_routing_finds",
             "Peers that the routing was asked for, by where they were found",
@@ -333,6 +335,9 @@ class KademliaRouting(Routing):
     async def _answer(self, sender: PeerId, payload: bytes) -> bytes:
         request = decode_request(payload)
         kind = type(request).__name__
+        if isinstance(request, AddProvider) and self._keeper.behind:
+            self._requests.labels(kind=kind, outcome="refused").inc()
+            return encode_answer(RecordStored(False, "storage"))
         self._weights.refresh()
         answer, effects = self._machine.receive(self._shown(sender), request, self._clock.now_ms())
         self._driver.carry_out(effects)

@@ -95,6 +95,7 @@ def write_records(transaction: Transaction, rows: Sequence[RecordRow]) -> None:
                 "record": encode(one.record),
                 "since_ms": one.since,
                 "expires_ms": one.record.fields.expires_at_ms,
+                "sender": one.sender or "",
             }
         )
     if kept:
@@ -109,7 +110,8 @@ def read_records(transaction: Transaction, now: int) -> list[tuple[Challenge, Ke
     for row in transaction.each(_RECORDS, {"now": now}):
         challenge = decode(row.challenge, Challenge, what="challenge in the database")
         record = decode(row.record, ProviderRecord, what="record in the database")
-        found.append((challenge, KeptRecord(record, row.since_ms, now)))
+        sender = PeerId.parse(row.sender) if row.sender else None
+        found.append((challenge, KeptRecord(record, row.since_ms, now, sender)))
     return found
 
 

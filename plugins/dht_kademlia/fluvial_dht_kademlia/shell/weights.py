@@ -7,7 +7,7 @@ from typing import Final
 from fluvial.identity import PeerId
 from fluvial.ports import Trust
 
-REMEMBERED_MAX: Final = 65_536
+REMEMBERED_MAX: Final = 16_384
 
 
 class WeightCache:
@@ -29,7 +29,7 @@ class WeightCache:
     def refresh(self) -> None:
         """Forget what may have changed; called before each step of the machine."""
         version = self._trust.version
-        if version != self._version or len(self._weights) > REMEMBERED_MAX:
+        if version != self._version:
             self._version = version
             self._weights.clear()
 
@@ -37,5 +37,7 @@ class WeightCache:
         """The weight of a peer now."""
         weight = self._weights.get(peer)
         if weight is None:
+            if len(self._weights) >= REMEMBERED_MAX:
+                self._weights.clear()
             weight = self._weights[peer] = self._trust.weight(peer)
         return weight
