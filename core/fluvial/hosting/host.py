@@ -53,7 +53,7 @@ from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
-from fluvial.hosting.transaction_desk import TRANSACTIONS, TransactionDesk
+from fluvial.hosting.transaction_desk import TRANSACTIONS, TRANSACTIONS_BYTES_MAX, TransactionDesk
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -163,7 +163,7 @@ class ConsensusHost(Consensus):
                 Answer(
                     protocol=TRANSACTIONS,
                     by=self._transactions.answer,
-                    bytes_max=FRAME_BYTES_MAX,
+                    bytes_max=TRANSACTIONS_BYTES_MAX,
                     at_once=64,
                     per_sender=4,
                 ),

@@ -10,12 +10,12 @@ from collections.abc import Container, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
-from fluvial.errors import Refused
+from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.ledger.execution import parameters_of, refusal
 from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.state import Changes, State
-from fluvial.ledger.transactions import SignedTransaction, parse, transaction_id
-from fluvial.ledger.urgent import UrgentLane
+from fluvial.ledger.transactions import SignedTransaction, parse, payment_of, transaction_id
+from fluvial.ledger.urgent import NoRoom, UrgentLane
 
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 32 << 20
@@ -61,6 +61,17 @@ class TransactionPool:
     def __len__(self) -> int:
         return self._count + len(self._urgent)
 
+    def holds(self, transaction: bytes) -> bool:
+        """Whether these very bytes wait here; its body is not read for that."""
+        try:
+            payment = payment_of(transaction)
+        except RemoteProtocolError:
+            return False
+        if payment is None:
+            return self._urgent.holds(transaction)
+        known = self._waiting.get(payment.sender, {}).get(payment.nonce)
+        return known is not None and known.transaction == transaction
+
     def add(self, transaction: bytes, state: State, height: int) -> None:
         """Let a transaction wait.
 
@@ -70,7 +81,7 @@ class TransactionPool:
             height: of the next block.
 
         Raises:
-            Refused: it can never be executed, or there is no room for it.
+            Refused: it can never be executed, or (:class:`NoRoom`) there is no room for it.
         """
         if reason := refusal(state, transaction, chain=self._chain, height=height):
             raise Refused(f"the ledger does not take this transaction: {reason}", reason="transaction")
@@ -86,7 +97,7 @@ class TransactionPool:
         account = _account(state, one.sender)
         if len(mine) >= self._per_sender or one.nonce - account.nonce > AHEAD_MAX + self._per_sender:
             self._tidy(one.sender)
-            raise Refused("too many transactions of this key are waiting", reason="transaction")
+            raise NoRoom("too many transactions of this key are waiting")
         if self._count >= WAITING_MAX or self._bytes + len(transaction) > WAITING_BYTES_MAX:
             self._tidy(one.sender)
             self._make_room(one.fee_max, len(transaction))
@@ -212,7 +223,7 @@ class TransactionPool:
                     return
             else:
                 heappop(self._poorest)
-        raise Refused("too many transactions are waiting", reason="transaction", hint="offer a higher fee")
+        raise NoRoom("too many transactions are waiting", hint="offer a higher fee")
 
 
 def _account(state: State, sender: bytes) -> Account:
