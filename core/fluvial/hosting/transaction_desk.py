@@ -29,7 +29,7 @@ YIELD_EVERY: Final = 16
 """Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
 
 
-class Admission:
+class TransactionIntake:
     """What becomes of the transactions of one message.
 
     Args:
@@ -135,18 +135,18 @@ class TransactionDesk:
             raise Refused(
                 "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
             )
-        admission = Admission(self._take, replica.pool.holds)
+        intake = TransactionIntake(self._take, replica.pool.holds)
         waiting = list(messages_of(payload))
         while waiting:
             some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
             async with self._admitting:
-                admission.admit(some)
+                intake.admit(some)
                 await anyio.lowlevel.checkpoint()
-        answer = encode(admission.reasons)
+        answer = encode(intake.reasons)
         if replica.validators.index(sender) is not None:
             return answer
-        self._tell_others(admission.taken)
-        return answer if admission.is_useful else RefusingAnswer(answer)
+        self._tell_others(intake.taken)
+        return answer if intake.is_useful else RefusingAnswer(answer)
 
     def _tell_others(self, transactions: Sequence[bytes]) -> None:
         if self._gossips and self._messages is not None:
