@@ -17,35 +17,44 @@ from fluvial.consensus.wire import (
     SnapshotAsk,
 )
 from fluvial.encoding import encode
-from fluvial.hosting.genesis_file import GenesisDocument, GenesisValidator, genesis_text
+from fluvial.hosting.genesis_file import GenesisDocument, GenesisParameters, GenesisValidator, genesis_text
 from fluvial.hosting.host import PROTOCOL
 from fluvial.hosting.messenger import FRAME_MESSAGES_MAX
 from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
-from fluvial.ledger.statements import NOTARIZE, Evidence
-from fluvial.ledger.transactions import TransferUnits, sign_transaction
+from fluvial.ledger.perimeters import MEMBERS_MAX, CreatePerimeter, PerimeterMember, PerimeterTerms
+from fluvial.ledger.statements import NOTARIZE, Evidence, Validator
+from fluvial.ledger.transactions import Body, SignedTransaction, TransferUnits, UpdateValidators, sign_transaction
 
 from tests.attacks.arena import Arena
 from tests.attacks.questions import ask
 
 BEGAN_MS: Final = 1_700_000_000_000
 POOR: Final = 200
+LARGE: Final = 4
+"""Transactions of almost 64 KiB in a message."""
+LARGE_TEXT: Final = "\N{GRINNING FACE}" + "a" * 64_000
+"""Takes four times as much memory as its encoding."""
 HISTORY_BYTES: Final = 300_000
 FRAMES: Final = 4
 """Written in one go."""
 Messages = Callable[[Arena], list[bytes]]
 
 
-def genesis_of(validator: PeerId) -> GenesisDocument:
+def genesis_of(validator: PeerId, *, fee: int = 0) -> GenesisDocument:
     """The ledger of one validator; whoever knows that knows its genesis."""
-    return GenesisDocument(name="attacked", time_ms=BEGAN_MS, validators=(GenesisValidator(str(validator)),))
+    parameters = GenesisParameters(fee_per_byte=fee)
+    one = GenesisValidator(str(validator))
+    return GenesisDocument(name="attacked", time_ms=BEGAN_MS, validators=(one,), parameters=parameters)
 
 
-def ledger_seats(folder: Path, validator: PeerId, *, validates: bool) -> Mapping[str, Mapping[str, Any]]:
-    """What a peer's settings have besides for holding that ledger; writes its genesis into the folder."""
+def ledger_seats(
+    folder: Path, validator: PeerId, *, validates: bool, attack: str = ""
+) -> Mapping[str, Mapping[str, Any]]:
+    """What a peer's settings have besides for holding the ledger of an attack; writes its genesis into the folder."""
     file = folder / "genesis.json"
-    file.write_bytes(genesis_text(genesis_of(validator)))
+    file.write_bytes(genesis_text(genesis_of(validator, fee=int(attack in WITH_FEES))))
     ledger = {"genesis": str(file), "idle_ms": 200}
     return {"consensus": {"kind": "simplex"}, "ledger": ledger} if validates else {"ledger": {**ledger, "follow": True}}
 
@@ -123,6 +132,34 @@ def poor_transactions(arena: Arena, keys: KeyPair, *, validator: Callable[[Arena
         )
 
 
+def large_transactions(arena: Arena, keys: KeyPair, *, validator: Callable[[Arena], PeerId]) -> Iterator[bytes]:
+    """As large as they may be and of ever other senders, none of whom can pay; each takes much more memory than its bytes, and none is signed."""
+    chain = genesis_of(validator(arena), fee=1).genesis().chain
+    members = tuple(PerimeterMember(chr(1_000 + one) * 20, chr(1_000 + one) * 20) for one in range(MEMBERS_MAX))
+    bodies: tuple[Body, ...] = (
+        CreatePerimeter(PerimeterTerms(members, bytes(32), (keys.public_key,))),
+        UpdateValidators(remove=(LARGE_TEXT,)),
+        UpdateValidators(add=(Validator(LARGE_TEXT),)),
+    )
+    while True:
+        yield encode(
+            [
+                encode(
+                    SignedTransaction(
+                        chain,
+                        arena.rng.randbytes(32),
+                        0,
+                        2**53,
+                        2**60,
+                        bodies[number % len(bodies)],
+                        arena.rng.randbytes(64),
+                    )
+                )
+                for number in range(LARGE)
+            ]
+        )
+
+
 def _attacks(role: str) -> Mapping[str, Callable[[Arena], Awaitable[None]]]:
     frames = {
         f"{role}-{make.__name__}".replace("_", "-"): partial(
@@ -136,10 +173,15 @@ def _attacks(role: str) -> Mapping[str, Callable[[Arena], Awaitable[None]]]:
     poor = partial(
         ask, protocol=TRANSACTIONS, payloads=partial(poor_transactions, validator=validator), together=FRAMES
     )
-    return {**frames, f"{role}-transactions": poor}
+    large = partial(
+        ask, protocol=TRANSACTIONS, payloads=partial(large_transactions, validator=validator), together=FRAMES
+    )
+    return {**frames, f"{role}-transactions": poor, f"{role}-large-transactions": large}
 
 
 ON_VALIDATORS: Final = _attacks("validator")
 ON_FOLLOWERS: Final = _attacks("follower")
 LEDGERS: Final = {**ON_VALIDATORS, **ON_FOLLOWERS}
 """By name."""
+WITH_FEES: Final = frozenset({"validator-large-transactions", "follower-large-transactions"})
+"""Attacks on a ledger where transactions cost something."""

@@ -328,7 +328,7 @@ def _ledgers(name: str, folder: Path) -> tuple[Sequence[Mapping[str, Mapping[str
     if name not in LEDGERS:
         return ({}, {}), keys
     validator = keys[name in ON_VALIDATORS].peer_id
-    return [ledger_seats(folder, validator, validates=one.peer_id == validator) for one in keys], keys
+    return [ledger_seats(folder, validator, validates=one.peer_id == validator, attack=name) for one in keys], keys
 
 
 def _rss_mb(pid: int) -> int:

@@ -12,6 +12,8 @@ from fluvial.ledger.statements import ValidatorSet, Verify
 
 ANSWER_BLOCKS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 1 << 20
+RECENT_BYTES_MAX: Final = 96 << 20
+"""Of payloads in memory: those of as many blocks as a proof may reach back, and as votes for checkpoints are gathered for, if each is as large as it may be."""
 
 
 class BlockStore(Protocol):
@@ -76,14 +78,16 @@ class BlocksInMemory:
 
 
 class RecentBlocks:
-    """The newest blocks in memory, for peers that keep the others elsewhere.
+    """The newest blocks in memory, for peers that keep the others elsewhere: so many, of so many bytes together, and the last one in any case.
 
     Args:
         count: how many.
     """
 
     def __init__(self, count: int) -> None:
-        self._blocks: deque[LedgerBlock] = deque(maxlen=count)
+        self._count: Final = count
+        self._blocks: deque[LedgerBlock] = deque()
+        self._bytes = 0
         self._proofs: dict[int, FinalityProof] = {}
 
     @property
@@ -93,13 +97,16 @@ class RecentBlocks:
 
     def append(self, block: LedgerBlock) -> None:
         """Keep the next block, and drop the oldest if there is no room."""
-        if len(self._blocks) == self._blocks.maxlen:
+        self._bytes += len(block.payload)
+        while self._blocks and (len(self._blocks) >= self._count or self._bytes > RECENT_BYTES_MAX):
             self._proofs.pop(self.first, None)
+            self._bytes -= len(self._blocks.popleft().payload)
         self._blocks.append(block)
 
     def clear(self) -> None:
         """Forget all."""
         self._blocks.clear()
+        self._bytes = 0
         self._proofs.clear()
 
     def has(self, height: int) -> bool:
@@ -161,8 +168,9 @@ class BlockChain:
         return self.store.block(height).header
 
     def answer(self, above: int) -> HistoryAnswer:
-        """The blocks above a height; they must be in the store. None, if they are below a snapshot."""
-        heights = range(above + 1, self.tip.height + 1) if above >= self.base else range(0)
+        """The blocks above a height. None, if they are below a snapshot, or not in the store any more."""
+        is_here = above >= self.base and self.store.has(above + 1)
+        heights = range(above + 1, self.tip.height + 1) if is_here else range(0)
         found = ((self.store.block(one), self.store.proof(one)) for one in heights)
         return history_of(found, self.tip.height, self.base)
 

@@ -15,6 +15,39 @@ EARLY_MAX: Final = 64
 """Messages of the next epoch that are kept for each sender until it begins here. Whoever hears only validators bounds the senders."""
 
 
+EARLY_BYTES_MAX: Final = 32 << 20
+"""Of all of them together; whoever has most of them gives way. An epoch begins everywhere within moments: it is a message or two of each, and what is lost is repeated."""
+
+
+class EarlyMessages:
+    """Messages of the next epoch, by sender."""
+
+    def __init__(self) -> None:
+        self._kept: dict[PeerId, list[bytes]] = {}
+        self._sizes: dict[PeerId, int] = {}
+        self.held_bytes = 0
+
+    def put(self, sender: PeerId, data: bytes) -> None:
+        """Keep a message, if there is room; of whoever has the most bytes, the newest go."""
+        kept = self._kept.setdefault(sender, [])
+        if len(kept) >= EARLY_MAX or len(data) > EARLY_BYTES_MAX:
+            return
+        kept.append(data)
+        self._grow(sender, len(data))
+        while self.held_bytes > EARLY_BYTES_MAX:
+            heaviest = max(self._sizes, key=lambda one: self._sizes[one])
+            self._grow(heaviest, -len(self._kept[heaviest].pop()))
+
+    def taken(self) -> Sequence[tuple[PeerId, bytes]]:
+        """All that is kept, which is forgotten here."""
+        kept, self._kept, self._sizes, self.held_bytes = self._kept, {}, {}, 0
+        return [(sender, data) for sender, messages in kept.items() for data in messages]
+
+    def _grow(self, sender: PeerId, size: int) -> None:
+        self._sizes[sender] = self._sizes.get(sender, 0) + size
+        self.held_bytes += size
+
+
 class EpochEngine:
     """Runs one engine after another, each for an epoch; nothing of one epoch reaches the engine of another.
 
@@ -26,7 +59,7 @@ class EpochEngine:
         self.epoch = 0
         self._engine: ConsensusEngine | None = None
         self._events: deque[Event] = deque()
-        self._early: dict[PeerId, list[bytes]] = {}
+        self._early = EarlyMessages()
 
     def begin(self, epoch: int, engine: ConsensusEngine, records: Sequence[bytes], now: int) -> Sequence[Effect]:
         """Another epoch begins; what its engine asks for first. Call :meth:`hear_early` once that is carried out.
@@ -38,15 +71,14 @@ class EpochEngine:
             now: in milliseconds.
         """
         if epoch != self.epoch + 1:
-            self._early.clear()
+            self._early.taken()
         self.epoch, self._engine = epoch, engine
         self._events.clear()
         return engine.start(records, now)
 
     def hear_early(self) -> None:
         """Let the engine hear the messages of its epoch that came before it began."""
-        early, self._early = self._early, {}
-        self._events += (MessageReceived(sender, data) for sender, messages in early.items() for data in messages)
+        self._events += (MessageReceived(sender, data) for sender, data in self._early.taken())
 
     def happened(self, event: Event) -> None:
         """An event for the engine; it is handled after all that happened before it."""
@@ -57,9 +89,7 @@ class EpochEngine:
         if epoch == self.epoch:
             self.happened(MessageReceived(sender, data))
         elif epoch == self.epoch + 1:
-            kept = self._early.setdefault(sender, [])
-            if len(kept) < EARLY_MAX:
-                kept.append(data)
+            self._early.put(sender, data)
         return epoch == self.epoch
 
     def next_effects(self, now: int) -> Sequence[Effect] | None:

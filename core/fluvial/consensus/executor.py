@@ -34,7 +34,7 @@ class Executor:
     def __init__(self, chain: BlockChain, state: State, rules: LedgerRules, skew_ms: int) -> None:
         self.chain, self.state = chain, state
         self._rules, self._skew_ms = rules, skew_ms
-        self._results: dict[tuple[bytes, bytes, int], Executed] = {}
+        self._results: dict[tuple[bytes, bytes, int], tuple[int, Executed]] = {}
         self._blocks: dict[bytes, tuple[BlockHeader, Executed]] = {}
 
     def clear(self) -> None:
@@ -47,7 +47,7 @@ class Executor:
         height, time_ms, state = self._parent(parent)
         time_ms = max(time_ms + 1, wall_ms)
         payload, done = self._rules.build(state, pool, height=height + 1, time_ms=time_ms)
-        self._remember((parent, payload, time_ms), done)
+        self._remember((parent, payload, time_ms), height + 1, done)
         return payload, self._rules.root(done.state), time_ms, done.terminal
 
     def gather(self, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
@@ -123,6 +123,8 @@ class Executor:
         height = block.header.height
         for old in [one for one, (known, _) in self._blocks.items() if known.height <= height]:
             del self._blocks[old]
+        for past in [one for one, (of, _) in self._results.items() if of <= height]:
+            del self._results[past]
 
     def _parent(self, block: bytes) -> tuple[int, int, State]:
         """Height, time and state of the tip, or of a block that was checked."""
@@ -134,14 +136,15 @@ class Executor:
     def _run(self, block: LedgerBlock, state: State) -> Executed:
         header = block.header
         key = (header.parent, block.payload, header.time_ms)
-        done = self._results.get(key)
-        if done is None:
+        if (known := self._results.get(key)) is not None:
+            done = known[1]
+        else:
             done = self._rules.check(state, block.payload, height=header.height, time_ms=header.time_ms)
-            self._remember(key, done)
+            self._remember(key, header.height, done)
         if self._rules.root(done.state) != header.state:
             raise Invalid("state root")
         remember(self._blocks, header.id, (header, done), most=TENTATIVE_MAX)
         return done
 
-    def _remember(self, key: tuple[bytes, bytes, int], done: Executed) -> None:
-        remember(self._results, key, done, most=TENTATIVE_MAX)
+    def _remember(self, key: tuple[bytes, bytes, int], height: int, done: Executed) -> None:
+        remember(self._results, key, (height, done), most=TENTATIVE_MAX)

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fluvial.errors import ConfigError
 from fluvial.identity import PeerId
-from fluvial.ledger.genesis import Amount, Genesis, Parameters
+from fluvial.ledger.genesis import ADMINISTRATORS_MAX, Amount, Genesis, Parameters
 from fluvial.ledger.statements import Validator
 
 GENESIS_BYTES_MAX: Final = 16 << 20
@@ -26,7 +26,7 @@ class GenesisValidator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GenesisParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """As :class:`fluvial.ledger.genesis.Parameters`, with the administrators' peer ids."""
 
-    administrators: tuple[str, ...] = ()
+    administrators: Annotated[tuple[str, ...], Meta(max_length=ADMINISTRATORS_MAX)] = ()
     threshold: Annotated[int, Meta(ge=1)] = 1
     fee_per_byte: Amount = 0
     validators_min: Annotated[int, Meta(ge=1)] = 4

@@ -53,7 +53,7 @@ from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
-from fluvial.hosting.transaction_desk import TRANSACTIONS, TransactionDesk
+from fluvial.hosting.transaction_desk import TRANSACTIONS, TRANSACTIONS_BYTES_MAX, TransactionDesk
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -67,6 +67,8 @@ from fluvial.waiting import now_s
 PROTOCOL: Final = "/fluvial/consensus/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
+WISH_BYTES_MAX: Final = 128
+"""Of a question for a part of a snapshot, which is kept until its turn comes."""
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 
 
@@ -163,7 +165,7 @@ class ConsensusHost(Consensus):
                 Answer(
                     protocol=TRANSACTIONS,
                     by=self._transactions.answer,
-                    bytes_max=FRAME_BYTES_MAX,
+                    bytes_max=TRANSACTIONS_BYTES_MAX,
                     at_once=64,
                     per_sender=4,
                 ),
@@ -187,7 +189,9 @@ class ConsensusHost(Consensus):
             async with anyio.create_task_group() as tasks:
                 peers = self._context.peers
                 self._tasks = tasks
-                self._messages = Messenger(peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX)
+                self._messages = Messenger(
+                    peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX, known=self._is_known
+                )
                 self._news = FollowerNews(self._messages, lambda: self._desk.followers, self._status)
                 self._transactions.open(tasks)
                 tasks.start_soon(self._writer.run)
@@ -243,6 +247,9 @@ class ConsensusHost(Consensus):
             self._log.error("consensus_silent", why=SILENT, votes_from_epoch=self._votes_from)
         self._log.info("ledger_opened", height=tip.height, epoch=self.replica.epoch, chain=chain.hex()[:12])
         return outputs
+
+    def _is_known(self, peer: PeerId) -> bool:
+        return self.replica is not None and self.replica.validators.index(peer) is not None
 
     def _running(self) -> Replica:
         if self.replica is None or self._tasks is None:
@@ -353,13 +360,16 @@ class ConsensusHost(Consensus):
     def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
         replica = self._running()
         assert self._tasks is not None, "it runs"
+        assert self._messages is not None, "it runs"
         messages = messages_of(payload)
-        if replica.validators.index(sender) is None:
+        if not self._is_known(sender):
             messages = of_stranger(messages, asked=replica.is_asked(sender))
         useful = False
         for data in messages:
-            known = replica.validators.index(sender) is not None
+            known = self._is_known(sender)
             match tag_of(data):
+                case b"ask" if not known and not self._messages.is_idle(sender):
+                    continue  # it has not read what it was answered before
                 case b"ask":
                     base = replica.chain.base
                     if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
@@ -372,6 +382,8 @@ class ConsensusHost(Consensus):
                 case _:
                     useful |= self._take(replica, sender, data) or known
         wishes = [data for data in messages if tag_of(data) == b"wants"]
+        if any(len(data) > WISH_BYTES_MAX for data in wishes):
+            raise RemoteProtocolError("this is no question for a part of a snapshot")
         if wishes:
             return self._hand_out(replica, sender, wishes)
         return b"" if useful else RefusingAnswer()

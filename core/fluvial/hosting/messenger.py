@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -29,31 +29,48 @@ ANSWERS_TAGS: Final = frozenset({b"history", b"part"})
 """Answers: up to a whole frame each, which is read and written again before it can be judged."""
 WAITING_MAX: Final = 1_024
 WAITING_BYTES_MAX: Final = 8 << 20
+STRANGERS_BYTES_MAX: Final = 32 << 20
+"""What waits for all who are no validators, together, with what is being sent to them; whoever has not read for longest gives way."""
 PAUSE_MIN_S: Final = 0.05
 PAUSE_MAX_S: Final = 1.0
 
 
+class _Held:
+    """Bytes that several queues hold."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class _Queue:
     """What waits for one peer; the oldest goes if there is no room.
+
+    Args:
+        held: counts what this queue and others hold.
 
     Attributes:
         sending: whether a task empties it, since something has to be waited for.
         pause_s: how long that task waits after the next failure.
     """
 
-    __slots__ = ("bytes", "messages", "pause_s", "sending")
+    __slots__ = ("_flight", "_flying", "bytes", "held", "messages", "pause_s", "sending")
 
-    def __init__(self) -> None:
+    def __init__(self, held: _Held) -> None:
         self.messages: deque[bytes] = deque()
         self.bytes = 0
+        self.held = held
         self.sending = False
         self.pause_s = PAUSE_MIN_S
+        self._flying = 0
+        self._flight: anyio.CancelScope | None = None
 
     def put(self, message: bytes) -> None:
         while self.messages and (len(self.messages) >= WAITING_MAX or self.bytes + len(message) > WAITING_BYTES_MAX):
-            self.bytes -= len(self.messages.popleft())
+            self.drop(1)
         self.messages.append(message)
-        self.bytes += len(message)
+        self._grow(len(message))
 
     def frame(self) -> Sequence[bytes]:
         """The messages that go next, which stay until they are dropped."""
@@ -69,11 +86,34 @@ class _Queue:
     def drop(self, count: int) -> None:
         """Some of the oldest were sent."""
         for _ in range(min(count, len(self.messages))):
-            self.bytes -= len(self.messages.popleft())
+            self._grow(-len(self.messages.popleft()))
 
     def clear(self) -> None:
         self.messages.clear()
-        self.bytes = 0
+        self._grow(-self.bytes)
+
+    def take_off(self, frame: Sequence[bytes], flight: anyio.CancelScope) -> None:
+        """These oldest messages are being sent; they count until they have landed."""
+        self._flight, self._flying = flight, sum(map(len, frame))
+        self.held.bytes += self._flying
+        self.drop(len(frame))
+
+    def land(self) -> None:
+        """What was being sent is sent, or given up."""
+        self.held.bytes -= self._flying
+        self._flight, self._flying = None, 0
+
+    def give_way(self) -> None:
+        """Give up all that waits, and what is being sent."""
+        flight = self._flight
+        self.clear()
+        self.land()
+        if flight is not None:
+            flight.cancel()
+
+    def _grow(self, size: int) -> None:
+        self.bytes += size
+        self.held.bytes += size
 
 
 class Messenger:
@@ -86,21 +126,37 @@ class Messenger:
         protocol: its name.
         tasks: runs a task for each peer that has to be waited for.
         peers_max: to so many different ones; messages to further peers are dropped.
+        known: whether a peer is a validator; all others share ``STRANGERS_BYTES_MAX``.
     """
 
-    def __init__(self, peers: Peers, protocol: str, tasks: TaskGroup, *, peers_max: int) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        protocol: str,
+        tasks: TaskGroup,
+        *,
+        peers_max: int,
+        known: Callable[[PeerId], bool] = lambda _: True,
+    ) -> None:
         self._peers, self._protocol, self._tasks = peers, protocol, tasks
-        self._peers_max = peers_max
+        self._peers_max, self._known = peers_max, known
+        self._of_validators, self._of_strangers = _Held(), _Held()
+        self._flights: dict[PeerId, _Queue] = {}  # to strangers, the oldest first
         self._queues: dict[PeerId, _Queue] = {}
         self._due: dict[PeerId, _Queue] = {}
 
     def send(self, to: PeerId, message: bytes) -> None:
         """Send a message when its turn comes; returns at once."""
         queue = self._queues.get(to)
+        held = self._of_validators if self._known(to) else self._of_strangers
+        if held is self._of_strangers and not self._has_room(len(message)):
+            return
         if queue is None:
             if len(self._queues) >= self._peers_max and not self._forget():
                 return
-            queue = self._queues[to] = _Queue()
+            queue = self._queues[to] = _Queue(held)
+        elif queue.held is not held and not queue.messages and not queue.sending:
+            queue.held = held  # it has become a validator, or is none any more
         queue.put(message)
         if not queue.sending:
             if not self._due:
@@ -113,9 +169,15 @@ class Messenger:
             self.send(peer, message)
 
     def is_idle(self, to: PeerId) -> bool:
-        """Whether nothing waits for a peer."""
+        """Whether nothing waits for a peer, and nothing is being sent to it."""
         queue = self._queues.get(to)
-        return queue is None or not queue.messages
+        return queue is None or not (queue.messages or queue.sending)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes may wait for a stranger; whoever has not read for longest gives way to it."""
+        while self._of_strangers.bytes + size > STRANGERS_BYTES_MAX and self._flights:
+            self._flights.pop(next(iter(self._flights))).give_way()
+        return self._of_strangers.bytes + size <= STRANGERS_BYTES_MAX
 
     def _forget(self) -> bool:
         """Make room for another peer; False if all are being sent to."""
@@ -143,14 +205,24 @@ class Messenger:
         try:
             while queue.messages:
                 frame = queue.frame()
-                queue.drop(len(frame))
-                try:
-                    await self._peers.send(to, self._protocol, encode(frame))
+                reached = True
+                with anyio.CancelScope() as flight:
+                    queue.take_off(frame, flight)
+                    if queue.held is self._of_strangers:
+                        self._flights[to] = queue
+                    try:
+                        await self._peers.send(to, self._protocol, encode(frame))
+                    except (Unreachable, RemoteProtocolError, LocalProtocolError):
+                        reached = False
+                    finally:
+                        queue.land()
+                        self._flights.pop(to, None)
+                if reached:
                     queue.pause_s = PAUSE_MIN_S
-                except (Unreachable, RemoteProtocolError, LocalProtocolError):
-                    queue.clear()  # what is older than the peer's return is of no use to it: engines repeat what matters
-                    await anyio.sleep(queue.pause_s)
-                    queue.pause_s = min(2 * queue.pause_s, PAUSE_MAX_S)
+                    continue
+                queue.clear()  # what is older than the peer's return is of no use to it: engines repeat what matters
+                await anyio.sleep(queue.pause_s)
+                queue.pause_s = min(2 * queue.pause_s, PAUSE_MAX_S)
         finally:
             queue.sending = False
 

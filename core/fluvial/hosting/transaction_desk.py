@@ -12,16 +12,60 @@ from anyio.abc import TaskGroup
 from fluvial.consensus.replica import Replica
 from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError, Refused
-from fluvial.hosting.messenger import Messenger, messages_of
+from fluvial.hosting.messenger import FRAME_BYTES, Messenger, messages_of
 from fluvial.identity import PeerId
 from fluvial.ledger.execution import refusal
 from fluvial.ledger.statements import VALIDATORS_MAX
+from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX
+from fluvial.ledger.urgent import NoRoom
 from fluvial.ports import Context
+from fluvial.seats import RefusingAnswer
 
 TRANSACTIONS: Final = "/fluvial/transactions/1"
 SUBMIT_S: Final = 10.0
+TRANSACTIONS_BYTES_MAX: Final = FRAME_BYTES + TRANSACTION_BYTES_MAX
+"""Of one message to this desk: what :class:`Messenger` puts together, with one transaction that is as large as it may be."""
 YIELD_EVERY: Final = 16
 """Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
+
+
+class TransactionIntake:
+    """What becomes of the transactions of one message.
+
+    Args:
+        take: lets one wait for a block; raises Refused.
+        holds: whether one waits already.
+
+    Attributes:
+        reasons: for each, in order; empty if it was taken, or waits already.
+        taken: those that are new.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], holds: Callable[[bytes], bool]) -> None:
+        self._take, self._holds = take, holds
+        self._useless = 0
+        self.reasons: Final[list[str]] = []
+        self.taken: Final[list[bytes]] = []
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether at least a half of them may be in a block because of this message, now or once there is room."""
+        return bool(self.reasons) and 2 * self._useless <= len(self.reasons)
+
+    def admit(self, transactions: Iterable[bytes]) -> None:
+        """Let transactions wait."""
+        for transaction in transactions:
+            reason = ""
+            if self._holds(transaction):
+                self._useless += 1
+            else:
+                try:
+                    self._take(transaction)
+                    self.taken.append(transaction)
+                except Refused as error:
+                    reason = error.message
+                    self._useless += not isinstance(error, NoRoom)
+            self.reasons.append(reason)
 
 
 class TransactionDesk:
@@ -81,34 +125,28 @@ class TransactionDesk:
         raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
 
     async def answer(self, sender: PeerId, payload: bytes) -> bytes:
-        """Transactions of a validator, a follower or a client; answers with a reason for each that is refused."""
+        """Transactions of a validator, a follower or a client; answers with a reason for each that is refused.
+
+        If more of them are refused for good, or wait here already, than are taken or may be taken later, this was of no use, and its sender pays for the work. A
+        validator never does: it cannot know which of the transactions that it passes on are in a block by now.
+        """
         replica = self._running()
         if not replica.decides:
             raise Refused(
                 "this peer is no validator, and takes transactions from its own flows alone", reason="validator"
             )
-        reasons: list[str] = []
-        taken: list[bytes] = []
+        intake = TransactionIntake(self._take, replica.pool.holds)
         waiting = list(messages_of(payload))
         while waiting:
             some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
             async with self._admitting:
-                self._admit(some, reasons, taken)
+                intake.admit(some)
                 await anyio.lowlevel.checkpoint()
-        if replica.validators.index(sender) is None:
-            self._tell_others(taken)
-        return encode(reasons)
-
-    def _admit(self, transactions: Iterable[bytes], reasons: list[str], taken: list[bytes]) -> None:
-        """Let transactions wait; a reason is added for each, empty for those that are added to the taken ones."""
-        for transaction in transactions:
-            try:
-                self._take(transaction)
-            except Refused as error:
-                reasons.append(error.message)
-            else:
-                reasons.append("")
-                taken.append(transaction)
+        answer = encode(intake.reasons)
+        if replica.validators.index(sender) is not None:
+            return answer
+        self._tell_others(intake.taken)
+        return answer if intake.is_useful else RefusingAnswer(answer)
 
     def _tell_others(self, transactions: Sequence[bytes]) -> None:
         if self._gossips and self._messages is not None:

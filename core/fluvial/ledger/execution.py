@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from fluvial.encoding import decode
@@ -17,11 +18,14 @@ from fluvial.ledger.state import Changes, State
 from fluvial.ledger.transactions import (
     CarryRevocation,
     ReportOffence,
+    SignedPayment,
     SignedTransaction,
     Transaction,
     UpdateValidators,
     UrgentTransaction,
     parse,
+    payment_of,
+    remember,
 )
 
 BAD_SIGNATURE: Final = "signature"
@@ -54,13 +58,24 @@ def membership(state: State) -> Membership:
     """Epoch and validators of a state."""
     value = state.get(VALIDATORS, b"")
     assert value is not None, "every state that begins with a genesis has validators"
-    return decode(value, Membership, what="membership")
+    return _membership(value)
 
 
 def parameters_of(state: State) -> Parameters:
     """The parameters of a state."""
     value = state.get(PARAMETERS, b"")
     assert value is not None, "every state that begins with a genesis has parameters"
+    return _parameters(value)
+
+
+@lru_cache(maxsize=4)
+def _membership(value: bytes) -> Membership:
+    """Every transaction that somebody brings asks for it; a large ledger's is dearer to read than the transaction."""
+    return decode(value, Membership, what="membership")
+
+
+@lru_cache(maxsize=4)
+def _parameters(value: bytes) -> Parameters:
     return decode(value, Parameters, what="parameters")
 
 
@@ -100,22 +115,28 @@ def execute(
 
 
 def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:
-    """Why a transaction cannot wait for its turn; empty if it can. Its nonce may still lie in the future."""
-    try:
-        one = parse(transaction)
-    except RemoteProtocolError as error:
-        return error.message
+    """Why a transaction cannot wait for its turn; empty if it can, and then it is remembered. Its nonce may still lie in the future.
+
+    What costs little is looked at first: who cannot pay is refused before the body is read, and before the signature is verified.
+    """
     setting = BlockSetting(
         chain=chain, height=height, time_ms=0, epoch=membership(state).epoch, parameters=parameters_of(state)
     )
     changes = Changes(state)
     try:
+        payment = payment_of(transaction)
+        if payment is not None:
+            _paying(changes, setting, payment, len(transaction), future=True)
+        one = parse(transaction)
         if not isinstance(one, SignedTransaction):
             _urgent(changes, setting, one, len(transaction))
         else:
             _pay(changes, setting, one, len(transaction), future=True)
+    except RemoteProtocolError as error:
+        return error.message
     except (Invalid, BodyFailed) as error:
         return str(error)
+    remember(transaction, one)
     return ""
 
 
@@ -132,10 +153,12 @@ def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str
         except BodyFailed as error:
             raise Invalid(str(error)) from error
         changes.keep(inner)
+        remember(transaction, one)
         return ""
     if isinstance(one.body, UpdateValidators) and (VALIDATORS, b"") in changes.written:
         raise Invalid("one change of the validators in a block")
     _pay(changes, setting, one, len(transaction))
+    remember(transaction, one)
     try:
         apply(inner, setting, one)
     except BodyFailed as error:
@@ -162,24 +185,36 @@ def _pay(changes: Changes, setting: BlockSetting, one: SignedTransaction, size: 
     Raises:
         Invalid: the transaction must not be in this block.
     """
-    account = _payer(changes, setting, one, one.sender, size)
-    if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
-        raise Invalid("nonce")
+    account = _paying(changes, setting, one, size, future=future)
     if not one.is_signed:
         raise Invalid(BAD_SIGNATURE)
     changes.set(ACCOUNTS, one.sender, Account(one.nonce + 1, account.balance))
 
 
+def _paying(
+    changes: Changes, setting: BlockSetting, one: SignedTransaction | SignedPayment, size: int, *, future: bool
+) -> Account:
+    """The sender's account, as :func:`_payer`, if it is also this transaction's turn."""
+    account = _payer(changes, setting, one, one.sender, size)
+    if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
+        raise Invalid("nonce")
+    return account
+
+
 def _payer(
-    changes: Changes, setting: BlockSetting, one: SignedTransaction | CarryRevocation, key: bytes, size: int
+    changes: Changes,
+    setting: BlockSetting,
+    one: SignedTransaction | SignedPayment | CarryRevocation,
+    key: bytes,
+    size: int,
 ) -> Account:
     """The account that pays for a transaction, without the fee; raises Invalid if the transaction cannot be paid here and now."""
-    account = changes.read(ACCOUNTS, key, Account) or Account()
-    fee = size * setting.parameters.fee_per_byte
     if one.chain != setting.chain:
         raise Invalid("chain")
     if setting.height > one.valid_until:
         raise Invalid("expired")
+    account = changes.read(ACCOUNTS, key, Account) or Account()
+    fee = size * setting.parameters.fee_per_byte
     if fee > one.fee_max or fee > account.balance:
         raise Invalid("fee")
     return Account(account.nonce, account.balance - fee)

@@ -20,6 +20,9 @@ Amount = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 UNITS_MAX: Final = 2**62
 """Of all balances together. Nothing makes units, so no sum can become larger."""
 
+ADMINISTRATORS_MAX: Final = 65
+"""One who sends a transaction, and as many as can approve it."""
+
 VALIDATORS: Final = "validators"
 PARAMETERS: Final = "parameters"
 ACCOUNTS: Final = "accounts"
@@ -38,7 +41,7 @@ class Parameters(msgspec.Struct, frozen=True, array_like=True):
         evidence_epochs_max: for how many epochs an offence is punished.
     """
 
-    administrators: tuple[Key, ...] = ()
+    administrators: Annotated[tuple[Key, ...], msgspec.Meta(max_length=ADMINISTRATORS_MAX)] = ()
     threshold: Annotated[int, msgspec.Meta(ge=1)] = 1
     fee_per_byte: Amount = 0
     validators_min: Annotated[int, msgspec.Meta(ge=1)] = 4

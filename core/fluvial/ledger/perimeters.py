@@ -12,6 +12,7 @@ from fluvial.ledger.approvals import Approvals, agreeing
 from fluvial.ledger.genesis import Key
 from fluvial.ledger.setting import BlockSetting, BodyFailed
 from fluvial.ledger.state import Changes, State
+from fluvial.ledger.statements import PeerText
 
 PERIMETERS: Final = "perimeters"
 MEMBERS_MAX: Final = 256
@@ -23,7 +24,7 @@ class PerimeterMember(msgspec.Struct, frozen=True, array_like=True):
     """A service at a peer; ``*`` means all services of the peer."""
 
     service: ShortText
-    peer: ShortText
+    peer: PeerText
 
 
 class PerimeterTerms(msgspec.Struct, frozen=True, array_like=True):

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, NamedTuple
 
-from fluvial.errors import Refused
+from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.ledger.execution import parameters_of, refusal
 from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.state import Changes, State
-from fluvial.ledger.transactions import SignedTransaction, parse, transaction_id
-from fluvial.ledger.urgent import UrgentLane
+from fluvial.ledger.transactions import SignedTransaction, parse, payment_of, transaction_id
+from fluvial.ledger.urgent import NoRoom, UrgentLane
 
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 32 << 20
 PER_SENDER_MAX: Final = 64
 AHEAD_MAX: Final = 64
 """How far a nonce may lie in the future."""
+
+
+class WaitingTransaction(NamedTuple):
+    """A transaction that waits.
+
+    Attributes:
+        transaction: its bytes.
+        fee_max: what its sender pays at most; kept here, since what the bytes stand for may be forgotten.
+    """
+
+    transaction: bytes
+    fee_max: int
 
 
 class TransactionPool:
@@ -37,7 +49,7 @@ class TransactionPool:
         self._chain = chain
         self._newest_first = newest_first
         self._per_sender = per_sender
-        self._waiting: dict[bytes, dict[int, bytes]] = {}
+        self._waiting: dict[bytes, dict[int, WaitingTransaction]] = {}
         self._nonces: dict[bytes, int] = {}  # of those who have something waiting, on the newest state
         self._ready: dict[bytes, None] = {}  # of these, whose next transaction is here
         # A heap of what each offers for its last transaction, and of what is not true any more.
@@ -49,6 +61,17 @@ class TransactionPool:
     def __len__(self) -> int:
         return self._count + len(self._urgent)
 
+    def holds(self, transaction: bytes) -> bool:
+        """Whether these very bytes wait here; its body is not read for that."""
+        try:
+            payment = payment_of(transaction)
+        except RemoteProtocolError:
+            return False
+        if payment is None:
+            return self._urgent.holds(transaction)
+        known = self._waiting.get(payment.sender, {}).get(payment.nonce)
+        return known is not None and known.transaction == transaction
+
     def add(self, transaction: bytes, state: State, height: int) -> None:
         """Let a transaction wait.
 
@@ -58,7 +81,7 @@ class TransactionPool:
             height: of the next block.
 
         Raises:
-            Refused: it can never be executed, or there is no room for it.
+            Refused: it can never be executed, or (:class:`NoRoom`) there is no room for it.
         """
         if reason := refusal(state, transaction, chain=self._chain, height=height):
             raise Refused(f"the ledger does not take this transaction: {reason}", reason="transaction")
@@ -68,18 +91,18 @@ class TransactionPool:
             return
         mine = self._waiting.setdefault(one.sender, {})
         if one.nonce in mine:
-            if mine[one.nonce] == transaction:
+            if mine[one.nonce].transaction == transaction:
                 return
             raise Refused("another transaction with this nonce waits already", reason="transaction")
         account = _account(state, one.sender)
         if len(mine) >= self._per_sender or one.nonce - account.nonce > AHEAD_MAX + self._per_sender:
             self._tidy(one.sender)
-            raise Refused("too many transactions of this key are waiting", reason="transaction")
+            raise NoRoom("too many transactions of this key are waiting")
         if self._count >= WAITING_MAX or self._bytes + len(transaction) > WAITING_BYTES_MAX:
             self._tidy(one.sender)
             self._make_room(one.fee_max, len(transaction))
             mine = self._waiting.setdefault(one.sender, {})
-        mine[one.nonce] = transaction
+        mine[one.nonce] = WaitingTransaction(transaction, one.fee_max)
         self._bytes += len(transaction)
         self._count += 1
         self._look(one.sender, account.nonce)
@@ -104,15 +127,15 @@ class TransactionPool:
         taken = list(self._urgent.take(bytes_max=bytes_max // 2, count_max=(count_max + 1) // 2, without=without))
         room = bytes_max - sum(len(one) + 8 for one in taken)
         ready = reversed(self._ready) if self._newest_first else iter(self._ready)
-        turns: Iterator[tuple[dict[int, bytes], int]] = (
+        turns: Iterator[tuple[dict[int, WaitingTransaction], int]] = (
             (self._waiting[sender], _account(state, sender).nonce) for sender in ready
         )
         while len(taken) < count_max:
             again = []
             for mine, nonce in turns:
-                transaction = mine.get(nonce)
-                if transaction is None:
+                if (one := mine.get(nonce)) is None:
                     continue
+                transaction = one.transaction
                 if transaction_id(transaction) not in without:
                     if len(taken) >= count_max or len(transaction) + 8 > room:
                         return taken
@@ -154,7 +177,7 @@ class TransactionPool:
         self.forget(state, list(self._waiting), height)
 
     def _drop(self, sender: bytes, nonce: int) -> None:
-        gone = self._waiting[sender].pop(nonce)
+        gone = self._waiting[sender].pop(nonce).transaction
         self._bytes -= len(gone)
         self._count -= 1
         if self._nonces[sender] == nonce:
@@ -186,7 +209,7 @@ class TransactionPool:
 
     def _last_fee(self, sender: bytes) -> int:
         mine = self._waiting[sender]
-        return _fee(mine[max(mine)])
+        return mine[max(mine)].fee_max
 
     def _make_room(self, fee: int, size: int) -> None:
         """Drop the last transactions of those who pay least, if they pay less than ``fee``."""
@@ -200,11 +223,7 @@ class TransactionPool:
                     return
             else:
                 heappop(self._poorest)
-        raise Refused("too many transactions are waiting", reason="transaction", hint="offer a higher fee")
-
-
-def _fee(transaction: bytes) -> int:
-    return getattr(parse(transaction), "fee_max", 0)
+        raise NoRoom("too many transactions are waiting", hint="offer a higher fee")
 
 
 def _account(state: State, sender: bytes) -> Account:

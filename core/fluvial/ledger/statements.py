@@ -53,6 +53,9 @@ Slot: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=SLOT_MAX)]
 KindNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=5)]
 Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=VALIDATORS_MAX)]
 
+PeerText: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=54)]
+"""The text of a peer id, as far as it is looked at before it is used."""
+
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], bool]
 """``(public key, signature, message) -> whether it is right``: ``fluvial.identity.verify``."""
 Sign: TypeAlias = Callable[[bytes], bytes]
@@ -67,7 +70,7 @@ def signed_bytes(chain: bytes, kind: int, epoch: int, slot: int, digest: bytes) 
 class Validator(msgspec.Struct, frozen=True, array_like=True):
     """Who takes part in the consensus, and with how many votes."""
 
-    peer: str
+    peer: PeerText
     power: int = 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Final, TypeAlias
 
@@ -16,11 +16,14 @@ from fluvial.ledger.approvals import Approvals
 from fluvial.ledger.genesis import Amount, Key, Parameters
 from fluvial.ledger.licences import LicenceBody
 from fluvial.ledger.names import NameBody
+from fluvial.ledger.parsed import ParsedRecords
 from fluvial.ledger.perimeters import ClosePerimeter, CreatePerimeter, UpdatePerimeter
 from fluvial.ledger.revocations import RevocationBytes
-from fluvial.ledger.statements import Evidence, Signature, Slot, Validator
+from fluvial.ledger.statements import Evidence, PeerText, Signature, Slot, Validator
 
 TRANSACTION_BYTES_MAX: Final = 65_536
+REMEMBERED_BYTES: Final = 16 << 20
+"""Of records of transactions, with what they were read from: some 10,000 transfers."""
 _DOMAIN: Final = b"fluvial/transaction/1\0"
 _CARRIED_DOMAIN: Final = b"fluvial/carried revocation/1\0"
 
@@ -44,7 +47,7 @@ class UpdateValidators(msgspec.Struct, frozen=True, array_like=True, tag="valida
     """
 
     add: Annotated[tuple[Validator, ...], msgspec.Meta(max_length=64)] = ()
-    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
+    remove: Annotated[tuple[PeerText, ...], msgspec.Meta(max_length=64)] = ()
     approvals: Approvals = ()
 
 
@@ -93,6 +96,23 @@ class SignedTransaction(msgspec.Struct, frozen=True, array_like=True, tag="signe
     def is_signed(self) -> bool:
         """Whether the sender has signed it."""
         return verify(self.sender, self.signature, _signed(self))
+
+
+class SignedPayment(msgspec.Struct, frozen=True, array_like=True, tag="signed"):
+    """A signed transaction whose body was not read: enough to see that it cannot be paid. Fields as those of :class:`SignedTransaction`."""
+
+    chain: Key
+    sender: Key
+    nonce: Nonce
+    valid_until: Slot
+    fee_max: Amount
+    body: msgspec.Raw
+    signature: Signature
+
+
+_payments: Final = msgspec.msgpack.Decoder(SignedPayment)
+_SIGNED: Final = b"\x98\xa6signed"
+"""What the encoding of a signed transaction begins with: an array of eight whose first is its tag."""
 
 
 class ReportOffence(msgspec.Struct, frozen=True, array_like=True, tag="offence"):
@@ -158,16 +178,45 @@ def transaction_id(transaction: bytes) -> bytes:
     return sha256(transaction).digest()
 
 
-@lru_cache(maxsize=16_384)
+_remembered: Final[ParsedRecords[Transaction]] = ParsedRecords(REMEMBERED_BYTES)
+
+
 def parse(transaction: bytes) -> Transaction:
-    """The record that a transaction's bytes stand for; remembered, since the pool, the check and the execution all ask.
+    """The record that a transaction's bytes stand for.
 
     Raises:
         RemoteProtocolError: they stand for none.
     """
+    known = _remembered.get(transaction)
+    if known is not None:
+        return known
+    _check_size(transaction)
+    return decode(transaction, Transaction, what="transaction")  # type: ignore[arg-type]  # a union is no type for mypy
+
+
+def remember(transaction: bytes, record: Transaction) -> None:
+    """What :func:`parse` gave will be asked for again, since the ledger takes it."""
+    _remembered.put(transaction, record)
+
+
+def payment_of(transaction: bytes) -> SignedPayment | None:
+    """What a signed transaction says besides its body, which is not looked at; None if it seems to be none.
+
+    Raises:
+        RemoteProtocolError: it is too large.
+    """
+    _check_size(transaction)
+    if not transaction.startswith(_SIGNED):
+        return None
+    try:
+        return _payments.decode(transaction)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _check_size(transaction: bytes) -> None:
     if len(transaction) > TRANSACTION_BYTES_MAX:
         raise RemoteProtocolError(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes")
-    return decode(transaction, Transaction, what="transaction")  # type: ignore[arg-type]  # a union is no type for mypy
 
 
 def encode_payload(transactions: Sequence[bytes]) -> bytes:

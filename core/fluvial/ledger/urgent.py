@@ -21,6 +21,13 @@ REVOCATIONS_MAX: Final = 1_000
 PER_PAYER_MAX: Final = 16
 
 
+class NoRoom(Refused):
+    """A transaction might be taken later: what waits here leaves no room for it now."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, reason="transaction", hint=hint)
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingRevocation:
     """A revocation that waits.
@@ -55,11 +62,16 @@ class UrgentLane:
     def __len__(self) -> int:
         return len(self._offences) + len(self._revocations)
 
+    def holds(self, transaction: bytes) -> bool:
+        """Whether these very bytes wait here."""
+        revocations = (one.transaction for one in self._revocations.values())
+        return transaction in self._offences.values() or transaction in revocations
+
     def add(self, one: UrgentTransaction, transaction: bytes) -> None:
         """Let a transaction wait that the ledger would take now.
 
         Raises:
-            Refused: there is no room for it.
+            NoRoom: there is no room for it.
         """
         if isinstance(one, ReportOffence):
             self._offences.setdefault(one.evidence.offender, transaction)
@@ -124,10 +136,10 @@ class UrgentLane:
 
     def _make_room(self, one: CarryRevocation) -> None:
         if sum(other.payer == one.payer for other in self._revocations.values()) >= PER_PAYER_MAX:
-            raise Refused("too many revocations of this payer are waiting", reason="transaction")
+            raise NoRoom("too many revocations of this payer are waiting")
         if len(self._revocations) < REVOCATIONS_MAX:
             return
         name, lowest = min(self._revocations.items(), key=lambda item: item[1].fee_max)
         if lowest.fee_max >= one.fee_max:
-            raise Refused("too many revocations are waiting", reason="transaction", hint="offer a higher fee")
+            raise NoRoom("too many revocations are waiting", hint="offer a higher fee")
         del self._revocations[name]

@@ -182,7 +182,7 @@ class Simplex(Finality):
     def _take_proposal(self, proposal: Proposal) -> None:
         header = proposal.block.header
         number = header.slot
-        if not self._views.final.slot < number <= self._current + AHEAD_MAX or not self._is_well_formed(proposal.block):
+        if not self._views.final.slot < number <= self._current + AHEAD_MAX or not self._is_well_formed(proposal):
             return
         view = self._views.view(number)
         leader = self._leader(number)

@@ -11,7 +11,7 @@ from fluvial.consensus.effects import (
 )
 from fluvial.consensus.engine import EngineSetup
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
+from fluvial.ledger.blocks import Anchor, BlockHeader
 from fluvial.ledger.statements import (
     NOTHING,
     NULLIFY,
@@ -21,6 +21,7 @@ from fluvial.ledger.statements import (
     signed_bytes,
 )
 
+from fluvial_consensus_bft.messages import Proposal
 from fluvial_consensus_bft.tally import ViewTally
 from fluvial_consensus_bft.views import Views
 
@@ -81,14 +82,16 @@ class VoterState:
             for signer, signature in certificate.signatures
         )
 
-    def _is_well_formed(self, block: LedgerBlock) -> bool:
-        header = block.header
+    def _is_well_formed(self, proposal: Proposal) -> bool:
+        """Whether a proposal may be kept; certificates with more signatures than there are validators only fill the memory."""
+        header = proposal.block.header
         return (
             header.chain == self._setup.chain
             and header.epoch == self._setup.epoch
             and header.proposer == self._leader(header.slot)
             and header.validators == self._validators.digest
-            and block.is_whole()
+            and proposal.block.is_whole()
+            and all(len(one.signatures) <= len(self._validators) for one in proposal.justification)
         )
 
     def _filler(self, parent: BlockHeader | Anchor, slot: int) -> BlockHeader:

@@ -45,6 +45,7 @@ from fluvial_consensus_dag.messages import (
     WindowRecord,
     read_dag_message,
 )
+from fluvial_consensus_dag.pending import PendingVertices
 
 DEPTH: Final = 1_000
 """Vertices so many rounds below a committed leader are never ordered."""
@@ -78,8 +79,7 @@ class Dag:
         self._own_round = 0
         self._covered: dict[bytes, None] = {}
         self._uncovered: dict[bytes, None] = {}
-        self._pending: dict[bytes, Vertex] = {}
-        self._waiting: dict[bytes, list[bytes]] = {}
+        self._pending = PendingVertices(len(setup.validators))
         self._accused: dict[int, None] = {}
         self._unwritten: list[Vertex] = []
         self._records = 0
@@ -160,7 +160,7 @@ class Dag:
             return
         if not graph.floor <= vertex.round <= graph.quorum_round + AHEAD_MAX or not graph.is_well_formed(vertex):
             return
-        wanted = name in self._waiting
+        wanted = name in self._pending.wanted
         same = graph.rounds.get(vertex.round, {}).get(vertex.author, ())
         if not wanted and (len(same) >= SAME_SLOT_MAX or len(self._pending) >= PENDING_MAX):
             return
@@ -171,9 +171,7 @@ class Dag:
         if not missing:
             self._accept(vertex)
             return
-        self._pending[name] = vertex
-        for parent in missing:
-            self._waiting.setdefault(parent.id, []).append(name)
+        self._pending.put(vertex, missing)
 
     def _accept(self, vertex: Vertex) -> None:
         """Add a vertex to the graph, and those that have waited for it."""
@@ -188,11 +186,9 @@ class Dag:
             if one.author != self._index:
                 self._uncovered[one.id] = None
             self._moved = True
-            for child in self._waiting.pop(one.id, ()):
-                waiting = self._pending.get(child)
-                if waiting is not None and not self._graph.missing(waiting):
-                    del self._pending[child]
-                    ready.append(waiting)
+            for child in self._pending.children(one.id):
+                if not self._graph.missing(child):
+                    ready.append(self._pending.take(child.id))
 
     def _accuse(self, vertex: Vertex) -> None:
         """Two vertices of one author in one round are the only offence there is."""
@@ -222,7 +218,7 @@ class Dag:
     def _pull_everything(self) -> None:
         """Ask two validators, others each time, for whatever is lacking."""
         others = [peer for peer in self._validators.peers if peer != self._setup.me]
-        lacking = [name for name in self._waiting if name not in self._pending]
+        lacking = [name for name in self._pending.wanted if name not in self._pending]
         for _ in range(min(2, len(others))):
             self._turn += 1
             peer = others[self._turn % len(others)]
@@ -254,7 +250,7 @@ class Dag:
             if self._own is not None:
                 self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
             self._set(NeedHistory())
-        if not self._moved or self._waiting:
+        if not self._moved or self._pending.wanted:
             self._pull_everything()
         self._moved = False
 
@@ -412,12 +408,7 @@ class Dag:
         for name in self._graph.prune(floor):
             for known in (self._delivered, self._covered, self._uncovered):
                 known.pop(name, None)
-        for name in [one for one, vertex in self._pending.items() if vertex.round < floor]:
-            del self._pending[name]
-        alive = {name for names in self._waiting.values() for name in names if name in self._pending}
-        self._waiting = {
-            parent: kept for parent, names in self._waiting.items() if (kept := [one for one in names if one in alive])
-        }
+        self._pending.forget_below(floor)
 
     def _write_window(self) -> None:
         graph = self._graph

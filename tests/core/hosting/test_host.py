@@ -9,11 +9,11 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus
+from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus, SnapshotAsk
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.hosting.follower_news import GAP_S
-from fluvial.hosting.host import PROTOCOL
+from fluvial.hosting.host import PROTOCOL, WISH_BYTES_MAX
 from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.blocks import LedgerBlock
@@ -224,6 +224,9 @@ async def test_strangers_cannot_hold_up_the_ledger(tmp_path: Path) -> None:
         for lie in lies:
             with suppress(RemoteProtocolError, Unreachable):
                 await peers.request(ada.peer_id, PROTOCOL, lie, timeout_s=5)
+        for keeps in (b"\x94\xa5wants" + bytes(WISH_BYTES_MAX), encode(SnapshotAsk(0, 0, bytes(32))) + bytes(10_000)):
+            with pytest.raises(RemoteProtocolError, match="no question for a part"):
+                await peers.request(ada.peer_id, PROTOCOL, encode([keeps]), timeout_s=5)
         nothing = KeyPair.from_secret(b"nothing".ljust(32, b"\0"))
         poor = [sign_transaction(nothing, genesis.chain, 10**6 + one, TransferUnits(PAYEE, 1)) for one in range(100)]
         answer = await peers.request(ada.peer_id, TRANSACTIONS, encode([b"", *poor]), timeout_s=5)

@@ -13,7 +13,16 @@ from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.run import Algorithm
 from fluvial.encoding import encode
 from fluvial.ledger.blocks import Anchor, BlockHeader, LedgerBlock
-from fluvial.ledger.statements import FINALIZE, NOTARIZE, NOTHING, NULLIFY, Validator, ValidatorSet, signed_bytes
+from fluvial.ledger.statements import (
+    FINALIZE,
+    NOTARIZE,
+    NOTHING,
+    NULLIFY,
+    Certificate,
+    Validator,
+    ValidatorSet,
+    signed_bytes,
+)
 from fluvial.testing.engine import EngineConformance
 from fluvial_consensus_bft.messages import Proof, Proposal, Vote, read_message
 from fluvial_consensus_bft.plugin import TRAITS, SimplexOptions, make
@@ -192,3 +201,16 @@ def test_votes_far_ahead_are_not_kept() -> None:
     for view in (2**40, 10_000, 66):
         engine.handle(vote(1, NULLIFY, view), 1)
     assert engine.inspect()["views"] == 1
+
+
+def test_a_proposal_is_not_kept_with_certificates_that_can_be_none() -> None:
+    """Of each view ahead two are kept, and one liar leads many of them: each could bring 256 certificates with 512 signatures."""
+    engine = validator(0)
+    engine.start([], 0)
+    leader = block(1).header.proposer
+    some = Certificate(NULLIFY, 0, 1, NOTHING, tuple((index, bytes(64)) for index in range(len(VALIDATORS) + 1)))
+    of = block(1)
+    made = Proposal(of, signature(leader, NOTARIZE, 1, of.id), (some,))
+    assert engine.handle(MessageReceived(KEYS[leader].peer_id, encode(made)), 1) == []
+    assert not engine._views.view(1).proposals
+    assert (NOTARIZE, 1) in voted(engine, of), "it is taken without them"

@@ -1,0 +1,108 @@
+"""Messages for peers that do not read: all strangers share a bound, and whoever has not read for longest gives way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from fluvial.hosting import messenger as messenger_module
+from fluvial.hosting.messenger import Messenger
+from fluvial.identity import PeerId
+from fluvial.testing.nodes import keys_of
+from fluvial.virtual.loop import BACKEND
+
+VALIDATOR = keys_of("validator").peer_id
+STRANGERS = [keys_of(f"stranger {number}").peer_id for number in range(20)]
+MOST = 10_000
+ANSWER = bytes(1_000)
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    return BACKEND
+
+
+class Deaf:
+    """Peers that read nothing until they are told to."""
+
+    def __init__(self) -> None:
+        self.held: dict[PeerId, int] = {}
+        self.got: list[PeerId] = []
+        self.reads: set[PeerId] = set()
+
+    def post(self, to: PeerId, protocol: str, payload: bytes) -> bool:
+        return False
+
+    async def send(self, to: PeerId, protocol: str, payload: bytes) -> None:
+        self.held[to] = len(payload)
+        try:
+            while to not in self.reads:  # noqa: ASYNC110 - they never say that they read again
+                await anyio.sleep(1)
+            self.got.append(to)
+        finally:
+            del self.held[to]
+
+    def held_by(self, peers: list[PeerId]) -> int:
+        return sum(self.held.get(one, 0) for one in peers)
+
+
+def messenger_of(peers: Any, tasks: Any) -> Messenger:
+    return Messenger(peers, "/test/1", tasks, peers_max=100, known=lambda one: one == VALIDATOR)
+
+
+async def test_strangers_that_do_not_read_share_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger_module, "STRANGERS_BYTES_MAX", MOST)
+    peers = Deaf()
+    async with anyio.create_task_group() as tasks:
+        messenger = messenger_of(peers, tasks)
+        messenger.send(VALIDATOR, bytes(2 * MOST))
+        for one in STRANGERS:
+            messenger.send(one, ANSWER)
+            await anyio.sleep(0.1)
+            assert peers.held_by(STRANGERS) <= MOST + 10 * len(STRANGERS)
+        assert list(peers.held) == [VALIDATOR, *STRANGERS[10:]], "the first ones have given way"
+        assert messenger.is_idle(STRANGERS[0])
+        assert not messenger.is_idle(STRANGERS[-1]), "what is being sent is not read yet"
+        peers.reads.update(STRANGERS)
+        await anyio.sleep(2)
+        assert sorted(peers.got) == sorted(STRANGERS[10:])
+        for one in STRANGERS[:10]:  # nothing of what has gone is still counted
+            messenger.send(one, ANSWER)
+        await anyio.sleep(2)
+        assert len(peers.got) == len(STRANGERS)
+        tasks.cancel_scope.cancel()
+
+
+async def test_nobody_says_too_much_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger_module, "STRANGERS_BYTES_MAX", MOST)
+    peers = Deaf()
+    async with anyio.create_task_group() as tasks:
+        messenger = messenger_of(peers, tasks)
+        for one in STRANGERS:
+            messenger.send(one, ANSWER)
+        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(0.1)
+        assert peers.held_by(STRANGERS) <= MOST + 10 * len(STRANGERS)
+        assert len(peers.held) == MOST // len(ANSWER)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_peer_that_becomes_a_validator_has_its_own_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger_module, "STRANGERS_BYTES_MAX", MOST)
+    peers, validators = Deaf(), {VALIDATOR}
+    async with anyio.create_task_group() as tasks:
+        messenger = Messenger(peers, "/test/1", tasks, peers_max=100, known=lambda one: one in validators)  # type: ignore[arg-type]
+        new = STRANGERS[0]
+        peers.reads.add(new)
+        messenger.send(new, ANSWER)
+        await anyio.sleep(2)
+        validators.add(new)
+        peers.reads.clear()
+        messenger.send(new, bytes(2 * MOST))
+        await anyio.sleep(0.1)
+        messenger.send(STRANGERS[1], ANSWER)
+        await anyio.sleep(0.1)
+        assert set(peers.held) == {new, STRANGERS[1]}
+        tasks.cancel_scope.cancel()
