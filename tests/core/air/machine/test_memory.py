@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
 
 import pytest
 from fluvial.air.data.batch import Known
@@ -15,6 +14,7 @@ from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
 
 from tests.core.air.machine.flows import Flow
+from tests.support.tracing import taken
 
 ME = KeyPair.from_secret(bytes(32)).peer_id
 OTHER = KeyPair.from_secret(bytes(31) + b"\1").peer_id
@@ -49,19 +49,6 @@ def played(one: Machine, count: int, *, steps: int = 1_000) -> Effects:
     effects = whole(one.merging(Known((), {})))
     requests = [request for request in effects.requests if request.function == "numbers"]
     return whole(one.resolving({requests[0].instance: Answered([1] * count)}))
-
-
-def taken(work: Callable[[], object]) -> tuple[object, int]:
-    """What a piece of work gives, and how many bytes it has taken for good."""
-    tracemalloc.start()
-    try:
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        result = work()
-        gc.collect()
-        return result, tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
 
 
 HOARDS = {
