@@ -5,7 +5,7 @@ Kept in memory: after a restart everything is sent once more, which does no harm
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,8 @@ from fluvial.few import EMPTY, Members, added
 
 SENDERS_MAX: Final = 32
 """Peers that are remembered though they have only sent something: anybody may, with as many keys as they like. Who is forgotten is sent everything once more."""
+ASKED_MAX: Final = 8_192
+"""Values for which a peer has asked and which it does not have yet; who asks for more gets what it has asked for last."""
 _WHOLE: Final[Content] = None
 """Stands for any value that a peer has whole."""
 
@@ -121,10 +123,21 @@ class Exchange:
         """Whether a peer is known to have a batch."""
         return peer in self._had and batch in self._had[peer].batches
 
-    def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
-        """A peer asks for values: it gets all that is here of them the next time."""
-        had = self._partner(peer)
-        had.asked = had.asked.union(contents)
+    def asks(self, peer: str, contents: Collection[ContentId], here: Container[ContentId]) -> None:
+        """A peer asks for values: it gets all that is here of them the next time.
+
+        Args:
+            peer: who asks.
+            contents: what for; nothing if it only says that it lacks something.
+            here: the values that are known now. It may ask for others when they are there: what it has made up is not remembered.
+        """
+        asked = [key for key in contents if key in here]
+        if asked or not contents:
+            had = self._partner(peer)
+            # It may lack more than one question has room for, and needs all of it together.
+            had.asked = had.asked.union(asked)
+            if len(had.asked) > ASKED_MAX:
+                had.asked = frozenset(asked)
 
     def forget(self, peer: str) -> None:
         """A peer lacks something that it was thought to have: it gets everything."""

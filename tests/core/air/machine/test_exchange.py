@@ -6,11 +6,13 @@ import gc
 import weakref
 
 from fluvial.air.data.batch import Batch, Known
-from fluvial.air.data.content import content_id
+from fluvial.air.data.content import ContentId, content_id
 from fluvial.air.data.facts import Step, Taken
 from fluvial.air.data.partial import Level, Mask
-from fluvial.air.machine.exchange import SENDERS_MAX, Exchange, Needs
+from fluvial.air.machine.exchange import ASKED_MAX, SENDERS_MAX, Exchange, Needs
 from fluvial.identity import KeyPair
+
+from tests.support.tracing import taken
 
 LONG = "x" * 1_000
 
@@ -41,7 +43,7 @@ def test_what_a_peer_has_sent_or_taken_is_not_sent_to_it() -> None:
     assert exchange.owed("bob", (), {key: LONG}, needs).contents == {}
     exchange.given("eve", exchange.owed("eve", (), {key: LONG}, needs))
     assert exchange.owed("eve", (), {key: LONG}, needs).contents == {}
-    exchange.asks("eve", [key])
+    exchange.asks("eve", [key], {key})
     assert exchange.owed("eve", (), {key: LONG}, needs).contents == {key: LONG}
 
 
@@ -58,6 +60,35 @@ def test_what_a_peer_builds_on_it_has() -> None:
     assert exchange.owed("bob", (first, second), {}).batches == (first, second)
 
 
+def test_what_is_asked_for_and_not_there_is_not_remembered() -> None:
+    key = content_id(LONG)
+    exchange = Exchange()
+    for number in range(5):
+        exchange.asks("eve", [content_id([number, one]) for one in range(100)], {key})
+    assert exchange.held == 0
+    exchange.asks("eve", [key, content_id("made up")], {key})
+    assert 0 < exchange.held < 2_000
+    assert exchange.owed("eve", (), {key: LONG}).contents == {key: LONG}
+
+
+def test_who_lacks_more_than_one_question_has_room_for_gets_all_of_it_together() -> None:
+    many = {content_id(number): number for number in range(300)}
+    keys, exchange = list(many), Exchange()
+    exchange.asks("bob", keys[:200], many)
+    exchange.asks("bob", keys[200:], many)
+    assert exchange.owed("bob", (), many).contents == many
+
+
+def test_what_one_peer_asks_for_is_bounded_and_counted() -> None:
+    many = {content_id(number): number for number in range(ASKED_MAX + 100)}
+    keys, exchange = list(many), Exchange()
+    _, truth = taken(lambda: exchange.asks("bob", [ContentId(bytes(bytearray(key))) for key in keys[:ASKED_MAX]], many))
+    assert truth <= 1.3 * exchange.held
+    held = exchange.held
+    exchange.asks("bob", keys[ASKED_MAX:], many)
+    assert exchange.held < held / 50
+
+
 def test_strangers_that_hand_a_particle_over_are_forgotten_and_partners_are_not() -> None:
     """Each of them has a key of its own, and all together must not use up the memory of the flow."""
     key = content_id(LONG)
@@ -65,7 +96,7 @@ def test_strangers_that_hand_a_particle_over_are_forgotten_and_partners_are_not(
     known = Known((), {key: LONG})
     exchange = Exchange()
     exchange.received("bob", known, here={key})
-    exchange.asks("bob", [])
+    exchange.asks("bob", [], ())
     for number in range(SENDERS_MAX):
         exchange.received(f"stranger {number}", known, here={key})
     held = exchange.held
