@@ -246,7 +246,7 @@ class ParticleSession:
             self.upstream = upstream  # it knows best for whom; and after a restart nobody else does
         if effects.records:
             self._items.append(Arrival(upstream.sender.public_key, hops))
-        self._exchange.received(upstream.sender, known, self._machine.contents().keys())
+        self._exchange.received(upstream.sender, known, self._machine.contents())
         return self._ran(effects)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
