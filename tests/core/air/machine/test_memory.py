@@ -48,7 +48,7 @@ def played(one: Machine, count: int, *, steps: int = 1_000) -> Effects:
 
     effects = whole(one.merging(Known((), {})))
     requests = [request for request in effects.requests if request.function == "numbers"]
-    return whole(one.resolving({requests[0].instance: Answered([1] * count)}))
+    return whole(one.resolving({requests[0].instance: Answered(list(range(count)))}))
 
 
 HOARDS = {
@@ -66,6 +66,14 @@ HOARDS = {
         f'(seq (fold xs i (seq (ap ("k" i) %m) (next i))) (fold xs j (par (canon "{ME}" %m #%c) (next j))))',
         60,
     ),
+    "maps of many keys": (
+        f'(seq (fold xs i (seq (ap (i i) %m) (next i))) (fold xs j (par (seq (canon "{ME}" %m #%c) (call "{OTHER}" ("a" "b") [#%c])) (next j))))',
+        32,
+    ),
+    "objects of maps": (
+        f'(seq (fold xs i (seq (ap (i i) %m) (next i))) (fold xs j (par (seq (canon "{ME}" %m z) (call "{OTHER}" ("a" "b") [z])) (next j))))',
+        32,
+    ),
     "failures": (nested(2, '(xor (fail 1 "because") (null))'), 25),
     "names that are missing": (
         f'(par (call "{OTHER}" ("a" "late") [] late) {nested(2, "(ap late $s)")})',
@@ -81,6 +89,9 @@ def test_the_estimate_is_near_the_truth(name: str) -> None:
     _, truth = taken(lambda: played(one, count))
     assert truth > MEGABYTE / 10
     assert 0.8 * truth <= one.held <= 8 * truth
+    for _ in one._state.evaluator.memory.census():
+        pass
+    assert 0.8 * truth <= one.held <= 4 * truth
 
 
 @pytest.mark.parametrize("steps", [7, 1_000])
