@@ -8,18 +8,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from logging import DEBUG, INFO
-from typing import Final
+from typing import Final, overload
 
 import msgspec
 import structlog
-from msgspec.structs import astuple
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.weight import EncodedJson, fields_beyond, is_light, is_short, weight_within
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
+from fluvial.air.machine.provenance import Provenance
 from fluvial.effectors import Call, Tetraplet
 from fluvial.errors import ServiceError
 from fluvial.fairness import Payer
@@ -106,17 +107,48 @@ def _check_weight(call: Call, most: int) -> None:
             )
 
 
+class Tetraplets(Sequence[Tetraplet]):
+    """The tetraplets of one argument, made when they are looked at.
+
+    A canon has one for each element, and a thousand calls that wait for a place at a service may have it as an argument.
+
+    Args:
+        origins: where the argument comes from, which the machine holds.
+    """
+
+    __slots__ = ("_origins",)
+
+    def __init__(self, origins: tuple[Provenance, ...]) -> None:
+        self._origins = origins
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def __iter__(self) -> Iterator[Tetraplet]:
+        return map(_tetraplet, self._origins)
+
+    @overload
+    def __getitem__(self, at: int) -> Tetraplet: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Tetraplet]: ...
+
+    def __getitem__(self, at: int | slice) -> Tetraplet | Sequence[Tetraplet]:
+        return Tetraplets(self._origins[at]) if isinstance(at, slice) else _tetraplet(self._origins[at])
+
+
+def _tetraplet(origin: Provenance) -> Tetraplet:
+    return Tetraplet(origin.peer, origin.service, origin.function, origin.lens)
+
+
 def _call_of(particle: Particle, request: Request, payer: Payer) -> Call:
-    # A canon has a tetraplet for each element, and may be handed over a thousand times in one call: all of them are made once.
-    made = {id(origins): origins for origins in request.tetraplets}
-    tetraplets = {key: [Tetraplet(*astuple(origin)) for origin in origins] for key, origins in made.items()}
     return Call(
         particle_id=particle.id,
         initiator=particle.initiator,
         service=request.service,
         function=request.function,
         arguments=request.arguments,
-        tetraplets=[tetraplets[id(origins)] for origins in request.tetraplets],
+        tetraplets=[Tetraplets(origins) for origins in request.tetraplets],
         timestamp_ms=particle.header.timestamp_ms,
         ttl_ms=particle.header.ttl_ms,
         script_hash=particle.header.script_hash,

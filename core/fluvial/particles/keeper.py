@@ -181,11 +181,13 @@ class Keeper:
         """A peer has taken a parcel in."""
         if (actor := self._actors.get(key)) is not None:
             actor.handed_over(to, parcel)
+            self._count_again(actor)
 
     def lacks(self, key: ParticleKey, to: PeerId, contents: Sequence[ContentId]) -> None:
         """A peer asks for values that it lacks; if none are named, it gets everything the next time."""
         if (actor := self._actors.get(key)) is not None:
             actor.lacks(to, contents)
+            self._count_again(actor)
 
     # --- life
 
@@ -385,6 +387,15 @@ class Keeper:
             return session
 
         return advance
+
+    def _count_again(self, actor: Actor) -> None:
+        """An actor that perhaps rests has learnt something about another peer."""
+        held = actor.held
+        self._budget.charge(actor.particle.key, actor.payer, held)
+        if actor in self._resting:
+            self._resting.put(actor, held)
+        if self._budget.over:
+            self._budget.relieve()
 
     def _count(self, particle: Particle, payer: Payer, held: int) -> None:
         """A machine holds so much in the middle of a run; raises Refused, ``memory``, if it must not go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from sys import getsizeof
 from typing import Final
 from weakref import WeakValueDictionary, finalize
 
@@ -17,16 +18,33 @@ from fluvial.particles.memory import MemoryBudget
 CACHED_BYTES_MAX: Final = 16_777_216
 """Memory of all scripts that are kept though no particle runs them."""
 
-BRACKET_BYTES: Final = 220
+CHUNK: Final = 16_384
+"""Characters of a text that are looked at together."""
+
+BRACKET_BYTES: Final = 160
 """Memory of an instruction, with what is worked out of it; measured, as the others."""
-WORD_BYTES: Final = 60
-"""Memory of a word."""
+WORD_BYTES: Final = 80
+"""Memory of a word or string without its characters, with what is worked out of its use."""
+STEP_BYTES: Final = 100
+"""Memory of a step of a lambda."""
+SCRIPT_BYTES: Final = 2_000
+"""Memory of the smallest script."""
 
 
 def script_weight(text: str) -> int:
-    """What a parsed script takes in memory, in bytes, about."""
+    """What a parsed script takes in memory with its text, in bytes, about.
+
+    The words are copies of parts of the text. Dots are mostly steps of lambdas, and all kinds of white space divide words.
+    """
     brackets = text.count("(") + text.count("[")
-    return len(text) + BRACKET_BYTES * brackets + WORD_BYTES * (text.count(" ") + text.count('"') // 2)
+    words = _stretches(text) + text.count('"') // 2
+    characters = 2 * getsizeof(text)
+    return SCRIPT_BYTES + characters + BRACKET_BYTES * brackets + WORD_BYTES * words + STEP_BYTES * text.count(".")
+
+
+def _stretches(text: str) -> int:
+    """How many stretches of a text are without white space; a long text is looked at in parts, so that little memory is taken."""
+    return sum(len(text[at : at + CHUNK].split()) for at in range(0, len(text), CHUNK))
 
 
 class Scripts:

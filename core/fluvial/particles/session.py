@@ -99,6 +99,7 @@ class ParticleSession:
         self.phase = ParticlePhase.NEW
         self.failure: FlowFailed | None = None
         self.journal_bytes = 0
+        self._header_bytes = _header_bytes(particle)
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -245,7 +246,7 @@ class ParticleSession:
             self.upstream = upstream  # it knows best for whom; and after a restart nobody else does
         if effects.records:
             self._items.append(Arrival(upstream.sender.public_key, hops))
-        self._exchange.received(upstream.sender, known, self._machine.contents().keys())
+        self._exchange.received(upstream.sender, known, self._machine.contents())
         return self._ran(effects)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
@@ -325,7 +326,7 @@ class ParticleSession:
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._machine.held + self._exchange.held + getsizeof(self.particle.script)
+        return self._machine.held + self._exchange.held + getsizeof(self.particle.script) + self._header_bytes
 
     def release(self) -> Iterator[None]:
         """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""
@@ -426,7 +427,7 @@ class ParticleSession:
         """
         if not contents:
             self._exchange.forget(peer)
-        self._exchange.asks(peer, contents)
+        self._exchange.asks(peer, contents, self._machine.contents())
 
     # --- what is known
 
@@ -473,6 +474,12 @@ def _environment(particle: Particle) -> dict[str, Any]:
     """What a machine must know of the particle besides its script and key."""
     header = particle.header
     return {"initiator": particle.initiator, "timestamp_ms": header.timestamp_ms, "ttl_ms": header.ttl_ms}
+
+
+def _header_bytes(particle: Particle) -> int:
+    """Memory of what only some headers have."""
+    listed = particle.header.reply_to, particle.header.credentials
+    return sum(getsizeof(items) + sum(map(getsizeof, items)) for items in listed if items)
 
 
 def _peer_id(name: str) -> PeerId | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 from fluvial.addresses import Contact
+from fluvial.air.data.content import content_id
 from fluvial.air.machine.machine import Machine
 from fluvial.clock import ManualClock
-from fluvial.particle import Delivery, Particle
+from fluvial.particle import Delivery, Particle, ParticleKey
 from fluvial.particles import turns
 from fluvial.particles.actor import Actor
+from fluvial.particles.keeper import Keeper
 from fluvial.particles.session import ParticleSession
 from fluvial.storage import ParticleState, open_store
 from fluvial.storage.writer import DEFERRED_S
@@ -26,6 +28,9 @@ from tests.support.nodes import Peer, Work, chain, id_of, peer, until
 
 NOW_MS = 1_700_000_000_000
 IN_MEMORY = "fluvial_particles_in_memory"
+HELD = "fluvial_particles_memory_bytes"
+NOBODY = id_of("nobody")
+STREAMED = '(seq (fold xs i (seq (ap i $s) (next i))) (canon "HERE" $s #c))'
 
 
 def held(to: str, particle_id: str, **fields: int) -> Particle:
@@ -287,3 +292,35 @@ async def test_a_finished_particle_is_finished_in_the_store(tmp_path: Path) -> N
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.status(particle.key) is ParticleState.FINISHED
         assert list(await store.particles.live(particle.header.timestamp_ms)) == []
+
+
+async def test_what_a_peer_asks_for_is_counted_while_the_particle_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keepers: list[Keeper] = []
+    resume = Keeper.resume
+
+    async def noted(self: Keeper) -> Container[ParticleKey]:
+        keepers.append(self)
+        return await resume(self)
+
+    async with peer("a", tmp_path) as a:
+        monkeypatch.setattr(Keeper, "resume", noted)
+        async with peer("b", tmp_path) as b:
+            numbers = " ".join(map(str, range(200)))
+            script = f'(seq (call "{b.peer_id}" ("op" "array") [{numbers}] xs) (seq {STREAMED} (call "{NOBODY}" ("a" "b") [#c])))'
+            particle = make_particle(script.replace("HERE", b.peer_id))
+            assert (await a.deliver(delivery(particle, b), b)).reason == ""
+            [keeper] = keepers
+            actor = keeper.present.get(particle.key)
+            assert actor is not None
+            await until(lambda: actor.idle)
+            here, before = list(actor._session.known.contents), b.metric(HELD)
+            assert len(here) > 200
+            keeper.lacks(particle.key, NOBODY, [content_id(f"made up {number}") for number in range(1_024)])
+            assert b.metric(HELD) == before
+            keeper.lacks(particle.key, NOBODY, here)
+            assert b.metric(HELD) >= before + 100 * len(here)
+            assert b.metric(HELD) == keeper.held_bytes
+            keeper.lacks(particle.key, NOBODY, [])
+            assert b.metric(HELD) < before + 2_000

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 from fluvial.air.data.batch import Known, MissingError
+from fluvial.air.data.facts import Instance
 from fluvial.air.data.wire import decode_data
+from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import Answered
+from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.slices import SLICE_STEPS
 from fluvial.air.syntax import parse
+from fluvial.air.syntax.tree import Position
+from fluvial.effectors import Tetraplet
 from fluvial.errors import Refused
-from fluvial.fairness import Upstream
-from fluvial.particle import Particle, encode_delivery
+from fluvial.fairness import Payer, Upstream
+from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
+from fluvial.particles.calling import _call_of
 from fluvial.particles.notice import SignedNotice, make_notice
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel, Writes
@@ -24,6 +30,7 @@ from fluvial.particles.sliced import SlicedInput
 from fluvial.stored import JournalEntry, ParticleState, StoredParticle
 
 from tests.support.nodes import id_of, keys_of
+from tests.support.tracing import taken
 
 NOW_MS = 1_700_000_000_000
 STEP_MS = 7
@@ -333,3 +340,40 @@ def test_slices_change_neither_journals_nor_what_is_sent(slice_steps: int) -> No
     assert [peer.journal for peer in sliced.peers.values()] == [peer.journal for peer in whole.peers.values()]
     assert sliced.sent == whole.sent
     assert (whole.slices, sliced.slices > 0) == (0, slice_steps < 50)
+
+
+def test_what_a_header_carries_is_counted() -> None:
+    """As long as the particle lives, and a peer has thousands."""
+    carried = {
+        "reply_to": tuple(f"/dns4/{'a' * 60}.{'b' * 60}.c{number}/tcp/7000" for number in range(8)),
+        "credentials": tuple(bytes([number]) * 341 for number in range(24)),
+    }
+    data = encode_delivery(_delivery(particle(**carried)))
+    plain = encode_delivery(_delivery(particle()))
+
+    def held(of: bytes) -> tuple[int, int]:
+        peer, truth = taken(lambda: Peer.of("b", decode_delivery(of).particle))
+        return peer.session.held, truth
+
+    held(plain)
+    (counted, truth), (counted_plain, truth_plain) = held(data), held(plain)
+    assert truth - truth_plain > 10_000
+    assert counted - counted_plain == pytest.approx(truth - truth_plain, rel=0.1)
+
+
+def test_where_arguments_come_from_takes_no_memory_while_a_call_waits() -> None:
+    """A canon has as many tetraplets as elements, and hundreds of calls may wait for a place at a service."""
+    origins = tuple(Provenance("peer", "service", f"f{number}") for number in range(4_500))
+    instance, nowhere = Instance(b"", 1), Position(1, 1)
+    request = Request(instance, nowhere, "s", "f", ([1], [1]), (origins, origins), ())
+    one = particle()
+    payer = Payer(Upstream(one.initiator), one.initiator)
+    call, truth = taken(lambda: _call_of(one, request, payer))
+    assert truth < 2_000
+    assert [len(origins) for origins in call.tetraplets] == [4_500, 4_500]
+    assert call.tetraplets[1][7] == list(call.tetraplets[0])[7] == Tetraplet("peer", "service", "f7")
+    assert list(call.tetraplets[0][1:3]) == [Tetraplet("peer", "service", "f1"), Tetraplet("peer", "service", "f2")]
+
+
+def _delivery(one: Particle) -> Delivery:
+    return Delivery(id_of("b").public_key, 1, one.header, one.signature, one.script, b"")

@@ -30,9 +30,6 @@ TEXT_BYTES: Final = 60
 NODE_BYTES: Final = 160
 """A node of a proof: a fork, a hash, or what surrounds a part that is shown."""
 
-QUICK_MAX: Final = 262_144
-"""A greater estimate by counting characters is not good enough: then the value is gone through."""
-
 LIGHT_BYTES: Final = 262_144
 """Values of this weight are gone through, encoded and decoded in about a millisecond."""
 
@@ -47,7 +44,6 @@ CHUNKS: Final = 8
 
 _ATOMS: Final = frozenset((type(None), bool, int, float))
 _SHORT: Final = _ATOMS | {str}
-_json = msgspec.json.Encoder()
 
 
 class EncodedJson(NamedTuple):
@@ -169,27 +165,12 @@ def weighing(content: Content) -> Iterator[int | None]:
     if kind is str:
         yield getsizeof(content)
     elif kind is list or kind is dict:
-        quick = _quick(content) if is_light((content,)) else QUICK_MAX + 1
-        yield quick if quick <= QUICK_MAX else (yield from _exact(content))
+        light = _light_weight((content,), LIGHT_BYTES)
+        yield light if light <= LIGHT_BYTES else (yield from _exact(content))
     elif kind is Partial:
         yield (yield from _of_partial(content))
     else:
         yield ATOM_BYTES
-
-
-def _quick(value: Json) -> int:
-    """By the signs in the value's text: it cannot have more values than these. Signs inside of texts count as well."""
-    text = _json.encode(value)
-    count = text.count
-    items = count(b",") + count(b":")
-    texts = TEXT_BYTES * count(b'"') // 2
-    return (
-        len(text)
-        + texts
-        + LIST_BYTES * count(b"[")
-        + DICT_BYTES * count(b"{")
-        + (ITEM_BYTES + ATOM_BYTES) * (items + 1)
-    )
 
 
 def _exact(value: Json) -> Generator[None, None, int]:
@@ -212,6 +193,8 @@ def _of_partial(partial: Partial) -> Generator[None, None, int]:
         if isinstance(tree, Fork):
             trees += (tree.left, tree.right)
         elif isinstance(tree, Leaf):
+            if tree.key is not None:
+                size += getsizeof(tree.key)
             for weight in weighing(tree.value):
                 if weight is None:
                     yield
@@ -228,8 +211,17 @@ def _of_partial(partial: Partial) -> Generator[None, None, int]:
 
 _CONTAINERS: Final = bytes((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
 """The first bytes of arrays and objects in MessagePack."""
-_MARKED: Final = bytes((*range(0x80, 0xC0), *range(0xC4, 0xE0)))
+_SHARED_FROM: Final = 0xFB
+"""The first byte of -5. Python has each number from there to 256 once."""
+_MARKED: Final = bytes((*range(0x80, 0xC0), *range(0xC4, _SHARED_FROM)))
 """The first bytes of all that is more than a small number or a constant."""
+
+_FOLLOWING: Final = bytes(range(0x80, 0xC0))
+"""Bytes in UTF-8 with which no character begins."""
+_NARROW: Final = bytes(range(0xC4))
+"""Bytes of characters up to U+00FF, of which each takes one byte in memory if there are no others in the text."""
+_NOT_WIDE: Final = bytes(range(0xF0))
+"""Bytes of characters up to U+FFFF; with one beyond these all characters of a text take four bytes each."""
 
 
 def weight_of_encoded(data: bytes, most: int) -> int:
@@ -266,7 +258,7 @@ def _scan(data: bytes, most: int) -> int:
     while at < end and size <= most:
         first = data[at]
         at += 1
-        if first < 0x80 or first >= 0xE0:
+        if first < 0x80 or first >= _SHARED_FROM:
             size += ITEM_BYTES
         elif first < 0x90 or first in (0xDE, 0xDF):
             size += ITEM_BYTES + DICT_BYTES
@@ -275,13 +267,23 @@ def _scan(data: bytes, most: int) -> int:
             size += ITEM_BYTES + LIST_BYTES
             at += 0 if first < 0xA0 else 2 if first == 0xDC else 4
         elif first < 0xC0:
-            size += ITEM_BYTES + TEXT_BYTES + first - 0xA0
-            at += first - 0xA0
+            length = first - 0xA0
+            size += ITEM_BYTES + TEXT_BYTES + _text_bytes(data[at : at + length])
+            at += length
         elif (width := _LENGTHS.get(first)) is not None:
             length = int.from_bytes(data[at : at + width], "big")
-            size += ITEM_BYTES + TEXT_BYTES + length
-            at += width + length
+            at += width
+            size += ITEM_BYTES + TEXT_BYTES + _text_bytes(data[at : at + length])
+            at += length
         else:
             size += ITEM_BYTES + ATOM_BYTES
             at += _WIDTHS.get(first, 0)
     return size
+
+
+def _text_bytes(text: bytes) -> int:
+    """What the characters of an encoded text take; its widest character decides how much each of them does."""
+    if text.isascii():
+        return len(text)
+    characters = len(text.translate(None, _FOLLOWING))
+    return characters * (4 if text.translate(None, _NOT_WIDE) else 2 if text.translate(None, _NARROW) else 1)

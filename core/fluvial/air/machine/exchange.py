@@ -5,17 +5,22 @@ Kept in memory: after a restart everything is sent once more, which does no harm
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.partial import Content, Mask, Partial, covers, cut, merged
+from fluvial.air.data.partial import Content, Fork, Leaf, Mask, Partial, covers, cut, merged
+from fluvial.air.data.weight import NODE_BYTES, weight_within
 from fluvial.few import EMPTY, Members, added
 
 SENDERS_MAX: Final = 32
 """Peers that are remembered though they have only sent something: anybody may, with as many keys as they like. Who is forgotten is sent everything once more."""
+ASKED_MAX: Final = 8_192
+"""Values for which a peer has asked and which it does not have yet; who asks for more gets what it has asked for last."""
+PART_BYTES_MAX: Final = 1_048_576
+"""Memory of what is remembered of one value that a peer has in part."""
 _WHOLE: Final[Content] = None
 """Stands for any value that a peer has whole."""
 
@@ -35,13 +40,60 @@ class Needs:
 
 @dataclass(slots=True)
 class _Had:
-    """What a peer has; of all batches at least the first ``begins`` ones. A ``partner`` has signed, taken or asked for something."""
+    """What a peer has.
+
+    Attributes:
+        begins: of all batches it has at least so many, the first ones.
+        batches: others that it has.
+        contents: the values that it has, whole or in part.
+        asked: values for which it has asked.
+        partner: whether it has signed, taken or asked for something.
+        parts: of each value that it has in part: the memory of that, and whether that includes the parts themselves, which nobody else holds.
+        parts_bytes: the sum.
+    """
 
     begins: int = 0
     batches: Members[BatchId] = ()
     contents: dict[ContentId, Content] = field(default_factory=dict)
     asked: frozenset[ContentId] = frozenset()
     partner: bool = False
+    parts: dict[ContentId, tuple[int, bool]] = field(default_factory=lambda: EMPTY)
+    parts_bytes: int = 0
+
+
+def _has_value(had: _Had, key: ContentId, content: Content, *, alone: bool) -> None:
+    """A peer has a value, or a part of it; ``alone`` if nobody else holds what is in that. Of a large part nothing is remembered: it is sent once more."""
+    size, before_alone = had.parts.pop(key, (0, False)) if had.parts else (0, False)
+    had.parts_bytes -= size
+    shown = merged(had.contents[key], content) if key in had.contents else content
+    if not isinstance(shown, Partial):
+        had.contents[key] = _WHOLE  # not the value itself: it is kept elsewhere
+        return
+    alone = alone or before_alone
+    if (size := _parts_bytes(shown, alone=alone)) > PART_BYTES_MAX:
+        shown, size, alone = Partial(key), NODE_BYTES, False
+    if had.parts is EMPTY:
+        had.parts = {}
+    had.contents[key], had.parts[key] = shown, (size, alone)
+    had.parts_bytes += size
+
+
+def _parts_bytes(partial: Partial, *, alone: bool) -> int:
+    """The memory of what is shown of a value, counted until it is too much."""
+    size, trees = NODE_BYTES, [partial.tree]
+    while trees and size <= PART_BYTES_MAX:
+        tree = trees.pop()
+        if tree is None:
+            continue
+        size += NODE_BYTES
+        if isinstance(tree, Fork):
+            trees += (tree.left, tree.right)
+        elif isinstance(tree, Leaf) and isinstance(tree.value, Partial):
+            size += NODE_BYTES
+            trees.append(tree.value.tree)
+        elif isinstance(tree, Leaf) and alone:
+            size += weight_within((tree.key, tree.value), PART_BYTES_MAX)
+    return size
 
 
 _PEER_BYTES, _NAME_BYTES = 900, 130
@@ -63,11 +115,11 @@ class Exchange:
         if not self._had:
             return 0
         return sum(
-            _PEER_BYTES + _NAME_BYTES * (len(had.batches) + len(had.contents) + len(had.asked))
+            _PEER_BYTES + had.parts_bytes + _NAME_BYTES * (len(had.batches) + len(had.contents) + len(had.asked))
             for had in self._had.values()
         )
 
-    def received(self, peer: str, known: Known, here: Collection[ContentId]) -> None:
+    def received(self, peer: str, known: Known, here: Mapping[ContentId, Content]) -> None:
         """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""
         if not (known.batches or known.contents):
             return  # as the first copy of most particles
@@ -75,9 +127,7 @@ class Exchange:
         had.batches = added(had.batches, (batch.id for batch in known.batches))
         for key, content in known.contents.items():
             if key in here:
-                # Not the value itself: it is kept elsewhere.
-                shown = content if isinstance(content, Partial) else _WHOLE
-                had.contents[key] = merged(had.contents[key], shown) if key in had.contents else shown
+                _has_value(had, key, content, alone=here[key] is not content)
         if had.asked:
             had.asked -= known.contents.keys()
 
@@ -110,7 +160,7 @@ class Exchange:
     def given(self, peer: str, known: Known) -> None:
         """A peer has taken this in."""
         self._partner(peer)
-        self.received(peer, known, known.contents.keys())
+        self.received(peer, known, known.contents)
 
     def shown(self, peer: str, batches: Iterable[BatchId]) -> None:
         """What a peer has signed builds on these, so it has them."""
@@ -121,10 +171,21 @@ class Exchange:
         """Whether a peer is known to have a batch."""
         return peer in self._had and batch in self._had[peer].batches
 
-    def asks(self, peer: str, contents: Iterable[ContentId]) -> None:
-        """A peer asks for values: it gets all that is here of them the next time."""
-        had = self._partner(peer)
-        had.asked = had.asked.union(contents)
+    def asks(self, peer: str, contents: Collection[ContentId], here: Container[ContentId]) -> None:
+        """A peer asks for values: it gets all that is here of them the next time.
+
+        Args:
+            peer: who asks.
+            contents: what for; nothing if it only says that it lacks something.
+            here: the values that are known now. It may ask for others when they are there: what it has made up is not remembered.
+        """
+        asked = [key for key in contents if key in here]
+        if asked or not contents:
+            had = self._partner(peer)
+            # It may lack more than one question has room for, and needs all of it together.
+            had.asked = had.asked.union(asked)
+            if len(had.asked) > ASKED_MAX:
+                had.asked = frozenset(asked)
 
     def forget(self, peer: str) -> None:
         """A peer lacks something that it was thought to have: it gets everything."""

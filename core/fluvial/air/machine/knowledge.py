@@ -33,7 +33,7 @@ FACT_BYTES: Final = 900
 """A fact and what is kept of its instance; measured, as the others."""
 ARGUMENT_BYTES: Final = 150
 """The name of an argument in a fact."""
-ELEMENT_BYTES: Final = 250
+ELEMENT_BYTES: Final = 300
 """An element of a canon in a fact."""
 CONTENT_BYTES: Final = 300
 """A value, besides what it is made of."""

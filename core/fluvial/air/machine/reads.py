@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -14,17 +14,23 @@ from fluvial.air.machine.analyses import once_per_script
 from fluvial.air.machine.plan import plan_of
 from fluvial.air.syntax import tree
 
-REGIONS_MAX: Final = 1024
-"""Stretches of one script that are kept."""
+REGION_ITEMS: Final = 48
+"""A stretch that is kept takes the memory of so many references, without what is in it."""
+KEPT_ITEMS: Final = 16
+"""The stretches of a script that are kept have so many references for each of its instructions and reads."""
 
 Numbered = TypeVar("Numbered", bound=tuple[Any, ...])
 
 
+ReadName: TypeAlias = tuple[str, tree.Lambda | None]
+"""A name, and the lambda behind it."""
+
+
 class NameRead(NamedTuple):
-    """An instruction reads a name: its number, and the lambda behind the name."""
+    """An instruction reads a name: its number, and what it reads, which is one object for all who read the same."""
 
     number: int
-    path: tree.Lambda | None
+    what: ReadName
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +47,7 @@ class Reads:
     end_of: Sequence[int]
     readers: Mapping[str, Sequence[NameRead]]
     nexts: Sequence[tuple[int, str]]
-    regions: dict[tuple[int, int], Region] = field(default_factory=dict)
+    regions: KeptRegions
 
 
 @once_per_script
@@ -50,12 +56,16 @@ def reads_of(script: tree.Script) -> Reads:
     plan = plan_of(script)
     instructions = plan.nodes
     readers: dict[str, list[NameRead]] = {}
+    one_of_each: dict[ReadName, ReadName] = {}
+    count = len(instructions)
     for instruction in instructions:
         for operand in tree.operands(instruction):
-            for name, path in names_in(operand):
-                readers.setdefault(name, []).append(NameRead(instruction.number, path))
+            for what in names_in(operand):
+                count += 1
+                what = one_of_each.setdefault(what, what)
+                readers.setdefault(what[0], []).append(NameRead(instruction.number, what))
     nexts = [(one.number, one.iterator) for one in instructions if type(one) is tree.Next]
-    return Reads(plan.ends, _without_unread(instructions, readers), nexts)
+    return Reads(plan.ends, _without_unread(instructions, readers), nexts, KeptRegions(KEPT_ITEMS * count))
 
 
 class Region(NamedTuple):
@@ -66,29 +76,55 @@ class Region(NamedTuple):
         onward: the iterators of the ``next`` in it.
     """
 
-    reads: Collection[tuple[str, tree.Lambda | None]]
+    reads: Collection[ReadName]
     onward: Collection[str]
+
+
+class KeptRegions:
+    """Stretches that may be asked for again. They are dropped when they become too large together.
+
+    Args:
+        items_max: how many references they may have.
+    """
+
+    __slots__ = ("_items", "_items_max", "_kept")
+
+    def __init__(self, items_max: int) -> None:
+        self._items_max = items_max
+        self._items = 0
+        self._kept: dict[tuple[int, int], Region] = {}
+
+    def get(self, first: int, last: int) -> Region | None:
+        """A stretch, if it is kept."""
+        return self._kept.get((first, last))
+
+    def put(self, first: int, last: int, found: Region) -> None:
+        """Keep a stretch."""
+        items = REGION_ITEMS + len(found.reads) + len(found.onward)
+        if self._items + items > self._items_max:
+            self._kept.clear()
+            self._items = 0
+        if items <= self._items_max:
+            self._kept[first, last] = found
+            self._items += items
 
 
 def region(script: Reads, first: int, last: int) -> Region:
     """The instructions from one number to another."""
-    if (kept := script.regions.get((first, last))) is not None:
+    if (kept := script.regions.get(first, last)) is not None:
         return kept
-    if len(script.regions) >= REGIONS_MAX:
-        script.regions.clear()
-    found = dict.fromkeys(
-        (name, read.path) for name, readers in script.readers.items() for read in _between(readers, first, last)
-    )
+    reads = dict.fromkeys(read.what for readers in script.readers.values() for read in _between(readers, first, last))
     onward = dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last))
-    kept = script.regions[first, last] = Region(found, onward)
-    return kept
+    found = Region(tuple(reads), tuple(onward))
+    script.regions.put(first, last, found)
+    return found
 
 
 def _between(numbered: Sequence[Numbered], first: int, last: int) -> Sequence[Numbered]:
     return numbered[bisect_left(numbered, first, key=itemgetter(0)) : bisect_right(numbered, last, key=itemgetter(0))]
 
 
-def names_in(operand: tree.Operand) -> Iterator[tuple[str, tree.Lambda | None]]:
+def names_in(operand: tree.Operand) -> Iterator[ReadName]:
     """The names that an operand reads."""
     if type(operand) is tree.Literal or type(operand) is tree.InitPeerId:
         return
@@ -112,7 +148,7 @@ def _without_unread(
         for one in instructions
         if type(one) is tree.Canon
         and isinstance(one.target, tree.CanonStream)
-        and all(isinstance(read.path, tree.Length) for read in reads.get(one.target.name, ()))
+        and all(isinstance(read.what[1], tree.Length) for read in reads.get(one.target.name, ()))
     }
     return {
         name: [read for read in found if read.number not in unread or not name.startswith("$")]

@@ -97,8 +97,8 @@ class _History:
 _position = itemgetter(0)
 
 
-_SCOPE_BYTES, _ITERATION_BYTES, _BOUND_BYTES, _ELEMENT_BYTES = 200, 500, 300, 300
-"""Memory of a link, of one of an iteration with its frame, of a value with its origin, and of an element of a canon."""
+_SCOPE_BYTES, _ITERATION_BYTES, _BOUND_BYTES, _ELEMENT_BYTES, _PAIR_BYTES = 200, 500, 300, 300, 550
+"""Memory of a link, of one of an iteration with its frame, of a value with its origin, of an element of a canon, and of a pair."""
 
 
 class Scope:
@@ -242,7 +242,11 @@ class Scope:
         for bound in self._bound.values():
             size += _BOUND_BYTES
             for one in bound.all() if isinstance(bound, _History) else (bound,):
-                size += _BOUND_BYTES + (0 if isinstance(one, Value) else _ELEMENT_BYTES * len(one.fixed))
+                size += _BOUND_BYTES
+                if isinstance(one, CanonStreamValue):
+                    size += _ELEMENT_BYTES * len(one.elements)
+                elif isinstance(one, CanonMapValue):
+                    size += _PAIR_BYTES * len(one.pairs)
         return size
 
     # --- setting

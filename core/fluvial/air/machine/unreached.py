@@ -44,8 +44,8 @@ class Unreached:
     def written_by(self, writer: tuple[bytes, int]) -> Value | None:
         """What an instance has written to the stream; None if that does not follow from what is known here. Raises as :meth:`Runtime.spend`."""
         frame, number = writer
-        folds = self._writers.folds[number]
-        viewpoint = self._viewpoint(folds[-1], frame, number) if folds else None
+        fold = self._writers.fold[number]
+        viewpoint = self._viewpoint(fold, frame, number) if fold is not None else None
         if viewpoint is None:
             return None
         node = self._runtime.plan.nodes[number]
@@ -94,7 +94,7 @@ class Unreached:
                 setter = self._writers.setter.get(missing.name)
                 if setter is None or missing.name in sought or len(sought) >= NAMES_MAX:
                     return None
-                if self._writers.folds[setter.number] != self._writers.folds[node.number]:
+                if self._writers.fold[setter.number] is not self._writers.fold[node.number]:
                     return None
                 sought.add(missing.name)
                 if (value := self._value(setter, frame, viewpoint, sought)) is None:

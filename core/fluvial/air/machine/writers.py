@@ -26,12 +26,14 @@ class Writers:
     Attributes:
         of: for each stream and stream map the numbers of the instructions that write to it.
         setter: for each other name that is set by one instruction alone, that instruction.
-        folds: for each instruction the folds around it, the outermost first.
+        fold: for each instruction the innermost fold around it; None outside of folds. Not all of them: an instruction may stand in 2,000 folds.
+        outermost: the same for the outermost fold.
     """
 
     of: Mapping[str, Collection[int]]
     setter: Mapping[str, tree.Instruction]
-    folds: Sequence[tuple[tree.Fold, ...]]
+    fold: Sequence[tree.Fold | None]
+    outermost: Sequence[tree.Fold | None]
 
 
 @once_per_script
@@ -39,18 +41,20 @@ def writers_of(script: tree.Script) -> Writers:
     """The writers of a script; scripts are told apart by identity."""
     plan = plan_of(script)
     of: dict[str, set[int]] = {}
-    folds: list[tuple[tree.Fold, ...]] = []
-    around: tuple[tree.Fold, ...] = ()
+    fold: list[tree.Fold | None] = []
+    outermost: list[tree.Fold | None] = []
+    around: list[tree.Fold] = []
     for node in plan.nodes:
         while around and node.number > plan.ends[around[-1].number]:
-            around = around[:-1]
-        folds.append(around)
+            around.pop()
+        fold.append(around[-1] if around else None)
+        outermost.append(around[0] if around else None)
         if type(node) is tree.Fold:
-            around = (*around, node)
+            around.append(node)
         elif (name := _written(node)) is not None:
             of.setdefault(name, set()).add(node.number)
     setter = {name: node for node in plan.nodes if (name := name_set_by(node)) is not None}
-    return Writers(of, {name: node for name, node in setter.items() if name not in plan.contested}, folds)
+    return Writers(of, {name: node for name, node in setter.items() if name not in plan.contested}, fold, outermost)
 
 
 def _written(node: tree.Instruction) -> str | None:
@@ -99,15 +103,15 @@ def impossible(
         return ""
     writers = writers_of(script)
     of_source = writers.of.get(canon.source.name, ())
-    outermost = writers.folds[canon.number][:1]
+    outermost = writers.outermost[canon.number]
     for element in fact.elements:
         number = element.node
         if number not in of_source:
             return f"instruction {number} does not write to {canon.source.name}"
-        folds = writers.folds[number]
-        if (element.frame == ROOT_FRAME) is bool(folds):
-            return f"instruction {number} is {'part of a fold' if folds else 'outside of folds'}"
-        if number > canon.number and not (folds and folds[:1] == outermost):
+        around = writers.outermost[number]
+        if (element.frame == ROOT_FRAME) is (around is not None):
+            return f"instruction {number} is {'outside of folds' if around is None else 'part of a fold'}"
+        if number > canon.number and (around is None or around is not outermost):
             return f"instruction {number} comes after the canon"
         if type(nodes[number]) is tree.CallInstruction:
             call = (element.frame, number)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from sys import getsizeof
 from typing import Any
 
 import pytest
 from fluvial.air.data.content import content_id
-from fluvial.air.data.partial import Level, Mask, cut
-from fluvial.air.data.weight import is_light, weight_of, weight_of_encoded, weight_within
+from fluvial.air.data.partial import Level, Mask, Partial, cut
+from fluvial.air.data.weight import _scan, is_light, weight_of, weight_of_encoded, weight_within
 from fluvial.encoding import encode
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.msgpack import decode
+
+from tests.support.tracing import taken
 
 MOST = 2**40
-ATOMS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+INTEGERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-40, 300)
+TEXTS = st.text() | st.text("abc\u00e9\u6f22\U0001f600", max_size=60)
+ATOMS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | TEXTS
 VALUES = st.recursive(ATOMS, lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside), max_leaves=40)
 
 
 def truth(value: Any) -> int:
-    """What a value takes as it comes out of a decoder, where small numbers, constants and the shortest texts are shared."""
+    """What a value takes that comes out of a decoder, where small numbers, constants and the shortest texts are shared."""
     if isinstance(value, list):
         return getsizeof(value) + sum(map(truth, value))
     if isinstance(value, dict):
@@ -30,8 +37,65 @@ def truth(value: Any) -> int:
 
 @given(VALUES)
 def test_an_estimate_is_never_much_below_the_truth(value: Any) -> None:
-    assert weight_of(value) >= 0.6 * truth(value)
-    assert weight_of_encoded(encode(value), MOST) >= 0.6 * truth(value)
+    data = encode(value)
+    decoded = decode(data)
+    assert weight_of(decoded) >= 0.75 * truth(decoded)
+    assert weight_of_encoded(data, MOST) >= 0.75 * truth(decoded)
+    assert _scan(data, MOST) >= 0.75 * truth(decoded)
+
+
+NUMBERS = range(1_000, 2_000)
+SHAPES: Mapping[str, Any] = {
+    "small numbers": [number % 128 for number in NUMBERS],
+    "small numbers below zero": [-(number % 27) - 6 for number in NUMBERS],
+    "bytes": [number % 256 for number in NUMBERS],
+    "numbers": list(NUMBERS),
+    "large numbers": [2**62 + number for number in NUMBERS],
+    "largest numbers": [2**64 - number for number in NUMBERS],
+    "fractions": [number / 7 for number in NUMBERS],
+    "constants": [True, False, None] * 300,
+    "texts": [f"a{number}" for number in NUMBERS],
+    "letters": [chr(97 + number % 26) for number in NUMBERS],
+    "texts of wide characters": [f"\u6f22{number}" for number in NUMBERS],
+    "texts of wider characters": [f"\U0001f600{number}" for number in NUMBERS],
+    "accents": [f"\u00e9{number}" for number in NUMBERS],
+    "long texts with one wide character": [f"{'a' * 1_000}\u6f22{number}" for number in range(50)],
+    "long texts with one wider character": [f"{'a' * 1_000}\U0001f600{number}" for number in range(50)],
+    "one long text with one wider character": "a" * 50_000 + "\U0001f600",
+    "empty arrays": [[] for _ in NUMBERS],
+    "empty objects": [{} for _ in NUMBERS],
+    "short arrays": [[1, 2] for _ in NUMBERS],
+    "arrays": [[number] * 17 for number in NUMBERS],
+    "short objects": [{"a": 1} for _ in NUMBERS],
+    "objects": [dict.fromkeys("abcdef", 1) for _ in NUMBERS],
+    "objects of different fields": [{f"k{number}": number} for number in NUMBERS],
+    "objects of wide fields": [{f"\U0001f600{number}": number} for number in NUMBERS],
+    "one object": {f"k{number}": number for number in NUMBERS},
+    "one object that has just grown": {f"k{number}": 1 for number in range(5_462)},
+    "deep arrays": [functools.reduce(lambda inside, _: [inside], range(60), number) for number in range(30)],
+    "deep objects": [functools.reduce(lambda inside, _: {"a": inside}, range(60), number) for number in range(30)],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_a_decoder_takes_is_estimated(name: str) -> None:
+    data = encode(SHAPES[name])
+    decode(data)
+    value, real = taken(lambda: decode(data))
+    assert weight_of(value) >= 0.75 * real
+    assert weight_within((value,), MOST) >= 0.75 * real
+    assert weight_of_encoded(data, MOST) >= 0.75 * real
+    assert _scan(data, MOST) >= 0.75 * real
+
+
+def test_names_of_fields_count_in_a_part() -> None:
+    value = {f"{number}{'k' * 10_000}": number for number in range(100)}
+    mask = Mask()
+    for key in list(value)[:50]:
+        mask.add((key,), Level.WHOLE)
+    part = cut(value, mask)
+    assert isinstance(part, Partial)
+    assert weight_of(part) > 50 * 10_000
 
 
 LARGE = {

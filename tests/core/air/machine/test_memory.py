@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
 
 import pytest
 from fluvial.air.data.batch import Known
@@ -15,6 +14,7 @@ from fluvial.air.syntax import parse
 from fluvial.identity import KeyPair
 
 from tests.core.air.machine.flows import Flow
+from tests.support.tracing import taken
 
 ME = KeyPair.from_secret(bytes(32)).peer_id
 OTHER = KeyPair.from_secret(bytes(31) + b"\1").peer_id
@@ -48,20 +48,7 @@ def played(one: Machine, count: int, *, steps: int = 1_000) -> Effects:
 
     effects = whole(one.merging(Known((), {})))
     requests = [request for request in effects.requests if request.function == "numbers"]
-    return whole(one.resolving({requests[0].instance: Answered([1] * count)}))
-
-
-def taken(work: Callable[[], object]) -> tuple[object, int]:
-    """What a piece of work gives, and how many bytes it has taken for good."""
-    tracemalloc.start()
-    try:
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        result = work()
-        gc.collect()
-        return result, tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+    return whole(one.resolving({requests[0].instance: Answered(list(range(count)))}))
 
 
 HOARDS = {
@@ -79,6 +66,14 @@ HOARDS = {
         f'(seq (fold xs i (seq (ap ("k" i) %m) (next i))) (fold xs j (par (canon "{ME}" %m #%c) (next j))))',
         60,
     ),
+    "maps of many keys": (
+        f'(seq (fold xs i (seq (ap (i i) %m) (next i))) (fold xs j (par (seq (canon "{ME}" %m #%c) (call "{OTHER}" ("a" "b") [#%c])) (next j))))',
+        32,
+    ),
+    "objects of maps": (
+        f'(seq (fold xs i (seq (ap (i i) %m) (next i))) (fold xs j (par (seq (canon "{ME}" %m z) (call "{OTHER}" ("a" "b") [z])) (next j))))',
+        32,
+    ),
     "failures": (nested(2, '(xor (fail 1 "because") (null))'), 25),
     "names that are missing": (
         f'(par (call "{OTHER}" ("a" "late") [] late) {nested(2, "(ap late $s)")})',
@@ -94,6 +89,9 @@ def test_the_estimate_is_near_the_truth(name: str) -> None:
     _, truth = taken(lambda: played(one, count))
     assert truth > MEGABYTE / 10
     assert 0.8 * truth <= one.held <= 8 * truth
+    for _ in one._state.evaluator.memory.census():
+        pass
+    assert 0.8 * truth <= one.held <= 4 * truth
 
 
 @pytest.mark.parametrize("steps", [7, 1_000])
