@@ -50,12 +50,14 @@ SCARCE_PART: Final = 2
 """Less than this part free is little: then it counts as well by whom it came."""
 LITTLE_PART: Final = 256
 """An initiator with no more than this part of the room has little."""
-LITTLE_WAY_PART: Final = 800
+LITTLE_WAY_PART: Final = 400
 """A peer that brought no more than this part of the room just now has brought little,"""
 RESERVED_PART: Final = 5
 """and this part of the room is for such peers alone:"""
-OF_RESERVED_PART: Final = 40
-"""each brings no more than this part of what is left of it, so something is left for the next."""
+OF_RESERVED_PART: Final = 20
+"""each brings no more than this part of what is left of it, so something is left for the next,"""
+RESERVED_JOURNAL_BYTES: Final = 16_384
+"""and of particles with larger journals nothing."""
 BRANCH_PART: Final = 16
 """A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
 LATELY_S: Final = 60.0
@@ -141,7 +143,7 @@ class DiskQuota:
         free = self._room - self._account.total
         if particle.initiator == self._me:
             return free >= 0
-        return not self._over(particle.initiator, upstream, free, times=UNDER_WAY)
+        return not self._over(particle.initiator, upstream, free, times=UNDER_WAY, journal=journal)
 
     def spend(self, particle: Particle, upstream: Upstream, size: int, *, journal: int) -> None:
         """Something is about to be written.
@@ -163,7 +165,7 @@ class DiskQuota:
             raise _refused("this peer's disk is full", retry_ms=SHARE_RETRY_MS)
         if initiator == self._me:
             return
-        if why := self._over(initiator, upstream, free, times=UNDER_WAY, more=size):
+        if why := self._over(initiator, upstream, free, times=UNDER_WAY, more=size, journal=journal):
             raise _refused(why, retry_ms=SHARE_RETRY_MS)
         left = self._left(initiator, 1 + self._weight(initiator))
         self._note(self._buckets, initiator, left - size)
@@ -172,7 +174,9 @@ class DiskQuota:
         if upstream.branch:
             self._note(self._of_branches, upstream, self._brought_by(upstream) + size)
 
-    def _over(self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0) -> str:
+    def _over(
+        self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0, journal: int = 0
+    ) -> str:
         """Why an initiator has too much here, or why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so.
 
         Args:
@@ -181,12 +185,15 @@ class DiskQuota:
             free: bytes.
             times: how often what is free may be had.
             more: bytes.
+            journal: bytes that the particle's journal has then.
         """
         has, little = self._account.of(initiator.public_key) + more, True
         if free * SCARCE_PART < self._room:
             reserved = min(max(free, 0), self._room // RESERVED_PART)
             little_bytes = min(self._room // LITTLE_WAY_PART, reserved // OF_RESERVED_PART)
-            little = self._brought_just_now(upstream.sender) + more <= little_bytes
+            little = (
+                journal <= RESERVED_JOURNAL_BYTES and self._brought_just_now(upstream.sender) + more <= little_bytes
+            )
             if not little:
                 free -= self._room // RESERVED_PART
                 if why := self._brought_too_much(upstream, times * max(free, 0), more):
