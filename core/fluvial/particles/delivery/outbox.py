@@ -26,7 +26,6 @@ from fluvial.errors import (
     FluvialError,
     LocalProtocolError,
     Refused,
-    RemoteProtocolError,
     StorageError,
     Unreachable,
 )
@@ -346,7 +345,7 @@ class Outbox:
             if isinstance(error, Refused) and error.reason == MEMORY:  # here
                 lane.put_off_all(row, now_s(), self._rng)
                 return False
-            if isinstance(error, Refused | LocalProtocolError | RemoteProtocolError):
+            if isinstance(error, Refused | LocalProtocolError):
                 lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
