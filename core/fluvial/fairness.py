@@ -134,9 +134,8 @@ class FairQueue(Generic[OwnerT, ItemT]):
 
     def __init__(self, weight: Callable[[OwnerT], int] = equal, *, quick: bool = False) -> None:
         self._weight: Final = weight
-        self._fresh: deque[tuple[float, int, OwnerT]] | None = (
-            deque() if quick else None
-        )  # entries of ``_starts``, some not true any more
+        # Entries of ``_starts``, some not true any more.
+        self._fresh: deque[tuple[float, int, OwnerT]] | None = deque() if quick else None
         self._odd = False
         self._shares: dict[OwnerT, int] = {}  # of the owners in line
         self._lines: dict[OwnerT, deque[ItemT]] = {}

@@ -32,8 +32,6 @@ PAUSE_S_NAMED_MAX: Final = 60.0
 """The longest pause that a peer may name: rows of particles that have died are forgotten with the next attempt."""
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
-
-
 CROWD: Final = 16
 """Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
 CROWD_ROWS: Final = 64

@@ -4,7 +4,7 @@ What must be delivered is in the store before anything is sent. Each peer that h
 particles share: a peer that is away is tried as often for ten thousand particles as for one. A lane that waits costs no task, and an attempt
 no write: the store hears once of each kind of failure of a row. Delivering twice does no harm: merging is idempotent.
 
-Which lanes are served at the same time says ``schedule``, and who has the next turn in a lane ``line``.
+Which lanes are served at the same time says ``schedule``, who has the next turn in a lane ``lane``, and how many have one at the same time ``round``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import (
-    DamagedParticle,
-    FluvialError,
-    LocalProtocolError,
-    Refused,
-    StorageError,
-    Unreachable,
-)
+from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
