@@ -110,7 +110,8 @@ async def one_slice(client: Client, pid: int, found: Slices, flooders: list[subp
             await anyio.sleep(PAUSE_S)
 
     async def push(process: subprocess.Popen[str]) -> None:
-        found.pushed += int(await told(process, line))
+        pushed = await told(process, line)
+        found.pushed += int(pushed)
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)

@@ -168,6 +168,24 @@ def test_threads_have_one_door() -> None:
     assert found == set(THREAD_DOORS), "use fluvial.virtual.threads.in_thread"
 
 
+def test_nothing_shared_is_read_before_an_await_and_written_after_it() -> None:
+    """``self.used += await take()`` forgets what others have added meanwhile: the left side is read first."""
+    found = []
+    for path in files("core", "plugins", "tests", "bench"):
+        if path.suffix != ".py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        shared = {one for node in ast.walk(tree) if isinstance(node, ast.Nonlocal | ast.Global) for one in node.names}
+        found += [
+            f"{name(path)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.AugAssign)
+            and (not isinstance(node.target, ast.Name) or node.target.id in shared)
+            and any(isinstance(inner, ast.Await) for inner in ast.walk(node.value))
+        ]
+    assert found == []
+
+
 def test_a_public_class_has_a_name_of_its_own() -> None:
     homes: dict[str, list[str]] = {}
     for module, tree in trees():

@@ -166,7 +166,8 @@ class LyingGround:
             while waiting:
                 challenge, keys = waiting.pop()
                 with suppress(FluvialError):  # it may defend itself by not answering
-                    taken += (await self.offer(to, challenge, keys)).accepted
+                    stored = await self.offer(to, challenge, keys)
+                    taken += stored.accepted
 
         async with anyio.create_task_group() as tasks:
             for _ in range(OFFERS_AT_ONCE):

@@ -202,8 +202,7 @@ class Connection:
             Unreachable: the connection broke before the answer.
             TimeoutError: there was none in time.
         """
-        charge = self._admission.at_once(size)
-        if charge is None:
+        if (charge := self._admission.at_once(size)) is None:
             charge = await self._admitted(size, Deadline(self._shared.wheel, until))
         answered: Future[Found] = future()
 
@@ -264,8 +263,9 @@ class Connection:
         Raises:
             NotSent: the connection takes no more messages.
         """
-        charge = self._admission.at_once(size)
-        self._one_way_charge += await self._admitted(size) if charge is None else charge
+        if (charge := self._admission.at_once(size)) is None:
+            charge = await self._admitted(size)
+        self._one_way_charge += charge
         self._writer.put(Message(Kind.ONE_WAY, 0, protocol, payload))
 
     def post(self, protocol: str, payload: bytes, *, size: int) -> bool:

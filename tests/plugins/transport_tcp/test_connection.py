@@ -216,6 +216,23 @@ async def test_credit_for_one_way_messages_comes_back(start: StartPeer) -> None:
     assert [int(message.payload) for message in other.received] == list(range(60))
 
 
+async def test_all_who_wait_for_credit_at_once_are_counted(start: StartPeer) -> None:
+    """Requests have all credit while two messages wait for it; the receiver gives both back, and is believed."""
+    gate = Gate()
+    one, slow = await start(), await start(receive=gate.receive, **SMALL)
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(one.request, slow, bytes(30_000))
+        await eventually(lambda: gate.inside == 2, "two requests are being handled")
+        for _ in range(2):
+            group.start_soon(one.transport.send, slow.contact, ECHO, bytes(30_000))
+        await anyio.sleep(0.1)
+        gate.open.set()
+    await eventually(lambda: len(slow.received) == 4, "all arrive")
+    assert await one.request(slow, b"still connected?") == b"still connected?"
+    assert one.disconnections == slow.disconnections == []
+
+
 async def test_messages_of_one_sender_arrive_in_order(start: StartPeer) -> None:
     one, other = await start(), await start()
     for number in range(500):
