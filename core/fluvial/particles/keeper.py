@@ -206,9 +206,9 @@ class Keeper:
         """Until cancelled: have those go on that were stopped, a few at a time."""
         await self._suspended.run()
 
-    def come(self, initiator: PeerId) -> None:
-        """A peer is connected: its particles are among the next to go on."""
-        self._suspended.prefer(initiator)
+    def come(self, peer: PeerId) -> None:
+        """A peer is connected: what it brought is among the next to go on."""
+        self._suspended.prefer(peer)
 
     async def sweep(self) -> None:
         """Until cancelled: drop what has died or finished, send on what others should have sent.
