@@ -1,4 +1,7 @@
-"""Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest fee goes first when there is no room.
+"""Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest offer goes first when there is no room.
+
+A sender offers what it has: of a fee that is more than its balance, less what it offers for its others, only that counts. Of those who offer the same
+the one with most waiting goes first, so who has a few finds room where keys without a balance have filled all with dozens each.
 
 Evidence and revocations wait in a lane of their own (``urgent.py``). What can be in the next block is known by key, and so is who pays least: neither
 a block nor a full pool costs a look at all that waits.
@@ -29,11 +32,23 @@ class WaitingTransaction(NamedTuple):
 
     Attributes:
         transaction: its bytes.
-        fee_max: what its sender pays at most; kept here, since what the bytes stand for may be forgotten.
+        offer: what its sender pays at most, and can; kept here, since what the bytes stand for may be forgotten.
     """
 
     transaction: bytes
-    fee_max: int
+    offer: int
+
+
+class Standing(NamedTuple):
+    """How a sender stands among the others when there is no room: the least one loses its last transaction.
+
+    Attributes:
+        offer: for its last transaction.
+        waiting: minus the number of its transactions.
+    """
+
+    offer: int
+    waiting: int
 
 
 class TransactionPool:
@@ -52,8 +67,8 @@ class TransactionPool:
         self._waiting: dict[bytes, dict[int, WaitingTransaction]] = {}
         self._nonces: dict[bytes, int] = {}  # of those who have something waiting, on the newest state
         self._ready: dict[bytes, None] = {}  # of these, whose next transaction is here
-        # A heap of what each offers for its last transaction, and of what is not true any more.
-        self._poorest: list[tuple[int, bytes]] = []
+        # A heap of how each stands, and of what is not true any more.
+        self._poorest: list[tuple[Standing, bytes]] = []
         self._urgent = UrgentLane(chain)
         self._bytes = 0
         self._count = 0
@@ -98,11 +113,12 @@ class TransactionPool:
         if len(mine) >= self._per_sender or one.nonce - account.nonce > AHEAD_MAX + self._per_sender:
             self._tidy(one.sender)
             raise NoRoom("too many transactions of this key are waiting")
+        offer = min(one.fee_max, max(0, account.balance - sum(waiting.offer for waiting in mine.values())))
         if self._count >= WAITING_MAX or self._bytes + len(transaction) > WAITING_BYTES_MAX:
             self._tidy(one.sender)
-            self._make_room(one.fee_max, len(transaction))
+            self._make_room(Standing(offer, -len(mine) - 1), len(transaction))
             mine = self._waiting.setdefault(one.sender, {})
-        mine[one.nonce] = WaitingTransaction(transaction, one.fee_max)
+        mine[one.nonce] = WaitingTransaction(transaction, offer)
         self._bytes += len(transaction)
         self._count += 1
         self._look(one.sender, account.nonce)
@@ -202,21 +218,21 @@ class TransactionPool:
 
     def _offers(self, sender: bytes) -> None:
         """The last transaction of a key may be another one now."""
-        heappush(self._poorest, (self._last_fee(sender), sender))
+        heappush(self._poorest, (self._standing(sender), sender))
         if len(self._poorest) > 2 * WAITING_MAX:
-            self._poorest = [(self._last_fee(one), one) for one in self._waiting]
+            self._poorest = [(self._standing(one), one) for one in self._waiting]
             heapify(self._poorest)
 
-    def _last_fee(self, sender: bytes) -> int:
+    def _standing(self, sender: bytes) -> Standing:
         mine = self._waiting[sender]
-        return mine[max(mine)].fee_max
+        return Standing(mine[max(mine)].offer, -len(mine))
 
-    def _make_room(self, fee: int, size: int) -> None:
-        """Drop the last transactions of those who pay least, if they pay less than ``fee``."""
+    def _make_room(self, newcomer: Standing, size: int) -> None:
+        """Drop the last transactions of those who stand lower than a newcomer will, if they are enough."""
         while self._poorest:
             lowest, sender = self._poorest[0]
-            if sender in self._waiting and self._last_fee(sender) == lowest:
-                if lowest >= fee:
+            if sender in self._waiting and self._standing(sender) == lowest:
+                if lowest >= newcomer:
                     break
                 self._drop(sender, max(self._waiting[sender]))
                 if self._count < WAITING_MAX and self._bytes + size <= WAITING_BYTES_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import msgspec
 import pytest
 from fluvial.consensus.lab.keys import keys_of
 from fluvial.encoding import encode
@@ -278,11 +279,45 @@ def test_what_cannot_be_in_the_next_block_costs_it_nothing() -> None:
 
 def test_of_a_full_pool_those_who_offer_least_lose_their_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
-    monkeypatch.setattr("fluvial.ledger.pool.refusal", lambda *_, **__: "")  # strangers have nothing to offer a fee of
-    pool = pool_with(stranger(1, 0, 5), stranger(2, 0, 1), stranger(1, 1, 3), stranger(2, 1, 2))
-    pool.add(stranger(3, 0, 3), GENESIS.state(), 1)  # the second one offers 2 for its last
-    pool.add(stranger(4, 0, 2), GENESIS.state(), 1)  # and then 1
+    state = with_strangers(6)
+    pool = TransactionPool(GENESIS.chain)
+    for one in (stranger(1, 0, 5), stranger(2, 0, 1), stranger(1, 1, 3), stranger(2, 1, 2)):
+        pool.add(one, state, 1)
+    pool.add(stranger(3, 0, 3), state, 1)  # the second one offers 2 for its last
+    pool.add(stranger(4, 0, 2), state, 1)  # and then 1
     with pytest.raises(Refused, match="too many transactions are waiting"):
-        pool.add(stranger(5, 0, 2), GENESIS.state(), 1)
-    taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+        pool.add(stranger(5, 0, 1), state, 1)
+    taken = pool.take(state, bytes_max=10_000, count_max=10)
     assert list(taken) == [stranger(1, 0, 5), stranger(3, 0, 3), stranger(4, 0, 2), stranger(1, 1, 3)]
+
+
+def test_an_offer_counts_as_far_as_its_sender_can_pay_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody without a balance, and one who has promised it for others that wait, offer nothing."""
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
+    state = with_strangers(2, units=10)
+    pool = TransactionPool(GENESIS.chain)
+    for one in (stranger(1, 0, 10), stranger(1, 1, 10), stranger(7, 0, 2**52), stranger(8, 0, 2**52)):
+        pool.add(one, state, 1)
+    for number in range(2):
+        pool.add(pay(1, number, fee_max=1), state, 1)
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(9, 0, 2**52), state, 1)
+    taken = pool.take(state, bytes_max=10_000, count_max=10)
+    assert set(taken) >= {stranger(1, 0, 10), pay(1, 0, fee_max=1), pay(1, 1, fee_max=1)}
+
+
+def test_of_those_who_offer_the_same_whoever_has_most_waiting_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 12)
+    pool = pool_with(*(stranger(number, nonce) for number in range(2) for nonce in range(6)))
+    for number in range(2, 6):
+        pool.add(stranger(number, 0), GENESIS.state(), 1)
+    pool.add(stranger(2, 1), GENESIS.state(), 1)
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(0, 3), GENESIS.state(), 1)
+    assert len(pool) == 12
+
+
+def with_strangers(most: int, *, units: int = 100) -> State:
+    """A state in which strangers have something to offer."""
+    balances = [*GENESIS.balances, *((keys_of(f"stranger {number}").public_key, units) for number in range(most))]
+    return msgspec.structs.replace(GENESIS, balances=tuple(balances)).state()
