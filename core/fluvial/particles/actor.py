@@ -30,6 +30,7 @@ from fluvial.particles.answers import Answers
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
+from fluvial.particles.exclusive import ExclusiveTurns, Turn
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
@@ -48,27 +49,6 @@ ANSWERS_BYTES: Final = 65_536
 """If how calls ended takes more than that, the budget is asked before they wait for the machine."""
 
 
-class _Turn:
-    """The block in which one turn of an actor is made, one after another; its owner is told when one is over.
-
-    Made for each turn: an actor that had it would be in a circle with it, and stay in memory until the garbage collector comes.
-    """
-
-    __slots__ = ("_actor", "_lock", "_owner")
-
-    def __init__(self, actor: Actor, lock: Lock, owner: ActorOwner) -> None:
-        self._actor = actor
-        self._lock = lock
-        self._owner = owner
-
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-        self._owner.rested(self._actor)
-
-
 class ActorOwner(Protocol):
     """Who keeps actors; the keeper."""
 
@@ -77,11 +57,15 @@ class ActorOwner(Protocol):
         ...
 
     def grown(self, session: ParticleSession, held: int) -> None:
-        """A long run of a particle's machine is under way, and so many bytes are held by now; raises Refused, ``memory``, if it must not go on."""
+        """A long run of a particle's machine is under way, and so many bytes are held by now.
+
+        Raises:
+            Refused: it must not go on: ``memory``; ``busy``, the session is broken.
+        """
         ...
 
     def rested(self, actor: Actor) -> None:
-        """A turn is over, or a call."""
+        """A turn is over, or a call, perhaps of an actor that was dropped meanwhile."""
         ...
 
 
@@ -109,12 +93,12 @@ class Actor:
         self._context = context
         self._owner = owner
         self.was_new = False
-        self._lock = Lock()
+        self._turns = ExclusiveTurns()
         self._heavy: Lock | None = None
         self._quick: list[Request] = []
         self._is_answering = False
         self._under_way = 0
-        self._stopped = False
+        self._stopped = self._stays = False
         self._answers = Answers()
         self._calls: dict[anyio.CancelScope, None] = {}
         self._bound_log: structlog.stdlib.BoundLogger | None = None
@@ -128,12 +112,12 @@ class Actor:
             self._bound_log = self._context.log.bind(particle=self.particle.id)
         return self._bound_log
 
+    def _turn(self) -> Turn:
+        return self._turns.turn(partial(self._owner.rested, self))
+
     def rest(self) -> None:
         """Give up what is only needed while something is done; called when it is idle."""
         self._bound_log = self._heavy = None
-
-    def _turn(self) -> _Turn:
-        return _Turn(self, self._lock, self._owner)
 
     @property
     def finished(self) -> bool:
@@ -174,7 +158,7 @@ class Actor:
     @property
     def waiting(self) -> bool:
         """Whether nothing is done with it: at most calls are in flight, which would have to be made again if it were dropped."""
-        return not self._answers and not self._lock.locked()
+        return not self._answers and not self._turns.wanted
 
     @property
     def held(self) -> int:
@@ -285,7 +269,8 @@ class Actor:
         now_ms, small = self._context.clock.now_ms(), self._place.commit_is_small()
         commit = partial(self._session.commit, now_ms, self._context.keys.sign)
         try:
-            writes = commit() if small else await self._place.off_loop(commit)
+            with Contained(self._log):
+                writes = commit() if small else await self._place.off_loop(commit)
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
@@ -346,14 +331,15 @@ class Actor:
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
         parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream))
-        if self._place.machine_is_small and not self._lock.locked():
-            return parcel()  # at once: nothing else is done with it meanwhile
-        async with self._turn():
-            self._session.check()
-            if self._place.machine_is_small:
-                return parcel()
-            # Who waits may give up meanwhile, but nobody else may use the session before the thread has left it.
-            return await shielded(self._place.off_loop(parcel))
+        with Contained(self._log):
+            if self._place.machine_is_small and not self._turns.wanted:
+                return parcel()  # at once: nothing else is done with it meanwhile
+            async with self._turn():
+                self._session.check()
+                if self._place.machine_is_small:
+                    return parcel()
+                # Who waits may give up meanwhile, but nobody else may use the session before the thread has left it.
+                return await shielded(self._place.off_loop(parcel))
 
     def handed_over(self, to: PeerId, parcel: Parcel) -> None:
         """A peer has taken a parcel in."""
@@ -403,14 +389,22 @@ class Actor:
 
     # --- calls
 
-    def stop(self) -> None:
-        """End the calls in flight, and begin none."""
-        self._stopped = True
+    def leave(self, *, stays: bool) -> None:
+        """The owner has dropped it: end the calls in flight, and begin none; nothing can be asked of it any more.
+
+        Args:
+            stays: whether what it waits for may still be looked at: :meth:`release` gives nothing back.
+        """
+        self._stopped, self._stays = True, stays
+        self._session.fail()  # a run that is under way ends with its slice
         for scope in tuple(self._calls):
             scope.cancel()
 
     def release(self) -> Iterator[None]:
-        """Give back the memory, in slices. Nothing can be asked of the actor any more."""
+        """Give back the memory of an actor that has left, in slices; nothing as long as a turn is under way, or again."""
+        if self._stays or self._turns.wanted:
+            return iter(())
+        self._stays = True
         return self._session.release()
 
     async def _call(self, request: Request, scope: anyio.CancelScope) -> None:

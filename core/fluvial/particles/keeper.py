@@ -305,6 +305,7 @@ class Keeper:
 
     def grown(self, session: ParticleSession, held: int) -> None:
         """As :class:`ActorOwner` says."""
+        session.check()  # what was dropped is not counted any more
         particle = session.particle
         self._count(particle, self._budget.payer(particle.initiator, session.upstream), held)
 
@@ -312,6 +313,7 @@ class Keeper:
         """As :class:`ActorOwner` says."""
         key = actor.particle.key
         if self._actors.get(key) is not actor:
+            self._give_back(actor)
             return
         held = actor.held
         self._budget.charge(key, actor.payer, held)
@@ -459,29 +461,26 @@ class Keeper:
         return refusal
 
     def _leave(self, actor: Actor) -> None:
-        """Drop an actor, and give back its memory now."""
-        if not self._drop(actor):
+        """Drop an actor, and give back its memory: now, or when a turn is over that is under way."""
+        key = actor.particle.key
+        self._resting.remove(actor)
+        self._leaving.pop(key, None)
+        if not self._actors.remove(actor):
             return
-        if actor.particle.initiator == self._context.keys.peer_id and (not actor.finished or actor.failure is not None):
-            return  # whoever began it here may still ask what it waits for
+        self._deadlines.remove(actor.particle)
+        self._budget.release(key)
+        # Whoever began it here may still ask what it waits for.
+        is_own = actor.particle.initiator == self._context.keys.peer_id
+        actor.leave(stays=is_own and (not actor.finished or actor.failure is not None))
+        self._give_back(actor)
+
+    def _give_back(self, actor: Actor) -> None:
         release = actor.release()
         if actor.held <= RELEASED_AT_ONCE_MAX:
             for _ in release:
                 pass
         else:
             self._context.tasks.start(in_slices(release))
-
-    def _drop(self, actor: Actor) -> bool:
-        """Forget an actor; whether it was there."""
-        actor.stop()
-        key = actor.particle.key
-        self._resting.remove(actor)
-        self._leaving.pop(key, None)
-        if not self._actors.remove(actor):
-            return False
-        self._deadlines.remove(actor.particle)
-        self._budget.release(key)
-        return True
 
 
 def _short_of_memory(error: BaseException) -> bool:

@@ -23,9 +23,11 @@ async def store_writes(
         context: has the store.
 
     Raises:
-        Refused: ``quota``, there is no room for it; ``busy``, it is new, and those who brought it have enough in line for a peer that it goes to.
+        Refused: ``quota``, there is no room for it; ``busy``, the session is broken, or it is new, and those who brought it have enough in line for a
+            peer that it goes to.
         StorageError: it could not be stored.
     """
+    session.check()
     store, particle, is_new = context.store, session.particle, session.phase is ParticlePhase.NEW
     more = entries_bytes(entries, len(writes.peers))
     size = more + particle_bytes(particle) + script_bytes(len(particle.script)) if is_new else more

@@ -350,7 +350,11 @@ class ParticleSession:
         Args:
             now_ms: milliseconds since 1970.
             sign: makes this peer's signature over a message. It is needed when the particle goes to other peers.
+
+        Raises:
+            Refused: ``busy``, the session is broken.
         """
+        self.check()
         items, peers, lost, beyond = self._items, list(self._resend_to), [], 0
         if self.leaves and (sealed := self._machine.seal(sign, closing=self._pruning)) is not None:
             items.append(sealed)
@@ -383,8 +387,9 @@ class ParticleSession:
             if type(item) is not Stepped:
                 self._apply(item, writes.at_ms)
         self._entries += len(writes.items)
-        self.phase = ParticlePhase.FINISHED if writes.finished else ParticlePhase.LIVE
         self._ahead = False
+        if self.phase is not ParticlePhase.BROKEN:  # meanwhile
+            self.phase = ParticlePhase.FINISHED if writes.finished else ParticlePhase.LIVE
 
     def _apply(self, item: JournalItem, at_ms: int) -> None:
         """What follows from an item that is in the journal, apart from the machine's state."""

@@ -310,6 +310,17 @@ def test_a_new_particle_keeps_no_notices() -> None:
     assert not peer.session.note(peer.notice("too early"))
 
 
+def test_a_session_that_breaks_while_it_is_written_stays_broken() -> None:
+    peer = Peer.of("b", particle())
+    peer.session.begin()
+    writes = peer.session.commit(NOW_MS, keys_of("b").sign)
+    peer.session.fail()
+    peer.session.durable(writes)
+    assert peer.session.phase is ParticlePhase.BROKEN
+    with pytest.raises(Refused, match="read from the store again"):
+        peer.session.commit(NOW_MS, keys_of("b").sign)
+
+
 @pytest.mark.parametrize("number", range(7))
 def test_a_broken_session_takes_nothing_and_gives_nothing(number: int) -> None:
     peer = Peer.of("a", particle())
