@@ -28,7 +28,7 @@ from fluvial.particles.receipt import PROTOCOL
 from fluvial_transport_tcp.framing import Kind, Message
 
 from tests.attacks.arena import AT_ONCE, Arena
-from tests.attacks.hoards import PAUSE_MS, flood, kept, numbers
+from tests.attacks.hoards import PAUSE_MS, flood, kept, nested, numbers
 from tests.attacks.values import called, sequence, text
 from tests.support.deliveries import answered
 
@@ -213,6 +213,33 @@ async def repeats_by_many(arena: Arena) -> None:
             arena.receipts["answer" if message else "closed"] += 1
 
 
+async def short_lived(arena: Arena) -> None:
+    """Long runs, and searches for what the next peer must have, in the middle of which the particle dies."""
+    here, there, rng = arena.target.peer_id, arena.other.peer_id, arena.rng
+
+    def script() -> str:
+        fill = "(fold xs i (seq (ap i $s) (next i)))"
+        sends = f'(fold $s e (par (call "{there}" ("op" "noop") [e.$.[0]] y) (next e)))'
+        wait = f'(call "{here}" ("peer" "timeout") [{rng.randint(1, 1_500)}])'
+        body = rng.choice(
+            (
+                nested(rng.randint(2, 3)),
+                f"(seq {fill} (par {sends} (null)))",
+                f"(seq {fill} (seq {wait} (par {sends} {nested(2)})))",
+                f'(par {wait} (fold xs i (par (xor (call "{here}" ("op" "concat") [xs xs] z) (null)) (next i))))',
+            )
+        )
+        return numbers(arena, rng.randint(50, 900), body)
+
+    async def throw() -> None:
+        while True:
+            await arena.give(arena.stranger(), script(), ttl_ms=rng.randint(100, 4_000))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
+
+
 async def _of_one(arena: Arena, make: Callable[[Arena], str]) -> None:
     keys = arena.stranger()
     await flood(arena, lambda: make(arena), lambda: keys)
@@ -233,5 +260,6 @@ MIXTURES: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "many-signatures": many_signatures,
     "part-by-part": part_by_part,
     "repeats-by-many": repeats_by_many,
+    "short-lived": short_lived,
 }
 """By name."""
