@@ -475,6 +475,7 @@ class Keeper:
         self._give_back(actor)
 
     def _give_back(self, actor: Actor) -> None:
+        """Give back the memory of an actor that was dropped, unless a turn of it is under way."""
         release = actor.release()
         if actor.held <= RELEASED_AT_ONCE_MAX:
             for _ in release:

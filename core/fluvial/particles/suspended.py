@@ -1,9 +1,10 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
-They go on a few at a time, fairly by the way that they came and of each way by initiator, as long as memory is left for others; what connected
-peers have brought has every second turn. Where there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever
-fills the memory again and again would hold up all. So a peer answers at once after a restart, however many particles it has; one that is needed before its turn is restored then. As they were
-accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to wait.
+They go on a few at a time, fairly by the way that they came and of each way by initiator, as long as memory is left for others; what connected peers
+have brought has every second turn. Where there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever fills
+the memory again and again would hold up all. So a peer answers at once after a restart, however many particles it has; one that is needed before its
+turn is restored then. As they were accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to
+wait.
 """
 
 from __future__ import annotations
