@@ -187,11 +187,11 @@ class MessageHandler:
         return USEFUL
 
     async def _give_up(self, work: _Work) -> None:
-        self._let_go(work)
         reply = self._error(
             work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
         )
         with contained("handling", self._shared.throttled):
+            self._let_go(work)
             if not self._finish(work, reply):
                 await self._finish_later(work, reply)
 
