@@ -240,8 +240,9 @@ class BlobStore:
         except (RemoteProtocolError, StorageError) as error:
             self._log.warning("blob_download_damaged", blob=blob, error=error.message)
             async with self._changing:
-                self._catalog.remove(blob)
-                await self._delete([blob])
+                if self._catalog.get(blob) is entry:  # otherwise somebody put it meanwhile
+                    self._catalog.remove(blob)
+                    await self._delete([blob])
             return None
         return tree, present
 

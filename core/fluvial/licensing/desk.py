@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,7 @@ class LicenceDesk(Part):
         self._me: Final = keys.peer_id
         self._genesis, self._ledger, self._database = genesis, ledger, database
         self._prices, self._served = prices, served
+        self._chain = b""  # once started, as the next
         self._meter: LicenceMeter | None = None
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -72,9 +74,8 @@ class LicenceDesk(Part):
         Raises:
             StorageError: it cannot be read. ConfigError: the genesis cannot.
         """
-        chain = read_genesis(self._genesis).chain
-        held = await self._database.read(Prepared(read_held))
-        self._meter = LicenceMeter(self._me.public_key, chain, held)
+        self._chain = read_genesis(self._genesis).chain
+        self._meter = self._metering(await self._database.read(Prepared(read_held)))
         task_status.started()
         await anyio.sleep_forever()
 
@@ -83,21 +84,34 @@ class LicenceDesk(Part):
         return Contributions(services=(LicenceService(self),), health=self._health)
 
     async def charge(self, call: Call, price: int) -> Decision:
-        """Whether a licence of the initiator pays for a call; if so, it has paid, and that is durable."""
+        """Whether a licence of the initiator pays for a call; if so, it has paid, and that is durable. A call that is not made for another reason costs nothing."""
         if self._meter is None:
             return Decision(False, REASON, "the licences of this peer have not been read yet")
         try:
             held = self._meter.charge(call, price, self._ledger.view())
-            await self._database.write(Prepared(keep, held))
         except NotLicensedError as error:
             return Decision(False, REASON, str(error))
-        except StorageError as error:
-            return Decision(False, REASON, f"the payment cannot be written down: {error.message}")
+        try:
+            await self._database.write(Prepared(keep, held))
+        except BaseException as error:
+            self._refund(held.voucher.licence, price)
+            if isinstance(error, StorageError):
+                return Decision(False, REASON, f"the payment cannot be written down: {error.message}")
+            raise
         return ALLOWED
 
     def held(self) -> Sequence[HeldVoucher] | None:
         """What is held; None before the start."""
         return None if self._meter is None else self._meter.held()
+
+    def _metering(self, held: Iterable[HeldVoucher]) -> LicenceMeter:
+        return LicenceMeter(self._me.public_key, self._chain, held)
+
+    def _refund(self, licence: bytes, units: int) -> None:
+        """Take back what was used of a licence; what other calls use of it meanwhile stays used. The disk follows with the next call."""
+        self._meter = self._metering(
+            replace(one, used=one.used - units) if one.voucher.licence == licence else one for one in self.held() or ()
+        )
 
     def _health(self) -> Iterable[Finding]:
         for service in sorted(set(self._prices) - set(self._served())):

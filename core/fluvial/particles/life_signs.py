@@ -17,6 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from fluvial.addresses import Contact
 from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError, RemoteProtocolError, Unreachable
@@ -24,7 +26,7 @@ from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PUBLIC_KEY_BYTES, PeerId
 from fluvial.seats import Answer
 from fluvial.services.builtin import PING_PROTOCOL
-from fluvial.waiting import Future, future, now_s
+from fluvial.waiting import Event, now_s
 
 PROTOCOL: Final = "/fluvial/alive/1"
 PATIENCE_S: Final = 0.75
@@ -37,6 +39,16 @@ FRESH_S: Final = 0.25
 HEARD_MAX: Final = 1_024
 
 Sign: TypeAlias = Literal["answers", "silent", "away"]
+
+
+class _Ping(msgspec.Struct, eq=False):
+    """A ping that is under way, and for whoever waits for it what it told, if it told anything.
+
+    An event, since each of them may be cancelled: a future would be cancelled with any of them for all.
+    """
+
+    ended: Event = msgspec.field(default_factory=Event)
+    sign: Sign | None = None
 
 
 class LifeSigns:
@@ -53,7 +65,7 @@ class LifeSigns:
         self._transport = transport
         self._routing = routing
         self._relays = relays
-        self._asked: dict[PeerId, Future[Sign]] = {}
+        self._asked: dict[PeerId, _Ping] = {}
         self._heard: OrderedDict[PeerId, float] = OrderedDict()
 
     @property
@@ -82,21 +94,26 @@ class LifeSigns:
 
     async def ping(self, peer: PeerId) -> Sign:
         """Ask a peer over the connection that stands, if one does."""
-        if peer not in self._transport.connected():
-            return "away"
-        if self._heard.get(peer, float("-inf")) + FRESH_S > now_s():
-            return "answers"
-        if (asked := self._asked.get(peer)) is not None:
-            return await asked
-        asked = self._asked[peer] = future()
-        sign: Sign = "away"
+        while True:
+            if peer not in self._transport.connected():
+                return "away"
+            if self._heard.get(peer, float("-inf")) + FRESH_S > now_s():
+                return "answers"
+            if (asked := self._asked.get(peer)) is None:
+                return await self._ask(peer)
+            await asked.ended.wait()
+            if asked.sign is not None:
+                return asked.sign
+
+    async def _ask(self, peer: PeerId) -> Sign:
+        """Ping a peer for all who want to know; if this one is cancelled, another one asks anew."""
+        asked = self._asked[peer] = _Ping()
         try:
-            sign = await self._ping(peer)
+            asked.sign = await self._ping(peer)
         finally:
             del self._asked[peer]
-            if not asked.done():
-                asked.set_result(sign)
-        return sign
+            asked.ended.set()
+        return asked.sign
 
     async def _ping(self, peer: PeerId) -> Sign:
         try:

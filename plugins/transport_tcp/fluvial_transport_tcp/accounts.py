@@ -196,6 +196,9 @@ def metered(
             value = step(value)
         except StopIteration as end:
             value, ended = end.value, True
+        except BaseException:
+            value = None  # it has this frame in its traceback: in a circle, they would keep what the work had
+            raise
         finally:
             if (took := now() - began) > DOUBTFUL_S:
                 took = clock.at_most(took)

@@ -31,11 +31,18 @@ TEXT_BYTES_MAX: Final = 1024
 """Of an error's or a goodbye's text."""
 
 
-class _Work(msgspec.Struct, frozen=True, gc=False):
-    """A message to be handled, and the bytes of its frame."""
+class _Work(msgspec.Struct, gc=False):
+    """A message to be handled.
+
+    Attributes:
+        message: as it came; without its body when it has been given up.
+        frame_bytes: of its frame; the window has these until it is answered.
+        held_bytes: what of the node's memory is counted for it.
+    """
 
     message: Message
     frame_bytes: int
+    held_bytes: int
 
 
 def _protocol_of(work: _Work) -> str:
@@ -141,7 +148,8 @@ class MessageHandler:
         Returns:
             None if it has been taken over, else what must be called if it is not to be any more.
         """
-        work = _Work(message, frame_bytes(message.label, message.body))
+        size = frame_bytes(message.label, message.body)
+        work = _Work(message, size, size)
         if not counted and not self._share.take(work.frame_bytes, solicited=False):
             return _Entrance(self, work, self._share, self._window, then).wait_for_room()
         if not self._window.take(MESSAGE_COST_BYTES + work.frame_bytes):
@@ -183,6 +191,7 @@ class MessageHandler:
             work.message, ResourceLimit(f"not done within {self._shared.options.handling_timeout_s:g} s")
         )
         with contained("handling", self._shared.throttled):
+            self._let_go(work)
             if not self._finish(work, reply):
                 await self._finish_later(work, reply)
 
@@ -202,17 +211,28 @@ class MessageHandler:
         return not waits
 
     async def _finish_later(self, work: _Work, reply: Message) -> None:
+        """Answer when there is room, and give back what the message has used; not if it is cancelled: whoever gives the message up answers it then."""
         try:
             await self._reserve(frame_bytes(reply.label, reply.body))
             self._writer.put(reply)
         except CreditClosed:
             pass
-        finally:
+        except Exception:
             self._give_back(work)
+            raise
+        self._give_back(work)
 
     def _give_back(self, work: _Work) -> None:
+        """Once for each message."""
         self._window.give(MESSAGE_COST_BYTES + work.frame_bytes)
-        self._share.give(work.frame_bytes)
+        self._share.give(work.held_bytes)
+
+    def _let_go(self, work: _Work) -> None:
+        """Free the memory of a message that nobody handles any more: its answer may wait for long."""
+        message = work.message
+        work.message = Message(message.kind, message.id, message.label)
+        self._share.give(work.held_bytes)
+        work.held_bytes = 0
 
     async def _reserve(self, size: int) -> None:
         self._share.overdraw(size)

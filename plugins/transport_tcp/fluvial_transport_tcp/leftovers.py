@@ -43,12 +43,12 @@ class Leftovers:
         if connection.queued_bytes <= SMALL:
             return
         self._of[connection] = None
-        held = sum(one.queued_bytes for one in self._of)
-        while held > self._bytes_max:
+        while self._of and sum(one.queued_bytes for one in self._of) > self._bytes_max:
             longest = next(iter(self._of))
-            held -= longest.queued_bytes
             del self._of[longest]
-            longest.cut("stalled", "it did not read what was sent, until nobody waited for an answer")
+            longest.cut(
+                "stalled", "it did not read what was sent, until nobody waited for an answer"
+            )  # which may lead here again
 
     def remove(self, connection: Writing) -> None:
         """All is written, or the connection has ended."""

@@ -107,7 +107,7 @@ class StatementIntake:
             sender: who brings them.
 
         Raises:
-            StorageError: they cannot be written; nothing has changed then.
+            StorageError: they, or some that had waited for them, cannot be written. These have changed nothing then, and what had waited waits on.
         """
         outcomes = await self._all_judged(statements, sender, int(self._now_s()))
         good = [one for one, outcome in zip(statements, outcomes, strict=True) if outcome == "accepted"]
@@ -160,11 +160,17 @@ class StatementIntake:
             batch = _Batch(self._trust, own=self._me, options=self._options)
             for at in [at for at, one in left.items() if self._trust.is_heard(one.issuer)]:
                 outcomes[at] = batch.put(left.pop(at))
-            for one in self.waiting.release(self._trust.is_heard):
+            released = self.waiting.release(self._trust.is_heard)
+            for one, _ in released:
                 batch.put(one)
             if not batch.newest:
                 break
-            fresh += await self._write(list(batch.newest.values()))
+            try:
+                fresh += await self._write(list(batch.newest.values()))
+            except BaseException:
+                for one, by in released:
+                    self.waiting.put(one, by)
+                raise
         for at, statement in left.items():
             outcomes[at] = "waiting" if self.waiting.put(statement, sender) else "full"
         return fresh, outcomes

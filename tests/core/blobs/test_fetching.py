@@ -22,6 +22,7 @@ from fluvial.virtual.loop import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.core.blobs import disk
 from tests.core.blobs.contents import pattern, tree_of
 from tests.core.blobs.rooms import START_MS, Network, Room, id_of, room
 
@@ -432,6 +433,29 @@ async def test_a_damaged_tree_of_a_download_begins_it_anew(tmp_path: Path) -> No
         network.liar("a", answer)
         assert (await b.blobs.get(BIG_ID, bytes_max=len(BIG), hints=[a.peer])).read_bytes() == BIG
         assert len(b.events("blob_download_damaged")) == 1
+
+
+async def test_a_blob_that_is_put_while_its_damaged_download_is_looked_at_stays(tmp_path: Path) -> None:
+    network = Network()
+    async with room("a", tmp_path, network) as a, room("b", tmp_path, network) as b:
+        await a.blobs.put(BIG)
+        answer = network.handlers[a.peer]
+        await interrupted(network, a, b, after=1 + 6 * 3)
+        (tmp_path / "b" / f"{BIG_ID}.part").unlink()
+        network.liar("a", answer)
+        results: list[Any] = []
+        with disk.held("utime") as call:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(b.blobs.put, BIG)
+                await call.reached.wait()
+                tasks.start_soon(lambda: get(b, results, bytes_max=len(BIG), hints=[a.peer]))
+                with anyio.fail_after(10):
+                    while not b.events("blob_download_damaged"):  # noqa: ASYNC110 - a log line rings no bell
+                        await anyio.sleep(0.001)
+                call.release()
+        assert results == [BIG]
+        assert not b.events("blob_evicted")
+        assert b.files() == {BIG_ID[55:], f"{BIG_ID[55:]}.tree", f"{BIG_ID[55:]}.pin.test"}
 
 
 async def test_an_interrupted_download_goes_when_it_is_old_or_room_is_needed(tmp_path: Path) -> None:

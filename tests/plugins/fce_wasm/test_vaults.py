@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, EffectorError
@@ -43,6 +45,11 @@ async def made(folder: Path, clock: ManualClock, **limits: int) -> Vaults:
 
 def folders(folder: Path) -> int:
     return len(list(folder.iterdir()))
+
+
+def on_disk(folder: Path) -> dict[str, int]:
+    """The files of one vault, and how long they are."""
+    return {one.name: one.stat().st_size for one in folder.rglob("*") if NAME.fullmatch(one.name) and one.is_file()}
 
 
 async def test_files_are_there_until_the_particle_ends_also_after_a_restart(tmp_path: Path) -> None:
@@ -134,6 +141,73 @@ async def test_a_vault_has_so_many_files(tmp_path: Path) -> None:
     with pytest.raises(EffectorError, match="files"):
         await vaults.write(call(), "more", b"")
     await vaults.write(call(), "1", b"x")
+
+
+async def together(*uses: Awaitable[None]) -> list[str]:
+    """What was refused of uses that begin at once."""
+    refused: list[str] = []
+
+    async def one(use: Awaitable[None]) -> None:
+        try:
+            await use
+        except EffectorError as error:
+            refused.append(error.message)
+
+    async with anyio.create_task_group() as group:
+        for use in uses:
+            group.start_soon(one, use)
+    return refused
+
+
+async def test_who_waits_for_a_new_vault_while_another_is_refused_gets_one_in_the_books(tmp_path: Path) -> None:
+    clock = ManualClock(1_000)
+    vaults = await made(tmp_path, clock)
+    too_much, enough = vaults.write(call(), "big", bytes(MIB + 1)), vaults.write(call(), "a", bytes(900_000))
+    assert len(await together(too_much, enough, vaults.append(call(), "b", b"x"))) == 1
+    assert vaults.files(call()) == ["a", "b"]
+    await vaults.write(call("q"), "a", bytes(1_000))
+    with pytest.raises(EffectorError, match="initiator"):
+        await vaults.write(call("r"), "a", bytes(200_000))
+    clock.time_ms += 60_000
+    await vaults.sweep()
+    assert folders(tmp_path) == 0
+    for name in "pqr":
+        await vaults.write(call(f"{name} again", ttl_ms=90_000), "a", bytes(300_000))
+
+
+async def test_who_waits_for_a_vault_while_it_ends_is_told(tmp_path: Path) -> None:
+    clock = ManualClock(1_000)
+    vaults = await made(tmp_path, clock)
+    await vaults.write(call(), "a", b"x")
+    clock.time_ms += 60_000
+    late: list[bytes] = []
+
+    async def read() -> None:
+        late.append(await vaults.read(call(), "a"))
+
+    (told,) = await together(vaults.sweep(), read(), vaults.remove(call(), "a"))
+    assert "no file" in told
+    assert late == []
+    assert folders(tmp_path) == 0
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_after_a_write_was_cancelled_the_books_agree_with_the_disk(tmp_path: Path, turns: int) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000))
+    async with anyio.create_task_group() as group:
+        group.start_soon(vaults.write, call(), "a", b"x")
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert {name: vaults.size(call(), name) for name in vaults.files(call())} == on_disk(tmp_path)
+
+
+async def test_refused_names_take_no_room(tmp_path: Path) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000))
+    for number in range(300):
+        with pytest.raises(EffectorError, match="letters"):
+            await vaults.write(call(f"p{number}"), "", b"")
+    await vaults.write(call("p"), "a", bytes(MIB // 2))
 
 
 @given(

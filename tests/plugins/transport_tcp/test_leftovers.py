@@ -31,6 +31,23 @@ def test_the_one_that_has_had_something_left_for_the_longest_time_is_cut() -> No
     assert [one.reason for one in deaf] == ["stalled", "", "", ""]
 
 
+def test_what_a_cut_leads_to_is_seen() -> None:
+    """Requests over a connection that is cut fail, and others may be given up with them."""
+    leftovers = Leftovers(bytes_max=10 * SMALL)
+
+    class Leading(Deaf):
+        def cut(self, reason: str, text: str) -> None:
+            super().cut(reason, text)
+            leftovers.look(other)
+
+    first = Leading(leftovers, 2 * SMALL)
+    second, third, last = (Deaf(leftovers, size * SMALL) for size in (4, 4, 5))
+    other = Deaf(leftovers, 2 * SMALL)
+    for one in (first, second, third, last):
+        leftovers.look(one)
+    assert [one.reason for one in (first, second, third, last, other)] == ["stalled", "stalled", "stalled", "", ""]
+
+
 def test_little_is_not_counted() -> None:
     leftovers = Leftovers(bytes_max=SMALL)
     many = [Deaf(leftovers, SMALL) for _ in range(100)]

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import pytest
 from fluvial.encoding import encode
-from fluvial.errors import FluvialError
+from fluvial.errors import FluvialError, StorageError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.memory.network import Memory
 from fluvial.seats import Answer, Contributions
@@ -26,6 +26,7 @@ from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.statements import RevocationStatement, Statement, TrustStatement, sign_revocation, sign_trust
+from fluvial_trust_graph.storage.store import StatementStore
 from fluvial_trust_graph.tables import TABLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +97,30 @@ async def test_what_comes_early_waits_until_its_issuer_has_weight() -> None:
         assert await push(other, one, [trust(ROOT, ROOT.peer_id)]) == ["accepted"]
         assert (part.weight(ADA.peer_id), part.weight(BOB.peer_id)) == (16, 8)
         assert len(part.book.intake.waiting) == 0
+
+
+async def test_what_waits_goes_on_waiting_if_it_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Memory()
+    async with peer("one", network) as one, peer("other", network) as other:
+        book = one.part.book
+        assert await push(other, one, [trust(ADA, BOB.peer_id)]) == ["waiting"]
+        put, times = StatementStore.put, 0
+
+        async def put_once(store: StatementStore, found: Sequence[Statement]) -> None:
+            nonlocal times
+            times += 1
+            if times > 1:
+                raise StorageError("the disk is full")
+            await put(store, found)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StatementStore, "put", put_once)
+            with pytest.raises(StorageError):
+                await book.take([trust(ROOT, ROOT.peer_id), trust(ROOT, ADA.peer_id)], one.peer)
+        assert one.metric("fluvial_trust_statements_waiting") == 1
+        assert one.part.weight(BOB.peer_id) == 0
+        await book.take([], one.peer)
+        assert one.part.weight(BOB.peer_id) == 8
 
 
 async def test_new_statements_and_revocations_get_around_at_once() -> None:
@@ -316,7 +341,7 @@ def test_the_waiting_room_keeps_its_bounds(arrivals: list[tuple[TrustStatement, 
         assert all(sum(one.issuer == issuer for one in waiting) <= 3 for issuer in PEERS)
         assert all(len(pairs) <= 5 for pairs in room._of_sender.values())
     issuers = set(room.issuers())
-    assert {one.issuer for one in room.release(lambda issuer: True)} == issuers
+    assert {one.issuer for one, _ in room.release(lambda issuer: True)} == issuers
     assert len(room) == 0
 
 

@@ -54,6 +54,11 @@ class Publications:
         self._published.update((one.challenge.key, one) for one in publications)
         self._changed = set()
 
+    def changed(self, *keys: Key) -> None:
+        """Note these once more: they were taken and could not be written."""
+        for key in keys:
+            self._note(key)
+
     def take_changes(self) -> tuple[list[Publication], list[Key]]:
         """What was published and what was withdrawn since the last call."""
         changed, self._changed = self._changed or set(), set()

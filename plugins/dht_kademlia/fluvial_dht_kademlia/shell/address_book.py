@@ -191,6 +191,10 @@ class AddressBook(msgspec.Struct):
         changed, self._changed = self._changed, set()
         return [(peer, self._entries.get(peer)) for peer in sorted(changed)]
 
+    def changed(self, *peers: PeerId) -> None:
+        """Note these once more: they were taken and could not be written."""
+        self._changed.update(peers)
+
     def _entry(self, peer: PeerId) -> BookEntry:
         if (fixed := self._fixed.get(peer)) is not None:
             return fixed

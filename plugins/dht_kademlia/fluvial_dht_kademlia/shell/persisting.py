@@ -44,6 +44,8 @@ class StateKeeper:
         self._publications = publications
         self._log = log
         self._failing = False
+        self._writing_records = anyio.Lock()
+        self._writing_own = anyio.Lock()
 
     async def load(self, now: int, contacts_max: int) -> None:
         """Take back what was kept before a restart.
@@ -65,27 +67,44 @@ class StateKeeper:
         return self._failing and self._store.changes >= ROWS_MAX
 
     async def write_records(self) -> None:
-        """Write what has changed among the records that are kept for others.
+        """Write what has changed among the records that are kept for others; all that has when this is called is written then, also by another call.
 
         Raises:
             StorageError: it cannot be written; it is tried again with the next call.
         """
-        rows = tables.changed_records(self._store)
-        for first in range(0, len(rows), ROWS_MAX):
-            some = rows[first : first + ROWS_MAX]
-            try:
-                await self._database.write(Prepared(tables.write_records, rows=some))
-            except BaseException:
-                self._failing = True
-                self._store.changed(*((key, peer) for key, peer, _ in rows[first:]))
-                raise
-            self._failing = False
+        async with self._writing_records:
+            rows = tables.changed_records(self._store)
+            for first in range(0, len(rows), ROWS_MAX):
+                some = rows[first : first + ROWS_MAX]
+                try:
+                    await self._database.write(Prepared(tables.write_records, rows=some))
+                except BaseException:
+                    self._failing = True
+                    self._store.changed(*((key, peer) for key, peer, _ in rows[first:]))
+                    raise
+                self._failing = False
 
     async def write_own(self) -> None:
-        """Write what has changed among this peer's own records; raises as :meth:`write_records`."""
-        changed, gone = self._publications.take_changes()
-        if changed or gone:
-            await self._database.write(Prepared(tables.write_publications, changed=changed, gone=gone))
+        """Write what has changed among this peer's own records; as :meth:`write_records`."""
+        async with self._writing_own:
+            changed, gone = self._publications.take_changes()
+            if not (changed or gone):
+                return
+            try:
+                await self._database.write(Prepared(tables.write_publications, changed=changed, gone=gone))
+            except BaseException:
+                self._publications.changed(*(one.challenge.key for one in changed), *gone)
+                raise
+
+    async def _write_contacts(self) -> None:
+        changes = self._book.take_changes()
+        for first in range(0, len(changes), ROWS_MAX):
+            some = changes[first : first + ROWS_MAX]
+            try:
+                await self._database.write(Prepared(tables.write_contacts, changes=some))
+            except BaseException:
+                self._book.changed(*(peer for peer, _ in changes[first:]))
+                raise
 
     async def run(self) -> None:
         """Write the rest from time to time, and once more at the end."""
@@ -101,9 +120,6 @@ class StateKeeper:
         try:
             await self.write_records()
             await self.write_own()
-            changes = self._book.take_changes()
-            for first in range(0, len(changes), ROWS_MAX):
-                some = changes[first : first + ROWS_MAX]
-                await self._database.write(Prepared(tables.write_contacts, changes=some))
+            await self._write_contacts()
         except StorageError as error:
             self._log.error("dht_state_not_written", error=error.message)

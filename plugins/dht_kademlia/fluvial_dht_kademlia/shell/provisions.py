@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import anyio
 from fluvial.errors import ResourceLimit
 from fluvial.ports import Database
 from fluvial.prepared import Prepared
@@ -26,6 +27,7 @@ class Provisions:
     def __init__(self, database: Database) -> None:
         self._database: Final = database
         self._provided: dict[Key, Provided] = {}
+        self._changing = anyio.Lock()
 
     def __iter__(self) -> Iterator[Provided]:
         """All of them."""
@@ -42,15 +44,19 @@ class Provisions:
         Raises:
             ResourceLimit: it is enough. StorageError: it cannot be written.
         """
-        if one.challenge.key not in self._provided and len(self._provided) >= PROVIDED_MAX:
-            raise ResourceLimit(f"this peer was told to provide {PROVIDED_MAX} things already", hint="withdraw some")
-        await self._database.write(Prepared(tables.write_provided, one=one))
-        self._provided[one.challenge.key] = one
+        async with self._changing:
+            if one.challenge.key not in self._provided and len(self._provided) >= PROVIDED_MAX:
+                raise ResourceLimit(
+                    f"this peer was told to provide {PROVIDED_MAX} things already", hint="withdraw some"
+                )
+            await self._database.write(Prepared(tables.write_provided, one=one))
+            self._provided[one.challenge.key] = one
 
     async def remove(self, key: Key) -> bool:
         """Provide something no more; whether it was provided. Raises StorageError."""
-        if key not in self._provided:
-            return False
-        await self._database.write(Prepared(tables.delete_provided, key=key))
-        del self._provided[key]
-        return True
+        async with self._changing:
+            if key not in self._provided:
+                return False
+            await self._database.write(Prepared(tables.delete_provided, key=key))
+            del self._provided[key]
+            return True

@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -51,12 +52,14 @@ class Vault(msgspec.Struct):
         folder: where they are.
         about: whose, and until when.
         sizes: bytes of each file.
+        on_disk: whether there is a folder, or soon will be.
         turn: held while files change.
     """
 
     folder: Path
     about: VaultAbout
     sizes: dict[str, int] = msgspec.field(default_factory=dict)
+    on_disk: bool = False
     turn: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
 
     @property
@@ -96,8 +99,9 @@ class Vaults:
         now = self._clock.now_ms()
         for vault in [one for one in self._vaults.values() if one.about.ends_ms <= now]:
             async with vault.turn:
-                await in_thread(partial(shutil.rmtree, vault.folder, ignore_errors=True))
-                self._forget(vault)
+                if self._has(vault):
+                    await in_thread(partial(shutil.rmtree, vault.folder, ignore_errors=True))
+                    self._forget(vault)
 
     def files(self, call: Call) -> list[str]:
         """The names of a particle's files, sorted."""
@@ -143,24 +147,38 @@ class Vaults:
         return Vault(self._folder / name, VaultAbout(initiator, call.timestamp_ms + call.ttl_ms, sender))
 
     async def _change(self, call: Call, name: str, size: Callable[[int], int], work: Callable[[Path], None]) -> None:
-        vault = self._of(call)
-        if vault.about.ends_ms <= self._clock.now_ms():
-            raise EffectorError(NOT_FOUND, "the particle has ended, and its vault with it")
-        new = vault.folder.name not in self._vaults
-        if new:
-            self._vaults[vault.folder.name] = vault
-            self._count(vault.about, vault.takes)
-        async with vault.turn:
-            old = vault.sizes.get(_checked(name))
+        _checked(name)
+        async with self._turn(call) as vault:
+            old = vault.sizes.get(name)
+            self._require_room(vault, old, size(old or 0))
+            self._resize(vault, name, size(old or 0))
+            vault.on_disk = True
             try:
-                self._require_room(vault, old, size(old or 0))
-                self._resize(vault, name, size(old or 0))
                 await in_thread(partial(_prepared, vault, name, work))
-            except OSError as error:
-                self._resize(vault, name, await in_thread(partial(_size, vault.folder / name)))
-                raise EffectorError(QUOTA, f"the file was not written: {error.strerror}") from error
+            except BaseException as error:
+                with anyio.CancelScope(shield=True):
+                    self._resize(vault, name, await in_thread(partial(_size, vault.folder / name)))
+                if isinstance(error, OSError):
+                    raise EffectorError(QUOTA, f"the file was not written: {error.strerror}") from error
+                raise
+
+    @asynccontextmanager
+    async def _turn(self, call: Call) -> AsyncIterator[Vault]:
+        """The vault of a particle in the books, to change it; if nothing was put into it, it is forgotten, and whoever waited for it begins anew."""
+        while True:
+            vault = self._of(call)
+            if vault.about.ends_ms <= self._clock.now_ms():
+                raise EffectorError(NOT_FOUND, "the particle has ended, and its vault with it")
+            if not self._has(vault):
+                self._vaults[vault.folder.name] = vault
+                self._count(vault.about, vault.takes)
+            try:
+                async with vault.turn:
+                    if self._has(vault):
+                        yield vault
+                        return
             finally:
-                if not vault.sizes:
+                if not vault.on_disk:
                     self._forget(vault)
 
     def _require_room(self, vault: Vault, old: int | None, size: int) -> None:
@@ -186,9 +204,15 @@ class Vaults:
             vault.sizes[name] = size
         self._count(vault.about, vault.takes - before)
 
+    def _has(self, vault: Vault) -> bool:
+        """Whether this very vault is in the books: another one may be there under its name."""
+        return self._vaults.get(vault.folder.name) is vault
+
     def _forget(self, vault: Vault) -> None:
-        if self._vaults.pop(vault.folder.name, None) is not None:
+        if self._has(vault):
+            del self._vaults[vault.folder.name]
             self._count(vault.about, -vault.takes)
+            vault.sizes.clear()  # some may wait for it
 
     def _count(self, about: VaultAbout, more: int) -> None:
         for counter, name in ((self._taken, about.initiator), (self._brought, about.sender)):
@@ -248,5 +272,5 @@ def _found(folder: Path) -> list[Vault]:
             shutil.rmtree(path, ignore_errors=True)
             continue
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if NAME.fullmatch(entry.name)}
-        found.append(Vault(path, about, sizes))
+        found.append(Vault(path, about, sizes, on_disk=True))
     return found

@@ -69,13 +69,13 @@ class WaitingRoom:
             and len(self._of_issuer.get(statement.issuer, ())) < self._issuer_max
         )
 
-    def release(self, is_heard: Callable[[PeerId], bool]) -> list[Statement]:
-        """Take out the statements of all issuers that have weight by now."""
+    def release(self, is_heard: Callable[[PeerId], bool]) -> list[tuple[Statement, PeerId]]:
+        """Take out the statements of all issuers that have weight by now, each with its sender."""
         released = []
         for issuer in self.issuers():
             if is_heard(issuer):
                 for pair in list(self._of_issuer[issuer]):
-                    released.append(self._waiting[pair][0])
+                    released.append(self._waiting[pair])
                     self._drop(pair)
         return released
 
