@@ -41,12 +41,20 @@ class GuestLevel(Protocol):
     dead: bool
     fuel_used: int
 
-    async def start(self, seconds: float) -> None:
-        """Make the instances; raises GuestError."""
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
+        """Make the instances; raises GuestError. Where ``may_write`` is false they can write no files, as far as the level can see to that."""
         ...
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        """The result of a call; raises GuestError."""
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
+        """The result of a call; raises GuestError. ``may_write`` as for :meth:`start`."""
         ...
 
     async def close(self) -> None:
@@ -73,7 +81,7 @@ class ThreadLevel(GuestLevel):
         self.dead = False
         self.fuel_used = 0
 
-    async def start(self, seconds: float) -> None:
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
         """As :meth:`GuestLevel.start`."""
         self._instances = await in_thread(partial(self._make, seconds))
 
@@ -86,7 +94,15 @@ class ThreadLevel(GuestLevel):
         instances.start(seconds)
         return instances
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
         """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest asks the host or has ended, at most ``seconds``."""
         instances = self._instances
         assert instances is not None, "it was not started"
@@ -172,7 +188,7 @@ class ProcessLevel(GuestLevel):
         """Of the process; 0 if there is none."""
         return 0 if self._child is None else self._child.pid
 
-    async def start(self, seconds: float) -> None:
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
         """As :meth:`GuestLevel.start`."""
         plan = self._plan
         order = LoadOrder(
@@ -181,6 +197,7 @@ class ProcessLevel(GuestLevel):
             plan.limits,
             "" if plan.state is None else str(plan.state.absolute()),
             seconds,
+            may_write,
         )
         self._child = await ChildProcess.spawn("guest")
         try:
@@ -192,10 +209,18 @@ class ProcessLevel(GuestLevel):
             await self.close()
             raise GuestError(FailureKind(reply.kind), reply.reason)
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
         """As :meth:`GuestLevel.call`."""
         assert self._child is not None, "it was not started"
-        order = CallOrder(function.interface, function.name, list(arguments), seconds)
+        order = CallOrder(function.interface, function.name, list(arguments), seconds, may_write)
         try:
             reply = await self._child.ask(order, timeout_s=seconds + GRACE_S, host=host)
         finally:
