@@ -69,13 +69,14 @@ class ThreadLevel(GuestLevel):
         plan: of the service.
         engine: that has its profile.
         threads: where it is called.
+        pace: of the service, which outlives these instances.
     """
 
-    def __init__(self, plan: ServicePlan, engine: GuestEngine, threads: GuestThreads) -> None:
+    def __init__(self, plan: ServicePlan, engine: GuestEngine, threads: GuestThreads, pace: Pace) -> None:
         self._plan = plan
         self._engine = engine
         self._threads = threads
-        self._pace = Pace()
+        self._pace = pace
         self._is_virtual = is_virtual()
         self._instances: LinkedInstances | None = None
         self.dead = False
@@ -117,8 +118,8 @@ class ThreadLevel(GuestLevel):
                     step = await self._threads.run(partial(_worked, instances, work))
                 if step is GuestStep.DONE:
                     break
-                if step is GuestStep.ASKS:
-                    await self._answer(instances, host)
+                if step is GuestStep.ASKS and not await self._answer(instances, host):
+                    left_s = 0.0
                 work = instances.go_on
             try:
                 return instances.result(INLINE_RESULT_BYTES)
@@ -134,7 +135,12 @@ class ThreadLevel(GuestLevel):
         pace = self._pace
         clock = pace.clock(key)
         began = clock()
-        step = work()
+        try:
+            step = work()
+        except GuestError:
+            if clock() - began >= SHORT_S:
+                pace.was_late(key)
+            raise
         took = clock() - began
         if self._is_virtual:
             return step, left_s
@@ -145,14 +151,17 @@ class ThreadLevel(GuestLevel):
         pace.was_late(key)
         return step, 0.0
 
-    async def _answer(self, instances: LinkedInstances, host: AskHost) -> None:
+    async def _answer(self, instances: LinkedInstances, host: AskHost) -> bool:
+        """Let the host answer; whether the guest may go on in the thread of the event loop, as far as that depends on the answer."""
         question = instances.question
         if self._threads.is_stretch_over():
             await anyio.lowlevel.checkpoint()
         with anyio.move_on_after(instances.seconds_left) as scope:
-            instances.answer(await host(question.interface, question.function, question.arguments))
+            answer = await host(question.interface, question.function, question.arguments)
+            instances.answer(answer)
         if scope.cancelled_caught:
             raise instances.stop()
+        return self._is_virtual or is_small([answer.value])
 
     async def close(self) -> None:
         """As :meth:`GuestLevel.close`."""

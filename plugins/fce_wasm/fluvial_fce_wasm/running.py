@@ -19,7 +19,7 @@ from fluvial_fce_wasm.process.parent import no_host
 from fluvial_fce_wasm.quota import within_quota
 from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import PublicFunction, public_functions
-from fluvial_fce_wasm.threads import GuestThreads
+from fluvial_fce_wasm.threads import GuestThreads, Pace
 from fluvial_fce_wasm.turns import Turn
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class RunningService:
         self.plan = plan
         self._engine = engine
         self._threads = threads
+        self._pace = Pace()
         self._on_lost = on_lost
         self._level: GuestLevel | None = None
         self._functions: Mapping[str, PublicFunction] | None = None
@@ -162,7 +163,7 @@ class RunningService:
         level: GuestLevel = (
             ProcessLevel(plan)
             if plan.isolation == "process"
-            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads)
+            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads, self._pace)
         )
         await level.start(plan.limits.call_s, may_write=may_write)
         self._level = level
@@ -183,7 +184,7 @@ class RunningService:
         """Run another plan from the next call on. Calls that wait already are calls of the new one."""
         async with self._turn:
             await self._drop()
-            self.plan, self._functions = plan, None
+            self.plan, self._functions, self._pace = plan, None, Pace()
 
     async def close(self) -> None:
         """Throw the instances away; the next call makes new ones."""
