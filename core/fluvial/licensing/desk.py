@@ -88,7 +88,7 @@ class LicenceDesk(Part):
             return Decision(False, REASON, "the licences of this peer have not been read yet")
         try:
             held = self._meter.charge(call, price, self._ledger.view())
-            await self._database.write(Prepared(keep, held))
+            await self._database.write(Prepared(keep, held, self._meter.taken_closed()))
         except NotLicensedError as error:
             return Decision(False, REASON, str(error))
         except StorageError as error:
