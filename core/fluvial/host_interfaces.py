@@ -19,7 +19,7 @@ interface, and each service that has the grant calls it with the settings of tha
                 return rng.randint(1, sides)
             return HostSession({"roll": roll})
 
-Values are JSON, as :mod:`fluvial_fce_wasm` describes it. If a function's WIT result is ``result<…, string>``, what the Python function
+Values are JSON, as :mod:`fluvial_fce_wasm` describes it; for ``list<u8>`` a function may return bytes, which is quicker. If a function's WIT result is ``result<…, string>``, what the Python function
 returns is the ``ok``, and an ``EffectorError`` is the ``err``. Any other exception stops the guest.
 """
 

@@ -366,6 +366,10 @@ class Execution(Part, Protocol):
         """The functions of every service that can be called, by service id."""
         ...
 
+    def functions_of(self, service: str) -> Sequence[str] | None:
+        """The functions of one service, as :meth:`services` has them; None if there is no such service. Asked with every call, so where there may be many services it should not go through all."""
+        return self.services().get(service)
+
     def policy(self, service: str) -> Json | None:
         """What a service's deployment asks of those who call it; handed to the authorization. None if it asks for nothing."""
         return None

@@ -424,6 +424,15 @@ class GuardedExecution(_Seat[Execution]):
         """As :meth:`Execution.services`; none if it fails."""
         return self._guard.ask(self._plugin, self._what("services"), lambda: _functions(self.part.services()), {})
 
+    def functions_of(self, service: str) -> Sequence[str] | None:
+        """As :meth:`Execution.functions_of`; None if it fails."""
+
+        def asked() -> Sequence[str] | None:
+            found = self.part.functions_of(service)
+            return None if found is None else _all(str, found)
+
+        return self._guard.ask(self._plugin, self._what("functions_of"), asked, None)
+
     def policy(self, service: str) -> Json | None:
         """As :meth:`Execution.policy`.
 

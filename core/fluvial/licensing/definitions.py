@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, LargeBinary, Table, Text, select
+from sqlalchemy import BigInteger, Column, LargeBinary, Table, Text, bindparam, delete, select
 
 from fluvial.prepared import Statement
 from fluvial.tables import new_metadata, per_dialect
@@ -20,8 +20,9 @@ _used = Table(
     Column("amount", BigInteger, nullable=False),
     Column("signature", LargeBinary(64), nullable=False),
     Column("used", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False, server_default="0"),
 )
-_CHANGING: Final = ("amount", "signature", "used")
+_CHANGING: Final = ("amount", "signature", "used", "seen")
 _KEEP: Final = per_dialect(
     lambda made: (new := made(_used)).on_conflict_do_update(
         index_elements=["licence"], set_={name: new.excluded[name] for name in _CHANGING}
@@ -31,4 +32,5 @@ _KEEP: Final = per_dialect(
 STATEMENTS: Final[Mapping[str, Statement]] = {
     "held": Statement(select(_used)),
     "keep": Statement(_KEEP, columns=_used.c.keys()),
+    "forget": Statement(delete(_used).where(_used.c.licence == bindparam("of"))),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +74,8 @@ class LicenceDesk(Part):
             StorageError: it cannot be read. ConfigError: the genesis cannot.
         """
         self._chain = read_genesis(self._genesis).chain
-        self._meter = self._metering(await self._database.read(Prepared(read_held)))
+        held = await self._database.read(Prepared(read_held))
+        self._meter = LicenceMeter(self._me.public_key, self._chain, held)
         task_status.started()
         await anyio.sleep_forever()
 
@@ -91,10 +91,11 @@ class LicenceDesk(Part):
             held = self._meter.charge(call, price, self._ledger.view())
         except NotLicensedError as error:
             return Decision(False, REASON, str(error))
+        closed = self._meter.taken_closed()
         try:
-            await self._database.write(Prepared(keep, held))
+            await self._database.write(Prepared(keep, held, closed))
         except BaseException as error:
-            self._refund(held.voucher.licence, price)
+            self._meter.give_back(held.voucher.licence, price, closed)
             if isinstance(error, StorageError):
                 return Decision(False, REASON, f"the payment cannot be written down: {error.message}")
             raise
@@ -103,15 +104,6 @@ class LicenceDesk(Part):
     def held(self) -> Sequence[HeldVoucher] | None:
         """What is held; None before the start."""
         return None if self._meter is None else self._meter.held()
-
-    def _metering(self, held: Iterable[HeldVoucher]) -> LicenceMeter:
-        return LicenceMeter(self._me.public_key, self._chain, held)
-
-    def _refund(self, licence: bytes, units: int) -> None:
-        """Take back what was used of a licence; what other calls use of it meanwhile stays used. The disk follows with the next call."""
-        self._meter = self._metering(
-            replace(one, used=one.used - units) if one.voucher.licence == licence else one for one in self.held() or ()
-        )
 
     def _health(self) -> Iterable[Finding]:
         for service in sorted(set(self._prices) - set(self._served())):

@@ -8,6 +8,9 @@ A call that costs units is made if
 
 So a voucher pays in advance for the calls of a flow, and nobody risks more than what it covers beyond what was used. A call is paid for once it is
 permitted, whether the service then succeeds or not. A voucher that is shown again is worth nothing new.
+
+A licence that was on the ledger and is not there at a later height was closed: what is held of it is worth nothing any more, and is dropped. Some are looked
+at with each call. One whose whole deposit cannot pay for a call is not held.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ VOUCHERS_MAX: Final = 4
 """So many vouchers of a call are looked at; each may cost the verification of a signature."""
 LICENCES_TRIED_MAX: Final = 8
 """So many licences of one initiator for one service are tried for a call, the newest first."""
+LOOKED_AT: Final = 8
+"""So many licences are looked for on the ledger with each call: twice as many as a call can bring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +40,14 @@ class HeldVoucher:
         licensee: public key of who signed it.
         service: what may be used.
         used: units of the calls that were permitted.
+        seen: a height of the ledger at which the licence was there; 0 if none is known.
     """
 
     voucher: LicenceVoucher
     licensee: bytes
     service: str
     used: int
+    seen: int = 0
 
 
 class NotLicensedError(Exception):
@@ -60,6 +67,8 @@ class LicenceMeter:
         self._provider, self._chain = provider, chain
         self._held: dict[bytes, HeldVoucher] = {}
         self._of: dict[tuple[bytes, str], list[bytes]] = {}
+        self._round: list[bytes] = []  # those that are still to be looked at before all others are again
+        self._closed: list[bytes] = []
         for one in held:
             self._put(one)
 
@@ -78,8 +87,11 @@ class LicenceMeter:
         Raises:
             NotLicensedError: no licence pays for it.
         """
+        self._look(view)
         what = f"a call of {call.service[:80]} costs {price:,} units, and "
-        problems = [problem for voucher in self._shown(call, view) if (problem := self._take(voucher, call, view))]
+        problems = [
+            problem for voucher in self._shown(call, view) if (problem := self._take(voucher, call, price, view))
+        ]
         known = self._of.get((call.initiator.public_key, call.service), [])
         for name in known[: -LICENCES_TRIED_MAX - 1 : -1]:
             held = self._held[name]
@@ -90,7 +102,7 @@ class LicenceMeter:
                     f"sign a voucher of {held.used + price:,} units or more"
                 )
             if not problem:
-                self._held[name] = replace(held, used=held.used + price)
+                self._held[name] = replace(held, used=held.used + price, seen=view.height)
                 return self._held[name]
             problems.append(problem)
         raise NotLicensedError(
@@ -116,7 +128,7 @@ class LicenceMeter:
         """Whether a licence is for another provider: the flow visits that one, too."""
         return record is not None and record.provider != self._provider
 
-    def _take(self, voucher: LicenceVoucher, call: Call, view: View) -> str:
+    def _take(self, voucher: LicenceVoucher, call: Call, price: int, view: View) -> str:
         """Hold a voucher if it is good; returns what is wrong with it, or nothing."""
         name = voucher.licence
         held, record = self._held.get(name), licence_of(view, name)
@@ -133,9 +145,51 @@ class LicenceMeter:
             return f"the voucher of {voucher.amount:,} units is more than the {record.deposit:,} that the licence {name.hex()} has locked"
         if not voucher.is_signed(self._chain, record.licensee):
             return f"the signature of the voucher for the licence {name.hex()} is not its licensee's"
+        if held is None and record.settled + price > record.deposit:
+            return f"the licence {name.hex()} has {record.deposit - record.settled:,} units left"
         used = held.used if held is not None else record.settled
-        self._put(HeldVoucher(voucher=voucher, licensee=record.licensee, service=record.service, used=used))
+        self._put(
+            HeldVoucher(voucher=voucher, licensee=record.licensee, service=record.service, used=used, seen=view.height)
+        )
         return ""
+
+    def taken_closed(self) -> Sequence[bytes]:
+        """The licences that were dropped since this was asked the last time: they were closed."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def give_back(self, licence: bytes, units: int, closed: Sequence[bytes]) -> None:
+        """A payment was not made durable: it is not used, unlike what other calls have used meanwhile; the disk follows with the next call.
+
+        Args:
+            licence: of which the units were used.
+            units: so many.
+            closed: what :meth:`taken_closed` has returned for the same write.
+        """
+        if (held := self._held.get(licence)) is not None:
+            self._held[licence] = replace(held, used=held.used - units)
+        self._closed.extend(closed)
+
+    def _look(self, view: View) -> None:
+        """See whether some licences are still there, in turn."""
+        for _ in range(min(LOOKED_AT, len(self._held))):
+            if not self._round:
+                self._round = list(self._held)
+            if (held := self._held.get(self._round.pop())) is None:
+                continue
+            name = held.voucher.licence
+            if licence_of(view, name) is not None:
+                self._held[name] = replace(held, seen=view.height)
+            elif 0 < held.seen < view.height:  # else this peer's ledger may not have come so far again
+                self._drop(held)
+
+    def _drop(self, held: HeldVoucher) -> None:
+        name, whose = held.voucher.licence, (held.licensee, held.service)
+        del self._held[name]
+        self._of[whose].remove(name)
+        if not self._of[whose]:
+            del self._of[whose]
+        self._closed.append(name)
 
     def _put(self, held: HeldVoucher) -> None:
         name = held.voucher.licence

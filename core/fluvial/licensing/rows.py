@@ -13,6 +13,7 @@ from fluvial.prepared import KeptStatements, Transaction
 _KEPT: Final = KeptStatements("fluvial.licensing.definitions", Path(__file__).with_name("definitions.sql"))
 _HELD: Final = _KEPT["held"]
 _KEEP: Final = _KEPT["keep"]
+_FORGET: Final = _KEPT["forget"]
 
 
 def read_held(transaction: Transaction) -> Sequence[HeldVoucher]:
@@ -23,13 +24,14 @@ def read_held(transaction: Transaction) -> Sequence[HeldVoucher]:
             licensee=bytes(row.licensee),
             service=row.service,
             used=row.used,
+            seen=row.seen,
         )
         for row in transaction.each(_HELD)
     ]
 
 
-def keep(transaction: Transaction, held: HeldVoucher) -> None:
-    """Keep what a licence came to, in place of what was kept of it before."""
+def keep(transaction: Transaction, held: HeldVoucher, closed: Sequence[bytes]) -> None:
+    """Keep what a licence came to, in place of what was kept of it before, and forget others that were closed."""
     row = {
         "licence": held.voucher.licence,
         "licensee": held.licensee,
@@ -37,5 +39,8 @@ def keep(transaction: Transaction, held: HeldVoucher) -> None:
         "amount": held.voucher.amount,
         "signature": held.voucher.signature,
         "used": held.used,
+        "seen": held.seen,
     }
     transaction.change(_KEEP, row)
+    for licence in closed:
+        transaction.change(_FORGET, {"of": licence})

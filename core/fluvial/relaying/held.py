@@ -2,6 +2,9 @@
 
 Bounded by number and bytes for each client and for all; what does not fit is not held, and its sender is told the same as if there were no queue. Senders
 keep what they have to deliver and try again, so nothing is lost with the queue; it spares the client the wait for the next try.
+
+Clients cost nothing, so the bytes of all are shared by the senders, by the rule of :class:`~fluvial.fairness.SharedPlaces`: who has ``n`` of them takes more
+as long as fewer than ``BYTES_MAX / (1 + n / BYTES_OF_SENDER_FEW)`` are taken.
 """
 
 from __future__ import annotations
@@ -17,14 +20,17 @@ from fluvial.identity import PeerId
 MESSAGES_PER_CLIENT_MAX: Final = 64
 BYTES_PER_CLIENT_MAX: Final = 4_194_304
 BYTES_MAX: Final = 67_108_864
+BYTES_OF_SENDER_FEW: Final = 4_194_304
+"""A sender that has so many takes more only while the half is free; alone it has about 14 MiB."""
 
 
 class HeldMessage(msgspec.Struct, frozen=True):
-    """A message of a protocol, and until when it is of use."""
+    """A message of a protocol, until when it is of use, and whose it is."""
 
     protocol: str
     payload: bytes
     deadline_ms: int
+    sender: PeerId
 
 
 class HeldMessages(msgspec.Struct):
@@ -32,6 +38,7 @@ class HeldMessages(msgspec.Struct):
 
     bytes_held: int = 0
     _clients: dict[PeerId, OrderedDict[bytes, HeldMessage]] = msgspec.field(default_factory=dict)
+    _senders: dict[PeerId, int] = msgspec.field(default_factory=dict)
 
     def __len__(self) -> int:
         """How many are held."""
@@ -39,23 +46,42 @@ class HeldMessages(msgspec.Struct):
 
     def put(self, client: PeerId, message: HeldMessage, now_ms: int) -> bool:
         """Hold a message; whether it is held now. One that is held already takes no further room."""
-        waiting = self._clients.get(client, OrderedDict())
         self._expire(client, now_ms)
+        waiting = self._clients.get(client, OrderedDict())
+        size = len(message.payload)
+        sizes = [len(one.payload) for one in waiting.values()]
+        fits = (
+            message.deadline_ms > now_ms
+            and len(sizes) < MESSAGES_PER_CLIENT_MAX
+            and sum(sizes) + size <= BYTES_PER_CLIENT_MAX
+            and self._has_room(message.sender, size)
+        )
+        if not fits and size not in sizes:
+            return False  # before it is hashed, which takes long for a large one
         digest = _digest(message)
         if digest in waiting:
             return True
-        size = len(message.payload)
-        of_client = sum(len(one.payload) for one in waiting.values())
-        if (
-            message.deadline_ms <= now_ms
-            or len(waiting) >= MESSAGES_PER_CLIENT_MAX
-            or of_client + size > BYTES_PER_CLIENT_MAX
-            or self.bytes_held + size > BYTES_MAX
-        ):
+        if not fits:
             return False
         self._clients.setdefault(client, waiting)[digest] = message
+        self._senders[message.sender] = self._senders.get(message.sender, 0) + size
         self.bytes_held += size
         return True
+
+    def _has_room(self, sender: PeerId, size: int) -> bool:
+        mine = self._senders.get(sender, 0)
+        return (
+            self.bytes_held + size <= BYTES_MAX
+            and self.bytes_held * (BYTES_OF_SENDER_FEW + mine) < BYTES_OF_SENDER_FEW * BYTES_MAX
+        )
+
+    def _gone(self, message: HeldMessage) -> None:
+        """Count a message no more."""
+        size = len(message.payload)
+        self.bytes_held -= size
+        mine = self._senders.pop(message.sender, 0) - size
+        if mine > 0:
+            self._senders[message.sender] = mine
 
     def oldest(self, client: PeerId, now_ms: int) -> HeldMessage | None:
         """What was held first for a client; it counts until it is dropped, so also while it is handed over."""
@@ -70,14 +96,16 @@ class HeldMessages(msgspec.Struct):
 
     def drop(self, client: PeerId, message: HeldMessage) -> None:
         """A message is held no more, if it was."""
-        if (waiting := self._clients.get(client)) is not None and waiting.pop(_digest(message), None) is not None:
-            self.bytes_held -= len(message.payload)
+        waiting = self._clients.get(client)
+        if waiting is not None and (known := waiting.pop(_digest(message), None)) is not None:
+            self._gone(known)
             if not waiting:
                 del self._clients[client]
 
     def forget(self, client: PeerId) -> None:
         """Drop all that is held for a client."""
-        self.bytes_held -= sum(len(one.payload) for one in self._clients.pop(client, OrderedDict()).values())
+        for one in self._clients.pop(client, OrderedDict()).values():
+            self._gone(one)
 
     def expire(self, now_ms: int) -> None:
         """Drop what is of no use any more."""
@@ -87,7 +115,7 @@ class HeldMessages(msgspec.Struct):
     def _expire(self, client: PeerId, now_ms: int) -> None:
         waiting = self._clients.get(client, OrderedDict())
         for digest in [digest for digest, one in waiting.items() if one.deadline_ms <= now_ms]:
-            self.bytes_held -= len(waiting.pop(digest).payload)
+            self._gone(waiting.pop(digest))
         if not waiting:
             self._clients.pop(client, None)
 

@@ -192,10 +192,10 @@ class RelayRoom(Part):
 
     # --- as a relay ---------------------------------------------------------------------------------------------------
 
-    def hold(self, client: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> bool:
+    def hold(self, client: PeerId, protocol: str, payload: bytes, *, sender: PeerId, deadline_ms: int) -> bool:
         """Keep a message for a client that is away; whether it is kept."""
-        now_ms = self._clock.now_ms()
-        held = client in self._leases and self._held.put(client, HeldMessage(protocol, payload, deadline_ms), now_ms)
+        message = HeldMessage(protocol, payload, deadline_ms, sender)
+        held = client in self._leases and self._held.put(client, message, self._clock.now_ms())
         self._outcomes.labels(outcome="held" if held else "refused").inc()
         return held
 

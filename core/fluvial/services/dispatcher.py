@@ -277,7 +277,7 @@ class Services:
             return call.function in entry.service.interface.functions
         if kind != "execution" or self._execution is None:
             return False
-        return call.function in self._execution.services().get(call.service, ())
+        return call.function in (self._execution.functions_of(call.service) or ())
 
     async def _answer(self, kind: Kind, call: Call, in_turn: InTurn) -> Json | EncodedJson:
         timeout_s = self._limits.timeout_s
@@ -307,7 +307,7 @@ class Services:
             with ServiceErrors(call, timeout_s=timeout_s):
                 return await self._foreign(execution.plugin, place, call, work, in_turn)
         except ServiceError as error:
-            if error.status == Status.UNKNOWN_SERVICE and call.service not in execution.services():
+            if error.status == Status.UNKNOWN_SERVICE and execution.functions_of(call.service) is None:
                 raise self._unknown_service(call) from error
             raise
 

@@ -56,6 +56,9 @@ class ExecutionConformance(PartConformance):
         for service, functions in running.part.services().items():
             check(isinstance(service, str) and service, f"{service!r} is no id of a service")
             check(all(isinstance(one, str) and one for one in functions), f"{service}: {functions!r} are no names")
+            alone = running.part.functions_of(service)
+            check(list(alone or ()) == list(functions), f"{service}: alone it has the functions {alone!r}")
+        check(running.part.functions_of("no-such-service") is None, "a service that is not there has functions")
 
     async def test_unknown_services_and_functions_are_refused(self, running: Solo[Execution]) -> None:
         """Status 1 and 2, by which the node knows that it should look elsewhere."""

@@ -38,6 +38,7 @@ blueprints = Table(
     Column("id", SortedText, primary_key=True),
     Column("body", LargeBinary, nullable=False),
     Column("added_ms", BigInteger, nullable=False),
+    Column("added_by", SortedText, nullable=False, server_default=""),
 )
 services = Table(
     "fce_services",

@@ -6,10 +6,10 @@ INSERT INTO fce_modules (id, name, size, shape, added_by, added_ms) VALUES (:id,
 -- remove_module
 DELETE FROM fce_modules WHERE fce_modules.id = :of
 -- blueprints
-SELECT fce_blueprints.id, fce_blueprints.body, fce_blueprints.added_ms
+SELECT fce_blueprints.id, fce_blueprints.body, fce_blueprints.added_ms, fce_blueprints.added_by
 FROM fce_blueprints
 -- add_blueprint
-INSERT INTO fce_blueprints (id, body, added_ms) VALUES (:id, :body, :added_ms) ON CONFLICT (id) DO NOTHING
+INSERT INTO fce_blueprints (id, body, added_ms, added_by) VALUES (:id, :body, :added_ms, :added_by) ON CONFLICT (id) DO NOTHING
 -- remove_blueprint
 DELETE FROM fce_blueprints WHERE fce_blueprints.id = :of
 -- services

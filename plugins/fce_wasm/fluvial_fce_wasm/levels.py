@@ -41,12 +41,20 @@ class GuestLevel(Protocol):
     dead: bool
     fuel_used: int
 
-    async def start(self, seconds: float) -> None:
-        """Make the instances; raises GuestError."""
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
+        """Make the instances; raises GuestError. Where ``may_write`` is false they can write no files, as far as the level can see to that."""
         ...
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        """The result of a call; raises GuestError."""
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
+        """The result of a call; raises GuestError. ``may_write`` as for :meth:`start`."""
         ...
 
     async def close(self) -> None:
@@ -61,19 +69,20 @@ class ThreadLevel(GuestLevel):
         plan: of the service.
         engine: that has its profile.
         threads: where it is called.
+        pace: of the service, which outlives these instances.
     """
 
-    def __init__(self, plan: ServicePlan, engine: GuestEngine, threads: GuestThreads) -> None:
+    def __init__(self, plan: ServicePlan, engine: GuestEngine, threads: GuestThreads, pace: Pace) -> None:
         self._plan = plan
         self._engine = engine
         self._threads = threads
-        self._pace = Pace()
+        self._pace = pace
         self._is_virtual = is_virtual()
         self._instances: LinkedInstances | None = None
         self.dead = False
         self.fuel_used = 0
 
-    async def start(self, seconds: float) -> None:
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
         """As :meth:`GuestLevel.start`."""
         self._instances = await in_thread(partial(self._make, seconds))
 
@@ -86,7 +95,15 @@ class ThreadLevel(GuestLevel):
         instances.start(seconds)
         return instances
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
         """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest asks the host or has ended, at most ``seconds``."""
         instances = self._instances
         assert instances is not None, "it was not started"
@@ -101,8 +118,8 @@ class ThreadLevel(GuestLevel):
                     step = await self._threads.run(partial(_worked, instances, work))
                 if step is GuestStep.DONE:
                     break
-                if step is GuestStep.ASKS:
-                    await self._answer(instances, host)
+                if step is GuestStep.ASKS and not await self._answer(instances, host):
+                    left_s = 0.0
                 work = instances.go_on
             try:
                 return instances.result(INLINE_RESULT_BYTES)
@@ -118,7 +135,12 @@ class ThreadLevel(GuestLevel):
         pace = self._pace
         clock = pace.clock(key)
         began = clock()
-        step = work()
+        try:
+            step = work()
+        except GuestError:
+            if clock() - began >= SHORT_S:
+                pace.was_late(key)
+            raise
         took = clock() - began
         if self._is_virtual:
             return step, left_s
@@ -129,14 +151,17 @@ class ThreadLevel(GuestLevel):
         pace.was_late(key)
         return step, 0.0
 
-    async def _answer(self, instances: LinkedInstances, host: AskHost) -> None:
+    async def _answer(self, instances: LinkedInstances, host: AskHost) -> bool:
+        """Let the host answer; whether the guest may go on in the thread of the event loop, as far as that depends on the answer."""
         question = instances.question
         if self._threads.is_stretch_over():
             await anyio.lowlevel.checkpoint()
         with anyio.move_on_after(instances.seconds_left) as scope:
-            instances.answer(await host(question.interface, question.function, question.arguments))
+            answer = await host(question.interface, question.function, question.arguments)
+            instances.answer(answer)
         if scope.cancelled_caught:
             raise instances.stop()
+        return self._is_virtual or is_small([answer.value])
 
     async def close(self) -> None:
         """As :meth:`GuestLevel.close`."""
@@ -172,7 +197,7 @@ class ProcessLevel(GuestLevel):
         """Of the process; 0 if there is none."""
         return 0 if self._child is None else self._child.pid
 
-    async def start(self, seconds: float) -> None:
+    async def start(self, seconds: float, *, may_write: bool = True) -> None:
         """As :meth:`GuestLevel.start`."""
         plan = self._plan
         order = LoadOrder(
@@ -181,6 +206,7 @@ class ProcessLevel(GuestLevel):
             plan.limits,
             "" if plan.state is None else str(plan.state.absolute()),
             seconds,
+            may_write,
         )
         self._child = await ChildProcess.spawn("guest")
         try:
@@ -192,10 +218,18 @@ class ProcessLevel(GuestLevel):
             await self.close()
             raise GuestError(FailureKind(reply.kind), reply.reason)
 
-    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
+    async def call(
+        self,
+        function: PublicFunction,
+        arguments: Sequence[Any],
+        seconds: float,
+        host: AskHost,
+        *,
+        may_write: bool = True,
+    ) -> Any:
         """As :meth:`GuestLevel.call`."""
         assert self._child is not None, "it was not started"
-        order = CallOrder(function.interface, function.name, list(arguments), seconds)
+        order = CallOrder(function.interface, function.name, list(arguments), seconds, may_write)
         try:
             reply = await self._child.ask(order, timeout_s=seconds + GRACE_S, host=host)
         finally:

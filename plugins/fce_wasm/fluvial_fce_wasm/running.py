@@ -7,24 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
-from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ThreadLevel
 from fluvial_fce_wasm.process.parent import no_host
-from fluvial_fce_wasm.quota import used_bytes
+from fluvial_fce_wasm.quota import within_quota
 from fluvial_fce_wasm.service_plan import ServicePlan
 from fluvial_fce_wasm.shapes import PublicFunction, public_functions
-from fluvial_fce_wasm.threads import GuestThreads
+from fluvial_fce_wasm.threads import GuestThreads, Pace
 from fluvial_fce_wasm.turns import Turn
 
-LOOK_S: Final = 0.1
-"""How often the state directory is measured during a call."""
+T = TypeVar("T")
 
 
 class RunningService:
@@ -48,6 +46,7 @@ class RunningService:
         self.plan = plan
         self._engine = engine
         self._threads = threads
+        self._pace = Pace()
         self._on_lost = on_lost
         self._level: GuestLevel | None = None
         self._functions: Mapping[str, PublicFunction] | None = None
@@ -80,7 +79,7 @@ class RunningService:
             GuestError: it is impossible.
         """
         async with self._turn:
-            await self._started()
+            await self._watched(self._started)
 
     async def call(
         self,
@@ -129,57 +128,34 @@ class RunningService:
         return until - anyio.current_time()
 
     async def _called(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
-        level = self._level
-        if level is None or level.dead:
-            level = await self._started()
         try:
-            if self.plan.state is None:
-                return await level.call(function, arguments, seconds, host)
-            return await self._measured(partial(level.call, function, arguments, seconds, host))
+            return await self._watched(partial(self._made, function, arguments, seconds, host))
         except GuestError as error:
-            if level.dead:
+            if self._level is not None and self._level.dead:
                 await self._lose(error)
             raise
         except BaseException:
-            if level.dead:
+            if self._level is not None and self._level.dead:
                 await self._drop()
             raise
+
+    async def _watched(self, work: Callable[[bool], Awaitable[T]]) -> T:
+        """Do what makes guests run, within the quota of the state directory if there is one."""
+        plan = self.plan
+        return await (work(True) if plan.state is None else within_quota(plan.state, plan.limits.disk_bytes, work))
+
+    async def _made(
+        self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost, may_write: bool
+    ) -> Any:
+        level = self._level
+        if level is None or level.dead:
+            level = await self._started(may_write)
+        try:
+            return await level.call(function, arguments, seconds, host, may_write=may_write)
         finally:
             self.fuel_used = level.fuel_used
 
-    async def _measured(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Do it with an eye on the state directory: what makes it larger than it may be has failed."""
-        state, most = self.plan.state, self.plan.limits.disk_bytes
-        assert state is not None
-        before = await in_thread(partial(used_bytes, state))
-        most = max(most, before)
-        exceeded = GuestError(FailureKind.QUOTA, f"the state directory would take more than {most:,} bytes")
-        values: list[Any] = []
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-
-                async def look() -> None:
-                    while True:
-                        await anyio.sleep(LOOK_S)
-                        if await in_thread(partial(used_bytes, state)) > most:
-                            scope.cancel()
-
-                group.start_soon(look)
-                try:
-                    values.append(await work())
-                except GuestError as error:
-                    values.append(error)
-                group.cancel_scope.cancel()
-        after = await in_thread(partial(used_bytes, state))
-        if after > most or not values:
-            if self._level is not None and self._level.dead:
-                await self._lose(exceeded)
-            raise exceeded
-        if isinstance(values[0], GuestError):
-            raise values[0]
-        return values[0]
-
-    async def _started(self) -> GuestLevel:
+    async def _started(self, may_write: bool) -> GuestLevel:
         if self._level is not None and not self._level.dead:
             return self._level
         await self._drop()
@@ -187,9 +163,9 @@ class RunningService:
         level: GuestLevel = (
             ProcessLevel(plan)
             if plan.isolation == "process"
-            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads)
+            else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads, self._pace)
         )
-        await level.start(plan.limits.call_s)
+        await level.start(plan.limits.call_s, may_write=may_write)
         self._level = level
         return level
 
@@ -208,7 +184,7 @@ class RunningService:
         """Run another plan from the next call on. Calls that wait already are calls of the new one."""
         async with self._turn:
             await self._drop()
-            self.plan, self._functions = plan, None
+            self.plan, self._functions, self._pace = plan, None, Pace()
 
     async def close(self) -> None:
         """Throw the instances away; the next call makes new ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,9 +54,9 @@ def public_functions(facade: ModuleShape) -> dict[str, PublicFunction]:
             found += [PublicFunction(name, each, type_) for each, type_ in item.functions.items() if is_callable(type_)]
         elif isinstance(item, WitFunction) and is_callable(item):
             found.append(PublicFunction("", name, item))
-    bare = [one.name for one in found]
+    bare = Counter(one.name for one in found)
     named = {one.full_name: one for one in found}
-    unique = [one for one in found if bare.count(one.name) == 1]
+    unique = [one for one in found if bare[one.name] == 1]
     return {**named, **{one.name.replace("-", "_"): one for one in unique}, **{one.name: one for one in unique}}
 
 

@@ -9,6 +9,7 @@ import msgspec
 from fluvial.prepared import KeptStatements, Transaction
 from fluvial.tables import Tables
 
+from fluvial_fce_wasm.aliases import AliasBook
 from fluvial_fce_wasm.blueprints import Blueprint, read_blueprint
 from fluvial_fce_wasm.wit.types import ModuleShape
 
@@ -52,16 +53,24 @@ class ServiceEntry(msgspec.Struct, frozen=True):
 
 
 class Inventory(msgspec.Struct, frozen=True):
-    """Everything that the tables have."""
+    """Everything that the tables have.
 
-    modules: dict[str, ModuleRow]
-    blueprints: dict[str, Blueprint]
-    services: dict[str, ServiceEntry]
-    aliases: dict[str, str]
+    Attributes:
+        modules, blueprints, services: by their ids.
+        aliases: of services.
+        authors: who has added each blueprint, by its id; empty for old ones.
+    """
+
+    modules: dict[str, ModuleRow] = {}
+    blueprints: dict[str, Blueprint] = {}
+    services: dict[str, ServiceEntry] = {}
+    aliases: AliasBook = msgspec.field(default_factory=lambda: AliasBook({}))
+    authors: dict[str, str] = {}
 
 
 def read_all(transaction: Transaction) -> Inventory:
     """All rows."""
+    blueprints = list(transaction.each(_BLUEPRINTS))
     return Inventory(
         {
             row.id: ModuleRow(
@@ -74,9 +83,10 @@ def read_all(transaction: Transaction) -> Inventory:
             )
             for row in transaction.each(_MODULES)
         },
-        {row.id: read_blueprint(row.body) for row in transaction.each(_BLUEPRINTS)},
+        {row.id: read_blueprint(row.body) for row in blueprints},
         {row.id: ServiceEntry(*row) for row in transaction.each(_SERVICES)},
-        {row.alias: row.service for row in transaction.each(_ALIASES)},
+        AliasBook({row.alias: row.service for row in transaction.each(_ALIASES)}),
+        {row.id: row.added_by for row in blueprints},
     )
 
 
@@ -91,9 +101,9 @@ def remove_module(transaction: Transaction, module: str) -> None:
     transaction.change(_REMOVE_MODULE, {"of": module})
 
 
-def add_blueprint(transaction: Transaction, blueprint: str, body: bytes, added_ms: int) -> None:
+def add_blueprint(transaction: Transaction, blueprint: str, body: bytes, added_ms: int, added_by: str) -> None:
     """Add a blueprint; one that is there stays as it is."""
-    row = {"id": blueprint, "body": body, "added_ms": added_ms}
+    row = {"id": blueprint, "body": body, "added_ms": added_ms, "added_by": added_by}
     transaction.change(_ADD_BLUEPRINT, row)
 
 

@@ -1,7 +1,7 @@
 """Where the steps of a guest are made: in the thread of the event loop, or in a worker thread.
 
 A change of thread costs many times what a short call does, so a call begins in the thread of the event loop, unless its arguments are large. When its
-time slice is over (``guest/engine.py``) a worker thread makes the rest of its steps; nothing is lost. :class:`Pace` remembers which functions
+time slice is over (``guest/engine.py``), or the host has given it a large answer, a worker thread makes the rest of its steps; nothing is lost. :class:`Pace` remembers which functions
 take long, and lets most of their next calls begin in a worker thread. So whatever a guest does, it rarely holds the event loop, and never for longer than a tick.
 """
 
@@ -29,7 +29,6 @@ SKIPS_MAX: Final = 1_024
 FORGIVEN: Final = 64
 """So many short calls outweigh one that was skipped."""
 THREADS_MAX: Final = 64
-_SCALARS: Final = frozenset((int, float, bool, type(None)))
 
 
 class _Record:
@@ -80,16 +79,16 @@ class Pace:
 
 
 def is_small(arguments: Sequence[Any]) -> bool:
-    """Whether it takes no time to lay out arguments: few values, and short texts."""
+    """Whether it takes no time to lay out arguments, or an answer of the host: few values, and short texts. Anything but JSON and bytes is small, as it is refused."""
     values, characters = INLINE_VALUES_MAX, INLINE_CHARACTERS_MAX
     waiting: Iterable[Any] = arguments
     while waiting:
         inner: list[Any] = []
         for one in waiting:
             kind = type(one)
-            if kind is str:
+            if kind is str or kind is bytes:
                 characters -= len(one)
-            elif kind not in _SCALARS:
+            elif kind is list or kind is tuple or kind is dict:
                 values -= len(one)
                 if values < 0:
                     return False

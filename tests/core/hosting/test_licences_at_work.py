@@ -12,7 +12,7 @@ from fluvial.effectors import Effector, NoConfig, function
 from fluvial.encoding import encode
 from fluvial.identity import KeyPair
 from fluvial.ledger.genesis import ACCOUNTS, Account
-from fluvial.ledger.licences import OpenLicence, SettleLicence, licence_id, sign_voucher
+from fluvial.ledger.licences import CloseLicence, OpenLicence, SettleLicence, licence_id, sign_voucher
 from fluvial.ledger.state import Changes
 from fluvial.ledger.transactions import Body, TransferUnits
 from fluvial.testing.nodes import NodeNetwork, RunningNode, keys_of, nodes, until
@@ -98,6 +98,14 @@ async def test_a_service_that_costs_units_is_paid_for_by_vouchers(tmp_path: Path
         account = Changes(replica.state).read(ACCOUNTS, keys_of("ada").public_key, Account)
         assert account is not None
         assert account.balance == 10
+
+        await bring(ada, CloseLicence(ID), 1, keys_of("ada"))
+        await bring(ada, OpenLicence(keys_of("ada").public_key, "weather", 5, 10_000), 1, EVE)
+        other = licence_id(EVE.public_key, 1)
+        assert await called(eve, [encode(sign_voucher(EVE, chain, other, 5))]) == "blue"
+        await network.stop("ada")
+        ada = await start_provider(network)
+        assert [held["licence"] for held in await _held(ada)] == [other.hex()], "the first one was closed"
 
 
 async def test_nobody_uses_the_licence_of_another(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fluvial.hosting.view import StateView
 from fluvial.identity import KeyPair
 from fluvial.ledger.licences import LICENCES, LicenceRecord, sign_voucher
 from fluvial.ledger.state import State
-from fluvial.licensing.meter import VOUCHERS_MAX, LicenceMeter, NotLicensedError
+from fluvial.licensing.meter import LOOKED_AT, VOUCHERS_MAX, LicenceMeter, NotLicensedError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,3 +93,46 @@ def test_what_is_used_is_covered_by_the_highest_voucher_and_the_deposit(moves: l
         else:
             used += price
             assert charged.used == used <= highest
+
+
+def test_what_is_held_of_a_licence_that_was_closed_is_dropped() -> None:
+    one, other = meter(), (1).to_bytes(32, "big")
+    ledger = view(LICENCE, LICENCE, height=7)
+    for name in (ID, other):
+        one.charge(call(voucher(40, licence=name)), 1, ledger)
+    again = LicenceMeter(PROVIDER.public_key, CHAIN, one.held())
+    for height, there in (
+        (6, [ID, other]),
+        (7, [ID, other]),
+        (8, [other]),
+    ):  # as a ledger that is fetched anew comes up to where it was, without the first one
+        changes = {(LICENCES, other): encode(LICENCE)} if height > 7 else {}
+        with pytest.raises(NotLicensedError):
+            again.charge(call(), 100, StateView(height, State().with_changes(changes)))
+        assert [held.voucher.licence for held in again.held()] == there
+    assert (list(again.taken_closed()), again.taken_closed()) == ([ID], [])
+    assert again.charge(call(), 1, view(LICENCE, LICENCE, height=9)).used == 32
+    with pytest.raises(NotLicensedError, match="knows no licence"):
+        again.charge(call(voucher(40)), 1, StateView(9, State()))
+
+
+def test_some_of_many_are_looked_at_with_each_call() -> None:
+    one, names = meter(), [number.to_bytes(32, "big") for number in range(1, 100)]
+    for start in range(0, len(names), VOUCHERS_MAX):
+        shown = [voucher(40, licence=name) for name in names[start : start + VOUCHERS_MAX]]
+        one.charge(call(*shown), 1, view(LICENCE, *[LICENCE] * len(names), height=5))
+    assert len(one.held()) == len(names)
+    for _ in range(2 * len(names) // LOOKED_AT + 2):
+        with pytest.raises(NotLicensedError):
+            one.charge(call(), 1, view(height=6))
+    assert not one.held()
+    assert sorted(one.taken_closed()) == names
+
+
+def test_a_licence_that_cannot_pay_for_one_call_is_not_held() -> None:
+    one = meter()
+    for price, left in ((71, "has 70 units left"), (75, "has 70 units left")):
+        with pytest.raises(NotLicensedError, match=left):
+            one.charge(call(voucher(100)), price, view(LICENCE))
+        assert not one.held()
+    assert one.charge(call(voucher(100)), 70, view(LICENCE)).used == 100

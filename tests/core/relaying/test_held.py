@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fluvial.identity import PeerId
 from fluvial.relaying import held
 from fluvial.relaying.held import HeldMessage, HeldMessages
@@ -15,8 +16,8 @@ STEPS = st.lists(
 )
 
 
-def message(text: str, *, deadline_ms: int = 1_000) -> HeldMessage:
-    return HeldMessage("/p/1", text.encode(), deadline_ms)
+def message(text: str, *, deadline_ms: int = 1_000, sender: PeerId = ADA) -> HeldMessage:
+    return HeldMessage("/p/1", text.encode(), deadline_ms, sender)
 
 
 def test_it_goes_out_once_in_order_and_repetitions_take_no_room() -> None:
@@ -54,6 +55,38 @@ def test_a_client_has_its_share_and_no_more() -> None:
     assert not waiting.put(BOB, message("more"), 0)
 
 
+def filled(waiting: HeldMessages, number: int) -> int:
+    """Bytes that a sender has held for clients of its own, with messages as large as they may be."""
+    before, text = waiting.bytes_held, "x" * held.BYTES_PER_CLIENT_MAX
+    for client in range(20):
+        waiting.put(peer_of(100 * number + client), message(text, sender=peer_of(number)), 0)
+    return waiting.bytes_held - before
+
+
+def test_one_sender_with_many_clients_leaves_most_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BYTES_PER_CLIENT_MAX", "BYTES_MAX", "BYTES_OF_SENDER_FEW"):
+        monkeypatch.setattr(held, name, getattr(held, name) // 1_024)
+    waiting = HeldMessages()
+    assert held.BYTES_MAX // 8 < filled(waiting, 1) <= held.BYTES_MAX // 4
+    for number in range(2, 8):
+        filled(waiting, number)
+    assert waiting.put(peer_of(1), message("x" * 1_000, sender=peer_of(99)), 0)
+    waiting.drop(peer_of(1), message("x" * 1_000))
+    while waiting.bytes_held < held.BYTES_MAX:
+        assert filled(waiting, 10 + waiting.bytes_held // held.BYTES_PER_CLIENT_MAX)
+    for client in range(20):
+        waiting.forget(peer_of(100 + client))
+    assert filled(waiting, 98) >= held.BYTES_PER_CLIENT_MAX, "what was given back is there for others"
+
+
+def test_what_cannot_be_held_is_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, hashed = HeldMessages(), []
+    assert waiting.put(BOB, message("one"), 0)
+    monkeypatch.setattr(held, "_digest", lambda one: hashed.append(one) or b"")
+    assert not waiting.put(BOB, message("x" * (held.BYTES_PER_CLIENT_MAX + 1)), 0)
+    assert not hashed
+
+
 @given(STEPS)
 def test_the_bytes_are_those_that_wait(steps: list[tuple[str, int, int, int]]) -> None:
     waiting, now = HeldMessages(), 0
@@ -66,7 +99,7 @@ def test_the_bytes_are_those_that_wait(steps: list[tuple[str, int, int, int]]) -
                 del mine[payload]
         waiting.expire(now)
         if what == "p":
-            one = HeldMessage("/p/1", bytes(size), now + later)
+            one = HeldMessage("/p/1", bytes(size), now + later, peer_of(later % 3))
             if waiting.put(peer, one, now):
                 there.setdefault(peer, {}).setdefault(one.payload, one)
         elif what == "t":

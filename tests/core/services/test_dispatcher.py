@@ -370,3 +370,24 @@ async def test_everything_that_can_be_called_is_listed(wasm: Services) -> None:
     assert set(wasm.functions()) == {"adder", "echo"}
     assert wasm.functions()["echo"][0] == "back"
     assert str(wasm.interfaces()["echo"].functions["wait"]) == "wait(seconds: f64) -> string"
+
+
+async def test_a_call_does_not_go_through_all_services_of_the_execution(
+    metrics: CollectorRegistry, clock: ManualClock, call: Any
+) -> None:
+    class Many(Wasm):
+        lists = 0
+
+        def services(self) -> Mapping[str, Sequence[str]]:
+            self.lists += 1
+            return super().services()
+
+        def functions_of(self, service: str) -> Sequence[str] | None:
+            return Wasm().services().get(service)
+
+    many = Many()
+    async with make_services(metrics, clock, ServiceLimits(), many) as services:
+        before = many.lists
+        assert await services.call(call("adder.add", 1, 2)) == 3
+        assert (await status_of(services, call("adder.one")))[0] == 1
+        assert many.lists == before

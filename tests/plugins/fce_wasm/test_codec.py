@@ -155,6 +155,9 @@ POINT = WitRecord((("x", S32), ("label", STRING)))
         (WitEnum(("a", "b")), "c", "value: 'c' is none of a, b"),
         (WitFlags(("a", "b")), ["a", "c"], "value[1]: 'c' is none of a, b"),
         (WitList(WitPrimitive("u8")), [1, 256], "value[1]: 256 is no u8"),
+        (WitList(WitPrimitive("u8")), [1, 2, -1], "value[2]: -1 is no u8"),
+        (WitList(WitPrimitive("u8")), [1, True], "value[1]: true is no u8"),
+        (WitList(WitPrimitive("u8")), "text", "value: 'text' is no list"),
         (STRING, "\ud800", "value: a string with a lone surrogate"),
         (WitPrimitive("char"), "ab", "value: "),
         (WitPrimitive("f32"), 1e40, "value: "),
@@ -165,6 +168,13 @@ def test_what_does_not_fit_is_named_with_its_path(kind: WitType, value: Any, pat
     with pytest.raises(Misfit) as error:
         through(kind, value)
     assert str(error.value).startswith(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2_047, 2_048, 5_000])
+def test_bytes_are_laid_out_like_a_list_of_numbers(size: int) -> None:
+    data = bytes(place % 256 for place in range(size))
+    kind = WitList(WitPrimitive("u8"))
+    assert through(kind, data) == through(kind, list(data)) == through(kind, tuple(data)) == list(data)
 
 
 @pytest.mark.parametrize("count", [0, 2])

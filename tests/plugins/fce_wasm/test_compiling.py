@@ -80,6 +80,26 @@ async def test_mutated_components_are_refused_or_harmless(tmp_path: Path) -> Non
     assert set(refused) == {FailureKind.COMPONENT}
 
 
+async def test_types_that_are_small_in_the_file_and_large_in_use_are_refused(tmp_path: Path) -> None:
+    def bomb(depth: int) -> str:
+        types = "".join(f"(type $t{n + 1} (tuple $t{n} $t{n}))" for n in range(depth))
+        return f"""(component (type $t0 u8) {types}
+            (core module $m (memory (export "m") 1) (func (export "f") (param i32))
+                (func (export "r") (param i32 i32 i32 i32) (result i32) (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (func (export "f") (param "x" $t{depth})
+                (canon lift (core func $i "f") (memory (core memory $i "m")) (realloc (core func $i "r")))))"""
+
+    cache = CodeCache(tmp_path / "code")
+    for depth in (12, 13):
+        (tmp_path / str(depth)).write_text(bomb(depth))
+    (fits,) = await cache.compiled([("fits", tmp_path / "12")], counts_fuel=False, is_text=True)
+    assert set(fits.shape.exports) == {"f"}
+    with pytest.raises(GuestError, match=r"imports and exports has more than 10,000 parts") as error:
+        await cache.compiled([("bomb", tmp_path / "13")], counts_fuel=False, is_text=True)
+    assert error.value.kind is FailureKind.COMPONENT
+
+
 def test_the_memories_of_a_component_are_counted() -> None:
     assert declared_memories(bytes(wat2wasm((WAT / "kit.wat").read_text()))) == [65_536]
     nested = """(component (component (core module (memory 3)) (core module (memory 2 9) (memory 1))) (core module))"""

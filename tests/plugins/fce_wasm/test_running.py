@@ -13,6 +13,7 @@ from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.lab.play import Laboratory
 from fluvial_fce_wasm.limits import GuestLimits
+from fluvial_fce_wasm.quota import FILE_BYTES
 from fluvial_fce_wasm.running import RunningService
 
 from tests.plugins.fce_wasm.deploying import WAT
@@ -111,3 +112,107 @@ async def test_a_replaced_plan_answers_the_calls_that_wait(laboratory: Laborator
     assert await first.call("f", [], seconds=5) == 1
     await first.swap(second.plan)
     assert await first.call("f", [], seconds=5) == 11
+
+
+QUOTA = 256 * 1024
+
+
+def taken(service: RunningService) -> int:
+    assert service.plan.state is not None
+    return sum(path.stat().st_size for path in service.plan.state.iterdir())
+
+
+async def test_calls_in_a_row_take_no_more_than_the_quota_until_files_are_deleted(laboratory: Laboratory) -> None:
+    limits = GuestLimits(disk_bytes=QUOTA)
+    service = await laboratory.service([WAT / "fill.wat"], limits, wasi=True, has_state=True)
+    state = service.plan.state
+    assert state is not None
+    reasons = []
+    for name in b"abcdefgh":
+        with pytest.raises(GuestError) as error:
+            await service.call("fill", [name, QUOTA // 4096 + 1], seconds=5)
+        assert error.value.kind is FailureKind.QUOTA
+        reasons.append(error.value.reason)
+    assert taken(service) == QUOTA + 4096
+    assert "would take more than 262,144 bytes" in reasons[0]
+    assert (
+        f"takes 266,240 bytes, of which it may have 262,144: nothing can be written until the service, or the peer's owner in {state.parent.parent.name}"
+        in reasons[1]
+    )
+    (state / "a").unlink()
+    assert await service.call("fill", [ord("b"), 3], seconds=5) == 3
+    assert taken(service) == 3 * 4096
+    assert service.restarts == 0
+    await service.close()
+
+
+DELETES = (
+    (
+        '(export "[method]descriptor.write-via-stream"',
+        '(export "[method]descriptor.unlink-file-at" (func (param "self" (borrow $d)) (param "path" string) (result (result (error $error-code)))))',
+    ),
+    (
+        "(core func $via",
+        '(core func $unlink (canon lower (func $fs "[method]descriptor.unlink-file-at") (memory (core memory $l "m")) (realloc (core func $l "realloc"))))',
+    ),
+    (
+        '(import "h" "via"',
+        '(import "h" "unlink" (func $unlink (param i32 i32 i32 i32)))',
+    ),
+    (
+        '(func (export "fill") (param $name',
+        """(func (export "delete") (param i32)
+            (i32.store8 (i32.const 64) (local.get 0)) (call $dirs (i32.const 0))
+            (call $unlink (i32.load (i32.load (i32.const 0))) (i32.const 64) (i32.const 1) (i32.const 16))
+            (if (i32.load8_u (i32.const 16)) (then unreachable)))""",
+    ),
+    ('(export "via" (func $via))', '(export "unlink" (func $unlink))'),
+    (
+        '(func (export "fill") (param "name"',
+        '(func (export "delete") (param "name" u32) (canon lift (core func $i "delete")))',
+    ),
+)
+"""What makes the service that fills files one that deletes some, too: before which text comes what."""
+
+
+async def test_a_full_service_writes_nothing_and_can_delete(laboratory: Laboratory, tmp_path: Path) -> None:
+    text, path = (WAT / "fill.wat").read_text(), tmp_path / "deleting.wat"
+    for before, new in DELETES:
+        text = text.replace(before, f"{new} {before}")
+    path.write_text(text)
+    service = await laboratory.service([path], GuestLimits(disk_bytes=QUOTA), wasi=True, has_state=True)
+    assert service.plan.state is not None
+    for name in "ab":
+        (service.plan.state / name).write_bytes(bytes(QUOTA))
+    assert await service.call("fill", [ord("a"), 2], seconds=5) == 0
+    with pytest.raises(GuestError, match="executed; its state directory takes 524,288 bytes") as error:
+        await service.call("delete", [ord("c")], seconds=5)
+    assert error.value.kind is FailureKind.TRAP
+    await service.call("delete", [ord("b")], seconds=5)
+    assert await service.call("fill", [ord("a"), 2], seconds=5) == 2
+    await service.close()
+
+
+async def test_a_state_directory_of_countless_files_is_for_its_owner_to_tidy(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluvial_fce_wasm.quota.SPARE_BYTES", 10 * FILE_BYTES)
+    service = await laboratory.service([WAT / "fill.wat"], GuestLimits(disk_bytes=0), wasi=True, has_state=True)
+    refused = 0
+    for name in range(97, 97 + 20):  # each makes an empty file
+        with pytest.raises(GuestError) as error:
+            await service.call("fill", [name, 0], seconds=5)
+        assert error.value.kind is FailureKind.QUOTA
+        refused += "in 11 files and folders: the peer's owner must delete some in " in error.value.reason
+    assert refused == 9
+    await service.close()
+
+
+async def test_what_a_guest_writes_while_it_starts_counts(laboratory: Laboratory, tmp_path: Path) -> None:
+    text = (WAT / "fill.wat").read_text().replace('(func (export "fill")', '(func $fill (export "fill")')
+    boot = "(func $boot (drop (call $fill (i32.const 97) (i32.const 65)))) (start $boot)"
+    path = tmp_path / "boot.wat"
+    path.write_text(text.replace('(data (i32.const 64) "a")', f'{boot} (data (i32.const 64) "a")'))
+    with pytest.raises(GuestError, match="would take more than 262,144 bytes") as error:
+        await laboratory.service([path], GuestLimits(disk_bytes=QUOTA), wasi=True, has_state=True)
+    assert error.value.kind is FailureKind.QUOTA

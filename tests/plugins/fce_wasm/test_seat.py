@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -12,7 +13,7 @@ from fluvial.effectors import Call
 from fluvial.ports import Context
 from fluvial.tables import Tables
 from fluvial.testing.execution import ExecutionConformance, call_of
-from fluvial.testing.nodes import NodeNetwork, nodes
+from fluvial.testing.nodes import NodeNetwork, RunningNode, nodes
 from fluvial.testing.tables import TablesConformance
 from fluvial_fce_wasm.blueprints import blueprint_bytes, blueprint_id, made_blueprint
 from fluvial_fce_wasm.definitions import metadata
@@ -162,6 +163,64 @@ async def test_a_stranger_who_may_deploy_runs_in_a_process_and_changes_only_what
         assert (await refusal(ada, bob, "srv remove", "his"))[0] == 8
         assert (await refusal(ada, bob, "srv add_alias", "his", "hers"))[0] == 8
         await ask(ada, bob, "srv remove", "hers")
+
+
+async def test_aliases_are_shared_like_services(tmp_path: Path) -> None:
+    async with nodes("ada", base_dir=tmp_path, execution={"kind": "wasm"}) as network:
+        ada = network["ada"]
+        bob = await network.start("bob", execution={"kind": "wasm", "deployers": [ada.peer_id], "services_max": 2})
+        network.introduce()
+        await deployed(bob, bob, "his", "arguments")
+        await deployed(ada, bob, "hers", "arguments")
+        for number in range(5):
+            await ask(ada, bob, "srv add_alias", f"hers{number}", "hers")
+        code, text = await refusal(ada, bob, "srv add_alias", "hers5", "hers")
+        assert (code, "has 6 aliases here, the most that one deployer may have" in text) == (507, True)
+        await ask(ada, bob, "srv add_alias", "hers4", "hers")
+        await ask(bob, bob, "srv add_alias", "his1", "his")
+        code, text = await refusal(bob, bob, "srv add_alias", "his2", "his")
+        assert (code, "there are 8 aliases here, the most there may be" in text) == (507, True)
+        await ask(ada, bob, "srv remove_alias", "hers0")
+        await ask(bob, bob, "srv add_alias", "his2", "his")
+        listed = {tuple(one["aliases"]) for one in await ask(ada, bob, "srv list")}
+        assert listed == {("hers", "hers1", "hers2", "hers3", "hers4"), ("his", "his1", "his2")}
+
+
+@pytest.mark.long
+async def test_blueprints_are_shared_like_modules_also_after_a_restart(tmp_path: Path) -> None:
+    async with nodes(base_dir=tmp_path) as network:
+        ada = await network.start("ada")
+        sections = {
+            "execution": {"kind": "wasm", "deployers": [ada.peer_id], "modules_max": 8},
+            "storage": {"url": f"sqlite:///{tmp_path}/bob.db"},
+            "blobs": {"folder": "blobs"},
+        }
+        bob = await network.start("bob", **sections)
+        network.introduce()
+        await deployed(bob, bob, "his", "arguments")
+        (module,) = [one["id"] for one in await ask(ada, bob, "dist list_modules")]
+
+        async def add(by: RunningNode, name: str) -> str:
+            return str(await ask(by, bob, "dist add_blueprint", _named(name, module)))
+
+        for name in ("one", "two", "three"):
+            await add(ada, name)
+        await network.stop("bob")
+        bob = await network.start("bob", **sections)
+        network.introduce()
+        for name in ("four", "five", "six", "six", "his"):
+            last = await add(ada, name)
+        code, text = await refusal(ada, bob, "dist add_blueprint", _named("seven", module))
+        assert (code, "has 6 blueprints here, the most that one deployer may have" in text) == (507, True)
+        mine = await add(bob, "mine")
+        code, text = await refusal(bob, bob, "dist add_blueprint", _named("seven", module))
+        assert (code, "there are 8 blueprints here, the most there may be" in text) == (507, True)
+        await ask(bob, bob, "dist remove_blueprint", mine)
+        assert await add(bob, "seven") != last
+
+
+def _named(name: str, module: str) -> dict[str, Any]:
+    return {"name": name, "dependencies": [{"/": module}]}
 
 
 async def test_deployments_and_files_survive_a_restart(tmp_path: Path) -> None:

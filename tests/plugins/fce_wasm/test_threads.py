@@ -13,6 +13,7 @@ import pytest
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.failures import FailureKind, GuestError
 from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.guest.instance import GuestStep, LinkedInstances
 from fluvial_fce_wasm.lab.play import Laboratory
 from fluvial_fce_wasm.levels import ServicePlan
 from fluvial_fce_wasm.limits import GuestLimits
@@ -70,7 +71,19 @@ ASKING = """(component
   (core instance $i (instantiate $m (with "h" (instance (export "ask" (func $ask))))))
   (func (export "work") (param "turns" s32) (result s32) (canon lift (core func $i "work"))))"""
 """Asks the host between and after long stretches of work."""
-DESK = "package test:host; interface desk { ask: func(n: s32) -> s32; }"
+DESK = "package test:host; interface desk { ask: func(n: s32) -> s32; fetch: func(n: s32) -> list<u8>; }"
+FETCHING = """(component
+  (import "test:host/desk" (instance $h (export "fetch" (func (param "n" s32) (result (list u8))))))
+  (core module $libc (memory (export "m") 32)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096)))
+  (core instance $l (instantiate $libc))
+  (core func $fetch (canon lower (func $h "fetch") (memory (core memory $l "m")) (realloc (core func $l "realloc"))))
+  (core module $m (import "h" "fetch" (func $fetch (param i32 i32))) (import "l" "m" (memory 32))
+    (func (export "size") (param i32) (result i32)
+      (call $fetch (local.get 0) (i32.const 16)) (i32.add (i32.load (i32.const 20)) (i32.load8_u (i32.const 4096)))))
+  (core instance $i (instantiate $m (with "l" (instance $l)) (with "h" (instance (export "fetch" (func $fetch))))))
+  (func (export "size") (param "n" s32) (result s32) (canon lift (core func $i "size"))))"""
+"""Has the host give it bytes; how many they are, and the first one."""
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +218,56 @@ async def test_the_host_answers_wherever_the_guest_runs(make: Make, turns: int) 
     assert threads == {threading.get_ident()}
 
 
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """The steps of guests, and whether each was made in the thread of the event loop."""
+    made, loop = [], threading.get_ident()
+
+    def watch(name: str) -> None:
+        work = getattr(LinkedInstances, name)
+
+        def watched(*arguments: Any) -> GuestStep:
+            made.append((name, threading.get_ident() == loop))
+            step: GuestStep = work(*arguments)
+            return step
+
+        monkeypatch.setattr(LinkedInstances, name, watched)
+
+    watch("begin")
+    watch("go_on")
+    return made
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+@pytest.mark.parametrize("kind", [bytes, list])
+async def test_a_large_answer_of_the_host_is_laid_out_in_a_thread(
+    make: Make, steps: list[tuple[str, bool]], kind: Callable[[bytes], Any], size: int
+) -> None:
+    service = await make(FETCHING, host=True)
+
+    async def host(interface: str, function: str, arguments: list[Any]) -> HostAnswer:
+        steps.clear()
+        return HostAnswer(kind(bytes([7]) * arguments[0]))
+
+    assert await service.call("size", [size], seconds=5, host=host) == size + 7
+    assert steps
+    assert not any(in_loop for _, in_loop in steps) or size == 100
+
+
+async def test_who_holds_the_loop_and_fails_begins_elsewhere_the_next_times(
+    make: Make, steps: list[tuple[str, bool]]
+) -> None:
+    service = await make(COUNTER)
+    for _ in range(10):
+        with pytest.raises(GuestError, match="unreachable"):
+            await service.call("fail", [LONG // 20], seconds=5)
+    begun = [in_loop for name, in_loop in steps if name == "begin"]
+    assert begun.count(True) <= 6, (
+        "all of them, if it were forgotten with the instances; a tick that comes early hides some"
+    )
+    assert service.restarts == 10
+
+
 async def test_a_host_that_takes_longer_than_the_call_may_is_not_waited_for(make: Make) -> None:
     service = await make(ASKING, call_s=0.1, host=True)
 
@@ -265,9 +328,16 @@ async def test_a_large_result_is_read_in_a_thread_and_is_the_same(cache: CodeCac
 
 
 def test_only_few_values_and_short_texts_are_small() -> None:
-    for small in (1, 2.5, True, None, "x" * 1_000, [1, 2], {"a": ["b"]}):
+    for small in (1, 2.5, True, None, "x" * 1_000, [1, 2], {"a": ["b"]}, b"x" * 1_000, object()):
         assert is_small([1, small])
-    for large in ("x" * 100_000, ["x" * 1_000] * 20, list(range(1_000)), [[]] * 1_000, {"a": [{"b": [1] * 300}]}):
+    for large in (
+        "x" * 100_000,
+        b"x" * 100_000,
+        ["x" * 1_000] * 20,
+        list(range(1_000)),
+        [[]] * 1_000,
+        {"a": [{"b": [1] * 300}]},
+    ):
         assert not is_small([1, large])
 
 

@@ -63,7 +63,7 @@ SOUGHT_FOR_ONE_MAX: Final = 16
 class Hold(Protocol):
     """Keeps a message for a client that is away."""
 
-    def __call__(self, client: PeerId, protocol: str, payload: bytes, *, deadline_ms: int) -> bool:
+    def __call__(self, client: PeerId, protocol: str, payload: bytes, *, sender: PeerId, deadline_ms: int) -> bool:
         """Whether it is kept."""
         ...
 
@@ -221,7 +221,7 @@ class Carrier:
                 raise _busy(self._passed_on.has(peer), f"for {peer}")
             return decode_receipt(await self._ask_anew(peer, protocol, payload, sender))
         except Unreachable as error:
-            if self._hold(peer, protocol, payload, deadline_ms=deadline_ms):
+            if self._hold(peer, protocol, payload, sender=sender, deadline_ms=deadline_ms):
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
         finally:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from ctypes import addressof, string_at
 from typing import Any, Final
 
@@ -61,6 +62,9 @@ from fluvial_fce_wasm.wit.types import (
     WitVariant,
 )
 
+_U8: Final = bytes([VALUE_KINDS["u8"]])
+_PIECE_BYTES: Final = 2_048 * VALUE_BYTES
+
 
 class _List(ValuePlan):
     __slots__ = ("_decode", "_encode")
@@ -91,7 +95,7 @@ class _List(ValuePlan):
 
 
 class _Bytes(ValuePlan):
-    """``list<u8>``: JSON arrays of numbers, laid out at once."""
+    """``list<u8>``: JSON arrays of numbers, or bytes of the host, laid out at once."""
 
     __slots__ = ()
 
@@ -101,19 +105,30 @@ class _Bytes(ValuePlan):
         if not value:
             TAGGED.pack_into(view, at, VALUE_KINDS["list"], 0, 0)
             return
-        for place, one in enumerate(value):
-            if type(one) is not int or not 0 <= one <= 255:
-                raise Misfit(f"{shown(one)} is no u8, which goes from 0 to 255", f"[{place}]")
-        laid = bytearray(len(value) * VALUE_BYTES)
-        laid[0::VALUE_BYTES] = bytes([VALUE_KINDS["u8"]]) * len(value)
-        laid[8::VALUE_BYTES] = bytes(value)
+        data = value if isinstance(value, bytes) else _bytes_of(value)
+        laid = bytearray(len(data) * VALUE_BYTES)
+        laid[0::VALUE_BYTES] = _U8 * len(data)
+        laid[8::VALUE_BYTES] = data
         address = arena.keep((ctypes.c_char * len(laid)).from_buffer(laid))
-        TAGGED.pack_into(view, at, VALUE_KINDS["list"], len(value), address)
+        TAGGED.pack_into(view, at, VALUE_KINDS["list"], len(data), address)
 
     def decode(self, raw: bytes, at: int, budget: Budget) -> list[int]:
         count, pointer = PAIR.unpack_from(raw, at + 8)
         budget.take(count * 4)  # as numbers of a JSON array
-        return list(string_at(pointer, count * VALUE_BYTES)[8::VALUE_BYTES]) if count else []
+        total = count * VALUE_BYTES
+        pieces = range(
+            0, total, _PIECE_BYTES
+        )  # a copy of all at once would take new memory, which costs more than all the rest
+        return list(b"".join(string_at(pointer + at, min(_PIECE_BYTES, total - at))[8::VALUE_BYTES] for at in pieces))
+
+
+def _bytes_of(value: list[Any] | tuple[Any, ...]) -> bytes:
+    """A JSON array as bytes; raises Misfit with the place of what is no u8."""
+    if set(map(type, value)) == {int}:
+        with suppress(ValueError):  # one is too large or negative
+            return bytes(value)
+    place = next(place for place, one in enumerate(value) if type(one) is not int or not 0 <= one <= 255)
+    raise Misfit(f"{shown(value[place])} is no u8, which goes from 0 to 255", f"[{place}]")
 
 
 class _Tuple(ValuePlan):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from wasmtime import Engine
@@ -26,6 +26,8 @@ from fluvial_fce_wasm.wit.types import (
     WitVariant,
 )
 
+SHAPE_PARTS_MAX: Final = 10_000
+"""Of what a component imports and exports: functions, types, types within types, names of enums. A Python component with files and sockets has about 3,500."""
 _PY_INTERFACE: Final = "exports"
 _QJS_INIT: Final = ("init", ("shim", "script", "entry-path", "disable-gc"))
 _PRIMITIVES: Final[dict[type[Any], WitPrimitive]] = {
@@ -46,9 +48,10 @@ _PRIMITIVES: Final[dict[type[Any], WitPrimitive]] = {
 
 
 def shape_of(component: native.Component, engine: Engine) -> ModuleShape:
-    """What a component imports and exports."""
-    imports = _items(component.type.imports(engine), engine)
-    exports = _items(component.type.exports(engine), engine)
+    """What a component imports and exports. Raises ValueError: its interfaces are too large."""
+    reader = _ShapeReader(engine)
+    imports = reader.items(component.type.imports(engine))
+    exports = reader.items(component.type.exports(engine))
     return ModuleShape(
         imports=imports[0],
         exports={name: item for name, item in exports[0].items() if not _is_of_a_toolchain(name, item)},
@@ -67,78 +70,99 @@ def _is_of_a_toolchain(name: str, item: WitItem) -> bool:
     return name == _PY_INTERFACE
 
 
-def _items(externs: Mapping[str, Any], engine: Engine) -> tuple[dict[str, WitItem], dict[str, WitType]]:
-    items: dict[str, WitItem] = {}
-    types: dict[str, WitType] = {}
-    for name, extern in externs.items():
-        match extern.ty:
-            case native.FuncType():
-                items[name] = _function(extern.ty)
-            case native.ComponentInstanceType():
-                items[name] = _interface(extern.ty.exports(engine))
-            case native.ResourceType():
-                items[name] = WitOpaque("resource")
-            case native.ComponentType():
-                items[name] = WitOpaque("component")
-            case native.ModuleType():
-                items[name] = WitOpaque("core module")
-            case _ if isinstance(extern.ty, native.ValType):
-                types[name] = _type(extern.ty)
-            case other:
-                items[name] = WitOpaque(type(other).__name__)
-    return items, types
+class _ShapeReader:
+    """Reads types where they are used, and counts: a component of a few hundred bytes can use types within types half a million times."""
 
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._left = SHAPE_PARTS_MAX
 
-def _interface(exports: Mapping[str, Any]) -> WitInterface:
-    functions: dict[str, WitFunction] = {}
-    types: dict[str, WitType] = {}
-    resources: list[str] = []
-    for name, extern in exports.items():
-        match extern.ty:
-            case native.FuncType():
-                functions[name] = _function(extern.ty)
-            case native.ResourceType():
-                resources.append(name)
-            case _ if isinstance(extern.ty, native.ValType):
-                types[name] = _type(extern.ty)
-            case _:
-                resources.append(name)  # instances within instances: nothing that could be linked
-    return WitInterface(functions, types, tuple(resources))
+    def _count(self, parts: int = 1) -> None:
+        self._left -= parts
+        if self._left < 0:
+            raise ValueError(
+                f"what it imports and exports has more than {SHAPE_PARTS_MAX:,} parts, types within types included"
+            )
 
+    def items(self, externs: Mapping[str, Any]) -> tuple[dict[str, WitItem], dict[str, WitType]]:
+        """Functions, interfaces and the like, and types, by name."""
+        items: dict[str, WitItem] = {}
+        types: dict[str, WitType] = {}
+        for name, extern in externs.items():
+            self._count()
+            match extern.ty:
+                case native.FuncType():
+                    items[name] = self._function(extern.ty)
+                case native.ComponentInstanceType():
+                    items[name] = self._interface(extern.ty.exports(self._engine))
+                case native.ResourceType():
+                    items[name] = WitOpaque("resource")
+                case native.ComponentType():
+                    items[name] = WitOpaque("component")
+                case native.ModuleType():
+                    items[name] = WitOpaque("core module")
+                case _ if isinstance(extern.ty, native.ValType):
+                    types[name] = self._type(extern.ty)
+                case other:
+                    items[name] = WitOpaque(type(other).__name__)
+        return items, types
 
-def _function(function: native.FuncType) -> WitFunction:
-    result = function.result
-    return WitFunction(
-        tuple((name, _type(kind)) for name, kind in function.params), None if result is None else _type(result)
-    )
+    def _interface(self, exports: Mapping[str, Any]) -> WitInterface:
+        functions: dict[str, WitFunction] = {}
+        types: dict[str, WitType] = {}
+        resources: list[str] = []
+        for name, extern in exports.items():
+            self._count()
+            match extern.ty:
+                case native.FuncType():
+                    functions[name] = self._function(extern.ty)
+                case native.ResourceType():
+                    resources.append(name)
+                case _ if isinstance(extern.ty, native.ValType):
+                    types[name] = self._type(extern.ty)
+                case _:
+                    resources.append(name)  # instances within instances: nothing that could be linked
+        return WitInterface(functions, types, tuple(resources))
 
+    def _function(self, function: native.FuncType) -> WitFunction:
+        return WitFunction(
+            tuple((name, self._type(kind)) for name, kind in function.params), self._optional(function.result)
+        )
 
-def _type(kind: Any) -> WitType:
-    if (primitive := _PRIMITIVES.get(type(kind))) is not None:
-        return primitive
-    match kind:
-        case native.ListType():
-            return WitList(_type(kind.element))
-        case native.OptionType():
-            return WitOption(_type(kind.payload))
-        case native.ResultType():
-            return WitResult(_optional(kind.ok), _optional(kind.err))
-        case native.TupleType():
-            return WitTuple(tuple(map(_type, kind.elements)))
-        case native.RecordType():
-            return WitRecord(tuple((name, _type(part)) for name, part in kind.fields))
-        case native.VariantType():
-            return WitVariant(tuple((name, _optional(part)) for name, part in kind.cases))
-        case native.EnumType():
-            return WitEnum(tuple(kind.names))
-        case native.FlagsType():
-            return WitFlags(tuple(kind.names))
-        case native.OwnType():
-            return WitOpaque("own<resource>")
-        case native.BorrowType():
-            return WitOpaque("borrow<resource>")
-    return WitOpaque(type(kind).__name__.removesuffix("Type").lower())
+    def _type(self, kind: Any) -> WitType:
+        self._count()
+        if (primitive := _PRIMITIVES.get(type(kind))) is not None:
+            return primitive
+        match kind:
+            case native.ListType():
+                return WitList(self._type(kind.element))
+            case native.OptionType():
+                return WitOption(self._type(kind.payload))
+            case native.ResultType():
+                return WitResult(self._optional(kind.ok), self._optional(kind.err))
+            case native.TupleType():
+                return WitTuple(tuple(map(self._type, kind.elements)))
+            case native.RecordType():
+                return WitRecord(tuple((name, self._type(part)) for name, part in kind.fields))
+            case native.VariantType():
+                return WitVariant(tuple((name, self._optional(part)) for name, part in kind.cases))
+            case native.EnumType():
+                return WitEnum(self._names(kind.names))
+            case native.FlagsType():
+                return WitFlags(self._names(kind.names))
+            case native.OwnType():
+                return WitOpaque("own<resource>")
+            case native.BorrowType():
+                return WitOpaque("borrow<resource>")
+        return WitOpaque(type(kind).__name__.removesuffix("Type").lower())
 
+    def _optional(self, kind: Any) -> WitType | None:
+        if kind is None:
+            self._count()
+            return None
+        return self._type(kind)
 
-def _optional(kind: Any) -> WitType | None:
-    return None if kind is None else _type(kind)
+    def _names(self, names: Iterable[str]) -> tuple[str, ...]:
+        taken = tuple(names)
+        self._count(len(taken))
+        return taken

@@ -1,4 +1,4 @@
--- What the migrations in this folder make of an empty SQLite database; the digest is of them and of what follows: 08ced30d3d45bd3dd7ffdd0487e80f2494e77b64789af339e99df77755ba47da
+-- What the migrations in this folder make of an empty SQLite database; the digest is of them and of what follows: bca82125744caabe244a568dc62ba3aef393d6c8e6e791effd0e2baa61676f76
 CREATE TABLE fce_aliases (
 	alias TEXT NOT NULL, 
 	service TEXT NOT NULL, 
@@ -7,7 +7,7 @@ CREATE TABLE fce_aliases (
 CREATE TABLE fce_blueprints (
 	id TEXT NOT NULL, 
 	body BLOB NOT NULL, 
-	added_ms BIGINT NOT NULL, 
+	added_ms BIGINT NOT NULL, added_by TEXT DEFAULT '' NOT NULL, 
 	CONSTRAINT pk_fce_blueprints PRIMARY KEY (id)
 );
 CREATE TABLE fce_modules (
@@ -30,4 +30,4 @@ CREATE TABLE fce_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT fce_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "fce_version" VALUES('0001');
+INSERT INTO "fce_version" VALUES('0002');

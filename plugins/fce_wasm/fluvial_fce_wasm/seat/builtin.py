@@ -12,6 +12,7 @@ import msgspec
 from fluvial.blob_id import BlobId
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import FluvialError, ServiceError
+from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.blueprints import Blueprint, blueprint_bytes, made_blueprint, read_blueprint
 from fluvial_fce_wasm.seat.deployments import BAD, CONFLICT, NOT_FOUND, Deployments, check_alias
@@ -64,13 +65,14 @@ class Dist(Effector[NoConfig]):
         """The modules that this peer has."""
         return [_module(row) for row in self._deployments.inventory.modules.values()]
 
-    @function(inline=True)
-    def get_module_interface(self, module: str) -> dict[str, Any]:
+    @function
+    async def get_module_interface(self, module: str) -> dict[str, Any]:
         """What a module imports and exports, as WIT."""
         row = self._deployments.inventory.modules.get(module)
         if row is None:
             raise EffectorError(NOT_FOUND, f"there is no module {module[:80]!r}")
-        return {**_module(row), **interfaces_of(row.shape), "functions": described(row.shape)}
+        printed = await in_thread(lambda: {**interfaces_of(row.shape), "functions": described(row.shape)})
+        return {**_module(row), **printed}
 
     @function(inline=True)
     def make_blueprint(self, name: str, dependencies: list[str]) -> dict[str, Any]:
@@ -183,14 +185,16 @@ class Srv(Effector[NoConfig]):
         """A service by its id or an alias."""
         return self._deployments.info(self._deployments.service(service))
 
-    @function(inline=True)
-    def get_interface(self, service: str) -> dict[str, Any]:
+    @function
+    async def get_interface(self, service: str) -> dict[str, Any]:
         """The functions of a service, with their types."""
         facade = self._deployments.facade_of(self._deployments.service(service))
         if facade is None:
             raise EffectorError(NOT_FOUND, "its facade is not here any more")
         shape = facade.shape
-        return {"functions": described(shape), "types": named_types(shape), **interfaces_of(shape)}
+        return await in_thread(
+            lambda: {"functions": described(shape), "types": named_types(shape), **interfaces_of(shape)}
+        )
 
     def _owned(self, call: Call, service: str) -> ServiceEntry:
         self._permissions.require_deployer(call)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,8 @@ if TYPE_CHECKING:  # with it comes wasmtime, which a peer pays for when the firs
     from fluvial_fce_wasm.running import RunningService
 
 ALIAS_CHARACTERS_MAX: Final = 128
+ALIASES_PER_SERVICE: Final = 4
+"""So many aliases there may be for each service that there may be, however they are spread."""
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 FULL: Final = 507
@@ -69,7 +72,8 @@ class Deployments:
         self._composer: Composer | None = None
         self._running: dict[str, RunningService] = {}
         self._changing: dict[str, anyio.Lock] = {}
-        self.inventory = tables.Inventory({}, {}, {}, {})
+        self._naming = anyio.Lock()
+        self.inventory = tables.Inventory()
         self.shelf: HostShelf | None = None
 
     async def open(self, shelf: HostShelf) -> None:
@@ -89,7 +93,7 @@ class Deployments:
 
     def find(self, name: str) -> tables.ServiceEntry | None:
         """A service by its id or an alias."""
-        return self.inventory.services.get(self.inventory.aliases.get(name, name))
+        return self.inventory.services.get(self.inventory.aliases.service(name) or name)
 
     def service(self, name: str) -> tables.ServiceEntry:
         """A service by its id or an alias; raises EffectorError 404."""
@@ -100,7 +104,7 @@ class Deployments:
 
     def aliases_of(self, service: str) -> list[str]:
         """The aliases of a service."""
-        return sorted(alias for alias, target in self.inventory.aliases.items() if target == service)
+        return self.inventory.aliases.of(service)
 
     def blueprint_of(self, entry: tables.ServiceEntry) -> Blueprint:
         """The blueprint of a service."""
@@ -145,7 +149,7 @@ class Deployments:
         """
         if (known := self.inventory.modules.get(blob)) is not None:
             return known
-        there = [row.added_by for row in self.inventory.modules.values()]
+        there = Counter(row.added_by for row in self.inventory.modules.values())
         self._require_room("modules", there, by, self._options.modules_max)
         path = await self._context.blobs.get(blob, bytes_max=MODULE_BYTES_MAX, hints=[by], pin=True)
         try:
@@ -172,15 +176,22 @@ class Deployments:
 
     async def add_blueprint(self, blueprint: Blueprint, by: PeerId) -> BlobId:
         """Keep a blueprint, as a blob too, so that other peers can fetch it; its modules are fetched if they are not here."""
-        for name, module in blueprint.modules:
-            await self.add_module(module, name if blueprint.names else "", by)
         body = blueprint_bytes(blueprint)
         key = blueprint_id(body)
-        if key not in self.inventory.blueprints:
+        is_new = key not in self.inventory.blueprints
+        if is_new:
+            there = Counter(self.inventory.authors.values())
+            self._require_room("blueprints", there, by, self._options.modules_max)
+        for name, module in blueprint.modules:
+            await self.add_module(module, name if blueprint.names else "", by)
+        if is_new:
             await self._context.blobs.put(body)
             now = self._context.clock.now_ms()
-            await self._context.database.write(Prepared(tables.add_blueprint, blueprint=key, body=body, added_ms=now))
+            await self._context.database.write(
+                Prepared(tables.add_blueprint, blueprint=key, body=body, added_ms=now, added_by=by)
+            )
             self.inventory.blueprints[key] = blueprint
+            self.inventory.authors.setdefault(key, by)
         return key
 
     async def remove_blueprint(self, key: str) -> None:
@@ -191,6 +202,7 @@ class Deployments:
             raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
         await self._context.database.write(Prepared(tables.remove_blueprint, blueprint=key))
         del self.inventory.blueprints[key]
+        self.inventory.authors.pop(key, None)
         await self._context.blobs.unpin(BlobId.parse(key))
 
     async def fetch_blueprint(self, key: str, by: PeerId) -> Blueprint:
@@ -211,7 +223,7 @@ class Deployments:
 
     async def create(self, key: str, owner: PeerId, *, hint: PeerId) -> tables.ServiceEntry:
         """Make a service of a blueprint, which ``hint`` may have, and start it once to see that it works."""
-        there = [entry.owner for entry in self.inventory.services.values()]
+        there = Counter(entry.owner for entry in self.inventory.services.values())
         self._require_room("services", there, owner, self._options.services_max)
         blueprint = await self.fetch_blueprint(key, hint)
         self._accept(blueprint)
@@ -237,12 +249,12 @@ class Deployments:
                 await running.swap(plan)
             return changed
 
-    def _require_room(self, what: str, owners: Sequence[str], owner: PeerId, most: int) -> None:
-        """Raises EffectorError if there is no room for one more; one deployer has three quarters of it at most, the peer itself all."""
-        if len(owners) >= most:
+    def _require_room(self, what: str, there: Mapping[str, int], owner: str, most: int) -> None:
+        """Raises EffectorError if there is no room for one more beside those that owners have; one deployer has three quarters of it at most, the peer itself all."""
+        if sum(there.values()) >= most:
             raise EffectorError(FULL, f"there are {most} {what} here, the most there may be")
         share = most - most // 4
-        if owner != self._context.keys.peer_id and owners.count(owner) >= share:
+        if owner != self._context.keys.peer_id and there.get(owner, 0) >= share:
             raise EffectorError(FULL, f"{owner} has {share} {what} here, the most that one deployer may have")
 
     def _accept(self, blueprint: Blueprint) -> None:
@@ -258,8 +270,7 @@ class Deployments:
         await self._context.database.write(Prepared(tables.remove_service, service=entry.id))
         del self.inventory.services[entry.id]
         self._changing.pop(entry.id, None)
-        for alias in self.aliases_of(entry.id):
-            del self.inventory.aliases[alias]
+        self.inventory.aliases.forget(entry.id)
         if (running := self._running.pop(entry.id, None)) is not None:
             await running.close()
         await in_thread(partial(shutil.rmtree, self._home(entry.id), ignore_errors=True))
@@ -267,14 +278,20 @@ class Deployments:
             await self.shelf.forget(entry.id)
 
     async def set_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
-        """Let an alias name a service."""
-        await self._context.database.write(Prepared(tables.set_alias, alias=alias, service=entry.id))
-        self.inventory.aliases[alias] = entry.id
+        """Let an alias name a service; raises EffectorError if there are too many."""
+        async with self._naming:
+            aliases, there = self.inventory.aliases, Counter[str]()
+            if aliases.service(alias) is None:
+                for one in self.inventory.services.values():
+                    there[one.owner] += aliases.count(one.id)
+                self._require_room("aliases", there, entry.owner, ALIASES_PER_SERVICE * self._options.services_max)
+            await self._context.database.write(Prepared(tables.set_alias, alias=alias, service=entry.id))
+            aliases.set(alias, entry.id)
 
     async def remove_alias(self, alias: str) -> None:
         """Forget an alias."""
         await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
-        self.inventory.aliases.pop(alias, None)
+        self.inventory.aliases.remove(alias)
 
     # --- running ------------------------------------------------------------------------------------------------------
 

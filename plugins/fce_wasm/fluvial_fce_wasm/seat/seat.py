@@ -28,8 +28,8 @@ from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
 from fluvial_fce_wasm.seat.permissions import Permissions
 from fluvial_fce_wasm.seat.vault_access import VaultInterface, VaultService
 from fluvial_fce_wasm.seat.vaults import Vaults
-from fluvial_fce_wasm.shapes import completed, listed_names, public_functions
-from fluvial_fce_wasm.tables import ServiceEntry
+from fluvial_fce_wasm.shapes import PublicFunction, completed, listed_names, public_functions
+from fluvial_fce_wasm.tables import ModuleRow, ServiceEntry
 
 if TYPE_CHECKING:
     from fluvial_fce_wasm.running import RunningService
@@ -56,7 +56,7 @@ class WasmExecution(Execution):
         self._options = options
         self._me = context.keys.peer_id
         self._native = NativeExecution(context, NativeOptions(options.services))
-        self._names: dict[str, list[str]] = {}
+        self._facades: dict[str, tuple[Mapping[str, PublicFunction], list[str]]] = {}
         self._lost = Counter(
             "fluvial_wasm_instances_lost",
             "Instances of services that were thrown away after a failure",
@@ -128,7 +128,7 @@ class WasmExecution(Execution):
         if entry is None:
             raise ServiceError(Status.UNKNOWN_SERVICE, f"no service {call.service[:80]!r} in WebAssembly")
         facade = self.deployments.facade_of(entry)
-        function = None if facade is None else public_functions(facade.shape).get(call.function)
+        function = None if facade is None else self._public(facade)[0].get(call.function)
         if facade is not None and function is None:
             raise self._unknown_function(call, entry)
         arguments = call.arguments if function is None else completed(function.type, call.arguments)
@@ -176,17 +176,28 @@ class WasmExecution(Execution):
 
     def services(self) -> Mapping[str, Sequence[str]]:
         """The deployed services, by their ids and aliases."""
-        inventory = self.deployments.inventory
-        by_id = {key: self._names_of(entry) for key, entry in inventory.services.items()}
-        return {**by_id, **{alias: by_id[key] for alias, key in inventory.aliases.items() if key in by_id}}
+        found: dict[str, Sequence[str]] = {}
+        for entry in self.deployments.inventory.services.values():
+            names = self._names_of(entry)
+            found |= dict.fromkeys((entry.id, *self.deployments.aliases_of(entry.id)), names)
+        return found
+
+    def functions_of(self, service: str) -> Sequence[str] | None:
+        """The functions of one service, by its id or an alias."""
+        entry = self.deployments.find(service)
+        return None if entry is None else self._names_of(entry)
 
     def _names_of(self, entry: ServiceEntry) -> list[str]:
         facade = self.deployments.facade_of(entry)
-        if facade is None:
-            return []
-        if facade.id not in self._names:
-            self._names[facade.id] = listed_names(facade.shape)
-        return self._names[facade.id]
+        return [] if facade is None else self._public(facade)[1]
+
+    def _public(self, facade: ModuleRow) -> tuple[Mapping[str, PublicFunction], list[str]]:
+        """The public functions of a facade by all their names, and one name of each."""
+        if (found := self._facades.get(facade.id)) is None:
+            if len(self._facades) > len(self.deployments.inventory.modules):  # some were removed
+                self._facades.clear()
+            found = self._facades[facade.id] = public_functions(facade.shape), listed_names(facade.shape)
+        return found
 
     def policy(self, service: str) -> Json | None:
         """What the service's blueprint asks of those who call it."""

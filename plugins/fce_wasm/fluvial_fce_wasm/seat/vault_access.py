@@ -15,7 +15,9 @@ from fluvial_fce_wasm.seat.permissions import Permissions
 from fluvial_fce_wasm.seat.vaults import Vaults
 
 TEXT_BYTES_MAX: Final = 4 * 1_048_576
-"""Bytes that go in or out at once."""
+"""Bytes of text that go in or out at once."""
+READ_BYTES_MAX: Final = 1_048_576
+"""So many come out as ``list<u8>`` at once: on their way into a guest each takes about a hundred."""
 TOO_LARGE: Final = 413
 
 VAULT_WIT: Final = """
@@ -28,6 +30,7 @@ interface vault {
   size: func(name: string) -> option<u64>;
   /// A whole file, which must be UTF-8.
   read: func(name: string) -> result<string, string>;
+  /// Bytes from an offset on: as many as are asked for or as there are, 1 MiB at most.
   read-bytes: func(name: string, offset: u64, length: u32) -> result<list<u8>, string>;
   /// Makes a file or replaces it.
   write: func(name: string, text: string) -> result<_, string>;
@@ -64,8 +67,8 @@ class VaultInterface(HostInterface):
         async def read(name: str) -> str:
             return await _text(vaults, call, name)
 
-        async def read_bytes(name: str, offset: int, length: int) -> list[int]:
-            return list(await vaults.read(call, name, min(offset, 2**62), min(length, TEXT_BYTES_MAX)))
+        async def read_bytes(name: str, offset: int, length: int) -> bytes:
+            return await vaults.read(call, name, min(offset, 2**62), min(length, READ_BYTES_MAX))
 
         async def write(name: str, text: str) -> None:
             await vaults.write(call, name, _utf8(text))
