@@ -36,10 +36,27 @@ from fluvial.errors import ConfigError, RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import NETWORK_CHARACTERS_MAX, is_network
 
+from fluvial_transport_tcp.records import RecordQueue
+
 LEAVES_REMEMBERED: Final = 1024
 """Certificates of which the peer id is remembered; each has half a kilobyte, or at most what a handshake may have."""
 RECORD_BYTES: Final = 16_384
 """Most plaintext that one TLS record carries (RFC 8446 5.1)."""
+RECORD_COST_BYTES: Final = 22
+"""What a TLS record has besides its plaintext, without padding: a header, a content type and a tag (RFC 8446 5.2)."""
+DECRYPT_BYTES: Final = 4 * (RECORD_BYTES + RECORD_COST_BYTES)
+"""Handed to TLS at once; OpenSSL keeps buffers of this size for as long as the connection stands."""
+DECRYPT_RECORDS: Final = 32
+"""The same in records: one that asks for new keys has 27 bytes and takes 35 µs."""
+IDLE_BYTES_FREE: Final = 512
+"""What a peer may send after the handshake that carries no data: requests for new keys, tickets, padding, records of nothing. Ours send none."""
+RECORDS_AN_IDLE_BYTE: Final = 2_048
+"""For each so many records with data there may be one such byte more: who renews its keys after 2**24 records (RFC 8446 5.5) may always do so."""
+HANDSHAKE_RECORDS_MAX: Final = 32
+"""Ours need 4, or 7 on the dialling side."""
+GROUP: Final = "X25519"
+"""The one group for the exchange of keys. OpenSSL would take more, also finite fields of 8,192 bits: a first message of 1 KB costs the accepting side a
+tenth of a second with those, since OpenSSL 3 checks the order of whatever it gets."""
 
 _AUTHORITY_SEED: Final = hashlib.sha256(
     b"fluvial/transport_tcp/1: this authority vouches for nothing, its key is public"
@@ -112,6 +129,8 @@ class Credentials:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False
         context.options |= ssl.OP_NO_TICKET
+        if ssl.OPENSSL_VERSION_INFO >= (3,):  # older ones take elliptic curves alone, and cannot be given this one
+            context.set_ecdh_curve(GROUP)
         context.set_alpn_protocols([self.protocol])
         return context
 
@@ -132,7 +151,7 @@ def _certificate(public_key: Ed25519PublicKey, name: str, *, is_authority: bool)
         .serial_number(1 if is_authority else 2)
         .not_valid_before(_NOT_BEFORE)
         .not_valid_after(_NOT_AFTER)
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True)
         .sign(public_authority(), None)
     )
 
@@ -165,13 +184,21 @@ class Session:
         self._credentials = credentials
         self._dialled = dialled
         self.dialled: Final = dialled is not None
-        self._incoming = ssl.MemoryBIO()
+        self._queue = RecordQueue()
+        self._incoming = ssl.MemoryBIO()  # whole records
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=dialled is None)
+        self._handshake_records = 0
+        self._idle_bytes = 0  # given to TLS since the handshake, without what carried data
+        self._data_records = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Add bytes from the wire."""
-        self._incoming.write(data)
+        self._queue.feed(data)
+
+    def discard(self) -> None:
+        """Hold nothing more of what came."""
+        self._queue.discard()
 
     def outgoing(self) -> bytes:
         """What must be written to the wire now; perhaps nothing, after a failure perhaps the alert that tells it."""
@@ -185,31 +212,53 @@ class Session:
         Raises:
             HandshakeFailed: this is no TLS 1.3, or the other side is not who it should be.
         """
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLError as error:
-            raise HandshakeFailed(f"the TLS handshake failed: {_reason(error)}", outcome="tls") from error
-        return self._identify()
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                record, count = self._queue.take(1, DECRYPT_BYTES)
+            except ssl.SSLError as error:
+                raise HandshakeFailed(f"the TLS handshake failed: {_reason(error)}", outcome="tls") from error
+            else:
+                return self._identify()
+            if not count:
+                return None
+            self._handshake_records += 1
+            if self._handshake_records > HANDSHAKE_RECORDS_MAX:
+                raise HandshakeFailed(f"no handshake within {HANDSHAKE_RECORDS_MAX} records", outcome="bytes")
+            self._incoming.write(record)
 
     def read(self) -> bytes:
         """Decrypted bytes, at most one record's; empty if more bytes from the wire are needed.
 
         Raises:
-            RemoteProtocolError: what was fed is no valid TLS, or the other side reports an error or ends the session.
+            RemoteProtocolError: what was fed is no valid TLS, or the other side reports an error, ends the session, or sends much that carries no data.
         """
-        if not (self._incoming.pending or self._tls.pending()):  # to ask TLS would cost an exception
-            return b""
-        try:
-            data = self._tls.read(RECORD_BYTES)
-        except ssl.SSLWantReadError:
-            return b""
-        except ssl.SSLError as error:
-            raise RemoteProtocolError(f"the TLS session failed: {_reason(error)}") from error
-        if not data:  # close_notify; whatever follows it would pile up unread
-            raise RemoteProtocolError("the other side has ended the TLS session")
-        return data
+        while True:
+            if not self._incoming.pending:  # to ask TLS would cost an exception
+                if self._idle_bytes > IDLE_BYTES_FREE:
+                    self._check_idle()
+                records, count = self._queue.take(DECRYPT_RECORDS, DECRYPT_BYTES)
+                if not count:
+                    return b""
+                self._idle_bytes += len(records)
+                self._incoming.write(records)
+            try:
+                data = self._tls.read(RECORD_BYTES)
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError as error:
+                raise RemoteProtocolError(f"the TLS session failed: {_reason(error)}") from error
+            if not data:  # close_notify; whatever follows it would pile up unread
+                raise RemoteProtocolError("the other side has ended the TLS session")
+            self._idle_bytes -= len(data) + RECORD_COST_BYTES
+            self._data_records += 1
+            return data
+
+    def _check_idle(self) -> None:
+        """Refuse what costs time and says nothing; each request for new keys leaves an answer, too."""
+        if self._idle_bytes > IDLE_BYTES_FREE + self._data_records // RECORDS_AN_IDLE_BYTE:
+            raise RemoteProtocolError(f"{self._idle_bytes} bytes of TLS records carried no data")
 
     def seal(self, data: bytes | memoryview) -> bytes:
         """``data`` encrypted, behind whatever else must be written to the wire first.

@@ -1,6 +1,6 @@
-"""A TLS 1.3 client that signs its handshake with whatever key it likes, which no TLS library lets one do (RFC 8446).
+"""A TLS 1.3 client that signs its handshake with whatever key it likes and sends records that no TLS library sends (RFC 8446).
 
-Only as much as an attacker needs: TLS_AES_128_GCM_SHA256, X25519, Ed25519, one certificate.
+Only as much as an attacker needs: TLS_AES_128_GCM_SHA256, X25519, Ed25519, certificates of any form.
 """
 
 from __future__ import annotations
@@ -17,12 +17,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-CHANGE_CIPHER_SPEC, HANDSHAKE = 20, 22
+CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
 CLIENT_HELLO, CERTIFICATE, CERTIFICATE_VERIFY, FINISHED = 1, 11, 15, 20
+KEY_UPDATE, UPDATE_REQUESTED = b"\x18\0\0\x01", 1
+X25519 = 29
+"""A group (RFC 8446 4.2.7)."""
+PARTS = 16_000
+"""At most so many bytes of a handshake in one record."""
 
 
-async def log_in(stream: ByteStream, *, certificate: bytes, signing_key: Ed25519PrivateKey, alpn: bytes) -> None:
-    """Go through the handshake as a client with a DER certificate, signing with a key that may not be the certificate's."""
+async def log_in(
+    stream: ByteStream, *, certificate: bytes, signing_key: Ed25519PrivateKey, alpn: bytes, chain: tuple[bytes, ...] = ()
+) -> RecordKeys:
+    """Go through the handshake as a client with a DER certificate, signing with a key that may not be the certificate's.
+
+    Returns:
+        What protects what is sent from then on.
+    """
     share = X25519PrivateKey.generate()
     transcript = _client_hello(share.public_key().public_bytes_raw(), alpn)
     await stream.send(_record(HANDSHAKE, transcript))
@@ -30,34 +41,53 @@ async def log_in(stream: ByteStream, *, certificate: bytes, signing_key: Ed25519
     server_hello = await _receive_record(received)
     transcript += server_hello
     secret = _handshake_secret(share.exchange(X25519PublicKey.from_public_bytes(_server_share(server_hello))))
-    ours = _Keys(_derive(secret, b"c hs traffic", transcript))
-    theirs = _Keys(_derive(secret, b"s hs traffic", transcript))
+    ours = RecordKeys(_derive(secret, b"c hs traffic", transcript))
+    theirs = RecordKeys(_derive(secret, b"s hs traffic", transcript))
     flight = b""
     while not _is_complete(flight):
         flight += theirs.open(await _receive_record(received))
     transcript += flight
-    transcript += (proof := _message(CERTIFICATE, b"\0" + _sized(3, _sized(3, certificate) + b"\0\0")))
+    master = hmac.digest(_derive(secret, b"derived", b""), bytes(32), "sha256")
+    application = RecordKeys(_derive(master, b"c ap traffic", transcript))
+    transcript += (proof := _message(CERTIFICATE, b"\0" + _sized(3, _entries(certificate, *chain))))
     signed = b" " * 64 + b"TLS 1.3, client CertificateVerify\0" + hashlib.sha256(transcript).digest()
     verify = _message(CERTIFICATE_VERIFY, b"\x08\x07" + _sized(2, signing_key.sign(signed)))
     transcript += verify
     finished_key = _expand(ours.secret, b"finished", b"", 32)
     finished = _message(FINISHED, hmac.digest(finished_key, hashlib.sha256(transcript).digest(), "sha256"))
-    await stream.send(ours.seal(proof + verify + finished))
+    sent = proof + verify + finished
+    await stream.send(b"".join(ours.seal(sent[at : at + PARTS]) for at in range(0, len(sent), PARTS)))
+    return application
 
 
-class _Keys:
+def client_hello(group: int, share: bytes, alpn: bytes) -> bytes:
+    """A record with a first message that offers one group and, in it, any public key."""
+    return _record(HANDSHAKE, _client_hello(share, alpn, group))
+
+
+class RecordKeys:
     """One direction's record protection (RFC 8446 5.2, 5.3)."""
 
     def __init__(self, secret: bytes) -> None:
+        self._use(secret)
+
+    def _use(self, secret: bytes) -> None:
         self.secret = secret
         self._aead = AESGCM(_expand(secret, b"key", b"", 16))
         self._iv = int.from_bytes(_expand(secret, b"iv", b"", 12), "big")
         self._sequence = 0
 
-    def seal(self, handshake: bytes) -> bytes:
-        plain = handshake + bytes([HANDSHAKE])
+    def seal(self, data: bytes, kind: int = HANDSHAKE) -> bytes:
+        """One record."""
+        plain = data + bytes([kind])
         header = b"\x17\x03\x03" + (len(plain) + 16).to_bytes(2, "big")
         return header + self._aead.encrypt(self._nonce(), plain, header)
+
+    def update(self, request: int = UPDATE_REQUESTED) -> bytes:
+        """A record that renews these keys, and asks the other side to do so as well."""
+        record = self.seal(KEY_UPDATE + bytes([request]))
+        self._use(_expand(self.secret, b"traffic upd", b"", 32))
+        return record
 
     def open(self, record: bytes) -> bytes:
         header = b"\x17\x03\x03" + len(record).to_bytes(2, "big")
@@ -69,16 +99,21 @@ class _Keys:
         return nonce
 
 
-def _client_hello(share: bytes, alpn: bytes) -> bytes:
+def _client_hello(share: bytes, alpn: bytes, group: int = X25519) -> bytes:
+    named = group.to_bytes(2, "big")
     extensions = (
         _extension(43, _sized(1, b"\x03\x04"))  # supported_versions: TLS 1.3
-        + _extension(10, _sized(2, b"\x00\x1d"))  # supported_groups: x25519
+        + _extension(10, _sized(2, named))  # supported_groups
         + _extension(13, _sized(2, b"\x08\x07"))  # signature_algorithms: ed25519
-        + _extension(51, _sized(2, b"\x00\x1d" + _sized(2, share)))  # key_share
+        + _extension(51, _sized(2, named + _sized(2, share)))  # key_share
         + _extension(16, _sized(2, _sized(1, alpn)))
     )
     body = b"\x03\x03" + os.urandom(32) + b"\0" + _sized(2, b"\x13\x01") + _sized(1, b"\0") + _sized(2, extensions)
     return _message(CLIENT_HELLO, body)
+
+
+def _entries(*certificates: bytes) -> bytes:
+    return b"".join(_sized(3, one) + b"\0\0" for one in certificates)
 
 
 def _server_share(server_hello: bytes) -> bytes:
