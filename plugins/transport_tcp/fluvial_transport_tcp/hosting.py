@@ -44,6 +44,8 @@ from fluvial_transport_tcp.workers import WorkerPool
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
+THREADS_MAX: Final = 2
+"""Threads that look at what dialled peers show."""
 PROOFS_MAX: Final = 16
 """Peers whose addresses are proven at the same time; others wait."""
 
@@ -112,6 +114,7 @@ class ConnectionHost:
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
+        self._threads = anyio.CapacityLimiter(THREADS_MAX)
         self._group = anyio.create_task_group()
         self._stopping = anyio.Event()
         self._table: ConnectionTable[Connection] = ConnectionTable(
@@ -196,7 +199,8 @@ class ConnectionHost:
 
     async def _key_shown(self, peer: PeerId, wire: Wire) -> None:
         try:
-            await prove_key(wire, self._credentials.dial(peer), timeout_s=self._options.handshake_timeout_s)
+            session, timeout_s = self._credentials.dial(peer), self._options.handshake_timeout_s
+            await prove_key(wire, session, timeout_s=timeout_s, threads=self._threads)
         finally:
             wire.close()
 
@@ -324,6 +328,7 @@ class ConnectionHost:
             refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
             admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
             on_bytes=on_bytes,
+            threads=self._threads,
         )
         self._metrics.handshakes["ok"] += 1
         return link

@@ -1,6 +1,6 @@
-"""A TLS 1.3 client that signs its handshake with whatever key it likes and sends records that no TLS library sends (RFC 8446).
+"""A TLS 1.3 client, and the beginning of a server, that send records that no TLS library sends, and show whatever they like (RFC 8446).
 
-Only as much as an attacker needs: TLS_AES_128_GCM_SHA256, X25519, Ed25519, certificates of any form.
+Only as much as an attacker needs: TLS_AES_128_GCM_SHA256, X25519, Ed25519.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from fluvial.identity import PeerId
+from fluvial_transport_tcp.secure import signed_by_dialler
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
-CLIENT_HELLO, CERTIFICATE, CERTIFICATE_VERIFY, FINISHED = 1, 11, 15, 20
+CLIENT_HELLO, SERVER_HELLO, ENCRYPTED_EXTENSIONS, CERTIFICATE, FINISHED = 1, 2, 8, 11, 20
+KEY_SHARE_OF_SERVER = b"\x00\x33\x00\x24\x00\x1d\x00\x20"
+"""What stands before 32 bytes of X25519 (RFC 8446 4.2.8)."""
+KEY_SHARE_OF_CLIENT = b"\x00\x33\x00\x26\x00\x24\x00\x1d\x00\x20"
 KEY_UPDATE, UPDATE_REQUESTED = b"\x18\0\0\x01", 1
 X25519 = 29
 """A group (RFC 8446 4.2.7)."""
@@ -27,9 +32,23 @@ PARTS = 16_000
 
 
 async def log_in(
-    stream: ByteStream, *, certificate: bytes, signing_key: Ed25519PrivateKey, alpn: bytes, chain: tuple[bytes, ...] = ()
+    stream: ByteStream,
+    *,
+    accepting: PeerId,
+    alpn: bytes,
+    key: Ed25519PrivateKey,
+    shown: Ed25519PrivateKey | None = None,
+    certificates: tuple[bytes, ...] = (),
 ) -> RecordKeys:
-    """Go through the handshake as a client with a DER certificate, signing with a key that may not be the certificate's.
+    """Go through the handshake as a dialler.
+
+    Args:
+        stream: to the peer.
+        accepting: who it is, for the signature.
+        alpn: the network.
+        key: signs.
+        shown: whose key is shown, if not that one.
+        certificates: DER; sent though nobody asks for any.
 
     Returns:
         What protects what is sent from then on.
@@ -49,20 +68,37 @@ async def log_in(
     transcript += flight
     master = hmac.digest(_derive(secret, b"derived", b""), bytes(32), "sha256")
     application = RecordKeys(_derive(master, b"c ap traffic", transcript))
-    transcript += (proof := _message(CERTIFICATE, b"\0" + _sized(3, _entries(certificate, *chain))))
-    signed = b" " * 64 + b"TLS 1.3, client CertificateVerify\0" + hashlib.sha256(transcript).digest()
-    verify = _message(CERTIFICATE_VERIFY, b"\x08\x07" + _sized(2, signing_key.sign(signed)))
-    transcript += verify
+    sent = b""
+    if certificates:
+        entries = b"".join(_sized(3, one) + b"\0\0" for one in certificates)
+        sent = _message(CERTIFICATE, b"\0" + _sized(3, entries))
     finished_key = _expand(ours.secret, b"finished", b"", 32)
-    finished = _message(FINISHED, hmac.digest(finished_key, hashlib.sha256(transcript).digest(), "sha256"))
-    sent = proof + verify + finished
-    await stream.send(b"".join(ours.seal(sent[at : at + PARTS]) for at in range(0, len(sent), PARTS)))
+    finished = hmac.digest(finished_key, hashlib.sha256(transcript + sent).digest(), "sha256")
+    sent += _message(FINISHED, finished)
+    proof = (shown or key).public_key().public_bytes_raw() + key.sign(signed_by_dialler(accepting, finished))
+    records = [ours.seal(sent[at : at + PARTS]) for at in range(0, len(sent), PARTS)]
+    await stream.send(b"".join(records) + application.seal(proof, APPLICATION_DATA))
     return application
 
 
 def client_hello(group: int, share: bytes, alpn: bytes) -> bytes:
     """A record with a first message that offers one group and, in it, any public key."""
     return _record(HANDSHAKE, _client_hello(share, alpn, group))
+
+
+async def show(stream: ByteStream, certificate: bytes, alpn: bytes) -> None:
+    """Be dialled, show a DER certificate, and prove nothing."""
+    received = BufferedByteReceiveStream(stream)
+    hello = await _receive_record(received)
+    share = X25519PrivateKey.generate()
+    answer = _server_hello(hello, share.public_key().public_bytes_raw())
+    shared = share.exchange(X25519PublicKey.from_public_bytes(_server_share(hello, KEY_SHARE_OF_CLIENT)))
+    ours = RecordKeys(_derive(_handshake_secret(shared), b"s hs traffic", hello + answer))
+    extensions = _sized(2, _extension(16, _sized(2, _sized(1, alpn))))
+    shown = _message(CERTIFICATE, b"\0" + _sized(3, _sized(3, certificate) + b"\0\0"))
+    await stream.send(
+        _record(HANDSHAKE, answer) + ours.seal(_message(ENCRYPTED_EXTENSIONS, extensions)) + ours.seal(shown)
+    )
 
 
 class RecordKeys:
@@ -112,13 +148,16 @@ def _client_hello(share: bytes, alpn: bytes, group: int = X25519) -> bytes:
     return _message(CLIENT_HELLO, body)
 
 
-def _entries(*certificates: bytes) -> bytes:
-    return b"".join(_sized(3, one) + b"\0\0" for one in certificates)
+def _server_hello(hello: bytes, share: bytes) -> bytes:
+    session = hello[38 : 39 + hello[38]]  # with its length
+    extensions = _extension(43, b"\x03\x04") + _extension(51, b"\x00\x1d" + _sized(2, share))
+    body = b"\x03\x03" + os.urandom(32) + session + b"\x13\x01\0" + _sized(2, extensions)
+    return _message(SERVER_HELLO, body)
 
 
-def _server_share(server_hello: bytes) -> bytes:
-    at = server_hello.index(b"\x00\x33\x00\x24\x00\x1d\x00\x20")  # extension key_share with 32 bytes of x25519
-    return server_hello[at + 8 : at + 40]
+def _server_share(hello: bytes, before: bytes = KEY_SHARE_OF_SERVER) -> bytes:
+    at = hello.index(before) + len(before)
+    return hello[at : at + 32]
 
 
 def _is_complete(flight: bytes) -> bool:
