@@ -8,14 +8,14 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fluvial.encoding import encode
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
 from fluvial_transport_tcp.handshake import Hello
 
 from tests.attacks.arena import AT_ONCE, GONE, Arena
-from tests.plugins.transport_tcp.forger import APPLICATION_DATA, RecordKeys, client_hello, log_in
+from tests.plugins.transport_tcp.forger import APPLICATION_DATA, RecordKeys, client_hello, log_in, show
 from tests.plugins.transport_tcp.slow_keys import slow_certificate
 from tests.support.processes import NETWORK
 
@@ -24,6 +24,7 @@ FFDHE8192: Final = 260
 """A group (RFC 7919)."""
 CHAIN: Final = 25
 """Certificates that fit into a handshake."""
+PORTS: Final = 300
 UPDATES: Final = 500
 """Records at once."""
 ENDS: Final = (*GONE, anyio.IncompleteRead, TimeoutError)
@@ -40,6 +41,34 @@ async def slow_certificates(arena: Arena) -> None:
             await stream.receive()
 
     await _without_end(throw, (1, CHAIN))
+
+
+async def slow_hosts(arena: Arena) -> None:
+    """Initiators that are to be called where, at hundreds of ports, such a certificate is shown to whoever dials."""
+    certificate, here = slow_certificate(), arena.target.peer_id
+
+    async def serve(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(*ENDS):
+                await show(stream, certificate, ALPN)
+                arena.receipts["dialled"] += 1
+                await anyio.sleep(1)
+
+    async with anyio.create_task_group() as tasks:
+        ports = []
+        for _ in range(PORTS):
+            listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+            tasks.start_soon(listener.serve, serve)
+            ports.append(listener.extra(SocketAttribute.local_port))
+
+        async def throw() -> None:
+            while True:
+                keys, address = arena.stranger(), f"/ip4/127.0.0.1/tcp/{arena.rng.choice(ports)}"
+                script = f'(seq (call "{here}" ("op" "noop") []) (call "{keys.peer_id}" ("x" "y") []))'
+                await arena.hand(arena.particle(keys, script, ttl_ms=20_000, reply_to=(address,)))
+
+        for _ in range(AT_ONCE):
+            tasks.start_soon(throw)
 
 
 async def slow_groups(arena: Arena) -> None:
@@ -104,6 +133,7 @@ async def _log_in(arena: Arena, stream: SocketStream, certificates: tuple[bytes,
 
 TLS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "slow-certificates": slow_certificates,
+    "slow-hosts": slow_hosts,
     "slow-groups": slow_groups,
     "key-updates": key_updates,
 }
