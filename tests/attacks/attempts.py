@@ -25,6 +25,7 @@ from tests.attacks.relays import RELAYS
 from tests.attacks.scripts import SCRIPTS
 from tests.attacks.shapes import SHAPES
 from tests.attacks.surfaces import SURFACES
+from tests.attacks.tls import TLS
 from tests.attacks.twisted import TWISTED
 from tests.attacks.values import VALUES
 from tests.attacks.writes import WRITES
@@ -202,6 +203,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     **HOARDS,
     **CONNECTIONS,
     **HANDSHAKES,
+    **TLS,
     **MESSAGES,
     **CLAIMS,
     **REFUSALS,

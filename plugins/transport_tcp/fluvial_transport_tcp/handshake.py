@@ -3,7 +3,7 @@
 ====== ================================== ================================ ==============
 state  what is here                       next                             else
 ====== ================================== ================================ ==============
-tls    the other side's part of TLS       proven                           tls, key
+tls    the other side's part of TLS       proven                           tls, network
 proven its id, network and key are right  refused by ``refuse``, or: hello wrong_peer …
 hello  its Hello, of the right form       refused by ``admit``, or: link   hello, refused
 ====== ================================== ================================ ==============
@@ -21,10 +21,12 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
+from anyio import CapacityLimiter
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
+from fluvial.virtual.threads import in_thread
 
 from fluvial_transport_tcp.framing import Decoder, Kind, Message, encode_frame
 from fluvial_transport_tcp.options import ADDRESSES_MAX, FRAME_BYTES_MIN
@@ -101,6 +103,7 @@ async def shake_hands(
     refuse: Callable[[PeerId], str] = lambda peer: "",
     admit: Callable[[PeerId], str] = lambda peer: "",
     on_bytes: Callable[[], None] = lambda: None,
+    threads: CapacityLimiter | None = None,
 ) -> Link[StreamT]:
     """Authenticate the other end of a stream; the stream stays the caller's to close.
 
@@ -114,11 +117,12 @@ async def shake_hands(
         refuse: asked with the proven id before this side says hello; a text is told to the other side instead, and ends it.
         admit: asked in the same way when all else is done.
         on_bytes: called when the other side has sent something.
+        threads: for what the one that was dialled shows; anyio's own by default.
 
     Raises:
         HandshakeFailed: whatever went wrong; the other side has been told, as far as it listens.
     """
-    exchange = _Exchange(stream, session, on_bytes)
+    exchange = _Exchange(stream, session, on_bytes, threads)
     try:
         with anyio.fail_after(timeout_s):
             peer = await exchange.authenticate()
@@ -151,7 +155,9 @@ async def shake_hands(
     )
 
 
-async def prove_key(stream: DuplexStream, session: Session, *, timeout_s: float) -> PeerId:
+async def prove_key(
+    stream: DuplexStream, session: Session, *, timeout_s: float, threads: CapacityLimiter | None = None
+) -> PeerId:
     """The id that the other end of a stream proves to have; nothing more is said, and the stream stays the caller's to close.
 
     Raises:
@@ -159,7 +165,7 @@ async def prove_key(stream: DuplexStream, session: Session, *, timeout_s: float)
     """
     try:
         with anyio.fail_after(timeout_s):
-            return await _Exchange(stream, session, lambda: None).authenticate()
+            return await _Exchange(stream, session, lambda: None, threads).authenticate()
     except TimeoutError as error:
         raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
     except GONE as error:
@@ -174,20 +180,30 @@ def _check_refusal(peer: PeerId, refusal: str) -> None:
 class _Exchange:
     """The bytes that go to and fro, counted."""
 
-    def __init__(self, stream: DuplexStream, session: Session, on_bytes: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: DuplexStream, session: Session, on_bytes: Callable[[], None], threads: CapacityLimiter | None
+    ) -> None:
         self._stream = stream
         self._session = session
         self._on_bytes = on_bytes
+        self._threads = threads
         self._received = 0
         self.decoder = Decoder(HELLO_FRAME_BYTES_MAX)
 
     async def authenticate(self) -> PeerId:
         """The proven id; what TLS has left to say then leaves together with the first message."""
-        while (peer := self._session.handshake()) is None:
+        while (peer := await self._step()) is None:
             if data := self._session.outgoing():
                 await self._stream.send(data)
             await self._more()
         return peer
+
+    async def _step(self) -> PeerId | None:
+        """Go on with what is here. A certificate may hold a key that takes OpenSSL a third of a second to decode, and meanwhile the event loop goes on."""
+        step = self._session.handshake
+        if self._session.dialled and self._received:
+            return await in_thread(step, limiter=self._threads, abandon_on_cancel=True)
+        return step()
 
     async def say(self, message: Message) -> None:
         await self._stream.send(self._session.seal(b"".join(encode_frame(message))))

@@ -112,6 +112,8 @@ class ConnectionHost:
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
+        # One thread looks at what is shown where others say that a peer is, another one where the configuration says so.
+        self._threads = {configured: anyio.CapacityLimiter(1) for configured in (False, True)}
         self._group = anyio.create_task_group()
         self._stopping = anyio.Event()
         self._table: ConnectionTable[Connection] = ConnectionTable(
@@ -196,7 +198,8 @@ class ConnectionHost:
 
     async def _key_shown(self, peer: PeerId, wire: Wire) -> None:
         try:
-            await prove_key(wire, self._credentials.dial(peer), timeout_s=self._options.handshake_timeout_s)
+            session, timeout_s = self._credentials.dial(peer), self._options.handshake_timeout_s
+            await prove_key(wire, session, timeout_s=timeout_s, threads=self._threads[False])
         finally:
             wire.close()
 
@@ -268,7 +271,7 @@ class ConnectionHost:
                 else:
                     found = await dialling.link(
                         self._gate,
-                        lambda wire, _: self._shake_dialled(peer, wire, dialling.heard),
+                        lambda wire, _: self._shake_dialled(key, wire, dialling.heard),
                         timeout_s=self._options.dial_timeout_s,
                     )
         finally:
@@ -297,11 +300,12 @@ class ConnectionHost:
         with contained("watcher", self._throttled):
             self._watcher.address_proven(peer, address.with_peer(peer))
 
-    async def _shake_dialled(self, peer: PeerId, wire: Wire, heard: Callable[[], None]) -> Link[Wire]:
+    async def _shake_dialled(self, key: tuple[PeerId, bool], wire: Wire, heard: Callable[[], None]) -> Link[Wire]:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
-        link = None
+        (peer, configured), link = key, None
         try:
-            link = await self._shake(wire, self._credentials.dial(peer), _remote_host(wire), None, heard)
+            session, threads = self._credentials.dial(peer), self._threads[configured]
+            link = await self._shake(wire, session, _remote_host(wire), None, heard, threads)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
@@ -312,7 +316,13 @@ class ConnectionHost:
         return link
 
     async def _shake(
-        self, wire: Wire, session: Session, host: str, prefix: Prefix | None, on_bytes: Callable[[], None]
+        self,
+        wire: Wire,
+        session: Session,
+        host: str,
+        prefix: Prefix | None,
+        on_bytes: Callable[[], None],
+        threads: anyio.CapacityLimiter | None = None,
     ) -> Link[Wire]:
         link = await shake_hands(
             wire,
@@ -324,6 +334,7 @@ class ConnectionHost:
             refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
             admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
             on_bytes=on_bytes,
+            threads=threads,
         )
         self._metrics.handshakes["ok"] += 1
         return link

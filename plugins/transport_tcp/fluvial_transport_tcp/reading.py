@@ -24,8 +24,6 @@ from fluvial_transport_tcp.wire import Wire
 
 READ_BYTES: Final = 262_144
 """What the event loop reads at once at most; asking for less would make it copy."""
-DECRYPT_BYTES: Final = 65_536
-"""Handed to TLS at once; OpenSSL keeps buffers of this size for as long as the connection stands."""
 MESSAGES_AT_ONCE: Final = 32
 """Taken one after the other before other connections get their turn."""
 RECORDS_AT_ONCE: Final = 256
@@ -74,7 +72,6 @@ class FrameReader:
         "_life",
         "_metrics",
         "_pace",
-        "_received",
         "_resume",
         "_rounds",
         "_session",
@@ -114,7 +111,6 @@ class FrameReader:
         self._turn = False  # it has waited in line, and may be read
         self._take = take
         self._resume = resume
-        self._received: memoryview | None = None  # read from the wire, not decrypted yet
         # In one call of read: what it took, as bytes, and how much of that this side has asked for.
         self._work_bytes = self._asked_bytes = 0
         self._frames = 0
@@ -181,7 +177,7 @@ class FrameReader:
         if withdraw is not None:
             withdraw()
         self._decoder.discard()
-        self._received = None
+        self._session.discard()
         if self._frame_bytes:
             self._frame_is_complete(Kind.PONG)
 
@@ -191,17 +187,13 @@ class FrameReader:
         if head is not None and not self._frame_bytes and not self._has_room(head.frame_bytes, head.kind in ANSWERS):
             return False
         while not (data := self._session.read()):
-            if self._received is None:
-                if not (chunk := self._wire.take(READ_BYTES)):
-                    return False
-                self._life.heard = True
-                self._metrics.bytes_in += len(chunk)
-                self._received = memoryview(chunk)
-                if self._pace.spend(len(chunk)) and self._must_rest(self._pace.settle):
-                    return False
-            rest = self._received
-            self._received = rest[DECRYPT_BYTES:] if len(rest) > DECRYPT_BYTES else None
-            self._session.feed(rest[:DECRYPT_BYTES])
+            if not (chunk := self._wire.take(READ_BYTES)):
+                return False
+            self._life.heard = True
+            self._metrics.bytes_in += len(chunk)
+            self._session.feed(chunk)
+            if self._pace.spend(len(chunk)) and self._must_rest(self._pace.settle):
+                return False
         self._decoder.feed(data)
         return True
 

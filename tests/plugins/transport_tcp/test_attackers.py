@@ -5,52 +5,64 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ssl
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 from fluvial.addresses import Address, Contact
+from fluvial.encoding import encode
 from fluvial.errors import ConfigError, Unreachable
-from fluvial.identity import KeyPair
+from fluvial.identity import KeyPair, PeerId
 from fluvial.testing.transport import WAIT_S, eventually
-from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session, public_authority
+from fluvial_transport_tcp.framing import Kind, Message, encode_frame
+from fluvial_transport_tcp.handshake import Hello
+from fluvial_transport_tcp.secure import Credentials, HandshakeFailed, Session
 
-from tests.plugins.transport_tcp.forger import log_in
+from tests.plugins.transport_tcp.forger import ALERT, APPLICATION_DATA, X25519, RecordKeys, client_hello, log_in, show
 from tests.plugins.transport_tcp.peers import NETWORK, StartPeer, TcpPeer, stranger
+from tests.plugins.transport_tcp.slow_keys import slow_certificate
 
-ALPN = f"fluvial/1/{NETWORK}"
+ALPN = f"fluvial/2/{NETWORK}"
+SLOW_S = 0.1
+"""A third of what one slow key takes."""
+PING = b"".join(encode_frame(Message(Kind.PING)))
 ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError)
 
 
-def certificate(key: PrivateKeyTypes, *, issuer: str = "fluvial: vouches for nothing", name: str = "x") -> bytes:
-    """A leaf for any key, issued by the public authority, as anybody can."""
+def certificate(key: PrivateKeyTypes) -> bytes:
+    """A self-issued certificate for any key."""
     now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    digest = None if isinstance(key, Ed25519PrivateKey) else hashes.SHA256()
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .subject_name(name)
+        .issuer_name(name)
         .public_key(key.public_key())  # type: ignore[arg-type]  # never one of the kinds X.509 does not know
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(public_authority(), None)
+        .sign(key, digest)  # type: ignore[arg-type]  # as above
         .public_bytes(serialization.Encoding.PEM)
     )
 
 
 def context(
-    folder: Path, key: PrivateKeyTypes | None, *, server: bool = False, chain: bytes = b"", alpn: str = ALPN
+    folder: Path, key: PrivateKeyTypes | None = None, *, server: bool = False, chain: bytes = b"", alpn: str = ALPN
 ) -> ssl.SSLContext:
-    """A TLS context that checks nothing and shows a certificate of ``key``."""
+    """A TLS context that checks nothing and shows a certificate of ``key``, if there is one."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
@@ -84,66 +96,77 @@ async def attack(peer: TcpPeer, tls: ssl.SSLContext) -> None:
 
 
 class TestWhoDials:
-    async def test_a_certificate_of_another_key_is_refused(self, start: StartPeer) -> None:
-        """The victim's certificate is easily made; what counts is the signature over the handshake."""
+    async def test_another_key_than_that_which_signs_is_refused(self, start: StartPeer) -> None:
+        """The victim's key is known to all; what counts is the signature over the handshake."""
         peer, victim, attacker = await start(), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-        der = x509.load_pem_x509_certificate(certificate(victim)).public_bytes(serialization.Encoding.DER)
         async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
-            await log_in(stream, certificate=der, signing_key=attacker, alpn=ALPN.encode())
+            await log_in(stream, accepting=peer.id, alpn=ALPN.encode(), key=attacker, shown=victim)
             await hang_up(stream)
-        await refused(peer, "tls")
+        await refused(peer, "key")
+
+    async def test_a_signature_for_another_peer_is_refused(self, start: StartPeer) -> None:
+        """So whoever is dialled cannot use it to be taken for the dialler elsewhere."""
+        peer, other = await start(), await start()
+        async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
+            await log_in(stream, accepting=other.id, alpn=ALPN.encode(), key=Ed25519PrivateKey.generate())
+            await hang_up(stream)
+        await refused(peer, "key")
 
     async def test_the_forger_gets_in_with_the_right_key(self, start: StartPeer) -> None:
-        """The counterpart of the test above: there it is the key alone that fails. Here it fails to say hello."""
+        """The counterpart of the tests above: there it is the signature alone that fails. Here it fails to say hello."""
         peer, key = await start(), Ed25519PrivateKey.generate()
-        der = x509.load_pem_x509_certificate(certificate(key)).public_bytes(serialization.Encoding.DER)
         async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
-            await log_in(stream, certificate=der, signing_key=key, alpn=ALPN.encode())
+            await log_in(stream, accepting=peer.id, alpn=ALPN.encode(), key=key)
             assert len(await stream.receive()) > 50  # the peer's own hello
         await refused(peer, "closed")
 
-    @pytest.mark.parametrize("kind", ["rsa", "ec"])
-    async def test_other_kinds_of_keys_are_refused(self, start: StartPeer, tmp_path: Path, kind: str) -> None:
+    async def test_no_proof_is_refused(self, start: StartPeer, tmp_path: Path) -> None:
         peer = await start()
-        key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
-        await attack(peer, context(tmp_path, key))
+        await attack(peer, context(tmp_path))
         await refused(peer, "key")
 
-    async def test_no_certificate_is_refused(self, start: StartPeer, tmp_path: Path) -> None:
-        peer = await start()
-        await attack(peer, context(tmp_path, None))
-        await refused(peer, "tls")
+    async def test_a_proof_is_of_no_use_a_second_time(self) -> None:
+        """Not even on another connection between the same two."""
+        peer, keys = KeyPair.generate(), KeyPair.generate()
+        proofs = []
+        for _ in range(2):
+            client, server = Credentials(keys, NETWORK).dial(peer.peer_id), Credentials(peer, NETWORK).accept()
+            shake(client, server)
+            proofs.append(Credentials(keys, NETWORK).proof(peer.peer_id, server._finished()))
+        assert proofs[0] != proofs[1]
 
-    async def test_a_self_issued_certificate_is_refused(self, start: StartPeer, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("count", "outcome"), [(1, "tls"), (20, "bytes")])
+    async def test_certificates_are_not_looked_at(self, start: StartPeer, count: int, outcome: str) -> None:
+        """OpenSSL would decode their keys, which may take seconds."""
         peer, key = await start(), Ed25519PrivateKey.generate()
-        tls = context(tmp_path, key)
-        text = (tmp_path / "attacker.pem").read_bytes().split(b"-----BEGIN CERTIFICATE-----")[0]
-        (tmp_path / "attacker.pem").write_bytes(text + certificate(key, issuer="somebody else"))
-        tls.load_cert_chain(tmp_path / "attacker.pem")
-        await attack(peer, tls)
+        async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
+            shown = (slow_certificate(),) * count
+            began = time.thread_time()
+            await log_in(stream, accepting=peer.id, alpn=ALPN.encode(), key=key, certificates=shown)
+            await hang_up(stream)
+        assert time.thread_time() - began < SLOW_S
+        await refused(peer, outcome)
+
+    @pytest.mark.parametrize(("group", "size"), [(256, 256), (257, 384)])
+    async def test_keys_in_finite_fields_are_not_exchanged(self, start: StartPeer, group: int, size: int) -> None:
+        """ffdhe2048 and ffdhe3072 (RFC 7919); with the longest one, OpenSSL would take a tenth of a second."""
+        peer = await start()
+        async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
+            await stream.send(client_hello(group, b"\1" * size, ALPN.encode()))
+            await hang_up(stream)
         await refused(peer, "tls")
 
-    async def test_extra_chain_members_mean_nothing(self, start: StartPeer, tmp_path: Path) -> None:
-        """The leaf's key counts, not the victim's that is shown behind it: the attacker is known as itself."""
-        peer, key, victim = await start(handshake_timeout_s=0.5), KeyPair.generate(), Ed25519PrivateKey.generate()
-        ed25519 = serialization.load_pem_private_key(key.private_pem(), None)
-        tls = context(tmp_path, ed25519, chain=certificate(victim, name="y"))
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = tls.wrap_bio(incoming, outgoing)
-        server = Credentials(peer.keys, NETWORK).accept()
-        assert pump(client, incoming, outgoing, server) == key.peer_id
-        await attack(peer, tls)
-        await refused(peer, "hello")
-
-    async def test_long_chains_are_refused(self, start: StartPeer, tmp_path: Path) -> None:
+    async def test_a_handshake_in_crumbs_is_refused(self, start: StartPeer) -> None:
         peer = await start()
-        chain = b"".join(certificate(Ed25519PrivateKey.generate(), name=f"member {n}") for n in range(80))
-        await attack(peer, context(tmp_path, Ed25519PrivateKey.generate(), chain=chain))
+        hello = client_hello(X25519, bytes(range(32)), ALPN.encode())
+        async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
+            await stream.send(b"".join(hello[:3] + b"\0\1" + bytes([byte]) for byte in hello[5:]))
+            await hang_up(stream)
         await refused(peer, "bytes")
 
     async def test_tls_1_2_is_refused(self, start: StartPeer, tmp_path: Path) -> None:
         peer = await start()
-        tls = context(tmp_path, Ed25519PrivateKey.generate())
+        tls = context(tmp_path)
         tls.maximum_version = ssl.TLSVersion.TLSv1_2
         await attack(peer, tls)
         await refused(peer, "tls")
@@ -151,7 +174,7 @@ class TestWhoDials:
     async def test_other_networks_are_refused(self, start: StartPeer, tmp_path: Path) -> None:
         peer = await start()
         for alpn in ("fluvial/1/elsewhere", "h2"):
-            await attack(peer, context(tmp_path, Ed25519PrivateKey.generate(), alpn=alpn))
+            await attack(peer, context(tmp_path, alpn=alpn))
         await refused(peer, "network", 2)
 
     async def test_plain_text_is_refused(self, start: StartPeer) -> None:
@@ -182,7 +205,7 @@ class TestWhoDials:
 
     async def test_who_proves_its_key_but_says_no_hello_is_cut_off(self, start: StartPeer, tmp_path: Path) -> None:
         peer = await start(handshake_timeout_s=0.3)
-        tls = context(tmp_path, Ed25519PrivateKey.generate())
+        tls = context(tmp_path)
         async with await anyio.connect_tcp(
             "127.0.0.1", peer.port, tls=True, ssl_context=tls, tls_standard_compatible=False, tls_hostname="x"
         ) as stream:
@@ -217,7 +240,8 @@ class TestWhoIsDialled:
         assert other.connections == []
 
     @pytest.mark.parametrize(
-        ("kind", "outcome"), [("rsa", "key"), ("ec", "key"), ("tls 1.2", "closed"), ("alpn", "network")]
+        ("kind", "outcome"),
+        [("rsa", "bytes"), ("chain", "bytes"), ("ec", "key"), ("tls 1.2", "closed"), ("alpn", "network")],
     )
     async def test_impostors_are_refused(self, start: StartPeer, tmp_path: Path, kind: str, outcome: str) -> None:
         """Whatever a server shows, the dialler goes by the key, the version and the network."""
@@ -227,13 +251,89 @@ class TestWhoIsDialled:
             key = rsa.generate_private_key(65537, 2048)
         elif kind == "ec":
             key = ec.generate_private_key(ec.SECP256R1())
-        tls = context(tmp_path, key, server=True, alpn="h2" if kind == "alpn" else ALPN)
+        chain = certificate(Ed25519PrivateKey.generate()) * 2 if kind == "chain" else b""
+        tls = context(tmp_path, key, server=True, chain=chain, alpn="h2" if kind == "alpn" else ALPN)
         if kind == "tls 1.2":
             tls.maximum_version = ssl.TLSVersion.TLSv1_2
         async with impostor(tls) as port:
             with pytest.raises(Unreachable):
                 await peer.request(Contact(keys.peer_id, (Address.parse(f"/ip4/127.0.0.1/tcp/{port}"),)), b"hello")
         await refused(peer, outcome)
+
+    async def test_what_it_shows_is_looked_at_in_a_thread(
+        self, start: StartPeer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What comes back first holds its certificate; the key in it may take a third of a second to decode."""
+        peer, other = await start(), await start()
+        done, step = [], Session.handshake
+
+        def noted(session: Session) -> PeerId | None:
+            proven = step(session)
+            done.append((session.dialled, proven is not None, threading.current_thread() is threading.main_thread()))
+            return proven
+
+        monkeypatch.setattr(Session, "handshake", noted)
+        assert await peer.request(other, b"hello") == b"hello"
+        assert (True, True, False) in done
+        assert (True, True, True) not in done
+        assert (False, True, True) in done
+
+    async def test_a_slow_key_does_not_stop_the_event_loop(self, start: StartPeer) -> None:
+        peer, keys = await start(), KeyPair.generate()
+
+        async def serve(stream: SocketStream) -> None:
+            async with stream:
+                await show(stream, slow_certificate(), ALPN.encode())
+
+        async with listening(serve) as port:
+            began, all_began = time.thread_time(), time.process_time()
+            with pytest.raises(Unreachable):
+                await peer.request(Contact(keys.peer_id, (Address.parse(f"/ip4/127.0.0.1/tcp/{port}"),)), b"hello")
+            assert time.thread_time() - began < SLOW_S
+            assert time.process_time() - all_began > SLOW_S, "the key is not slow any more"
+        await refused(peer, "closed")
+
+
+IDLE: Final[dict[str, Callable[[RecordKeys], bytes]]] = {
+    "new keys": lambda keys: keys.update(),
+    "new keys for one side": lambda keys: keys.update(0),
+    "nothing": lambda keys: keys.seal(b"", APPLICATION_DATA),
+    "padding": lambda keys: keys.seal(PING + bytes([APPLICATION_DATA]) + bytes(600), 0),
+    "new keys among data": lambda keys: keys.update() + keys.seal(PING, APPLICATION_DATA),
+    "warnings": lambda keys: keys.seal(b"\1\x5a", ALERT),
+}
+"""One piece of what carries no data, by what it is."""
+
+
+class TestRecordsWithoutData:
+    @pytest.mark.parametrize("kind", IDLE)
+    async def test_who_sends_many_is_cut_off(self, start: StartPeer, kind: str) -> None:
+        """Each costs time, and each request for new keys leaves an answer in memory."""
+        peer = await start()
+        async with logged_in(peer) as (stream, keys):
+            await stream.send(b"".join(IDLE[kind](keys) for _ in range(40)))
+            await eventually(lambda: peer.metric("closed_total", reason="protocol") == 1, "it is cut off")
+
+    @pytest.mark.parametrize("kind", ["new keys", "new keys for one side", "nothing", "new keys among data"])
+    async def test_some_do_no_harm(self, start: StartPeer, kind: str) -> None:
+        peer = await start()
+        async with logged_in(peer) as (stream, keys):
+            for _ in range(10):
+                await stream.send(IDLE[kind](keys))
+            await stream.send(keys.seal(PING, APPLICATION_DATA))
+            await eventually(lambda: peer.metric("messages_total", direction="in", kind="ping") > 0, "it is heard")
+            assert peer.transport.connected()
+
+
+@contextlib.asynccontextmanager
+async def logged_in(peer: TcpPeer) -> AsyncIterator[tuple[SocketStream, RecordKeys]]:
+    """A connection that the peer has taken, in the hands of the forger."""
+    async with await anyio.connect_tcp("127.0.0.1", peer.port) as stream:
+        keys = await log_in(stream, accepting=peer.id, alpn=ALPN.encode(), key=Ed25519PrivateKey.generate())
+        hello = encode_frame(Message(Kind.HELLO, body=encode(Hello((), 65_536, 131_072))))
+        await stream.send(keys.seal(b"".join(hello), APPLICATION_DATA))
+        await eventually(lambda: bool(peer.transport.connected()), "it is connected")
+        yield stream, keys
 
 
 def test_sessions_are_never_resumed() -> None:
@@ -260,6 +360,13 @@ async def impostor(tls: ssl.SSLContext) -> AsyncIterator[int]:
             with contextlib.suppress(*ENDS):
                 await hang_up(await TLSStream.wrap(stream, ssl_context=tls, standard_compatible=False))
 
+    async with listening(serve) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
+    """A server of one's own; its port."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
         yield listener.extra(SocketAttribute.local_port)
