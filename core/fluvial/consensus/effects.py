@@ -91,8 +91,9 @@ class Order(msgspec.Struct, frozen=True):
         slot: the engine's count, growing.
         proposer: index of the validator whose turn the slot was.
         time_ms: a time on which all correct validators agree.
-        payloads: of several authors; what they repeat is skipped.
+        payloads: of several authors; what they repeat is skipped, and what does not fit into the block is left out.
         reference: the engine's own id for this decision.
+        authors: indices of the validators that made the payloads, one for each, so that they share the block; empty if each counts as another's.
     """
 
     slot: int
@@ -100,6 +101,7 @@ class Order(msgspec.Struct, frozen=True):
     time_ms: int
     payloads: tuple[bytes, ...]
     reference: bytes
+    authors: tuple[int, ...] = ()
 
 
 class Publish(msgspec.Struct, frozen=True):

@@ -84,7 +84,14 @@ class Executor:
         """The next block out of ordered payloads: what is valid in them."""
         tip = self.chain.tip
         time_ms = max(tip.time_ms + 1, order.time_ms)
-        done = self._rules.order(self.state, order.payloads, height=tip.height + 1, time_ms=time_ms)
+        done = self._rules.order(
+            self.state,
+            order.payloads,
+            height=tip.height + 1,
+            time_ms=time_ms,
+            authors=order.authors,
+            proposer=order.proposer,
+        )
         payload = encode_payload(done.transactions)
         header = BlockHeader(
             chain=chain,

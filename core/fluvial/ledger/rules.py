@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX
 from fluvial.ledger.execution import Executed, Invalid, execute
+from fluvial.ledger.ordered import chosen
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
-
-TRANSACTIONS_MAX: Final = 5_000
-"""Of any payload: the same at all peers of all ledgers, since what counts must not depend on anybody's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +65,25 @@ class LedgerRules:
             raise Invalid("too many transactions")
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
 
-    def order(self, state: State, payloads: tuple[bytes, ...], *, height: int, time_ms: int) -> Executed:
-        """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped."""
-        transactions: list[bytes] = []
-        for payload in payloads:
-            try:
-                transactions += decode_payload(payload)[:TRANSACTIONS_MAX]
-            except RemoteProtocolError:
-                continue  # of a validator that lies; the same for everybody
+    def order(
+        self,
+        state: State,
+        payloads: Sequence[bytes],
+        *,
+        height: int,
+        time_ms: int,
+        authors: Sequence[int] = (),
+        proposer: int = 0,
+    ) -> Executed:
+        """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped.
+
+        Args:
+            state: before the block.
+            payloads: in their order.
+            height: of the block.
+            time_ms: of the block.
+            authors: who made each payload; empty if each counts as another's.
+            proposer: the author whose turn the block was.
+        """
+        transactions = [one.transaction for one in chosen(payloads, authors, first=proposer)]
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=False)

@@ -368,14 +368,15 @@ class Dag:
 
     def _order(self, slot: int, name: bytes) -> None:
         leader = self._graph.vertices[name]
-        fresh = self._history_of(name, max(1, slot - DEPTH))
+        fresh = [one for one in self._history_of(name, max(1, slot - DEPTH)) if one.payload]
         self._set(
             Order(
                 slot=slot,
                 proposer=leader.author,
                 time_ms=self._time_of(leader),
-                payloads=tuple(one.payload for one in fresh if one.payload),
+                payloads=tuple(one.payload for one in fresh),
                 reference=name,
+                authors=tuple(one.author for one in fresh),
             )
         )
 
