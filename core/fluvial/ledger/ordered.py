@@ -21,6 +21,10 @@ FRAMING: Final = 5
 PLACE_BYTES: Final = PAYLOAD_BYTES_MAX // TRANSACTIONS_MAX
 """What a transaction's place counts besides its bytes where authors are compared: neither many small ones nor a few large ones take more than their part."""
 
+SKIPPED_MAX: Final = 128
+"""Transactions of one author that are tried in vain in one block. A correct validator proposes what was valid when it came; that others were faster happens to
+few, or to copies of what is in the block, which do not count."""
+
 
 class OrderedTransaction(NamedTuple):
     """A transaction that nobody has checked.

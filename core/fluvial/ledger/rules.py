@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX
-from fluvial.ledger.execution import Executed, Invalid, execute
-from fluvial.ledger.ordered import chosen
+from fluvial.ledger.execution import BlockExecution, Executed, Invalid, execute
+from fluvial.ledger.ordered import SKIPPED_MAX, chosen
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
@@ -77,6 +77,8 @@ class LedgerRules:
     ) -> Executed:
         """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped.
 
+        Nobody pays for what is skipped, so after ``SKIPPED_MAX`` of one author the rest of what it has proposed is left out of this block.
+
         Args:
             state: before the block.
             payloads: in their order.
@@ -85,5 +87,13 @@ class LedgerRules:
             authors: who made each payload; empty if each counts as another's.
             proposer: the author whose turn the block was.
         """
-        transactions = [one.transaction for one in chosen(payloads, authors, first=proposer)]
-        return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=False)
+        block = BlockExecution(state, chain=self.chain, height=height, time_ms=time_ms)
+        skipped: dict[int, int] = {}
+        for one in chosen(payloads, authors, first=proposer):
+            if one.transaction in block or skipped.get(one.author, 0) >= SKIPPED_MAX:
+                continue
+            try:
+                block.add(one.transaction)
+            except Invalid:
+                skipped[one.author] = skipped.get(one.author, 0) + 1
+        return block.done()

@@ -232,7 +232,7 @@ class Dag:
         self._answered[sender] = self._now
         asked = [one for one in pull.ids if one in graph.vertices]
         newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
-        lacking = graph.lacking(asked or newest, pull.have, asked)
+        lacking = graph.lacking(asked or newest, pull.have, asked, self._delivered)
         room = BUNDLE_BYTES_MAX
         bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:

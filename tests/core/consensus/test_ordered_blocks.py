@@ -20,9 +20,10 @@ from fluvial.consensus.wire import BlockEntry
 from fluvial.encoding import encode
 from fluvial.hosting.log import ConsensusLog
 from fluvial.identity import KeyPair
-from fluvial.ledger import ordered, rules
+from fluvial.ledger import ordered, rules, transactions
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, LedgerBlock
 from fluvial.ledger.genesis import Genesis
+from fluvial.ledger.ordered import SKIPPED_MAX
 from fluvial.ledger.perimeters import MEMBERS_MAX, CreatePerimeter, PerimeterMember, PerimeterTerms
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
@@ -107,9 +108,9 @@ class OneReplica:
         self.replica.start([], 0, 0)
         (self._engine,) = engines
 
-    def waits(self, *transactions: bytes) -> None:
+    def waits(self, *new: bytes) -> None:
         """Let transactions wait."""
-        for one in transactions:
+        for one in new:
             self.replica.submit(one, self._now, self._now)
 
     def proposes(self) -> bytes:
@@ -202,6 +203,31 @@ def test_of_nobody_more_is_read_than_a_block_can_hold(monkeypatch: pytest.Monkey
     many = [encode_payload([bytes(60_000)] * 10)] * 300
     ordered.chosen([*many, encode_payload([b"x"])], [2] * 300 + [1])
     assert sum(map(len, read)) < PAYLOAD_BYTES_MAX
+
+
+def test_what_is_skipped_costs_little_and_is_of_one_author(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validator that lies has ordered hundreds of signatures at once that are wrong; and good transactions behind them."""
+    tried: list[bytes] = []
+
+    def counting(key: bytes, signature: bytes, message: bytes) -> bool:
+        tried.append(signature)
+        return verify_once(key, signature, message)
+
+    monkeypatch.setattr(transactions, "verify", counting)
+    bad = [pay(USERS[0], 0)[:-2] + number.to_bytes(2, "big") for number in range(1_000)]
+    good = [pay(USERS[1], nonce) for nonce in range(3)]
+    lies = [encode_payload(bad[start : start + 250]) for start in range(0, 1_000, 250)]
+    late = encode_payload([pay(USERS[0], 0)])
+    done = RULES.order(GENESIS.state(), [*lies, late, encode_payload(good)], height=1, time_ms=1, authors=[0] * 5 + [1])
+    assert done.transactions == tuple(good)
+    assert SKIPPED_MAX <= len(tried) <= SKIPPED_MAX + len(good)
+
+
+def test_who_is_copied_loses_nothing() -> None:
+    mine = [pay(USERS[0], nonce) for nonce in range(SKIPPED_MAX + 20)]
+    copied = encode_payload(mine[: SKIPPED_MAX + 10])
+    done = RULES.order(GENESIS.state(), [copied, encode_payload(mine)], height=1, time_ms=1, authors=[0, 1])
+    assert done.transactions == tuple(mine)
 
 
 # --- what is left out ---------------------------------------------------------------------------------------------------
