@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import FinalityProof, LedgerBlock
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, FinalityProof, LedgerBlock
 from fluvial.ledger.statements import Evidence
 
 MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "evidence", "other"]
@@ -60,10 +60,12 @@ class BuildPayload(msgspec.Struct, frozen=True):
     Attributes:
         request: comes back with the answer.
         parent: the block on whose state it must be valid; None if the engine orders payloads without executing them.
+        bytes_max: of the payload, if it has no parent: where several payloads are ordered together each may have to be smaller than a block's.
     """
 
     request: int
     parent: bytes | None
+    bytes_max: int = PAYLOAD_BYTES_MAX
 
 
 class CheckPayload(msgspec.Struct, frozen=True):

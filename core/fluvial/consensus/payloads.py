@@ -80,7 +80,7 @@ class PayloadDesk:
             height = self._executor.chain.tip.height
             while self._in_flight and next(iter(self._in_flight.values())) < height - IN_FLIGHT_BLOCKS:
                 del self._in_flight[next(iter(self._in_flight))]
-            payload, transactions = self._executor.gather(self._pool, self._in_flight)
+            payload, transactions = self._executor.gather(self._pool, self._in_flight, wish.bytes_max)
             self._in_flight.update(dict.fromkeys(map(transaction_id, transactions), height))
             self._happened(PayloadBuilt(wish.request, payload, b"", wall_ms))
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX
 from fluvial.ledger.execution import BlockExecution, Executed, Invalid, execute
-from fluvial.ledger.ordered import SKIPPED_MAX, chosen
+from fluvial.ledger.ordered import FRAMING, SKIPPED_MAX, chosen
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
@@ -44,11 +44,12 @@ class LedgerRules:
         done = execute(state, waiting, chain=self.chain, height=height, time_ms=time_ms, strict=False)
         return encode_payload(done.transactions), done
 
-    def gather(self, state: State, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    def gather(
+        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int
+    ) -> tuple[bytes, tuple[bytes, ...]]:
         """A payload of what waits, for engines that order before anything is executed; and its transactions."""
-        waiting = pool.take(
-            state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max, without=without
-        )
+        room = min(self.limits.bytes_max, bytes_max - FRAMING)
+        waiting = pool.take(state, bytes_max=room, count_max=self.limits.transactions_max, without=without)
         return encode_payload(waiting), tuple(waiting)
 
     def check(self, state: State, payload: bytes, *, height: int, time_ms: int) -> Executed:

@@ -34,6 +34,7 @@ from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_MAX,
+    VERTEX_PAYLOAD_BYTES_MAX,
     WEAK_MAX,
     Bundle,
     DagRecord,
@@ -41,14 +42,17 @@ from fluvial_consensus_dag.messages import (
     Parent,
     Pull,
     Vertex,
-    VerticesRecord,
     WindowRecord,
     read_dag_message,
+    size_of,
+    vertex_records,
 )
 from fluvial_consensus_dag.pending import PendingVertices
 
 DEPTH: Final = 1_000
 """Vertices so many rounds below a committed leader are never ordered."""
+SLACK: Final = 250
+"""Rounds that are forgotten together."""
 PENDING_MAX: Final = 4_096
 """Vertices that wait for parents."""
 SAME_SLOT_MAX: Final = 2
@@ -182,7 +186,8 @@ class Dag:
                 continue
             self._accuse(one)
             self._graph.add(one)
-            self._unwritten.append(one)
+            if self._index is not None:
+                self._unwritten.append(one)
             if one.author != self._index:
                 self._uncovered[one.id] = None
             self._moved = True
@@ -236,7 +241,7 @@ class Dag:
         room = BUNDLE_BYTES_MAX
         bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:
-            room -= len(vertex.payload) + 100 + 50 * len(vertex.parents)
+            room -= size_of(vertex)
             if room < 0 and bundle:
                 break
             bundle.append(vertex)
@@ -276,7 +281,7 @@ class Dag:
             return
         if number == 1 or self._due >= number or self._is_round_full(number - 1):
             self._building = number
-            self._set(BuildPayload(number, None))
+            self._set(BuildPayload(number, None, VERTEX_PAYLOAD_BYTES_MAX))
 
     def _is_round_full(self, before: int) -> bool:
         """Whether a round has all that the next vertex should have among its parents, so that leaders get their support in time."""
@@ -307,7 +312,8 @@ class Dag:
         self._own, self._own_round = vertex, number
         self._accept(vertex)
         self._cover([vertex.id])
-        self._set(Persist(encode(VerticesRecord(tuple(self._unwritten)))))
+        for record in vertex_records(self._unwritten):
+            self._set(Persist(encode(record)))
         self._unwritten.clear()
         self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
         self._records += 1
@@ -326,12 +332,15 @@ class Dag:
                 chosen[ids[0]] = vertices[ids[0]].reference
         self._cover(list(chosen))
         older = sorted(self._uncovered, key=lambda one: (-vertices[one].round, vertices[one].author, one))
+        slots = {(one.round, one.author) for one in chosen.values()}
         weak = 0
         for name in older:
             if weak >= WEAK_MAX:
                 break
-            if name in self._uncovered and vertices[name].round < number - 1:
-                chosen[name] = vertices[name].reference
+            vertex = vertices[name]
+            if name in self._uncovered and vertex.round < number - 1 and (vertex.round, vertex.author) not in slots:
+                chosen[name] = vertex.reference
+                slots.add((vertex.round, vertex.author))
                 self._cover([name])
                 weak += 1
         return tuple(chosen.values())
@@ -363,7 +372,7 @@ class Dag:
             self._decided += 1
             if decision.vertex is not None and not self._blind:
                 self._order(self._decided, decision.vertex)
-        if self._decided - self._graph.floor > 2 * DEPTH:
+        if self._decided - self._graph.floor > DEPTH + SLACK:
             self._forget_below(self._decided - DEPTH)
 
     def _order(self, slot: int, name: bytes) -> None:
@@ -415,8 +424,10 @@ class Dag:
         graph = self._graph
         vertices = sorted(graph.vertices.values(), key=lambda one: (one.round, one.author, one.id))
         delivered = tuple(one.id for one in vertices if one.id in self._delivered)
-        record = WindowRecord(self._decided, graph.floor, self._own_round, tuple(vertices), delivered)
-        self._set(Persist(encode(record), fresh=True))
+        window = WindowRecord(self._decided, graph.floor, self._own_round, (), delivered)
+        self._set(Persist(encode(window), fresh=True))
+        for record in vertex_records(vertices):
+            self._set(Persist(encode(record)))
         self._records = 0
 
     def _recall(self, record: DagRecord) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from fluvial.ledger.statements import ValidatorSet, leader_of
 
-from fluvial_consensus_dag.messages import BUNDLE_MAX, WEAK_MAX, Parent, Vertex
+from fluvial_consensus_dag.messages import BUNDLE_MAX, VERTEX_PAYLOAD_BYTES_MAX, WEAK_MAX, Parent, Vertex
 
 
 class Graph:
@@ -47,19 +47,24 @@ class Graph:
         self._rounds_of: list[list[int]] = [[] for _ in range(len(validators))]  # ascending, for each author
 
     def is_well_formed(self, vertex: Vertex) -> bool:
-        """Whether a vertex keeps to the rules, as far as it shows without its parents."""
-        before = [one for one in vertex.parents if one.round == vertex.round - 1]
-        authors = {one.author for one in before}
+        """Whether a vertex keeps to the rules, as far as it shows without its parents.
+
+        It names one vertex of an author and a round, and one of its own author's: who makes several in a round cannot have all of them asked for by one name.
+        """
+        before = {one.author for one in vertex.parents if one.round == vertex.round - 1}
+        slots = {(one.round, one.author) for one in vertex.parents}
         in_range = all(one.round < vertex.round and one.author < len(self._validators) for one in vertex.parents)
-        if vertex.author >= len(self._validators) or not in_range or len(authors) != len(before):
+        if vertex.author >= len(self._validators) or not in_range or len(slots) != len(vertex.parents):
             return False
-        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len({one.id for one in vertex.parents}) != len(
-            vertex.parents
-        ):
+        if len({one.id for one in vertex.parents}) != len(vertex.parents):
+            return False
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > VERTEX_PAYLOAD_BYTES_MAX:
+            return False
+        if sum(one.author == vertex.author for one in vertex.parents) > 1:
             return False
         if vertex.round == 1:
             return not vertex.parents
-        return self._validators.weight(authors) >= self._validators.quorum
+        return self._validators.weight(before) >= self._validators.quorum
 
     def missing(self, vertex: Vertex) -> Sequence[Parent]:
         """The parents that are not here."""

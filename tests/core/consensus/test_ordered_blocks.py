@@ -62,6 +62,7 @@ class ByHand:
     def __init__(self, setup: EngineSetup) -> None:
         self.built: list[bytes] = []
         self.orders: list[Order] = []
+        self.bytes_max = PAYLOAD_BYTES_MAX
 
     def start(self, records: Sequence[bytes], now: int) -> Sequence[Effect]:
         return []
@@ -69,7 +70,7 @@ class ByHand:
     def handle(self, event: Event, now: int) -> Sequence[Effect]:
         match event:
             case TimerFired("build"):
-                return [BuildPayload(len(self.built) + 1, None)]
+                return [BuildPayload(len(self.built) + 1, None, self.bytes_max)]
             case TimerFired("order"):
                 found, self.orders = self.orders, []
                 return found
@@ -113,8 +114,9 @@ class OneReplica:
         for one in new:
             self.replica.submit(one, self._now, self._now)
 
-    def proposes(self) -> bytes:
+    def proposes(self, bytes_max: int = PAYLOAD_BYTES_MAX) -> bytes:
         """Its next payload."""
+        self._engine.bytes_max = bytes_max
         self._fire("build")
         return self._engine.built[-1]
 
@@ -276,3 +278,12 @@ def test_what_was_never_ordered_is_proposed_again_after_many_blocks(monkeypatch:
         assert not one.proposes()
     one.orders(6, {1: b""})
     assert one.proposes() == payload
+
+
+def test_a_payload_is_as_large_as_the_engine_wants_it() -> None:
+    one = OneReplica()
+    one.waits(*LARGE[0])
+    size = len(encode_payload(LARGE[0][:4]))
+    assert one.proposes(size + 40) == encode_payload(LARGE[0][:4])
+    assert len(decode_payload(one.proposes(size - 1))) == 3
+    assert len(decode_payload(one.proposes())) == 9

@@ -39,6 +39,11 @@ def follower() -> Dag:
     return engine
 
 
+def hears(engine: Dag, vertex: Vertex) -> Sequence[Effect]:
+    """A vertex comes from its author."""
+    return engine.handle(MessageReceived(PEERS[vertex.author], encode(NewVertex(vertex))), 1)
+
+
 def rounds(many: int) -> Iterator[Vertex]:
     """The vertices of all four validators when all is well, oldest first."""
     before: tuple[Parent, ...] = ()
@@ -55,7 +60,7 @@ GRAPH = list(rounds(150))
 def knowing() -> Dag:
     engine = follower()
     for vertex in GRAPH:
-        engine.handle(MessageReceived(PEERS[vertex.author], encode(NewVertex(vertex))), 1)
+        hears(engine, vertex)
     return engine
 
 
@@ -116,7 +121,7 @@ def test_nobody_who_has_all_gets_anything(knowing: Dag) -> None:
 def test_whoever_lacks_much_has_all_after_a_few_pulls(knowing: Dag, known: int) -> None:
     late = follower()
     for vertex in GRAPH[: 4 * known]:
-        late.handle(MessageReceived(PEERS[vertex.author], encode(NewVertex(vertex))), 1)
+        hears(late, vertex)
     newest = GRAPH[-1]
     pulls = sent(late.handle(MessageReceived(PEERS[1], encode(NewVertex(newest))), 2))
     now = 2
