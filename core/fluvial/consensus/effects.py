@@ -26,6 +26,16 @@ class Persist(msgspec.Struct, frozen=True):
     fresh: bool = False
 
 
+class Forget(msgspec.Struct, frozen=True):
+    """Of the records so far, those of an earlier run included, only the last ones are needed any more.
+
+    Attributes:
+        keep: how many of them.
+    """
+
+    keep: int
+
+
 class Broadcast(msgspec.Struct, frozen=True):
     """Send to all other validators, and to followers; never delivered to oneself."""
 
@@ -142,6 +152,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 Effect: TypeAlias = (
     Persist
+    | Forget
     | Broadcast
     | Send
     | SetTimer

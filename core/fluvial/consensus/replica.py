@@ -29,6 +29,7 @@ from fluvial.consensus.effects import (
     CheckPayload,
     Commit,
     Effect,
+    Forget,
     MessageClass,
     NeedHistory,
     Order,
@@ -72,6 +73,7 @@ from fluvial.consensus.wire import (
     EngineMessage,
     EpochEntry,
     EvidenceMessage,
+    ForgetEntry,
     HistoryAnswer,
     HistoryAsk,
     HostMessage,
@@ -338,6 +340,8 @@ class Replica:
             match effect:
                 case Persist(record, fresh):
                     self._write(RecordEntry(self.epoch, record, fresh), barrier=True)
+                case Forget(keep):
+                    self._write(ForgetEntry(self.epoch, keep))
                 case Broadcast(data, kind):
                     self._say(None, data, kind)
                 case Send(to, data, kind):

@@ -9,6 +9,7 @@ Deviation from Mysticeti: a vertex's round is never made twice after a crash, si
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from fluvial.consensus.effects import (
     Broadcast,
     BuildPayload,
     Effect,
+    Forget,
     NeedHistory,
     Order,
     Persist,
@@ -36,6 +38,7 @@ from fluvial_consensus_dag.messages import (
     BUNDLE_MAX,
     VERTEX_PAYLOAD_BYTES_MAX,
     WEAK_MAX,
+    AwayRecord,
     Bundle,
     DagRecord,
     NewVertex,
@@ -86,6 +89,7 @@ class Dag:
         self._pending = PendingVertices(len(setup.validators))
         self._accused: dict[int, None] = {}
         self._unwritten: list[Vertex] = []
+        self._written: deque[int] = deque()  # of each record that is kept, the highest round in it
         self._records = 0
         self._building = 0
         self._due = 0
@@ -102,10 +106,7 @@ class Dag:
     def start(self, records: Sequence[bytes], now: int) -> Sequence[Effect]:
         """Begin, or go on with the vertices of an earlier run."""
         self._now = now
-        for data in records:
-            record: DagRecord = decode(data, DagRecord, what="record of the DAG")  # type: ignore[arg-type]  # a union
-            self._recall(record)
-        self._unwritten.clear()
+        self._recall(records)
         self._set(SetTimer("stall", 3 * self._setup.delta_ms))
         if records or self._setup.anchor.height:
             self._set(NeedHistory())
@@ -265,6 +266,8 @@ class Dag:
             self._blind = True
             self._decided = slot
             self._forget_below(slot)
+            if self._index is not None:
+                self._persist(AwayRecord(slot))
         self._progress()
 
     # --- one's own vertices ---------------------------------------------------------------------------------------------
@@ -313,7 +316,7 @@ class Dag:
         self._accept(vertex)
         self._cover([vertex.id])
         for record in vertex_records(self._unwritten):
-            self._set(Persist(encode(record)))
+            self._persist(record)
         self._unwritten.clear()
         self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
         self._records += 1
@@ -420,30 +423,49 @@ class Dag:
                 known.pop(name, None)
         self._pending.forget_below(floor)
 
+    def _persist(self, record: DagRecord) -> None:
+        self._set(Persist(encode(record)))
+        self._written.append(_highest(record))
+
     def _write_window(self) -> None:
-        graph = self._graph
-        vertices = sorted(graph.vertices.values(), key=lambda one: (one.round, one.author, one.id))
-        delivered = tuple(one.id for one in vertices if one.id in self._delivered)
-        window = WindowRecord(self._decided, graph.floor, self._own_round, (), delivered)
-        self._set(Persist(encode(window), fresh=True))
-        for record in vertex_records(vertices):
-            self._set(Persist(encode(record)))
+        """Let go of the records whose vertices are all forgotten; no vertex is written twice."""
+        floor = self._graph.floor
+        while self._written and self._written[0] < floor:
+            self._written.popleft()
+        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._delivered)))
+        if self._blind:
+            self._persist(AwayRecord(self._decided))
+        self._set(Forget(len(self._written)))
         self._records = 0
 
-    def _recall(self, record: DagRecord) -> None:
+    def _recall(self, records: Sequence[bytes]) -> None:
         """Know the vertices of an earlier run again; they were checked then."""
-        if isinstance(record, WindowRecord):
-            self._graph = Graph(self._setup.epoch, self._validators)
-            self._graph.floor = record.floor
-            self._graph.quorum_round = record.floor - 1
-            self._committer = DagCommitter(self._graph, self._validators)
-            self._decided, self._own_round = record.decided, record.own_round
-            self._delivered = dict.fromkeys(record.delivered)
-        for vertex in record.vertices:
-            self._accept(vertex)
-            if vertex.author == self._index and vertex.round >= self._own_round:
-                self._own, self._own_round = vertex, vertex.round
-                self._cover([vertex.id])
+        found: list[DagRecord] = [
+            decode(data, DagRecord, what="record of the DAG")  # type: ignore[arg-type]  # a union
+            for data in records
+        ]
+        graph = self._graph
+        for record in found:
+            match record:
+                case WindowRecord():
+                    graph.floor, self._decided, self._own_round = record.floor, record.decided, record.own_round
+                    self._delivered = dict.fromkeys(record.delivered)
+                case AwayRecord(slot):
+                    self._blind = True
+                    graph.floor, self._decided = max(graph.floor, slot), max(self._decided, slot)
+        graph.quorum_round = graph.floor - 1
+        for record in found:
+            self._written.append(_highest(record))
+            for vertex in _vertices_of(record):
+                is_own = vertex.author == self._index and vertex.round >= self._own_round
+                if is_own:
+                    self._own_round = vertex.round
+                if vertex.round >= graph.floor:
+                    self._accept(vertex)
+                    if is_own:
+                        self._own = vertex
+                        self._cover([vertex.id])
+        self._unwritten.clear()
 
     # --- small things ---------------------------------------------------------------------------------------------------
 
@@ -456,3 +478,12 @@ class Dag:
     def _taken(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _vertices_of(record: DagRecord) -> Sequence[Vertex]:
+    return () if isinstance(record, AwayRecord) else record.vertices
+
+
+def _highest(record: DagRecord) -> int:
+    """The highest round of the vertices in a record; 0 if there are none."""
+    return max((one.round for one in _vertices_of(record)), default=0)

@@ -95,13 +95,13 @@ class VerticesRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """With the vertices in the records behind it all that matters from a round on; what was persisted before is not needed any more.
+    """Where an engine stands: with the vertices from a round on, which are in other records, all that matters.
 
     Attributes:
         decided: the last slot that was decided.
         floor: the first round that is kept.
         own_round: the last one in which a vertex was made here.
-        vertices: none any more; earlier versions have written all of them here.
+        vertices: none any more; earlier versions have written all of them here, in place of the records before.
         delivered: ids, among the vertices, whose payloads are ordered already.
     """
 
@@ -112,7 +112,13 @@ class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
     delivered: tuple[bytes, ...]
 
 
-DagRecord: TypeAlias = VerticesRecord | WindowRecord
+class AwayRecord(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The ledger was too far ahead, at this slot: nothing is ordered here any more, and no vertex of an earlier round counts."""
+
+    slot: int
+
+
+DagRecord: TypeAlias = VerticesRecord | WindowRecord | AwayRecord
 
 
 def vertex_records(vertices: Iterable[Vertex]) -> Iterator[VerticesRecord]:

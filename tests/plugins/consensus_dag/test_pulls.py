@@ -22,10 +22,13 @@ from tests.plugins.consensus_dag.drawing import VALIDATORS
 PEERS = VALIDATORS.peers
 
 
-def follower() -> Dag:
-    """An engine that makes no vertices and believes all signatures."""
+SOMEBODY = keys_of("somebody").peer_id
+
+
+def follower(me: PeerId = SOMEBODY) -> Dag:
+    """An engine that makes no vertices, unless it is a validator's, and believes all signatures."""
     setup = EngineSetup(
-        me=keys_of("somebody").peer_id,
+        me=me,
         sign=lambda message: bytes(64),
         verify=lambda key, signature, message: True,
         chain=bytes(32),
@@ -34,9 +37,7 @@ def follower() -> Dag:
         anchor=Anchor(0, 0, NOTHING, bytes(32), 0),
         delta_ms=100,
     )
-    engine = Dag(setup)
-    engine.start([], 0)
-    return engine
+    return Dag(setup)
 
 
 def hears(engine: Dag, vertex: Vertex) -> Sequence[Effect]:
@@ -44,11 +45,11 @@ def hears(engine: Dag, vertex: Vertex) -> Sequence[Effect]:
     return engine.handle(MessageReceived(PEERS[vertex.author], encode(NewVertex(vertex))), 1)
 
 
-def rounds(many: int) -> Iterator[Vertex]:
-    """The vertices of all four validators when all is well, oldest first."""
+def rounds(many: int, authors: Sequence[int] = range(4)) -> Iterator[Vertex]:
+    """The vertices of validators when all is well, oldest first."""
     before: tuple[Parent, ...] = ()
     for number in range(1, many + 1):
-        made = [Vertex(0, number, author, before, b"", number, bytes(64)) for author in range(4)]
+        made = [Vertex(0, number, author, before, b"", number, bytes(64)) for author in authors]
         yield from made
         before = tuple(one.reference for one in made)
 
@@ -59,6 +60,7 @@ GRAPH = list(rounds(150))
 @pytest.fixture(scope="module")
 def knowing() -> Dag:
     engine = follower()
+    engine.start([], 0)
     for vertex in GRAPH:
         hears(engine, vertex)
     return engine
@@ -120,6 +122,7 @@ def test_nobody_who_has_all_gets_anything(knowing: Dag) -> None:
 @pytest.mark.parametrize("known", [0, 3, 60], ids=("nothing", "the beginning", "much"))
 def test_whoever_lacks_much_has_all_after_a_few_pulls(knowing: Dag, known: int) -> None:
     late = follower()
+    late.start([], 0)
     for vertex in GRAPH[: 4 * known]:
         hears(late, vertex)
     newest = GRAPH[-1]
