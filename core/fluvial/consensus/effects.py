@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fluvial.identity import PeerId
-from fluvial.ledger.blocks import FinalityProof, LedgerBlock
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, FinalityProof, LedgerBlock
 from fluvial.ledger.statements import Evidence
 
 MessageClass: TypeAlias = Literal["proposal", "vote", "certificate", "sync", "evidence", "other"]
@@ -24,6 +24,16 @@ class Persist(msgspec.Struct, frozen=True):
 
     record: bytes
     fresh: bool = False
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Of the records so far, those of an earlier run included, only the last ones are needed any more.
+
+    Attributes:
+        keep: how many of them.
+    """
+
+    keep: int
 
 
 class Broadcast(msgspec.Struct, frozen=True):
@@ -60,10 +70,12 @@ class BuildPayload(msgspec.Struct, frozen=True):
     Attributes:
         request: comes back with the answer.
         parent: the block on whose state it must be valid; None if the engine orders payloads without executing them.
+        bytes_max: of the payload, if it has no parent: where several payloads are ordered together each may have to be smaller than a block's.
     """
 
     request: int
     parent: bytes | None
+    bytes_max: int = PAYLOAD_BYTES_MAX
 
 
 class CheckPayload(msgspec.Struct, frozen=True):
@@ -91,8 +103,9 @@ class Order(msgspec.Struct, frozen=True):
         slot: the engine's count, growing.
         proposer: index of the validator whose turn the slot was.
         time_ms: a time on which all correct validators agree.
-        payloads: of several authors; what they repeat is skipped.
+        payloads: of several authors; what they repeat is skipped, and what does not fit into the block is left out.
         reference: the engine's own id for this decision.
+        authors: indices of the validators that made the payloads, one for each, so that they share the block; empty if each counts as another's.
     """
 
     slot: int
@@ -100,6 +113,7 @@ class Order(msgspec.Struct, frozen=True):
     time_ms: int
     payloads: tuple[bytes, ...]
     reference: bytes
+    authors: tuple[int, ...] = ()
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -138,6 +152,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 Effect: TypeAlias = (
     Persist
+    | Forget
     | Broadcast
     | Send
     | SetTimer

@@ -50,9 +50,11 @@ class Executor:
         self._remember((parent, payload, time_ms), height + 1, done)
         return payload, self._rules.root(done.state), time_ms, done.terminal
 
-    def gather(self, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    def gather(
+        self, pool: TransactionPool, without: Container[bytes], bytes_max: int
+    ) -> tuple[bytes, tuple[bytes, ...]]:
         """A payload of what waits, and its transactions; nothing is executed."""
-        return self._rules.gather(self.state, pool, without)
+        return self._rules.gather(self.state, pool, without, bytes_max)
 
     def check(self, block: LedgerBlock, wall_ms: int) -> Executed:
         """Execute a proposed block.
@@ -84,7 +86,14 @@ class Executor:
         """The next block out of ordered payloads: what is valid in them."""
         tip = self.chain.tip
         time_ms = max(tip.time_ms + 1, order.time_ms)
-        done = self._rules.order(self.state, order.payloads, height=tip.height + 1, time_ms=time_ms)
+        done = self._rules.order(
+            self.state,
+            order.payloads,
+            height=tip.height + 1,
+            time_ms=time_ms,
+            authors=order.authors,
+            proposer=order.proposer,
+        )
         payload = encode_payload(done.transactions)
         header = BlockHeader(
             chain=chain,

@@ -16,6 +16,8 @@ from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.transactions import decode_payload, transaction_id
 
 TIMER: Final = "build"
+IN_FLIGHT_BLOCKS: Final = 256
+"""After so many blocks a transaction that still waits is proposed again, whatever has become of the payload that it was in: nothing is executed twice."""
 
 
 class PayloadDesk:
@@ -41,7 +43,7 @@ class PayloadDesk:
         self._executor, self._pool, self._idle_ms = executor, pool, idle_ms
         self._happened, self._put = happened, put
         self._wish: BuildPayload | None = None
-        self._in_flight: dict[bytes, None] = {}
+        self._in_flight: dict[bytes, int] = {}  # at which height it was proposed, oldest first
         self._built_at = -1
         self._held_back = False  # for as long as an idle ledger waits: the timer that runs is for that
 
@@ -75,8 +77,11 @@ class PayloadDesk:
         self._wish = None
         self._built_at = now
         if wish.parent is None:
-            payload, transactions = self._executor.gather(self._pool, self._in_flight)
-            self._in_flight.update(dict.fromkeys(map(transaction_id, transactions)))
+            height = self._executor.chain.tip.height
+            while self._in_flight and next(iter(self._in_flight.values())) < height - IN_FLIGHT_BLOCKS:
+                del self._in_flight[next(iter(self._in_flight))]
+            payload, transactions = self._executor.gather(self._pool, self._in_flight, wish.bytes_max)
+            self._in_flight.update(dict.fromkeys(map(transaction_id, transactions), height))
             self._happened(PayloadBuilt(wish.request, payload, b"", wall_ms))
             return
         payload, root, time_ms, terminal = self._executor.build(wish.parent, self._pool, wall_ms)

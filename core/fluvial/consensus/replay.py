@@ -12,6 +12,7 @@ from fluvial.consensus.wire import (
     BlockEntry,
     EpochEntry,
     EvidenceEntry,
+    ForgetEntry,
     ProofEntry,
     RecordEntry,
     SnapshotEntry,
@@ -59,6 +60,8 @@ class LogReplay:
                 if entry.fresh:
                     self.records.clear()
                 self.records.append(entry)
+            case ForgetEntry(keep=keep):
+                del self.records[: max(0, len(self.records) - keep)]
             case BlockEntry(block, proof):
                 if block.header.height > self._chain.tip.height:
                     done = self._executor.replay(block)

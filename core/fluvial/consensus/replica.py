@@ -29,6 +29,7 @@ from fluvial.consensus.effects import (
     CheckPayload,
     Commit,
     Effect,
+    Forget,
     MessageClass,
     NeedHistory,
     Order,
@@ -72,6 +73,7 @@ from fluvial.consensus.wire import (
     EngineMessage,
     EpochEntry,
     EvidenceMessage,
+    ForgetEntry,
     HistoryAnswer,
     HistoryAsk,
     HostMessage,
@@ -338,6 +340,8 @@ class Replica:
             match effect:
                 case Persist(record, fresh):
                     self._write(RecordEntry(self.epoch, record, fresh), barrier=True)
+                case Forget(keep):
+                    self._write(ForgetEntry(self.epoch, keep))
                 case Broadcast(data, kind):
                     self._say(None, data, kind)
                 case Send(to, data, kind):
@@ -393,12 +397,14 @@ class Replica:
                 return
 
     def _order(self, order: Order) -> None:
+        me = self.validators.index(self._me)
+        for number, payload in enumerate(order.payloads):
+            if not order.authors or order.authors[number] == me:
+                self._payloads.release(payload)
         tip = self.chain.tip
         if tip.slot >= order.slot and tip.height and self.chain.header(tip.height).epoch == self.epoch:
             return  # known already, from the log or from others
         block, done = self._executor.order(order, self.chain_id, self.epoch, self.validators)
-        for skipped in order.payloads:
-            self._payloads.release(skipped)
         self._add(block, done, None, order.reference)
 
     def _add(self, block: LedgerBlock, done: Executed, proof: FinalityProof | None, reference: bytes) -> bool:

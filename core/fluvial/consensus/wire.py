@@ -124,6 +124,13 @@ class RecordEntry(msgspec.Struct, frozen=True, array_like=True, tag="record"):
     fresh: bool = False
 
 
+class ForgetEntry(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
+    """Of the records before, those but the last ones are obsolete."""
+
+    epoch: Slot
+    keep: Slot
+
+
 class BlockEntry(msgspec.Struct, frozen=True, array_like=True, tag="block"):
     """A final block, with its proof if there was one at once."""
 
@@ -158,7 +165,7 @@ class EpochEntry(msgspec.Struct, frozen=True, array_like=True, tag="epoch"):
     step: ProvenFact
 
 
-LogEntry: TypeAlias = SnapshotEntry | EpochEntry | RecordEntry | BlockEntry | ProofEntry | EvidenceEntry
+LogEntry: TypeAlias = SnapshotEntry | EpochEntry | RecordEntry | ForgetEntry | BlockEntry | ProofEntry | EvidenceEntry
 
 
 def decode_entry(data: bytes) -> LogEntry:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fluvial.consensus.wire import BlockEntry, EpochEntry, EvidenceEntry, LogEntry, ProofEntry, RecordEntry
+from fluvial.consensus.wire import BlockEntry, EpochEntry, EvidenceEntry, ForgetEntry, LogEntry, ProofEntry, RecordEntry
 from fluvial.encoding import encode
 from fluvial.hosting import snapshot_table
 from fluvial.hosting.log_tables import LOG, checked, checksum, damaged, number_key, row_of
@@ -136,6 +136,8 @@ class ConsensusLog:
                     fresh = number if is_fresh else fresh
                     rows["records"].append(row_of("number", number, data))
                     number += 1
+                case ForgetEntry(keep=keep):
+                    fresh = number - keep
                 case BlockEntry(block, proof):
                     height = block.header.height
                     alone = data if proof is None else encode(BlockEntry(block))

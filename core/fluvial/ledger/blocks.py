@@ -21,6 +21,8 @@ from fluvial.ledger.statements import (
 )
 
 PAYLOAD_BYTES_MAX: Final = 1 << 20
+TRANSACTIONS_MAX: Final = 5_000
+"""Of any block: the same at all peers of all ledgers, since what counts must not depend on anybody's settings."""
 LINKS_MAX: Final = 64
 TIME_MAX: Final = 2**53
 

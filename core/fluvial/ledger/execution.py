@@ -79,6 +79,45 @@ def _parameters(value: bytes) -> Parameters:
     return decode(value, Parameters, what="parameters")
 
 
+class BlockExecution:
+    """A block that is being executed, one transaction after the other.
+
+    Args:
+        state: before it.
+        chain: id of the ledger.
+        height: of the block.
+        time_ms: of the block.
+    """
+
+    def __init__(self, state: State, *, chain: bytes, height: int, time_ms: int) -> None:
+        self._state, self._changes = state, Changes(state)
+        epoch = membership(state).epoch
+        self._setting = BlockSetting(
+            chain=chain, height=height, time_ms=time_ms, epoch=epoch, parameters=parameters_of(state)
+        )
+        self._results: dict[bytes, str] = {}
+
+    def __contains__(self, transaction: bytes) -> bool:
+        return transaction in self._results
+
+    def add(self, transaction: bytes) -> None:
+        """Execute the next transaction.
+
+        Raises:
+            Invalid: it must not be there; the block is as it was before.
+        """
+        self._results[transaction] = _execute(self._changes, self._setting, transaction)
+
+    def done(self) -> Executed:
+        """What the block has become."""
+        written = self._changes.written
+        terminal = (VALIDATORS, b"") in written
+        modules = frozenset(module for module, _ in written)
+        return Executed(
+            self._state.with_changes(written), tuple(self._results), tuple(self._results.values()), terminal, modules
+        )
+
+
 def execute(
     state: State, transactions: Sequence[bytes], *, chain: bytes, height: int, time_ms: int, strict: bool
 ) -> Executed:
@@ -95,23 +134,14 @@ def execute(
     Raises:
         Invalid: strict, and one must not be there.
     """
-    before = membership(state)
-    changes = Changes(state)
-    setting = BlockSetting(
-        chain=chain, height=height, time_ms=time_ms, epoch=before.epoch, parameters=parameters_of(state)
-    )
-    executed: list[bytes] = []
-    results: list[str] = []
+    block = BlockExecution(state, chain=chain, height=height, time_ms=time_ms)
     for transaction in transactions:
         try:
-            results.append(_execute(changes, setting, transaction))
-            executed.append(transaction)
+            block.add(transaction)
         except Invalid:
             if strict:
                 raise
-    terminal = (VALIDATORS, b"") in changes.written
-    modules = frozenset(module for module, _ in changes.written)
-    return Executed(state.with_changes(changes.written), tuple(executed), tuple(results), terminal, modules)
+    return block.done()
 
 
 def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:

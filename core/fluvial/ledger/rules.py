@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
-from fluvial.ledger.execution import Executed, Invalid, execute
+from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX
+from fluvial.ledger.execution import BlockExecution, Executed, Invalid, execute
+from fluvial.ledger.ordered import FRAMING, SKIPPED_MAX, chosen
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
-
-TRANSACTIONS_MAX: Final = 5_000
-"""Of any payload: the same at all peers of all ledgers, since what counts must not depend on anybody's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +44,12 @@ class LedgerRules:
         done = execute(state, waiting, chain=self.chain, height=height, time_ms=time_ms, strict=False)
         return encode_payload(done.transactions), done
 
-    def gather(self, state: State, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    def gather(
+        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int
+    ) -> tuple[bytes, tuple[bytes, ...]]:
         """A payload of what waits, for engines that order before anything is executed; and its transactions."""
-        waiting = pool.take(
-            state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max, without=without
-        )
+        room = min(self.limits.bytes_max, bytes_max - FRAMING)
+        waiting = pool.take(state, bytes_max=room, count_max=self.limits.transactions_max, without=without)
         return encode_payload(waiting), tuple(waiting)
 
     def check(self, state: State, payload: bytes, *, height: int, time_ms: int) -> Executed:
@@ -68,12 +66,35 @@ class LedgerRules:
             raise Invalid("too many transactions")
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
 
-    def order(self, state: State, payloads: tuple[bytes, ...], *, height: int, time_ms: int) -> Executed:
-        """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped."""
-        transactions: list[bytes] = []
-        for payload in payloads:
+    def order(
+        self,
+        state: State,
+        payloads: Sequence[bytes],
+        *,
+        height: int,
+        time_ms: int,
+        authors: Sequence[int] = (),
+        proposer: int = 0,
+    ) -> Executed:
+        """What payloads make of a state whose transactions nobody has checked; those that must not be there are skipped.
+
+        Nobody pays for what is skipped, so after ``SKIPPED_MAX`` of one author the rest of what it has proposed is left out of this block.
+
+        Args:
+            state: before the block.
+            payloads: in their order.
+            height: of the block.
+            time_ms: of the block.
+            authors: who made each payload; empty if each counts as another's.
+            proposer: the author whose turn the block was.
+        """
+        block = BlockExecution(state, chain=self.chain, height=height, time_ms=time_ms)
+        skipped: dict[int, int] = {}
+        for one in chosen(payloads, authors, first=proposer):
+            if one.transaction in block or skipped.get(one.author, 0) >= SKIPPED_MAX:
+                continue
             try:
-                transactions += decode_payload(payload)[:TRANSACTIONS_MAX]
-            except RemoteProtocolError:
-                continue  # of a validator that lies; the same for everybody
-        return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=False)
+                block.add(one.transaction)
+            except Invalid:
+                skipped[one.author] = skipped.get(one.author, 0) + 1
+        return block.done()

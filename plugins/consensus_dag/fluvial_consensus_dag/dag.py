@@ -9,6 +9,7 @@ Deviation from Mysticeti: a vertex's round is never made twice after a crash, si
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from fluvial.consensus.effects import (
     Broadcast,
     BuildPayload,
     Effect,
+    Forget,
     NeedHistory,
     Order,
     Persist,
@@ -34,21 +36,26 @@ from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_MAX,
+    VERTEX_PAYLOAD_BYTES_MAX,
     WEAK_MAX,
+    AwayRecord,
     Bundle,
     DagRecord,
     NewVertex,
     Parent,
     Pull,
     Vertex,
-    VerticesRecord,
     WindowRecord,
     read_dag_message,
+    size_of,
+    vertex_records,
 )
 from fluvial_consensus_dag.pending import PendingVertices
 
 DEPTH: Final = 1_000
 """Vertices so many rounds below a committed leader are never ordered."""
+SLACK: Final = 250
+"""Rounds that are forgotten together."""
 PENDING_MAX: Final = 4_096
 """Vertices that wait for parents."""
 SAME_SLOT_MAX: Final = 2
@@ -82,6 +89,7 @@ class Dag:
         self._pending = PendingVertices(len(setup.validators))
         self._accused: dict[int, None] = {}
         self._unwritten: list[Vertex] = []
+        self._written: deque[int] = deque()  # of each record that is kept, the highest round in it
         self._records = 0
         self._building = 0
         self._due = 0
@@ -98,10 +106,7 @@ class Dag:
     def start(self, records: Sequence[bytes], now: int) -> Sequence[Effect]:
         """Begin, or go on with the vertices of an earlier run."""
         self._now = now
-        for data in records:
-            record: DagRecord = decode(data, DagRecord, what="record of the DAG")  # type: ignore[arg-type]  # a union
-            self._recall(record)
-        self._unwritten.clear()
+        self._recall(records)
         self._set(SetTimer("stall", 3 * self._setup.delta_ms))
         if records or self._setup.anchor.height:
             self._set(NeedHistory())
@@ -182,7 +187,8 @@ class Dag:
                 continue
             self._accuse(one)
             self._graph.add(one)
-            self._unwritten.append(one)
+            if self._index is not None:
+                self._unwritten.append(one)
             if one.author != self._index:
                 self._uncovered[one.id] = None
             self._moved = True
@@ -232,11 +238,11 @@ class Dag:
         self._answered[sender] = self._now
         asked = [one for one in pull.ids if one in graph.vertices]
         newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
-        lacking = graph.lacking(asked or newest, pull.have, asked)
+        lacking = graph.lacking(asked or newest, pull.have, asked, self._delivered)
         room = BUNDLE_BYTES_MAX
         bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:
-            room -= len(vertex.payload) + 100 + 50 * len(vertex.parents)
+            room -= size_of(vertex)
             if room < 0 and bundle:
                 break
             bundle.append(vertex)
@@ -260,6 +266,8 @@ class Dag:
             self._blind = True
             self._decided = slot
             self._forget_below(slot)
+            if self._index is not None:
+                self._persist(AwayRecord(slot))
         self._progress()
 
     # --- one's own vertices ---------------------------------------------------------------------------------------------
@@ -276,7 +284,7 @@ class Dag:
             return
         if number == 1 or self._due >= number or self._is_round_full(number - 1):
             self._building = number
-            self._set(BuildPayload(number, None))
+            self._set(BuildPayload(number, None, VERTEX_PAYLOAD_BYTES_MAX))
 
     def _is_round_full(self, before: int) -> bool:
         """Whether a round has all that the next vertex should have among its parents, so that leaders get their support in time."""
@@ -307,7 +315,8 @@ class Dag:
         self._own, self._own_round = vertex, number
         self._accept(vertex)
         self._cover([vertex.id])
-        self._set(Persist(encode(VerticesRecord(tuple(self._unwritten)))))
+        for record in vertex_records(self._unwritten):
+            self._persist(record)
         self._unwritten.clear()
         self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
         self._records += 1
@@ -326,12 +335,15 @@ class Dag:
                 chosen[ids[0]] = vertices[ids[0]].reference
         self._cover(list(chosen))
         older = sorted(self._uncovered, key=lambda one: (-vertices[one].round, vertices[one].author, one))
+        slots = {(one.round, one.author) for one in chosen.values()}
         weak = 0
         for name in older:
             if weak >= WEAK_MAX:
                 break
-            if name in self._uncovered and vertices[name].round < number - 1:
-                chosen[name] = vertices[name].reference
+            vertex = vertices[name]
+            if name in self._uncovered and vertex.round < number - 1 and (vertex.round, vertex.author) not in slots:
+                chosen[name] = vertex.reference
+                slots.add((vertex.round, vertex.author))
                 self._cover([name])
                 weak += 1
         return tuple(chosen.values())
@@ -363,19 +375,20 @@ class Dag:
             self._decided += 1
             if decision.vertex is not None and not self._blind:
                 self._order(self._decided, decision.vertex)
-        if self._decided - self._graph.floor > 2 * DEPTH:
+        if self._decided - self._graph.floor > DEPTH + SLACK:
             self._forget_below(self._decided - DEPTH)
 
     def _order(self, slot: int, name: bytes) -> None:
         leader = self._graph.vertices[name]
-        fresh = self._history_of(name, max(1, slot - DEPTH))
+        fresh = [one for one in self._history_of(name, max(1, slot - DEPTH)) if one.payload]
         self._set(
             Order(
                 slot=slot,
                 proposer=leader.author,
                 time_ms=self._time_of(leader),
-                payloads=tuple(one.payload for one in fresh if one.payload),
+                payloads=tuple(one.payload for one in fresh),
                 reference=name,
+                authors=tuple(one.author for one in fresh),
             )
         )
 
@@ -410,28 +423,49 @@ class Dag:
                 known.pop(name, None)
         self._pending.forget_below(floor)
 
+    def _persist(self, record: DagRecord) -> None:
+        self._set(Persist(encode(record)))
+        self._written.append(_highest(record))
+
     def _write_window(self) -> None:
-        graph = self._graph
-        vertices = sorted(graph.vertices.values(), key=lambda one: (one.round, one.author, one.id))
-        delivered = tuple(one.id for one in vertices if one.id in self._delivered)
-        record = WindowRecord(self._decided, graph.floor, self._own_round, tuple(vertices), delivered)
-        self._set(Persist(encode(record), fresh=True))
+        """Let go of the records whose vertices are all forgotten; no vertex is written twice."""
+        floor = self._graph.floor
+        while self._written and self._written[0] < floor:
+            self._written.popleft()
+        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._delivered)))
+        if self._blind:
+            self._persist(AwayRecord(self._decided))
+        self._set(Forget(len(self._written)))
         self._records = 0
 
-    def _recall(self, record: DagRecord) -> None:
+    def _recall(self, records: Sequence[bytes]) -> None:
         """Know the vertices of an earlier run again; they were checked then."""
-        if isinstance(record, WindowRecord):
-            self._graph = Graph(self._setup.epoch, self._validators)
-            self._graph.floor = record.floor
-            self._graph.quorum_round = record.floor - 1
-            self._committer = DagCommitter(self._graph, self._validators)
-            self._decided, self._own_round = record.decided, record.own_round
-            self._delivered = dict.fromkeys(record.delivered)
-        for vertex in record.vertices:
-            self._accept(vertex)
-            if vertex.author == self._index and vertex.round >= self._own_round:
-                self._own, self._own_round = vertex, vertex.round
-                self._cover([vertex.id])
+        found: list[DagRecord] = [
+            decode(data, DagRecord, what="record of the DAG")  # type: ignore[arg-type]  # a union
+            for data in records
+        ]
+        graph = self._graph
+        for record in found:
+            match record:
+                case WindowRecord():
+                    graph.floor, self._decided, self._own_round = record.floor, record.decided, record.own_round
+                    self._delivered = dict.fromkeys(record.delivered)
+                case AwayRecord(slot):
+                    self._blind = True
+                    graph.floor, self._decided = max(graph.floor, slot), max(self._decided, slot)
+        graph.quorum_round = graph.floor - 1
+        for record in found:
+            self._written.append(_highest(record))
+            for vertex in _vertices_of(record):
+                is_own = vertex.author == self._index and vertex.round >= self._own_round
+                if is_own:
+                    self._own_round = vertex.round
+                if vertex.round >= graph.floor:
+                    self._accept(vertex)
+                    if is_own:
+                        self._own = vertex
+                        self._cover([vertex.id])
+        self._unwritten.clear()
 
     # --- small things ---------------------------------------------------------------------------------------------------
 
@@ -444,3 +478,12 @@ class Dag:
     def _taken(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _vertices_of(record: DagRecord) -> Sequence[Vertex]:
+    return () if isinstance(record, AwayRecord) else record.vertices
+
+
+def _highest(record: DagRecord) -> int:
+    """The highest round of the vertices in a record; 0 if there are none."""
+    return max((one.round for one in _vertices_of(record)), default=0)

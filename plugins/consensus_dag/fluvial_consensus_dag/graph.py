@@ -6,11 +6,14 @@ then, once: a vertex never changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Container, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
 from fluvial.ledger.statements import ValidatorSet, leader_of
 
-from fluvial_consensus_dag.messages import WEAK_MAX, Parent, Vertex
+from fluvial_consensus_dag.messages import BUNDLE_MAX, VERTEX_PAYLOAD_BYTES_MAX, WEAK_MAX, Parent, Vertex
 
 
 class Graph:
@@ -41,21 +44,27 @@ class Graph:
         self.highest = [0] * len(validators)
         self.quorum_round = 0
         self.top = 0
+        self._rounds_of: list[list[int]] = [[] for _ in range(len(validators))]  # ascending, for each author
 
     def is_well_formed(self, vertex: Vertex) -> bool:
-        """Whether a vertex keeps to the rules, as far as it shows without its parents."""
-        before = [one for one in vertex.parents if one.round == vertex.round - 1]
-        authors = {one.author for one in before}
+        """Whether a vertex keeps to the rules, as far as it shows without its parents.
+
+        It names one vertex of an author and a round, and one of its own author's: who makes several in a round cannot have all of them asked for by one name.
+        """
+        before = {one.author for one in vertex.parents if one.round == vertex.round - 1}
+        slots = {(one.round, one.author) for one in vertex.parents}
         in_range = all(one.round < vertex.round and one.author < len(self._validators) for one in vertex.parents)
-        if vertex.author >= len(self._validators) or not in_range or len(authors) != len(before):
+        if vertex.author >= len(self._validators) or not in_range or len(slots) != len(vertex.parents):
             return False
-        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len({one.id for one in vertex.parents}) != len(
-            vertex.parents
-        ):
+        if len({one.id for one in vertex.parents}) != len(vertex.parents):
+            return False
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > VERTEX_PAYLOAD_BYTES_MAX:
+            return False
+        if sum(one.author == vertex.author for one in vertex.parents) > 1:
             return False
         if vertex.round == 1:
             return not vertex.parents
-        return self._validators.weight(authors) >= self._validators.quorum
+        return self._validators.weight(before) >= self._validators.quorum
 
     def missing(self, vertex: Vertex) -> Sequence[Parent]:
         """The parents that are not here."""
@@ -69,7 +78,10 @@ class Graph:
         """Accept a vertex whose parents are all here."""
         self.vertices[vertex.id] = vertex
         authors = self.rounds.setdefault(vertex.round, {})
-        authors.setdefault(vertex.author, []).append(vertex.id)
+        if vertex.author not in authors:
+            authors[vertex.author] = []
+            insort(self._rounds_of[vertex.author], vertex.round)
+        authors[vertex.author].append(vertex.id)
         self.highest[vertex.author] = max(self.highest[vertex.author], vertex.round)
         self.top = max(self.top, vertex.round)
         leader = self.leader(vertex.round - 1)
@@ -105,27 +117,51 @@ class Graph:
         """The power of the authors with a vertex in a round."""
         return self._validators.weight(self.rounds.get(number, ()))
 
-    def lacking(self, tops: Iterable[bytes], have: Sequence[int], named: Iterable[bytes]) -> list[Vertex]:
-        """What somebody lacks of the history of some vertices, oldest first.
+    def lacking(
+        self, tops: Sequence[bytes], have: Sequence[int], named: Iterable[bytes], settled: Container[bytes]
+    ) -> list[Vertex]:
+        """What somebody lacks of the history of some vertices, oldest first; not all of it if that is much.
+
+        Whatever is asked, no more is looked at than one answer can carry, and a few rounds above what is settled.
 
         Args:
             tops: the vertices.
             have: for each author the highest round of which he has a vertex; he has all below that, too.
             named: what he has asked for by name, and lacks whatever ``have`` says.
+            settled: vertices on which every later leader stands: they are taken round by round, without a look at who stands on whom.
         """
-        wanted = dict.fromkeys(named)
-        done: set[bytes] = set()
-        pending = [*tops]
-        found: list[Vertex] = []
-        while pending:
-            current = pending.pop()
-            vertex = self.vertices.get(current)
-            if current in done or vertex is None or (current not in wanted and vertex.round <= have[vertex.author]):
+        wanted = {one: self.vertices[one] for one in named if one in self.vertices}
+        highest = max((self.vertices[one].round for one in tops if one in self.vertices), default=0)
+        found = {one.id: one for one in self._settled_between(have, highest, settled)} | wanted
+        most = max(BUNDLE_MAX, 8 * len(self._validators))
+        pending = list(tops) if len(found) < BUNDLE_MAX else []
+        done = set(pending)
+        while pending and len(found) < most:
+            vertex = self.vertices.get(pending.pop())
+            if vertex is None or (vertex.id not in wanted and vertex.round <= have[vertex.author]):
                 continue
-            done.add(current)
-            found.append(vertex)
-            pending += [one.id for one in vertex.parents]
-        return sorted(found, key=lambda one: (one.round, one.author, one.id))
+            found[vertex.id] = vertex
+            if vertex.id not in settled:
+                below = [one.id for one in vertex.parents if one.id not in done]
+                done.update(below)
+                pending += below
+        return sorted(found.values(), key=lambda one: (one.round, one.author, one.id))
+
+    def _settled_between(self, have: Sequence[int], highest: int, settled: Container[bytes]) -> list[Vertex]:
+        """The settled vertices above ``have`` and below a round, oldest first, as many as an answer can carry."""
+        found: list[Vertex] = []
+        slots = merge(*(self._slots_between(author, known, highest) for author, known in enumerate(have)))
+        for number, author in islice(slots, 4 * BUNDLE_MAX):
+            found += [self.vertices[one] for one in self.rounds[number][author] if one in settled]
+            if len(found) >= BUNDLE_MAX:
+                break
+        return found
+
+    def _slots_between(self, author: int, known: int, highest: int) -> Iterator[tuple[int, int]]:
+        """The rounds between two in which an author has a vertex; each with the author."""
+        rounds = self._rounds_of[author]
+        for place in range(bisect_right(rounds, known), bisect_left(rounds, highest)):
+            yield rounds[place], author
 
     def reaches(self, start: bytes, targets: Sequence[bytes]) -> bytes | None:
         """The first of some vertices, all of one round, that is in the history of a vertex; None if none is."""
@@ -152,6 +188,8 @@ class Graph:
         for number in [one for one in self.rounds if one < floor]:
             for ids in self.rounds.pop(number).values():
                 gone += ids
+        for rounds in self._rounds_of:
+            del rounds[: bisect_left(rounds, floor)]
         for one in gone:
             del self.vertices[one], self.support[one], self.certificate[one]
         self.floor = max(self.floor, floor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Final, TypeAlias
@@ -15,6 +16,10 @@ from fluvial.ledger.statements import VALIDATORS_MAX, Digest, Index, Signature, 
 
 WEAK_MAX: Final = 16
 """Parents of older rounds in one vertex."""
+VERTEX_PAYLOAD_BYTES_MAX: Final = PAYLOAD_BYTES_MAX // 4
+"""Of one vertex: a block is shared by several authors, who make one in each round, and all of them are kept for many rounds."""
+RECORD_BYTES_MAX: Final = 2 << 20
+"""Of the vertices in one record, if it has more than one."""
 BUNDLE_MAX: Final = 256
 BUNDLE_BYTES_MAX: Final = 512 << 10
 
@@ -84,17 +89,19 @@ DagMessage: TypeAlias = NewVertex | Bundle | Pull
 
 
 class VerticesRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Vertices that were accepted, in order; one's own is the last."""
+    """Vertices that were accepted, in order; one's own is the last one of those that are written together."""
 
     vertices: tuple[Vertex, ...]
 
 
 class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """All that matters from a round on; what was persisted before is not needed any more.
+    """Where an engine stands: with the vertices from a round on, which are in other records, all that matters.
 
     Attributes:
         decided: the last slot that was decided.
         floor: the first round that is kept.
+        own_round: the last one in which a vertex was made here.
+        vertices: none any more; earlier versions have written all of them here, in place of the records before.
         delivered: ids, among the vertices, whose payloads are ordered already.
     """
 
@@ -105,7 +112,33 @@ class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
     delivered: tuple[bytes, ...]
 
 
-DagRecord: TypeAlias = VerticesRecord | WindowRecord
+class AwayRecord(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The ledger was too far ahead, at this slot: nothing is ordered here any more, and no vertex of an earlier round counts."""
+
+    slot: int
+
+
+DagRecord: TypeAlias = VerticesRecord | WindowRecord | AwayRecord
+
+
+def vertex_records(vertices: Iterable[Vertex]) -> Iterator[VerticesRecord]:
+    """Records of all these vertices, in order, none of them large."""
+    part: list[Vertex] = []
+    room = RECORD_BYTES_MAX
+    for vertex in vertices:
+        size = size_of(vertex)
+        if part and size > room:
+            yield VerticesRecord(tuple(part))
+            part, room = [], RECORD_BYTES_MAX
+        part.append(vertex)
+        room -= size
+    if part:
+        yield VerticesRecord(tuple(part))
+
+
+def size_of(vertex: Vertex) -> int:
+    """About how many bytes a vertex has in a message or a record."""
+    return len(vertex.payload) + 100 + 50 * len(vertex.parents)
 
 
 def read_dag_message(data: bytes) -> DagMessage | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fluvial.consensus.effects import Accuse, Broadcast, BuildPayload, Effect, Order, Persist, Send
 from fluvial.consensus.engine import EngineSetup
-from fluvial.consensus.events import MessageReceived, PayloadBuilt
+from fluvial.consensus.events import MessageReceived, PayloadBuilt, TimerFired
 from fluvial.consensus.lab.keys import keys_of, verify_once
 from fluvial.consensus.lab.play import play
 from fluvial.consensus.lab.run import Algorithm
@@ -21,7 +21,15 @@ from fluvial.testing.engine import EngineConformance
 from fluvial_consensus_dag.committer import DagCommitter, SlotDecision
 from fluvial_consensus_dag.dag import Dag
 from fluvial_consensus_dag.graph import Graph
-from fluvial_consensus_dag.messages import Bundle, NewVertex, Parent, Pull, Vertex, read_dag_message
+from fluvial_consensus_dag.messages import (
+    VERTEX_PAYLOAD_BYTES_MAX,
+    Bundle,
+    NewVertex,
+    Parent,
+    Pull,
+    Vertex,
+    read_dag_message,
+)
 from fluvial_consensus_dag.plugin import TRAITS, DagOptions, make
 
 from tests.plugins.consensus_dag.drawing import VALIDATORS, Drawing
@@ -267,11 +275,46 @@ def malformed() -> Iterator[Vertex]:
     yield signed(3, 1, first)  # nothing of the round before
     lie = Vertex(0, 2, 1, (Parent(1, 9, bytes(32)), *(one.reference for one in first)), b"", 0, bytes(64))
     yield lie
+    second = [signed(2, author, first) for author in range(4)]
+    yield signed(3, 1, [*second, first[2], signed(1, 2, time_ms=5)])  # two of one older round
+    yield signed(3, 1, [*second, first[1]])  # two of its own
+    large = bytes(VERTEX_PAYLOAD_BYTES_MAX + 1)
+    yield Vertex(0, 2, 1, tuple(one.reference for one in first), large, 0, bytes(64))
 
 
-@pytest.mark.parametrize("vertex", list(malformed()), ids=("parents", "quorum", "twice", "old", "nobody"))
+@pytest.mark.parametrize(
+    "vertex", list(malformed()), ids=("parents", "quorum", "twice", "old", "nobody", "copies", "own", "large")
+)
 def test_malformed_vertices_are_dropped(vertex: Vertex) -> None:
     assert not Graph(0, VALIDATORS).is_well_formed(vertex)
+
+
+def test_two_copies_of_one_vertex_are_named_by_different_vertices() -> None:
+    """Both came too late for the next round: each is wanted on record, and no vertex may name two of one author and round."""
+    engine = validator(0)
+    engine.start([], 0)
+    own = [made(engine.handle(PayloadBuilt(1, b"", b"", 1), 1))]
+    before = [own[-1], signed(1, 1), signed(1, 2)]
+    for vertex in before[1:]:
+        arrives(engine, vertex)
+    copies = [signed(1, 3, time_ms=number) for number in range(2)]
+    for number in (2, 3, 4):
+        own.append(made([*engine.handle(TimerFired("round"), 1), *engine.handle(PayloadBuilt(number, b"", b"", 1), 1)]))
+        assert Graph(0, VALIDATORS).is_well_formed(own[-1])
+        others = [signed(number, author, before) for author in (1, 2)]
+        for vertex in [*(copies if number == 2 else ()), *others]:
+            arrives(engine, vertex)
+        before = [own[-1], *others]
+    named = [{parent.id for parent in one.parents} & {copy.id for copy in copies} for one in own]
+    assert sorted(map(len, named)) == [0, 0, 1, 1]
+    assert len(set.union(*named)) == 2
+
+
+def made(effects: Sequence[Effect]) -> Vertex:
+    """The vertex that an engine sends."""
+    (message,) = [read_dag_message(one.data) for one in effects if isinstance(one, Broadcast)]
+    assert isinstance(message, NewVertex)
+    return message.vertex
 
 
 def test_the_time_of_a_block_lies_between_the_clocks_of_correct_authors() -> None:

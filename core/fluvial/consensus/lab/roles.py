@@ -163,9 +163,11 @@ class LyingRules(LedgerRules):
         payload, done = super().build(state, pool, height=height, time_ms=time_ms)
         return self._spoilt(payload), done
 
-    def gather(self, state: State, pool: TransactionPool, without: Container[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    def gather(
+        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int
+    ) -> tuple[bytes, tuple[bytes, ...]]:
         """The same for engines that order first."""
-        payload, transactions = super().gather(state, pool, without)
+        payload, transactions = super().gather(state, pool, without, bytes_max)
         return self._spoilt(payload), transactions
 
     def _spoilt(self, payload: bytes) -> bytes:
