@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import FluvialError, Refused, StorageError
-from fluvial.fairness import GroupedFairQueue, Payer
+from fluvial.fairness import BRANCH_MAX, GroupedFairQueue, Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MEMORY, MemoryBudget
@@ -87,7 +87,7 @@ class Suspended:
 
     def _enter(self, key: ParticleKey, payer: Payer, *, first: bool = False) -> None:
         sender = payer.upstream.sender
-        self._line.push(payer.upstream, payer.initiator, key, first=first)
+        self._line.push(_way(payer), payer.initiator, key, first=first)
         if self._is_connected(sender):
             self.prefer(sender)
         self._news.set()
@@ -214,6 +214,14 @@ class Suspended:
                 self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
             return not again
         return True
+
+
+def _way(payer: Payer) -> Upstream:
+    """The way something came; what a peer has brought for others, without saying for whom, has turns apart from what is its own."""
+    upstream = payer.upstream
+    if upstream.branch or payer.initiator == upstream.sender:
+        return upstream
+    return Upstream(upstream.sender, BRANCH_MAX)
 
 
 def _place(key: ParticleKey) -> Hashable:
