@@ -39,8 +39,8 @@ class WaitingTransaction(NamedTuple):
     offer: int
 
 
-class Standing(NamedTuple):
-    """How a sender stands among the others when there is no room: the least one loses its last transaction.
+class PoolRank(NamedTuple):
+    """A sender among the others when there is no room: the lowest loses its last transaction.
 
     Attributes:
         offer: for its last transaction.
@@ -67,8 +67,8 @@ class TransactionPool:
         self._waiting: dict[bytes, dict[int, WaitingTransaction]] = {}
         self._nonces: dict[bytes, int] = {}  # of those who have something waiting, on the newest state
         self._ready: dict[bytes, None] = {}  # of these, whose next transaction is here
-        # A heap of how each stands, and of what is not true any more.
-        self._poorest: list[tuple[Standing, bytes]] = []
+        # A heap of the rank of each, and of what is not true any more.
+        self._poorest: list[tuple[PoolRank, bytes]] = []
         self._urgent = UrgentLane(chain)
         self._bytes = 0
         self._count = 0
@@ -116,7 +116,7 @@ class TransactionPool:
         offer = min(one.fee_max, max(0, account.balance - sum(waiting.offer for waiting in mine.values())))
         if self._count >= WAITING_MAX or self._bytes + len(transaction) > WAITING_BYTES_MAX:
             self._tidy(one.sender)
-            self._make_room(Standing(offer, -len(mine) - 1), len(transaction))
+            self._make_room(PoolRank(offer, -len(mine) - 1), len(transaction))
             mine = self._waiting.setdefault(one.sender, {})
         mine[one.nonce] = WaitingTransaction(transaction, offer)
         self._bytes += len(transaction)
@@ -218,20 +218,20 @@ class TransactionPool:
 
     def _offers(self, sender: bytes) -> None:
         """The last transaction of a key may be another one now."""
-        heappush(self._poorest, (self._standing(sender), sender))
+        heappush(self._poorest, (self._rank(sender), sender))
         if len(self._poorest) > 2 * WAITING_MAX:
-            self._poorest = [(self._standing(one), one) for one in self._waiting]
+            self._poorest = [(self._rank(one), one) for one in self._waiting]
             heapify(self._poorest)
 
-    def _standing(self, sender: bytes) -> Standing:
+    def _rank(self, sender: bytes) -> PoolRank:
         mine = self._waiting[sender]
-        return Standing(mine[max(mine)].offer, -len(mine))
+        return PoolRank(mine[max(mine)].offer, -len(mine))
 
-    def _make_room(self, newcomer: Standing, size: int) -> None:
-        """Drop the last transactions of those who stand lower than a newcomer will, if they are enough."""
+    def _make_room(self, newcomer: PoolRank, size: int) -> None:
+        """Drop the last transactions of those who rank lower than a newcomer will, if they are enough."""
         while self._poorest:
             lowest, sender = self._poorest[0]
-            if sender in self._waiting and self._standing(sender) == lowest:
+            if sender in self._waiting and self._rank(sender) == lowest:
                 if lowest >= newcomer:
                     break
                 self._drop(sender, max(self._waiting[sender]))

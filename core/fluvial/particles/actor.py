@@ -30,7 +30,7 @@ from fluvial.particles.answers import Answers
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
-from fluvial.particles.exclusive import ExclusiveTurns, Turn
+from fluvial.particles.exclusive import ExclusiveTurn, ExclusiveTurns
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
@@ -112,7 +112,7 @@ class Actor:
             self._bound_log = self._context.log.bind(particle=self.particle.id)
         return self._bound_log
 
-    def _turn(self) -> Turn:
+    def _turn(self) -> ExclusiveTurn:
         return self._turns.turn(partial(self._owner.rested, self))
 
     def rest(self) -> None:

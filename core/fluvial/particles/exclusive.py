@@ -20,12 +20,12 @@ class ExclusiveTurns:
         self._lock = Lock()
         self.wanted = 0
 
-    def turn(self, over: Callable[[], None]) -> Turn:
+    def turn(self, over: Callable[[], None]) -> ExclusiveTurn:
         """For ``async with``: a turn; ``over`` is called when it is, or is not waited for any more."""
-        return Turn(self, self._lock, over)
+        return ExclusiveTurn(self, self._lock, over)
 
 
-class Turn:
+class ExclusiveTurn:
     """Made for each turn: an actor that had one would be in a circle with it, and stay in memory until the garbage collector comes."""
 
     __slots__ = ("_lock", "_over", "_turns")
