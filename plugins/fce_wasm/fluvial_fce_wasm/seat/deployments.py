@@ -17,7 +17,6 @@ from fluvial.identity import PeerId
 from fluvial.policies import PolicyReader
 from fluvial.ports import Context
 from fluvial.prepared import Prepared
-from fluvial.services import Status
 from fluvial.virtual.loop import is_virtual
 from fluvial.virtual.threads import in_thread
 
@@ -34,6 +33,7 @@ from fluvial_fce_wasm.composing import Composer
 from fluvial_fce_wasm.failures import GuestError
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX, GuestLimits
 from fluvial_fce_wasm.parts import ServiceParts, prepared
+from fluvial_fce_wasm.places import ProcessPlaces
 from fluvial_fce_wasm.seat.hosting import HostShelf
 from fluvial_fce_wasm.seat.options import WasmOptions
 from fluvial_fce_wasm.service_plan import Isolation, ServicePlan
@@ -69,6 +69,7 @@ class Deployments:
         self._cache = CodeCache(self._folder / "compiled")
         self._engines: dict[bool, GuestEngine] = {}
         self._threads = GuestThreads()
+        self._places = ProcessPlaces(options.processes_max)
         self._composer: Composer | None = None
         self._running: dict[str, RunningService] = {}
         self._changing: dict[str, anyio.Lock] = {}
@@ -307,26 +308,12 @@ class Deployments:
             if (found := self._running.get(entry.id)) is None:
                 plan = await self._plan(entry, self.blueprint_of(entry))
                 lost = partial(self._on_lost, entry.id)
-                found = self._running[entry.id] = self._service(plan, on_lost=lost)
+                found = self._running[entry.id] = self._service(plan, places=self._places, on_lost=lost)
         return found
 
     def _lock(self, service: str) -> anyio.Lock:
         """Held while the guests of a service are changed."""
         return self._changing.setdefault(service, anyio.Lock())
-
-    async def make_room(self, wanted: RunningService) -> None:
-        """End processes that have been idle longest, until there is one more than are needed."""
-        if wanted.plan.isolation != "process" or wanted.is_running:
-            return
-        there = [one for one in self._running.values() if one.plan.isolation == "process" and one.is_running]
-        idle = sorted((one for one in there if not one.is_busy), key=lambda one: one.used_at)
-        for one in idle[: max(0, len(there) + 1 - self._options.processes_max)]:
-            await one.close()
-            there.remove(one)
-        if len(there) >= self._options.processes_max:
-            raise EffectorError(
-                Status.BUSY, f"{len(there)} services are busy in their processes, the most there may be"
-            )
 
     async def _plan(self, entry: tables.ServiceEntry, blueprint: Blueprint) -> ServicePlan:
         limits = self._limits(blueprint)
@@ -396,11 +383,15 @@ class Deployments:
         return state
 
     def _service(
-        self, plan: ServicePlan, *, on_lost: Callable[[GuestError], None] = lambda error: None
+        self,
+        plan: ServicePlan,
+        *,
+        places: ProcessPlaces | None = None,
+        on_lost: Callable[[GuestError], None] = lambda error: None,
     ) -> RunningService:
         from fluvial_fce_wasm.running import RunningService
 
-        return RunningService(plan, self._engine, threads=self._threads, on_lost=on_lost)
+        return RunningService(plan, self._engine, threads=self._threads, places=places, on_lost=on_lost)
 
     def _engine(self, counts_fuel: bool) -> GuestEngine:
         from fluvial_fce_wasm.guest.engine import GuestEngine

@@ -140,7 +140,6 @@ class WasmExecution(Execution):
             blueprint=entry.blueprint,
             log=self._context.log,
         )
-        await self.deployments.make_room(running)
         try:
             return await running.call(
                 call.function, arguments, seconds=self._seconds(call), host=hosting.answer, keep=hosting.keep
