@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
+from fluvial.errors import ServiceError
+from fluvial.services import Status
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.guest.engine import GuestEngine
@@ -55,6 +57,7 @@ class RunningService:
         self._level: GuestLevel | None = None
         self._functions: Mapping[str, PublicFunction] | None = None
         self._turn = Turn()
+        self._has_ended = False
         self.fuel_used = 0
         self.restarts = 0
         self.used_at = 0.0
@@ -104,11 +107,13 @@ class RunningService:
             keep: called when the guests are done and all is well, before the next call begins: what host interfaces have gathered is kept.
 
         Raises:
-            UnknownFunction: the facade has none of this name. GuestError: the call failed. EffectorError: there is no place for a process.
+            UnknownFunction: the facade has none of this name. GuestError: the call failed. ServiceError: there is no place for a process, or the service has ended.
         """
         if not self._turn.take_at_once():
             seconds = await self._waited(seconds)
         try:
+            if self._has_ended:
+                raise ServiceError(Status.UNKNOWN_SERVICE, "the service was removed while the call waited")
             if (found := self.functions.get(function)) is None:
                 raise UnknownFunction(function)
             if self.plan.isolation == "process":
@@ -208,3 +213,8 @@ class RunningService:
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 await self._drop()
+
+    async def end(self) -> None:
+        """Throw the instances away when the call in progress is over; calls that wait, or come later, are refused."""
+        self._has_ended = True
+        await self.close()
