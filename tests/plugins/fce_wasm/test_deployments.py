@@ -134,6 +134,22 @@ async def test_a_service_that_is_removed_while_it_is_replaced_is_removed(peer: S
     assert deployments.running_of(mine.id) is None
 
 
+async def test_an_alias_that_two_want_at_once_is_that_of_the_first(peer: Solo[WasmExecution]) -> None:
+    deployments = peer.part.deployments
+    key = await blueprint(peer, "x", "arguments")
+    first, second = await service(peer, key), await service(peer, key)
+    _, refusals = await at_once(
+        deployments.set_alias("name", first),
+        deployments.set_alias("name", second),
+        deployments.remove_alias("name", second),
+        deployments.set_alias("name", first),
+    )
+    assert refusals == ["409 'name' was given to another service in the meantime"]
+    assert deployments.service("name") == first
+    await deployments.set_alias("name", second, taken=first.id)
+    assert deployments.service("name") == second
+
+
 async def test_calls_that_wait_while_their_service_is_removed_do_not_start_it_again(peer: Solo[WasmExecution]) -> None:
     deployments = peer.part.deployments
     mine = await service(peer, await blueprint(peer, "x", "kit_env", "kit"))

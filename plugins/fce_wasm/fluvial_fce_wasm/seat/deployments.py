@@ -319,23 +319,26 @@ class Deployments:
             if self.shelf is not None:
                 await self.shelf.forget(entry.id)
 
-    async def set_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
-        """Let an alias name a service; raises EffectorError if there are too many."""
+    async def set_alias(self, alias: str, entry: tables.ServiceEntry, *, taken: str | None = None) -> None:
+        """Let an alias name a service, which names ``taken`` so far, or nothing; raises EffectorError if that has changed, or there are too many."""
         async with self._keeping:
             self.service(entry.id)  # it may have been removed before our turn
             aliases, there = self.inventory.aliases, Counter[str]()
-            if aliases.service(alias) is None:
+            if (now := aliases.service(alias)) not in (taken, entry.id, None):
+                raise EffectorError(CONFLICT, f"{alias!r} was given to another service in the meantime")
+            if now is None:
                 for one in self.inventory.services.values():
                     there[one.owner] += aliases.count(one.id)
                 self._require_room("aliases", there, entry.owner, ALIASES_PER_SERVICE * self._options.services_max)
             await self._context.database.write(Prepared(tables.set_alias, alias=alias, service=entry.id))
             aliases.set(alias, entry.id)
 
-    async def remove_alias(self, alias: str) -> None:
-        """Forget an alias."""
+    async def remove_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
+        """Forget an alias of a service; without effect if it has none of this name."""
         async with self._keeping:
-            await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
-            self.inventory.aliases.remove(alias)
+            if self.inventory.aliases.service(alias) == entry.id:
+                await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
+                self.inventory.aliases.remove(alias)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
