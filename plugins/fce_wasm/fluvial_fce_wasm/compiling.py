@@ -11,6 +11,7 @@ import hmac
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -69,6 +70,7 @@ class CodeCache:
         self._bytes_max = bytes_max
         self._turns = CompileTurns()
         self._key = b""
+        self._opening = threading.Lock()
 
     async def compiled(
         self,
@@ -185,23 +187,10 @@ class CodeCache:
     # --- files, in a thread -------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder.chmod(0o700)
-        if self._key:
-            return
-        path = self._folder / "key"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            self._key = path.read_bytes()
-        else:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-            self._key = path.read_bytes()
-        if len(self._key) != KEY_BYTES:
-            path.unlink()
-            self._key = b""
-            self._open()
+        with self._opening:  # several threads may come at the same time
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.chmod(0o700)
+            self._key = self._key or _read_key(self._folder / "key")
 
     def _path(self, digest: str, counts_fuel: bool) -> Path:
         profile = DETERMINISTIC if counts_fuel else PLAIN
@@ -258,6 +247,22 @@ def _binaries(files: Sequence[Path], scratch: Path, is_text: bool) -> list[Path]
             path.write_bytes(wat2wasm(data))
         found.append(path)
     return found
+
+
+def _read_key(path: Path) -> bytes:
+    """The key in a file; made if there is none, or something else."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+    key = path.read_bytes()
+    if len(key) == KEY_BYTES:
+        return key
+    path.unlink()
+    return _read_key(path)
 
 
 def _digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import anyio
+from fluvial.errors import ServiceError
 from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
@@ -71,7 +72,7 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
     Args:
         folder: the state directory.
         bytes_max: its quota.
-        work: given whether the guest may write; raises GuestError.
+        work: given whether the guest may write; raises GuestError, or another ServiceError if it cannot be done now.
 
     Raises:
         GuestError: of the kind ``quota`` as the module's docstring says; or that of ``work``.
@@ -87,7 +88,7 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
     is_full = before.size > bytes_max
     most = max(bytes_max, before.size)
     values: list[T] = []
-    failures: list[GuestError] = []
+    failures: list[ServiceError] = []
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
 
@@ -100,7 +101,7 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
             group.start_soon(look)
             try:
                 values.append(await work(not is_full))
-            except GuestError as error:
+            except ServiceError as error:
                 failures.append(error)
             group.cancel_scope.cancel()
     after = await in_thread(partial(folder_use, folder))
@@ -108,6 +109,8 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
     if after.size > most or not (values or failures):
         text = full if is_full else f"its state directory would take more than {bytes_max:,} bytes"
         raise GuestError(FailureKind.QUOTA, text)
-    if failures:
-        raise GuestError(failures[0].kind, f"{failures[0].reason}; {full}") if is_full else failures[0]
+    for failure in failures:
+        if is_full and isinstance(failure, GuestError):
+            raise GuestError(failure.kind, f"{failure.reason}; {full}")
+        raise failure
     return values[0]

@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
+from fluvial.errors import ServiceError
+from fluvial.services import Status
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.guest.engine import GuestEngine
 from fluvial_fce_wasm.levels import AskHost, GuestLevel, ProcessLevel, ThreadLevel
+from fluvial_fce_wasm.places import ProcessPlaces
 from fluvial_fce_wasm.process.parent import no_host
 from fluvial_fce_wasm.quota import within_quota
 from fluvial_fce_wasm.service_plan import ServicePlan
@@ -32,6 +35,7 @@ class RunningService:
         plan: how it runs.
         engine: gives the engine of the profile that the service needs; asked in the process of the node only.
         threads: where guests of this process run, shared by all services.
+        places: that it needs one of for a process; None for as many processes as there are services.
         on_lost: told why whenever the instances are lost.
     """
 
@@ -41,16 +45,19 @@ class RunningService:
         engine: Callable[[bool], GuestEngine],
         *,
         threads: GuestThreads,
+        places: ProcessPlaces | None = None,
         on_lost: Callable[[GuestError], None] = lambda error: None,
     ) -> None:
         self.plan = plan
         self._engine = engine
         self._threads = threads
         self._pace = Pace()
+        self._places = places
         self._on_lost = on_lost
         self._level: GuestLevel | None = None
         self._functions: Mapping[str, PublicFunction] | None = None
         self._turn = Turn()
+        self._has_ended = False
         self.fuel_used = 0
         self.restarts = 0
         self.used_at = 0.0
@@ -100,11 +107,13 @@ class RunningService:
             keep: called when the guests are done and all is well, before the next call begins: what host interfaces have gathered is kept.
 
         Raises:
-            UnknownFunction: the facade has none of this name. GuestError: the call failed.
+            UnknownFunction: the facade has none of this name. GuestError: the call failed. ServiceError: there is no place for a process, or the service has ended.
         """
         if not self._turn.take_at_once():
             seconds = await self._waited(seconds)
         try:
+            if self._has_ended:
+                raise ServiceError(Status.UNKNOWN_SERVICE, "the service was removed while the call waited")
             if (found := self.functions.get(function)) is None:
                 raise UnknownFunction(function)
             if self.plan.isolation == "process":
@@ -165,7 +174,13 @@ class RunningService:
             if plan.isolation == "process"
             else ThreadLevel(plan, self._engine(plan.limits.counts_fuel), self._threads, self._pace)
         )
-        await level.start(plan.limits.call_s, may_write=may_write)
+        try:
+            if plan.isolation == "process" and self._places is not None:
+                await self._places.take(self)
+            await level.start(plan.limits.call_s, may_write=may_write)
+        except BaseException:
+            self._give_place()
+            raise
         self._level = level
         return level
 
@@ -177,8 +192,15 @@ class RunningService:
     async def _drop(self) -> None:
         level, self._level = self._level, None
         if level is not None:
-            with anyio.CancelScope(shield=True):
-                await level.close()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await level.close()
+            finally:
+                self._give_place()
+
+    def _give_place(self) -> None:
+        if self._places is not None:
+            self._places.give(self)
 
     async def swap(self, plan: ServicePlan) -> None:
         """Run another plan from the next call on. Calls that wait already are calls of the new one."""
@@ -191,3 +213,8 @@ class RunningService:
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 await self._drop()
+
+    async def end(self) -> None:
+        """Throw the instances away when the call in progress is over; calls that wait, or come later, are refused."""
+        self._has_ended = True
+        await self.close()

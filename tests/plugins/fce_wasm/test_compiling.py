@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import secrets
+import time
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.failures import FailureKind, GuestError
@@ -33,6 +37,24 @@ async def test_what_was_compiled_is_loaded_only_under_its_seal(tmp_path: Path) -
     assert healed.path.stat().st_mtime_ns != made
     (other,) = await cache.compiled(modules, counts_fuel=True, is_text=True)
     assert other.path != first.path
+
+
+async def test_those_who_come_first_at_the_same_time_have_the_same_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+
+    def slow(size: int) -> bytes:
+        time.sleep(0.02)
+        made.append(random.Random(len(made)).randbytes(size))
+        return made[-1]
+
+    monkeypatch.setattr(secrets, "token_bytes", slow)
+    cache = CodeCache(tmp_path)
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(partial(cache.compiled, [], counts_fuel=False))
+    assert made == [(tmp_path / "key").read_bytes()]
 
 
 async def test_a_seal_of_another_module_does_not_fit(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
+from fluvial.effectors import EffectorError
+from fluvial.services import Status
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.failures import FailureKind, GuestError, UnknownFunction
 from fluvial_fce_wasm.lab.play import Laboratory
 from fluvial_fce_wasm.limits import GuestLimits
-from fluvial_fce_wasm.quota import FILE_BYTES
+from fluvial_fce_wasm.quota import FILE_BYTES, within_quota
 from fluvial_fce_wasm.running import RunningService
 
 from tests.plugins.fce_wasm.deploying import WAT
@@ -144,6 +146,15 @@ async def test_calls_in_a_row_take_no_more_than_the_quota_until_files_are_delete
     assert taken(service) == 3 * 4096
     assert service.restarts == 0
     await service.close()
+
+
+async def test_what_cannot_be_done_now_is_refused_as_it_is_also_within_a_quota(tmp_path: Path) -> None:
+    async def refuse(may_write: bool) -> None:
+        raise EffectorError(Status.BUSY, "no place for a process")
+
+    for most in (QUOTA, -1):
+        with pytest.raises(EffectorError, match=r"no place for a process$"):
+            await within_quota(tmp_path, most, refuse)
 
 
 DELETES = (

@@ -265,6 +265,30 @@ async def test_what_cannot_be_linked_is_not_deployed(network: NodeNetwork) -> No
     assert await ask(bob, bob, "srv list") == []
 
 
+@pytest.mark.long
+async def test_services_that_are_called_at_once_have_no_more_processes_than_there_may_be(tmp_path: Path) -> None:
+    async with nodes("bob", base_dir=tmp_path, execution={"kind": "wasm", "processes_max": 2}) as network:
+        bob, names = network["bob"], ("one", "two", "three", "four")
+        for name in names:
+            await deployed(bob, bob, name, "arguments", isolation="process")
+        answers: dict[str, Any] = {}
+
+        async def call(name: str) -> None:
+            answers[name] = await ask(bob, bob, f"{name} count")
+
+        for _ in range(2):  # when nothing runs, and when two are idle
+            async with anyio.create_task_group() as group:
+                for name in names:
+                    group.start_soon(call, name)
+            refused = [one["message"] for one in answers.values() if isinstance(one, dict)]
+            assert sum(one["running"] for one in await ask(bob, bob, "srv list")) == 2
+            assert len(refused) == 2
+            assert all("2 services are busy in their processes" in one for one in refused)
+            for name in names:
+                await call(name)
+                assert not isinstance(answers[name], dict)
+
+
 async def test_a_policy_of_a_blueprint_reaches_the_authorization(tmp_path: Path) -> None:
     vouching = Path(__file__).parents[2] / "toys" / "vouching.py"
     async with nodes(

@@ -161,13 +161,12 @@ class Srv(Effector[NoConfig]):
             raise EffectorError(CONFLICT, f"{alias!r} is the id of a service")
         if (taken := deployments.find(alias)) is not None:
             self._permissions.require_owner(call, taken)
-        await deployments.set_alias(alias, entry)
+        await deployments.set_alias(alias, entry, taken=None if taken is None else taken.id)
 
     @function
     async def remove_alias(self, call: Call, alias: str) -> None:
         """Forget an alias."""
-        self._owned(call, alias)
-        await self._deployments.remove_alias(alias)
+        await self._deployments.remove_alias(alias, self._owned(call, alias))
 
     @function(inline=True)
     def resolve_alias(self, alias: str) -> str:

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 from fluvial.blob_id import BlobId
 from fluvial.effectors import EffectorError
+from fluvial.errors import ServiceError
 from fluvial.identity import PeerId
 from fluvial.policies import PolicyReader
 from fluvial.ports import Context
@@ -34,6 +35,7 @@ from fluvial_fce_wasm.composing import Composer
 from fluvial_fce_wasm.failures import GuestError
 from fluvial_fce_wasm.limits import MODULE_BYTES_MAX, GuestLimits
 from fluvial_fce_wasm.parts import ServiceParts, prepared
+from fluvial_fce_wasm.places import ProcessPlaces
 from fluvial_fce_wasm.seat.hosting import HostShelf
 from fluvial_fce_wasm.seat.options import WasmOptions
 from fluvial_fce_wasm.service_plan import Isolation, ServicePlan
@@ -69,10 +71,11 @@ class Deployments:
         self._cache = CodeCache(self._folder / "compiled")
         self._engines: dict[bool, GuestEngine] = {}
         self._threads = GuestThreads()
+        self._places = ProcessPlaces(options.processes_max)
         self._composer: Composer | None = None
         self._running: dict[str, RunningService] = {}
         self._changing: dict[str, anyio.Lock] = {}
-        self._naming = anyio.Lock()
+        self._keeping = anyio.Lock()  # held from a look at the inventory until what follows from it is written
         self.inventory = tables.Inventory()
         self.shelf: HostShelf | None = None
 
@@ -149,42 +152,58 @@ class Deployments:
         """
         if (known := self.inventory.modules.get(blob)) is not None:
             return known
-        there = Counter(row.added_by for row in self.inventory.modules.values())
-        self._require_room("modules", there, by, self._options.modules_max)
+        self._require_module_room(by)
         path = await self._context.blobs.get(blob, bytes_max=MODULE_BYTES_MAX, hints=[by], pin=True)
         try:
             (compiled,) = await self._cache.compiled([(name or blob, path)], counts_fuel=False, owner=by)
-        except GuestError:
-            await self._context.blobs.unpin(blob)
+            size = await in_thread(lambda: path.stat().st_size)
+            row = tables.ModuleRow(blob, name[:128], size, compiled.shape, by, self._context.clock.now_ms())
+            async with self._keeping:
+                if (known := self.inventory.modules.get(blob)) is not None:
+                    return known
+                self._require_module_room(by)
+                await self._context.blobs.pin(blob)  # who added it at the same time, and could not, has unpinned it
+                await self._context.database.write(Prepared(tables.add_module, row=row))
+                self.inventory.modules[blob] = row
+        except ServiceError:
+            async with self._keeping:
+                if blob not in self.inventory.modules:
+                    await self._context.blobs.unpin(blob)
             raise
-        size = await in_thread(lambda: path.stat().st_size)
-        row = tables.ModuleRow(blob, name[:128], size, compiled.shape, by, self._context.clock.now_ms())
-        await self._context.database.write(Prepared(tables.add_module, row=row))
-        self.inventory.modules[blob] = row
         return row
+
+    def _require_module_room(self, by: PeerId) -> None:
+        there = Counter(row.added_by for row in self.inventory.modules.values())
+        self._require_room("modules", there, by, self._options.modules_max)
 
     async def remove_module(self, module: str) -> None:
         """Forget a module that no blueprint names; raises EffectorError."""
-        if module not in self.inventory.modules:
-            raise EffectorError(NOT_FOUND, f"there is no module {module[:80]!r}")
-        users = [key for key, one in self.inventory.blueprints.items() if module in [str(m) for _, m in one.modules]]
-        if users:
-            raise EffectorError(CONFLICT, f"the blueprint {users[0]} needs this module")
-        await self._context.database.write(Prepared(tables.remove_module, module=module))
-        del self.inventory.modules[module]
-        await self._context.blobs.unpin(BlobId.parse(module))
+        async with self._keeping:
+            if module not in self.inventory.modules:
+                raise EffectorError(NOT_FOUND, f"there is no module {module[:80]!r}")
+            users = [
+                key for key, one in self.inventory.blueprints.items() if module in [str(m) for _, m in one.modules]
+            ]
+            if users:
+                raise EffectorError(CONFLICT, f"the blueprint {users[0]} needs this module")
+            await self._context.database.write(Prepared(tables.remove_module, module=module))
+            del self.inventory.modules[module]
+            await self._context.blobs.unpin(BlobId.parse(module))
 
     async def add_blueprint(self, blueprint: Blueprint, by: PeerId) -> BlobId:
         """Keep a blueprint, as a blob too, so that other peers can fetch it; its modules are fetched if they are not here."""
         body = blueprint_bytes(blueprint)
         key = blueprint_id(body)
-        is_new = key not in self.inventory.blueprints
-        if is_new:
-            there = Counter(self.inventory.authors.values())
-            self._require_room("blueprints", there, by, self._options.modules_max)
+        if key not in self.inventory.blueprints:
+            self._require_blueprint_room(by)
         for name, module in blueprint.modules:
             await self.add_module(module, name if blueprint.names else "", by)
-        if is_new:
+        async with self._keeping:
+            if key in self.inventory.blueprints:
+                return key
+            self._require_blueprint_room(by)
+            if any(module not in self.inventory.modules for _, module in blueprint.modules):
+                raise EffectorError(CONFLICT, "a module of this blueprint was removed in the meantime")
             await self._context.blobs.put(body)
             now = self._context.clock.now_ms()
             await self._context.database.write(
@@ -194,16 +213,23 @@ class Deployments:
             self.inventory.authors.setdefault(key, by)
         return key
 
+    def _require_blueprint_room(self, by: PeerId) -> None:
+        self._require_room("blueprints", Counter(self.inventory.authors.values()), by, self._options.modules_max)
+
     async def remove_blueprint(self, key: str) -> None:
         """Forget a blueprint that no service has; raises EffectorError."""
+        async with self._keeping:
+            self._require_blueprint(key)
+            if users := [one.id for one in self.inventory.services.values() if one.blueprint == key]:
+                raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
+            await self._context.database.write(Prepared(tables.remove_blueprint, blueprint=key))
+            del self.inventory.blueprints[key]
+            self.inventory.authors.pop(key, None)
+            await self._context.blobs.unpin(BlobId.parse(key))
+
+    def _require_blueprint(self, key: str) -> None:
         if key not in self.inventory.blueprints:
             raise EffectorError(NOT_FOUND, f"there is no blueprint {key[:80]!r}")
-        if users := [one.id for one in self.inventory.services.values() if one.blueprint == key]:
-            raise EffectorError(CONFLICT, f"the service {users[0]} is made of this blueprint")
-        await self._context.database.write(Prepared(tables.remove_blueprint, blueprint=key))
-        del self.inventory.blueprints[key]
-        self.inventory.authors.pop(key, None)
-        await self._context.blobs.unpin(BlobId.parse(key))
 
     async def fetch_blueprint(self, key: str, by: PeerId) -> Blueprint:
         """A blueprint from here, from the caller or from whoever has it; with its modules."""
@@ -223,28 +249,41 @@ class Deployments:
 
     async def create(self, key: str, owner: PeerId, *, hint: PeerId) -> tables.ServiceEntry:
         """Make a service of a blueprint, which ``hint`` may have, and start it once to see that it works."""
-        there = Counter(entry.owner for entry in self.inventory.services.values())
-        self._require_room("services", there, owner, self._options.services_max)
+        self._require_service_room(owner)
         blueprint = await self.fetch_blueprint(key, hint)
         self._accept(blueprint)
         now = self._context.clock.now_ms()
         service = f"{self._context.rng.getrandbits(128):032x}"
         entry = tables.ServiceEntry(service, key, owner, now)
-        await self._tried(await self._plan(entry, blueprint))
-        await self._context.database.write(Prepared(tables.add_service, row=entry))
-        self.inventory.services[service] = entry
+        try:
+            await self._tried(await self._plan(entry, blueprint))
+            async with self._keeping:
+                self._require_service_room(owner)
+                self._require_blueprint(key)
+                await self._context.database.write(Prepared(tables.add_service, row=entry))
+                self.inventory.services[service] = entry
+        except ServiceError:
+            await self._clear(service)
+            raise
         return entry
+
+    def _require_service_room(self, owner: str) -> None:
+        there = Counter(entry.owner for entry in self.inventory.services.values())
+        self._require_room("services", there, owner, self._options.services_max)
 
     async def replace(self, entry: tables.ServiceEntry, key: str, by: PeerId) -> tables.ServiceEntry:
         """Give a service another blueprint; its id, aliases, state directory and what effectors keep for it stay. Calls that wait are answered by the new one."""
-        async with self._lock(entry.id):
-            blueprint = await self.fetch_blueprint(key, by)
-            self._accept(blueprint)
+        blueprint = await self.fetch_blueprint(key, by)
+        self._accept(blueprint)
+        async with self._lock(self.service(entry.id).id):
+            self.service(entry.id)  # it may have been removed before our turn
             changed = msgspec.structs.replace(entry, blueprint=key)
             plan = await self._plan(changed, blueprint)
             await self._tried(plan)
-            await self._context.database.write(Prepared(tables.replace_service, service=entry.id, blueprint=key))
-            self.inventory.services[entry.id] = changed
+            async with self._keeping:
+                self._require_blueprint(key)
+                await self._context.database.write(Prepared(tables.replace_service, service=entry.id, blueprint=key))
+                self.inventory.services[entry.id] = changed
             if (running := self._running.get(entry.id)) is not None:
                 await running.swap(plan)
             return changed
@@ -266,32 +305,40 @@ class Deployments:
                 raise EffectorError(BAD, f"its policy cannot be used on this peer: {problem}")
 
     async def remove(self, entry: tables.ServiceEntry) -> None:
-        """Remove a service with its aliases, its state directory and what effectors keep for it."""
-        await self._context.database.write(Prepared(tables.remove_service, service=entry.id))
-        del self.inventory.services[entry.id]
-        self._changing.pop(entry.id, None)
-        self.inventory.aliases.forget(entry.id)
-        if (running := self._running.pop(entry.id, None)) is not None:
-            await running.close()
-        await in_thread(partial(shutil.rmtree, self._home(entry.id), ignore_errors=True))
-        if self.shelf is not None:
-            await self.shelf.forget(entry.id)
+        """Remove a service with its aliases, its state directory and what effectors keep for it; raises EffectorError if it was removed."""
+        async with self._lock(self.service(entry.id).id):
+            async with self._keeping:
+                self.service(entry.id)  # it may have been removed before our turn
+                await self._context.database.write(Prepared(tables.remove_service, service=entry.id))
+                del self.inventory.services[entry.id]
+                self.inventory.aliases.forget(entry.id)
+            self._changing.pop(entry.id, None)
+            if (running := self._running.pop(entry.id, None)) is not None:
+                await running.end()
+            await self._clear(entry.id)
+            if self.shelf is not None:
+                await self.shelf.forget(entry.id)
 
-    async def set_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
-        """Let an alias name a service; raises EffectorError if there are too many."""
-        async with self._naming:
+    async def set_alias(self, alias: str, entry: tables.ServiceEntry, *, taken: str | None = None) -> None:
+        """Let an alias name a service, which names ``taken`` so far, or nothing; raises EffectorError if that has changed, or there are too many."""
+        async with self._keeping:
+            self.service(entry.id)  # it may have been removed before our turn
             aliases, there = self.inventory.aliases, Counter[str]()
-            if aliases.service(alias) is None:
+            if (now := aliases.service(alias)) not in (taken, entry.id, None):
+                raise EffectorError(CONFLICT, f"{alias!r} was given to another service in the meantime")
+            if now is None:
                 for one in self.inventory.services.values():
                     there[one.owner] += aliases.count(one.id)
                 self._require_room("aliases", there, entry.owner, ALIASES_PER_SERVICE * self._options.services_max)
             await self._context.database.write(Prepared(tables.set_alias, alias=alias, service=entry.id))
             aliases.set(alias, entry.id)
 
-    async def remove_alias(self, alias: str) -> None:
-        """Forget an alias."""
-        await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
-        self.inventory.aliases.remove(alias)
+    async def remove_alias(self, alias: str, entry: tables.ServiceEntry) -> None:
+        """Forget an alias of a service; without effect if it has none of this name."""
+        async with self._keeping:
+            if self.inventory.aliases.service(alias) == entry.id:
+                await self._context.database.write(Prepared(tables.remove_alias, alias=alias))
+                self.inventory.aliases.remove(alias)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -299,34 +346,23 @@ class Deployments:
         """The guests of a service, to be called; made at the first call.
 
         Raises:
-            GuestError: its modules cannot be linked or started as things are now.
+            GuestError: its modules cannot be linked or started as things are now. ServiceError: it was removed.
         """
         if (found := self._running.get(entry.id)) is not None:
             return found
         async with self._lock(entry.id):
             if (found := self._running.get(entry.id)) is None:
-                plan = await self._plan(entry, self.blueprint_of(entry))
+                now = self.inventory.services.get(entry.id)
+                if now is None:
+                    raise ServiceError(Status.UNKNOWN_SERVICE, f"the service {entry.id} was removed")
+                plan = await self._plan(now, self.blueprint_of(now))
                 lost = partial(self._on_lost, entry.id)
-                found = self._running[entry.id] = self._service(plan, on_lost=lost)
+                found = self._running[entry.id] = self._service(plan, places=self._places, on_lost=lost)
         return found
 
     def _lock(self, service: str) -> anyio.Lock:
         """Held while the guests of a service are changed."""
         return self._changing.setdefault(service, anyio.Lock())
-
-    async def make_room(self, wanted: RunningService) -> None:
-        """End processes that have been idle longest, until there is one more than are needed."""
-        if wanted.plan.isolation != "process" or wanted.is_running:
-            return
-        there = [one for one in self._running.values() if one.plan.isolation == "process" and one.is_running]
-        idle = sorted((one for one in there if not one.is_busy), key=lambda one: one.used_at)
-        for one in idle[: max(0, len(there) + 1 - self._options.processes_max)]:
-            await one.close()
-            there.remove(one)
-        if len(there) >= self._options.processes_max:
-            raise EffectorError(
-                Status.BUSY, f"{len(there)} services are busy in their processes, the most there may be"
-            )
 
     async def _plan(self, entry: tables.ServiceEntry, blueprint: Blueprint) -> ServicePlan:
         limits = self._limits(blueprint)
@@ -390,17 +426,24 @@ class Deployments:
     def _home(self, service: str) -> Path:
         return self._folder / "services" / service
 
+    async def _clear(self, service: str) -> None:
+        await in_thread(partial(shutil.rmtree, self._home(service), ignore_errors=True))
+
     async def _state(self, service: str) -> Path:
         state = self._home(service) / "state"
         await in_thread(partial(state.mkdir, parents=True, exist_ok=True, mode=0o700))
         return state
 
     def _service(
-        self, plan: ServicePlan, *, on_lost: Callable[[GuestError], None] = lambda error: None
+        self,
+        plan: ServicePlan,
+        *,
+        places: ProcessPlaces | None = None,
+        on_lost: Callable[[GuestError], None] = lambda error: None,
     ) -> RunningService:
         from fluvial_fce_wasm.running import RunningService
 
-        return RunningService(plan, self._engine, threads=self._threads, on_lost=on_lost)
+        return RunningService(plan, self._engine, threads=self._threads, places=places, on_lost=on_lost)
 
     def _engine(self, counts_fuel: bool) -> GuestEngine:
         from fluvial_fce_wasm.guest.engine import GuestEngine

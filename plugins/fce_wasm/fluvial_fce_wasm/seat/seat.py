@@ -124,15 +124,14 @@ class WasmExecution(Execution):
 
     async def call(self, call: Call) -> Json:
         """As :meth:`Execution.call`."""
-        entry = self.deployments.find(call.service)
-        if entry is None:
-            raise ServiceError(Status.UNKNOWN_SERVICE, f"no service {call.service[:80]!r} in WebAssembly")
+        entry = self._entry(call.service)
         facade = self.deployments.facade_of(entry)
         function = None if facade is None else self._public(facade)[0].get(call.function)
         if facade is not None and function is None:
             raise self._unknown_function(call, entry)
         arguments = call.arguments if function is None else completed(function.type, call.arguments)
         running = await self._running(entry)
+        entry = self._entry(entry.id)  # it may have been replaced in the meantime
         hosting = HostCalls(
             self.shelf,
             Guest(service=entry.id, owner=PeerId.parse(entry.owner), call=call),
@@ -140,7 +139,6 @@ class WasmExecution(Execution):
             blueprint=entry.blueprint,
             log=self._context.log,
         )
-        await self.deployments.make_room(running)
         try:
             return await running.call(
                 call.function, arguments, seconds=self._seconds(call), host=hosting.answer, keep=hosting.keep
@@ -151,6 +149,12 @@ class WasmExecution(Execution):
             if isinstance(error, ServiceError):
                 raise
             raise ServiceError(Status.FAILED, f"what it wanted to keep was not kept: {error.message}") from error
+
+    def _entry(self, name: str) -> ServiceEntry:
+        entry = self.deployments.find(name)
+        if entry is None:
+            raise ServiceError(Status.UNKNOWN_SERVICE, f"no service {name[:80]!r} in WebAssembly")
+        return entry
 
     async def _running(self, entry: ServiceEntry) -> RunningService:
         try:
