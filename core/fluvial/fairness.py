@@ -120,6 +120,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
 
     __slots__ = (
         "_ends",
+        "_ends_max",
         "_fresh",
         "_length",
         "_lines",
@@ -140,6 +141,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
         self._shares: dict[OwnerT, int] = {}  # of the owners in line
         self._lines: dict[OwnerT, deque[ItemT]] = {}
         self._ends: dict[OwnerT, float] = {}  # virtual times at which the owners' last items end
+        self._ends_max = IDLE_MAX  # of which so many are kept before some are forgotten
         # Of the owners in line: when their next items start, and a number that orders equals; and a heap of these, and of some that are not true any more.
         self._starts: dict[OwnerT, tuple[float, int]] = {}
         self._next: list[tuple[float, int, OwnerT]] = []
@@ -203,6 +205,7 @@ class FairQueue(Generic[OwnerT, ItemT]):
             self._lines.clear()
             self._shares.clear()
             self._ends.clear()
+            self._ends_max = IDLE_MAX
             self._next.clear()
             if self._fresh:
                 self._fresh.clear()
@@ -235,8 +238,11 @@ class FairQueue(Generic[OwnerT, ItemT]):
             self._enter(owner)
             return
         del self._lines[owner], self._shares[owner]
-        if len(self._ends) > IDLE_MAX + 2 * len(self._lines):
+        if len(self._ends) > self._ends_max + 2 * len(self._lines):
             self._ends = {one: end for one, end in self._ends.items() if end > self._now or one in self._lines}
+            self._ends_max = max(
+                IDLE_MAX, 2 * len(self._ends)
+            )  # all may be of use: they are not looked through with each item
 
 
 class GroupedFairQueue(Generic[ItemT]):

@@ -26,6 +26,27 @@ def test_who_comes_behind_a_long_line_of_another_one_is_served_next() -> None:
     assert (MODEST, 0) in [queue.pop(), queue.pop()]
 
 
+class Named:
+    """Counts how often one of its kind is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Named.looked_up += 1
+        return id(self)
+
+
+def test_a_turn_costs_the_same_however_many_have_had_theirs() -> None:
+    queue: FairQueue[Named, None] = FairQueue()
+    owners = [Named() for _ in range(4_000)]
+    for owner in owners:
+        queue.push(owner, None)
+    Named.looked_up = 0
+    while queue:
+        queue.pop()
+    assert Named.looked_up < 40 * len(owners)
+
+
 def test_each_doubling_of_a_weight_gives_one_part_more() -> None:
     assert [share_of(weight) for weight in (0, 1, 2, 3, 4, 65_536)] == [1, 2, 3, 3, 4, 18]
     queue: FairQueue[PeerId, int] = FairQueue(lambda peer: 2 if peer == MODEST else 0)

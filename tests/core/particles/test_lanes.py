@@ -10,7 +10,7 @@ import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, DEAD_MAX, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
 from fluvial.particles.delivery.round import HELD_S, DeliveryRound
 from fluvial.stored import OutboxRow
 
@@ -330,6 +330,20 @@ def test_a_row_that_has_died_and_comes_again_has_one_turn() -> None:
     lane.begin(6, 1.0)
     lane.put(dead, ALICE, Upstream(ALICE))
     assert sorted(row.key for row in iter(lambda: lane.turn(1.0), None)) == sorted((dead.key, row_of("b1").key))
+
+
+def test_of_rows_that_die_while_a_peer_is_away_little_stays_in_line() -> None:
+    """One that lives is in line before them, and the only one that has a turn in each round."""
+    lane, now_ms = lane_with(b1=BOB), 0
+    for number in range(5 * DEAD_MAX):
+        dead = msgspec.structs.replace(row_of(f"short {number}"), deadline_ms=now_ms + 1)
+        lane.put(dead, ALICE, Upstream(id_of("relay"), number))
+        if not number % 512:
+            now_ms += 2
+            lane.begin(now_ms, now_ms / 1_000)
+            assert lane.in_line <= 2 * DEAD_MAX
+    assert len(lane.rows) <= 512
+    assert row_of("b1").key in {row.key for row in iter(lambda: lane.turn(10.0), None)}
 
 
 def test_what_was_mended_has_its_turn_in_the_same_round() -> None:

@@ -44,6 +44,8 @@ QUICK_MAX: Final = 256
 """Upstreams of which it is remembered that the peer was quick with them."""
 PASSED_OVER_MAX: Final = 256
 """Rows that may not begin, before it is looked no further for one that may."""
+DEAD_MAX: Final = 1_024
+"""Rows that are gone whose keys may stay in line, and a quarter of those that are there."""
 
 
 def everybody(upstream: Upstream) -> bool:
@@ -194,10 +196,14 @@ class DeliveryLane:
         if self._line is not None:
             self._line.push(entry.upstream, entry.owner, entry.row.key)
         elif len(self.rows) > FEW:
-            self._line = GroupedFairQueue(self._weight)
-            for one in self.rows.values():
-                if one.lined:
-                    self._line.push(one.upstream, one.owner, one.row.key)
+            self._line_up()
+
+    def _line_up(self) -> None:
+        """Make the line of all that are to have turns."""
+        self._line = GroupedFairQueue(self._weight)
+        for one in self.rows.values():
+            if one.lined:
+                self._line.push(one.upstream, one.owner, one.row.key)
 
     def enter_due(self, now_s: float) -> float:
         """Put what was put off into line, if its pause is over; when the next pause will be."""
@@ -363,6 +369,8 @@ class DeliveryLane:
         dead = [entry for entry in self.rows.values() if entry.row.deadline_ms <= now_ms]
         for entry in dead:
             self._forget(entry)
+        if self._line is not None and len(self._line) > DEAD_MAX + 1.25 * len(self.rows):
+            self._line_up()
         self._again = None
         if self._full:
             owners = {entry.owner for entry in self.rows.values()}
