@@ -218,7 +218,7 @@ class Replica:
                 self._take_history(sender, message)
             case LedgerStatus(epoch, height):
                 if epoch > self.epoch or height > self.chain.tip.height:
-                    self._want_history(sender)
+                    self._history.heard(sender, self.validators, now)
             case CheckpointVote():
                 self._checkpoints.take(message)
             case EvidenceMessage(evidence):
@@ -233,7 +233,7 @@ class Replica:
         """A timer ran out."""
         self._now, self._wall_ms = now, wall_ms
         if name == "history":
-            self._history.expired(self.validators)
+            self._history.expired(self.validators, now)
         elif name == state_sync.TIMER:
             self._state_sync.expired()
         elif name == payloads.TIMER:
@@ -330,7 +330,7 @@ class Replica:
         if epoch < self.epoch:
             self._history.tell_behind(sender, self.epoch, self._now)
         elif not self._engine.hear(sender, epoch, data):
-            self._want_history(sender)
+            self._history.heard(sender, self.validators, self._now)
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         epoch = self.epoch
@@ -459,12 +459,13 @@ class Replica:
     # --- history --------------------------------------------------------------------------------------------------------
 
     def _want_history(self, hint: PeerId | None) -> None:
-        self._history.want(hint, self.validators)
+        self._history.want(hint, self.validators, self._now)
 
     def _take_history(self, sender: PeerId, answer: HistoryAnswer) -> None:
         before = (self.epoch, self.chain.tip.height)
         config = self._config
-        if self._history.is_asked(sender) and answer.base > self.chain.tip.height:
+        is_validator = self.validators.index(sender) is not None  # nothing proves a base, and a fetch asks all of them
+        if is_validator and self._history.is_asked(sender) and answer.base > self.chain.tip.height:
             self._state_sync.begin(sender, self.epoch, self.validators)
         if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
@@ -473,7 +474,7 @@ class Replica:
         if self.epoch == before[0] and self.chain.tip.height > before[1]:
             self._engine.happened(Synced(self.chain.tip))
         if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:
-            self._want_history(sender)
+            self._history.heard(sender, self.validators, self._now)
 
     # --- snapshots ------------------------------------------------------------------------------------------------------
 

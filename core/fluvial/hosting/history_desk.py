@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from logging import ERROR
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
+from structlog.stdlib import BoundLogger
 
 from fluvial.consensus.block_chain import ANSWER_BLOCKS_MAX, RecentBlocks, history_of
 from fluvial.consensus.wire import HistoryAnswer, HistoryAsk
 from fluvial.encoding import decode, encode
+from fluvial.errors import StorageError
 from fluvial.hosting import snapshot_table
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.paced_answers import PacedAnswers
@@ -22,6 +25,7 @@ from fluvial.identity import PeerId
 from fluvial.ledger.snapshots import CHUNK_BYTES_MAX
 from fluvial.ports import Database
 from fluvial.prepared import Prepared, Transaction
+from fluvial.throttling import ThrottledLog
 from fluvial.waiting import now_s
 
 FOLLOWERS_MAX: Final = 256
@@ -41,11 +45,18 @@ class HistoryDesk:
         database, log: where old blocks are.
         send: sends a message to a peer.
         height: how many blocks are durable here.
+        lines: for what an operator should know.
     """
 
     def __init__(
-        self, database: Database, log: ConsensusLog, send: Callable[[PeerId, bytes], None], height: Callable[[], int]
+        self,
+        database: Database,
+        log: ConsensusLog,
+        send: Callable[[PeerId, bytes], None],
+        height: Callable[[], int],
+        lines: BoundLogger,
     ) -> None:
+        self._throttled: Final = ThrottledLog(lines, clock=now_s)
         self._database, self._log, self._send, self._height = database, log, send, height
         self._followers: OrderedDict[PeerId, None] = OrderedDict()
         self._asking_old: set[PeerId] = set()
@@ -118,12 +129,17 @@ class HistoryDesk:
         return self._budget > 0
 
     async def _answer_old(self, sender: PeerId, above: int, known: bool) -> None:
-        """Answer with blocks that are not in memory any more."""
+        """Answer with blocks that are not in memory any more; if they cannot be read, not at all: others have them, and anybody may ask."""
         height = self._height()
         try:
             data = encode(await self._database.read(Prepared(self._old, above, height)))
             self._budget -= 0 if known else len(data)
             self._send(sender, data)
+        except StorageError as error:
+            self._throttled.look()
+            self._throttled.note(
+                "storage_failed", "history", level=ERROR, above=above, error=error.message, hint=error.hint
+            )
         finally:
             self._asking_old.discard(sender)
 

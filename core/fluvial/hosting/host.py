@@ -88,7 +88,9 @@ class ConsensusHost(Consensus):
         # The database of a part of core is more than the port.
         self._writer: Final = LogWriter(cast("LogDatabase", context.database), self._table, self._on_durable)
         self._store = RecentBlocks(RECENT_BLOCKS)
-        self._desk: Final = HistoryDesk(context.database, self._table, self._transmit, lambda: self.view().height)
+        self._desk: Final = HistoryDesk(
+            context.database, self._table, self._transmit, lambda: self.view().height, context.log
+        )
         self._keeper: Final = SnapshotKeeper(context.database, plan.section.kept_blocks, context.log)
         self._mark: KeyMark | None = None
         self._timers: Final = ReplicaTimers(self._fired)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final, cast
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from fluvial import waiting
@@ -31,6 +32,8 @@ WAITING_MAX: Final = 1_024
 WAITING_BYTES_MAX: Final = 8 << 20
 STRANGERS_BYTES_MAX: Final = 32 << 20
 """What waits for all who are no validators, together, with what is being sent to them; whoever has not read for longest gives way."""
+_FRAME: Final = cast("type[list[bytes]]", Annotated[list[bytes], msgspec.Meta(max_length=FRAME_MESSAGES_MAX)])
+"""Counted before anything of it is built: megabytes can be millions of messages of two bytes."""
 PAUSE_MIN_S: Final = 0.05
 PAUSE_MAX_S: Final = 1.0
 
@@ -233,10 +236,7 @@ def messages_of(payload: bytes) -> Sequence[bytes]:
     Raises:
         RemoteProtocolError: it is none, or has too many.
     """
-    found = decode(payload, list[bytes], what="frame of the consensus")
-    if len(found) > FRAME_MESSAGES_MAX:
-        raise RemoteProtocolError(f"a frame has at most {FRAME_MESSAGES_MAX} messages")
-    return found
+    return decode(payload, _FRAME, what="frame of the consensus")
 
 
 def of_stranger(messages: Sequence[bytes], *, asked: bool) -> Sequence[bytes]:

@@ -62,8 +62,6 @@ class LedgerRules:
             transactions = decode_payload(payload)
         except RemoteProtocolError as error:
             raise Invalid("payload") from error
-        if len(transactions) > TRANSACTIONS_MAX:
-            raise Invalid("too many transactions")
         return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
 
     def order(

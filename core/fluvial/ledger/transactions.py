@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, cast
 
 import msgspec
 
@@ -13,6 +13,7 @@ from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, verify
 from fluvial.ledger.approvals import Approvals
+from fluvial.ledger.blocks import TRANSACTIONS_MAX
 from fluvial.ledger.genesis import Amount, Key, Parameters
 from fluvial.ledger.licences import LicenceBody
 from fluvial.ledger.names import NameBody
@@ -24,6 +25,8 @@ from fluvial.ledger.statements import Evidence, PeerText, Signature, Slot, Valid
 TRANSACTION_BYTES_MAX: Final = 65_536
 REMEMBERED_BYTES: Final = 16 << 20
 """Of records of transactions, with what they were read from: some 10,000 transfers."""
+_PAYLOAD: Final = cast("type[list[bytes]]", Annotated[list[bytes], msgspec.Meta(max_length=TRANSACTIONS_MAX)])
+"""Counted before anything of it is built: a payload can be half a million transactions of two bytes."""
 _DOMAIN: Final = b"fluvial/transaction/1\0"
 _CARRIED_DOMAIN: Final = b"fluvial/carried revocation/1\0"
 
@@ -228,9 +231,9 @@ def decode_payload(payload: bytes) -> Sequence[bytes]:
     """The transactions of a payload.
 
     Raises:
-        RemoteProtocolError: it is none.
+        RemoteProtocolError: it is none, or has more than a block may have.
     """
-    return decode(payload, list[bytes], what="payload") if payload else ()
+    return decode(payload, _PAYLOAD, what="payload") if payload else ()
 
 
 def _signed(transaction: SignedTransaction) -> bytes:

@@ -20,7 +20,7 @@ from fluvial.consensus.wire import BlockEntry
 from fluvial.encoding import encode
 from fluvial.hosting.log import ConsensusLog
 from fluvial.identity import KeyPair
-from fluvial.ledger import ordered, rules, transactions
+from fluvial.ledger import ordered, transactions
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, LedgerBlock
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.ordered import SKIPPED_MAX
@@ -153,8 +153,7 @@ def test_a_block_of_several_payloads_is_written_and_read_back() -> None:
 def test_a_block_of_several_payloads_has_no_more_transactions_than_a_block_may_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (ordered, rules):
-        monkeypatch.setattr(module, "TRANSACTIONS_MAX", 10)
+    monkeypatch.setattr(ordered, "TRANSACTIONS_MAX", 10)
     block = block_of(*(encode_payload([pay(keys, nonce) for nonce in range(8)]) for keys in USERS), at=executor())
     assert len(decode_payload(block.payload)) == 10
     executor().replay(block)

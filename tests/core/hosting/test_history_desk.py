@@ -6,15 +6,17 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 from fluvial.consensus.block_chain import RecentBlocks
 from fluvial.consensus.wire import HistoryAsk
 from fluvial.encoding import encode
-from fluvial.errors import RemoteProtocolError
+from fluvial.errors import RemoteProtocolError, StorageError
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, OLD_AT_ONCE, STRANGERS_BYTES_PER_S, HistoryDesk
 from fluvial.hosting.log import ConsensusLog
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
 from fluvial.ledger.statements import NOTHING
 from fluvial.testing.nodes import keys_of
+from fluvial.throttling import PERIOD_S
 from fluvial.virtual.loop import BACKEND
 
 BLOCK_BYTES = 100_000
@@ -50,7 +52,9 @@ def blocks(first: int, count: int) -> RecentBlocks:
 
 def desk_of(height: int) -> tuple[HistoryDesk, HangingDatabase]:
     database = HangingDatabase()
-    return HistoryDesk(database, ConsensusLog(), lambda to, data: None, lambda: height), database
+    return HistoryDesk(
+        database, ConsensusLog(), lambda to, data: None, lambda: height, structlog.get_logger()
+    ), database
 
 
 async def test_strangers_share_a_budget_and_validators_have_none() -> None:
@@ -95,3 +99,31 @@ async def test_only_so_many_followers_are_told_and_garbage_makes_none() -> None:
         with pytest.raises(RemoteProtocolError):
             desk.admits(EVE, b"garbage", store, tasks, known=False)
         assert EVE not in desk.followers
+
+
+class DamagedDatabase(HangingDatabase):
+    """A row of what everybody asks for is not what was written."""
+
+    async def read(self, work: Any) -> Any:
+        self.reads += 1
+        await anyio.sleep(0.01)
+        raise StorageError("the log of the consensus is damaged", hint="a hint")
+
+
+async def test_old_blocks_that_cannot_be_read_end_nothing_and_are_told_of_now_and_then() -> None:
+    store, database, sent = blocks(100, 10), DamagedDatabase(), list[bytes]()
+    with structlog.testing.capture_logs() as lines:
+        desk = HistoryDesk(
+            database, ConsensusLog(), lambda to, data: sent.append(data), lambda: 109, structlog.get_logger()
+        )
+        async with anyio.create_task_group() as tasks:
+            await anyio.sleep(10)
+            for pause_s in (1, 1, PERIOD_S, 1):
+                assert not desk.admits(EVE, encode(HistoryAsk(3)), store, tasks, known=False)
+                await anyio.sleep(pause_s)
+            assert desk.admits(EVE, encode(HistoryAsk(105)), store, tasks, known=False), "it goes on with what it has"
+    assert (database.reads, sent) == (4, [])
+    assert [(line["event"], line["log_level"], line["count"]) for line in lines] == [
+        ("storage_failed", "error", 1),
+        ("storage_failed", "error", 2),
+    ]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.encoding import encode
+from fluvial.errors import RemoteProtocolError
 from fluvial.hosting import messenger as messenger_module
-from fluvial.hosting.messenger import Messenger
+from fluvial.hosting.messenger import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Messenger, messages_of
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import TRANSACTIONS_MAX
+from fluvial.ledger.transactions import decode_payload
 from fluvial.testing.nodes import keys_of
 from fluvial.virtual.loop import BACKEND
 
@@ -106,3 +112,22 @@ async def test_a_peer_that_becomes_a_validator_has_its_own_room(monkeypatch: pyt
         await anyio.sleep(0.1)
         assert set(peers.held) == {new, STRANGERS[1]}
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("read", "most", "size"),
+    [(messages_of, FRAME_MESSAGES_MAX, FRAME_BYTES_MAX), (decode_payload, TRANSACTIONS_MAX, 1 << 20)],
+)
+def test_a_frame_of_too_many_items_is_refused_before_they_are_made(
+    read: Callable[[bytes], Sequence[bytes]], most: int, size: int
+) -> None:
+    assert len(read(encode([b""] * most))) == most
+    crowd = encode([b"x"] * (size // 3 - 5))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            read(crowd)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 10
